@@ -1,0 +1,114 @@
+"""Prediction error of a fitted model on a recording, by the recording's protocol.
+
+Question: how wrong is a checkpoint on these episodes, H frames ahead or over whole episodes?
+Command:  python -m experiments.evaluate_recording --checkpoint DIR --recording FILE.npz
+          --horizon 16        (or --whole)
+Runtime:  under two minutes on 2 cores
+Expected: one JSON line: episodes, windows, skipped, position_m, rotation_rad, joint_rad
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.fit_recording import protocol_windows
+from worldmodel import checkpoint, runtime
+from worldmodel._mujoco import mjx
+from worldmodel.episodes.protocol import split
+from worldmodel.episodes.recordings import Recording, find, load
+from worldmodel.physics import parameters as physical
+from worldmodel.physics.parameters import Free, Parameters
+from worldmodel.predict import episode_errors, make_predictor
+from worldmodel.scene import Scene, load_scene
+
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    checkpoint: Path  # written by fit_recording
+    recording: Path  # an .npz of the layout of the checkpoint's recording
+    horizon: int | None = None  # frames ahead; the recording's own when absent
+    whole: bool = False  # whole episodes from their first frame
+    split: str | None = None  # only train, validation or test episodes; all when absent
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A checkpoint brought back to life."""
+
+    recording: Recording
+    scene: Scene
+    free: tuple[Free, ...]
+    parameters: Parameters
+    metadata: dict[str, Any]
+
+    def model(self) -> mjx.Model:
+        """The scene's model with the fitted parameters applied."""
+        return physical.apply(
+            self.scene, self.scene.mjx_model(), self.free, self.parameters
+        )
+
+
+def restore_fitted(directory: Path) -> Fitted:
+    """Reads a fitted checkpoint.
+
+    Raises:
+      CheckpointError: missing, damaged, or of another kind.
+    """
+    metadata = checkpoint.read_metadata(directory)
+    missing = [k for k in ("recording", "mjcf", "control_hz", "substeps", "free") if k not in metadata]
+    if missing:
+        raise checkpoint.CheckpointError(
+            f"{directory} is no fitted model (no {', '.join(missing)}); give the folder "
+            "'checkpoint' that fit_recording wrote"
+        )
+    free = tuple(
+        Free(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
+        for f in metadata["free"]
+    )
+    parameters, _ = checkpoint.restore(directory, physical.zeros(free))
+    scene = load_scene(
+        metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
+    )
+    return Fitted(find(metadata["recording"]), scene, free, parameters, metadata)
+
+
+def main(args: Args) -> int:
+    """Evaluates; prints one JSON line."""
+    runtime.configure()
+    if args.whole and args.horizon is not None:
+        raise SystemExit("give --horizon or --whole, not both")
+    if args.horizon is not None and args.horizon < 1:
+        raise SystemExit(f"--horizon {args.horizon}: at least one frame")
+    fitted = restore_fitted(args.checkpoint)
+    episodes = load(args.recording, fitted.recording)
+    if args.split is not None:
+        episodes = [e for e in episodes if split(e.id) == args.split]
+        if not episodes:
+            raise SystemExit(f"--split {args.split}: no such episodes in {args.recording}")
+    horizon = None if args.whole else args.horizon or fitted.recording.horizon
+    windows, skipped = protocol_windows(episodes, fitted.recording, horizon)
+    predictor = make_predictor(fitted.scene, min(BATCH, len(windows)))
+    with runtime.compiling(f"and predicting {len(windows)} windows"):
+        predicted = predictor(fitted.model(), windows)
+    bad = ~np.isfinite(predicted).all(axis=(1, 2))
+    if bad.any():
+        ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})
+        raise SystemExit(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
+    error = episode_errors(predicted, windows, fitted.recording.channels)
+    mean = [float(x) if np.isfinite(x) else None for x in error.mean(0)]
+    counts = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
+    print(json.dumps(counts | dict(zip(("position_m", "rotation_rad", "joint_rad"), mean, strict=True))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

@@ -1,0 +1,198 @@
+"""A small recording made with C MuJoCo and hidden parameters, where no real one is at hand.
+
+Question: none; it stands in for real recordings so that everything runs on any machine.
+Command:  python -m experiments.simulate_recording --recording elbow_toss --out FILE.npz
+Runtime:  seconds
+Expected: one JSON line with the file, its episodes and the hidden parameters
+
+The archive has exactly the layout of the real one: poses with tracking noise, velocities made as
+backward differences of the noisy poses, as the real recordings' were.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from worldmodel import runtime
+from worldmodel._mujoco import mujoco
+from worldmodel.episodes.recordings import Recording, find
+from worldmodel.scene import ASSETS
+
+POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
+ANGLE_NOISE = 1e-3  # [rad]
+SUBSTEP = 2.5e-4  # [s] of the simulator, at most
+FRAMES = {"double_pendulum": 1000}
+DEFAULT_FRAMES = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    recording: str  # which layout
+    out: Path  # the .npz to write
+    episodes: int = 80
+    seed: int = 0  # of the hidden parameters, the starts and the noise
+
+
+def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> dict[str, float]:
+    """Writes a simulated archive of a recording's layout.
+
+    The hidden parameters are the sources' times exp(N(0, 0.25²)), friction exp(N(0, 0.4²)), and
+    centres of mass moved by N(0, 3 mm) (in a planar scene: within the plane).
+
+    Args:
+      recording: the layout.
+      episodes: how many; ids are 0, 1, 2, …
+      seed: of everything random.
+      out: replaced in one rename.
+
+    Returns:
+      the hidden parameters by name.
+    """
+    generator = np.random.default_rng(seed)
+    spec = mujoco.MjSpec.from_file(str(ASSETS / f"{recording.name}.xml"))
+    rate = recording.rate_hz or 500.0
+    substeps = int(np.ceil(1 / (rate * SUBSTEP)))
+    spec.option.timestep = 1 / (rate * substeps)
+    hidden = _hide(spec, recording, generator)
+    model = spec.compile()
+    frames = FRAMES.get(recording.name, DEFAULT_FRAMES)
+    rolled = [_episode(model, recording, frames, substeps, generator) for _ in range(episodes)]
+    qpos = np.concatenate([q for q, _ in rolled]).astype(np.float32)
+    qvel = np.concatenate([_velocities(q, recording, rate) for q, _ in rolled])
+    arrays: dict[str, np.ndarray] = {
+        "qpos": qpos,
+        "qvel": qvel.astype(np.float32),
+        "start": np.arange(episodes + 1) * frames,
+        "id": np.arange(episodes),
+    }
+    if recording.rate_hz is None:
+        torque = np.concatenate([u for _, u in rolled]).astype(np.float32)
+        arrays |= {"ctrl": torque, "torque_measured": torque}
+        arrays |= {"time": np.tile(np.arange(frames) / rate, episodes)}
+    else:
+        arrays |= {"rate_hz": np.array(rate)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.replace(out)
+    return hidden
+
+
+def _hide(
+    spec: mujoco.MjSpec, recording: Recording, generator: np.random.Generator
+) -> dict[str, float]:
+    hidden: dict[str, float] = {}
+    plane = recording.channels.angle or not recording.channels.position
+    for body in spec.bodies[1:]:
+        factor = np.exp(0.25 * generator.normal(size=2))
+        shift = 0.003 * generator.normal(size=3) * (np.array([1, 0, 1]) if plane else 1)
+        body.mass, body.inertia = body.mass * factor[0], body.inertia * factor[0] * factor[1]
+        body.ipos = body.ipos + shift
+        hidden |= {f"{body.name}.mass": float(body.mass)}
+        hidden |= {f"{body.name}.com.{a}": float(x) for a, x in zip("xyz", body.ipos, strict=True)}
+    for geom in spec.geoms:
+        if geom.name != "table":
+            friction = geom.friction[0] * np.exp(0.4 * generator.normal())
+            geom.friction = [friction, *geom.friction[1:]]
+            hidden[f"{geom.name}.friction"] = float(friction)
+    for joint in spec.joints:
+        if np.any(joint.damping):
+            factor = np.exp(0.25 * generator.normal())
+            joint.frictionloss = joint.frictionloss * factor
+            hidden[f"{joint.name}.frictionloss"] = float(np.ravel(joint.frictionloss)[0])
+    return hidden
+
+
+def _episode(
+    model: mujoco.MjModel,
+    recording: Recording,
+    frames: int,
+    substeps: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy poses (frames, nq) and the torques played (frames, nu)."""
+    data = mujoco.MjData(model)
+    _throw(data, recording, generator)
+    smooth = np.cumsum(generator.normal(size=(frames, recording.nu)), axis=0) / 40.0
+    torque = 0.8 * np.sin(smooth)
+    poses = np.empty((frames, recording.nq))
+    for k in range(frames):
+        poses[k] = data.qpos
+        data.ctrl[:] = torque[k]
+        for _ in range(substeps):
+            mujoco.mj_step(model, data)
+    return _tracked(poses, recording, generator), torque
+
+
+def _throw(
+    data: mujoco.MjData, recording: Recording, generator: np.random.Generator
+) -> None:
+    """A start like the real ones: released above the table, or hanging."""
+    channels = recording.channels
+    if not channels.position:
+        data.qpos[:] = 0.3 * generator.normal(size=recording.nq)
+        return
+    up = channels.position[-1]
+    data.qpos[up] = generator.uniform(0.12, 0.2)
+    data.qvel[up] = generator.uniform(-1.5, 0.0)
+    data.qvel[0] = generator.uniform(-1.0, 1.0)
+    if channels.quaternion:
+        quaternion = generator.normal(size=4)
+        data.qpos[3:7] = quaternion / np.linalg.norm(quaternion)
+        data.qvel[3:6] = 5.0 * generator.normal(size=3)
+    else:
+        data.qpos[2], data.qvel[2] = generator.uniform(-np.pi, np.pi), 5.0 * generator.normal()
+    for hinge in channels.joints:
+        data.qpos[hinge] = generator.uniform(-np.pi, np.pi)
+
+
+def _tracked(
+    poses: np.ndarray, recording: Recording, generator: np.random.Generator
+) -> np.ndarray:
+    """Poses as a tracker sees them."""
+    channels = recording.channels
+    noisy = poses + ANGLE_NOISE * generator.normal(size=poses.shape)
+    position = list(channels.position)
+    shape = (len(poses), len(position))
+    noisy[:, position] = poses[:, position] + POSITION_NOISE * generator.normal(size=shape)
+    if channels.quaternion:
+        index = list(channels.quaternion)
+        noisy[:, index] = poses[:, index] + 0.5 * ANGLE_NOISE * generator.normal(
+            size=(len(poses), 4)
+        )
+        noisy[:, index] /= np.linalg.norm(noisy[:, index], axis=1, keepdims=True)
+    return noisy
+
+
+def _velocities(qpos: np.ndarray, recording: Recording, rate: float) -> np.ndarray:
+    """Backward differences, the first frame's copied from the second."""
+    if not recording.channels.quaternion:
+        difference = np.diff(qpos, axis=0)
+    else:
+        turn = np.empty((len(qpos) - 1, 3))
+        for k in range(len(turn)):
+            mujoco.mju_subQuat(turn[k], qpos[k + 1, 3:7], qpos[k, 3:7])
+        rest = np.diff(np.delete(qpos, np.s_[3:7], axis=1), axis=0)
+        difference = np.concatenate([rest[:, :3], turn, rest[:, 3:]], axis=1)
+    velocity = difference * rate
+    return np.concatenate([velocity[:1], velocity])
+
+
+def main(args: Args) -> int:
+    """Writes the file; prints one JSON line."""
+    hidden = simulate(
+        find(args.recording), episodes=args.episodes, seed=args.seed, out=args.out
+    )
+    runtime.log(f"wrote {args.episodes} simulated episodes of {args.recording} to {args.out}")
+    print(json.dumps({"file": str(args.out), "episodes": args.episodes, "hidden": hidden}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

@@ -1,0 +1,226 @@
+"""Checkpoints on Orbax: a pytree and what it is, in one atomic step.
+
+``directory/step_00000010/`` holds ``tree/`` (Orbax) and ``metadata.json`` with the leaves'
+shapes, the scene, the config's hash, and the SHA-256 of every file. A step is written beside its
+place and renamed into it when complete, so a kill at any moment leaves the former steps whole.
+Steps can be copied, moved and committed: they hold no absolute path and no empty folder.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+_PREFIX = "step_"
+_METADATA = "metadata.json"
+_FORMER = ".former"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or belongs to something else."""
+
+
+def config_hash(config: Any) -> str:
+    """A short hash of a config: a dataclass or anything JSON can hold; the keys' order is free."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save(
+    directory: Path | str, step: int, tree: Any, metadata: dict[str, Any], *, keep: int = 2
+) -> Path:
+    """Writes one step and drops all but the newest ``keep``.
+
+    Args:
+      directory: of the run; created if need be.
+      step: its number; a step of that number is replaced.
+      tree: pytree of arrays.
+      metadata: JSON; "scene" and "config_hash" are what ``restore`` checks.
+
+    Returns:
+      The step's folder.
+
+    Raises:
+      OSError: the disk is full, say; earlier steps are untouched.
+    """
+    _quiet_orbax()
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    final = directory / f"{_PREFIX}{step:08d}"
+    temporary = directory / f".{final.name}.{os.getpid()}"
+    _sweep(directory)
+    try:
+        temporary.mkdir()
+        ocp.save_pytree((temporary / "tree").resolve(), _as_dict(tree))
+        described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(temporary)}
+        with (temporary / _METADATA).open("w") as file:
+            json.dump(described, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        if final.exists():
+            # rename cannot replace a folder that is not empty: step aside first.
+            former = directory / f".{final.name}{_FORMER}"
+            final.rename(former)
+            temporary.rename(final)
+            shutil.rmtree(former)
+        else:
+            temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    steps = _steps(directory)
+    for old in sorted(steps)[:-keep]:
+        shutil.rmtree(steps[old])
+    return final
+
+
+def latest(directory: Path | str) -> int | None:
+    """Number of the newest complete step, or None."""
+    return max(_steps(Path(directory)), default=None)
+
+
+def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, Any]:
+    """What a step says of itself.
+
+    Raises:
+      CheckpointError: no such step, or its metadata is damaged.
+    """
+    folder = _folder(Path(directory), step)
+    try:
+        metadata = json.loads((folder / _METADATA).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is damaged: {_METADATA}: {error}; delete it") from error
+    return metadata
+
+
+def restore(
+    directory: Path | str,
+    like: Any,
+    *,
+    step: int | None = None,
+    config_hash: str | None = None,
+    scene: str | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Reads a step back into the structure of ``like``.
+
+    Args:
+      directory: of the run.
+      like: a pytree of arrays or ShapeDtypeStructs; its structure, shapes and dtypes must match.
+      step: its number; the newest when absent.
+      config_hash, scene: when given, must equal what was saved.
+
+    Returns:
+      the tree; the metadata.
+
+    Raises:
+      CheckpointError: missing or damaged; another scene or config; a leaf missing or of another
+        shape or dtype. The message names it and the remedy.
+    """
+    _quiet_orbax()
+    directory = Path(directory)
+    folder = _folder(directory, step)
+    metadata = read_metadata(directory, step)
+    for name, wanted in (("scene", scene), ("config_hash", config_hash)):
+        if wanted is not None and metadata.get(name) != wanted:
+            raise CheckpointError(
+                f"{folder} is of {name} '{metadata.get(name)}', not '{wanted}'; choose another "
+                "--out, or delete that folder to start anew"
+            )
+    stored, expected = metadata.get("leaves", {}), _describe(like)
+    for path in sorted(stored.keys() | expected.keys()):
+        if stored.get(path) != expected.get(path):
+            raise CheckpointError(
+                f"{folder}: leaf {path} is {_leaf(stored.get(path))} there and "
+                f"{_leaf(expected.get(path))} here; it belongs to another model or precision"
+            )
+    for name, digest in metadata.get("files", {}).items():
+        file = folder / name
+        if not file.is_file() or _sha256(file) != digest:
+            state = "damaged" if file.is_file() else "missing"
+            others = [s for s, other in _steps(directory).items() if other != folder]
+            remedy = f"step {max(others)} is whole" if others else "there is no other step"
+            raise CheckpointError(f"{folder}: {name} is {state}; delete that step ({remedy})")
+    abstract = {
+        path: jax.ShapeDtypeStruct(
+            tuple(leaf["shape"]),
+            np.dtype(leaf["dtype"]),
+            sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+        )
+        for path, leaf in expected.items()
+    }
+    leaves = ocp.load_pytree((folder / "tree").resolve(), abstract)
+    treedef = jax.tree.structure(like)
+    return jax.tree.unflatten(treedef, [leaves[path] for path in _paths(like)]), metadata
+
+
+def _paths(tree: Any) -> list[str]:
+    """Unique names of the leaves, in order; plain enough for a file name."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") or "value" for path, _ in flat]
+
+
+def _as_dict(tree: Any) -> dict[str, Any]:
+    return dict(zip(_paths(tree), jax.tree.leaves(tree), strict=True))
+
+
+def _describe(tree: Any) -> dict[str, dict[str, Any]]:
+    return {
+        path: {"shape": list(np.shape(leaf)), "dtype": str(np.dtype(leaf.dtype))}
+        for path, leaf in _as_dict(tree).items()
+    }
+
+
+def _leaf(described: dict[str, Any] | None) -> str:
+    return "missing" if described is None else f"{described['dtype']}{described['shape']}"
+
+
+def _steps(directory: Path) -> dict[int, Path]:
+    """Complete steps. One that a killed run was about to replace still counts."""
+    steps = {}
+    for folder in [*directory.glob(f".{_PREFIX}*{_FORMER}"), *directory.glob(f"{_PREFIX}*")]:
+        number = folder.name.removeprefix(".").removeprefix(_PREFIX).removesuffix(_FORMER)
+        if number.isdigit():
+            steps[int(number)] = folder
+    return steps
+
+
+def _folder(directory: Path, step: int | None) -> Path:
+    steps = _steps(directory)
+    number = max(steps, default=None) if step is None else step
+    if number is None or number not in steps:
+        what = "no checkpoint" if step is None else f"no step {step}"
+        raise CheckpointError(f"{what} in {directory} (steps there: {sorted(steps)})")
+    return steps[number]
+
+
+def _sweep(directory: Path) -> None:
+    """Removes what a killed run left half-written; brings back a step it was replacing."""
+    for left in directory.glob(f".{_PREFIX}*"):
+        final = directory / left.name.split(".")[1]
+        if left.name.endswith(_FORMER) and not final.exists():
+            left.rename(final)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): _sha256(p) for p in files}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _quiet_orbax() -> None:
+    logging.getLogger("absl").setLevel(logging.ERROR)

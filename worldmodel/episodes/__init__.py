@@ -1,0 +1,1 @@
+"""Episodes: recordings read, checked, split into windows and scored."""

@@ -1,0 +1,309 @@
+"""Corrections → parameters, by gradient descent through the physics.
+
+Teacher-forced windows of recorded episodes are predicted open loop, their error is
+differentiated through every contact, and Adam moves the physical parameters. The loss of a
+window is, per channel (position, rotation, joints), the mean over its frames of a pseudo-Huber
+error in units of what the starting parameters get wrong on the validation windows, so that 1.0
+means "no better than the start" and tumbling, which is chaotic, cannot let one window rule.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from worldmodel import checkpoint, runtime
+from worldmodel._mujoco import mjx
+from worldmodel.episodes.recordings import Channels
+from worldmodel.physics import parameters as physical
+from worldmodel.physics.parameters import Free, Parameters
+from worldmodel.predict import Windows, episode_errors, make_predictor, predict
+from worldmodel.scene import Scene
+
+
+class FitError(RuntimeError):
+    """A fit that cannot go on: too many samples are not finite."""
+
+
+class Interrupted(RuntimeError):
+    """A fit stopped by a signal after saving; the same command resumes it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """How a fit is run; part of the checkpoint's config hash."""
+
+    steps: int = 100  # Adam steps at most
+    batch: int = 256  # windows per step
+    learning_rate: float = 0.1  # in units of the prior's width; falls to a tenth (cosine)
+    start_spread: float = 0.3  # standard deviation of the start around the MJCF's values
+    prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
+    huber: float = 0.3  # errors below this multiple of the start's count quadratically
+    validate_every: int = 5  # steps
+    patience: int = 8  # validations without improvement before stopping
+    checkpoint_every: int = 10  # steps
+    max_nonfinite: float = 0.1  # fraction of a batch that may be non-finite before giving up
+    seed: int = 0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FitState:
+    """Everything a resumed fit needs."""
+
+    parameters: Parameters
+    optimiser: Any  # optax state
+    best: Parameters  # parameters of the best validation so far
+    best_error: jax.Array  # ()
+    since_best: jax.Array  # () validations since then
+    nonfinite: jax.Array  # () samples left out so far
+    step: jax.Array  # ()
+    scale: jax.Array  # (3,) the start's error per channel; NaN where the scene has none
+
+
+def window_errors(predicted: jax.Array, target: jax.Array, channels: Channels) -> jax.Array:
+    """Squared errors per frame, smooth everywhere: (…, 3) position [m²], rotation and joints
+    [rad²]; 0 where the scene has no such channel.
+
+    The rotation's is that of the chord, 4‖vec(q⁻¹ q̂)‖², equal to the angle's to third order.
+    """
+    position, angle, joints = (
+        jnp.asarray(c, int) for c in (channels.position, channels.angle, channels.joints)
+    )
+
+    def squared(index: jax.Array) -> jax.Array:
+        return jnp.square(predicted[..., index] - target[..., index])
+
+    rotation = 2.0 * (1.0 - jnp.cos(predicted[..., angle] - target[..., angle])).sum(-1)
+    if channels.quaternion:
+        q = predicted[..., jnp.asarray(channels.quaternion)]
+        p = target[..., jnp.asarray(channels.quaternion)]
+        rotation = 4.0 * (1.0 - jnp.square(jnp.sum(q * p, axis=-1)))
+    turned = 2.0 * (1.0 - jnp.cos(predicted[..., joints] - target[..., joints]))
+    turned = turned.mean(-1) if channels.joints else jnp.zeros(predicted.shape[:-1])
+    return jnp.stack([squared(position).sum(-1), rotation, turned], axis=-1)
+
+
+def window_loss(
+    scene: Scene,
+    model: mjx.Model,
+    free: tuple[Free, ...],
+    channels: Channels,
+    huber: float,
+    scale: jax.Array,
+    parameters: Parameters,
+    window: Windows,
+) -> jax.Array:
+    """Loss of one window, see the module's docstring."""
+    predicted = predict(scene, physical.apply(scene, model, free, parameters), window)
+    squared = window_errors(predicted, window.target, channels)
+    has = jnp.isfinite(scale)
+    relative = jnp.where(has, squared / jnp.square(jnp.where(has, scale * huber, 1.0)), 0.0)
+    robust = huber * (jnp.sqrt(1.0 + relative) - 1.0)
+    frames = jnp.sum(window.scored)
+    return jnp.sum(robust * window.scored[:, None]) / (frames * jnp.sum(has))
+
+
+def fit(
+    scene: Scene,
+    free: tuple[Free, ...],
+    channels: Channels,
+    train: Windows,
+    validation: Windows,
+    config: FitConfig,
+    directory: Path,
+    *,
+    metadata: dict[str, Any],
+    record: Callable[[dict[str, Any]], None],
+    stop: Callable[[], bool],
+) -> FitState:
+    """Fits the free parameters; resumes from ``directory`` to the same numbers, bit for bit.
+
+    Args:
+      scene: static.
+      free: the free parameters; checked against the scene.
+      channels: which positions are what.
+      train, validation: windows; the latter only steer the stopping.
+      config: static.
+      directory: where the running state is kept.
+      metadata: stored with each checkpoint; its "config_hash" guards against another run's.
+      record: called with one row per step.
+      stop: asked after each step; True saves and raises ``Interrupted``.
+
+    Raises:
+      ParameterError: a parameter that the scene does not have.
+      CheckpointError: ``directory`` belongs to another scene, config or precision.
+      FitError: more than ``config.max_nonfinite`` of a batch is not finite.
+      Interrupted: ``stop`` said so; everything is saved.
+    """
+    physical.check(scene, free)
+    model = scene.mjx_model()
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, 0.1)
+    optimiser = optax.adam(schedule)
+
+    def sample_gradients(
+        parameters: Parameters, scale: jax.Array, windows: Windows
+    ) -> tuple[jax.Array, Parameters]:
+        def loss(parameters: Parameters, window: Windows) -> jax.Array:
+            return window_loss(
+                scene, model, free, channels, config.huber, scale, parameters, window
+            )
+
+        return jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0))(parameters, windows)
+
+    @jax.jit
+    def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
+        losses, gradients = sample_gradients(state.parameters, state.scale, windows)
+        finite = jnp.isfinite(losses)
+        for g in gradients.values():
+            finite &= jnp.isfinite(g).all(axis=1)
+        count = jnp.maximum(finite.sum(), 1)
+        mean = {
+            name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
+            + config.prior_weight * state.parameters[name]
+            for name, g in gradients.items()
+        }
+        updates, opt_state = optimiser.update(mean, state.optimiser, state.parameters)
+        new = dataclasses.replace(
+            state,
+            parameters=optax.apply_updates(state.parameters, updates),
+            optimiser=opt_state,
+            nonfinite=state.nonfinite + jnp.sum(~finite),
+            step=state.step + 1,
+        )
+        return new, jnp.where(finite, losses, 0.0).sum() / count, finite
+
+    predictor = make_predictor(scene, config.batch)
+
+    def validate(parameters: Parameters) -> np.ndarray:
+        moved = physical.apply(scene, model, free, parameters)
+        predicted = predictor(moved, validation)
+        return np.nanmean(episode_errors(predicted, validation, channels), axis=0)
+
+    state = _start(free, config, optimiser)
+    found = checkpoint.latest(directory)
+    if found is not None:
+        state, _ = checkpoint.restore(
+            directory, state, config_hash=metadata["config_hash"], scene=metadata["scene"]
+        )
+        runtime.log(f"resuming from step {int(state.step)} in {directory}")
+    else:
+        with runtime.compiling(f"the prediction of {config.batch} windows"):
+            scale = validate(physical.zeros(free))
+        state = dataclasses.replace(state, scale=jnp.asarray(scale))
+        runtime.log("validation errors of the starting parameters: " + _shown(scale))
+
+    began, first = time.monotonic(), int(state.step)
+    while int(state.step) < config.steps and int(state.since_best) < config.patience:
+        step = int(state.step)
+        rows = _batch_rows(config, step, len(train))
+        windows = jax.tree.map(jnp.asarray, train.take(rows))
+        if step == first:
+            with runtime.compiling(f"the gradient through {config.batch} windows"):
+                state, loss, finite = jax.block_until_ready(update(state, windows))
+            began = time.monotonic()
+        else:
+            state, loss, finite = jax.block_until_ready(update(state, windows))
+        _refuse_nonfinite(np.asarray(finite), train.episode[rows], step, config, metadata)
+        row: dict[str, Any] = {"step": step + 1, "loss": float(loss)}
+        row["nonfinite"] = int(state.nonfinite)
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            state, relative = _judge(state, validate(state.parameters))
+            row["validation"] = relative
+        done = step + 1 - first
+        rate = (done - 1) / max(time.monotonic() - began, 1e-9)
+        _report(row, state, rate, config)
+        record(row)
+        ended = int(state.step) >= config.steps or int(state.since_best) >= config.patience
+        stopping = stop()
+        if ended or stopping or (step + 1) % config.checkpoint_every == 0:
+            checkpoint.save(directory, step + 1, state, metadata)
+        if stopping and not ended:
+            raise Interrupted(f"stopped at step {step + 1}; run the same command to go on")
+    return state
+
+
+def _start(
+    free: tuple[Free, ...], config: FitConfig, optimiser: optax.GradientTransformation
+) -> FitState:
+    key = jax.random.key(config.seed)
+    zeros = physical.zeros(free)
+    keys = jax.random.split(key, len(zeros))
+    parameters = {
+        name: config.start_spread * jax.random.normal(k, u.shape)
+        for k, (name, u) in zip(keys, zeros.items(), strict=True)
+    }
+    return FitState(
+        parameters=parameters,
+        optimiser=optimiser.init(parameters),
+        best=zeros,
+        best_error=jnp.ones(()),
+        since_best=jnp.zeros((), int),
+        nonfinite=jnp.zeros((), int),
+        step=jnp.zeros((), int),
+        scale=jnp.full(3, jnp.nan),
+    )
+
+
+def _batch_rows(config: FitConfig, step: int, count: int) -> np.ndarray:
+    """The windows of one step: a function of seed and step alone, so a resume draws the same."""
+    generator = np.random.default_rng([config.seed, step])
+    return generator.choice(count, size=config.batch, replace=count < config.batch)
+
+
+def _judge(state: FitState, error: np.ndarray) -> tuple[FitState, float]:
+    relative = float(np.nanmean(error / np.asarray(state.scale)))
+    if not np.isfinite(relative):
+        relative = float("inf")
+    better = relative < float(state.best_error)
+    return (
+        dataclasses.replace(
+            state,
+            best=state.parameters if better else state.best,
+            best_error=jnp.full((), min(relative, float(state.best_error))),
+            since_best=jnp.full((), 0 if better else int(state.since_best) + 1),
+        ),
+        relative,
+    )
+
+
+def _refuse_nonfinite(
+    finite: np.ndarray, episode: np.ndarray, step: int, config: FitConfig, metadata: dict[str, Any]
+) -> None:
+    if np.mean(~finite) <= config.max_nonfinite:
+        return
+    ids = metadata.get("train_ids")
+    bad = sorted({int(e) for e in episode[~finite]})
+    named = [ids[e] for e in bad[:8]] if ids else bad[:8]
+    raise FitError(
+        f"step {step + 1}: {int((~finite).sum())} of {finite.size} windows are not finite "
+        f"(episodes {named}{'…' if len(bad) > 8 else ''}); lower learning_rate or shorten the "
+        "windows, the last checkpoint is intact"
+    )
+
+
+def _report(row: dict[str, Any], state: FitState, rate: float, config: FitConfig) -> None:
+    left = f"{(config.steps - int(state.step)) / rate:4.0f} s left at most" if rate > 0 else ""
+    validation = f"  validation {row['validation']:.4f}" if "validation" in row else ""
+    runtime.log(
+        f"step {row['step']:4d}/{config.steps}  loss {row['loss']:.4f}{validation}  "
+        f"best {float(state.best_error):.4f}  non-finite {row['nonfinite']}  "
+        f"{rate:.2f} steps/s  {left}"
+    )
+
+
+def _shown(scale: np.ndarray) -> str:
+    parts = [
+        f"{name} {value:.4g} {unit}"
+        for name, value, unit in zip(
+            ("position", "rotation", "joints"), scale, ("m", "rad", "rad"), strict=True
+        )
+        if np.isfinite(value)
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,109 @@
+"""A model's numbers written out as MJCF, with every digit.
+
+MuJoCo's own writer rounds to six digits, which a contact trajectory notices after a few bounces.
+So its canonical XML gives the structure, and every number that a parameter can touch is set
+again from the model, in full precision, inertias explicitly.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+
+_BAKED = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
+
+
+def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
+    """MJCF text of ``spec``'s structure with ``model``'s numbers.
+
+    Args:
+      spec: a compiled spec; elements are matched by their order, so names are not needed.
+      model: an ``MjModel``, or an ``mjx.Model`` of the same sizes.
+    """
+    root = ElementTree.fromstring(spec.to_xml())
+    compiler = root.find("compiler")
+    if compiler is not None:  # what would override explicit inertias
+        for name in ("inertiafromgeom", "settotalmass", "boundmass", "boundinertia"):
+            compiler.attrib.pop(name, None)
+    option = root.find("option")
+    if option is None:
+        option = ElementTree.SubElement(root, "option")
+    _set(option, timestep=model.opt.timestep, gravity=model.opt.gravity)
+
+    world = root.find("worldbody")
+    assert world is not None
+    bodies = list(world.iter("body"))
+    _matched("body", len(bodies), int(np.shape(model.body_mass)[0]) - 1)
+    for i, body in enumerate(bodies, start=1):
+        _set_body(body, model, i)
+    geoms = list(world.iter("geom"))
+    _matched("geom", len(geoms), int(np.shape(model.geom_size)[0]))
+    for i, geom in enumerate(geoms):
+        _set_geom(geom, model, i)
+    joints = [e for e in world.iter() if e.tag in ("joint", "freejoint")]
+    _matched("joint", len(joints), int(np.shape(model.jnt_pos)[0]))
+    for i, joint in enumerate(joints):
+        _set_joint(joint, model, i)
+    for i, actuator in enumerate(root.findall("actuator/general")):
+        _set(actuator, gainprm=model.actuator_gainprm[i], biasprm=model.actuator_biasprm[i])
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _set_body(body: ElementTree.Element, model: Any, i: int) -> None:
+    _set(body, pos=model.body_pos[i], quat=model.body_quat[i])
+    if float(model.body_mass[i]) == 0.0:
+        return
+    inertial = body.find("inertial")
+    if inertial is None:
+        inertial = ElementTree.Element("inertial")
+        body.insert(0, inertial)
+    inertial.attrib.clear()
+    _set(
+        inertial,
+        pos=model.body_ipos[i],
+        quat=model.body_iquat[i],
+        mass=model.body_mass[i],
+        diaginertia=model.body_inertia[i],
+    )
+
+
+def _set_geom(geom: ElementTree.Element, model: Any, i: int) -> None:
+    friction, solref, solimp = model.geom_friction[i], model.geom_solref[i], model.geom_solimp[i]
+    _set(geom, friction=friction, solref=solref, solimp=solimp)
+    kind = int(np.asarray(model.geom_type)[i])
+    if kind in _BAKED:  # the compiler has moved them into the mesh's own frame
+        return
+    _set(geom, pos=model.geom_pos[i], quat=model.geom_quat[i])
+    if kind != mujoco.mjtGeom.mjGEOM_PLANE:
+        _set(geom, size=model.geom_size[i])
+
+
+def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
+    if joint.tag == "freejoint":
+        return
+    dof = int(np.asarray(model.jnt_dofadr)[i])
+    _set(
+        joint,
+        damping=model.dof_damping[dof],
+        frictionloss=model.dof_frictionloss[dof],
+        armature=model.dof_armature[dof],
+    )
+    if int(np.asarray(model.jnt_type)[i]) != mujoco.mjtJoint.mjJNT_FREE:
+        _set(joint, pos=model.jnt_pos[i], axis=model.jnt_axis[i])
+
+
+def _set(element: ElementTree.Element, **values: Any) -> None:
+    for name, value in values.items():
+        numbers = np.atleast_1d(np.asarray(value, float))
+        element.set(name, " ".join(repr(float(x)) for x in numbers))
+
+
+def _matched(tag: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(
+            f"the MJCF lists {found} <{tag}> elements where the model has {expected}; expand "
+            "<replicate>, <composite> and <flexcomp> before fitting"
+        )

@@ -1,0 +1,122 @@
+"""One physics step that is ``mjx.step`` with a gradient, and one control step of a scene."""
+
+import jax
+import jax.numpy as jnp
+
+from worldmodel._mujoco import mjx
+from worldmodel.physics import _mjx, contact
+from worldmodel.scene import Scene
+from worldmodel.types import State
+
+_SOLIMP_FIELDS = (
+    "geom_solimp",
+    "pair_solimp",
+    "jnt_solimp",
+    "dof_solimp",
+    "eq_solimp",
+    "tendon_solimp_lim",
+    "tendon_solimp_fri",
+)
+
+
+def step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """Drop-in for ``mjx.step``: the same values, differentiable through contact.
+
+    Works under ``jit``, ``vmap``, ``jvp`` and ``vjp``, in float32 and float64; both friction
+    cones, friction loss, limits, equality constraints, condim 1, 3, 4 and 6. The derivative is
+    the implicit one of the converged solve (``contact.solve``); that of the fifth solimp
+    number, the power, is zero by decree (it is the log of a negative number past the width).
+
+    Raises:
+      NotImplementedError: for the RK4 integrator, whose inner solves cannot be reached from
+        outside MJX; use Euler or implicitfast.
+    """
+    integrator = _mjx.integrator_name(model)
+    if integrator not in ("EULER", "IMPLICITFAST"):
+        raise NotImplementedError(
+            f"integrator {integrator} has no contact gradient; use 'Euler' or 'implicitfast'"
+        )
+    data = forward(model, data)
+    return mjx.euler(model, data) if integrator == "EULER" else mjx.implicit(model, data)
+
+
+def forward(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """``mjx.forward``, differentiable through contact: a step without the integration."""
+    model = _with_fixed_power(_mjx.with_solvable_options(model, data))
+    data = mjx.sensor_pos(model, mjx.fwd_position(model, data))
+    data = mjx.sensor_vel(model, mjx.fwd_velocity(model, data))
+    data = mjx.fwd_acceleration(model, mjx.fwd_actuation(model, data))
+    if _mjx.constraint_rows(data) == 0:  # as mjx.forward does, acceleration sensors included
+        return data.replace(qacc=data.qacc_smooth)
+    return mjx.sensor_acc(model, contact.solve(model, data))
+
+
+def _with_fixed_power(model: mjx.Model) -> mjx.Model:
+    def fixed(solimp: jax.Array) -> jax.Array:
+        return jnp.concatenate([solimp[..., :4], jax.lax.stop_gradient(solimp[..., 4:])], -1)
+
+    return model.replace(**{name: fixed(getattr(model, name)) for name in _SOLIMP_FIELDS})
+
+
+def initial_state(
+    scene: Scene,
+    qpos: jax.Array,
+    qvel: jax.Array,
+    *,
+    act: jax.Array | None = None,
+    time: float | jax.Array = 0.0,
+) -> State:
+    """A state at rest in the solver's memory: no contact yet, no warm start.
+
+    Args:
+      qpos: (nq,) positions.
+      qvel: (nv,) velocities.
+      act: (na,) activations; zeros when absent.
+      time: () [s].
+    """
+    qpos, qvel = jnp.asarray(qpos, float), jnp.asarray(qvel, float)
+    act = jnp.zeros(scene.mj_model.na) if act is None else jnp.asarray(act, float)
+    return State(
+        qpos=qpos,
+        qvel=qvel,
+        act=act,
+        time=jnp.asarray(time, float),
+        qacc_warmstart=jnp.zeros_like(qvel),
+        contacts=contact.no_contacts(scene),
+    )
+
+
+def control_step(scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array) -> State:
+    """One control step: ``scene.substeps`` physics steps under one held control.
+
+    Args:
+      scene: static.
+      model: the scene's model, its parameters applied (``parameters.apply``).
+      state: the state before.
+      ctrl: (nu,) control [in the actuators' units].
+
+    Returns:
+      The state after; its contacts are those of the last substep's solve.
+    """
+    blank = mjx.make_data(scene.mj_model).replace(ctrl=ctrl)
+
+    def substep(state: State, _: None) -> tuple[State, None]:
+        data = blank.replace(
+            qpos=state.qpos,
+            qvel=state.qvel,
+            act=state.act,
+            time=state.time,
+            qacc_warmstart=state.qacc_warmstart,
+        )
+        data = step(model, data)
+        state = State(
+            qpos=data.qpos,
+            qvel=data.qvel,
+            act=data.act,
+            time=data.time,
+            qacc_warmstart=jax.lax.stop_gradient(data.qacc_warmstart),
+            contacts=contact.channels(scene, model, data),
+        )
+        return state, None
+
+    return jax.lax.scan(substep, state, length=scene.substeps)[0]

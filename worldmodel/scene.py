@@ -1,0 +1,192 @@
+"""MJCF → ``Scene``: the compiled model, its names and its control rate; static.
+
+A scene that MJX cannot run, or cannot differentiate, is refused here with the name of the
+element and the remedy, before anything is compiled by XLA.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.mjcf import to_mjcf
+
+ASSETS = Path(__file__).parent / "assets"  # the MJCF files that come with the package
+
+_INERTIAL_FIELDS = (
+    "body_ipos",
+    "body_iquat",
+    "body_inertia",
+    "body_mass",
+    "body_subtreemass",
+    "body_invweight0",
+    "dof_invweight0",
+    "tendon_invweight0",
+    "actuator_acc0",
+)
+
+
+class SceneError(ValueError):
+    """A broken MJCF, or a scene that MJX cannot run or differentiate."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """A compiled scene. Compared and hashed by identity, so it can be a static argument."""
+
+    spec: mujoco.MjSpec  # its structure, compiled
+    mj_model: mujoco.MjModel
+    control_hz: float  # [1/s] rate of actions and states
+    substeps: int  # physics steps per control step
+
+    @property
+    def name(self) -> str:
+        """The MJCF's model name."""
+        return self.mj_model.names.split(b"\0", 1)[0].decode()
+
+    def geom_name(self, geom: int) -> str:
+        """Name of a geom, or ``geom<id>`` where it has none."""
+        return mujoco.mj_id2name(self.mj_model, mujoco.mjtObj.mjOBJ_GEOM, geom) or f"geom{geom}"
+
+    @property
+    def mjcf(self) -> str:
+        """The scene as MJCF text, in full precision."""
+        return to_mjcf(self.spec, self.mj_model)
+
+    def mjx_model(self) -> mjx.Model:
+        """The model's arrays on the default device, in JAX's default precision."""
+        return mjx.put_model(self.mj_model)
+
+
+def load_scene(mjcf: str | Path, *, control_hz: float, substeps: int) -> Scene:
+    """Compiles an MJCF file or text; the timestep becomes 1 / (control_hz · substeps).
+
+    Raises:
+      SceneError: the MJCF does not compile, or uses what MJX or its gradient cannot do; the
+        message names the element and the remedy.
+    """
+    return compile_scene(parse_mjcf(mjcf), control_hz=control_hz, substeps=substeps)
+
+
+def parse_mjcf(mjcf: str | Path) -> mujoco.MjSpec:
+    """An editable spec from an MJCF file or text.
+
+    Raises:
+      SceneError: no such file, or not an MJCF.
+    """
+    is_text = isinstance(mjcf, str) and mjcf.lstrip().startswith("<")
+    if not is_text and not Path(mjcf).is_file():
+        raise SceneError(f"no MJCF file {mjcf}; give a path, or MJCF text that starts with '<'")
+    try:
+        if is_text:
+            return mujoco.MjSpec.from_string(str(mjcf))
+        return mujoco.MjSpec.from_file(str(mjcf))
+    except ValueError as error:
+        raise SceneError(f"broken MJCF {'' if is_text else mjcf}: {error}") from error
+
+
+def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
+    """Compiles an edited spec into a ``Scene``, see ``load_scene``."""
+    if not (np.isfinite(control_hz) and control_hz > 0 and substeps >= 1):
+        raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
+    spec.option.timestep = 1.0 / (control_hz * substeps)
+    try:
+        model = _compile_general(spec)
+    except ValueError as error:
+        raise SceneError(f"broken MJCF: {error}") from error
+    _refuse_unsupported(model)
+    return Scene(spec, model, float(control_hz), int(substeps))
+
+
+def _compile_general(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compiles without MuJoCo's "simple body" shortcut, every inertia explicit.
+
+    A body whose inertial frame coincides with its own compiles as simple: the terms that couple
+    translation and rotation are dropped from the mass matrix, in C and in MJX, and a centre of
+    mass that moves later would silently have no effect. So the inertial frames are displaced by
+    a micrometre while compiling and put back in the compiled model.
+    """
+    first = spec.compile()
+    for body in spec.bodies:
+        i = body.id
+        if first.body_dofnum[i] == 0:
+            continue
+        body.explicitinertial = True
+        body.mass, body.inertia = first.body_mass[i], first.body_inertia[i]
+        body.fullinertia = np.full(6, np.nan)
+        body.ipos, body.iquat = first.body_ipos[i] + 1e-6, first.body_iquat[i]
+    model = spec.compile()
+    for field in _INERTIAL_FIELDS:
+        getattr(model, field)[:] = getattr(first, field)
+    return model
+
+
+def _refuse_unsupported(model: mujoco.MjModel) -> None:
+    integrator = mujoco.mjtIntegrator(model.opt.integrator)
+    if integrator not in (
+        mujoco.mjtIntegrator.mjINT_EULER,
+        mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    ):
+        raise SceneError(
+            f"option integrator={_enum(integrator)} has no contact gradient here; "
+            "use integrator='Euler' or 'implicitfast'"
+        )
+    if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        raise SceneError("option solver='PGS' is not in MJX; use solver='Newton'")
+    if model.nflex:
+        raise SceneError(f"flex '{_names(model, 'FLEX')[0]}' is not in MJX; use rigid bodies")
+    if model.nplugin:
+        raise SceneError("plugins are not in MJX; remove <extension> and its elements")
+    if model.opt.noslip_iterations:
+        raise SceneError(
+            "option noslip_iterations is ignored by MJX; set it to 0 (friction will creep a "
+            "little, as MuJoCo's soft contacts do)"
+        )
+    try:
+        mjx.put_model(model)
+    except (NotImplementedError, ValueError) as error:
+        raise SceneError(_explain(model, str(error))) from error
+
+
+def _explain(model: mujoco.MjModel, message: str) -> str:
+    """MJX's refusal with the names of the elements it is about."""
+    geom_types = re.findall(r"mjGEOM_([A-Z]+)", message)
+    if geom_types:
+        wanted = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{t}")) for t in geom_types}
+        names = _names(model, "GEOM")
+        geoms = [f"'{names[i]}'" for i in range(model.ngeom) if int(model.geom_type[i]) in wanted]
+        return (
+            f"MJX has no collision {'–'.join(t.lower() for t in geom_types)} "
+            f"(geoms {', '.join(geoms)}: {message}); replace one shape (a cylinder by a capsule "
+            "or mesh), or keep the pair apart with contype/conaffinity or <exclude>"
+        )
+    enums = re.findall(r"<mjt(\w+)\.(mj\w+): (\d+)>", message)
+    for kind, member, value in enums:
+        field, obj = {
+            "Bias": ("actuator_biastype", "ACTUATOR"),
+            "Dyn": ("actuator_dyntype", "ACTUATOR"),
+            "Gain": ("actuator_gaintype", "ACTUATOR"),
+            "Trn": ("actuator_trntype", "ACTUATOR"),
+            "Eq": ("eq_type", "EQUALITY"),
+            "Sensor": ("sensor_type", "SENSOR"),
+        }.get(kind, (None, None))
+        if field is not None and obj is not None:
+            ids = np.flatnonzero(getattr(model, field) == int(value))
+            names = [f"'{_names(model, obj)[i]}'" for i in ids]
+            return f"{obj.lower()} {', '.join(names)}: {member} is not in MJX; remove or replace it"
+    return f"MJX cannot run this scene: {message}; remove or replace that feature"
+
+
+def _names(model: mujoco.MjModel, kind: str) -> list[str]:
+    obj = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
+    count = {"GEOM": model.ngeom, "ACTUATOR": model.nu, "EQUALITY": model.neq}
+    count |= {"SENSOR": model.nsensor, "FLEX": model.nflex}
+    return [
+        mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])
+    ]
+
+
+def _enum(value: object) -> str:
+    return str(getattr(value, "name", value)).split("_")[-1].lower()
