@@ -46,7 +46,7 @@ class FitConfig:
     prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
     huber: float = 0.3  # errors below this multiple of the start's count quadratically
     validate_every: int = 5  # steps
-    patience: int = 8  # validations without improvement before stopping
+    patience: int = 10  # validations without improvement before stopping
     checkpoint_every: int = 10  # steps
     max_nonfinite: float = 0.1  # fraction of a batch that may be non-finite before giving up
     seed: int = 0
@@ -184,7 +184,7 @@ def fit(
     def validate(parameters: Parameters) -> np.ndarray:
         moved = physical.apply(scene, model, free, parameters)
         predicted = predictor(moved, validation)
-        return np.nanmean(episode_errors(predicted, validation, channels), axis=0)
+        return episode_errors(predicted, validation, channels).mean(axis=0)
 
     state = _start(free, config, optimiser)
     found = checkpoint.latest(directory)
@@ -266,8 +266,8 @@ def _judge(state: FitState, error: np.ndarray) -> tuple[FitState, float]:
         dataclasses.replace(
             state,
             best=state.parameters if better else state.best,
-            best_error=jnp.full((), min(relative, float(state.best_error))),
-            since_best=jnp.full((), 0 if better else int(state.since_best) + 1),
+            best_error=jnp.asarray(np.minimum(relative, np.asarray(state.best_error))),
+            since_best=jnp.asarray(np.where(better, 0, np.asarray(state.since_best) + 1)),
         ),
         relative,
     )

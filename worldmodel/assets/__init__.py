@@ -1,0 +1,1 @@
+"""MJCF files of the recordings: the sources' parameters, and MuJoCo's default guess beside them."""
