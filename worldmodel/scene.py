@@ -40,6 +40,7 @@ class Scene:
     mj_model: mujoco.MjModel
     control_hz: float  # [1/s] rate of actions and states
     substeps: int  # physics steps per control step
+    plain_sliders: np.ndarray  # (nbody,) bool; bodies that MuJoCo compiles as simple sliders
 
     @property
     def name(self) -> str:
@@ -93,14 +94,14 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
         raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
     spec.option.timestep = 1.0 / (control_hz * substeps)
     try:
-        model = _compile_general(spec)
+        model, plain_sliders = _compile_general(spec)
     except ValueError as error:
         raise SceneError(f"broken MJCF: {error}") from error
     _refuse_unsupported(model)
-    return Scene(spec, model, float(control_hz), int(substeps))
+    return Scene(spec, model, float(control_hz), int(substeps), plain_sliders)
 
 
-def _compile_general(spec: mujoco.MjSpec) -> mujoco.MjModel:
+def _compile_general(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, np.ndarray]:
     """Compiles without MuJoCo's "simple body" shortcut, every inertia explicit.
 
     A body whose inertial frame coincides with its own compiles as simple: the terms that couple
@@ -120,7 +121,7 @@ def _compile_general(spec: mujoco.MjSpec) -> mujoco.MjModel:
     model = spec.compile()
     for field in _INERTIAL_FIELDS:
         getattr(model, field)[:] = getattr(first, field)
-    return model
+    return model, first.body_simple == 2
 
 
 def _refuse_unsupported(model: mujoco.MjModel) -> None:

@@ -11,15 +11,17 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import _mjx
+from worldmodel.scene import Scene
 
 
-def with_derived_constants(mj_model: mujoco.MjModel, model: mjx.Model) -> mjx.Model:
+def with_derived_constants(scene: Scene, model: mjx.Model) -> mjx.Model:
     """``model`` with the constants that its parameters imply at ``qpos0``; differentiable.
 
     Args:
-      mj_model: the compiled scene, for its sizes and topology.
+      scene: for its sizes and topology.
       model: with parameters already moved.
     """
+    mj_model = scene.mj_model
     data = mjx.make_data(mj_model).replace(qpos=model.qpos0)
     data = mjx.com_pos(model, mjx.kinematics(model, data))
     data = mjx.tendon_armature(model, mjx.crb(model, mjx.tendon(model, data)))
@@ -29,7 +31,7 @@ def with_derived_constants(mj_model: mujoco.MjModel, model: mjx.Model) -> mjx.Mo
     tendon_jacobian, moment = _mjx.tendon_jacobian(data), _mjx.actuator_moment(data)
     return model.replace(
         body_subtreemass=_subtree_mass(mj_model, model.body_mass),
-        body_invweight0=_body_invweight(mj_model, model, data, inverse),
+        body_invweight0=_body_invweight(scene, model, data, inverse),
         dof_invweight0=_dof_invweight(mj_model, inverse),
         tendon_invweight0=jnp.einsum("ti,ij,tj->t", tendon_jacobian, inverse, tendon_jacobian),
         actuator_acc0=jnp.linalg.norm(moment @ inverse, axis=1),
@@ -56,11 +58,11 @@ def _dof_invweight(mj_model: mujoco.MjModel, inverse: jax.Array) -> jax.Array:
 
 
 def _body_invweight(
-    mj_model: mujoco.MjModel, model: mjx.Model, data: mjx.Data, inverse: jax.Array
+    scene: Scene, model: mjx.Model, data: mjx.Data, inverse: jax.Array
 ) -> jax.Array:
     """(nbody, 2) mean of J M⁻¹ Jᵀ at the centre of mass, translational and rotational."""
-    moving = mj_model.body_weldid > 0
-    bodies = jnp.arange(mj_model.nbody)
+    moving = scene.mj_model.body_weldid > 0
+    bodies = jnp.arange(scene.mj_model.nbody)
     # mjx.jac gives (nv, 3) each
     jacp, jacr = jax.vmap(lambda p, b: mjx.jac(model, data, p, b))(data.xipos, bodies)
 
@@ -77,4 +79,10 @@ def _body_invweight(
         ],
         axis=1,
     )
-    return jnp.where(moving[:, None], weight, 0.0)
+    # The compiler's shortcut for bodies that only slide along their own axes is 1 / mass, as
+    # long as the inertial frame is the body's own; otherwise it is the mean as for all others.
+    own_frame = (model.body_ipos == 0).all(1) & (model.body_iquat[:, 1:] == 0).all(1)
+    plain = jnp.asarray(scene.plain_sliders) & own_frame
+    mass = jnp.where(plain, model.body_mass, 1.0)
+    simple = jnp.stack([1.0 / mass, jnp.zeros_like(mass)], axis=1)
+    return jnp.where(moving[:, None], jnp.where(plain[:, None], simple, weight), 0.0)

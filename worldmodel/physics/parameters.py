@@ -238,7 +238,7 @@ def apply(
         kind = KINDS[f.kind]
         width = np.array(f.scale) * np.array(kind.width)
         model = kind.move(model, _ids(scene, f), width * parameters[f.name])
-    return with_derived_constants(scene.mj_model, model)
+    return with_derived_constants(scene, model)
 
 
 def values(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> dict[str, np.ndarray]:

@@ -1,0 +1,83 @@
+"""Contact channels: distances, forces and events, against statics and C MuJoCo."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import scenes
+from worldmodel import physics
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.rollout import replay, rollout
+
+
+def states_of(scene, qpos, qvel, steps):
+    step = functools.partial(physics.control_step, scene, scene.mjx_model())
+    state = physics.initial_state(scene, qpos, qvel)
+    run = jax.jit(
+        lambda s: rollout(step, replay(jnp.zeros((steps, 0))), s, steps, jax.random.key(0))[0]
+    )
+    return run(state)
+
+
+def test_pairs_are_named() -> None:
+    assert physics.contact_pairs(scenes.box()) == (("table", "box"),)
+
+
+@pytest.mark.parametrize("cone", ["elliptic", "pyramidal"])
+def test_a_bouncing_box_begins_ends_and_comes_to_rest_on_its_weight(cone: str) -> None:
+    scene = scenes.box(cone=cone, substeps=2)
+    states = states_of(scene, np.array([0, 0, 0.06, 1, 0, 0, 0]), np.zeros(6), 400)
+    contacts = states.contacts
+    weight = 0.4 * 9.81
+    np.testing.assert_allclose(contacts.force[-1, 0, 0], weight, rtol=1e-3)
+    assert np.abs(contacts.force[-1, 0, 1:]).max() < 1e-3 * weight
+    assert bool(contacts.active[-1, 0])
+    assert -1e-3 < float(contacts.distance[-1, 0]) < 0
+    begin, end = physics.contact_events(contacts.active)
+    assert int(begin[:, 0].sum()) == int(end[:, 0].sum()) + 1  # it touches down and stays
+    first = int(np.flatnonzero(begin[:, 0])[0])
+    fall = np.sqrt(2 * 0.03 / 9.81) * scene.control_hz
+    assert abs(first + 1 - fall) <= 2  # 3 cm of free fall
+    assert not np.asarray(contacts.force)[: first - 1].any()  # no force before the touch
+
+
+def test_forces_are_those_of_mujoco() -> None:
+    for cone in ("elliptic", "pyramidal"):
+        scene = scenes.box(cone=cone)
+        model = scene.mjx_model()
+        data = mjx.make_data(scene.mj_model).replace(
+            qpos=jnp.asarray(scenes.BOX_QPOS), qvel=jnp.asarray(scenes.BOX_QVEL)
+        )
+        solved = jax.jit(physics.forward)(model, data)
+        ours = physics.channels(scene, model, solved)
+        truth = mujoco.MjData(scene.mj_model)
+        truth.qpos[:], truth.qvel[:] = scenes.BOX_QPOS, scenes.BOX_QVEL
+        mujoco.mj_forward(scene.mj_model, truth)
+        world = np.zeros(3)
+        for i in range(truth.ncon):
+            force = np.zeros(6)
+            mujoco.mj_contactForce(scene.mj_model, truth, i, force)
+            world += truth.contact[i].frame.reshape(3, 3).T @ force[:3]
+        frame = truth.contact[0].frame.reshape(3, 3)
+        assert truth.ncon == 2
+        np.testing.assert_allclose(ours.force[0], frame @ world, rtol=1e-8)
+        np.testing.assert_allclose(ours.distance[0], truth.contact.dist.min(), atol=1e-14)
+        # It slides: friction takes the whole cone, against the motion.
+        normal, tangent = float(ours.force[0, 0]), np.asarray(ours.force[0, 1:])
+        assert np.linalg.norm(tangent) <= 0.4 * np.sqrt(2) * normal
+        assert world[0] < 0
+
+
+def test_residual_tells_a_converged_solve_from_a_broken_off_one() -> None:
+    scene = scenes.box()
+    model = scene.mjx_model()
+    data = mjx.make_data(scene.mj_model).replace(
+        qpos=jnp.asarray(scenes.BOX_QPOS), qvel=jnp.asarray(scenes.BOX_QVEL)
+    )
+    residual = jax.jit(lambda m, d: physics.solver_residual(m, physics.forward(m, d)))
+    broken = model.tree_replace({"opt.iterations": 2})
+    assert float(residual(model, data)) < 1e-8
+    assert float(residual(broken, data)) > 1e-3

@@ -1,0 +1,70 @@
+"""Scenes: compiled at the control rate, or refused with the element and the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene import ASSETS, SceneError, load_scene
+
+BODY = "<body name='b'><freejoint/><geom name='{0}' type='{1}' size='.1 .1 .1'/></body>"
+
+
+def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
+    return f"<mujoco><option {option}/><worldbody>{worldbody}</worldbody>{rest}</mujoco>"
+
+
+@pytest.mark.parametrize(
+    ("mjcf", "message"),
+    [
+        ("<mujoco><worldbody><bod/></worldbody></mujoco>", "broken MJCF.*bod"),
+        ("<mujoco", "broken MJCF"),
+        (scene("<body><joint type='hinge'/></body>"), "broken MJCF.*mass"),
+        (scene(option="integrator='RK4'"), "rk4.*Euler"),
+        (scene(option="solver='PGS'"), "PGS.*Newton"),
+        (scene(option="noslip_iterations='3'"), "noslip"),
+        (
+            scene(
+                BODY.format("puck", "cylinder")
+                + "<geom name='pusher' type='box' size='.1 .1 .1'/>"
+            ),
+            "cylinder.*'pusher'.*'puck'.*replace one shape",
+        ),
+        (
+            scene(
+                BODY.format("ball", "sphere"),
+                "<actuator><adhesion name='glue' body='b' ctrlrange='0 1'/></actuator>",
+            ),
+            "actuator 'glue'.*mjTRN_BODY.*remove or replace",
+        ),
+    ],
+)
+def test_what_mjx_cannot_run_is_refused_by_name(mjcf: str, message: str) -> None:
+    with pytest.raises(SceneError, match=f"(?s){message}"):
+        load_scene(mjcf, control_hz=100.0, substeps=1)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"no MJCF file .*absent\.xml"):
+        load_scene(tmp_path / "absent.xml", control_hz=100.0, substeps=1)
+
+
+@pytest.mark.parametrize(("hz", "substeps"), [(0.0, 1), (float("nan"), 1), (100.0, 0)])
+def test_rates_are_checked(hz: float, substeps: int) -> None:
+    with pytest.raises(SceneError, match="substeps"):
+        load_scene(scene(), control_hz=hz, substeps=substeps)
+
+
+def test_the_timestep_follows_the_control_rate() -> None:
+    loaded = load_scene(ASSETS / "elbow_toss.xml", control_hz=148.0, substeps=4)
+    assert loaded.mj_model.opt.timestep == 1 / (148.0 * 4)
+    assert loaded.name == "elbow_toss"
+
+
+@pytest.mark.parametrize("path", sorted(ASSETS.glob("*.xml")), ids=lambda p: p.stem)
+def test_the_mjcf_of_a_scene_compiles_to_the_same_numbers(path: Path) -> None:
+    loaded = load_scene(path, control_hz=100.0, substeps=2)
+    again = mujoco.MjModel.from_xml_string(loaded.mjcf)
+    for field in ("body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_quat"):
+        assert (getattr(again, field) == getattr(loaded.mj_model, field)).all(), field
+    assert again.opt.timestep == loaded.mj_model.opt.timestep

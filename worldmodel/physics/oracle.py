@@ -1,0 +1,66 @@
+"""C MuJoCo as the truth: trajectories, and central differences over recompiled models.
+
+A derivative by changing a field of a compiled model is no truth: MuJoCo's compiler derives
+constants and shortcuts from the fields. So the model is written out and compiled anew for every
+difference.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+
+
+def trajectory(
+    model: mujoco.MjModel,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    ctrl: np.ndarray,
+    substeps: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """States after each control step, from a fresh ``MjData``.
+
+    Args:
+      model: compiled; its timestep is that of a substep.
+      qpos, qvel: (nq,), (nv,) at the start.
+      ctrl: (steps, nu), each held for one control step.
+      substeps: physics steps per control step.
+
+    Returns:
+      (steps, nq), (steps, nv).
+    """
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = qpos, qvel
+    out_qpos, out_qvel = np.empty((len(ctrl), model.nq)), np.empty((len(ctrl), model.nv))
+    for k, held in enumerate(ctrl):
+        data.ctrl[:] = held
+        mujoco.mj_step(model, data, nstep=substeps)
+        out_qpos[k], out_qvel[k] = data.qpos, data.qvel
+    return out_qpos, out_qvel
+
+
+def differences(
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, epsilon: float = 3e-4
+) -> np.ndarray:
+    """Jacobian by central differences of fourth order.
+
+    Fourth order, because then the step can be wide: a C solve is only converged to about 1e-13,
+    and a narrow step would divide that by itself.
+
+    Args:
+      function: (n,) → (m,); for a parameter it writes and compiles a model.
+      x: (n,) where.
+      epsilon: step; the error is O(epsilon²) plus rounding over epsilon.
+
+    Returns:
+      (m, n).
+    """
+    columns = []
+    for i in range(len(x)):
+        step = np.zeros(len(x))
+        step[i] = epsilon
+        near = function(x + step) - function(x - step)
+        far = function(x + 2 * step) - function(x - 2 * step)
+        columns.append((8 * near - far) / (12 * epsilon))
+    return np.stack(columns, axis=1)
