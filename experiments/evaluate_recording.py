@@ -52,9 +52,7 @@ class Fitted:
 
     def model(self) -> mjx.Model:
         """The scene's model with the fitted parameters applied."""
-        return physical.apply(
-            self.scene, self.scene.mjx_model(), self.free, self.parameters
-        )
+        return physical.apply(self.scene, self.scene.mjx_model(), self.free, self.parameters)
 
 
 def restore_fitted(directory: Path) -> Fitted:
@@ -64,7 +62,9 @@ def restore_fitted(directory: Path) -> Fitted:
       CheckpointError: missing, damaged, or of another kind.
     """
     metadata = checkpoint.read_metadata(directory)
-    missing = [k for k in ("recording", "mjcf", "control_hz", "substeps", "free") if k not in metadata]
+    missing = [
+        k for k in ("recording", "mjcf", "control_hz", "substeps", "free") if k not in metadata
+    ]
     if missing:
         raise checkpoint.CheckpointError(
             f"{directory} is no fitted model (no {', '.join(missing)}); give the folder "
@@ -106,7 +106,11 @@ def main(args: Args) -> int:
     error = episode_errors(predicted, windows, fitted.recording.channels)
     mean = [float(x) if np.isfinite(x) else None for x in error.mean(0)]
     counts = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    print(json.dumps(counts | dict(zip(("position_m", "rotation_rad", "joint_rad"), mean, strict=True))))
+    print(
+        json.dumps(
+            counts | dict(zip(("position_m", "rotation_rad", "joint_rad"), mean, strict=True))
+        )
+    )
     return 0
 
 

@@ -27,7 +27,7 @@ from experiments.simulate_recording import simulate
 from worldmodel import checkpoint, runtime
 from worldmodel.episodes.protocol import split, whole_start, window_starts
 from worldmodel.episodes.recordings import Recording, load
-from worldmodel.finetune import FitConfig, FitState, Interrupted, fit
+from worldmodel.finetune import FitState, Interrupted, fit
 from worldmodel.physics import parameters as physical
 from worldmodel.predict import Windows, cut_windows
 from worldmodel.types import Episode

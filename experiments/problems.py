@@ -19,7 +19,6 @@ from worldmodel.physics.parameters import Free
 from worldmodel.scene import ASSETS, Scene, load_scene
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """One recording and how its physics is fitted."""
@@ -43,9 +42,7 @@ class Problem:
 
     def scene(self) -> Scene:
         """The scene that is fitted."""
-        return load_scene(
-            self.mjcf, control_hz=self.recording.control_hz, substeps=self.substeps
-        )
+        return load_scene(self.mjcf, control_hz=self.recording.control_hz, substeps=self.substeps)
 
 
 _PLANAR = (1.0, 0.0, 1.0)  # x and z of a body that moves in the x–z plane

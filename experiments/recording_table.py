@@ -1,370 +1,240 @@
-"""The table of a real recording: published parameters, fitted ones and MuJoCo's default guess.
+"""Fitted physics against the sources' parameters on a real recording, on held-out episodes.
 
-Question: by how much does fitting the physics through contact lower the error of prediction on
-          episodes that steered nothing?
-Command:  python -m experiments.recording_table --recording elbow_toss
-          --fits runs/elbow_toss/seed0 runs/elbow_toss/seed1 runs/elbow_toss/seed2
+Question: how much better does a scene predict real hardware after its physics was fitted?
+Command:  python -m experiments.recording_table --recording elbow_toss --fits DIR [DIR …]
           --out experiments/results/elbow_toss/physics
-Runtime:  two to five minutes on 2 cores, mostly three compilations
-Expected: one JSON line with the ratios of mean errors at the recording's own horizon and their
-          intervals; elbow_toss: every ratio to the sources below 0.87
+Runtime:  two to five minutes on 2 cores
+Expected: one JSON line with the ratios fitted / sources at the recording's own horizon and their
+          paired 95 % intervals; table.json, table.md and three figures in --out
 
-Each of --fits is an --out folder of fit_recording, one per seed. The folders that this script
-leaves (OUT and OUT/seed<N>) serve as well, so a table can be made again from what is committed.
-OUT gets table.json (everything), table.md and the figures (generated from it), fitted.xml and
-the checkpoint of the seed that was best on *validation*, the other seeds' under seed<N>/.
+Each DIR is the --out of one fit_recording, one per seed. Baselines run in C MuJoCo: the sources'
+parameters at their own step, and MuJoCo's default guess; the fits run in MJX, and once more
+exported to MJCF in C MuJoCo. Everyone predicts the same windows of the same *test* episodes.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
-from scipy.special import stdtrit
 
+from experiments import recording_figures
 from experiments.evaluate_recording import BATCH, Fitted, restore_fitted
 from experiments.fit_recording import protocol_windows
 from experiments.problems import Problem, find_problem
-from experiments.recording_figures import draw
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.checkpoint import CheckpointError
-from worldmodel.episodes.protocol import errors, paired_ratio, split
-from worldmodel.episodes.recordings import Channels, load
-from worldmodel.physics import parameters as physical
-from worldmodel.physics.oracle import trajectory
-from worldmodel.physics.parameters import KINDS
+from worldmodel.episodes.protocol import paired_ratio, split
+from worldmodel.episodes.recordings import load
+from worldmodel.physics import oracle, parameters
 from worldmodel.predict import Windows, episode_errors, make_predictor
-from worldmodel.scene import parse_mjcf
-from worldmodel.types import Episode
+from worldmodel.scene import load_scene
 
 CHANNELS = ("position_m", "rotation_rad", "joint_rad")
-REFERENCES = ("default", "sources", "sources_scene")
-LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
-LONG_SECONDS = 1.0  # of a recording without a body that flies
-FEW = 20  # episodes below which a percentile bootstrap is too narrow to be shown
-INSTANTS = 8  # of the film strip
-
-Predictor = Callable[[Windows], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """Command line."""
 
-    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    recording: str
     fits: tuple[Path, ...]  # --out folders of fit_recording, one per seed
-    out: Path  # folder for the table, the figures and the checkpoints
-    split: str = "test"  # test, validation or train episodes
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """One seed's fit."""
-
-    seed: int
-    validation: float  # error on the validation windows, relative to the sources' parameters
-    folder: Path
-    fitted: Fitted
+    out: Path
+    split: str = "test"
 
 
 def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.ndarray:
-    """Open-loop prediction in C MuJoCo, every window from a fresh ``MjData``.
-
-    Args:
-      model: compiled; its timestep is that of a substep.
-      substeps: physics steps per frame; a frame's controls are held over them.
-      windows: whatever lies past an episode's end (not ``scored``) is predicted too.
-
-    Returns:
-      (windows, horizon, nq).
-
-    Raises:
-      ValueError: the simulation of a window diverged. Without the switch below MuJoCo would
-        start it again from its initial pose and go on as if nothing had happened.
-    """
-    before = model.opt.disableflags
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    try:
-        predicted = np.stack(
-            [
-                trajectory(model, qpos, qvel, ctrl, substeps)[0]
-                for qpos, qvel, ctrl in zip(
-                    np.asarray(windows.qpos),
-                    np.asarray(windows.qvel),
-                    np.asarray(windows.ctrl),
-                    strict=True,
-                )
-            ]
-        )
-    finally:
-        model.opt.disableflags = before
-    _refuse_nonfinite(predicted, windows, "C MuJoCo")
-    return predicted
+    """(windows, horizon, nq) positions predicted by C MuJoCo, a fresh start per window."""
+    out = []
+    for qpos, qvel, ctrl in zip(windows.qpos, windows.qvel, windows.ctrl, strict=True):
+        q, v, u = np.asarray(qpos), np.asarray(qvel), np.asarray(ctrl)
+        out.append(oracle.trajectory(model, q, v, u, substeps)[0])
+    return np.stack(out)
 
 
-def compile_in_c(mjcf: str | Path, timestep: float) -> mujoco.MjModel:
-    """An MJCF file or text as plain C MuJoCo compiles it, with that timestep [s]."""
-    spec = parse_mjcf(mjcf)
-    spec.option.timestep = timestep
-    return spec.compile()
+def horizons(problem: Problem) -> dict[str, int | None]:
+    """What is tabulated: the recording's own horizon, a long one, and whole episodes."""
+    own = problem.recording.horizon
+    if problem.recording.name == "double_pendulum":
+        return {"0.5 s": own, "1 s": 2 * own}
+    return {f"{own} frames": own, "80 frames": 80, "whole": None}
 
 
-def read_fits(folders: Sequence[Path], recording: str) -> list[Fit]:
-    """The fits of one recording, by seed.
+def main(args: Args) -> int:
+    """Measures, writes the table and the figures, prints one JSON line."""
+    runtime.configure()
+    problem = find_problem(args.recording)
+    data = os.environ.get("WORLDMODEL_DATA")
+    if not data:
+        raise SystemExit("the table is about real recordings: set WORLDMODEL_DATA to their folder")
+    episodes = load(Path(data) / f"{args.recording}.npz", problem.recording)
+    episodes = [e for e in episodes if split(e.id) == args.split]
+    fits = [restore_fitted(directory / "checkpoint") for directory in args.fits]
+    models = _c_models(problem, fits)
+    source_scene = fits[0].scene
+    predictor = make_predictor(source_scene, BATCH)
 
-    Raises:
-      CheckpointError: a folder without a fit, of another recording, of simulated data, or two
-        that differ in more than their seeds.
-    """
-    fits = []
-    for folder in folders:
-        fitted = restore_fitted(folder / "checkpoint")
-        meta = fitted.metadata
-        if meta["recording"] != recording or meta.get("simulated"):
-            what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
-            raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
-        validation = float(meta["result"]["validation"])
-        fits.append(Fit(meta["settings"]["config"]["seed"], validation, folder, fitted))
-    fits.sort(key=lambda f: f.seed)
-    if len({f.seed for f in fits}) < len(fits):
-        raise CheckpointError(f"--fits: a seed twice in {[f.seed for f in fits]}; one fit each")
-    for f in fits[1:]:
-        if _but_seed(f.fitted.metadata) != _but_seed(fits[0].fitted.metadata):
-            raise CheckpointError(
-                f"{f.folder} and {fits[0].folder} differ in more than their seeds (scene, free "
-                "parameters, config or data); fit both with the same command"
-            )
-    return fits
+    table: dict[str, Any] = {"recording": args.recording, "split": args.split, "horizons": {}}
+    predictions: dict[str, Any] = {}
+    for label, horizon in horizons(problem).items():
+        windows, skipped = protocol_windows(episodes, problem.recording, horizon)
+        runtime.log(f"{label}: {len(windows)} windows of {len(episodes)} episodes")
+        rows = {name: predict_in_c(*model, windows) for name, model in models.items()}
+        rows["start"] = predictor(source_scene.mjx_model(), windows)
+        for k, fitted in enumerate(fits):
+            rows[f"fitted {k}"] = predictor(fitted.model(), windows)
+        errors = {
+            name: episode_errors(predicted, windows, problem.recording.channels)
+            for name, predicted in rows.items()
+        }
+        table["horizons"][label] = _measured(errors, len(fits)) | {
+            "episodes": len(np.unique(windows.episode)),
+            "windows": len(windows),
+            "skipped": skipped,
+        }
+        predictions[label] = (windows, rows, errors)
+
+    table["parameters"] = _parameter_rows(fits)
+    table["provenance"] = runtime.provenance()
+    table["fits"] = [f.metadata["result"] for f in fits]
+    table["command"] = "python -m experiments.recording_table " + " ".join(
+        shlex.quote(a) for a in sys.argv[1:]
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "table.json").write_text(json.dumps(table, indent=1) + "\n")
+    (args.out / "table.md").write_text(markdown(table))
+    _keep_checkpoints(args.fits, fits, args.out)
+    recording_figures.error_against_horizon(problem, predictions, args.out, table)
+    recording_figures.parameter_intervals(table, args.out)
+    recording_figures.film_strip(problem, episodes, predictions, args.out, table)
+    own = next(iter(table["horizons"].values()))
+    print(json.dumps({"recording": args.recording, **own["fitted / sources"]}))
+    return 0
 
 
-def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, Predictor]:
-    """Every row of the table as a predictor: ``default``, ``sources``, ``sources_scene``,
-    ``fitted<seed>``, ``exported<seed>``; those in MJX compile once for ``batch`` windows."""
-    substeps, hz = problem.source_substeps, problem.recording.control_hz
-    scene, free = fits[0].fitted.scene, fits[0].fitted.free
-    in_mjx = make_predictor(scene, batch)
-
-    def c(mjcf: str | Path, substeps: int) -> Predictor:
-        model = compile_in_c(mjcf, 1.0 / (hz * substeps))
-        return lambda windows: predict_in_c(model, substeps, windows)
-
-    def mjx(parameters: physical.Parameters) -> Predictor:
-        model = physical.apply(scene, scene.mjx_model(), free, parameters)
-
-        def run(windows: Windows) -> np.ndarray:
-            predicted = in_mjx(model, windows)
-            _refuse_nonfinite(predicted, windows, "MJX")
-            return predicted
-
-        return run
-
-    models = {"default": c(problem.default_mjcf, substeps), "sources": c(problem.mjcf, substeps)}
-    models["sources_scene"] = mjx(physical.zeros(free))
-    for f in fits:
-        models[f"fitted{f.seed}"] = mjx(f.fitted.parameters)
-    for f in fits:
-        text = physical.to_mjcf(scene, free, f.fitted.parameters)
-        models[f"exported{f.seed}"] = c(text, scene.substeps)
+def _c_models(problem: Problem, fits: list[Fitted]) -> dict[str, tuple[mujoco.MjModel, int]]:
+    """Name → compiled model and its substeps per frame."""
+    hz, models = problem.recording.control_hz, {}
+    for name, path in (("default", problem.default_mjcf), ("sources", problem.mjcf)):
+        scene = load_scene(path, control_hz=hz, substeps=problem.source_substeps)
+        models[name] = (scene.mj_model, problem.source_substeps)
+    for k, fitted in enumerate(fits):
+        text = parameters.to_mjcf(fitted.scene, fitted.free, fitted.parameters)
+        models[f"exported {k}"] = (mujoco.MjModel.from_xml_string(text), fitted.scene.substeps)
     return models
 
 
-def compare(error: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """Mean error of the fits over that of a reference, paired over episodes.
-
-    Args:
-      error: (seeds, episodes) of the fits; reference: (episodes,).
-
-    Returns:
-      ``ratio`` of the means (the fits' averaged over seeds first); ``bootstrap`` and ``t``, its
-      95 % intervals over episodes; ``seeds``, the ratio of each seed.
-    """
-    mean = error.mean(axis=0)
-    by_bootstrap = paired_ratio(mean, reference)
-    _, low, high = ratio_t_interval(mean, reference)
-    return {
-        "ratio": by_bootstrap.ratio,
-        "bootstrap": [by_bootstrap.low, by_bootstrap.high],
-        "t": [float(low), float(high)],
-        "seeds": [float(e.mean() / reference.mean()) for e in error],
+def _measured(errors: dict[str, np.ndarray], seeds: int) -> dict[str, Any]:
+    """Mean errors per row, and ratios with paired intervals; (episodes, 3) in, JSON out."""
+    fitted = np.mean([errors[f"fitted {k}"] for k in range(seeds)], axis=0)
+    exported = np.mean([errors[f"exported {k}"] for k in range(seeds)], axis=0)
+    rows = {"default": errors["default"], "sources": errors["sources"], "start": errors["start"]}
+    rows |= {"fitted": fitted, "fitted, exported to C": exported}
+    rows |= {f"fitted, seed {k}": errors[f"fitted {k}"] for k in range(seeds)}
+    out: dict[str, Any] = {
+        "errors": {name: _by_channel(error.mean(0)) for name, error in rows.items()}
     }
+    for reference in ("sources", "default"):
+        compared = {}
+        for c, channel in enumerate(CHANNELS):
+            if np.isfinite(fitted[:, c]).all():
+                paired = paired_ratio(fitted[:, c], errors[reference][:, c])
+                seed = [
+                    float(errors[f"fitted {k}"][:, c].mean() / errors[reference][:, c].mean())
+                    for k in range(seeds)
+                ]
+                compared[channel] = dataclasses.asdict(paired) | {"seeds": [min(seed), max(seed)]}
+        out[f"fitted / {reference}"] = compared
+    return out
 
 
-def ratio_t_interval(
-    error: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ratio of two means over the first axis, with its 95 % t-interval from the residuals
-    error − ratio · reference (the delta method for paired samples)."""
-    n, ratio = len(error), error.mean(axis=0) / reference.mean(axis=0)
-    residual = (error - ratio * reference).std(axis=0, ddof=1) / np.sqrt(n)
-    half = float(stdtrit(n - 1, 0.975)) * residual / reference.mean(axis=0)
-    return ratio, ratio - half, ratio + half
+def _by_channel(values: np.ndarray) -> dict[str, float | None]:
+    finite = [float(v) if np.isfinite(v) else None for v in values]
+    return dict(zip(CHANNELS, finite, strict=True))
 
 
-def horizon_table(
-    predicted: dict[str, np.ndarray], windows: Windows, channels: Channels, seeds: Sequence[int]
-) -> dict[str, Any]:
-    """Rows and comparisons at one horizon, from every model's predictions."""
-    error = {m: episode_errors(p, windows, channels) for m, p in predicted.items()}
-    rows = [{"model": m} | _channels(e.mean(axis=0)) for m, e in error.items()]
-    fitted = np.stack([error[f"fitted{s}"] for s in seeds])
-    comparisons = {
-        reference: {
-            name: compare(fitted[:, :, i], error[reference][:, i])
-            for i, name in enumerate(CHANNELS)
-            if np.isfinite(fitted[:, :, i]).all()
+def _parameter_rows(fits: list[Fitted]) -> dict[str, Any]:
+    """Per free number: u of each seed, and the physical values of the start and of each seed."""
+    names = list(fits[0].parameters)
+    start = parameters.values(fits[0].scene, fits[0].free, parameters.zeros(fits[0].free))
+    fitted = [parameters.values(f.scene, f.free, f.parameters) for f in fits]
+    return {
+        name: {
+            "u": [np.asarray(f.parameters[name]).tolist() for f in fits],
+            "start": start[name].tolist(),
+            "values": [v[name].tolist() for v in fitted],
         }
-        for reference in REFERENCES
-    }
-    counts = {"episodes": fitted.shape[1], "windows": len(windows)}
-    return counts | {"rows": rows, "comparisons": comparisons}
-
-
-def error_curves(
-    predicted: dict[str, np.ndarray], windows: Windows, channels: Channels, seeds: Sequence[int]
-) -> dict[str, Any]:
-    """Error of each frame ahead, with 95 % t-bands over episodes: channel → model → mean, low,
-    high, each (horizon,); and ``ratio``, of the fits to the sources, with paired bands."""
-    episode = np.asarray(windows.episode)
-    wanted = ("default", "sources", *(f"fitted{s}" for s in seeds))
-    frames: dict[str, dict[str, np.ndarray]] = {name: {} for name in CHANNELS}
-    for model in wanted:
-        for name, value in errors(predicted[model], np.asarray(windows.target), channels).items():
-            if value is not None:
-                by_episode = [value[episode == e].mean(axis=0) for e in np.unique(episode)]
-                frames[name][model] = np.stack(by_episode)
-    curves = {}
-    for name, models in frames.items():
-        if not models:
-            continue
-        fitted = np.mean([models.pop(f"fitted{s}") for s in seeds], axis=0)
-        models["fitted"] = fitted
-        curves[name] = {m: _band(*_mean_interval(e)) for m, e in models.items()}
-        curves[name]["ratio"] = _band(*ratio_t_interval(fitted, models["sources"]))
-    return curves
-
-
-def film(
-    predicted: dict[str, np.ndarray],
-    windows: Windows,
-    episodes: Sequence[Episode],
-    channels: Channels,
-    best: int,
-    hz: float,
-) -> dict[str, Any]:
-    """Poses for the film strip of the window with the median error.
-
-    The error of a window is the mean over its channels of the best fit's, each in units of the
-    sources' mean; of an even number the lower median is taken.
-    """
-    alone = dataclasses.replace(windows, episode=np.arange(len(windows)))
-    error = episode_errors(predicted[f"fitted{best}"], alone, channels)
-    unit = episode_errors(predicted["sources"], alone, channels).mean(axis=0)
-    order = np.argsort(np.nanmean(error / unit, axis=1), kind="stable")
-    row = int(order[(len(order) - 1) // 2])
-    length = int(np.asarray(windows.scored)[row].sum())
-    frames = np.rint(np.linspace(0, length, INSTANTS)).astype(int)
-    start = np.asarray(windows.qpos)[row][None]
-
-    def poses(after: np.ndarray) -> list[list[float]]:
-        return _rounded(np.concatenate([start, after])[frames])
-
-    return {
-        "episode": episodes[int(np.asarray(windows.episode)[row])].id,
-        "windows": len(windows),
-        "seconds": _rounded(frames / hz),
-        "real": poses(np.asarray(windows.target)[row]),
-        "fitted": poses(predicted[f"fitted{best}"][row]),
-        "sources": poses(predicted["sources"][row]),
-        "error": _channels(error[row]),
+        for name in names
     }
 
 
-def parameter_rows(fits: Sequence[Fit]) -> list[dict[str, Any]]:
-    """Every free number: its place, u per seed (0: the sources' value), and values [SI].
+def _keep_checkpoints(folders: tuple[Path, ...], fits: list[Fitted], out: Path) -> None:
+    """The best seed by validation as ``checkpoint``, every seed beside it."""
+    best = min(range(len(fits)), key=lambda k: fits[k].metadata["result"]["validation"])
+    for k, folder in enumerate(folders):
+        seed = fits[k].metadata["result"]["seed"]
+        for target in [out / f"seed{seed}" / "checkpoint"] + [out / "checkpoint"] * (k == best):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(folder / "checkpoint", target)
+    shutil.copy(folders[best] / "fitted.xml", out / "fitted.xml")
 
-    Where a number is not one of the model's own (an inertia's second moments and the turns of
-    axes), the value is the factor or the angle [rad] by which it moved.
-    """
-    first = fits[0].fitted
-    zero = physical.zeros(first.free)
-    values = [
-        physical.values(first.scene, first.free, u)
-        for u in (zero, *(f.fitted.parameters for f in fits))
+
+def markdown(table: dict[str, Any]) -> str:
+    """The table for people."""
+    lines = []
+    for label, part in table["horizons"].items():
+        lines += [
+            f"**{table['recording']}, {label}** ({table['split']}: {part['episodes']} episodes, "
+            f"{part['windows']} windows, {part['skipped']} skipped)",
+            "",
+            "| | position [mm] | rotation [°] | joints [rad] |",
+            "|---|---|---|---|",
+        ]
+        for name, error in part["errors"].items():
+            cells = [
+                _cell(error["position_m"], 1e3, 2),
+                _cell(error["rotation_rad"], np.degrees(1), 2),
+                _cell(error["joint_rad"], 1.0, 4),
+            ]
+            lines.append(f"| {_ROWS.get(name, name)} | {' | '.join(cells)} |")
+        for reference in ("sources", "default"):
+            ratio = part[f"fitted / {reference}"]
+            cells = [
+                f"**{r['ratio']:.3f}** [{r['low']:.3f}, {r['high']:.3f}]" if r else "–"
+                for r in (ratio.get(c) for c in CHANNELS)
+            ]
+            lines.append(f"| fitted / {reference} | {' | '.join(cells)} |")
+        lines.append("")
+    p = table["provenance"]
+    versions = ", ".join(f"{k} {v}" for k, v in p["versions"].items())
+    lines += [
+        f"`{table['command']}`  ",
+        f"commit {p['commit']}, {p['date']}, {p['cpu']} ({p['cores']} cores), {versions}; "
+        f"fits at commit {', '.join(sorted({f['provenance']['commit'] for f in table['fits']}))}. "
+        "Ratios of mean errors with paired 95 % bootstrap intervals over episodes; *fitted* is "
+        "the mean over the fit seeds.",
     ]
-    rows = []
-    for free in first.free:
-        kind, scale = KINDS[free.kind], np.broadcast_to(free.scale, len(KINDS[free.kind].width))
-        for i in np.flatnonzero(scale):
-            u = [float(f.fitted.parameters[free.name][i]) for f in fits]
-            if free.kind in ("inertia", "joint_axis", "gravity_tilt", "geom_rotation"):
-                moved = scale[i] * kind.width[i] * np.array([0.0, *u])
-                is_moment = free.kind == "inertia" and i < 3
-                value = (np.exp(moved) if is_moment else moved).tolist()
-            else:
-                value = [float(v[free.name][i]) for v in values]
-            row = {"element": free.element, "kind": free.kind, "index": int(i), "u": u}
-            rows.append(row | {"source": value[0], "values": value[1:]})
-    return rows
+    return "\n".join(lines) + "\n"
 
 
-def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> dict[str, Any]:
-    """The whole table: predicts with every model at every horizon."""
-    recording, hz = problem.recording, problem.recording.control_hz
-    episodes = [e for e in load(path, recording) if split(e.id) == args.split]
-    best = min(fits, key=lambda f: f.validation)
-    seeds = [f.seed for f in fits]
-    longer = LONG_FRAMES if recording.channels.position else round(LONG_SECONDS * hz)
-    table: dict[str, Any] = {"horizons": []}
-    for horizon in (recording.horizon, longer, None):
-        if horizon is None and not recording.channels.position:
-            continue  # an excited arm has no whole toss: minutes ahead nothing is predictable
-        if horizon is not None and all(len(e.qpos) <= horizon + recording.first for e in episodes):
-            runtime.log(f"no episode is long enough for {horizon} frames; left out")
-            continue
-        windows, skipped = protocol_windows(episodes, recording, horizon)
-        models = make_models(problem, fits, min(BATCH, len(windows)))
-        predicted = {}
-        for name, model in models.items():
-            runtime.log(f"{horizon or 'whole'}: {name}, {len(windows)} windows")
-            predicted[name] = model(windows)
-        measured = horizon_table(predicted, windows, recording.channels, seeds)
-        head = {"frames": horizon, "seconds": None if horizon is None else horizon / hz}
-        table["horizons"].append(head | {"skipped": skipped} | measured)
-        if horizon == longer:
-            table["curves"] = error_curves(predicted, windows, recording.channels, seeds)
-        # The last horizon measured is the longest: that film is kept.
-        table["film"] = film(predicted, windows, episodes, recording.channels, best.seed, hz)
-    return {
-        "recording": recording.name,
-        "split": args.split,
-        "control_hz": hz,
-        "command": command(args),
-        "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "fitted_on_sha256": fits[0].fitted.metadata["settings"]["data"],
-        "substeps": {"sources": problem.source_substeps, "fitted": best.fitted.scene.substeps},
-        "fits": [{"seed": f.seed, "validation": f.validation} for f in fits],
-        "best_seed": best.seed,
-        "provenance": runtime.provenance(),
-        "parameters": parameter_rows(fits),
-    } | table
+_ROWS = {
+    "default": "MuJoCo's default guess (C)",
+    "sources": "sources' parameters (C, their own step)",
+    "start": "sources' parameters (MJX, our step)",
+    "fitted": "**fitted** (MJX)",
+    "fitted, exported to C": "fitted, exported (C)",
+}
 
 
-def command(args: Args) -> str:
-    """The command line; of a folder outside the working directory only the last two names."""
+def _cell(value: float | None, factor: float, digits: int) -> str:
+    return "–" if value is None else f"{value * factor:.{digits}f}"
 
-    def shown(path: Path) -> str:
-        path = Path(os.path.relpath(path)) if path.is_absolute() else path
-        return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
 
-    words = ["--recording", args.recording, "--fits", *(shown(f) for f in args.fits)]
-    words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
-    return "python -m experiments.recording_table " + shlex.join(words)
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

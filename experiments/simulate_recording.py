@@ -130,9 +130,7 @@ def _episode(
     return _tracked(poses, recording, generator), torque
 
 
-def _throw(
-    data: mujoco.MjData, recording: Recording, generator: np.random.Generator
-) -> None:
+def _throw(data: mujoco.MjData, recording: Recording, generator: np.random.Generator) -> None:
     """A start like the real ones: released above the table, or hanging."""
     channels = recording.channels
     if not channels.position:
@@ -152,9 +150,7 @@ def _throw(
         data.qpos[hinge] = generator.uniform(-np.pi, np.pi)
 
 
-def _tracked(
-    poses: np.ndarray, recording: Recording, generator: np.random.Generator
-) -> np.ndarray:
+def _tracked(poses: np.ndarray, recording: Recording, generator: np.random.Generator) -> np.ndarray:
     """Poses as a tracker sees them."""
     channels = recording.channels
     noisy = poses + ANGLE_NOISE * generator.normal(size=poses.shape)
@@ -186,9 +182,7 @@ def _velocities(qpos: np.ndarray, recording: Recording, rate: float) -> np.ndarr
 
 def main(args: Args) -> int:
     """Writes the file; prints one JSON line."""
-    hidden = simulate(
-        find(args.recording), episodes=args.episodes, seed=args.seed, out=args.out
-    )
+    hidden = simulate(find(args.recording), episodes=args.episodes, seed=args.seed, out=args.out)
     runtime.log(f"wrote {args.episodes} simulated episodes of {args.recording} to {args.out}")
     print(json.dumps({"file": str(args.out), "episodes": args.episodes, "hidden": hidden}))
     return 0

@@ -36,9 +36,7 @@ BOX_QPOS = np.array([0.0, 0.0, 0.0423, np.cos(0.15), 0.0, np.sin(0.15), 0.0])
 BOX_QVEL = np.array([0.5, 0.2, -0.1, 0.3, 0.4, 1.0])
 
 
-def finger(
-    *, cone: str = "pyramidal", integrator: str = "implicitfast", condim: int = 6
-) -> Scene:
+def finger(*, cone: str = "pyramidal", integrator: str = "implicitfast", condim: int = 6) -> Scene:
     """Two actuated hinges with friction, a limit and a round tip that presses on a table."""
     return load_scene(
         f"""

@@ -18,20 +18,8 @@ from worldmodel.scene import Scene
 
 STEPS = 3
 
-BOX_FREE = tuple(
-    Free(kind, "box")
-    for kind in (
-        "mass",
-        "com",
-        "inertia",
-        "friction",
-        "solref",
-        "solimp",
-        "geom_size",
-        "geom_pos",
-        "geom_rotation",
-    )
-) + (Free("gravity_tilt", ""),)
+_BOX_KINDS = "mass com inertia friction solref solimp geom_size geom_pos geom_rotation".split()
+BOX_FREE = (*(Free(kind, "box") for kind in _BOX_KINDS), Free("gravity_tilt", ""))
 FINGER_FREE = (
     Free("friction", "tip"),
     Free("friction_torsional", "tip"),
@@ -52,7 +40,12 @@ class Case:
     """A scene at a state, as one function of everything that can be differentiated."""
 
     def __init__(
-        self, scene: Scene, free: tuple[Free, ...], qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray
+        self,
+        scene: Scene,
+        free: tuple[Free, ...],
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        ctrl: np.ndarray,
     ) -> None:
         self.scene, self.free, self.ctrl = scene, free, ctrl
         model = scene.mjx_model()
@@ -111,7 +104,7 @@ def jacobians(make: str) -> tuple[dict, dict]:
 
     def leaf_truth(path: tuple) -> np.ndarray:
         def at(values: np.ndarray) -> np.ndarray:
-            x = dict(case.at, parameters=dict(case.at["parameters"]))
+            x: dict = dict(case.at, parameters=dict(case.at["parameters"]))
             if path[0] == "parameters":
                 x["parameters"][path[1]] = jnp.asarray(values)
             else:

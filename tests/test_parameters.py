@@ -133,7 +133,9 @@ def test_a_simple_body_becomes_general_when_its_centre_of_mass_moves() -> None:
 def test_inertia_stays_physical(u: list[float]) -> None:
     scene = scenes.box()
     moved = parameters.KINDS["inertia"].move(
-        scene.mjx_model(), np.array([1]), jnp.asarray(parameters.KINDS["inertia"].width) * jnp.array(u)
+        scene.mjx_model(),
+        np.array([1]),
+        jnp.asarray(parameters.KINDS["inertia"].width) * jnp.array(u),
     )
     inertia = np.sort(np.asarray(moved.body_inertia[1]))
     assert inertia[0] > 0

@@ -11,9 +11,7 @@ from worldmodel.types import Contacts, State
 
 def state(x: float) -> State:
     zeros = jnp.zeros(1)
-    return State(
-        jnp.array([x]), zeros, zeros, jnp.zeros(()), zeros, Contacts(zeros, zeros, zeros)
-    )
+    return State(jnp.array([x]), zeros, zeros, jnp.zeros(()), zeros, Contacts(zeros, zeros, zeros))
 
 
 def step(gain: jax.Array, s: State, action: jax.Array) -> State:
@@ -47,9 +45,9 @@ def test_policy_sees_state_time_and_its_own_key() -> None:
 
 
 def test_gradient_does_not_depend_on_what_is_kept() -> None:
-    def loss(gain: jax.Array, keep: tuple[str, ...]) -> jax.Array:
+    def loss(gain: float | jax.Array, keep: tuple[str, ...]) -> jax.Array:
         states, _ = rollout(
-            lambda s, a: step(gain, s, a),
+            lambda s, a: step(jnp.asarray(gain), s, a),
             replay(jnp.zeros((6, 1))),
             state(0.7),
             6,

@@ -25,8 +25,7 @@ def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
         (scene(option="noslip_iterations='3'"), "noslip"),
         (
             scene(
-                BODY.format("puck", "cylinder")
-                + "<geom name='pusher' type='box' size='.1 .1 .1'/>"
+                BODY.format("puck", "cylinder") + "<geom name='pusher' type='box' size='.1 .1 .1'/>"
             ),
             "cylinder.*'pusher'.*'puck'.*replace one shape",
         ),

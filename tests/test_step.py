@@ -106,7 +106,7 @@ def test_pendulum_period_converges_to_the_elliptic_integral(amplitude: float) ->
             time[k] - angle[k] * (time[k + 1] - time[k]) / (angle[k + 1] - angle[k])
             for k in crossings[:2]
         ]
-        return 2 * (at[1] - at[0])
+        return float(2 * (at[1] - at[0]))
 
     errors = [abs(period(rate) - exact) for rate in (200.0, 400.0)]
     assert errors[1] < 1e-3 * exact
@@ -197,7 +197,8 @@ def test_elliptic_cone_without_any_contact_slot_runs() -> None:
     scene = load_scene(
         """<mujoco><option cone="elliptic"/><worldbody><body>
         <joint name="hinge" type="hinge" axis="0 1 0" frictionloss="0.01"/>
-        <inertial pos="0 0 -.1" mass="1" diaginertia="1e-3 1e-3 1e-3"/></body></worldbody></mujoco>""",
+        <inertial pos="0 0 -.1" mass="1" diaginertia="1e-3 1e-3 1e-3"/></body></worldbody>
+        </mujoco>""",
         control_hz=100.0,
         substeps=1,
     )

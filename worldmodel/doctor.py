@@ -74,8 +74,12 @@ def _jax() -> Iterator[Line]:
         yield "FAIL", "devices", f"{error}; set JAX_PLATFORMS=cpu to run without accelerator"
         return
     yield "ok", "devices", f"{devices}, backend {jax.default_backend()}"
-    precision = "float64" if jax.config.jax_enable_x64 else "float32"
-    yield "ok", "precision", f"{precision}; matrix products {jax.config.jax_default_matmul_precision}"
+    precision = "float64" if jax.config.values["jax_enable_x64"] else "float32"
+    yield (
+        "ok",
+        "precision",
+        f"{precision}; matrix products {jax.config.values['jax_default_matmul_precision']}",
+    )
 
 
 def _cache() -> Line:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +16,20 @@ from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene
 from worldmodel.types import Episode, State
 
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Windows:
     """Stretches of episodes: where they start, the controls played, the frames that followed."""
 
-    qpos: np.ndarray | jax.Array  # (windows, nq) at the first frame
-    qvel: np.ndarray | jax.Array  # (windows, nv) at the first frame
-    ctrl: np.ndarray | jax.Array  # (windows, horizon, nu)
-    target: np.ndarray | jax.Array  # (windows, horizon, nq) the frames after the first
-    scored: np.ndarray | jax.Array  # (windows, horizon) bool; False past an episode's end
-    episode: np.ndarray | jax.Array  # (windows,) index of the episode in the list it came from
+    qpos: Array  # (windows, nq) at the first frame
+    qvel: Array  # (windows, nv) at the first frame
+    ctrl: Array  # (windows, horizon, nu)
+    target: Array  # (windows, horizon, nq) the frames after the first
+    scored: Array  # (windows, horizon) bool; False past an episode's end
+    episode: Array  # (windows,) index of the episode in the list it came from
 
     def __len__(self) -> int:
         return self.qpos.shape[0]
@@ -36,9 +39,7 @@ class Windows:
         return jax.tree.map(lambda x: x[rows], self)
 
 
-def cut_windows(
-    episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int
-) -> Windows:
+def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int) -> Windows:
     """Cuts windows out of episodes; what reaches past an end is held and not scored.
 
     Args:

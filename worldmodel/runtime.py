@@ -36,7 +36,7 @@ def configure(*, x64: bool = True, cache: bool = True) -> None:
     if "xla_backend_optimization_level" not in flags:
         flags = f"{flags} --xla_backend_optimization_level=1".strip()
         os.environ["XLA_FLAGS"] = flags
-    if bool(jax.config.jax_enable_x64) != x64 and _has_computed():
+    if bool(jax.config.values["jax_enable_x64"]) != x64 and _has_computed():
         raise RuntimeError("call runtime.configure before the first JAX computation")
     jax.config.update("jax_enable_x64", x64)
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -124,7 +124,7 @@ def provenance() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
     }
 
 
@@ -138,7 +138,8 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
-        dirty = "-dirty" if git("status", "--porcelain", "--", "worldmodel", "experiments") else ""
+        code = ["worldmodel", ":(glob)experiments/*.py"]
+        dirty = "-dirty" if git("status", "--porcelain", "--", *code) else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

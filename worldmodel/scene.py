@@ -184,9 +184,7 @@ def _names(model: mujoco.MjModel, kind: str) -> list[str]:
     obj = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
     count = {"GEOM": model.ngeom, "ACTUATOR": model.nu, "EQUALITY": model.neq}
     count |= {"SENSOR": model.nsensor, "FLEX": model.nflex}
-    return [
-        mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])
-    ]
+    return [mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])]
 
 
 def _enum(value: object) -> str:

@@ -209,9 +209,10 @@ def _read(path: Path, recording: Recording) -> dict[str, np.ndarray]:
     wanted = ["qpos", "qvel", "start", "id"]
     wanted += ["time", "torque_measured"] if recording.rate_hz is None else ["rate_hz"]
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise RecordingError(f"{path} is a single array, not an .npz of {recording.name}")
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise RecordingError(f"{path} is a single array, not an .npz of {recording.name}")
+        with opened as archive:
             missing = [name for name in wanted if name not in archive.files]
             if missing:
                 raise RecordingError(

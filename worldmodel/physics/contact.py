@@ -54,9 +54,7 @@ def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     # cancellation between stiff rows that Jᵀf would suffer in float32.
     balance = mjx.mul_m(model, data, qacc) - data.qfrc_smooth
     rows = _mjx.constraint_context(model, data, qacc).efc_force
-    data = data.replace(
-        qacc=qacc, qfrc_constraint=qfrc_constraint + _derivative_only(balance)
-    )
+    data = data.replace(qacc=qacc, qfrc_constraint=qfrc_constraint + _derivative_only(balance))
     return _mjx.with_efc_force(data, force + _derivative_only(rows))
 
 

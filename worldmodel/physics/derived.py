@@ -42,7 +42,7 @@ def _subtree_mass(mj_model: mujoco.MjModel, mass: jax.Array) -> jax.Array:
     belongs = np.eye(mj_model.nbody)
     for body in range(mj_model.nbody - 1, 0, -1):
         belongs[mj_model.body_parentid[body]] += belongs[body]
-    return belongs @ mass
+    return jnp.asarray(belongs) @ mass
 
 
 def _dof_invweight(mj_model: mujoco.MjModel, inverse: jax.Array) -> jax.Array:
@@ -54,7 +54,7 @@ def _dof_invweight(mj_model: mujoco.MjModel, inverse: jax.Array) -> jax.Array:
         elif kind == mujoco.mjtJoint.mjJNT_FREE:
             mean[start : start + 3, start : start + 3] = 1 / 3
             mean[start + 3 : start + 6, start + 3 : start + 6] = 1 / 3
-    return mean @ jnp.diag(inverse)
+    return jnp.asarray(mean) @ jnp.diag(inverse)
 
 
 def _body_invweight(

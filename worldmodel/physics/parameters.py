@@ -137,9 +137,7 @@ def _move_gravity(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Mod
 KINDS = {
     "mass": Kind("body", (0.2,), "kg", "body_mass", _scaled("body_mass"), True),
     "com": Kind("body", (0.01,) * 3, "m", "body_ipos", _shifted("body_ipos")),
-    "inertia": Kind(
-        "body", (0.3,) * 3 + (0.2,) * 3, "kg·m²", "body_inertia", _move_inertia, True
-    ),
+    "inertia": Kind("body", (0.3,) * 3 + (0.2,) * 3, "kg·m²", "body_inertia", _move_inertia, True),
     "friction": Kind(
         "geom", (0.5,), "", "geom_friction", _scaled("geom_friction", 0, 1), True, (0, 1)
     ),
@@ -173,9 +171,7 @@ KINDS = {
     "armature": Kind("joint", (1.0,), "kg·m²", "dof_armature", _scaled("dof_armature"), True),
     "joint_pos": Kind("joint", (0.005,) * 3, "m", "jnt_pos", _shifted("jnt_pos")),
     "joint_axis": Kind("joint", (0.05,) * 2, "", "jnt_axis", _move_axis),
-    "gain": Kind(
-        "actuator", (0.2,), "", "actuator_gainprm", _move_gain, True, (0, 1)
-    ),
+    "gain": Kind("actuator", (0.2,), "", "actuator_gainprm", _move_gain, True, (0, 1)),
     "gravity_tilt": Kind("", (0.02,) * 2, "m/s²", "", _move_gravity),
 }
 
@@ -187,7 +183,7 @@ def zeros(free: tuple[Free, ...]) -> Parameters:
 
 def log_prior(parameters: Parameters) -> jax.Array:
     """Log density of the standard normal prior, up to its constant."""
-    return -0.5 * sum(jnp.sum(jnp.square(u)) for u in parameters.values())
+    return -0.5 * jnp.sum(jnp.square(jnp.concatenate(list(parameters.values()))))
 
 
 def check(scene: Scene, free: tuple[Free, ...]) -> None:
@@ -205,7 +201,9 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
             raise ParameterError(f"unknown kind '{f.kind}'; known: {', '.join(KINDS)}")
         kind, ids = KINDS[f.kind], _ids(scene, f)
         if kind.positive:
-            value = np.atleast_2d(getattr(scene.mj_model, kind.field)[ids].T).T[:, slice(*kind.columns)]
+            value = np.atleast_2d(getattr(scene.mj_model, kind.field)[ids].T).T[
+                :, slice(*kind.columns)
+            ]
             if f.kind == "inertia":
                 value = 0.5 * value.sum(1, keepdims=True) - value
             if not (value > 0).all():
@@ -237,7 +235,7 @@ def apply(
     for f in free:
         kind = KINDS[f.kind]
         width = np.array(f.scale) * np.array(kind.width)
-        model = kind.move(model, _ids(scene, f), width * parameters[f.name])
+        model = kind.move(model, _ids(scene, f), jnp.asarray(width) * parameters[f.name])
     return with_derived_constants(scene, model)
 
 

@@ -60,10 +60,10 @@ def _with_fixed_power(model: mjx.Model) -> mjx.Model:
 
 def initial_state(
     scene: Scene,
-    qpos: jax.Array,
-    qvel: jax.Array,
+    qpos: jax.typing.ArrayLike,
+    qvel: jax.typing.ArrayLike,
     *,
-    act: jax.Array | None = None,
+    act: jax.typing.ArrayLike | None = None,
     time: float | jax.Array = 0.0,
 ) -> State:
     """A state at rest in the solver's memory: no contact yet, no warm start.

@@ -1,0 +1,150 @@
+"""Checkpoints: whole or not there, and never another's."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from worldmodel import checkpoint
+from worldmodel.checkpoint import CheckpointError
+
+PARAMETERS = {"link1.mass": jnp.arange(3.0), "gravity_tilt": jnp.zeros(2)}
+TREE = {"u": PARAMETERS, "adam": optax.adam(0.1).init(PARAMETERS), "step": jnp.zeros((), int)}
+METADATA = {"scene": "elbow", "config_hash": "abc"}
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 3, TREE, METADATA)
+    tree, metadata = checkpoint.restore(tmp_path, TREE, scene="elbow", config_hash="abc")
+    assert type(tree["adam"][0]) is type(TREE["adam"][0])
+    np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
+    assert metadata["step"] == 3
+    assert checkpoint.latest(tmp_path) == 3
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"x": jnp.full(2, step)}, METADATA)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000002", "step_00000003"]
+    checkpoint.save(tmp_path, 3, {"x": jnp.full(2, 9)}, METADATA)  # the same step again
+    assert checkpoint.restore(tmp_path, {"x": jnp.zeros(2, int)})[0]["x"].tolist() == [9, 9]
+
+
+def test_a_checkpoint_can_be_committed_and_moved(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a", 1, PARAMETERS, METADATA)
+    for file in (tmp_path / "a").rglob("*"):
+        if file.is_file():  # git keeps files, not folders
+            target = tmp_path / "b" / file.relative_to(tmp_path / "a")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    shutil.rmtree(tmp_path / "a")
+    tree, _ = checkpoint.restore(tmp_path / "b", PARAMETERS)
+    assert tree["link1.mass"].tolist() == [0, 1, 2]
+    size = sum(f.stat().st_size for f in (tmp_path / "b").rglob("*") if f.is_file())
+    assert size < 20_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "like", "message"),
+    [
+        ({"scene": "cube"}, TREE, "of scene 'elbow', not 'cube'.*another --out"),
+        ({"config_hash": "xyz"}, TREE, "config_hash 'abc', not 'xyz'"),
+        ({"step": 8}, TREE, r"no step 8 .*steps there: \[3\]"),
+        ({}, TREE | {"u": {"link1.mass": jnp.zeros(4)}}, r"leaf u/gravity_tilt.*missing here"),
+        ({}, TREE | {"step": jnp.zeros((), "int32")}, r"leaf step is int64\[\] there and int32"),
+    ],
+)
+def test_anothers_checkpoint_is_refused(
+    tmp_path: Path, arguments: dict, like: dict, message: str
+) -> None:
+    checkpoint.save(tmp_path, 3, TREE, METADATA)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.restore(tmp_path, like, **arguments)
+
+
+def test_missing_and_damaged_are_said(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        checkpoint.restore(tmp_path, TREE)
+    checkpoint.save(tmp_path, 1, TREE, METADATA)
+    folder = checkpoint.save(tmp_path, 2, TREE, METADATA)
+    payload = max((f for f in (folder / "tree").rglob("*") if f.is_file()), key=os.path.getsize)
+    whole = payload.read_bytes()
+    payload.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"is damaged; delete that step \(step 1 is whole\)"):
+        checkpoint.restore(tmp_path, TREE)
+    payload.unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        checkpoint.restore(tmp_path, TREE)
+    (folder / "metadata.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"metadata\.json"):
+        checkpoint.restore(tmp_path, TREE)
+    checkpoint.restore(tmp_path, TREE, step=1)
+
+
+def test_a_full_disk_leaves_the_former_step_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, 1, TREE, METADATA)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, 2, TREE, METADATA)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
+    checkpoint.restore(tmp_path, TREE)
+
+
+SAVER = """
+import sys
+import jax.numpy as jnp
+from worldmodel import checkpoint
+step = checkpoint.latest(sys.argv[1]) or 0
+print("ready", flush=True)
+while True:
+    step += 1
+    checkpoint.save(sys.argv[1], step, {"x": jnp.full(1000, step)}, {"scene": "s"})
+    checkpoint.save(sys.argv[1], step, {"x": jnp.full(1000, step)}, {"scene": "s"})  # replaced
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_complete_step(tmp_path: Path) -> None:
+    seen = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.35 + 0.113 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        step = checkpoint.latest(tmp_path)
+        assert step is not None and step > seen
+        tree, metadata = checkpoint.restore(tmp_path, {"x": jnp.zeros(1000, "int32")})
+        assert set(np.asarray(tree["x"]).tolist()) == {step} == {metadata["step"]}
+        seen = step
+
+
+def test_a_step_that_was_being_replaced_still_counts(tmp_path: Path) -> None:
+    folder = checkpoint.save(tmp_path, 5, TREE, METADATA)
+    folder.rename(tmp_path / ".step_00000005.former")  # killed between the two renames
+    assert checkpoint.latest(tmp_path) == 5
+    checkpoint.restore(tmp_path, TREE)
+    checkpoint.save(tmp_path, 6, TREE, METADATA)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000005", "step_00000006"]
+
+
+def test_config_hash_sees_values_not_order() -> None:
+    assert checkpoint.config_hash({"a": 1, "b": 2}) == checkpoint.config_hash({"b": 2, "a": 1})
+    assert checkpoint.config_hash({"a": 1}) != checkpoint.config_hash({"a": 2})
