@@ -25,6 +25,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.physics.parameters import Free, Parameters
 from worldmodel.predict import episode_errors, make_predictor
 from worldmodel.scene import Scene, load_scene
+from worldmodel.types import InputError
 
 BATCH = 256
 
@@ -85,15 +86,15 @@ def main(args: Args) -> int:
     """Evaluates; prints one JSON line."""
     runtime.configure()
     if args.whole and args.horizon is not None:
-        raise SystemExit("give --horizon or --whole, not both")
+        raise InputError("give --horizon or --whole, not both")
     if args.horizon is not None and args.horizon < 1:
-        raise SystemExit(f"--horizon {args.horizon}: at least one frame")
+        raise InputError(f"--horizon {args.horizon}: at least one frame")
     fitted = restore_fitted(args.checkpoint)
     episodes = load(args.recording, fitted.recording)
     if args.split is not None:
         episodes = [e for e in episodes if split(e.id) == args.split]
         if not episodes:
-            raise SystemExit(f"--split {args.split}: no such episodes in {args.recording}")
+            raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
     horizon = None if args.whole else args.horizon or fitted.recording.horizon
     windows, skipped = protocol_windows(episodes, fitted.recording, horizon)
     predictor = make_predictor(fitted.scene, min(BATCH, len(windows)))
@@ -102,7 +103,7 @@ def main(args: Args) -> int:
     bad = ~np.isfinite(predicted).all(axis=(1, 2))
     if bad.any():
         ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})
-        raise SystemExit(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
+        raise InputError(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
     error = episode_errors(predicted, windows, fitted.recording.channels)
     mean = [float(x) if np.isfinite(x) else None for x in error.mean(0)]
     counts = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
@@ -115,4 +116,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -47,6 +47,7 @@ class Args:
     batch: int | None = None  # windows per step
     learning_rate: float | None = None  # in units of the prior's width
     horizon: int | None = None  # frames per window
+    checkpoint_every: int | None = None  # steps
 
 
 def main(args: Args) -> int:
@@ -54,7 +55,7 @@ def main(args: Args) -> int:
     runtime.configure()
     problem = find_problem(args.recording)
     overrides = {"seed": args.seed, "steps": args.steps, "batch": args.batch}
-    overrides |= {"learning_rate": args.learning_rate}
+    overrides |= {"learning_rate": args.learning_rate, "checkpoint_every": args.checkpoint_every}
     given = {k: v for k, v in overrides.items() if v is not None}
     config = dataclasses.replace(problem.fit, **given)
     horizon = args.horizon or problem.recording.horizon
@@ -216,4 +217,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -28,7 +28,7 @@ class Problem:
     source_substeps: int  # of the sources' own model, run in C MuJoCo
     free: tuple[Free, ...]
     train_stride: int  # frames between the starts of training windows
-    fit: FitConfig = FitConfig()
+    fit: FitConfig
 
     @property
     def mjcf(self) -> Path:
@@ -76,6 +76,7 @@ ELBOW = Problem(
         Free("gravity_tilt", ""),
     ),
     train_stride=4,
+    fit=FitConfig(),
 )
 CUBE = Problem(
     recording=CUBE_TOSS,
@@ -91,6 +92,7 @@ CUBE = Problem(
         Free("gravity_tilt", ""),
     ),
     train_stride=4,
+    fit=FitConfig(),
 )
 SQUARE = Problem(
     recording=SQUARE_DROP,
@@ -106,6 +108,7 @@ SQUARE = Problem(
         Free("gravity_tilt", "", (0.0, 1.0)),
     ),
     train_stride=4,
+    fit=FitConfig(),
 )
 PENDULUM = Problem(
     recording=DOUBLE_PENDULUM,
@@ -127,6 +130,7 @@ PENDULUM = Problem(
         Free("gain", "elbow_motor"),
     ),
     train_stride=5,
+    fit=FitConfig(learning_rate=0.05),
 )
 PROBLEMS = {p.recording.name: p for p in (ELBOW, CUBE, SQUARE, PENDULUM)}
 

@@ -30,7 +30,7 @@ UNITS = {
     "rotation_rad": ("rotation error [°]", np.degrees(1.0)),
     "joint_rad": ("joint error [°]", np.degrees(1.0)),
 }
-SECONDS_SHOWN = 0.45  # of the film strip
+SECONDS_SHOWN = 0.3  # of the film strip
 INSTANTS = 7
 
 
@@ -60,7 +60,7 @@ def error_against_horizon(
     for axis, channel in zip(axes[0], shown, strict=True):
         title, factor = UNITS[channel]
         for name, (text, colour, style) in STYLES.items():
-            value = np.mean([part[channel] for part in curves[name]], axis=0) * factor
+            value = np.mean([np.asarray(part[channel]) for part in curves[name]], axis=0) * factor
             episode = np.asarray(windows.episode)
             per = np.stack([value[episode == e].mean(0) for e in np.unique(episode)])
             mean, error = per.mean(0), 1.96 * per.std(0, ddof=1) / np.sqrt(len(per))
@@ -106,7 +106,7 @@ def parameter_intervals(table: dict[str, Any], out: Path) -> None:
     axis.set_yticklabels(names, fontsize=6)
     axis.set_xlabel(
         "u: distance from the sources' value in prior widths (grey: ±1)\n"
-        f"dots: {seeds} fit seeds; bars: 95 % t interval of their mean, clipped at the frame",
+        f"dots: {seeds} fit seeds; bars: 95 % t interval over seeds (optimiser, not data)",
         fontsize=7,
     )
     axis.spines[["top", "right", "left"]].set_visible(False)

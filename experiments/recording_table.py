@@ -35,6 +35,7 @@ from worldmodel.episodes.recordings import load
 from worldmodel.physics import oracle, parameters
 from worldmodel.predict import Windows, episode_errors, make_predictor
 from worldmodel.scene import load_scene
+from worldmodel.types import InputError
 
 CHANNELS = ("position_m", "rotation_rad", "joint_rad")
 
@@ -72,7 +73,7 @@ def main(args: Args) -> int:
     problem = find_problem(args.recording)
     data = os.environ.get("WORLDMODEL_DATA")
     if not data:
-        raise SystemExit("the table is about real recordings: set WORLDMODEL_DATA to their folder")
+        raise InputError("the table is about real recordings: set WORLDMODEL_DATA to their folder")
     episodes = load(Path(data) / f"{args.recording}.npz", problem.recording)
     episodes = [e for e in episodes if split(e.id) == args.split]
     fits = [restore_fitted(directory / "checkpoint") for directory in args.fits]
@@ -237,4 +238,4 @@ def _cell(value: float | None, factor: float, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -79,7 +79,7 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
         arrays |= {"rate_hz": np.array(rate)}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp.npz")
-    np.savez(temporary, **arrays)
+    np.savez(temporary, allow_pickle=False, **arrays)
     temporary.replace(out)
     return hidden
 
@@ -189,4 +189,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

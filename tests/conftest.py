@@ -12,7 +12,7 @@ runtime.configure()
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
-    """The folder of the real recordings; without them the test skips, or fails where it must not."""
+    """The real recordings' folder; without them a test skips, or fails where it must not."""
     given = os.environ.get("WORLDMODEL_DATA")
     if given and (Path(given) / "elbow_toss.npz").is_file():
         return Path(given)

@@ -126,7 +126,10 @@ def test_a_kill_at_any_moment_leaves_a_complete_step(tmp_path: Path) -> None:
         )
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(0.35 + 0.113 * attempt)
+        until = time.monotonic() + 60
+        while (checkpoint.latest(tmp_path) or 0) <= seen and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1 + 0.113 * attempt)
         process.send_signal(signal.SIGKILL)
         process.wait()
         step = checkpoint.latest(tmp_path)

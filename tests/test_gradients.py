@@ -18,7 +18,8 @@ from worldmodel.scene import Scene
 
 STEPS = 3
 
-_BOX_KINDS = "mass com inertia friction solref solimp geom_size geom_pos geom_rotation".split()
+_BOX_KINDS = ["mass", "com", "inertia", "friction", "solref", "solimp"]
+_BOX_KINDS += ["geom_size", "geom_pos", "geom_rotation"]
 BOX_FREE = (*(Free(kind, "box") for kind in _BOX_KINDS), Free("gravity_tilt", ""))
 FINGER_FREE = (
     Free("friction", "tip"),

@@ -20,6 +20,7 @@ from worldmodel.episodes.recordings import (
     glitches,
     load,
 )
+from worldmodel.episodes.resampling import velocities
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,8 @@ def nan_at(path: Path, name: str, frame: int) -> np.ndarray:
         ({"qpos": np.full((360, 7), "x")}, "not numbers"),
         ({"qpos": np.zeros((360, 7))}, "episode 0: the quaternion at frame 0 has norm 0"),
         ({"qvel": np.array([{"a": 1}], dtype=object)}, "pickled"),
+        ({"start": np.array([0, 240, 120, 360], np.uint64)}, "rise from 0"),
+        ({"id": np.array([0.5, 1.5, 2.5])}, "id is of type float64"),
     ],
 )
 def test_bad_arrays_are_named(
@@ -137,6 +140,24 @@ def test_a_foreign_file_and_an_unknown_name_are_refused(
         np.save(file, np.zeros(3))
     with pytest.raises(RecordingError, match="single array"):
         load(single, ELBOW_TOSS)
+
+
+def test_a_clock_that_is_none_is_named(archives: dict[str, Path], tmp_path: Path) -> None:
+    source = archives["double_pendulum"]
+    time = np.load(source)["time"]
+    for wrong, message in (
+        (time[:-1], r"time has shape \(2999,\)"),
+        (1e6 * time, "episode 0: time spans over 3600 s"),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            load(changed(source, tmp_path / "clock.npz", time=wrong), DOUBLE_PENDULUM)
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"a,b\n1,2\n"], ids=["empty", "one byte", "csv"])
+def test_what_is_no_archive_is_not_called_pickled(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(RecordingError, match=r"x\.npz is .*damaged"):
+        load(tmp_path / "x.npz", CUBE_TOSS)
 
 
 @settings(
@@ -183,6 +204,32 @@ def test_a_bounce_is_no_glitch_and_a_glitch_is() -> None:
     jumped[60:, 2] += np.pi / 2
     found = glitches(jumped, SQUARE_DROP)
     assert found[60] and found.sum() <= 4 and not found[:58].any() and not found[63:].any()
+
+
+def test_a_fast_spin_is_real_up_to_the_energy_of_the_fall() -> None:
+    after = np.maximum(np.arange(100) - 59, 0) / 250.0
+    for spin, impossible in ((75.0, 0), (-75.0, 0), (110.0, 40)):
+        square = fall_and_bounce()
+        square[:, 2] = 0.3 + spin * after
+        assert glitches(square, SQUARE_DROP).sum() == impossible
+
+
+def test_velocities_are_the_end_slope_of_the_past() -> None:
+    generator = np.random.default_rng(0)
+    time = np.cumsum(generator.uniform(0.0015, 0.0035, size=200))
+    qpos = np.stack([1 + 2 * time - 30 * time**2, 5 * time**2], axis=1)
+    recorded = np.full_like(qpos, 99.0)
+    last = np.arange(200)
+    exact = np.stack([2 - 60 * time, 10 * time], axis=1)
+    found = velocities(time, qpos, recorded, last)
+    np.testing.assert_allclose(found[2:], exact[2:], atol=1e-8)
+    np.testing.assert_array_equal(found[:2], recorded[:2])  # no three samples yet
+    noisy = qpos + 1e-4 * generator.normal(size=qpos.shape)
+    error = velocities(time, noisy, recorded, last)[20:] - exact[20:]
+    difference = (np.diff(noisy, axis=0) / np.diff(time)[:, None])[19:] - exact[20:]
+    assert np.sqrt((error**2).mean()) < 0.6 * np.sqrt((difference**2).mean())
+    qpos[101:] = 7.0
+    np.testing.assert_array_equal(velocities(time, qpos, recorded, last)[:101], found[:101])
 
 
 def test_resampling_holds_the_torque_and_never_looks_ahead(tmp_path: Path) -> None:

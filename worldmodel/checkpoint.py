@@ -19,12 +19,14 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from worldmodel.types import InputError
+
 _PREFIX = "step_"
 _METADATA = "metadata.json"
 _FORMER = ".former"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is missing, damaged, or belongs to something else."""
 
 
@@ -61,7 +63,7 @@ def save(
     _sweep(directory)
     try:
         temporary.mkdir()
-        ocp.save_pytree((temporary / "tree").resolve(), _as_dict(tree))
+        ocp.save(str((temporary / "tree").resolve()), _as_dict(tree))
         described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(temporary)}
         with (temporary / _METADATA).open("w") as file:
             json.dump(described, file, indent=1, sort_keys=True)
@@ -158,7 +160,7 @@ def restore(
         )
         for path, leaf in expected.items()
     }
-    leaves = ocp.load_pytree((folder / "tree").resolve(), abstract)
+    leaves = ocp.load(str((folder / "tree").resolve()), abstract)
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, [leaves[path] for path in _paths(like)]), metadata
 

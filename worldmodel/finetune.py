@@ -25,9 +25,10 @@ from worldmodel.physics import parameters as physical
 from worldmodel.physics.parameters import Free, Parameters
 from worldmodel.predict import Windows, episode_errors, make_predictor, predict
 from worldmodel.scene import Scene
+from worldmodel.types import InputError
 
 
-class FitError(RuntimeError):
+class FitError(InputError):
     """A fit that cannot go on: too many samples are not finite."""
 
 

@@ -14,7 +14,7 @@ from worldmodel.episodes.protocol import errors
 from worldmodel.episodes.recordings import Channels
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene
-from worldmodel.types import Episode, State
+from worldmodel.types import Episode, InputError, State
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
@@ -65,7 +65,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
                 )
             )
     if not rows:
-        raise ValueError(
+        raise InputError(
             f"no window of {horizon} frames fits into these {len(episodes)} episodes; "
             "choose a shorter horizon"
         )

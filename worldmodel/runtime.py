@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -60,6 +60,17 @@ def cache_directory() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "worldmodel" / "jax"
+
+
+def run(main: Callable[[Any], int], arguments: Any) -> int:
+    """A command's exit status; bad input and a full disk are said in one line, status 2."""
+    from worldmodel.types import InputError
+
+    try:
+        return main(arguments)
+    except (InputError, OSError) as error:
+        log(f"error: {error}")
+        return 2
 
 
 def log(message: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.mjcf import to_mjcf
+from worldmodel.types import InputError
 
 ASSETS = Path(__file__).parent / "assets"  # the MJCF files that come with the package
 
@@ -28,7 +29,7 @@ _INERTIAL_FIELDS = (
 )
 
 
-class SceneError(ValueError):
+class SceneError(InputError):
     """A broken MJCF, or a scene that MJX cannot run or differentiate."""
 
 

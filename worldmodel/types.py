@@ -12,6 +12,10 @@ import jax
 import numpy as np
 
 
+class InputError(ValueError):
+    """Bad input from outside; the message names the thing and the remedy."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Contacts:

@@ -83,9 +83,7 @@ def velocities(
     return out
 
 
-def _between(
-    time: np.ndarray, qpos: np.ndarray, last: np.ndarray, age: np.ndarray
-) -> np.ndarray:
+def _between(time: np.ndarray, qpos: np.ndarray, last: np.ndarray, age: np.ndarray) -> np.ndarray:
     """Angles ``age`` after the samples ``last``: cubic Hermite with central slopes."""
     slope = np.gradient(qpos, time, axis=0)
     h = (time[last + 1] - time[last])[:, None]
@@ -98,9 +96,7 @@ def _between(
     )
 
 
-def _held_mean(
-    time: np.ndarray, torque: np.ndarray, grid: np.ndarray, period: float
-) -> np.ndarray:
+def _held_mean(time: np.ndarray, torque: np.ndarray, grid: np.ndarray, period: float) -> np.ndarray:
     """Mean over each control period of a torque held from sample to sample; held at the end."""
     edges = np.append(grid, grid[-1] + period)
     time = np.append(time, max(edges[-1], time[-1]) + period)  # the last torque is held on

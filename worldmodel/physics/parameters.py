@@ -23,11 +23,12 @@ from worldmodel._mujoco import mjx, mujoco
 from worldmodel.mjcf import to_mjcf as write_mjcf
 from worldmodel.physics.derived import with_derived_constants
 from worldmodel.scene import Scene
+from worldmodel.types import InputError
 
 Parameters = dict[str, jax.Array]
 
 
-class ParameterError(ValueError):
+class ParameterError(InputError):
     """A free parameter that the scene does not have or that cannot move from its value."""
 
 

@@ -1,0 +1,171 @@
+"""The main job as a user runs it: in its own process, interrupted, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.evaluate_recording import restore_fitted
+from experiments.simulate_recording import simulate
+from worldmodel.episodes.recordings import CUBE_TOSS, DOUBLE_PENDULUM, Channels
+from worldmodel.finetune import window_errors
+
+ROOT = Path(__file__).resolve().parent.parent
+# The pendulum has no contacts, so it compiles soonest.
+FIT = ["experiments.fit_recording", "--recording", "double_pendulum", "--episodes", "3"]
+FIT += ["--steps", "40", "--batch", "8", "--horizon", "10", "--checkpoint-every", "5"]
+
+
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"}
+
+
+def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment() | changes,
+    )
+
+
+def interrupted(out: Path, after: int, number: int) -> tuple[int, str]:
+    """Starts a fit, sends a signal once ``after`` steps are recorded; status and stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *FIT, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    )
+    rows = out / "metrics.jsonl"
+    until = time.monotonic() + 300
+    while time.monotonic() < until and process.poll() is None:
+        if rows.is_file() and len(rows.read_text().splitlines()) >= after:
+            break
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=300)
+    return process.returncode, stderr
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, str]:
+    """A fit that ran through: its folder, its JSON line and its stderr."""
+    out = tmp_path_factory.mktemp("fit") / "straight"
+    done = run(*FIT, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, "stdout belongs to the result"
+    return out, json.loads(lines[0]), done.stderr
+
+
+def same(a: Path, b: Path) -> None:
+    ours, theirs = restore_fitted(a / "checkpoint"), restore_fitted(b / "checkpoint")
+    for name, value in ours.parameters.items():
+        np.testing.assert_array_equal(value, theirs.parameters[name], err_msg=name)
+    assert ours.metadata["result"]["validation"] == theirs.metadata["result"]["validation"]
+
+
+def test_without_recordings_it_makes_its_own_and_says_so(straight: tuple[Path, dict, str]) -> None:
+    out, result, stderr = straight
+    assert result["simulated"] is True
+    assert "SIMULATED" in stderr
+    assert (out / "simulated_double_pendulum.npz").is_file()
+    assert result["validation"] < 1.0  # it learned something
+    for word in ("compiling", "steps/s", "s left", "non-finite 0", "validation"):
+        assert word in stderr
+    assert (out / "fitted.xml").read_text().startswith("<mujoco")
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(
+    straight: tuple[Path, dict, str], tmp_path: Path
+) -> None:
+    status, stderr = interrupted(tmp_path, 8, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM, stderr
+    assert "run the same command to go on" in stderr
+    done = run(*FIT, "--out", str(tmp_path))
+    assert "resuming from step" in done.stderr
+    same(straight[0], tmp_path)
+
+
+def test_a_kill_loses_at_most_the_steps_since_the_checkpoint(
+    straight: tuple[Path, dict, str], tmp_path: Path
+) -> None:
+    status, _ = interrupted(tmp_path, 12, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    done = run(*FIT, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "resuming from step" in done.stderr
+    same(straight[0], tmp_path)
+
+
+def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
+    out = str(straight[0])
+    for arguments, changes, message in [
+        ([*FIT, "--out", out, "--seed", "5"], {}, "config_hash"),
+        ([*FIT[:2], "elbow", "--out", out], {}, "unknown recording 'elbow'; known:"),
+        ([*FIT, "--out", str(tmp_path)], {"WORLDMODEL_DATA": str(tmp_path)}, "no double_pendulum"),
+    ]:
+        done = run(*arguments, **changes)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert message in done.stderr.splitlines()[-1]
+
+
+def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
+    out, _, _ = straight
+    ids = np.array(["a", "b", "c", "d"])
+    path = tmp_path / "other.npz"
+    simulate(DOUBLE_PENDULUM, episodes=4, seed=9, out=path)
+    with np.load(path) as archive:
+        np.savez(path, allow_pickle=False, **(dict(archive) | {"id": ids}))
+    evaluate = ["experiments.evaluate_recording", "--checkpoint", str(out / "checkpoint")]
+    done = run(*evaluate, "--recording", str(path), "--horizon", "10")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert list(result) == [
+        "episodes",
+        "windows",
+        "skipped",
+        "position_m",
+        "rotation_rad",
+        "joint_rad",
+    ]
+    assert result["episodes"] == 4
+    assert result["windows"] == 4 * len(range(0, 400 - 10, 50))
+    assert result["position_m"] is None and result["rotation_rad"] is None
+    assert 0 < result["joint_rad"] < 0.2
+
+    simulate(CUBE_TOSS, episodes=2, seed=9, out=path)
+    foreign = run(*evaluate, "--recording", str(path))
+    assert (foreign.returncode, foreign.stdout) == (2, "")
+    assert "no array time" in foreign.stderr
+    both = run(*evaluate, "--recording", str(path), "--horizon", "4", "--whole")
+    assert "not both" in both.stderr
+    missing = run(*evaluate[:2], str(tmp_path / "none"), "--recording", str(path))
+    assert "no checkpoint in" in missing.stderr
+    progress = run(*evaluate[:2], str(out / "progress"), "--recording", str(path))
+    assert progress.returncode == 2
+    assert "another model" in progress.stderr
+
+
+def test_loss_errors_agree_with_the_protocol() -> None:
+    channels = Channels((0, 1, 2), (3, 4, 5, 6), (), (7,))
+    half = 0.01
+    target = jnp.array([0, 0, 0, 1.0, 0, 0, 0, 0.3])
+    predicted = jnp.array([3e-3, 4e-3, 0, np.cos(half), np.sin(half), 0, 0, 0.3 + 2 * np.pi - 0.02])
+    squared = window_errors(predicted, target, channels)
+    np.testing.assert_allclose(jnp.sqrt(squared), [5e-3, 0.02, 0.02], rtol=1e-3)
+    planar = window_errors(jnp.array([0.0, 1, 0.1]), jnp.zeros(3), Channels((0, 1), (), (2,)))
+    np.testing.assert_allclose(jnp.sqrt(planar), [1.0, 0.1, 0.0], rtol=1e-3)
