@@ -19,11 +19,12 @@ import tyro
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recordings import Recording, find
+from worldmodel.episodes.recordings import Recording, RecordingError, find
 from worldmodel.scene import ASSETS
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
-ANGLE_NOISE = 1e-3  # [rad]
+ANGLE_NOISE = 1e-3  # [rad] of a tracked pose; the elbow's hinge shows 1.5e-3
+ENCODER_NOISE = 1e-4  # [rad] of the arm's joints: their encoders step by 1.9e-4
 SUBSTEP = 2.5e-4  # [s] of the simulator, at most
 FRAMES = {"double_pendulum": 1000}
 DEFAULT_FRAMES = 120
@@ -53,7 +54,12 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
 
     Returns:
       the hidden parameters by name.
+
+    Raises:
+      RecordingError: fewer than one episode.
     """
+    if episodes < 1:
+        raise RecordingError(f"{episodes} episodes asked for; a recording has at least one")
     generator = np.random.default_rng(seed)
     spec = mujoco.MjSpec.from_file(str(ASSETS / f"{recording.name}.xml"))
     rate = recording.rate_hz or 500.0
@@ -79,8 +85,11 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
         arrays |= {"rate_hz": np.array(rate)}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp.npz")
-    np.savez(temporary, allow_pickle=False, **arrays)
-    temporary.replace(out)
+    try:
+        np.savez(temporary, allow_pickle=False, **arrays)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
     return hidden
 
 
@@ -153,7 +162,8 @@ def _throw(data: mujoco.MjData, recording: Recording, generator: np.random.Gener
 def _tracked(poses: np.ndarray, recording: Recording, generator: np.random.Generator) -> np.ndarray:
     """Poses as a tracker sees them."""
     channels = recording.channels
-    noisy = poses + ANGLE_NOISE * generator.normal(size=poses.shape)
+    noise = ANGLE_NOISE if channels.position else ENCODER_NOISE
+    noisy = poses + noise * generator.normal(size=poses.shape)
     position = list(channels.position)
     shape = (len(poses), len(position))
     noisy[:, position] = poses[:, position] + POSITION_NOISE * generator.normal(size=shape)
