@@ -49,6 +49,8 @@ def test_a_checkpoint_can_be_committed_and_moved(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "a")
     tree, _ = checkpoint.restore(tmp_path / "b", PARAMETERS)
     assert tree["link1.mass"].tolist() == [0, 1, 2]
+    texts = [f.read_bytes() for f in (tmp_path / "b").rglob("*") if f.is_file()]
+    assert not any(str(tmp_path).encode() in text for text in texts)
     size = sum(f.stat().st_size for f in (tmp_path / "b").rglob("*") if f.is_file())
     assert size < 20_000
 

@@ -1,0 +1,61 @@
+"""Signals, status codes and provenance."""
+
+import errno
+import os
+import signal
+
+import pytest
+
+from worldmodel import runtime
+from worldmodel.types import InputError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_flag_and_handlers_come_back(number: signal.Signals) -> None:
+    former = signal.getsignal(number)
+    with runtime.Interrupt() as interrupt:
+        assert not interrupt.requested
+        os.kill(os.getpid(), number)
+        assert interrupt.requested
+        assert interrupt.exit_status == 128 + number
+    assert signal.getsignal(number) is former
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), runtime.Interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -> None:
+    def full(_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "fit.json")
+
+    def bad(_: object) -> int:
+        raise InputError("no such thing; do this")
+
+    for main, words in ((full, "No space left"), (bad, "no such thing; do this")):
+        assert runtime.run(main, None) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ") and words in err and err.count("\n") == 1
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
+        runtime.run(broken, None)
+
+
+def test_provenance_names_commit_versions_and_hardware() -> None:
+    row = runtime.provenance()
+    assert set(row["versions"]) == set(runtime.VERSIONED)
+    assert row["commit"] and row["cpu"] and row["devices"] and row["x64"] is True
+
+
+def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere")
+    assert str(runtime.cache_directory()) == "/somewhere"
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert str(runtime.cache_directory()) == "/cache/worldmodel/jax"
