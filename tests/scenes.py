@@ -73,3 +73,74 @@ def finger(*, cone: str = "pyramidal", integrator: str = "implicitfast", condim:
 FINGER_QPOS = np.array([0.36, -0.32])
 FINGER_QVEL = np.array([0.8, -0.6])
 FINGER_CTRL = np.array([-0.2, 0.1])
+
+
+def mechanism(*, cone: str = "pyramidal", integrator: str = "Euler") -> Scene:
+    """What the other two scenes lack: frame, ball joint, spring, activation, tendons, equality."""
+    return load_scene(
+        f"""
+        <mujoco model="mechanism">
+          <option cone="{cone}" integrator="{integrator}" tolerance="1e-14" iterations="50"
+                  ls_iterations="30"/>
+          <worldbody>
+            <geom name="table" type="plane" size="0 0 .1" friction="0.5 0.01 0.001"/>
+            <frame pos="0 0 0.1" euler="0 0 20">
+              <frame pos="0.01 0 0" euler="10 0 0">
+                <body name="crank" pos="0 0 .3333333333">
+                  <joint name="crank" type="ball" damping="0.01"/>
+                  <geom name="crank" type="capsule" fromto="0 0 0 0.1 0 0.02" size="0.01" mass="0.2"
+                        contype="0" conaffinity="0"/>
+                  <site name="tip" pos="0.1 0 0.0233333333"/>
+                  <body name="rod" pos="0.1 0 0.02">
+                    <joint name="rod" type="hinge" axis="0 1 0" range="-20 20" stiffness="0.1"
+                           springref="3"/>
+                    <geom name="rod" type="capsule" fromto="0 0 0 0.05 0.01 -0.08" size="0.008"
+                          mass="0.1" contype="0" conaffinity="0"/>
+                    <site name="end" pos="0.05 0.01 -0.08"/>
+                  </body>
+                </body>
+              </frame>
+            </frame>
+            <body name="a" pos="0.3 0 .1">
+              <joint name="a" type="slide" axis="0 0 1" frictionloss="0.3" damping="0.2"/>
+              <geom name="a" size="0.02" mass="0.3" contype="0" conaffinity="0"/>
+            </body>
+            <body name="b" pos="0.4 0 .1">
+              <joint name="b" type="slide" axis="0 0 1"/>
+              <geom name="b" size="0.02" mass="0.2" contype="0" conaffinity="0"/>
+            </body>
+            <body name="pill" pos="0.6 0 .0295">
+              <freejoint name="pill"/>
+              <geom name="pill" type="capsule" size="0.03 0.05" euler="5 88 0" mass="0.3"
+                    condim="6" friction="0.6 0.02 0.004"/>
+            </body>
+            <body name="pusher" pos="0.522 0 .05">
+              <joint name="pusher" type="slide" axis="1 0 0" frictionloss="0.5"/>
+              <geom name="pusher" size="0.02" mass="0.4" condim="4"/>
+            </body>
+          </worldbody>
+          <tendon>
+            <fixed name="pulley" limited="true" range="-0.02 0.0033333333" frictionloss="0.05">
+              <joint joint="a" coef="1"/>
+              <joint joint="b" coef="1.1234567891"/>
+            </fixed>
+            <spatial name="string" stiffness="3" damping="0.1" springlength="0.1">
+              <site site="tip"/><site site="end"/>
+            </spatial>
+          </tendon>
+          <equality>
+            <joint joint1="a" joint2="b" polycoef="0 -1.3333333333 0 0 0" solref="0.0123456789 1"/>
+          </equality>
+          <actuator>
+            <general name="lift" joint="a" dyntype="filterexact" dynprm="0.05" gainprm="5"/>
+            <motor name="push" joint="pusher" gear="1.5555555555"/>
+          </actuator>
+        </mujoco>
+        """,
+        control_hz=500.0,
+        substeps=1,
+    )
+
+
+MECHANISM_QVEL = np.array([0.4, -0.3, 0.5, 2.0, 0.1, -0.2, 0.3, 0.1, 0.0, 0.2, 1.0, 0.5, 0.2])
+MECHANISM_CTRL = np.array([0.8, 0.6])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import scenes
+from tests.test_step import GRAVITY, slider
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.rollout import replay, rollout
@@ -69,6 +70,19 @@ def test_forces_are_those_of_mujoco() -> None:
         normal, tangent = float(ours.force[0, 0]), np.asarray(ours.force[0, 1:])
         assert np.linalg.norm(tangent) <= 0.4 * np.sqrt(2) * normal
         assert world[0] < 0
+
+
+def test_sliding_friction_is_coulombs_and_opposes_the_motion() -> None:
+    scene = slider()
+    for direction in (1.0, -1.0):
+        states = states_of(scene, np.zeros(2), np.array([direction, 0.0]), 60)
+        force, frame_tangent = np.asarray(states.contacts.force[20:, 0]), slice(1, 3)
+        friction = np.linalg.norm(force[:, frame_tangent], axis=1)
+        np.testing.assert_allclose(friction, 0.4 * force[:, 0], rtol=1e-6)
+        np.testing.assert_allclose(force[-1, 0], GRAVITY * 1.0, rtol=1e-3)
+        # Newton: what the block loses in speed is the friction's work on 1 kg.
+        lost = np.diff(np.asarray(states.qvel[19:, 0])) * scene.control_hz
+        np.testing.assert_allclose(lost, -direction * friction, rtol=1e-9)
 
 
 def test_residual_tells_a_converged_solve_from_a_broken_off_one() -> None:

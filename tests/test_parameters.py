@@ -103,6 +103,24 @@ def test_fitted_mjcf_gives_the_same_trajectory_in_c(make: str) -> None:
         np.testing.assert_allclose(trajectory(u), truth, atol=1e-7)
 
 
+def test_an_impedance_that_would_fall_with_depth_is_held_constant() -> None:
+    """dmin above dmax: MJX clips to dmax, C would interpolate; the exported MJCF says dmax."""
+    scene, free = scenes.box(), (Free("solimp", "box"),)
+    u = {"box.solimp": jnp.array([2.0, -2.0, 0.0, 0.0])}
+    dmin, dmax = parameters.values(scene, free, u)["box.solimp"][:2]
+    assert dmin == dmax == pytest.approx(1 / (1 + np.exp(-(np.log(0.93 / 0.07) - 2))))
+    moved = parameters.apply(scene, scene.mjx_model(), free, u)
+    step = jax.jit(functools.partial(physics.control_step, scene))
+    state = physics.initial_state(scene, scenes.BOX_QPOS, scenes.BOX_QVEL)
+    for _ in range(5):
+        state = step(moved, state, jnp.zeros(0))
+    model = mujoco.MjModel.from_xml_string(parameters.to_mjcf(scene, free, u))
+    truth, _ = oracle.trajectory(
+        model, scenes.BOX_QPOS, scenes.BOX_QVEL, np.zeros((5, 0)), scene.substeps
+    )
+    np.testing.assert_allclose(state.qpos, truth[-1], atol=1e-9)
+
+
 def test_a_simple_body_becomes_general_when_its_centre_of_mass_moves() -> None:
     """Compiled as "simple", MuJoCo would drop the coupling and the parameter its effect."""
     text = """<mujoco><worldbody><body name="cube" pos="0 0 1"><freejoint/>

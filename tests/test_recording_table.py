@@ -1,93 +1,205 @@
-"""The table's own parts: C rollouts of windows, the Markdown, the figures."""
+"""The table of a recording: C rollouts, ratios with intervals, text and figures."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments import recording_figures
-from experiments.problems import ELBOW, PROBLEMS
-from experiments.recording_table import _measured, horizons, markdown, predict_in_c
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.physics import parameters
-from worldmodel.predict import Windows, cut_windows, episode_errors
-from worldmodel.scene import load_scene
+from experiments.problems import CUBE, PENDULUM
+from experiments.recording_film import pyplot
+from experiments.recording_statistics import (
+    compare,
+    error_curves,
+    film,
+    headline,
+    horizon_table,
+    markdown,
+    ratio_t_interval,
+)
+from experiments.recording_table import Args, command, compile_in_c, predict_in_c
+from worldmodel.episodes.recordings import Channels, Recording
+from worldmodel.physics.parameters import KINDS
+from worldmodel.predict import Windows, cut_windows
+from worldmodel.types import Episode, InputError
+
+BALL = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1"/></body>
+</worldbody></mujoco>"""
+SLIDE = """<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="x" type="slide"
+axis="1 0 0"/><geom size=".1" mass="2"/></body></worldbody>
+<actuator><motor joint="x"/></actuator></mujoco>"""
+HZ = 100.0
+CHANNEL_NAMES = ("position_m", "rotation_rad", "joint_rad")
 
 
-def test_c_predicts_each_window_from_its_own_start() -> None:
-    scene = load_scene(
-        "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>",
-        control_hz=100.0,
-        substeps=4,
-    )
-    qpos = np.array([[0, 0, 1.0, 1, 0, 0, 0], [0, 0, 5.0, 1, 0, 0, 0]])
-    qvel = np.array([[0, 0, 1.0, 0, 0, 0], [2.0, 0, 0, 0, 0, 0]])
-    windows = Windows(
-        qpos, qvel, np.zeros((2, 3, 0)), np.zeros((2, 3, 7)), np.ones((2, 3), bool), np.arange(2)
-    )
-    out = predict_in_c(scene.mj_model, 4, windows)
-    t = 0.01 * np.arange(1, 4)
-    np.testing.assert_allclose(out[0, :, 2], 1 + t - 4.905 * t**2, atol=1e-3)
-    np.testing.assert_allclose(out[1, :, 0], 2 * t, rtol=1e-12)
+def windows_of(qpos: np.ndarray, ctrl: np.ndarray, horizon: int, starts: list[int]) -> Windows:
+    """Windows of one motionless episode."""
+    frames = len(qpos)
+    nv = 6 if qpos.shape[1] == 7 else qpos.shape[1]
+    yes = np.ones(frames, bool)
+    time = np.arange(frames) / HZ
+    episode = Episode(0, time, qpos, np.zeros((frames, nv)), ctrl, yes, yes)
+    return cut_windows([episode], [np.array(starts)], horizon)
 
 
-@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=list(PROBLEMS))
-def test_every_problem_is_well_posed(problem) -> None:
-    scene = problem.scene()
-    parameters.check(scene, problem.free)
-    assert scene.name == problem.recording.name
-    model = scene.mj_model
-    sizes = (problem.recording.nq, problem.recording.nv, problem.recording.nu)
-    assert (model.nq, model.nv, model.nu) == sizes
-    assert next(iter(horizons(problem).values())) == problem.recording.horizon
+def test_free_fall_in_c_is_semi_implicit_euler_past_the_episodes_end() -> None:
+    qpos = np.tile([0.0, 0, 1, 1, 0, 0, 0], (6, 1))
+    windows = windows_of(qpos, np.zeros((6, 0)), 8, [0, 2])
+    assert not np.asarray(windows.scored).all()
+    substeps = 4
+    model = compile_in_c(BALL, 1 / (HZ * substeps))
+    predicted = predict_in_c(model, substeps, windows)
+    n = substeps * np.arange(1, 9)
+    fallen = 9.81 * n * (n + 1) / 2 / (HZ * substeps) ** 2
+    assert predicted.shape == (2, 8, 7)
+    np.testing.assert_allclose(predicted[..., 2], 1 - np.tile(fallen, (2, 1)), rtol=1e-12)
 
 
-def test_published_baseline_of_the_elbow_is_reproduced(recordings: Path) -> None:
-    """4.96 mm / 6.61° / 5.41° over 441 tosses at 16 frames, here on every tenth of them."""
-    episodes = load(recordings / "elbow_toss.npz", ELBOW.recording)[::10]
-    starts = [np.arange(8, len(e.qpos) - 16, 8) for e in episodes]
-    windows = cut_windows(episodes, starts, 16)
-    hz = ELBOW.recording.control_hz
-    scene = load_scene(ELBOW.mjcf, control_hz=hz, substeps=ELBOW.source_substeps)
-    predicted = predict_in_c(scene.mj_model, scene.substeps, windows)
-    error = episode_errors(predicted, windows, ELBOW.recording.channels).mean(0)
-    # A tenth of the tosses: the mean of the rest lies within three standard errors.
-    np.testing.assert_allclose(error, [4.96e-3, np.radians(6.61), np.radians(5.41)], rtol=0.25)
-    assert {split(e.id) for e in episodes} <= {"train", "validation", "test"}
+def test_controls_are_held_per_frame_and_windows_start_afresh() -> None:
+    ctrl = np.zeros((5, 1))
+    ctrl[0] = 3.0
+    windows = windows_of(np.zeros((5, 1)), ctrl, 2, [0, 1])
+    predicted = predict_in_c(compile_in_c(SLIDE, 1 / (HZ * 2)), 2, windows)
+    # Two substeps at 1.5 m/s² reach v = 2aδ and x = 3aδ², then two more at that speed: 7aδ².
+    a, delta = 1.5, 1 / (2 * HZ)
+    np.testing.assert_allclose(predicted[0, :, 0], [3 * a * delta**2, 7 * a * delta**2])
+    assert (predicted[1] == 0).all()
 
 
-def table() -> dict:
+def test_a_diverging_simulation_is_refused_not_started_again() -> None:
+    # An explicit spring far beyond its stable step.
+    text = SLIDE.replace('name="x"', 'name="x" stiffness="1e9"')
+    qpos = np.full((40, 1), 0.1)
+    windows = windows_of(qpos, np.zeros((40, 1)), 39, [0])
+    with pytest.raises(InputError, match="diverged in C MuJoCo"):
+        predict_in_c(compile_in_c(text, 1 / HZ), 1, windows)
+
+
+def test_c_gets_solver_limits_it_converges_with() -> None:
+    model = compile_in_c(CUBE.mjcf, 1e-3)
+    assert model.opt.iterations >= 100 and model.opt.ls_iterations >= 50
+    assert model.opt.timestep == 1e-3
+
+
+def test_a_constant_ratio_has_an_interval_of_no_width() -> None:
+    reference = np.array([1.0, 2.0, 5.0])
+    found = compare(np.stack([0.7 * reference, 0.9 * reference]), reference)
+    np.testing.assert_allclose([found["ratio"], *found["bootstrap"], *found["t"]], 0.8)
+    np.testing.assert_allclose(found["seeds"], [0.7, 0.9])
+
+
+def test_the_t_interval_of_a_ratio_covers() -> None:
+    """8 episodes, 2 000 repetitions: the share that covers lies within 95 ± 2 %."""
     generator = np.random.default_rng(0)
-    source = generator.lognormal(-5, 0.3, size=(12, 3))
-    rows = {"default": 2 * source, "sources": source, "start": source}
-    for k in range(2):
-        rows |= {f"fitted {k}": 0.8 * source, f"exported {k}": 0.82 * source}
-    part = _measured(rows, 2) | {"episodes": 12, "windows": 40, "skipped": 1}
-    provenance = {"commit": "abc", "date": "d", "cpu": "c", "cores": 2, "versions": {"jax": "1"}}
-    row = {"u": [[0.1, 0.2], [0.2, 0.4]], "start": [1.0, 2.0], "values": [[1.1, 2.1]] * 2}
+    reference = generator.normal(1.0, 0.1, size=(8, 2000))
+    error = 0.8 * reference + generator.normal(0.0, 0.05, size=(8, 2000))
+    _, low, high = ratio_t_interval(error, reference)
+    assert abs(np.mean((low < 0.8) & (high > 0.8)) - 0.95) < 0.02
+
+
+def synthetic(recording: Recording, tmp: Path) -> dict[str, Any]:
+    """A table of made-up predictions: 4 episodes, 2 seeds, the fits half as wrong."""
+    generator = np.random.default_rng(1)
+    horizon, frames = 12, 30
+    base = np.zeros(recording.nq)
+    if recording.channels.quaternion:
+        base[[2, 3]] = 0.1, 1.0
+    yes = np.ones(frames, bool)
+    episodes = [
+        Episode(
+            i,
+            np.arange(frames) / recording.control_hz,
+            np.tile(base, (frames, 1)),
+            np.zeros((frames, recording.nv)),
+            np.zeros((frames, recording.nu)),
+            yes,
+            yes,
+        )
+        for i in range(4)
+    ]
+    windows = cut_windows(episodes, [np.array([0, 8])] * 4, horizon)
+    drift = 1e-3 * np.arange(1, horizon + 1)[:, None] * generator.uniform(1, 2, (8, 1, 1))
+    target = np.asarray(windows.target)
+    amounts = {"default": 4, "sources": 2, "sources_scene": 2, "fitted0": 1, "fitted3": 1}
+    moved = recording.channels.position or recording.channels.joints
+    predicted = {m: target.copy() for m in amounts}
+    for model, amount in amounts.items():
+        predicted[model][..., moved[0]] += amount * drift[..., 0]
+        if recording.channels.quaternion:
+            half = 0.5 * amount * drift[..., 0]
+            predicted[model][..., 3], predicted[model][..., 4] = np.cos(half), np.sin(half)
+    channels, seeds = recording.channels, [0, 3]
+    part = horizon_table(predicted, windows, channels, seeds)
+    part |= {"frames": horizon, "seconds": horizon / recording.control_hz, "skipped": 1}
+    body = "cube" if recording.channels.position else "link1"
     return {
-        "recording": "elbow_toss",
+        "recording": recording.name,
         "split": "test",
-        "horizons": {"16 frames": part},
-        "parameters": {"link1.com": row},
-        "provenance": provenance,
-        "fits": [{"provenance": {"commit": "def"}}],
-        "command": "python -m experiments.recording_table",
+        "control_hz": recording.control_hz,
+        "command": command(Args(recording.name, (Path("a"), Path("b")), tmp)),
+        "data_sha256": "0" * 64,
+        "substeps": {"sources": 4, "fitted": 2},
+        "fits": [{"seed": s, "validation": 0.5} for s in seeds],
+        "provenance": {
+            "commit": "abc",
+            "date": "2000-01-01",
+            "cpu": "a cpu",
+            "cores": 2,
+            "versions": {"jax": "1"},
+        },
+        "parameters": [
+            {"element": body, "kind": kind, "index": i, "u": [0.5, 1.0], "source": 1.0}
+            | {"values": [1.1, 1.2]}
+            for kind in KINDS
+            for i in range(len(KINDS[kind].width))
+        ],
+        "horizons": [part],
+        "curves": error_curves(predicted, windows, channels, seeds),
+        "film": film(predicted, windows, episodes, channels, 0, recording.control_hz),
     }
 
 
-def test_markdown_says_what_the_json_says() -> None:
-    content = json.loads(json.dumps(table()))
-    text = markdown(content)
-    ratio = content["horizons"]["16 frames"]["fitted / sources"]["position_m"]
-    assert ratio["ratio"] == pytest.approx(0.8)
-    assert f"**{ratio['ratio']:.3f}** [{ratio['low']:.3f}, {ratio['high']:.3f}]" in text
-    assert "12 episodes, 40 windows, 1 skipped" in text
-    assert "commit abc" in text and "fits at commit def" in text
+@pytest.mark.parametrize("problem", [CUBE, PENDULUM], ids=lambda p: p.recording.name)
+def test_text_and_figures_come_from_the_table_alone(problem: Any, tmp_path: Path) -> None:
+    table = json.loads(json.dumps(synthetic(problem.recording, tmp_path)))
+    text = markdown(table)
+    assert "4 episodes, 8 windows, 1 skipped" in text
+    channels = sum(c in table["curves"] for c in CHANNEL_NAMES)
+    assert text.count("**0.500** [0.500, 0.500]") == 2 * channels  # both rows of the sources
+    assert text.count("**0.250** [0.250, 0.250]") == channels
+    assert ("joints" in text) == bool(problem.recording.channels.joints)
+    paths = recording_figures.draw(table, problem.mjcf, tmp_path)
+    assert {p.name for p in paths} == {"parameters.png", "film_strip.png", "error_vs_horizon.png"}
+    for path in paths:
+        assert path.read_bytes()[:4] == b"\x89PNG"
+        assert 5_000 < path.stat().st_size < 400_000
+    figure = recording_figures.curves_figure(table)
+    assert len(figure.axes) == 2 * channels
+    pyplot.close(figure)
 
 
-def test_parameter_figure_is_written(tmp_path: Path) -> None:
-    recording_figures.parameter_intervals(table(), tmp_path)
-    assert (tmp_path / "parameters.png").stat().st_size > 5_000
+def test_the_headline_has_ratio_and_interval(tmp_path: Path) -> None:
+    line = headline(synthetic(PENDULUM.recording, tmp_path), tmp_path)
+    assert line["interval"] == "t"
+    np.testing.assert_allclose(line["over_sources"]["joint_rad"], 0.5, atol=1e-4)
+
+
+def test_the_film_takes_the_lower_median_window() -> None:
+    channels = Channels(joints=(0,))
+    windows = windows_of(np.zeros((9, 1)), np.zeros((9, 0)), 4, [0, 1, 2, 3])
+    error = np.array([4.0, 1.0, 2.0, 3.0])[:, None, None] * 0.01
+    predicted = {"fitted5": np.tile(error, (1, 4, 1)), "sources": np.full((4, 4, 1), 0.05)}
+    episodes = [Episode("e", *(np.zeros((9, 1)) for _ in range(6)))]
+    shown = film(predicted, windows, episodes, channels, 5, HZ)
+    assert shown["episode"] == "e"
+    np.testing.assert_allclose(shown["error"]["joint_rad"], 0.02)
+    np.testing.assert_allclose(np.array(shown["fitted"])[[0, -1], 0], [0.0, 0.02])
+
+
+def test_the_command_names_no_folder_of_this_machine(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    outside = tmp_path.parent / "elsewhere" / "runs" / "seed0"
+    text = command(Args("cube_toss", (outside, Path("runs/seed1")), tmp_path / "out"))
+    assert text.endswith("--recording cube_toss --fits runs/seed0 runs/seed1 --out out")

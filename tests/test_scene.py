@@ -1,11 +1,15 @@
 """Scenes: compiled at the control rate, or refused with the element and the remedy."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests import scenes
 from worldmodel._mujoco import mujoco
-from worldmodel.scene import ASSETS, SceneError, load_scene
+from worldmodel.physics import oracle
+from worldmodel.scene import ASSETS, Scene, SceneError, load_scene
 
 BODY = "<body name='b'><freejoint/><geom name='{0}' type='{1}' size='.1 .1 .1'/></body>"
 
@@ -35,6 +39,35 @@ def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
                 "<actuator><adhesion name='glue' body='b' ctrlrange='0 1'/></actuator>",
             ),
             "actuator 'glue'.*mjTRN_BODY.*remove or replace",
+        ),
+        (
+            scene(
+                BODY.format("ball", "sphere").replace("size", "condim='1' size")
+                + "<geom name='table' type='plane' size='1 1 1' condim='1'/>",
+                option="cone='elliptic'",
+            ),
+            "condim=1.*ball, table.*pyramidal",
+        ),
+        (
+            scene(
+                BODY.format("ball", "sphere").replace("size", "margin='.01' size")
+                + "<geom name='table' type='plane' size='1 1 1'/>"
+            ),
+            "margin.*set margin=0 on ball",
+        ),
+        (
+            scene(
+                BODY.format("ball", "sphere"),
+                "<sensor><user name='odd' dim='1'/></sensor>",
+            ),
+            "sensor 'odd'.*mjSENS_USER.*remove or replace",
+        ),
+        (
+            scene(
+                "<flexcomp name='cloth' type='grid' count='3 3 1' spacing='.1 .1 .1' dim='2' "
+                "radius='.01' mass='1'/>"
+            ),
+            "flex 'cloth'.*rigid",
         ),
     ],
 )
@@ -67,3 +100,15 @@ def test_the_mjcf_of_a_scene_compiles_to_the_same_numbers(path: Path) -> None:
     for field in ("body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_quat"):
         assert (getattr(again, field) == getattr(loaded.mj_model, field)).all(), field
     assert again.opt.timestep == loaded.mj_model.opt.timestep
+
+
+@pytest.mark.parametrize("make", [scenes.box, scenes.finger, scenes.mechanism])
+def test_a_written_scene_runs_as_the_scene_to_the_last_bit(make: Callable[[], Scene]) -> None:
+    loaded = make()
+    again = mujoco.MjModel.from_xml_string(loaded.mjcf)
+    ctrl = np.full((50, again.nu), 0.3)
+    qpos, qvel = loaded.mj_model.qpos0, np.linspace(-1.0, 1.0, again.nv)
+    before, after = (oracle.trajectory(m, qpos, qvel, ctrl, 1) for m in (loaded.mj_model, again))
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+    assert np.abs(before[1] - qvel).max() > 0.01

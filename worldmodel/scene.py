@@ -148,12 +148,24 @@ def _refuse_unsupported(model: mujoco.MjModel) -> None:
         )
     try:
         mjx.put_model(model)
+        mjx.make_data(model)
     except (NotImplementedError, ValueError) as error:
         raise SceneError(_explain(model, str(error))) from error
 
 
 def _explain(model: mujoco.MjModel, message: str) -> str:
     """MJX's refusal with the names of the elements it is about."""
+    if "condim=1" in message:
+        frictionless = [
+            n for n, d in zip(_names(model, "GEOM"), model.geom_condim, strict=True) if d == 1
+        ]
+        return (
+            f"MJX has no condim=1 in an elliptic cone (geoms {', '.join(frictionless)}); "
+            "use <option cone='pyramidal'>, or condim=3 with friction near 0"
+        )
+    if "margin/gap" in message:
+        margins = [n for n, m in zip(_names(model, "GEOM"), model.geom_margin, strict=True) if m]
+        return f"MJX has no contact margin: {message}; set margin=0 on {', '.join(margins)}"
     geom_types = re.findall(r"mjGEOM_([A-Z]+)", message)
     if geom_types:
         wanted = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{t}")) for t in geom_types}

@@ -106,10 +106,13 @@ def _move_solimp(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Mode
     def logit_moved(p: jax.Array, s: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(jnp.log(p) - jnp.log1p(-p) + s)
 
+    # MJX clips an impedance that falls with depth to dmax, C MuJoCo interpolates it: the same
+    # numbers would be two simulators. What MJX does is dmin = dmax.
+    highest = logit_moved(dmax, step[1])
     solimp = jnp.stack(
         [
-            logit_moved(dmin, step[0]),
-            logit_moved(dmax, step[1]),
+            jnp.minimum(logit_moved(dmin, step[0]), highest),
+            highest,
             width * jnp.exp(step[2]),
             logit_moved(mid, step[3]),
             power,
