@@ -120,7 +120,7 @@ def mechanism(*, cone: str = "pyramidal", integrator: str = "Euler") -> Scene:
             </body>
           </worldbody>
           <tendon>
-            <fixed name="pulley" limited="true" range="-0.02 0.0033333333" frictionloss="0.05">
+            <fixed name="pulley" limited="true" range="-0.02 -0.0003333333" frictionloss="0.05">
               <joint joint="a" coef="1"/>
               <joint joint="b" coef="1.1234567891"/>
             </fixed>

@@ -75,14 +75,15 @@ def test_forces_are_those_of_mujoco() -> None:
 def test_sliding_friction_is_coulombs_and_opposes_the_motion() -> None:
     scene = slider()
     for direction in (1.0, -1.0):
-        states = states_of(scene, np.zeros(2), np.array([direction, 0.0]), 60)
-        force, frame_tangent = np.asarray(states.contacts.force[20:, 0]), slice(1, 3)
-        friction = np.linalg.norm(force[:, frame_tangent], axis=1)
+        states = states_of(scene, np.zeros(2), np.array([1.5 * direction, 0.0]), 300)
+        force = np.asarray(states.contacts.force[:, 0])
+        friction = np.linalg.norm(force[:, 1:], axis=1)
         np.testing.assert_allclose(friction, 0.4 * force[:, 0], rtol=1e-6)
-        np.testing.assert_allclose(force[-1, 0], GRAVITY * 1.0, rtol=1e-3)
-        # Newton: what the block loses in speed is the friction's work on 1 kg.
-        lost = np.diff(np.asarray(states.qvel[19:, 0])) * scene.control_hz
-        np.testing.assert_allclose(lost, -direction * friction, rtol=1e-9)
+        # A fast sliding contact of MuJoCo hops (slip adds to the normal force): so on average.
+        assert force[:, 0].mean() == pytest.approx(GRAVITY, rel=0.03)
+        # Newton, each step: what a block of 1 kg loses in speed is the friction on it.
+        lost = scene.control_hz * np.diff(np.asarray(states.qvel[:, 0], float))
+        np.testing.assert_allclose(lost, -direction * friction[1:], rtol=1e-9, atol=1e-9)
 
 
 def test_residual_tells_a_converged_solve_from_a_broken_off_one() -> None:

@@ -46,14 +46,15 @@ def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
                 + "<geom name='table' type='plane' size='1 1 1' condim='1'/>",
                 option="cone='elliptic'",
             ),
-            "condim=1.*ball, table.*pyramidal",
+            "condim=1.*table, ball.*pyramidal",
         ),
         (
             scene(
-                BODY.format("ball", "sphere").replace("size", "margin='.01' size")
-                + "<geom name='table' type='plane' size='1 1 1'/>"
+                "<geom name='table' type='plane' size='1 1 1'/><body><freejoint/>"
+                "<geom name='lump' type='mesh' mesh='lump' margin='.01'/></body>",
+                "<asset><mesh name='lump' vertex='0 0 0 1 0 0 0 1 0 0 0 1'/></asset>",
             ),
-            "margin.*set margin=0 on ball",
+            "margin.*set margin=0 on lump",
         ),
         (
             scene(

@@ -77,8 +77,8 @@ def test_sliding_block_stops_where_coulomb_says_and_so_do_the_derivatives() -> N
     value, (by_speed, by_friction) = jax.jit(jax.value_and_grad(distance, (0, 1)))(speed, friction)
     exact = speed**2 / (2 * friction * GRAVITY)
     assert value == pytest.approx(exact, rel=0.005)
-    # The derivative of this soft, discrete contact: while the normal force settles, some 6 ms,
-    # a slip changes it too. C MuJoCo's own differences scatter as much.
+    # A fast sliding contact of MuJoCo hops, as slip adds to the normal force: Coulomb's law holds
+    # on average over some 60 hops. C MuJoCo's own differences scatter as much.
     assert by_speed == pytest.approx(speed / (friction * GRAVITY), rel=0.03)
     assert by_friction == pytest.approx(-exact / friction, rel=0.03)
 
