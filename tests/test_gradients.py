@@ -127,7 +127,9 @@ def jacobians(make: str) -> tuple[dict, dict]:
     return compare(case, case.truth)
 
 
-def compare(case: Case, function: Callable[[dict], np.ndarray]) -> tuple[dict, dict]:
+def compare(
+    case: Case, function: Callable[[dict], np.ndarray], epsilon: float = 3e-4
+) -> tuple[dict, dict]:
     """(derivatives of ``case.final``, differences of ``function``): (outputs, n) per leaf."""
     ours = jax.jit(jax.jacfwd(case.final))(case.at)
 
@@ -142,8 +144,8 @@ def compare(case: Case, function: Callable[[dict], np.ndarray]) -> tuple[dict, d
 
         here = case.at[path[0]] if len(path) == 1 else case.at[path[0]][path[1]]
         # Contacts are millimetres deep, positions in metres: a narrow step; all else is of size 1.
-        epsilon = 1e-5 if path[0] == "qpos" else 3e-4
-        return oracle.differences(at, np.asarray(here), epsilon)
+        width = 1e-5 if path[0] == "qpos" else epsilon
+        return oracle.differences(at, np.asarray(here), width)
 
     names = [("parameters", n) for n in case.at["parameters"]] + [("qpos",), ("qvel",), ("ctrl",)]
     flat, truth = {}, {}
@@ -169,11 +171,11 @@ def test_gradient_is_that_of_recompiled_mujoco(make: str, leaf: str) -> None:
     assert_same(ours[leaf], truth[leaf], leaf)
 
 
-def assert_same(ours: np.ndarray, truth: np.ndarray, name: str) -> None:
+def assert_same(ours: np.ndarray, truth: np.ndarray, name: str, relative: float = 1e-6) -> None:
     size = np.linalg.norm(truth)
     # 5e-10 is what the difference itself is worth: a C solve converged to 1e-13 over 3e-4.
     error = np.linalg.norm(ours - truth)
-    assert error < 1e-6 * size + 5e-10, f"{name}: error {error:.1e} of {size:.1e}"
+    assert error < relative * size + 5e-10, f"{name}: error {error:.1e} of {size:.1e}"
 
 
 @pytest.mark.parametrize("make", ["box", "finger"])
@@ -220,10 +222,14 @@ def test_gradients_everywhere(make: str, options: dict) -> None:
         # is then our own forward step, which equals MJX's.
         forward = jax.jit(case.final)
         function = lambda x: np.asarray(forward(x))  # noqa: E731
-    ours, truth = compare(case, function)
+    # MJX's solver stalls at 1e-8 m/s² in an elliptic cone (its line search sees no gain in the
+    # cost's last digit), C's does not; differences of MJX multiply that, the less the wider.
+    noisy = function != case.truth and options["cone"] == "elliptic"
+    relative, epsilon = (1e-3, 2e-3) if noisy else (1e-6, 3e-4)
+    ours, truth = compare(case, function, epsilon)
     least = {"friction": 3, "friction_torsional": 4, "friction_rolling": 6}
     for name in ours:
-        assert_same(ours[name], truth[name], name)
+        assert_same(ours[name], truth[name], name, relative)
         live = options["condim"] >= least.get(name.split(".")[-1], 1)
         assert bool(ours[name].any()) == live, name
 

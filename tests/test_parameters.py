@@ -54,6 +54,33 @@ def test_derived_constants_are_those_of_the_compiler(make: str) -> None:
         np.testing.assert_allclose(ours, truth, rtol=1e-9, atol=1e-12, err_msg=field)
 
 
+def test_wheels_and_sliders_have_the_compilers_constants() -> None:
+    """A body that only turns or only slides weighs nothing in the other; simple sliders differ."""
+    scene = load_scene(
+        """<mujoco><worldbody>
+        <body name="wheel"><joint type="hinge" axis="0 1 0"/><geom size=".1"/></body>
+        <body name="top" pos="1 0 0"><joint type="ball"/><geom size=".1"/></body>
+        <body name="plain" pos="2 0 0"><joint type="slide" axis="1 0 0"/><geom size=".1"/></body>
+        <body name="moved" pos="3 0 0"><joint type="slide" axis="1 0 0"/><geom size=".1"/></body>
+        <body name="oblique" pos="4 0 0"><joint name="oblique" type="slide" axis="1 0 0"/>
+        <geom size=".1"/></body></worldbody></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+    free = (
+        *(Free("mass", body) for body in ("wheel", "top", "plain", "moved", "oblique")),
+        Free("com", "moved"),
+        Free("joint_axis", "oblique"),
+    )
+    u = random(free, 0)
+    moved = parameters.apply(scene, scene.mjx_model(), free, u)
+    model = mujoco.MjModel.from_xml_string(parameters.to_mjcf(scene, free, u))
+    assert model.body_simple[3:6].tolist() == [2, 0, 0]
+    for field in DERIVED:
+        ours, truth = np.asarray(getattr(moved, field)), getattr(model, field)
+        np.testing.assert_allclose(ours, truth, rtol=1e-9, atol=1e-12, err_msg=field)
+
+
 def test_a_tendon_and_a_ball_joint_have_the_compilers_constants_too() -> None:
     scene = load_scene(
         """<mujoco><worldbody>

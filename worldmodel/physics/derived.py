@@ -69,20 +69,14 @@ def _body_invweight(
     def mean(jacobian: jax.Array) -> jax.Array:
         return jnp.einsum("bik,ij,bjk->b", jacobian, inverse, jacobian) / 3
 
-    translation, rotation = mean(jacp), mean(jacr)
-    # A body that can only turn about its centre of mass is weighed by its rotation, and so on.
-    tiny = mujoco.mjMINVAL
-    weight = jnp.stack(
-        [
-            jnp.where(translation < tiny, rotation, translation),
-            jnp.where(rotation < tiny, translation, rotation),
-        ],
-        axis=1,
-    )
+    weight = jnp.stack([mean(jacp), mean(jacr)], axis=1)
     # The compiler's shortcut for bodies that only slide along their own axes is 1 / mass, as
-    # long as the inertial frame is the body's own; otherwise it is the mean as for all others.
+    # long as the inertial frame is the body's own and the joints are along its axes; otherwise
+    # it is the mean as for all others.
     own_frame = (model.body_ipos == 0).all(1) & (model.body_iquat[:, 1:] == 0).all(1)
-    plain = jnp.asarray(scene.plain_sliders) & own_frame
+    belongs = np.arange(scene.mj_model.nbody)[:, None] == scene.mj_model.jnt_bodyid
+    oblique = belongs @ ((model.jnt_axis != 0).sum(1) != 1)
+    plain = jnp.asarray(scene.plain_sliders) & own_frame & ~oblique
     mass = jnp.where(plain, model.body_mass, 1.0)
     simple = jnp.stack([1.0 / mass, jnp.zeros_like(mass)], axis=1)
     return jnp.where(moving[:, None], jnp.where(plain[:, None], simple, weight), 0.0)
