@@ -13,18 +13,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import tyro
 
 from experiments.fit_recording import protocol_windows
 from worldmodel import checkpoint, runtime
-from worldmodel._mujoco import mjx
+from worldmodel.dynamics import Network, Parameters, WorldModel, init
 from worldmodel.episodes.protocol import split
 from worldmodel.episodes.recordings import Recording, find, load
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.parameters import Free, Parameters
+from worldmodel.physics.parameters import Free
 from worldmodel.predict import episode_errors, make_predictor
-from worldmodel.scene import Scene, load_scene
+from worldmodel.scene import load_scene
 from worldmodel.types import InputError
 
 BATCH = 256
@@ -34,7 +35,7 @@ BATCH = 256
 class Args:
     """Command line."""
 
-    checkpoint: Path  # written by fit_recording
+    checkpoint: Path  # written by fit_recording or fit_hybrid
     recording: Path  # an .npz of the layout of the checkpoint's recording
     horizon: int | None = None  # frames ahead; the recording's own when absent
     whole: bool = False  # whole episodes from their first frame
@@ -46,18 +47,13 @@ class Fitted:
     """A checkpoint brought back to life."""
 
     recording: Recording
-    scene: Scene
-    free: tuple[Free, ...]
+    world: WorldModel
     parameters: Parameters
     metadata: dict[str, Any]
 
-    def model(self) -> mjx.Model:
-        """The scene's model with the fitted parameters applied."""
-        return physical.apply(self.scene, self.scene.mjx_model(), self.free, self.parameters)
-
 
 def restore_fitted(directory: Path) -> Fitted:
-    """Reads a fitted checkpoint.
+    """Reads a fitted checkpoint: of fit_recording (physics) or of fit_hybrid (with a network).
 
     Raises:
       CheckpointError: missing, damaged, or of another kind.
@@ -69,17 +65,23 @@ def restore_fitted(directory: Path) -> Fitted:
     if missing:
         raise checkpoint.CheckpointError(
             f"{directory} is no fitted model (no {', '.join(missing)}); give the folder "
-            "'checkpoint' that fit_recording wrote"
+            "'checkpoint' that fit_recording or fit_hybrid wrote"
         )
     free = tuple(
         Free(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
         for f in metadata["free"]
     )
-    parameters, _ = checkpoint.restore(directory, physical.zeros(free))
     scene = load_scene(
         metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
     )
-    return Fitted(find(metadata["recording"]), scene, free, parameters, metadata)
+    if "world" not in metadata:
+        physics, _ = checkpoint.restore(directory, physical.zeros(free))
+        parameters = {"physics": physics, "network": {}}
+        return Fitted(find(metadata["recording"]), WorldModel(scene, free), parameters, metadata)
+    made = metadata["world"]
+    world = WorldModel(scene, free, made["kind"], Network(**made["network"]), made["correction"])
+    parameters, _ = checkpoint.restore(directory, init(world, jax.random.key(0)))
+    return Fitted(find(metadata["recording"]), world, parameters, metadata)
 
 
 def main(args: Args) -> int:
@@ -97,9 +99,9 @@ def main(args: Args) -> int:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
     horizon = None if args.whole else args.horizon or fitted.recording.horizon
     windows, skipped = protocol_windows(episodes, fitted.recording, horizon)
-    predictor = make_predictor(fitted.scene, min(BATCH, len(windows)))
+    predictor = make_predictor(fitted.world, min(BATCH, len(windows)))
     with runtime.compiling(f"and predicting {len(windows)} windows"):
-        predicted = predictor(fitted.model(), windows)
+        predicted = predictor(fitted.parameters, windows)
     bad = ~np.isfinite(predicted).all(axis=(1, 2))
     if bad.any():
         ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})

@@ -19,12 +19,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import tyro
 
 from experiments.problems import Problem, find_problem
 from experiments.simulate_recording import simulate
 from worldmodel import checkpoint, runtime
+from worldmodel.dynamics import WorldModel, init
 from worldmodel.episodes.protocol import split, whole_start, window_starts
 from worldmodel.episodes.recordings import Recording, load
 from worldmodel.finetune import FitState, Interrupted, fit
@@ -74,9 +76,10 @@ def main(args: Args) -> int:
     )
 
     scene = problem.scene()
+    world = WorldModel(scene, problem.free)
     settings = {
-        "problem": _plain(problem),
-        "config": _plain(config),
+        "problem": plain(problem),
+        "config": plain(config),
         "horizon": horizon,
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -91,22 +94,22 @@ def main(args: Args) -> int:
         "free": [dataclasses.asdict(f) for f in problem.free],
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
-        "train_ids": [_plain(e.id) for e in train],
+        "train_ids": [plain(e.id) for e in train],
         "dtype": "float64",
     }
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
             state = fit(
-                scene,
-                problem.free,
+                world,
+                init(world, jax.random.key(args.seed)),
                 problem.recording.channels,
                 train_windows,
                 validation_windows,
                 config,
                 args.out / "progress",
                 metadata=metadata,
-                record=lambda row: _append(rows, row),
+                record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
             )
         except Interrupted as stopped:
@@ -165,7 +168,8 @@ def finish(
 ) -> dict[str, Any]:
     """Writes the fitted parameters: ``checkpoint/`` (small), ``fitted.xml``, ``fit.json``."""
     scene = problem.scene()
-    values = physical.values(scene, problem.free, state.best)
+    best = state.best["physics"]
+    values = physical.values(scene, problem.free, best)
     result = {
         "recording": problem.recording.name,
         "simulated": metadata["simulated"],
@@ -185,13 +189,13 @@ def finish(
     result |= {"provenance": runtime.provenance()}
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
-    checkpoint.save(out / "checkpoint", int(state.step), state.best, kept, keep=1)
-    _write(out / "fitted.xml", physical.to_mjcf(scene, problem.free, state.best))
+    checkpoint.save(out / "checkpoint", int(state.step), best, kept, keep=1)
+    _write(out / "fitted.xml", physical.to_mjcf(scene, problem.free, best))
     _write(out / "fit.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
-def _append(path: Path, row: dict[str, Any]) -> None:
+def append_row(path: Path, row: dict[str, Any]) -> None:
     """One row per step; a resumed run writes the steps since its checkpoint again."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
@@ -207,12 +211,14 @@ def _number(x: float) -> float | None:
     return float(x) if np.isfinite(x) else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Dataclasses, tuples and NumPy scalars as JSON has them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -159,18 +159,17 @@ def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, 
     """Every row of the table as a predictor: ``default``, ``sources``, ``sources_scene``,
     ``fitted<seed>``, ``exported<seed>``; those in MJX compile once for ``batch`` windows."""
     substeps, hz = problem.source_substeps, problem.recording.control_hz
-    scene, free = fits[0].fitted.scene, fits[0].fitted.free
-    in_mjx = make_predictor(scene, batch)
+    world = fits[0].fitted.world
+    scene, free = world.scene, world.free
+    in_mjx = make_predictor(world, batch)
 
     def c(mjcf: str | Path, substeps: int) -> Predictor:
         model = compile_in_c(mjcf, 1.0 / (hz * substeps))
         return lambda windows: predict_in_c(model, substeps, windows)
 
     def mjx(parameters: physical.Parameters) -> Predictor:
-        model = physical.apply(scene, scene.mjx_model(), free, parameters)
-
         def run(windows: Windows) -> np.ndarray:
-            predicted = in_mjx(model, windows)
+            predicted = in_mjx({"physics": parameters, "network": {}}, windows)
             _refuse_nonfinite(predicted, windows, "MJX")
             return predicted
 
@@ -179,9 +178,9 @@ def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, 
     models = {"default": c(problem.default_mjcf, substeps), "sources": c(problem.mjcf, substeps)}
     models["sources_scene"] = mjx(physical.zeros(free))
     for f in fits:
-        models[f"fitted{f.seed}"] = mjx(f.fitted.parameters)
+        models[f"fitted{f.seed}"] = mjx(f.fitted.parameters["physics"])
     for f in fits:
-        text = physical.to_mjcf(scene, free, f.fitted.parameters)
+        text = physical.to_mjcf(scene, free, f.fitted.parameters["physics"])
         models[f"exported{f.seed}"] = c(text, scene.substeps)
     return models
 
@@ -220,12 +219,14 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
         "command": command(args),
         "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "fitted_on_sha256": fits[0].fitted.metadata["settings"]["data"],
-        "substeps": {"sources": problem.source_substeps, "fitted": best.fitted.scene.substeps},
+        "substeps": {"sources": problem.source_substeps, "fitted": best.fitted.world.scene.substeps},
         "fits": [{"seed": f.seed, "validation": f.validation} for f in fits],
         "best_seed": best.seed,
         "provenance": runtime.provenance(),
         "parameters": parameter_rows(
-            best.fitted.scene, best.fitted.free, [f.fitted.parameters for f in fits]
+            best.fitted.world.scene,
+            best.fitted.world.free,
+            [f.fitted.parameters["physics"] for f in fits],
         ),
     } | table
 

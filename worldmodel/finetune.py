@@ -1,10 +1,10 @@
 """Corrections → parameters, by gradient descent through the physics.
 
-Teacher-forced windows of recorded episodes are predicted open loop, their error is
-differentiated through every contact, and Adam moves the physical parameters. The loss of a
+Windows of recorded episodes are predicted open loop, their error is differentiated through every
+contact, and Adam moves the physical parameters and the network's weights together. The loss of a
 window is, per channel (position, rotation, joints), the mean over its frames of a pseudo-Huber
-error in units of what the starting parameters get wrong on the validation windows, so that 1.0
-means "no better than the start" and tumbling, which is chaotic, cannot let one window rule.
+error in units of what the parameters of departure get wrong on the validation windows, so that
+1.0 means "no better than those" and tumbling, which is chaotic, cannot let one window rule.
 """
 
 import dataclasses
@@ -19,12 +19,10 @@ import numpy as np
 import optax
 
 from worldmodel import checkpoint, runtime
-from worldmodel._mujoco import mjx
+from worldmodel.dynamics import HISTORY, Parameters, WorldModel
 from worldmodel.episodes.recordings import Channels
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.parameters import Free, Parameters
 from worldmodel.predict import Windows, episode_errors, make_predictor, predict
-from worldmodel.scene import Scene
 from worldmodel.types import InputError
 
 
@@ -43,7 +41,9 @@ class FitConfig:
     steps: int = 100  # Adam steps at most
     batch: int = 256  # windows per step
     learning_rate: float = 0.1  # in units of the prior's width; falls to a tenth (cosine)
-    start_spread: float = 0.3  # standard deviation of the start around the MJCF's values
+    network_learning_rate: float = 1e-3  # of the weights; falls likewise
+    train: str = "both"  # physics, network or both; the other stays as it starts
+    start_spread: float = 0.3  # standard deviation of the physical start around its origin
     prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
     huber: float = 0.3  # errors below this multiple of the start's count quadratically
     validate_every: int = 5  # steps
@@ -92,9 +92,7 @@ def window_errors(predicted: jax.Array, target: jax.Array, channels: Channels) -
 
 
 def window_loss(
-    scene: Scene,
-    model: mjx.Model,
-    free: tuple[Free, ...],
+    world: WorldModel,
     channels: Channels,
     huber: float,
     scale: jax.Array,
@@ -102,7 +100,7 @@ def window_loss(
     window: Windows,
 ) -> jax.Array:
     """Loss of one window, see the module's docstring."""
-    predicted = predict(scene, physical.apply(scene, model, free, parameters), window)
+    predicted = predict(world, parameters, window)
     squared = window_errors(predicted, window.target, channels)
     has = jnp.isfinite(scale)
     relative = jnp.where(has, squared / jnp.square(jnp.where(has, scale * huber, 1.0)), 0.0)
@@ -112,8 +110,8 @@ def window_loss(
 
 
 def fit(
-    scene: Scene,
-    free: tuple[Free, ...],
+    world: WorldModel,
+    origin: Parameters,
     channels: Channels,
     train: Windows,
     validation: Windows,
@@ -123,12 +121,13 @@ def fit(
     metadata: dict[str, Any],
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
+    start: Parameters | None = None,
 ) -> FitState:
-    """Fits the free parameters; resumes from ``directory`` to the same numbers, bit for bit.
+    """Fits a world model; resumes from ``directory`` to the same numbers, bit for bit.
 
     Args:
-      scene: static.
-      free: the free parameters; checked against the scene.
+      world: static; its free parameters are checked against the scene.
+      origin: the parameters that errors are relative to, kept if nothing beats them.
       channels: which positions are what.
       train, validation: windows; the latter only steer the stopping.
       config: static.
@@ -136,6 +135,7 @@ def fit(
       metadata: stored with each checkpoint; its "config_hash" guards against another run's.
       record: called with one row per step.
       stop: asked after each step; True saves and raises ``Interrupted``.
+      start: where to start from; ``origin`` with a random spread of the physics when absent.
 
     Raises:
       ParameterError: a parameter that the scene does not have.
@@ -143,32 +143,39 @@ def fit(
       FitError: more than ``config.max_nonfinite`` of a batch is not finite.
       Interrupted: ``stop`` said so; everything is saved.
     """
-    physical.check(scene, free)
-    model = scene.mjx_model()
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, 0.1)
-    optimiser = optax.adam(schedule)
-
-    def sample_gradients(
-        parameters: Parameters, scale: jax.Array, windows: Windows
-    ) -> tuple[jax.Array, Parameters]:
-        def loss(parameters: Parameters, window: Windows) -> jax.Array:
-            return window_loss(
-                scene, model, free, channels, config.huber, scale, parameters, window
-            )
-
-        return jax.vmap(jax.value_and_grad(loss), in_axes=(None, 0))(parameters, windows)
+    physical.check(world.scene, world.free)
+    optimiser = _optimiser(config)
 
     @jax.jit
     def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
-        losses, gradients = sample_gradients(state.parameters, state.scale, windows)
+        def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
+            def loss(physics: Any, window: Windows) -> jax.Array:
+                parameters = {"physics": physics, "network": network}
+                return window_loss(world, channels, config.huber, state.scale, parameters, window)
+
+            losses = jax.vmap(loss)(physics, windows)
+            return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
+
+        # Physics gets one gradient per window, so that one bad window can be left out; the
+        # network's corrections let no gradient pass that is not finite (``stepper``).
+        count = len(windows)
+        physics = jax.tree.map(
+            lambda u: jnp.broadcast_to(u, (count, *u.shape)), state.parameters["physics"]
+        )
+        (_, losses), (per_window, network) = jax.value_and_grad(
+            total, argnums=(0, 1), has_aux=True
+        )(physics, state.parameters["network"])
         finite = jnp.isfinite(losses)
-        for g in gradients.values():
+        for g in per_window.values():
             finite &= jnp.isfinite(g).all(axis=1)
         count = jnp.maximum(finite.sum(), 1)
         mean = {
-            name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
-            + config.prior_weight * state.parameters[name]
-            for name, g in gradients.items()
+            "physics": {
+                name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
+                + config.prior_weight * state.parameters["physics"][name]
+                for name, g in per_window.items()
+            },
+            "network": jax.tree.map(lambda g: g / count, network),
         }
         updates, opt_state = optimiser.update(mean, state.optimiser, state.parameters)
         new = dataclasses.replace(
@@ -180,14 +187,13 @@ def fit(
         )
         return new, jnp.where(finite, losses, 0.0).sum() / count, finite
 
-    predictor = make_predictor(scene, config.batch)
+    predictor = make_predictor(world, config.batch)
 
     def validate(parameters: Parameters) -> np.ndarray:
-        moved = physical.apply(scene, model, free, parameters)
-        predicted = predictor(moved, validation)
+        predicted = predictor(parameters, validation)
         return episode_errors(predicted, validation, channels).mean(axis=0)
 
-    state = _start(free, config, optimiser)
+    state = _start(origin, start, config, optimiser)
     found = checkpoint.latest(directory)
     if found is not None:
         state, _ = checkpoint.restore(
@@ -196,15 +202,20 @@ def fit(
         runtime.log(f"resuming from step {int(state.step)} in {directory}")
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
-            scale = validate(physical.zeros(free))
+            scale = validate(origin)
         state = dataclasses.replace(state, scale=jnp.asarray(scale))
-        runtime.log("validation errors of the starting parameters: " + _shown(scale))
+        runtime.log("validation errors of the parameters of departure: " + _shown(scale))
+        if start is not None:
+            state, relative = _judge(state, validate(start))
+            runtime.log(f"the start's, relative to them: {relative:.4f}")
+            record({"step": 0, "validation": relative})
 
     began, first = time.monotonic(), int(state.step)
     while int(state.step) < config.steps and int(state.since_best) < config.patience:
         step = int(state.step)
-        rows = _batch_rows(config, step, len(train))
-        windows = jax.tree.map(jnp.asarray, train.take(rows))
+        rows, remembered = _draw(config, step, len(train))
+        windows = train.take(rows).remembering(remembered if world.learns else HISTORY)
+        windows = jax.tree.map(jnp.asarray, windows)
         if step == first:
             with runtime.compiling(f"the gradient through {config.batch} windows"):
                 state, loss, finite = jax.block_until_ready(update(state, windows))
@@ -230,20 +241,45 @@ def fit(
     return state
 
 
+def _optimiser(config: FitConfig) -> optax.GradientTransformation:
+    """Adam at each half's own rate; constants that standardise, and a frozen half, stay."""
+
+    def adam(rate: float) -> optax.GradientTransformation:
+        return optax.adam(optax.cosine_decay_schedule(rate, config.steps, 0.1))
+
+    moves = {"physics": adam(config.learning_rate), "weights": adam(config.network_learning_rate)}
+    moves |= {"fixed": optax.set_to_zero()}
+    if config.train not in ("physics", "network", "both"):
+        raise InputError(f"train '{config.train}' is none of physics, network, both")
+
+    def label(parameters: Parameters) -> Parameters:
+        physics = "fixed" if config.train == "network" else "physics"
+        weights = "fixed" if config.train == "physics" else "weights"
+        network = parameters["network"]
+        marked = {k: weights if k == "weights" else "fixed" for k in network}
+        return {"physics": physics, "network": marked}
+
+    return optax.partition(moves, label)
+
+
 def _start(
-    free: tuple[Free, ...], config: FitConfig, optimiser: optax.GradientTransformation
+    origin: Parameters,
+    start: Parameters | None,
+    config: FitConfig,
+    optimiser: optax.GradientTransformation,
 ) -> FitState:
-    key = jax.random.key(config.seed)
-    zeros = physical.zeros(free)
-    keys = jax.random.split(key, len(zeros))
-    parameters = {
-        name: config.start_spread * jax.random.normal(k, u.shape)
-        for k, (name, u) in zip(keys, zeros.items(), strict=True)
-    }
+    parameters = start
+    if parameters is None:
+        keys = jax.random.split(jax.random.key(config.seed), len(origin["physics"]))
+        spread = {
+            name: u + config.start_spread * jax.random.normal(k, u.shape)
+            for k, (name, u) in zip(keys, origin["physics"].items(), strict=True)
+        }
+        parameters = origin | {"physics": spread}
     return FitState(
         parameters=parameters,
         optimiser=optimiser.init(parameters),
-        best=zeros,
+        best=origin,
         best_error=jnp.ones(()),
         since_best=jnp.zeros((), int),
         nonfinite=jnp.zeros((), int),
@@ -252,10 +288,12 @@ def _start(
     )
 
 
-def _batch_rows(config: FitConfig, step: int, count: int) -> np.ndarray:
-    """The windows of one step: a function of seed and step alone, so a resume draws the same."""
+def _draw(config: FitConfig, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The windows of one step and how many frames each remembers: functions of seed and step
+    alone, so a resume draws the same."""
     generator = np.random.default_rng([config.seed, step])
-    return generator.choice(count, size=config.batch, replace=count < config.batch)
+    rows = generator.choice(count, size=config.batch, replace=count < config.batch)
+    return rows, generator.integers(1, HISTORY + 1, size=config.batch)
 
 
 def _judge(state: FitState, error: np.ndarray) -> tuple[FitState, float]:

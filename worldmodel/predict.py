@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import physics
-from worldmodel._mujoco import mjx
+from worldmodel.dynamics import HISTORY, History, Parameters, WorldModel, start, stepper
 from worldmodel.episodes.protocol import errors
 from worldmodel.episodes.recordings import Channels
 from worldmodel.rollout import replay, rollout
-from worldmodel.scene import Scene
 from worldmodel.types import Episode, InputError, State
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
@@ -24,19 +23,38 @@ Array = Any  # NumPy on the host, jax.Array inside a compiled function
 class Windows:
     """Stretches of episodes: where they start, the controls played, the frames that followed."""
 
-    qpos: Array  # (windows, nq) at the first frame
-    qvel: Array  # (windows, nv) at the first frame
+    history: History  # (windows, HISTORY, …); row 0 is the first frame
     ctrl: Array  # (windows, horizon, nu)
     target: Array  # (windows, horizon, nq) the frames after the first
     scored: Array  # (windows, horizon) bool; False past an episode's end
     episode: Array  # (windows,) index of the episode in the list it came from
 
     def __len__(self) -> int:
-        return self.qpos.shape[0]
+        return self.target.shape[0]
+
+    @property
+    def qpos(self) -> Array:
+        """(windows, nq) at the first frame."""
+        return self.history.qpos[..., 0, :]
+
+    @property
+    def qvel(self) -> Array:
+        """(windows, nv) at the first frame."""
+        return self.history.qvel[..., 0, :]
 
     def take(self, rows: np.ndarray) -> "Windows":
         """The windows at ``rows``."""
         return jax.tree.map(lambda x: x[rows], self)
+
+    def remembering(self, frames: int | np.ndarray) -> "Windows":
+        """The windows with at most ``frames`` frames of history, the first one included.
+
+        Args:
+          frames: from 1 (no past) to HISTORY; one number, or one per window.
+        """
+        shown = np.arange(HISTORY) < np.broadcast_to(frames, (len(self),))[:, None]
+        known = np.asarray(self.history.known) & shown
+        return dataclasses.replace(self, history=dataclasses.replace(self.history, known=known))
 
 
 def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int) -> Windows:
@@ -56,8 +74,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             scored = np.arange(k + 1, k + 1 + horizon) <= last
             rows.append(
                 (
-                    episode.qpos[k],
-                    episode.qvel[k],
+                    *_history(episode, int(k)),
                     episode.ctrl[held],
                     episode.qpos[after],
                     scored,
@@ -69,50 +86,67 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             f"no window of {horizon} frames fits into these {len(episodes)} episodes; "
             "choose a shorter horizon"
         )
-    return Windows(*(np.stack(column) for column in zip(*rows, strict=True)))
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    return Windows(History(*columns[:4]), *columns[4:])
 
 
-def predict(scene: Scene, model: mjx.Model, window: Windows) -> jax.Array:
-    """Predicted positions of one window, from its first frame and its controls alone.
+def _history(episode: Episode, k: int) -> tuple[np.ndarray, ...]:
+    """Frames k, k − 1, …; a frame that is missing or not valid ends what is known."""
+    lags = np.arange(HISTORY)
+    frames = np.maximum(k - lags, 0)
+    known = np.logical_and.accumulate((k - lags >= 0) & (episode.valid[frames] | (lags == 0)))
+    ctrl = np.where(lags[:, None] > 0, episode.ctrl[frames], 0.0)
+    return episode.qpos[frames], episode.qvel[frames], ctrl, known
+
+
+def predict(world: WorldModel, parameters: Parameters, window: Windows) -> jax.Array:
+    """Predicted positions of one window, from its past and its controls alone.
 
     Args:
-      scene: static.
-      model: its parameters applied; differentiable.
+      world: static.
+      parameters: differentiable.
       window: one window (no leading dimension).
 
     Returns:
       (horizon, nq) positions at the control rate.
     """
 
+    return predict_states(world, parameters, window).qpos
+
+
+def predict_states(world: WorldModel, parameters: Parameters, window: Windows) -> State:
+    """Predicted states of one window, (horizon, …) each; see ``predict``."""
+    advance = stepper(world, parameters)
+
     def step(state: State, ctrl: jax.Array) -> State:
-        state = physics.control_step(scene, model, state, ctrl)
+        state = advance(state, ctrl)
         # Contacts are not scored: without this their derivative would be carried along.
         return dataclasses.replace(state, contacts=jax.lax.stop_gradient(state.contacts))
 
-    state = physics.initial_state(scene, window.qpos, window.qvel)
+    state = start(world, parameters, window.history)
     horizon = window.target.shape[0]
     states, _ = rollout(
         step, replay(window.ctrl), state, horizon, jax.random.key(0), keep=(physics.SOLUTION,)
     )
-    return states.qpos
+    return states
 
 
-def make_predictor(scene: Scene, batch: int) -> Callable[[mjx.Model, Windows], np.ndarray]:
+def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], np.ndarray]:
     """``predict`` compiled once for batches of one size, for any number of windows.
 
     Returns:
-      ``predictor(model, windows)`` → (windows, horizon, nq) predicted positions.
+      ``predictor(parameters, windows)`` → (windows, horizon, nq) predicted positions.
     """
 
     @jax.jit
-    def run(model: mjx.Model, windows: Windows) -> jax.Array:
-        return jax.vmap(lambda w: predict(scene, model, w))(windows)
+    def run(parameters: Parameters, windows: Windows) -> jax.Array:
+        return jax.vmap(lambda w: predict(world, parameters, w))(windows)
 
-    def predictor(model: mjx.Model, windows: Windows) -> np.ndarray:
+    def predictor(parameters: Parameters, windows: Windows) -> np.ndarray:
         out = []
         for begin in range(0, len(windows), batch):
             rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
-            out.append(np.asarray(run(model, jax.tree.map(jnp.asarray, windows.take(rows)))))
+            out.append(np.asarray(run(parameters, jax.tree.map(jnp.asarray, windows.take(rows)))))
         return np.concatenate(out)[: len(windows)]
 
     return predictor

@@ -1,5 +1,7 @@
 """One physics step that is ``mjx.step`` with a gradient, and one control step of a scene."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -83,10 +85,19 @@ def initial_state(
         time=jnp.asarray(time, float),
         qacc_warmstart=jnp.zeros_like(qvel),
         contacts=contact.no_contacts(scene),
+        latent=jnp.zeros(0),
+        correction=jnp.zeros(0),
     )
 
 
-def control_step(scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array) -> State:
+def control_step(
+    scene: Scene,
+    model: mjx.Model,
+    state: State,
+    ctrl: jax.Array,
+    *,
+    force: jax.Array | None = None,
+) -> State:
     """One control step: ``scene.substeps`` physics steps under one held control.
 
     Args:
@@ -94,11 +105,14 @@ def control_step(scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array) 
       model: the scene's model, its parameters applied (``parameters.apply``).
       state: the state before.
       ctrl: (nu,) control [in the actuators' units].
+      force: (nv,) generalised force held over the step [N, N·m]; none when absent.
 
     Returns:
       The state after; its contacts are those of the last substep's solve.
     """
     blank = mjx.make_data(scene.mj_model).replace(ctrl=ctrl)
+    if force is not None:
+        blank = blank.replace(qfrc_applied=force)
 
     def substep(state: State, _: None) -> tuple[State, None]:
         data = blank.replace(
@@ -109,7 +123,8 @@ def control_step(scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array) 
             qacc_warmstart=state.qacc_warmstart,
         )
         data = step(model, data)
-        state = State(
+        state = dataclasses.replace(
+            state,
             qpos=data.qpos,
             qvel=data.qvel,
             act=data.act,

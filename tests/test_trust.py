@@ -1,0 +1,350 @@
+"""The trust coefficient against closed forms, its intervals' coverage, and every bad table.
+
+A learner of the mean in d dimensions: real episodes have variance 1, L(n) = 1/n, D_eff = 1/E.
+"""
+
+import functools
+import json
+import math
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from worldmodel import trust
+from worldmodel.trust import Row, TableError, measure, to_json
+from worldmodel.types import InputError
+
+GRID = (16, 32, 64, 128, 256, 512)
+plan: Any = functools.partial(trust.seeds_needed, n=64, m=64)
+HEAD = "task,version,recipe,n,m,k,seed,split,error"
+Runs = dict[tuple[str, int, int, int], np.ndarray]  # (version, n, m, k): (seeds,) errors
+
+
+def table(runs: Runs) -> list[Row]:
+    return [
+        Row("toss", version, "net", n, m, k, seed, "test", float(error))
+        for (version, n, m, k), errors in runs.items()
+        for seed, error in enumerate(errors)
+    ]
+
+
+def learn(rng: Any, seeds: int, d: int, n: int, m: float, **how: Any) -> np.ndarray:
+    """(seeds,) errors of weighing (w, or pooling) m synthetic episodes against n real ones."""
+    noise, mixed = rng.normal(size=(2, seeds, d)), how.get("w", m / (n + m))
+    synthetic = how.get("bias", 0) + noise[1] * np.sqrt(how.get("kappa", 1) / max(m, 1))
+    return np.mean(((1 - mixed) * noise[0] / math.sqrt(n) + mixed * synthetic) ** 2, axis=1)
+
+
+def curve(rng: Any, seeds: int, d: int) -> Runs:
+    return {("", n, 0, 0): learn(rng, seeds, d, n, 0) for n in GRID}
+
+
+def smooth(seeds: int = 4) -> Runs:
+    return {("", n, 0, 0): np.full(seeds, 1 / n) for n in GRID}
+
+
+def only(runs: Runs) -> trust.Measurement:
+    return measure(table(runs))[0]
+
+
+def one(runs: Runs, version: str = "v") -> trust.Cell:
+    return next(cell for cell in only(runs).cells if cell.version == version)
+
+
+def simulated(seed: int, n: int, m: int, k: int = 0, **how: Any) -> trust.Cell:
+    """A cell with little noise (20 seeds, 400 dimensions)."""
+    rng = np.random.default_rng(seed)
+    runs = curve(rng, 20, 400)
+    runs["v", n, m, k] = learn(rng, 20, 400, n, how.pop("used", m), **how)
+    return one(runs)
+
+
+def holds(cell: trust.Cell, alpha: float) -> None:
+    assert cell.alpha_avg.low < alpha < cell.alpha_avg.high, (cell.alpha_avg, alpha)
+    assert cell.alpha_avg.high - cell.alpha_avg.low < 0.3
+
+
+def test_closed_forms() -> None:
+    for p in (0.25, 0.75):  # thinning: that part of them real, the rest empty
+        holds(simulated(1, 64, 96, used=p * 96), p)
+    # Half of the episodes real, half of nine times the variance, all pooled with weight 1.
+    fresh = np.random.default_rng(0).binomial(96, 0.5, size=(20, 1))
+    cell = simulated(2, 64, 96, kappa=(fresh + 9 * (96 - fresh)) / 96)
+    holds(cell, (-3 * 64 + 96) / (64 + 5 * 96))
+    assert cell.alpha_avg.high < 0.3
+    # Bias and noise under the best weight: a cap of 1/b episodes.
+    for kappa, b, m in ((0.5, 0, 96), (4.0, 0, 96), (2.0, 0.01, 64), (2.0, 0.01, 4096)):
+        w = (1 / 64) / (1 / 64 + kappa / m + b)
+        cell = simulated(4, 64, m, kappa=kappa, bias=math.sqrt(b), w=w)
+        holds(cell, 1 / (kappa + b * m))
+        assert b == 0 or cell.d_eff.high < 64 + 1.2 / b
+    # Pooled: bias hurts once n > 1/b; few episodes with κ > 2 hurt, until m > (κ - 2) n.
+    good, bad = ((1, 0.005, 128), (4, 0, 110), (4, 0, 320)), ((1, 0.05, 128), (4, 0, 32))
+    for kappa, b, m in good + bad:
+        cell = simulated(6, 64, m, kappa=kappa, bias=math.sqrt(b))
+        holds(cell, ((2 - kappa) * 64 + (1 - b * 64) * m) / (64 + kappa * m + b * m * m))
+        assert cell.verdict == ("OK" if (kappa, b, m) in good else "NEGATIVE")
+    # A loop: K = 8 corrections determine `physics` of the 400 dimensions.
+    for physics, gain in ((40, 8 * 10 - 8), (400, 0)):
+        delta = np.random.default_rng(3).normal(size=(20, 400)) / math.sqrt(8)
+        delta[:, physics:] = 0
+        w = (1 / 64) / (1 / 64 + physics / 400 / 8)
+        net = simulated(9, 64, 10**6, 8, bias=delta, w=w).gain_net
+        assert net.low < gain < net.high < gain + 20 and (net.low > 0) == (gain > 0)
+
+
+def test_fresh_real_is_one_and_duplicates_are_nothing() -> None:
+    rng = np.random.default_rng(9)
+    runs = curve(rng, 12, 50)
+    runs["again", 64, 64, 0] = runs["", 64, 0, 0]  # the same mean, however often repeated
+    runs["last", 512, 64, 0] = runs["", 512, 0, 0]
+    runs["real", 64, 100, 0] = learn(rng, 12, 50, 64, 100)
+    for version in ("again", "last"):
+        assert astuple(one(runs, version).alpha_avg) == (0.0, 0.0, 0.0)
+    assert 0 < one(runs, "real").alpha_avg.low < 1 < one(runs, "real").alpha_avg.high
+    # And a larger bias lowers alpha.
+    runs = curve(rng, 20, 400)
+    for b in (0.0, 0.004, 0.02, 0.08):
+        runs[f"bias {b}", 64, 100, 0] = learn(rng, 20, 400, 64, 100, bias=math.sqrt(b))
+    measurement = only(runs)
+    alphas = [cell.alpha_avg for cell in measurement.cells]
+    assert all(alphas[i].low > alphas[i + 1].high for i in range(3))
+    for difference in measurement.differences:
+        assert difference.verdict == ("RISES" if difference.a < difference.b else "FALLS")
+
+
+def test_coverage() -> None:
+    # 200 tables of 10 seeds: 190 expected inside, ± 3 binomial standard deviations of 3.1.
+    rng, alphas = np.random.default_rng(12), []
+    for _ in range(200):
+        cell = learn(rng, 10, 20, 64, 100)
+        alphas.append(one(curve(rng, 10, 20) | {("v", 64, 100, 0): cell}).alpha_avg)
+    measured = [a.low <= 1 <= a.high for a in alphas if not math.isnan(a.value)]
+    assert len(measured) >= 190 and 0.904 <= np.mean(measured) <= 0.996
+
+
+def test_differences_are_paired_and_net() -> None:
+    rng = np.random.default_rng(13)
+    runs = curve(rng, 10, 50)
+    runs["a", 64, 100, 0] = runs["same", 64, 100, 0] = learn(rng, 10, 50, 64, 100)
+    runs["dear", 64, 100, 30] = runs["a", 64, 100, 0] * rng.uniform(0.999, 1.001, 10)
+    runs["out", 64, 100, 0] = np.full(10, 1e-5)
+    runs["elsewhere", 64, 50, 0] = learn(rng, 10, 50, 64, 50)
+    found = {(d.a, d.b): d for d in only(runs).differences}
+    assert len(found) == 12  # every pair at (64, 100), both ways round
+    same, dear = found["a", "same"], found["dear", "a"]
+    assert same.verdict == "NO DIFFERENCE" and same.gain_net.low == same.gain_net.high == 0
+    assert dear.verdict == "FALLS" and found["a", "dear"].verdict == "RISES"
+    assert [dear.alpha_avg.value, dear.gain_net.value / 100] == pytest.approx([0, -0.3], abs=0.01)
+    assert dear.gain_net.high - dear.gain_net.low < 1  # paired; each by itself is over 10 wide
+    assert one(runs, "a").gain_net.high - one(runs, "a").gain_net.low > 10
+    assert found["out", "a"].verdict == "CENSORED"
+    # By hand:
+    worth = {(32, 50): 40, (64, 50): 90, (64, 100): 100, (64, 300): 180}
+    runs = {("v", *key, 10): np.full(4, 1 / d) for key, d in worth.items()}
+    other, first, second, third = only(smooth() | runs).cells
+    assert math.isnan(other.alpha_marg.value) and math.isnan(first.alpha_marg.value)
+    assert (second.alpha_marg.value, third.alpha_marg.value) == pytest.approx((10 / 50, 80 / 200))
+    net = third.gain_net.value, third.alpha_net.value, third.alpha_avg.value
+    assert net == pytest.approx((106, 106 / 300, 116 / 300))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_beyond_the_curve_is_censored(sign: int) -> None:
+    end, inner = (GRID[-1], GRID[-2]) if sign > 0 else (GRID[0], GRID[1])
+    known, unknown = ("low", "high") if sign > 0 else ("high", "low")
+    far = np.full(4, 2.0**-sign / end)
+    near = (1 - sign * np.array([0.01, 0.01, 0.01, -0.2])) / end  # off it without the last seed
+    for errors, bound, who in ((far, end, "the mean"), (near, inner, "leave-one-out")):
+        cell = one(smooth() | {("v", 64, 100, 5): errors})
+        assert cell.verdict == ("CENSORED_HI" if sign > 0 else "CENSORED_LO") and who in cell.reason
+        for name, less, per in (("d_eff", 0, 1), ("alpha_avg", 64, 100), ("alpha_net", 69, 100)):
+            interval = getattr(cell, name)
+            assert getattr(interval, known) == (bound - less) / per
+            assert math.isnan(interval.value) and math.isnan(getattr(interval, unknown))
+    near[:] = (1 + 0.01 * sign) / end
+    assert math.isfinite(one(smooth() | {("v", 64, 100, 5): near}).d_eff.value)
+    near[:] = (1e-9, 1e-9, 1e-9, 0.25)  # beyond the one end or the other
+    assert "no longer than its noise" in one(smooth() | {("v", 64, 100, 5): near}).reason
+
+
+def test_a_flat_or_rising_curve_identifies_nothing() -> None:
+    rng = np.random.default_rng(14)
+    runs = {("", n, 0, 0): rng.uniform(0.9, 1.1, 8) for n in GRID}
+    cell = one(runs | {("v", 64, 100, 0): rng.uniform(0.9, 1.1, 8)})
+    assert cell.verdict == "NOT_IDENTIFIED" and "curve is flat: " in cell.reason
+    assert math.isnan(cell.d_eff.low) and math.isnan(cell.alpha_avg.high)
+    # Flat in one place, it still identifies in others.
+    runs = {("", n, 0, 0): np.full(4, 1 / min(n, 64) - 1e-5 * n / 64) for n in GRID}
+    runs["steep", 16, 20, 0] = np.full(4, 1 / 24)
+    runs["v", 64, 9, 0] = 1 / 64 + 4e-5 * np.array([-1, -1, -1, 4])  # flat without the last only
+    assert one(runs, "steep").verdict == "OK" and "flat near n" in one(runs).reason
+    # A rising one is refused, a wavering one pooled.
+    runs = smooth() | {("v", 16, 20, 0): np.full(4, 1 / 24), ("", 256, 0, 0): np.full(4, 0.01)}
+    assert one(runs).reason == "the real-only error rises from n = 128 to n = 256"
+    runs["", 256, 0, 0] = np.array([0.9, 1.1, 0.95, 1.05]) / 105  # above 1/128, but one of 15 pairs
+    assert one(runs).verdict == "OK"
+    pooled = (math.log2(128) + math.log2(105)) / 2
+    found = [*(slope.value for slope in only(runs).curve.slope), only(runs).curve.falls]
+    assert found == pytest.approx([1, 1, pooled - 6, 0, 9 - pooled, 32])
+
+
+def test_invariances() -> None:
+    rng = np.random.default_rng(16)
+    runs = curve(rng, 10, 50)
+    for m in (50, 100):
+        runs["v", 64, m, 3] = learn(rng, 10, 50, 64, m, bias=0.05)
+    rows = table(runs)
+    plain = json.dumps(to_json(measure(rows)[0]))
+    shuffled = [replace(rows[i], seed=7 * rows[i].seed - 5) for i in rng.permutation(len(rows))]
+    assert json.dumps(to_json(measure(shuffled)[0])) == plain
+    # A version more, and a task more, change nothing about the others.
+    more = table(runs | {("w", 64, 50, 3): runs["v", 64, 100, 3]})
+    push, toss = measure(more + [replace(row, task="push") for row in rows])
+    assert json.dumps(to_json(push)) == plain.replace("toss", "push")
+    assert to_json(toss)["versions"]["v"] == json.loads(plain)["versions"]["v"]
+    # Neither its unit nor a power of the error matters, where all runs of a seed share the noise.
+    noise = rng.uniform(0.5, 2.0, 8)
+    runs = smooth(8) | {("v", 64, 100, 0): np.full(8, 1 / 110)}
+    for power in (0.5, 1.0, 3.0):
+        alpha = one({key: (9 * errors * noise) ** power for key, errors in runs.items()}).alpha_avg
+        assert astuple(alpha) == pytest.approx((0.46, 0.46, 0.46))
+
+
+def test_homogeneity_and_verdicts_of_versions_as_json() -> None:
+    rng = np.random.default_rng(18)
+    mix = rng.normal(size=(3, 3))  # any correlation among the cells
+    p = np.array([trust.homogeneous(0.5 + rng.normal(size=(10, 3)) @ mix) for _ in range(400)])
+    assert abs(np.mean(p < 0.05) - 0.05) < 3 * math.sqrt(0.05 * 0.95 / 400)
+    assert abs(np.mean(p) - 0.5) < 3 * math.sqrt(1 / 12 / 400)
+    for x in (np.ones((10, 1)), 1 + 1e-15 * rng.normal(size=(10, 3)), rng.normal(size=(3, 4))):
+        assert math.isnan(trust.homogeneous(x))
+    # A version whose cells have no common alpha.
+    for last, verdict in ((100.0, "OK"), (20.0, "HETEROGENEOUS")):
+        rng, runs = np.random.default_rng(19), smooth(10)
+        for m, gain in ((100, 50.0), (50, 25.0), (200, last)):
+            runs["v", 64, m, 0] = rng.normal(1, 0.02, 10) / (64 + gain)
+        assert trust.version_verdict(only(runs), "v") == verdict
+    runs["v", 64, 400, 0] = np.full(10, 1.0)  # off the curve: the others are still compared
+    assert trust.version_verdict(only(runs), "v") == "HETEROGENEOUS"
+    runs = {key: errors for key, errors in runs.items() if key[2] in (0, 100, 400)}
+    assert trust.version_verdict(only(runs), "v") == "CENSORED_LO"  # the worst there is
+    # JSON without NaN, from NumPy's numbers.
+    rng = np.random.default_rng(20)
+    runs = curve(rng, 6, 50) | {("v", 64, 9999, 3): np.full(6, 1e-9)}
+    runs["v", np.int64(64), 100, 3] = learn(rng, 6, 50, 64, 100)  # type: ignore[index]
+    out = json.loads(json.dumps(to_json(only(runs)), allow_nan=False))
+    alpha, (ok, censored) = only(runs).cells[0].alpha_avg, out["versions"]["v"]["cells"]
+    assert [ok[f"alpha_avg{end}"] for end in ("", "_low", "_high")] == [*astuple(alpha)]
+    names = ("verdict", "m", "alpha_avg", "d_eff_low")
+    assert [censored[name] for name in names] == ["CENSORED_HI", 9999, None, 512]
+    assert out["curve"]["n"] == [*GRID] and out["versions"]["v"]["homogeneity_p"] is None
+
+
+GOOD = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
+
+
+def refused(message: str, call: Any, *args: Any, kind: type = TableError, **more: Any) -> None:
+    with pytest.raises(kind, match=message):
+        call(*args, **more)
+
+
+def test_bad_tables_are_named() -> None:
+    fields = ("error", "error", "error", "n", "m", "k", "steps", "energy_joules")
+    values = (math.nan, math.inf, 0.0, 0, -3, -1, -1, math.nan)
+    for field, value in zip(fields, values, strict=True):
+        bad = replace(GOOD[4], **{field: value})
+        refused(f"n {bad.n}, m {bad.m}, seed 1.*: {field} = {value}", measure, [*GOOD, bad])
+    for row, field, value, message in (
+        (4, "n", 1.5, "n = 1.5 is no whole number"),
+        (4, "seed", "a", "seed = 'a' is no whole number"),
+        (4, "task", "", "no task"),
+        (4, "k", 3, "m = 0 with k = 3"),
+        (4, "version", "v", "m = 0 with a version"),
+        (4, "recipe", "mlp", "mixes the recipes 'mlp', 'net'"),
+        (4, "split", "train", "mixes the splits 'test', 'train'"),
+        (4, "seed", 2, r"given twice: row \(.* n 32, m 0, seed 2\)"),
+        (-1, "version", "", "m > 0 without a version"),
+        (-1, "k", 7, r"version 'v', n 64, m 10 has different k \(2, 7\)"),
+        (-1, "seed", 9, "version '', n 16, m 0 lacks seed 9"),
+    ):
+        rows = list(GOOD)
+        rows[row] = replace(rows[row], **{field: value})
+        refused(message, measure, rows)
+    refused("no rows", measure, [])
+    refused(r"one seed \(1\)", measure, [r for r in GOOD if r.seed == 1])
+    refused(r"at 1 size\(s\) n \[64\]", measure, [r for r in GOOD if r.n == 64])
+    refused(r"at 0 size\(s\)", measure, [r for r in GOOD if r.m])
+    refused("version 'v', n 64, m 10 lacks seed 2", measure, GOOD[:-1])
+    refused("level", measure, GOOD, level=1.0, kind=InputError)
+
+
+def test_files(tmp_path: Path) -> None:
+    path, good = tmp_path / "runs.csv", "\nt,,r,8,0,0,0,s,1"
+    refused(r"no file .*runs\.csv", trust.read_csv, path)
+    costly = replace(GOOD[0], evaluations=3, steps=5, device_seconds=0.1 + 0.2, energy_joules=1e-7)
+    rows = [costly, *GOOD[1:], replace(GOOD[1], task='a, "b"\nc')]
+    for _ in range(2):  # the second replaces the first
+        trust.write_csv(path, rows)
+        assert trust.read_csv(path) == rows
+    refused("recipe|task", trust.write_csv, path, [*rows, None], kind=AttributeError)
+    assert trust.read_csv(path) == rows and list(tmp_path.iterdir()) == [path]
+    for text, message in (
+        ("", "no column 'task', 'version', 'recipe' and 6 more"),
+        (HEAD + ",energy", "unknown column 'energy'"),
+        (HEAD + ",n", "twice the column 'n', 'n'"),
+        (HEAD + good + "\nt,,r,x,0,0,0,s,1", "line 3: n = 'x' is no whole number"),
+        (HEAD + "\n\nt,,r,8,0,0,0,s,low", "line 3: error = 'low' is no number"),
+        (HEAD + good[:-2], "line 2: 8 fields where line 1 names 9"),
+        (HEAD + "\nt,,r,0,0,0,0,s,1\nt,v,r,8,0,0,0,s,1", "line 2: n = 0.*line 3: m = 0 with"),
+        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', "no CSV"),
+        (HEAD + "\n" + "x\n" * 5, "line 4: .* and 2 more"),
+        (HEAD + "\n\udcff", "no CSV in UTF-8"),
+    ):
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        refused(message, trust.read_csv, path)
+
+
+def pilot(cv: float = 0.3, power: float = 1.0, seeds: int = 9, floor: int = 512) -> list[Row]:
+    noise = np.linspace(-1, 1, seeds)  # common to all sizes: the slope is known exactly
+    noise *= cv / noise.std(ddof=1)
+    return table({("", n, 0, 0): (1 + noise) * min(n, floor) ** -power for n in GRID})
+
+
+def test_planner() -> None:
+    # t(S - 1) f (n/m + alpha) (cv/β) √((1/J + 1/J_c)/S) ≤ .25, by hand: with (1 + 1)(.3/1)√2 =
+    # .8485, S = 46 gives 2.0141 · .8485/√46 = .2520 and S = 47 gives 2.0129 · .8485/√47 = .2491.
+    found = plan(pilot())
+    assert astuple(found)[:3] == (47, pytest.approx(0.3), pytest.approx(1.0))
+    # What multiplies sd(alpha) by 1.5 does to S what a half-width smaller by 1.5 does.
+    same = plan(pilot(), half_width=0.25 / 1.5).seeds
+    assert same == plan(pilot(), nested=True).seeds == plan(pilot(cv=0.45)).seeds
+    assert same == plan(pilot(), alpha=2.0).seeds == plan(pilot(power=2 / 3)).seeds
+    assert same == plan(pilot(), m=32).seeds
+    assert plan(pilot(), cells=4, knots=4).seeds == plan(pilot(), half_width=0.5).seeds == 14
+    assert plan(pilot(cv=0.05)).seeds == 10  # never fewer
+    # Noise and slope are those at D_eff.
+    kinked = [replace(r, error=r.error * math.sqrt(max(1, r.n / 64))) for r in pilot()]
+    for n, alpha, beta in ((20, 1.0, 1.0), (64, 1.0, 0.5), (64, -0.5, 1.0)):
+        assert plan(kinked, n=n, m=n, alpha=alpha).beta == pytest.approx(beta)
+    loud = [r for r in pilot(cv=0.1) if r.n != 128] + [r for r in pilot(cv=0.2) if r.n == 128]
+    for n, alpha, cv in ((64, 1.0, 0.2), (32, 1.0, 0.1), (64, math.sqrt(2) - 1, 0.15)):
+        assert plan(loud, n=n, m=n, alpha=alpha).cv == pytest.approx(cv)
+    # Refusals, in words.
+    for rows, n, m, reason in (
+        (pilot(seeds=2), 64, 64, "too few seeds: the pilot has 2"),
+        (pilot(power=0.1), 64, 64, "falls 1.41 times"),
+        (pilot(), 300, 300, "beyond the pilot's sizes"),
+        (pilot(floor=128), 128, 128, "flat at D_eff = 256"),
+        (table(curve(np.random.default_rng(21), 3, 2)), 64, 64, "may be as low as"),
+        (pilot(cv=0.6), 500, 1, "over 10000 seeds"),
+    ):
+        refusal = plan(rows, n=n, m=m)
+        assert refusal.seeds is None and reason in refusal.reason
+    refused("3 mixture rows", plan, GOOD)
+    refused("tasks push, toss", plan, [*pilot(), *(replace(r, task="push") for r in pilot())])
+    for wrong in ({"n": 0}, {"m": -1}, {"half_width": 0.0}, {"cells": 0}, {"alpha": math.nan}):
+        refused(next(iter(wrong)), plan, pilot(), **wrong, kind=InputError)

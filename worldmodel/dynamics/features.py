@@ -1,0 +1,144 @@
+"""What the learned half sees of a state: invariant to where, and how turned, a free body is.
+
+A free body is seen from its own frame: the direction of gravity, its velocities, and the heights
+of the corners of its geoms above the ground, once in decimetres and once, squashed, in the
+millimetres that decide about contact. Its place on the ground and its heading do not enter. All
+other joints are seen as they are (hinges as sine and cosine). Velocities that come out of the
+network go the same way back.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.scene import Scene
+
+COARSE, FINE = 0.1, 0.004  # [m] scales of heights
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the joints of a scene lie in ``qpos`` and ``qvel``, and the corners of free bodies."""
+
+    free: tuple[tuple[int, int], ...]  # first qpos, first qvel of each free joint
+    hinges: tuple[tuple[int, int], ...]
+    slides: tuple[tuple[int, int], ...]
+    geoms: tuple[int, ...]  # geoms that hang from a free joint and can touch
+    corners: tuple[np.ndarray, ...]  # per geom (points, 3) in its frame [m]
+    ground: float  # [m] height of the ground plane
+
+
+@functools.lru_cache(maxsize=64)
+def layout(scene: Scene) -> Layout:
+    """The layout of a scene."""
+    m = scene.mj_model
+    kinds: dict[int, list[tuple[int, int]]] = {}
+    for j in range(m.njnt):
+        kinds.setdefault(int(m.jnt_type[j]), []).append(
+            (int(m.jnt_qposadr[j]), int(m.jnt_dofadr[j]))
+        )
+    joint = mujoco.mjtJoint
+    floating = {
+        b
+        for b in range(m.nbody)
+        if m.body_jntnum[m.body_rootid[b]]
+        and m.jnt_type[m.body_jntadr[m.body_rootid[b]]] == joint.mjJNT_FREE
+    }
+    planes = np.flatnonzero(m.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
+    geoms = tuple(
+        g
+        for g in range(m.ngeom)
+        if int(m.geom_bodyid[g]) in floating and (m.geom_contype[g] or m.geom_conaffinity[g])
+    )
+    return Layout(
+        free=tuple(kinds.get(int(joint.mjJNT_FREE), ())),
+        hinges=tuple(kinds.get(int(joint.mjJNT_HINGE), ())),
+        slides=tuple(kinds.get(int(joint.mjJNT_SLIDE), ())),
+        geoms=geoms,
+        corners=tuple(_corners(m, g) for g in geoms),
+        ground=float(m.geom_pos[planes[0], 2]) if len(planes) else 0.0,
+    )
+
+
+def _corners(m: mujoco.MjModel, geom: int) -> np.ndarray:
+    """Eight corners of a box; of anything else its centre."""
+    if m.geom_type[geom] != mujoco.mjtGeom.mjGEOM_BOX:
+        return np.zeros((1, 3))
+    signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), axis=-1).reshape(-1, 3)
+    return signs * m.geom_size[geom]
+
+
+def rotations(scene: Scene, qpos: jax.Array) -> jax.Array:
+    """(free joints, 3, 3) orientation of each free body: body frame → world."""
+    quaternions = [qpos[q + 3 : q + 7] for q, _ in layout(scene).free]
+    return jnp.stack([_matrix(q) for q in quaternions]) if quaternions else jnp.zeros((0, 3, 3))
+
+
+def _matrix(q: jax.Array) -> jax.Array:
+    w, x, y, z = q
+    return jnp.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def to_body(scene: Scene, rotation: jax.Array, qvel: jax.Array) -> jax.Array:
+    """``qvel`` with the linear velocities of free bodies in their frames; (nv,) → (nv,)."""
+    for (_, v), r in zip(layout(scene).free, rotation, strict=True):
+        qvel = qvel.at[v : v + 3].set(r.T @ qvel[v : v + 3])
+    return qvel
+
+
+def to_world(scene: Scene, rotation: jax.Array, qvel: jax.Array) -> jax.Array:
+    """The inverse of ``to_body``."""
+    for (_, v), r in zip(layout(scene).free, rotation, strict=True):
+        qvel = qvel.at[v : v + 3].set(r @ qvel[v : v + 3])
+    return qvel
+
+
+def heights(scene: Scene, qpos: jax.Array) -> jax.Array:
+    """(points,) heights of the free bodies' corners above the ground [m], nominal geometry."""
+    where = layout(scene)
+    if not where.geoms:
+        return jnp.zeros(0)
+    model = scene.mjx_model()
+    data = mjx.kinematics(model, mjx.make_data(scene.mj_model).replace(qpos=qpos))
+    z = [
+        data.geom_xpos[g, 2] + jnp.asarray(c) @ data.geom_xmat[g][2]
+        for g, c in zip(where.geoms, where.corners, strict=True)
+    ]
+    return jnp.concatenate(z) - where.ground
+
+
+def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
+    """What the network sees of one frame, of order one only after standardising: (features,).
+
+    Args:
+      qpos: (nq,); qvel: (nv,); ctrl: (nu,).
+    """
+    where, rotation = layout(scene), rotations(scene, qpos)
+    z = heights(scene, qpos)
+    parts = [z / COARSE, jnp.tanh(z / FINE), rotation[:, 2, :].reshape(-1)]
+    for q, _ in where.hinges:
+        parts.append(jnp.array([jnp.sin(qpos[q]), jnp.cos(qpos[q])]))
+    parts += [qpos[q][None] for q, _ in where.slides]
+    return jnp.concatenate([*parts, to_body(scene, rotation, qvel), ctrl])
+
+
+def change(scene: Scene, since: jax.Array, qpos: tuple, qvel: tuple) -> jax.Array:
+    """How an earlier frame differs from a later one, seen from the later one: (changes,).
+
+    Args:
+      since: (free joints, 3, 3) the later frame's ``rotations``.
+      qpos, qvel: pairs (later, earlier).
+    """
+    velocity = to_body(scene, since, qvel[1]) - to_body(scene, since, qvel[0])
+    z = heights(scene, qpos[1]) - heights(scene, qpos[0])
+    return jnp.concatenate([velocity, z / COARSE])

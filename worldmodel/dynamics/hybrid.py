@@ -1,0 +1,176 @@
+"""The world model's step: physics + a learned correction, one visible sum.
+
+    physics:  x' = f(x, u; θ)
+    latent:   x' = x moved on at its velocity + g(x, u, z; φ)
+    hybrid:   x' = f(x, u; θ) + g(x, u, z; φ)
+
+f is MuJoCo's contact simulator with physical parameters θ, z a latent state that the past frames
+start, g a change of velocity that also moves the positions over the step (``correction =
+"velocity"``), or an acceleration that enters before the contact solve, which then takes back
+what would push bodies into one another (``"force"``). With the network off the step is the
+physics step, the same program.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from worldmodel import physics
+from worldmodel._mujoco import mjx
+from worldmodel.dynamics import latent as learned
+from worldmodel.dynamics.features import features, layout, rotations, to_body, to_world
+from worldmodel.dynamics.latent import History, Network
+from worldmodel.physics import parameters as physical
+from worldmodel.rollout import Step
+from worldmodel.scene import Scene
+from worldmodel.types import State
+
+KINDS = ("physics", "latent", "hybrid")
+
+Parameters = dict[str, Any]  # {"physics": {name: (size,)}, "network": {"weights", "norm"}}
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldModel:
+    """What a world model is made of; static. Its numbers are ``Parameters``."""
+
+    scene: Scene
+    free: tuple[physical.Free, ...] = ()  # physical parameters that can be fitted
+    kind: str = "physics"  # physics, latent or hybrid
+    network: Network = dataclasses.field(default_factory=Network)
+    correction: str = "velocity"  # velocity (after the contact solve) or force (before it)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind '{self.kind}' is none of {', '.join(KINDS)}")
+        if self.correction not in ("velocity", "force"):
+            raise ValueError(f"correction '{self.correction}' is neither velocity nor force")
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has a network."""
+        return self.kind != "physics"
+
+
+def init(world: WorldModel, key: jax.Array) -> Parameters:
+    """Parameters of the MJCF, and a network whose corrections are zero."""
+    network = learned.init(world.network, world.scene, key) if world.learns else {}
+    return {"physics": physical.zeros(world.free), "network": network}
+
+
+def start(world: WorldModel, parameters: Parameters, history: History) -> State:
+    """The state a rollout starts from: the last recorded frame, and what the past says of it.
+
+    Args:
+      history: frames up to the start; nothing later is used.
+    """
+    state = physics.initial_state(world.scene, history.qpos[0], history.qvel[0])
+    if not world.learns:
+        return state
+    network = parameters["network"]
+    encoder, _ = world.network.modules(world.scene.mj_model.nv)
+    now, past = learned.seen(world.scene, history)
+    norm = network["norm"]
+    z, added = encoder.apply(
+        network["weights"]["encoder"],
+        learned.standardised(norm["now"], now),
+        learned.standardised(norm["past"], past),
+        jnp.asarray(history.known)[1:],
+    )
+    rotation = rotations(world.scene, state.qpos)
+    added = to_world(world.scene, rotation, added * norm["residual"])
+    added = _finite_gradient(added)
+    return dataclasses.replace(
+        state, qvel=state.qvel + added, latent=z, correction=jnp.zeros_like(state.qvel)
+    )
+
+
+def stepper(world: WorldModel, parameters: Parameters) -> Step:
+    """The step with its parameters applied: ``step(state, ctrl) -> state``, one control step.
+
+    Args:
+      parameters: θ and φ; differentiable.
+    """
+    scene = world.scene
+    dt = 1.0 / scene.control_hz
+    model = scene.mjx_model()
+    if world.kind != "latent":
+        model = physical.apply(scene, model, world.free, parameters["physics"])
+    if not world.learns:
+        return lambda state, ctrl: physics.control_step(scene, model, state, ctrl)
+    network = parameters["network"]
+    norm = network["norm"]
+    _, transition = world.network.modules(scene.mj_model.nv)
+
+    def base(state: State, ctrl: jax.Array) -> State:
+        if world.kind == "latent":
+            moved = integrate(scene, state.qpos, state.qvel, dt)
+            return dataclasses.replace(state, qpos=moved, time=state.time + dt)
+        return physics.control_step(scene, model, state, ctrl)
+
+    def step(state: State, ctrl: jax.Array) -> State:
+        after = base(state, ctrl)
+        rotation = rotations(scene, state.qpos)
+        push = to_body(scene, rotation, after.qvel - state.qvel)
+        z, g = transition.apply(
+            network["weights"]["transition"],
+            state.latent,
+            learned.standardised(norm["now"], features(scene, state.qpos, state.qvel, ctrl)),
+            learned.standardised(norm["push"], push),
+        )
+        g = to_world(scene, rotation, _finite_gradient(g) * jax.lax.stop_gradient(norm["residual"]))
+        if world.correction == "force" and world.kind == "hybrid":
+            force = jnp.asarray(scene.mj_model.dof_M0) * g / dt
+            corrected = physics.control_step(scene, model, state, ctrl, force=force)
+        else:
+            corrected = add(scene, after, g, dt)
+        return dataclasses.replace(corrected, latent=z, correction=g)
+
+    return step
+
+
+@jax.custom_vjp
+def _finite_gradient(g: jax.Array) -> jax.Array:
+    """``g``; a gradient that is not finite stops here. Weights are shared by all windows of a
+    batch, and one contact that cannot be differentiated would spoil the gradient of every one;
+    the fit sees such windows in the gradient of the physics, and counts them."""
+    return g
+
+
+_finite_gradient.defvjp(
+    lambda g: (g, None), lambda _, c: (jnp.where(jnp.isfinite(c).all(), c, 0.0),)
+)
+
+
+def add(scene: Scene, state: State, g: jax.Array, dt: float) -> State:
+    """The sum: velocities + g, and positions moved by g over the step. g: (nv,) [m/s, rad/s]."""
+    return dataclasses.replace(
+        state, qpos=integrate(scene, state.qpos, g, dt), qvel=state.qvel + g
+    )
+
+
+def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:
+    """Positions moved on at a velocity for ``dt`` [s] (MuJoCo's ``mj_integratePos``)."""
+    where = layout(scene)
+    for q, v in (*where.hinges, *where.slides):
+        qpos = qpos.at[q].add(dt * qvel[v])
+    for q, v in where.free:
+        qpos = qpos.at[q : q + 3].add(dt * qvel[v : v + 3])
+        turned = _turn(qpos[q + 3 : q + 7], qvel[v + 3 : v + 6] * dt)
+        qpos = qpos.at[q + 3 : q + 7].set(turned)
+    return qpos
+
+
+def _turn(q: jax.Array, angle: jax.Array) -> jax.Array:
+    """A quaternion turned by a rotation vector [rad] in its own frame; smooth at zero."""
+    square = jnp.sum(jnp.square(angle))
+    tiny = square < 1e-8
+    norm = jnp.sqrt(jnp.where(tiny, 1.0, square))
+    sinc = jnp.where(tiny, 0.5 - square / 48.0, jnp.sin(0.5 * norm) / norm)
+    w, v = jnp.where(tiny, 1.0 - square / 8.0, jnp.cos(0.5 * norm)), sinc * angle
+    real = q[0] * w - jnp.dot(q[1:], v)
+    imaginary = q[0] * v + w * q[1:] + jnp.cross(q[1:], v)
+    turned = jnp.concatenate([real[None], imaginary])
+    return turned / jnp.linalg.norm(turned)

@@ -1,0 +1,147 @@
+"""The network: an encoder of the past, a latent transition, and the corrections they give.
+
+One latent vector per robot. The encoder makes it, once, from up to ``HISTORY`` past frames, so
+that what a single frame hides (the noise of its velocity, a body that still slides) can be
+carried along; the transition moves it by one control step. Frames that do not exist are masked,
+and training drops them at random, so a start without history is no stranger (DreamerV3's
+recurrent state, Hafner et al. 2023, without its categorical part and its images).
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from worldmodel.dynamics.features import change, features, rotations
+from worldmodel.scene import Scene
+
+HISTORY = 9  # frames that an encoder sees at most, the present one included
+
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The frames up to a start, latest first; row 0 is the start itself and always there."""
+
+    qpos: Array  # (HISTORY, nq)
+    qvel: Array  # (HISTORY, nv)
+    ctrl: Array  # (HISTORY, nu) held from that frame on; row 0 is not known yet and zero
+    known: Array  # (HISTORY,) bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Sizes of the network; static."""
+
+    latent: int = 24
+    width: int = 64
+
+    def modules(self, nv: int) -> tuple["Encoder", "Transition"]:
+        """The two Flax modules, for a scene with ``nv`` degrees of freedom."""
+        return Encoder(self.latent, self.width, nv), Transition(self.latent, self.width, nv)
+
+
+class Encoder(nn.Module):
+    """History → latent, and a correction of the initial velocity."""
+
+    latent: int
+    width: int
+    nv: int
+
+    @nn.compact
+    def __call__(self, now: jax.Array, past: jax.Array, known: jax.Array) -> tuple:
+        """
+        Args:
+          now: (features,) of the start, standardised.
+          past: (HISTORY − 1, changes) of the earlier frames, standardised.
+          known: (HISTORY − 1,) bool.
+
+        Returns:
+          (latent,), (nv,) in units of one standard residual.
+        """
+        kept = jnp.where(known[:, None], past, 0.0)
+        x = jnp.concatenate([now, kept.reshape(-1), known.astype(now.dtype)])
+        x = nn.silu(_dense(self.width)(x))
+        x = nn.silu(_dense(self.width)(x))
+        return jnp.tanh(_dense(self.latent)(x)), _small(self.nv)(x)
+
+
+class Transition(nn.Module):
+    """Latent, present frame and what the base step did → next latent, and a correction."""
+
+    latent: int
+    width: int
+    nv: int
+
+    @nn.compact
+    def __call__(self, latent: jax.Array, now: jax.Array, push: jax.Array) -> tuple:
+        """
+        Args:
+          latent: (latent,).
+          now: (features,) before the step, standardised.
+          push: (nv,) change of velocity by the base step, standardised.
+
+        Returns:
+          (latent,), (nv,) in units of one standard residual.
+        """
+        x = jnp.concatenate([latent, now, push])
+        x = nn.silu(_dense(self.width)(x))
+        x = nn.silu(_dense(self.width)(x))
+        keep = nn.sigmoid(_dense(self.latent)(x) + 2.0)  # starts by keeping most of it
+        return keep * latent + (1.0 - keep) * jnp.tanh(_dense(self.latent)(x)), _small(self.nv)(x)
+
+
+def _dense(width: int) -> nn.Dense:
+    return nn.Dense(width, param_dtype=float)
+
+
+def _small(width: int) -> nn.Dense:
+    """Starts at zero: an untrained hybrid is its physics."""
+    return nn.Dense(width, param_dtype=float, kernel_init=nn.initializers.zeros)
+
+
+def init(network: Network, scene: Scene, key: jax.Array) -> dict[str, Any]:
+    """Weights, and the constants that standardise inputs and outputs (neutral until fitted).
+
+    Returns:
+      ``{"weights": {"encoder": …, "transition": …}, "norm": {…}}``.
+    """
+    m = scene.mj_model
+    now = features(scene, jnp.asarray(m.qpos0), jnp.zeros(m.nv), jnp.zeros(m.nu))
+    qpos, qvel = jnp.asarray(m.qpos0), jnp.zeros(m.nv)
+    past = change(scene, rotations(scene, qpos), (qpos, qpos), (qvel, qvel))
+    encoder, transition = network.modules(m.nv)
+    first, second = jax.random.split(key)
+    weights = {
+        "encoder": encoder.init(
+            first, now, jnp.zeros((HISTORY - 1, past.size)), jnp.zeros(HISTORY - 1, bool)
+        ),
+        "transition": transition.init(second, jnp.zeros(network.latent), now, jnp.zeros(m.nv)),
+    }
+    norm = {
+        "now": (jnp.zeros(now.size), jnp.ones(now.size)),
+        "past": (jnp.zeros(past.size), jnp.ones(past.size)),
+        "push": (jnp.zeros(m.nv), jnp.ones(m.nv)),
+        "residual": jnp.ones(m.nv),
+    }
+    return {"weights": weights, "norm": norm}
+
+
+def standardised(norm: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
+    """(x − mean) / deviation, held within ±5 so that no state drives the network far outside
+    what it has seen."""
+    mean, deviation = jax.lax.stop_gradient(norm)
+    return jnp.clip((x - mean) / deviation, -5.0, 5.0)
+
+
+def seen(scene: Scene, history: History) -> tuple[jax.Array, jax.Array]:
+    """What the encoder sees of a history, raw: (features,), (HISTORY − 1, changes)."""
+    qpos, qvel, ctrl = (jnp.asarray(x) for x in (history.qpos, history.qvel, history.ctrl))
+    now = features(scene, qpos[0], qvel[0], jnp.zeros_like(ctrl[0]))
+    rotation = rotations(scene, qpos[0])
+    past = jax.vmap(lambda q, v: change(scene, rotation, (qpos[0], q), (qvel[0], v)))
+    return now, past(qpos[1:], qvel[1:])

@@ -1,0 +1,1 @@
+"""Policies of a task, and the demonstrator program that they learn from."""

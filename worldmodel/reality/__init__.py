@@ -1,0 +1,13 @@
+"""Reality, behind two protocols: a robot that plays commands, and held-out simulations of one."""
+
+from worldmodel.reality.robot import Measurement, Robot, RobotError, run_policy
+from worldmodel.reality.simulated import HiddenPhysics, SimulatedRobot
+
+__all__ = [
+    "HiddenPhysics",
+    "Measurement",
+    "Robot",
+    "RobotError",
+    "SimulatedRobot",
+    "run_policy",
+]

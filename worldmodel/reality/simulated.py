@@ -1,0 +1,109 @@
+"""A held-out simulation of reality: C MuJoCo from an MJCF, with physics that no model is told.
+
+It stands in for a machine in tests and experiments, and every caption says so. Part of the
+hidden physics lies in the family that a world model can fit (friction, mass, damping), part
+outside of it: friction that differs from place to place and with speed, actuators that lag and
+answer late, sensors that are noisy.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.reality.robot import Measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class HiddenPhysics:
+    """What the held-out simulation does differently from its MJCF."""
+
+    friction: float = 1.0  # factor of the sliding friction
+    mass: float = 1.0  # factor of the moved body's mass and inertia
+    damping: float = 1.0  # factor of all joints' damping
+    patches: float = 0.0  # relative amplitude of the friction's variation over the table
+    waves: tuple[tuple[float, float, float], ...] = ()  # kx, ky [rad/m], phase [rad] of patches
+    speed: float = 0.0  # [s/m] relative rise of friction with sliding speed
+    lag: float = 0.0  # [s] time constant of the actuators
+    delay: int = 0  # control steps before a command takes effect
+    noise: tuple[float, ...] = ()  # standard deviation of each measured position [m, rad]
+
+    def friction_at(self, place: np.ndarray, speed: float) -> float:
+        """The factor of the sliding friction at a place (x, y) [m] and a speed [m/s]."""
+        wave = sum(np.sin(kx * place[0] + ky * place[1] + p) for kx, ky, p in self.waves)
+        wave = np.clip(wave / max(len(self.waves), 1) * np.sqrt(2.0), -1.0, 1.0)
+        return self.friction * (1.0 + self.patches * wave) * (1.0 + self.speed * speed)
+
+
+class SimulatedRobot:
+    """A ``Robot``: C MuJoCo with hidden physics.
+
+    Args:
+      mjcf: MJCF text.
+      hidden: what it does differently.
+      body, geom: the sliding body, whose place decides its geom's friction.
+      control_hz: rate of commands [1/s]; substeps: physics steps per command.
+      touch: geom pairs that its touch sensors report.
+      seed: of the sensors' noise.
+    """
+
+    def __init__(
+        self,
+        mjcf: str,
+        hidden: HiddenPhysics,
+        *,
+        body: str,
+        geom: str,
+        control_hz: float,
+        substeps: int,
+        touch: tuple[tuple[str, str], ...],
+        seed: int,
+    ) -> None:
+        self._model = mujoco.MjModel.from_xml_string(mjcf)
+        self._model.opt.timestep = 1.0 / (control_hz * substeps)
+        self._data = mujoco.MjData(self._model)
+        self._hidden = hidden
+        self._body = self._model.body(body).id
+        self._geom = self._model.geom(geom).id
+        self._touch = [{self._model.geom(a).id, self._model.geom(b).id} for a, b in touch]
+        self._friction = float(self._model.geom_friction[self._geom, 0])
+        self._substeps = substeps
+        self._rng = np.random.default_rng(seed)
+        self._model.body_mass[self._body] *= hidden.mass
+        self._model.body_inertia[self._body] *= hidden.mass
+        self._model.dof_damping[:] *= hidden.damping
+        mujoco.mj_setConst(self._model, self._data)
+        self.control_hz, self.nq, self.nu = control_hz, self._model.nq, self._model.nu
+        self._late: list[np.ndarray] = []
+        self._held = np.zeros(self.nu)
+
+    def reset(self, qpos: np.ndarray) -> Measurement:
+        """Everything at rest at ``qpos``; the actuators hold where the joints are."""
+        mujoco.mj_resetData(self._model, self._data)
+        self._data.qpos[:] = qpos
+        self._held = self._data.qpos[self._model.jnt_qposadr[self._model.actuator_trnid[:, 0]]]
+        self._late = [self._held] * self._hidden.delay
+        mujoco.mj_forward(self._model, self._data)
+        return self._measure()
+
+    def step(self, ctrl: np.ndarray) -> Measurement:
+        """Plays one command for one control step."""
+        model, data, hidden = self._model, self._data, self._hidden
+        self._late.append(np.asarray(ctrl, float))
+        arrived = self._late.pop(0)
+        keep = np.exp(-1.0 / (self.control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
+        self._held = keep * self._held + (1.0 - keep) * arrived
+        data.ctrl[:] = self._held
+        place, speed = data.xpos[self._body], data.qvel[model.body_dofadr[self._body] :][:2]
+        factor = hidden.friction_at(place, float(np.hypot(*speed)))
+        model.geom_friction[self._geom, 0] = self._friction * factor
+        mujoco.mj_step(model, data, self._substeps)
+        return self._measure()
+
+    def _measure(self) -> Measurement:
+        data = self._data
+        qpos = data.qpos.copy()
+        if self._hidden.noise:
+            qpos += self._rng.normal(0.0, self._hidden.noise)
+        pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
+        return Measurement(qpos, np.array([touch in pairs for touch in self._touch]))

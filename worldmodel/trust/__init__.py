@@ -1,0 +1,40 @@
+"""Trust: how many real episodes a synthetic one is worth, D_eff = D_real + alpha · D_syn.
+
+``table`` holds the training runs, ``estimate`` measures alpha from them, ``planner`` says how
+many runs that takes.
+"""
+
+from worldmodel.trust.estimate import (
+    VERDICTS,
+    Cell,
+    Curve,
+    Difference,
+    Interval,
+    Measurement,
+    homogeneous,
+    measure,
+    to_json,
+    version_verdict,
+)
+from worldmodel.trust.planner import Plan, seeds_needed
+from worldmodel.trust.table import Row, TableError, check, read_csv, write_csv
+
+__all__ = [
+    "VERDICTS",
+    "Cell",
+    "Curve",
+    "Difference",
+    "Interval",
+    "Measurement",
+    "Plan",
+    "Row",
+    "TableError",
+    "check",
+    "homogeneous",
+    "measure",
+    "read_csv",
+    "seeds_needed",
+    "to_json",
+    "version_verdict",
+    "write_csv",
+]

@@ -1,0 +1,140 @@
+"""How many replicates a measurement of the trust coefficient needs, from a real-only pilot.
+
+sd(alpha) ≈ f · (n/m + alpha) · (cv/β) · √((1/J + 1/J_c) / S), cv and β taken at D_eff, with J
+mixture cells, J_c knots of the curve in use, f = 1 for independent draws and 1.5 for nested
+ones; the interval's half-width is t(S − 1) times that.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from worldmodel.trust.estimate import LEAST_SLOPE, measure
+from worldmodel.trust.table import Row, TableError
+from worldmodel.types import InputError
+
+PILOT_SEEDS = 3  # fewer say nothing of the noise
+LEAST_SEEDS = 10  # of a measurement, however little noise there is
+MOST_SEEDS = 10_000
+LEAST_FALL = 2.0  # of the error over the real-only sizes
+NESTED = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The seeds to run, or a refusal: ``seeds`` None. NaN where a refusal came before."""
+
+    seeds: int | None
+    cv: float  # seed noise at D_eff: standard deviation over mean of the error
+    beta: float  # slope -d log L / d log n at D_eff
+    reason: str
+
+
+def seeds_needed(
+    pilot: Sequence[Row],
+    n: int,
+    m: int,
+    alpha: float = 1.0,
+    half_width: float = 0.25,
+    cells: int = 1,
+    knots: int = 1,
+    nested: bool = False,
+    *,
+    level: float = 0.95,
+) -> Plan:
+    """The replicates after which alpha at (n, m) has an interval of that half-width.
+
+    Args:
+      pilot: real-only rows of one task, several seeds at each n.
+      n, m: real and synthetic episodes of the cells to be measured.
+      alpha: expected; cv and slope are read off the pilot at D_eff = n + alpha · m.
+      half_width: of the interval of alpha.
+      cells, knots: J and J_c; one of each supposes the most noise.
+      nested: whether smaller real sets are parts of the larger ones.
+      level: of the interval.
+
+    Returns:
+      a ``Plan``, at least ``LEAST_SEEDS``; a refusal for a pilot of fewer than ``PILOT_SEEDS``
+      seeds, an error that falls less than ``LEAST_FALL`` times, a D_eff beyond the pilot's
+      sizes, a flat curve, or more than ``MOST_SEEDS``.
+
+    Raises:
+      TableError: mixture rows, several tasks, or see ``table.check``.
+      InputError: an argument that is not above 0 (alpha may be), or a level not below 1.
+    """
+    numbers = {"n": n, "m": m, "half_width": half_width, "cells": cells, "knots": knots}
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} = {value}; give a number above 0")
+    if not math.isfinite(alpha):
+        raise InputError(f"alpha = {alpha}; give the finite one that is expected")
+    _check_pilot(pilot)
+    seeds = sorted({row.seed for row in pilot})
+    if len(seeds) < PILOT_SEEDS:
+        return _refusal(
+            f"too few seeds: the pilot has {len(seeds)}, and needs {PILOT_SEEDS} at each n to show "
+            "the noise"
+        )
+    curve = measure(pilot, level=level)[0].curve
+    if curve.falls < LEAST_FALL:
+        return _refusal(
+            f"the error falls {curve.falls:.2f} times from n = {curve.n[0]} to n = {curve.n[-1]}, "
+            f"less than {LEAST_FALL:g} times: take a wider range of n or another task"
+        )
+    target = n + alpha * m
+    if not curve.n[0] <= target <= curve.n[-1]:
+        return _refusal(
+            f"D_eff = n + alpha m = {target:g} lies beyond the pilot's sizes, n = {curve.n[0]} to "
+            f"{curve.n[-1]}: extend them or change (n, m)"
+        )
+    cv = _noise(pilot, curve.n, target)
+    slope = curve.slope[min(int(np.searchsorted(curve.n, target, "right")), len(curve.n) - 1) - 1]
+    if slope.low <= LEAST_SLOPE:
+        reason = (
+            f"the curve is flat at D_eff = {target:g}: its slope {slope.value:.2f} may be as low "
+            f"as {slope.low:.2f}, and must be above {LEAST_SLOPE}: choose another (n, m), or run "
+            "more seeds of the pilot"
+        )
+        return Plan(None, cv, slope.value, reason)
+    once = (n / m + alpha) * cv / slope.value * math.sqrt(1 / cells + 1 / knots)
+    once = abs(once) * (NESTED if nested else 1.0)  # sd(alpha) of one seed
+
+    def half(count: int) -> float:
+        return float(stats.t.ppf((1 + level) / 2, count - 1)) * once / math.sqrt(count)
+
+    needed = next((s for s in range(2, MOST_SEEDS + 1) if half(s) <= half_width), None)
+    if needed is None:
+        reason = (
+            f"over {MOST_SEEDS} seeds for a half-width of {half_width:g}: enlarge m or the grid"
+        )
+        return Plan(None, cv, slope.value, reason)
+    count = max(needed, LEAST_SEEDS)
+    reason = f"{needed} seeds give alpha a half-width of {half(needed):.3f}"
+    if count > needed:
+        reason += f"; no measurement has fewer than {LEAST_SEEDS}"
+    return Plan(count, cv, slope.value, reason)
+
+
+def _check_pilot(pilot: Sequence[Row]) -> None:
+    if mixed := sum(row.m > 0 for row in pilot):
+        raise TableError(
+            f"the pilot holds {mixed} mixture rows (m > 0); it is settled on real-only rows alone"
+        )
+    if len(tasks := sorted({row.task for row in pilot})) > 1:
+        raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
+
+
+def _noise(pilot: Sequence[Row], sizes: Sequence[int], target: float) -> float:
+    """Standard deviation over mean of the error, linear in log n between the sizes."""
+    noise = []
+    for size in sizes:
+        errors = np.array([row.error for row in pilot if row.n == size])
+        noise.append(float(errors.std(ddof=1) / errors.mean()))
+    return float(np.interp(math.log(target), np.log(sizes), noise))
+
+
+def _refusal(reason: str) -> Plan:
+    return Plan(None, math.nan, math.nan, reason)
