@@ -36,7 +36,7 @@ from worldmodel import checkpoint, runtime
 from worldmodel.dynamics import HISTORY, Network, WorldModel, init
 from worldmodel.episodes.protocol import split
 from worldmodel.episodes.recordings import load
-from worldmodel.finetune import FitConfig, Interrupted, fit
+from worldmodel.finetune import FitConfig, fit
 from worldmodel.residuals import RegressionConfig, regress, residuals
 
 
@@ -127,7 +127,7 @@ def main(args: Args) -> int:
                 stop=lambda: interrupt.requested,
                 start=start,
             )
-        except Interrupted as stopped:
+        except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
     result = {

@@ -29,7 +29,7 @@ from worldmodel import checkpoint, runtime
 from worldmodel.dynamics import WorldModel, init
 from worldmodel.episodes.protocol import split, whole_start, window_starts
 from worldmodel.episodes.recordings import Recording, load
-from worldmodel.finetune import FitState, Interrupted, fit
+from worldmodel.finetune import FitState, fit
 from worldmodel.physics import parameters as physical
 from worldmodel.predict import Windows, cut_windows
 from worldmodel.types import Episode
@@ -112,7 +112,7 @@ def main(args: Args) -> int:
                 record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
             )
-        except Interrupted as stopped:
+        except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
     result = finish(args.out, problem, state, metadata)

@@ -190,6 +190,7 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
     recording, hz = problem.recording, problem.recording.control_hz
     episodes = [e for e in load(path, recording) if split(e.id) == args.split]
     best = min(fits, key=lambda f: f.validation)
+    world = best.fitted.world
     seeds = [f.seed for f in fits]
     longer = LONG_FRAMES if recording.channels.position else round(LONG_SECONDS * hz)
     table: dict[str, Any] = {"horizons": []}
@@ -219,13 +220,13 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
         "command": command(args),
         "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "fitted_on_sha256": fits[0].fitted.metadata["settings"]["data"],
-        "substeps": {"sources": problem.source_substeps, "fitted": best.fitted.world.scene.substeps},
+        "substeps": {"sources": problem.source_substeps, "fitted": world.scene.substeps},
         "fits": [{"seed": f.seed, "validation": f.validation} for f in fits],
         "best_seed": best.seed,
         "provenance": runtime.provenance(),
         "parameters": parameter_rows(
-            best.fitted.world.scene,
-            best.fitted.world.free,
+            world.scene,
+            world.free,
             [f.fitted.parameters["physics"] for f in fits],
         ),
     } | table
@@ -281,7 +282,7 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     keep_checkpoints(fits, args.out)
     best = min(fits, key=lambda f: f.validation).fitted
-    fitted_mjcf = physical.to_mjcf(best.scene, best.free, best.parameters)
+    fitted_mjcf = physical.to_mjcf(best.world.scene, best.world.free, best.parameters["physics"])
     (args.out / "fitted.xml").write_text(fitted_mjcf)
     (args.out / "table.json").write_text(json.dumps(table) + "\n")
     (args.out / "table.md").write_text(markdown(table))

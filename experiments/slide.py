@@ -9,9 +9,12 @@ import dataclasses
 
 import numpy as np
 
+from worldmodel.dynamics import Network
+from worldmodel.finetune import FitConfig
 from worldmodel.physics.parameters import Free
 from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Simulator
+from worldmodel.policies.clone import CloneConfig
+from worldmodel.policies.demonstrator import Noise, Simulator
 from worldmodel.reality import HiddenPhysics, SimulatedRobot, run_policy
 from worldmodel.scene import ASSETS, Scene, load_scene
 
@@ -28,6 +31,59 @@ FREE = (
     Free("damping", "elbow"),
     Free("gain", "shoulder"),
     Free("gain", "elbow"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Sizes, seeds and recipes of one measurement of alpha."""
+
+    seeds: int  # replicates: fresh demonstrations and initial weights each
+    real: tuple[int, ...]  # sizes of the real-only curve
+    n: tuple[int, ...]
+    m: tuple[int, ...]
+    first: int  # K1, corrections captured with version 0's policy
+    second: int  # K2, with version 1's
+    held_out: int  # of the corrections, to stop a hybrid's fit
+    contexts: int  # rollouts per policy in reality, the same for all
+    deployed: int  # synthetic episodes that the deployed policies are cloned from
+    physics: FitConfig
+    hybrid: FitConfig
+    network: Network
+    recipe: CloneConfig
+    noise: Noise
+
+
+STUDY = Study(
+    seeds=20,
+    real=(5, 8, 12, 18, 27, 42, 64, 100),
+    n=(8, 16),
+    m=(12, 24, 48),
+    first=6,
+    second=6,
+    held_out=2,
+    contexts=64,
+    deployed=256,
+    physics=FitConfig(steps=50, batch=12, learning_rate=0.1, start_spread=0.0),
+    hybrid=FitConfig(steps=80, batch=12, learning_rate=0.03, network_learning_rate=3e-3),
+    network=Network(latent=8, width=32),
+    recipe=CloneConfig(),
+    noise=Noise(),
+)
+SMOKE = dataclasses.replace(
+    STUDY,
+    seeds=3,
+    real=(4, 8, 16),
+    n=(4,),
+    m=(8,),
+    first=2,
+    second=2,
+    held_out=1,
+    contexts=6,
+    deployed=16,
+    physics=dataclasses.replace(STUDY.physics, steps=2, batch=4, validate_every=1),
+    hybrid=dataclasses.replace(STUDY.hybrid, steps=2, batch=4, validate_every=1),
+    network=Network(latent=4, width=8),
 )
 
 
@@ -58,15 +114,15 @@ def draw_hidden(seed: int) -> HiddenPhysics:
         speed=float(rng.uniform(0.05, 0.25)),
         lag=float(rng.uniform(0.01, 0.03)),
         delay=1,
-        noise=(1e-3, 1e-3, 1e-3, 1e-3, 2e-4, 5e-3),
+        noise=(1e-3, 1e-3, 1e-3, 1e-3, 1e-5, 5e-3),
     )
 
 
-def robot(hidden_seed: int, noise_seed: int) -> SimulatedRobot:
+def robot(hidden: HiddenPhysics, noise_seed: int = 0) -> SimulatedRobot:
     """The held-out simulation: its own MJCF text, another engine, and what is hidden."""
     return SimulatedRobot(
         (ASSETS / "slide.xml").read_text(),
-        draw_hidden(hidden_seed),
+        hidden,
         body="puck",
         geom="puck_base",
         control_hz=task.CONTROL_HZ,
@@ -76,23 +132,26 @@ def robot(hidden_seed: int, noise_seed: int) -> SimulatedRobot:
     )
 
 
-def simulator(machine: SimulatedRobot) -> Simulator:
-    """Reality as the demonstrator program sees it."""
+def simulator(hidden: HiddenPhysics) -> Simulator:
+    """Reality without its sensors' noise, as the person who demonstrates knows it and as an
+    evaluator measures it."""
+    machine = robot(dataclasses.replace(hidden, noise=()))
 
     def simulate(qpos: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
         out = []
         for i, (place, commands) in enumerate(zip(qpos, ctrl, strict=True)):
-            episode, _ = run_policy(
-                machine, lambda t, _, c=commands: c[t], place, len(commands), i
-            )
+            episode, _ = run_policy(machine, lambda t, _, c=commands: c[t], place, len(commands), i)
             out.append(episode.qpos)
         return np.stack(out)
 
     return simulate
 
 
-def without_noise(machine_seed: int) -> SimulatedRobot:
-    """The same reality as an evaluator measures it: no sensor noise."""
-    machine = robot(machine_seed, 0)
-    machine._hidden = dataclasses.replace(machine._hidden, noise=())
-    return machine
+def final_places(job: tuple[HiddenPhysics, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Where strokes take the puck in reality: (hidden, starts, strokes) → (episodes, 2) [m].
+
+    One argument, so that a pool of processes can map it.
+    """
+    hidden, start, strokes = job
+    qpos = simulator(hidden)(task.initial_qpos(start, strokes), task.play(start, strokes))
+    return qpos[:, -1, task.PUCK]

@@ -15,7 +15,7 @@ import pytest
 from experiments.evaluate_recording import restore_fitted
 from experiments.simulate_recording import simulate
 from worldmodel.episodes.recordings import CUBE_TOSS, DOUBLE_PENDULUM, Channels
-from worldmodel.finetune import window_errors
+from worldmodel.loss import window_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 # The pendulum has no contacts, so it compiles soonest.

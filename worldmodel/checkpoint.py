@@ -163,8 +163,10 @@ def restore(
         for path, leaf in expected.items()
     }
     leaves = ocp.load(str((folder / "tree").resolve()), abstract)
-    treedef = jax.tree.structure(like)
-    return jax.tree.unflatten(treedef, [leaves[path] for path in _paths(like)]), metadata
+    # Orbax commits its arrays to a device; mixed with fresh ones, which are not, they would make
+    # a second step of a fit compile again.
+    free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
+    return jax.tree.unflatten(jax.tree.structure(like), free), metadata
 
 
 def _paths(tree: Any) -> list[str]:

@@ -8,8 +8,9 @@ error in units of what the parameters of departure get wrong on the validation w
 """
 
 import dataclasses
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,14 @@ import optax
 from worldmodel import checkpoint, runtime
 from worldmodel.dynamics import HISTORY, Parameters, WorldModel
 from worldmodel.episodes.recordings import Channels
+from worldmodel.loss import window_loss
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows, episode_errors, make_predictor, predict
+from worldmodel.predict import Windows, episode_errors, make_predictor
 from worldmodel.types import InputError
 
 
 class FitError(InputError):
     """A fit that cannot go on: too many samples are not finite."""
-
-
-class Interrupted(RuntimeError):
-    """A fit stopped by a signal after saving; the same command resumes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,47 +66,6 @@ class FitState:
     scale: jax.Array  # (3,) the start's error per channel; NaN where the scene has none
 
 
-def window_errors(predicted: jax.Array, target: jax.Array, channels: Channels) -> jax.Array:
-    """Squared errors per frame, smooth everywhere: (…, 3) position [m²], rotation and joints
-    [rad²]; 0 where the scene has no such channel.
-
-    The rotation's is that of the chord, 4‖vec(q⁻¹ q̂)‖², equal to the angle's to third order.
-    """
-    position, angle, joints = (
-        jnp.asarray(c, int) for c in (channels.position, channels.angle, channels.joints)
-    )
-
-    def squared(index: jax.Array) -> jax.Array:
-        return jnp.square(predicted[..., index] - target[..., index])
-
-    rotation = 2.0 * (1.0 - jnp.cos(predicted[..., angle] - target[..., angle])).sum(-1)
-    if channels.quaternion:
-        q = predicted[..., jnp.asarray(channels.quaternion)]
-        p = target[..., jnp.asarray(channels.quaternion)]
-        rotation = 4.0 * (1.0 - jnp.square(jnp.sum(q * p, axis=-1)))
-    turned = 2.0 * (1.0 - jnp.cos(predicted[..., joints] - target[..., joints]))
-    turned = turned.mean(-1) if channels.joints else jnp.zeros(predicted.shape[:-1])
-    return jnp.stack([squared(position).sum(-1), rotation, turned], axis=-1)
-
-
-def window_loss(
-    world: WorldModel,
-    channels: Channels,
-    huber: float,
-    scale: jax.Array,
-    parameters: Parameters,
-    window: Windows,
-) -> jax.Array:
-    """Loss of one window, see the module's docstring."""
-    predicted = predict(world, parameters, window)
-    squared = window_errors(predicted, window.target, channels)
-    has = jnp.isfinite(scale)
-    relative = jnp.where(has, squared / jnp.square(jnp.where(has, scale * huber, 1.0)), 0.0)
-    robust = huber * (jnp.sqrt(1.0 + relative) - 1.0)
-    frames = jnp.sum(window.scored)
-    return jnp.sum(robust * window.scored[:, None]) / (frames * jnp.sum(has))
-
-
 def fit(
     world: WorldModel,
     origin: Parameters,
@@ -134,7 +91,7 @@ def fit(
       directory: where the running state is kept.
       metadata: stored with each checkpoint; its "config_hash" guards against another run's.
       record: called with one row per step.
-      stop: asked after each step; True saves and raises ``Interrupted``.
+      stop: asked after each step; True saves and raises ``runtime.Interrupted``.
       start: where to start from; ``origin`` with a random spread of the physics when absent.
 
     Raises:
@@ -146,47 +103,7 @@ def fit(
     physical.check(world.scene, world.free)
     optimiser = _optimiser(config)
 
-    @jax.jit
-    def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
-        def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
-            def loss(physics: Any, window: Windows) -> jax.Array:
-                parameters = {"physics": physics, "network": network}
-                return window_loss(world, channels, config.huber, state.scale, parameters, window)
-
-            losses = jax.vmap(loss)(physics, windows)
-            return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
-
-        # Physics gets one gradient per window, so that one bad window can be left out; the
-        # network's corrections let no gradient pass that is not finite (``stepper``).
-        count = len(windows)
-        physics = jax.tree.map(
-            lambda u: jnp.broadcast_to(u, (count, *u.shape)), state.parameters["physics"]
-        )
-        (_, losses), (per_window, network) = jax.value_and_grad(
-            total, argnums=(0, 1), has_aux=True
-        )(physics, state.parameters["network"])
-        finite = jnp.isfinite(losses)
-        for g in per_window.values():
-            finite &= jnp.isfinite(g).all(axis=1)
-        count = jnp.maximum(finite.sum(), 1)
-        mean = {
-            "physics": {
-                name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
-                + config.prior_weight * state.parameters["physics"][name]
-                for name, g in per_window.items()
-            },
-            "network": jax.tree.map(lambda g: g / count, network),
-        }
-        updates, opt_state = optimiser.update(mean, state.optimiser, state.parameters)
-        new = dataclasses.replace(
-            state,
-            parameters=optax.apply_updates(state.parameters, updates),
-            optimiser=opt_state,
-            nonfinite=state.nonfinite + jnp.sum(~finite),
-            step=state.step + 1,
-        )
-        return new, jnp.where(finite, losses, 0.0).sum() / count, finite
-
+    update = _make_update(world, channels, config)
     predictor = make_predictor(world, config.batch)
 
     def validate(parameters: Parameters) -> np.ndarray:
@@ -237,8 +154,60 @@ def fit(
         if ended or stopping or (step + 1) % config.checkpoint_every == 0:
             checkpoint.save(directory, step + 1, state, metadata)
         if stopping and not ended:
-            raise Interrupted(f"stopped at step {step + 1}; run the same command to go on")
+            raise runtime.Interrupted(f"stopped at step {step + 1}; run the same command to go on")
     return state
+
+
+@functools.lru_cache(maxsize=8)
+def _make_update(
+    world: WorldModel, channels: Channels, config: FitConfig
+) -> Callable[[FitState, Windows], tuple[FitState, jax.Array, jax.Array]]:
+    """One compiled Adam step: the state after, the mean loss, (windows,) which were finite.
+    Kept, so that a loop's many fits of one kind compile once."""
+    optimiser = _optimiser(config)
+
+    @jax.jit
+    def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
+        def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
+            def loss(physics: Any, window: Windows) -> jax.Array:
+                parameters = {"physics": physics, "network": network}
+                return window_loss(world, channels, config.huber, state.scale, parameters, window)
+
+            losses = jax.vmap(loss)(physics, windows)
+            return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
+
+        # Physics gets one gradient per window, so that one bad window can be left out; the
+        # network's corrections let no gradient pass that is not finite (``stepper``).
+        count = len(windows)
+        physics = jax.tree.map(
+            lambda u: jnp.broadcast_to(u, (count, *u.shape)), state.parameters["physics"]
+        )
+        (_, losses), (per_window, network) = jax.value_and_grad(
+            total, argnums=(0, 1), has_aux=True
+        )(physics, state.parameters["network"])
+        finite = jnp.isfinite(losses)
+        for g in per_window.values():
+            finite &= jnp.isfinite(g).all(axis=1)
+        count = jnp.maximum(finite.sum(), 1)
+        mean = {
+            "physics": {
+                name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
+                + config.prior_weight * state.parameters["physics"][name]
+                for name, g in per_window.items()
+            },
+            "network": jax.tree.map(lambda g: g / count, network),
+        }
+        updates, opt_state = optimiser.update(mean, state.optimiser, state.parameters)
+        new = dataclasses.replace(
+            state,
+            parameters=optax.apply_updates(state.parameters, updates),
+            optimiser=opt_state,
+            nonfinite=state.nonfinite + jnp.sum(~finite),
+            step=state.step + 1,
+        )
+        return new, jnp.where(finite, losses, 0.0).sum() / count, finite
+
+    return update
 
 
 def _optimiser(config: FitConfig) -> optax.GradientTransformation:
@@ -247,6 +216,7 @@ def _optimiser(config: FitConfig) -> optax.GradientTransformation:
     def adam(rate: float) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(rate, config.steps, 0.1))
 
+    moves: dict[Hashable, optax.GradientTransformation]
     moves = {"physics": adam(config.learning_rate), "weights": adam(config.network_learning_rate)}
     moves |= {"fixed": optax.set_to_zero()}
     if config.train not in ("physics", "network", "both"):

@@ -1,6 +1,7 @@
 """Open-loop prediction of windows of an episode: what a model is fitted on and judged by."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,6 +132,7 @@ def predict_states(world: WorldModel, parameters: Parameters, window: Windows) -
     return states
 
 
+@functools.lru_cache(maxsize=8)
 def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], np.ndarray]:
     """``predict`` compiled once for batches of one size, for any number of windows.
 
@@ -150,6 +152,50 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
         return np.concatenate(out)[: len(windows)]
 
     return predictor
+
+
+@functools.lru_cache(maxsize=8)
+def make_simulator(
+    world: WorldModel, batch: int
+) -> Callable[[Parameters, np.ndarray, np.ndarray], State]:
+    """Plays commands from rest, compiled once for batches of one size.
+
+    Returns:
+      ``simulate(parameters, qpos, ctrl)`` → states (episodes, frames + 1, …) as NumPy, the
+      starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu).
+    """
+
+    @jax.jit
+    def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array) -> State:
+        advance = stepper(world, parameters)
+
+        def one(qpos: jax.Array, ctrl: jax.Array) -> State:
+            first = start(world, parameters, resting(world, qpos))
+            states, _ = rollout(advance, replay(ctrl), first, ctrl.shape[0], jax.random.key(0))
+            return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, states)
+
+        return jax.vmap(one)(qpos, ctrl)
+
+    def simulate(parameters: Parameters, qpos: np.ndarray, ctrl: np.ndarray) -> State:
+        out = []
+        for begin in range(0, len(qpos), batch):
+            rows = np.minimum(np.arange(begin, begin + batch), len(qpos) - 1)
+            states = run(parameters, jnp.asarray(qpos[rows]), jnp.asarray(ctrl[rows]))
+            out.append(jax.tree.map(np.asarray, states))
+        return jax.tree.map(lambda *x: np.concatenate(x)[: len(qpos)], *out)
+
+    return simulate
+
+
+def resting(world: WorldModel, qpos: jax.Array) -> History:
+    """The history of a robot at rest that nothing is known of but where it stands."""
+    m = world.scene.mj_model
+    return History(
+        qpos=jnp.broadcast_to(qpos, (HISTORY, m.nq)),
+        qvel=jnp.zeros((HISTORY, m.nv)),
+        ctrl=jnp.zeros((HISTORY, m.nu)),
+        known=jnp.arange(HISTORY) == 0,
+    )
 
 
 def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) -> np.ndarray:

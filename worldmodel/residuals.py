@@ -29,7 +29,7 @@ BATCH = 512  # frames stepped at once
 class RegressionConfig:
     """How the regression is run."""
 
-    steps: int = 2000  # at most
+    steps: int = 2000  # at most; 0 only standardises
     batch: int = 1024  # frames per step
     learning_rate: float = 2e-3  # falls to zero (cosine)
     weight_decay: float = 1e-2
@@ -120,8 +120,8 @@ def regress(
       record: called with {"step", "loss", "validation"}; the latter is relative to no correction.
     """
     encoder, transition = world.network.modules(world.scene.mj_model.nv)
-    norm = _norm(train)
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    norm = standards(train)
+    schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
     def loss(weights: Any, batch: Residuals) -> jax.Array:
@@ -164,7 +164,7 @@ def regress(
     return {"physics": parameters["physics"], "network": network}
 
 
-def _norm(train: Residuals) -> dict[str, Any]:
+def standards(train: Residuals) -> dict[str, Any]:
     """Constants that standardise inputs and outputs, from the training frames alone."""
 
     def of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-VERSIONED = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "optax", "orbax-checkpoint", "numpy")
+VERSIONED = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "mujoco",
+    "mujoco-mjx",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "pyarrow",
+)
 
 
 def configure(*, x64: bool = True, cache: bool = True) -> None:
@@ -85,6 +96,10 @@ def compiling(what: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     log(f"compiled {what} in {time.monotonic() - began:.1f} s")
+
+
+class Interrupted(RuntimeError):
+    """A job stopped by a signal after saving; the same command resumes it."""
 
 
 class Interrupt:

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from worldmodel import physics
-from worldmodel._mujoco import mjx
 from worldmodel.dynamics import latent as learned
 from worldmodel.dynamics.features import features, layout, rotations, to_body, to_world
 from worldmodel.dynamics.latent import History, Network
@@ -146,9 +145,7 @@ _finite_gradient.defvjp(
 
 def add(scene: Scene, state: State, g: jax.Array, dt: float) -> State:
     """The sum: velocities + g, and positions moved by g over the step. g: (nv,) [m/s, rad/s]."""
-    return dataclasses.replace(
-        state, qpos=integrate(scene, state.qpos, g, dt), qvel=state.qvel + g
-    )
+    return dataclasses.replace(state, qpos=integrate(scene, state.qpos, g, dt), qvel=state.qvel + g)
 
 
 def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:

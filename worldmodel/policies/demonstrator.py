@@ -7,6 +7,7 @@ at hand; planning inverts it.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -26,8 +27,8 @@ DIRECTIONS = np.linspace(-0.95, 0.95, 7)  # [rad]
 class Noise:
     """A person's errors of execution."""
 
-    speed: float = 0.08  # relative standard deviation
-    direction: float = 0.04  # [rad] standard deviation
+    speed: float = 0.15  # relative standard deviation
+    direction: float = 0.08  # [rad] standard deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,9 @@ def plan(table: Table, contexts: task.Contexts) -> np.ndarray:
     Gauss-Newton on the trilinear interpolation, from the nearest node; a target beyond what the
     table reaches gets the stroke that comes nearest along the way.
     """
+    outside: Any = None  # extrapolate; SciPy's stubs do not know that None is allowed
     moved = RegularGridInterpolator(
-        (STARTS, np.log(SPEEDS), DIRECTIONS), table.moved, bounds_error=False, fill_value=None
+        (STARTS, np.log(SPEEDS), DIRECTIONS), table.moved, bounds_error=False, fill_value=outside
     )
     low = np.array([np.log(SPEEDS[0]), DIRECTIONS[0]])
     high = np.array([np.log(SPEEDS[-1]), DIRECTIONS[-1]])

@@ -34,6 +34,14 @@ class Robot(Protocol):
         ...
 
 
+class Operator(Protocol):
+    """A person who demonstrates on the robot."""
+
+    def demonstrate(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(episodes, context) what is asked for → (episodes, action) what the person did."""
+        ...
+
+
 class RobotError(RuntimeError):
     """A robot that failed in mid-episode; ``episode`` holds what had been captured till then."""
 

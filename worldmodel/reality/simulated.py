@@ -7,6 +7,7 @@ answer late, sensors that are noisy.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -28,11 +29,14 @@ class HiddenPhysics:
     delay: int = 0  # control steps before a command takes effect
     noise: tuple[float, ...] = ()  # standard deviation of each measured position [m, rad]
 
-    def friction_at(self, place: np.ndarray, speed: float) -> float:
-        """The factor of the sliding friction at a place (x, y) [m] and a speed [m/s]."""
-        wave = sum(np.sin(kx * place[0] + ky * place[1] + p) for kx, ky, p in self.waves)
-        wave = np.clip(wave / max(len(self.waves), 1) * np.sqrt(2.0), -1.0, 1.0)
-        return self.friction * (1.0 + self.patches * wave) * (1.0 + self.speed * speed)
+    def friction_at(self, x: float, y: float, speed: float) -> float:
+        """The factor of the sliding friction at a place [m] and a speed [m/s]."""
+        factor = self.friction * (1.0 + self.speed * speed)
+        if self.waves:
+            wave = sum(math.sin(kx * x + ky * y + phase) for kx, ky, phase in self.waves)
+            wave *= math.sqrt(2.0) / len(self.waves)
+            factor *= 1.0 + self.patches * min(max(wave, -1.0), 1.0)
+        return factor
 
 
 class SimulatedRobot:
@@ -41,7 +45,8 @@ class SimulatedRobot:
     Args:
       mjcf: MJCF text.
       hidden: what it does differently.
-      body, geom: the sliding body, whose place decides its geom's friction.
+      body, geom: the sliding body (its first two degrees of freedom are slides along x and y),
+        whose place and speed decide its geom's friction.
       control_hz: rate of commands [1/s]; substeps: physics steps per command.
       touch: geom pairs that its touch sensors report.
       seed: of the sensors' noise.
@@ -74,6 +79,9 @@ class SimulatedRobot:
         self._model.dof_damping[:] *= hidden.damping
         mujoco.mj_setConst(self._model, self._data)
         self.control_hz, self.nq, self.nu = control_hz, self._model.nq, self._model.nu
+        first = int(self._model.body_dofadr[self._body])
+        self._planar = slice(first, first + 2)
+        self._keep = math.exp(-1.0 / (control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
         self._late: list[np.ndarray] = []
         self._held = np.zeros(self.nu)
 
@@ -91,11 +99,11 @@ class SimulatedRobot:
         model, data, hidden = self._model, self._data, self._hidden
         self._late.append(np.asarray(ctrl, float))
         arrived = self._late.pop(0)
-        keep = np.exp(-1.0 / (self.control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
-        self._held = keep * self._held + (1.0 - keep) * arrived
+        self._held = self._keep * self._held + (1.0 - self._keep) * arrived
         data.ctrl[:] = self._held
-        place, speed = data.xpos[self._body], data.qvel[model.body_dofadr[self._body] :][:2]
-        factor = hidden.friction_at(place, float(np.hypot(*speed)))
+        x, y, _ = data.xpos[self._body].tolist()
+        vx, vy = data.qvel[self._planar].tolist()
+        factor = hidden.friction_at(x, y, math.hypot(vx, vy))
         model.geom_friction[self._geom, 0] = self._friction * factor
         mujoco.mj_step(model, data, self._substeps)
         return self._measure()

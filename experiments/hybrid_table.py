@@ -1,0 +1,312 @@
+"""The table of the learned half: hybrid, latent and fitted physics on the same episodes.
+
+Question: does a learned half beat fitted physics on tosses that steered nothing, and what did it?
+Command:  python -m experiments.hybrid_table --recording elbow_toss
+          --physics experiments/results/elbow_toss/physics/seed{0,1}
+          experiments/results/elbow_toss/physics --hybrid runs/elbow_hybrid/seed{0,1,2}
+          --latent runs/elbow_latent/seed{0,1,2} --ablations no_history=runs/elbow_no_history/seed0
+          --out experiments/results/elbow_toss/hybrid
+Runtime:  ten to twenty minutes on 2 cores: a compilation per kind of model and horizon
+Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames below 0.93 with an
+          interval clear of 1, and the dealt corrections' at 1 or above
+
+--physics are --out folders of fit_recording, one per seed; --hybrid, --latent and --ablations
+NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from, and
+sees as much of the past as in its fit. Three rows come from the hybrid itself, where it corrects
+velocities: *dealt* plays its own physics with the corrections of another window, *start_only*
+with that of the initial velocity alone, *network_off* with none.
+
+OUT gets table.json (everything), table.md and the figures (generated from it), and checkpoint
+and metrics.jsonl of the seed that was best on *validation*, the other seeds' under seed<N>/;
+these folders serve as --hybrid again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.evaluate_recording import BATCH, restore_fitted
+from experiments.fit_recording import plain, protocol_windows
+from experiments.hybrid_figures import draw
+from experiments.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, starting_frames
+from experiments.hybrid_statistics import (
+    curves,
+    diverged,
+    headline,
+    horizon_block,
+    read_metrics,
+    remaining,
+)
+from experiments.hybrid_text import markdown
+from experiments.problems import Problem, find_problem
+from experiments.recording_table import LONG_FRAMES, LONG_SECONDS, Fit, keep_checkpoints, read_fits
+from worldmodel import checkpoint, runtime
+from worldmodel.checkpoint import CheckpointError
+from worldmodel.episodes.protocol import split
+from worldmodel.episodes.recordings import load
+from worldmodel.predict import Windows
+from worldmodel.types import InputError
+
+CONTROLS = ("dealt", "start_only", "network_off")
+LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
+RESERVED = ("physics", "hybrid", *LENIENT)
+
+Group = dict[int, Fit]  # by the seed of the physics
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    physics: tuple[Path, ...]  # --out folders of fit_recording, one per seed
+    hybrid: tuple[Path, ...]  # --out folders of fit_hybrid, one per seed
+    out: Path  # folder for the table, the figures and the checkpoints
+    latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
+    ablations: tuple[str, ...] = ()  # NAME=DIR[,DIR]: further folders of fit_hybrid
+    split: str = "test"  # test, validation or train episodes
+
+
+def parse_ablations(given: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """``NAME=DIR[,DIR]`` → folders by name.
+
+    Raises:
+      InputError: not of that form, a name twice, or one that the table uses itself.
+    """
+    found: dict[str, tuple[Path, ...]] = {}
+    for text in given:
+        name, _, folders = text.partition("=")
+        parts = tuple(Path(f) for f in folders.split(",") if f)
+        if not name or not parts:
+            raise InputError(f"--ablations {text}: give NAME=DIR or NAME=DIR,DIR")
+        if name in RESERVED or name in found:
+            why = "given twice" if name in found else "a row of the table already"
+            raise InputError(f"--ablations {text}: '{name}' is {why}; choose another name")
+        found[name] = parts
+    return found
+
+
+def read_physics(folders: Sequence[Path], recording: str) -> Group:
+    """The fitted physics by seed.
+
+    Raises:
+      CheckpointError: a folder of another kind, or what ``read_fits`` refuses.
+    """
+    for folder in folders:
+        if "world" in checkpoint.read_metadata(folder / "checkpoint"):
+            raise CheckpointError(f"--physics {folder} has a network; give fit_recording's folder")
+    return {f.seed: f for f in read_fits(folders, recording)}
+
+
+def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Group) -> Group:
+    """The fits of one row with a network, by the seed of the physics that each started from.
+
+    ``Fit.validation`` of a hybrid is relative to the parameters that its physics' is relative
+    to, so that seeds compare: the product of both.
+
+    Raises:
+      CheckpointError: of another recording, kind or data, simulated, started from a physics that
+        is not given or from one twice, or two that differ in more than their seeds.
+    """
+    origin = {f.fitted.metadata["config_hash"]: f for f in physics.values()}
+    group: Group = {}
+    for folder in folders:
+        fitted = restore_fitted(folder / "checkpoint")
+        meta, kind = fitted.metadata, fitted.world.kind
+        if meta["recording"] != recording or meta.get("simulated"):
+            what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
+            raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
+        if kind == "physics" or (name in ("hybrid", "latent") and kind != name):
+            raise CheckpointError(f"{name}: {folder} holds a model of kind {kind}; give another")
+        start = origin.get(meta["settings"]["physics"])
+        if start is None:
+            raise CheckpointError(
+                f"{name}: {folder} did not start from any of --physics; give the one it did"
+            )
+        if meta["settings"]["data"] != start.fitted.metadata["settings"]["data"]:
+            raise CheckpointError(f"{name}: {folder} was fitted to other data than its physics")
+        if start.seed in group:
+            raise CheckpointError(
+                f"{name}: {folder} and {group[start.seed].folder} started from the same physics "
+                f"(seed {start.seed}); give one fit per seed"
+            )
+        validation = float(meta["result"]["validation"])
+        validation *= start.validation if kind == "hybrid" else 1.0
+        group[start.seed] = Fit(start.seed, validation, folder, fitted)
+    first, *others = group.values()
+    for f in others:
+        if _but_seed(f.fitted.metadata) != _but_seed(first.fitted.metadata):
+            raise CheckpointError(
+                f"{name}: {f.folder} and {first.folder} differ in more than their seeds (network, "
+                "correction, history or config); fit both with the same command"
+            )
+    return dict(sorted(group.items()))
+
+
+def _but_seed(metadata: dict[str, Any]) -> dict[str, Any]:
+    args = dict(metadata["settings"]["args"])
+    for part in ("fit", "regression"):
+        args[part] = {k: v for k, v in args[part].items() if k != "seed"}
+    return args | {"remember": metadata["remember"]}
+
+
+def predictions(
+    groups: dict[str, Group], windows: Windows, ids: Sequence[Any]
+) -> dict[str, dict[int, np.ndarray]]:
+    """Every row's predictions at one horizon: model → seed → (windows, horizon, nq).
+
+    Raises:
+      InputError: a model that may not diverge did; it is named, and the episodes.
+    """
+    predict = Predict(min(BATCH, len(windows)))
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for name, group in groups.items():
+        for seed, fit in group.items():
+            runtime.log(f"{windows.target.shape[1]} frames: {name}, seed {seed}")
+            made = {name: predict.model(fit.fitted, windows)}
+            if name == "hybrid" and fit.fitted.world.correction == "velocity":
+                made |= predict.controls(fit.fitted, windows)
+            for model, predicted in made.items():
+                lenient = model in LENIENT or fit.fitted.world.kind == "latent"
+                if not lenient:
+                    refuse_diverged(predicted, windows, f"{model}, seed {seed}", ids)
+                found.setdefault(model, {})[seed] = predicted
+    return found
+
+
+def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequence[Any]) -> None:
+    """Raises InputError, naming model and episodes, where a scored frame is not finite."""
+    bad = diverged(predicted, windows)
+    if bad.any():
+        named = sorted({str(ids[e]) for e in np.asarray(windows.episode)[bad]})
+        raise InputError(
+            f"{who}: {int(bad.sum())} of {len(bad)} windows are not finite (episodes {named[:8]}"
+            f"{'…' if len(named) > 8 else ''}); fit it again with more steps per frame"
+        )
+
+
+def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) -> dict[str, Any]:
+    """The whole table: predicts with every model at every horizon."""
+    recording, hz = problem.recording, problem.recording.control_hz
+    episodes = [e for e in load(path, recording) if split(e.id) == args.split]
+    ids = [plain(e.id) for e in episodes]
+    longer = LONG_FRAMES if recording.channels.position else round(LONG_SECONDS * hz)
+    table: dict[str, Any] = {"horizons": []}
+    for horizon in (recording.horizon, longer, None):
+        if horizon is None and not recording.channels.position:
+            continue  # an excited arm has no whole toss
+        if horizon == longer and all(len(e.qpos) <= longer + recording.first for e in episodes):
+            runtime.log(f"no episode is long enough for {horizon} frames; left out")
+            continue
+        windows, skipped = protocol_windows(episodes, recording, horizon)
+        predicted = predictions(groups, windows, ids)
+        head = {"frames": horizon, "seconds": None if horizon is None else horizon / hz}
+        block = horizon_block(predicted, windows, recording.channels)
+        table["horizons"].append(head | {"skipped": skipped} | block)
+        if horizon is not None:  # the longer one's is kept
+            table["curves"] = curves(predicted, windows, recording.channels)
+        if horizon is not None and horizon == recording.horizon:
+            any_fit = next(iter(groups["physics"].values())).fitted
+            starts = starting_frames(episodes, recording, horizon)
+            lowest = lowest_corners(any_fit.world, windows)
+            left = remaining(predicted, windows, recording.channels, starts, lowest)
+            table["remaining"] = {"frames": horizon} | left
+    best = min(groups["hybrid"].values(), key=lambda f: f.validation)
+    return {
+        "recording": recording.name,
+        "split": args.split,
+        "control_hz": hz,
+        "command": command(args),
+        "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "split_ids_sha256": hashlib.sha256(json.dumps(ids).encode()).hexdigest(),
+        "fitted_on_sha256": best.fitted.metadata["settings"]["data"],
+        "seeds": sorted(groups["hybrid"]),
+        "best_seed": best.seed,
+        "deal_seed": DEAL_SEED,
+        "fits": {name: [describe(f) for f in group.values()] for name, group in groups.items()},
+        "provenance": runtime.provenance(),
+    } | table
+
+
+def describe(fit: Fit) -> dict[str, Any]:
+    """A fit's own account: ``validation`` is comparable between the seeds of a row."""
+    meta = fit.fitted.metadata
+    result = {k: v for k, v in meta["result"].items() if k != "parameters"}
+    about = {k: meta[k] for k in ("world", "remember") if k in meta}
+    return {"seed": fit.seed, "validation": fit.validation, "result": result} | about
+
+
+def command(args: Args) -> str:
+    """The command line; of a folder outside the working directory only the last two names."""
+
+    def shown(path: Path) -> str:
+        path = Path(os.path.relpath(path)) if path.is_absolute() else path
+        return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
+
+    words = ["--recording", args.recording, "--physics", *map(shown, args.physics)]
+    words += ["--hybrid", *map(shown, args.hybrid)]
+    words += ["--latent", *map(shown, args.latent)] if args.latent else []
+    named = parse_ablations(args.ablations).items()
+    words += ["--ablations"] if named else []
+    words += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
+    words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
+    return "python -m experiments.hybrid_table " + shlex.join(words)
+
+
+def keep(group: Group, out: Path) -> None:
+    """Checkpoint and metrics.jsonl of the best seed in ``out``, the others' under ``seed<N>``."""
+    best = min(group.values(), key=lambda f: f.validation)
+    metrics = {seed: (f.folder / "metrics.jsonl").read_text() for seed, f in group.items()}
+    for old in (out, *out.glob("seed*")):
+        (old / "metrics.jsonl").unlink(missing_ok=True)
+    keep_checkpoints(list(group.values()), out)
+    for seed, text in metrics.items():
+        folder = out if seed == best.seed else out / f"seed{seed}"
+        (folder / "metrics.jsonl").write_text(text)
+
+
+def main(args: Args) -> int:
+    """Measures, writes OUT, prints one JSON line."""
+    runtime.configure()
+    if args.split not in ("test", "validation", "train"):
+        raise InputError(f"--split {args.split}: give test, validation or train")
+    named = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
+    named |= parse_ablations(args.ablations)
+    problem = find_problem(args.recording)
+    data = os.environ.get("WORLDMODEL_DATA")
+    if not data:
+        raise InputError(
+            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
+            f"({args.recording}.npz); a table of simulated ones would say nothing"
+        )
+    groups = {"physics": read_physics(args.physics, args.recording)}
+    for name, folders in named.items():
+        groups[name] = read_learned(name, folders, args.recording, groups["physics"])
+    convergence = {
+        name: {str(s): read_metrics(f.folder / "metrics.jsonl") for s, f in groups[name].items()}
+        for name in ("hybrid", "latent")
+        if name in groups
+    }
+    table = measure(args, problem, Path(data) / f"{args.recording}.npz", groups)
+    table["convergence"] = convergence
+    args.out.mkdir(parents=True, exist_ok=True)
+    keep(groups["hybrid"], args.out)
+    (args.out / "table.json").write_text(json.dumps(table, allow_nan=False) + "\n")
+    (args.out / "table.md").write_text(markdown(table))
+    for path in draw(table, args.out):
+        runtime.log(f"wrote {path}")
+    print(json.dumps(headline(table, args.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

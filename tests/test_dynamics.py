@@ -1,0 +1,233 @@
+"""The world model's step: what the learned half adds to physics, and what it leaves alone."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.test_features import turned
+from worldmodel import physics
+from worldmodel._mujoco import mujoco
+from worldmodel.dynamics import HISTORY, History, Network, Parameters, WorldModel, init, stepper
+from worldmodel.dynamics import start as begin
+from worldmodel.dynamics.hybrid import add
+from worldmodel.scene import Scene, load_scene
+from worldmodel.types import State
+
+SMALL = Network(latent=4, width=8)
+OPTIONS = '<option cone="elliptic" tolerance="1e-14" iterations="50" ls_iterations="30"/>'
+
+
+def ball() -> Scene:
+    return load_scene(
+        f"""<mujoco model="ball">{OPTIONS}<worldbody><geom type="plane" size="0 0 .1"/>
+        <body name="ball" pos="0 0 .05"><freejoint name="ball"/>
+        <geom type="sphere" size=".05" mass=".3"/></body></worldbody></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+
+
+def puck() -> Scene:
+    return load_scene(
+        f"""<mujoco model="puck">{OPTIONS}<worldbody><geom type="plane" size="0 0 .1"/>
+        <body pos="0 0 .05"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>
+        <geom type="sphere" size=".05" mass=".3" friction=".3 0 0"/></body></worldbody></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+
+
+def shaken(parameters: Parameters, seed: int = 0) -> Parameters:
+    """Weights moved at random, so that corrections are of order one."""
+    leaves, structure = jax.tree.flatten(parameters["network"]["weights"])
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    leaves = [w + 0.5 * jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
+    weights = jax.tree.unflatten(structure, leaves)
+    return parameters | {"network": parameters["network"] | {"weights": weights}}
+
+
+def answering(parameters: Parameters, g: jax.Array) -> Parameters:
+    """An untrained transition whose correction, before the change of frame, is g everywhere."""
+
+    def biased(layer: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        last = not layer["kernel"].any()
+        return layer | {"bias": g} if last else layer
+
+    transition = parameters["network"]["weights"]["transition"]["params"]
+    layers = {name: biased(layer) for name, layer in transition.items()}
+    weights = parameters["network"]["weights"] | {"transition": {"params": layers}}
+    return parameters | {"network": parameters["network"] | {"weights": weights}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ball:
+    """One step of a ball on a table, compiled once: hybrid, its base, and their sum."""
+
+    world: WorldModel
+    parameters: Parameters
+    step: Any  # (parameters, state) → after, base, base + add(correction)
+    force: Any  # (parameters, state) → after, with the correction as a force
+
+    def state(self, qpos: np.ndarray, qvel: np.ndarray) -> State:
+        state = physics.initial_state(self.world.scene, qpos, qvel)
+        nv = self.world.scene.mj_model.nv
+        return dataclasses.replace(
+            state, latent=jnp.full(SMALL.latent, 0.3), correction=jnp.zeros(nv)
+        )
+
+
+@pytest.fixture(scope="module")
+def rolling() -> Ball:
+    scene = ball()
+    world = WorldModel(scene, (), "hybrid", SMALL)
+    forced = dataclasses.replace(world, correction="force")
+    model, none = scene.mjx_model(), jnp.zeros(0)
+
+    @jax.jit
+    def step(parameters: Parameters, state: State) -> tuple[State, State, State]:
+        after = stepper(world, parameters)(state, none)
+        base = physics.control_step(scene, model, state, none)
+        return after, base, add(scene, base, after.correction, 0.01)
+
+    force = jax.jit(lambda parameters, state: stepper(forced, parameters)(state, none))
+    return Ball(world, init(world, jax.random.key(0)), step, force)
+
+
+# Two millimetres inside the table, sliding and spinning about no special axis.
+INSIDE = np.array([0.3, -0.2, 0.048, 0.9, 0.1, -0.3, 0.2]) / np.r_[1, 1, 1, np.full(4, 0.95**0.5)]
+MOVING = np.array([0.6, 0.3, -0.1, 1.0, -2.0, 0.5])
+RESTING = np.array([0.0, 0.0, 0.0499, 1.0, 0.0, 0.0, 0.0])
+
+
+def test_an_untrained_hybrid_is_its_physics(rolling: Ball) -> None:
+    state = rolling.state(INSIDE, MOVING)
+    after, base, _ = rolling.step(rolling.parameters, state)
+    for field in ("qpos", "qvel", "act", "time", "qacc_warmstart", "contacts"):
+        for a, b in zip(
+            jax.tree.leaves(getattr(after, field)),
+            jax.tree.leaves(getattr(base, field)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=field)
+    assert not after.correction.any()
+    assert np.abs(base.contacts.force).max() > 1.0  # the table pushes
+
+
+def test_the_sum_is_the_base_and_the_correction_that_it_says(rolling: Ball) -> None:
+    state = rolling.state(INSIDE, MOVING)
+    after, base, summed = rolling.step(shaken(rolling.parameters), state)
+    # XLA fuses a product and a sum into one rounding where it likes.
+    np.testing.assert_allclose(after.qvel, base.qvel + after.correction, rtol=1e-14)
+    np.testing.assert_allclose(after.qvel, summed.qvel, rtol=1e-14)
+    np.testing.assert_allclose(after.qpos, summed.qpos, rtol=1e-14)
+    qpos = np.array(base.qpos)
+    mujoco.mj_integratePos(rolling.world.scene.mj_model, qpos, np.array(after.correction), 0.01)
+    np.testing.assert_allclose(after.qpos, qpos, atol=1e-12)
+    assert np.abs(after.correction).min() > 1e-3
+    assert np.abs(after.latent - state.latent).max() > 1e-3  # the memory moves
+    np.testing.assert_array_equal(after.contacts.force, base.contacts.force)
+
+
+def test_corrections_turn_with_the_body(rolling: Ball) -> None:
+    parameters, scene = shaken(rolling.parameters), rolling.world.scene
+    one, _, _ = rolling.step(parameters, rolling.state(INSIDE, MOVING))
+    qpos, qvel = turned(scene, "ball", INSIDE, MOVING, "z", 1.1)
+    qpos[:2] += 0.7
+    other, _, _ = rolling.step(parameters, rolling.state(qpos, qvel))
+    _, expected = turned(scene, "ball", INSIDE, np.array(one.correction), "z", 1.1)
+    # The contact solve, whose frame does not turn, is converged to about 1e-12.
+    np.testing.assert_allclose(other.correction, expected, atol=1e-9)
+    np.testing.assert_allclose(other.latent, one.latent, atol=1e-9)
+
+
+def test_a_force_meets_the_contact_a_velocity_does_not(rolling: Ball) -> None:
+    down = answering(rolling.parameters, jnp.zeros(6).at[2].set(-0.2))
+    state = rolling.state(RESTING, np.zeros(6))
+    after, base, _ = rolling.step(down, state)
+    assert after.qpos[2] - base.qpos[2] == pytest.approx(-0.002, rel=1e-9)  # 0.2 m/s for a step
+    forced = rolling.force(down, state)
+    assert forced.correction[2] == pytest.approx(-0.2, rel=1e-12)
+    assert np.abs(forced.contacts.force[0, 0]) > 1.0  # the table answers
+    assert -0.0005 < forced.qpos[2] - base.qpos[2] < 0.0
+
+    air = rolling.state(RESTING + np.r_[0, 0, 1, np.zeros(4)], np.zeros(6))
+    sideways = answering(rolling.parameters, jnp.array([0.2, -0.1, 0.3, 1.0, 2.0, -1.0]))
+    summed, free = rolling.step(sideways, air)[0], rolling.force(sideways, air)
+    # Where nothing is touched a force and a velocity are the same.
+    np.testing.assert_allclose(free.qvel, summed.qvel, atol=1e-9)
+    np.testing.assert_allclose(free.qpos, summed.qpos, atol=1e-9)
+
+
+def equations(jaxpr: Any) -> list[tuple]:
+    """What a program does, in order: every primitive with its results and its literals."""
+    out = []
+    for equation in jaxpr.eqns:
+        literals = [str(v) for v in equation.invars if hasattr(v, "val")]
+        out.append((equation.primitive.name, [str(v.aval) for v in equation.outvars], literals))
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    out += equations(inner)
+    return out
+
+
+def test_physics_alone_is_the_physics_step_the_same_program() -> None:
+    scene = puck()
+    world = WorldModel(scene)
+    parameters = init(world, jax.random.key(0))
+    state = physics.initial_state(scene, [0.0, 0.0], [0.1, 0.0])
+    model, ctrl = scene.mjx_model(), jnp.zeros(0)
+    ours = jax.make_jaxpr(lambda s, u: stepper(world, parameters)(s, u))(state, ctrl)
+    theirs = jax.make_jaxpr(lambda s, u: physics.control_step(scene, model, s, u))(state, ctrl)
+    assert equations(ours.jaxpr) == equations(theirs.jaxpr)
+    assert len(equations(ours.jaxpr)) > 1000
+    for a, b in zip(ours.consts, theirs.consts, strict=True):
+        np.testing.assert_array_equal(a, b)
+    first = begin(world, parameters, history_of(np.array([0.0, 0.0]), np.array([0.1, 0.0])))
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_untrained_latent_model_moves_by_inertia_alone() -> None:
+    world = WorldModel(ball(), (), "latent", SMALL)
+
+    @jax.jit
+    def step(parameters: Parameters, history: History) -> State:
+        return stepper(world, parameters)(begin(world, parameters, history), jnp.zeros(0))
+
+    parameters = init(world, jax.random.key(0))
+    after = step(parameters, history_of(INSIDE, MOVING))
+    moved = INSIDE.copy()
+    mujoco.mj_integratePos(world.scene.mj_model, moved, MOVING, 0.01)
+    np.testing.assert_allclose(after.qpos, moved, atol=1e-12)
+    np.testing.assert_allclose(after.qvel, MOVING, atol=1e-14)  # through the table, no gravity
+    assert float(after.time) == 0.01
+    assert not after.contacts.force.any()
+    assert np.abs(step(shaken(parameters), history_of(INSIDE, MOVING)).correction).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"kind": "magic"}, "kind 'magic' is none of physics, latent, hybrid"),
+        ({"correction": "spell"}, "correction 'spell' is neither velocity nor force"),
+    ],
+)
+def test_unknown_kinds_are_refused(how: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WorldModel(puck(), (), **how)
+
+
+def history_of(qpos: np.ndarray, qvel: np.ndarray) -> History:
+    """A robot that went evenly in a straight line."""
+    return History(
+        np.tile(qpos, (HISTORY, 1)),
+        qvel - 0.01 * np.arange(HISTORY)[:, None],
+        np.zeros((HISTORY, 0)),
+        np.ones(HISTORY, bool),
+    )

@@ -1,0 +1,287 @@
+"""The learned half's table: controls, pairing of fits, groups, refusals, text and figures."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import hybrid_predictions
+from experiments.evaluate_recording import Fitted
+from experiments.fit_recording import protocol_windows
+from experiments.hybrid_predictions import (
+    Corrections,
+    Predict,
+    lowest_corners,
+    make_replay,
+    starting_frames,
+)
+from experiments.hybrid_statistics import (
+    deal,
+)
+from experiments.hybrid_table import (
+    Args,
+    command,
+    keep,
+    parse_ablations,
+    read_learned,
+    read_physics,
+)
+from experiments.recording_table import Fit
+from worldmodel import checkpoint
+from worldmodel.checkpoint import CheckpointError
+from worldmodel.dynamics import Network, WorldModel, init
+from worldmodel.episodes.recordings import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, Recording
+from worldmodel.physics import parameters as physical
+from worldmodel.predict import Windows, cut_windows
+from worldmodel.scene import load_scene
+from worldmodel.types import Episode, InputError
+
+ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0"/>
+<geom size=".02" pos="0 0 -.2" mass="1"/></body></worldbody></mujoco>"""
+BOX = """<mujoco model="box"><worldbody><geom type="plane" size="1 1 .1"/><body pos="0 0 1">
+<freejoint/><geom type="box" size=".03 .02 .01"/></body></worldbody></mujoco>"""
+SMALL = Network(latent=3, width=4)
+
+
+def episodes_of(recording: Recording, count: int, frames: int) -> list[Episode]:
+    """Motionless episodes, the first position telling the frame."""
+    qpos = np.zeros((frames, recording.nq))
+    qpos[:, 0] = np.arange(frames)
+    if recording.channels.quaternion:
+        qpos[:, 3] = 1.0
+    yes, time = np.ones(frames, bool), np.arange(frames) / recording.control_hz
+    velocity, ctrl = np.zeros((frames, recording.nv)), np.zeros((frames, recording.nu))
+    return [Episode(20 * i, time, qpos, velocity, ctrl, yes, yes) for i in range(count)]
+
+
+def test_dealt_corrections_go_to_other_windows_each_once() -> None:
+    source = deal(50, 0)
+    assert (source != np.arange(50)).all()
+    np.testing.assert_array_equal(np.sort(source), np.arange(50))
+    np.testing.assert_array_equal(source, deal(50, 0))
+    assert (source != deal(50, 1)).any()
+    with pytest.raises(InputError, match="at least two"):
+        deal(1, 0)
+
+
+def swinging(weight: float) -> Fitted:
+    """A hybrid of an arm without contacts, its network random."""
+    scene = load_scene(ARM, control_hz=50.0, substeps=2)
+    free = (physical.Free("damping", "a"),)
+    world = WorldModel(scene, free, "hybrid", SMALL)
+    parameters = init(world, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(parameters["network"]["weights"])
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [x + weight * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    parameters["network"]["weights"] = jax.tree.unflatten(tree, moved)
+    parameters["physics"] = {free[0].name: np.ones(1)}
+    meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 2, "remember": 2}
+    return Fitted(DOUBLE_PENDULUM, world, parameters, meta)
+
+
+def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not() -> None:
+    fitted = swinging(0.5)
+    angle = np.linspace(0.2, 1.4, 12)[:, None]
+    yes = np.ones(12, bool)
+    episode = Episode(0, np.arange(12) / 50, angle, angle**2, np.zeros((12, 0)), yes, yes)
+    windows = cut_windows([episode], [np.arange(5, 8)], 4)
+    predicting = Predict(batch=2)  # three windows: the last batch is filled up
+    predicted = predicting.model(fitted, windows)
+    assert predicting.last is not None
+    own = predicting.last[1]
+    assert np.abs(own.first).min() > 1e-4 and np.abs(own.steps).min() > 1e-4
+    replay = make_replay(fitted.world, 2)
+    again = replay(fitted.parameters, windows, own)
+    np.testing.assert_allclose(again, predicted, atol=1e-12)
+    controls = predicting.controls(fitted, windows)
+    assert set(controls) == {"dealt", "start_only", "network_off"}
+    dealt = replay(fitted.parameters, windows, own.take(deal(3, 0)))
+    np.testing.assert_array_equal(controls["dealt"], dealt)
+    none = Corrections(np.zeros_like(own.first), np.zeros_like(own.steps))
+    np.testing.assert_array_equal(controls["network_off"], replay(fitted.parameters, windows, none))
+    for predicted_by in controls.values():
+        assert np.abs(predicted_by - predicted).max() > 1e-4
+    with pytest.raises(ValueError, match="predict with this hybrid first"):
+        predicting.controls(dataclasses.replace(fitted), windows)
+
+
+def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, known = [], []
+
+    def stub(world: WorldModel, batch: int) -> Any:
+        made.append((world.kind, batch))
+
+        def predictor(parameters: Any, windows: Windows) -> np.ndarray:
+            known.append(np.asarray(windows.history.known).sum(axis=1).tolist())
+            return np.asarray(windows.target)
+
+        return predictor
+
+    monkeypatch.setattr(hybrid_predictions, "make_predictor", stub)
+    scene = load_scene(ARM, control_hz=50.0, substeps=1)
+    windows = cut_windows(episodes_of(DOUBLE_PENDULUM, 1, 20), [np.array([2, 12])], 3)
+    meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 1}
+    predicting = Predict(batch=2)
+    for kind, about in (("physics", {}), ("latent", {"remember": 5}), ("latent", {"remember": 1})):
+        world = WorldModel(load_scene(ARM, control_hz=50.0, substeps=1), (), kind, SMALL)
+        predicting.model(Fitted(DOUBLE_PENDULUM, world, {}, meta | about), windows)
+    assert made == [("physics", 2), ("latent", 2)]
+    assert known == [[3, 9], [3, 5], [1, 1]]
+
+
+def test_starting_frames_are_those_of_the_windows() -> None:
+    episodes = episodes_of(ELBOW_TOSS, 2, 50)
+    valid = np.ones(50, bool)
+    valid[20] = False
+    episodes[1] = dataclasses.replace(episodes[1], valid=valid)
+    windows, _ = protocol_windows(episodes, ELBOW_TOSS, 16)
+    starts = starting_frames(episodes, ELBOW_TOSS, 16)
+    np.testing.assert_array_equal(starts, np.asarray(windows.qpos)[:, 0])
+    assert starts.tolist() == [8, 16, 24, 32, 24, 32]
+
+
+def test_the_lowest_corner_of_a_box_on_its_edge() -> None:
+    scene = load_scene(BOX, control_hz=100.0, substeps=1)
+    episodes = episodes_of(CUBE_TOSS, 1, 3)
+    half = np.radians(45.0) / 2
+    episodes[0].qpos[:, 2] = 0.1
+    episodes[0].qpos[1, 3:] = np.cos(half), 0, np.sin(half), 0
+    windows = cut_windows(episodes, [np.array([0, 1])], 1)
+    lowest = lowest_corners(WorldModel(scene), windows)
+    assert lowest is not None
+    np.testing.assert_allclose(lowest, [0.09, 0.1 - 0.04 / np.sqrt(2)])
+    arm = WorldModel(load_scene(ARM, control_hz=50.0, substeps=1))
+    assert lowest_corners(arm, windows) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("no_history",), "give NAME=DIR"),
+        (("=runs/a",), "give NAME=DIR"),
+        (("a=,",), "give NAME=DIR"),
+        (("a=b", "a=c"), "given twice"),
+        (("dealt=runs/a",), "a row of the table already"),
+    ],
+)
+def test_ablations_of_another_form_are_refused(given: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_ablations(given)
+
+
+def test_the_command_names_no_folder_of_this_machine(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    outside = tmp_path.parent / "elsewhere" / "runs" / "seed0"
+    args = Args("cube_toss", (Path("p"),), (outside,), Path("out"), ablations=(f"x={outside},q",))
+    assert command(args).endswith(
+        "--recording cube_toss --physics p --hybrid runs/seed0 --ablations x=runs/seed0,q --out out"
+    )
+
+
+def save_fit(folder: Path, seed: int, world: WorldModel, **changes: Any) -> None:
+    """A checkpoint as the fits write them, of the arm called a double pendulum."""
+    settings: dict[str, Any] = {"data": "d", "config": {"seed": seed}}
+    about: dict[str, Any] = {}
+    if world.learns:
+        args = {"remember": 9, "fit": {"seed": seed, "steps": 1}, "regression": {"seed": 0}}
+        settings = {"data": "d", "args": args, "physics": changes.pop("physics")}
+        network = dataclasses.asdict(world.network)
+        about = {"world": {"kind": world.kind, "network": network, "correction": "velocity"}}
+        about["remember"] = 9
+    parameters = init(world, jax.random.key(0))
+    metadata = {
+        "scene": "arm",
+        "recording": "double_pendulum",
+        "simulated": False,
+        "mjcf": world.scene.mjcf,
+        "control_hz": 50.0,
+        "substeps": 1,
+        "free": [],
+        "settings": settings,
+        "config_hash": f"physics{seed}",
+        "result": {"validation": 0.5 + 0.1 * seed},
+    }
+    tree = parameters if world.learns else parameters["physics"] | {}
+    checkpoint.save(folder / "checkpoint", 1, tree, metadata | about | changes)
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fits of two seeds, and one each of what is refused."""
+    root = tmp_path_factory.mktemp("fits")
+    scene = load_scene(ARM, control_hz=50.0, substeps=1)
+    hybrid, latent = (WorldModel(scene, (), k, SMALL) for k in ("hybrid", "latent"))
+    one = (physical.Free("damping", "a"),)
+    for seed in (0, 1):
+        save_fit(
+            root / f"physics{seed}",
+            seed,
+            WorldModel(scene, one),
+            free=[dataclasses.asdict(f) for f in one],
+        )
+        moving = dataclasses.replace(hybrid, free=one)
+        kept = {"free": [dataclasses.asdict(f) for f in one]}
+        save_fit(root / f"hybrid{seed}", seed, moving, physics=f"physics{seed}", **kept)
+    save_fit(root / "latent", 0, latent, physics="physics0")
+    save_fit(root / "foreign", 0, hybrid, physics="physics7")
+    save_fit(root / "simulated", 0, hybrid, physics="physics0", simulated=True)
+    save_fit(root / "shorter", 1, hybrid, physics="physics1", remember=1)
+    return root
+
+
+def test_fits_are_paired_by_the_physics_they_started_from(fits: Path) -> None:
+    physics = read_physics([fits / "physics1", fits / "physics0"], "double_pendulum")
+    hybrids = [fits / "hybrid1", fits / "hybrid0"]
+    group = read_learned("hybrid", hybrids, "double_pendulum", physics)
+    assert {s: f.folder.name for s, f in group.items()} == {0: "hybrid0", 1: "hybrid1"}
+    np.testing.assert_allclose([f.validation for f in group.values()], [0.25, 0.36])
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "message"),
+    [
+        ("hybrid", ["latent"], "kind latent"),
+        ("hybrid", ["foreign"], "did not start from any"),
+        ("hybrid", ["simulated"], "a simulated double_pendulum"),
+        ("hybrid", ["hybrid0", "hybrid0"], "started from the same physics"),
+        ("x", ["hybrid0", "shorter"], "more than their seeds"),
+        ("hybrid", ["nothing"], "no checkpoint"),
+    ],
+)
+def test_fits_that_do_not_belong_are_refused(
+    fits: Path, name: str, folders: list[str], message: str
+) -> None:
+    physics = read_physics([fits / "physics0", fits / "physics1"], "double_pendulum")
+    with pytest.raises(CheckpointError, match=message):
+        read_learned(name, [fits / f for f in folders], "double_pendulum", physics)
+
+
+def test_a_hybrid_is_no_physics(fits: Path) -> None:
+    with pytest.raises(CheckpointError, match="has a network"):
+        read_physics([fits / "hybrid0"], "double_pendulum")
+
+
+def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for seed, folder in ((0, out), (1, out / "seed1"), (2, tmp_path / "new")):
+        (folder / "checkpoint").mkdir(parents=True)
+        (folder / "checkpoint" / "of").write_text(str(seed))
+        (folder / "metrics.jsonl").write_text(str(seed))
+    folders = {0: out, 1: out / "seed1", 2: tmp_path / "new"}
+    scores = {0: 0.9, 1: 0.7, 2: 0.8}
+    nothing = cast(Fitted, None)
+    keep({s: Fit(s, scores[s], folders[s], nothing) for s in scores}, out)
+    for folder, seed in ((out, "1"), (out / "seed0", "0"), (out / "seed2", "2")):
+        assert (folder / "checkpoint" / "of").read_text() == seed
+        assert (folder / "metrics.jsonl").read_text() == seed
+    assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoint",
+        "metrics.jsonl",
+        "seed0",
+        "seed2",
+    ]

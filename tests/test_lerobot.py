@@ -1,0 +1,296 @@
+"""LeRobot sets: what is written is what is read, spelled as the format wants, whole or refused."""
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.lerobot_sets import DATA, EPISODES, FEATURES, FILES, OWN, STATISTICS, made, same
+from worldmodel.episodes import lerobot
+from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, write
+
+QUICK = settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "set", made())
+    return tmp_path / "set"
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> Dataset:
+    names = st.text("abz.é_ %", min_size=1, max_size=9)
+    features, text = {}, st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+    for name in draw(st.sets(names, min_size=1, max_size=4)):
+        shape = (draw(st.integers(1, 4)),)
+        labels = st.none() | st.lists(text, min_size=shape[0], max_size=shape[0]).map(tuple)
+        dtype = draw(st.sampled_from(["float32", "float64", "int64", "bool"]))
+        features[name] = Feature(dtype, shape, draw(labels))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    episodes = []
+    for frames in draw(st.lists(st.integers(1, 9), min_size=1, max_size=4)):
+        episode = {}
+        for name, feature in features.items():
+            raw = rng.integers(-(2**63), 2**63, size=(frames, *feature.shape), dtype=np.int64)
+            values = raw % 2 == 0 if feature.dtype == "bool" else raw
+            values = values if feature.dtype in ("int64", "bool") else raw / 2.0**40
+            values = values[:, 0] if feature.shape == (1,) else values
+            episode[name] = values.astype(feature.dtype)
+        episodes.append(episode)
+    tasks = [draw(text) for _ in episodes]
+    fps = draw(st.integers(1, 1000))
+    return Dataset(fps, draw(text) or "arm", features, episodes, tasks, {"t": draw(text)})
+
+
+@QUICK
+@given(dataset=datasets())
+def test_what_is_written_is_read(dataset: Dataset, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "set", ignore_errors=True)
+    write(tmp_path / "set", dataset)
+    same(dataset, read(tmp_path / "set"))
+
+
+def test_layout_and_names_are_the_format_s(folder: Path) -> None:
+    dataset = made()
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert files == set(FILES)
+    info = json.loads((folder / "meta/info.json").read_text())
+    features = info.pop("features")
+    assert info == {
+        "codebase_version": "v3.0",
+        "robot_type": "arm",
+        "total_episodes": 3,
+        "total_frames": 12,
+        "total_tasks": 2,
+        "chunks_size": 1000,
+        "data_files_size_in_mb": 100,
+        "video_files_size_in_mb": 200,
+        "fps": 30,
+        "splits": {"train": "0:3"},
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": None,
+    }
+    assert list(features) == [*FEATURES, *OWN]
+    first = {"dtype": "float32", "shape": [3], "names": ["x", "y", "θ"]}
+    assert features["observation.state"] == first
+    assert features["timestamp"] == {"dtype": "float32", "shape": [1], "names": None}
+    with pq.ParquetFile(folder / DATA) as file:
+        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [
+            4,
+            1,
+            7,
+        ]
+        table = file.read()
+    types = {field.name: str(field.type).split("[")[-1] for field in table.schema}
+    assert table.schema.field("action").type == pa.list_(pa.float64(), 2)
+    assert types["next.done"] == "bool" and types["timestamp"] == "float"
+    assert {types[name] for name in OWN[1:]} == {"int64"}
+    assert table["index"].to_pylist() == list(range(12))
+    assert table["task_index"].to_pylist() == [0] * 4 + [1] + [0] * 7
+    tasks = pq.read_table(folder / "meta/tasks.parquet")
+    assert tasks.to_pydict() == {"task_index": [0, 1], "task": ["push the cübe", "push"]}
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    rows = pq.read_table(folder / EPISODES)
+    columns = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
+    columns |= {
+        f"{of}/{what}_index" for of in ("data", "meta/episodes") for what in ("chunk", "file")
+    }
+    columns |= {f"stats/{name}/{what}" for name in features for what in STATISTICS}
+    assert set(rows.column_names) == columns
+    assert rows["tasks"].to_pylist() == [[task] for task in dataset.tasks]
+    stats = json.loads((folder / "meta/stats.json").read_text())
+    whole = np.concatenate([episode["action"] for episode in dataset.episodes])
+    for found, values in (
+        (stats["action"], whole),
+        (
+            {w: rows[f"stats/action/{w}"][2].as_py() for w in STATISTICS},
+            dataset.episodes[2]["action"],
+        ),
+    ):
+        assert set(found) == STATISTICS and found["count"] == [len(values)]
+        np.testing.assert_allclose(found["mean"], values.mean(axis=0))
+        np.testing.assert_allclose(found["std"], values.std(axis=0))
+        np.testing.assert_array_equal(found["max"], values.max(axis=0))
+        np.testing.assert_allclose(found["q90"], np.quantile(values, 0.9, axis=0))
+    assert stats["next.done"]["min"] in ([True], [False]) and stats["index"]["max"] == [11]
+
+
+def with_value(name: str, value: Any, episode: int = 1) -> dict[str, Any]:
+    episodes = made().episodes
+    episodes[episode][name] = value
+    return {"episodes": episodes}
+
+
+def with_feature(name: str, feature: Feature) -> dict[str, Any]:
+    return {"features": FEATURES | {name: feature}}
+
+
+BROKEN = made().episodes[2]["action"].copy()
+BROKEN[5, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (with_feature("a/b", Feature("bool", (1,))), "'a/b'"),
+        (with_feature("index", Feature("int64", (1,))), "'index'.*rename"),
+        (with_feature("observation.image_x", Feature("int64", (1,))), "rename"),
+        (with_feature("a", Feature("float16", (1,))), "'a' is of dtype float16"),
+        (with_feature("a", Feature("video", (1,))), "'a' is of dtype video"),
+        (with_feature("a", Feature("bool", (2, 2))), "flatten"),
+        (with_feature("a", Feature("bool", (2,), ("x",))), "'a' has 1 names"),
+        (with_feature("a", Feature("bool", (1,))), "episode 0 lacks feature 'a'"),
+        (with_value("b", np.zeros(1)), "episode 1 has the undeclared feature 'b'"),
+        (with_value("action", np.zeros((1, 3))), r"episode 1: feature 'action' has shape \(1, 3\)"),
+        (with_value("action", np.zeros((2, 2))), r"episode 1: feature 'action' has shape \(2, 2\)"),
+        (with_value("sim.step", np.zeros(1)), "'sim.step' is of type float64, not int64"),
+        (with_value("action", BROKEN, 2), "episode 2: feature 'action' is not finite at frame 5"),
+        (with_value("next.reward", np.full(1, 1e300)), "'next.reward' is not finite at frame 0"),
+        (with_value("action", np.full((1, 2), 1e300)), "'action'.*overflow"),
+        ({"episodes": [], "tasks": []}, "at least one"),
+        ({"episodes": [{name: v[:0] for name, v in made().episodes[0].items()}] * 3}, "one frame"),
+        ({"tasks": ["push"]}, "1 tasks for 3 episodes"),
+        ({"tasks": ["a", "b", "\ud800"]}, "not JSON"),
+        ({"provenance": {"a": np.zeros(1)}}, "provenance"),
+        ({"provenance": {"a": float("nan")}}, "provenance"),
+        ({"fps": 29.97}, "fps is 29.97"),
+        ({"robot_type": None}, "robot_type"),
+    ],
+)  # fmt: skip
+def test_refused_when_written(entries: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=said):
+        write(tmp_path / "set", dataclasses.replace(made(), **entries))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="there already; choose another folder or delete it"):
+        write(folder, made(seed=1))
+    same(made(), read(folder))
+
+
+def test_rolls_over_into_files_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lerobot, "_DATA_FILES_SIZE_IN_MB", 1200 / 2**20)
+    monkeypatch.setattr(lerobot, "_CHUNKS_SIZE", 2)
+    dataset = made((4, 3, 50, 2, 2, 12, 1))
+    write(tmp_path / "set", dataset)
+    same(dataset, read(tmp_path / "set"))
+    paths = sorted((tmp_path / "set/data").glob("*/*"))
+    found = {p.relative_to(tmp_path / "set/data").as_posix(): pq.read_metadata(p) for p in paths}
+    assert {name: (f.num_row_groups, f.num_rows) for name, f in found.items()} == {
+        "chunk-000/file-000.parquet": (2, 7),
+        "chunk-000/file-001.parquet": (1, 50),  # above the limit on its own
+        "chunk-001/file-000.parquet": (2, 4),
+        "chunk-001/file-001.parquet": (2, 13),
+    }
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from tests.lerobot_sets import made
+from worldmodel.episodes.lerobot import write
+random.seed(0)
+for k in range(12):
+    child = os.fork()
+    for n in range(10**6) if not child else ():
+        write(Path(sys.argv[1]) / f"{k}-{n}", made(seed=k))
+    while not (Path(sys.argv[1]) / f"{k}-0").exists():
+        time.sleep(0.001)
+    time.sleep(0.1 * random.random())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_killed_at_any_moment_leaves_whole_sets_only(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, check=True)
+    left = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    whole = [path for path in tmp_path.iterdir() if path not in left]
+    assert left and len(whole) >= 12
+    for path in whole:
+        same(made(seed=int(path.name.split("-")[0])), read(path))
+    for path in left:
+        name = path.name.split(".")[1]
+        if not (tmp_path / name).exists():
+            write(tmp_path / name, made())
+            assert not [*tmp_path.glob(f".{name}.*")]
+
+
+@pytest.mark.parametrize("what", ["fsync", "rename", "write"])
+def test_failing_disk_leaves_nothing(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = {"fsync": os, "rename": Path, "write": pq.ParquetWriter}[what]
+    name = "write_table" if what == "write" else what
+    real, calls, failing = getattr(owner, name), 0, 0
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, fails)
+    while True:  # one call after the other fails, until none is left to fail
+        calls, failing = 0, failing + 1
+        try:
+            write(tmp_path / "set", made())
+        except DatasetError as error:
+            assert "No space left" in str(error) and "free space" in str(error)
+            assert list(tmp_path.iterdir()) == []
+        else:
+            break
+    assert failing > {"fsync": 10, "rename": 1, "write": 5}[what]
+    same(made(), read(tmp_path / "set"))
+
+
+def test_files_that_cannot_grow(tmp_path: Path) -> None:
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, former[1]))
+    try:
+        with pytest.raises(DatasetError, match="File too large; nothing was left"):
+            write(tmp_path / "set", made())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_swept_by_another_writer(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer whose folder is swept away under it fails; half a set never takes the place."""
+    real, calls = os.fsync, 0
+
+    def fsync(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            write(tmp_path / "set", made(seed=1))
+        real(handle)
+
+    (tmp_path / f".set.x.{'0' * 32}.writing").mkdir()  # of the set "set.x", which is not swept
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(DatasetError, match=r"cannot write|meanwhile"):
+        write(tmp_path / "set", made())
+    same(made(seed=1), read(tmp_path / "set"))
+    assert {p.name for p in tmp_path.iterdir()} == {"set", f".set.x.{'0' * 32}.writing"}
