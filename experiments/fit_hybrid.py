@@ -7,10 +7,11 @@ Command:  python -m experiments.fit_hybrid --recording elbow_toss --out runs/elb
 Runtime:  five to ten minutes on 2 cores, two of them compiling
 Expected: elbow_toss, validation error relative to the fitted physics below 0.93
 
-First the network is regressed on one-frame residuals (seconds), then network and physics are
-fitted together through windows. --kind latent fits the network alone, without physics, on the
-same data. --train network freezes the physics in the second stage, --train physics the network;
---remember 1 hides the past. The same command resumes after Ctrl-C, SIGTERM or a kill.
+First the network is regressed on what open-loop physics leaves over (a minute), then network and
+physics are fitted together through windows. --kind latent fits the network alone, without
+physics, on the same data. --fit.train network freezes the physics in the second stage,
+--fit.train physics the network; --remember 1 hides the past. The same command resumes after
+Ctrl-C, SIGTERM or a kill.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ class Args:
     physics: Path  # checkpoint of fit_recording: the physics to start from
     out: Path  # folder for checkpoint, progress and metrics
     kind: str = "hybrid"  # hybrid or latent
-    correction: str = "velocity"  # velocity or force
+    correction: str | None = None  # displacement, velocity or force; of a hybrid the first
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
@@ -67,9 +68,8 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(recording, args.out)
     fitted = restore_fitted(args.physics)
-    world = WorldModel(
-        fitted.world.scene, fitted.world.free, args.kind, args.network, args.correction
-    )
+    correction = args.correction or ("displacement" if args.kind == "hybrid" else "velocity")
+    world = WorldModel(fitted.world.scene, fitted.world.free, args.kind, args.network, correction)
     episodes = load(path, recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
@@ -91,7 +91,7 @@ def main(args: Args) -> int:
         "world": {
             "kind": args.kind,
             "network": dataclasses.asdict(args.network),
-            "correction": args.correction,
+            "correction": correction,
         },
         "remember": args.remember,
     }
@@ -102,10 +102,12 @@ def main(args: Args) -> int:
         try:
             start = origin
             if checkpoint.latest(args.out / "progress") is None:
-                every_frame = dataclasses.replace(problem, train_stride=1)
-                frames = training_windows(train, every_frame, 1).remembering(args.remember)
-                unseen = training_windows(validation, every_frame, 1).remembering(args.remember)
-                with runtime.compiling(f"and stepping {len(frames) + len(unseen)} frames once"):
+                ahead = horizon if correction == "displacement" else 1
+                dense = dataclasses.replace(problem, train_stride=2)
+                frames = training_windows(train, dense, ahead).remembering(args.remember)
+                unseen = training_windows(validation, dense, ahead).remembering(args.remember)
+                count = len(frames) + len(unseen)
+                with runtime.compiling(f"and predicting {count} windows of {ahead} frames"):
                     learnt = residuals(world, origin, frames)
                     held = residuals(world, origin, unseen)
 

@@ -162,10 +162,10 @@ def convergence_figure(table: dict[str, Any]) -> Figure:
     caption(
         figure,
         table,
-        f"{table['recording']}: validation along each fit; dots: the lowest, kept where it is below 1. Left: "
-        "the loss, relative to no correction. Right: the mean error, relative to where the fit "
-        "departs from: of the hybrid its fitted physics, of the latent model a body that keeps "
-        "its velocity. The figures of the two rows are in different units.",
+        f"{table['recording']}: validation along each fit; dots: the lowest, kept where it is "
+        "below 1. Left: the loss, relative to no correction. Right: the mean error, relative to "
+        "where the fit departs from: of the hybrid its fitted physics, of the latent model a body "
+        "that keeps its velocity. The figures of the two rows are in different units.",
     )
     return figure
 

@@ -21,6 +21,7 @@ from worldmodel.types import InputError
 
 SHOWN = ("physics", "hybrid", "latent", "dealt")  # models in the curves over the horizon
 BIN = 16  # frames of a toss per bin of the windows' starts
+BINS = 8  # the last one takes all later starts: few tosses last that long
 TOUCHING = 0.005  # [m] height of the lowest corner up to which a body counts as touching
 
 BySeed = Mapping[int, np.ndarray]  # of the same model: one array per seed of the physics
@@ -158,9 +159,10 @@ def remaining(
       ``mean``, ``low`` and ``high`` (null with fewer than two episodes) and ``ratio``, the
       hybrid's to the physics.
     """
-    bins = np.asarray(starts) // BIN
+    bins = np.minimum(np.asarray(starts) // BIN, BINS - 1)
+    labels = [f"{BIN * b}–{BIN * b + BIN - 1}" for b in range(BINS - 1)] + [f"{BIN * BINS - BIN}–"]
     split = {
-        "start": [(f"{BIN * b}–{BIN * b + BIN - 1}", bins == b) for b in np.unique(bins)],
+        "start": [(labels[b], bins == b) for b in np.unique(bins)],
         "contact": [],
     }
     if lowest is not None:

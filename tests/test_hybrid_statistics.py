@@ -93,7 +93,9 @@ def test_what_is_left_is_split_by_start_and_contact() -> None:
     assert (touching["label"], touching["windows"]) == ("touching", 3)
     np.testing.assert_allclose(touching["hybrid"]["position_m"]["mean"], 2.0)
     np.testing.assert_allclose(flying["ratio"]["position_m"]["ratio"], 0.5)
-    assert remaining(made, windows, CUBE_TOSS.channels, starts, None)["contact"] == []
+    late = remaining(made, windows, CUBE_TOSS.channels, starts + 104, None)
+    assert [(g["label"], g["windows"]) for g in late["start"]] == [("112–", 15)]
+    assert late["contact"] == []
 
 
 def test_progress_is_read_past_resumes_and_kills(tmp_path: Path) -> None:

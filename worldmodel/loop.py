@@ -115,7 +115,9 @@ def finetune(
         if parent.world.kind == "hybrid":
             origin["network"] = parent.parameters["network"]
         else:
-            seen = standards(residuals(world, origin, _frames(captured))) | {"residual": RESIDUAL}
+            seen = standards(world, residuals(world, origin, _frames(captured))) | {
+                "residual": RESIDUAL
+            }
             origin["network"]["norm"] = jax.tree.map(jnp.asarray, seen)
         train = windows.take(np.arange(len(windows) - held_out))
         judged = windows.take(np.arange(len(windows) - held_out, len(windows)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import physics
-from worldmodel.dynamics import HISTORY, History, Parameters, WorldModel, start, stepper
+from worldmodel.dynamics import HISTORY, History, Parameters, WorldModel, pose, start, stepper
 from worldmodel.episodes.protocol import errors
 from worldmodel.episodes.recordings import Channels
 from worldmodel.rollout import replay, rollout
@@ -112,7 +112,7 @@ def predict(world: WorldModel, parameters: Parameters, window: Windows) -> jax.A
       (horizon, nq) positions at the control rate.
     """
 
-    return predict_states(world, parameters, window).qpos
+    return jax.vmap(lambda state: pose(world, state))(predict_states(world, parameters, window))
 
 
 def predict_states(world: WorldModel, parameters: Parameters, window: Windows) -> State:

@@ -1,9 +1,10 @@
-"""One-frame residuals → the network: what the base step gets wrong, learned by regression.
+"""Residuals of open-loop physics → the network, by regression.
 
-Every recorded frame is stepped once; the velocity that would have led to the next recorded
-frame, less the one predicted, is what the network's correction should have been. No rollout and
-no gradient through physics: seconds where fitting through windows takes minutes, and the start
-that the latter needs.
+Windows are rolled out once, with the network off; what is then missing to the recorded frames is
+what the network's corrections should have added up to. The physics is not touched by the
+corrections of ``displacement`` models, so this is all they need; models that correct velocities
+learn from single frames. No gradient passes through physics: seconds where fitting through
+windows takes minutes, and the start that the latter needs.
 """
 
 import dataclasses
@@ -16,23 +17,23 @@ import numpy as np
 import optax
 
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import HISTORY, Parameters, WorldModel, start, stepper
+from worldmodel.dynamics import HISTORY, Parameters, WorldModel, start
 from worldmodel.dynamics import latent as learned
-from worldmodel.dynamics.features import features, rotations, to_body
-from worldmodel.predict import Windows
+from worldmodel.dynamics.features import features, rotations, to_body, to_world
+from worldmodel.predict import Windows, predict_states
 from worldmodel.types import InputError
 
-BATCH = 512  # frames stepped at once
+BATCH = 512  # windows rolled out at once
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressionConfig:
     """How the regression is run."""
 
-    steps: int = 2000  # at most; 0 only standardises
-    batch: int = 1024  # frames per step
+    steps: int = 1500  # at most; 0 only standardises
+    batch: int = 256  # windows per step
     learning_rate: float = 2e-3  # falls to zero (cosine)
-    weight_decay: float = 1e-2
+    weight_decay: float = 1.0
     validate_every: int = 100  # steps
     seed: int = 0
 
@@ -40,64 +41,73 @@ class RegressionConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Residuals:
-    """What the network sees of each frame, raw, and what it should have answered."""
+    """What the network sees along each window, raw, and what is missing from the prediction."""
 
-    now: Any  # (frames, features)
-    past: Any  # (frames, HISTORY − 1, changes)
-    known: Any  # (frames, HISTORY − 1) bool
-    push: Any  # (frames, nv) change of velocity by the base step, in the body's frame
-    target: Any  # (frames, nv) correction [m/s, rad/s], in the body's frame
+    past: Any  # (windows, HISTORY − 1, changes)
+    known: Any  # (windows, HISTORY − 1) bool
+    now: Any  # (windows, horizon, features) before each step
+    push: Any  # (windows, horizon, nv) change of velocity by each step, in the body's frame
+    rotation: Any  # (windows, horizon, free joints, 3, 3) of each free body before the step
+    target: Any  # (windows, horizon, nv) recorded less predicted pose [m, rad] after each step
+    scored: Any  # (windows, horizon) bool
 
 
 def residuals(world: WorldModel, parameters: Parameters, windows: Windows) -> Residuals:
-    """Steps every window's first frame once and compares with its second.
-
-    Args:
-      windows: their first target frame is the one compared with; the horizon does not matter.
+    """Rolls windows out with the network off and compares with what was recorded.
 
     Raises:
-      InputError: a step that is not finite; the message names the episode.
+      InputError: a prediction that is not finite; the message names the episodes.
     """
-    off = jax.tree.map(jnp.asarray, parameters)
-    off["network"] = learned.init(world.network, world.scene, jax.random.key(0))
+    off = dataclasses.replace(world, kind="physics" if world.kind == "hybrid" else "latent")
+    parameters = {"physics": parameters["physics"], "network": {}}
+    if off.learns:
+        untrained = learned.init(world.network, world.scene, jax.random.key(0))
+        parameters = parameters | {"network": untrained}
 
     @jax.jit
     def run(windows: Windows) -> tuple[jax.Array, ...]:
         def one(w: Windows) -> tuple[jax.Array, ...]:
-            state = start(world, off, w.history)
-            after = stepper(world, off)(state, w.ctrl[0])
-            rotation = rotations(world.scene, state.qpos)
-            _, past = learned.seen(world.scene, w.history)
-            now = features(world.scene, state.qpos, state.qvel, w.ctrl[0])
-            push = to_body(world.scene, rotation, after.qvel - state.qvel)
-            return now, past, push, rotation, after.qpos
+            states = predict_states(off, parameters, w)
+            first = start(off, parameters, w.history)
+            qpos, qvel = (
+                jnp.concatenate([x[None], y[:-1]])
+                for x, y in ((first.qpos, states.qpos), (first.qvel, states.qvel))
+            )
+            rotation = jax.vmap(lambda q: rotations(world.scene, q))(qpos)
+            push = jax.vmap(lambda r, v: to_body(world.scene, r, v))(rotation, states.qvel - qvel)
+            now = jax.vmap(lambda *x: features(world.scene, *x))(qpos, qvel, w.ctrl)
+            return learned.seen(world.scene, w.history)[1], now, push, rotation, states.qpos
 
         return jax.vmap(one)(windows)
 
-    first = dataclasses.replace(windows, ctrl=windows.ctrl[:, :1], target=windows.target[:, :1])
     out = []
     for begin in range(0, len(windows), BATCH):
         rows = np.minimum(np.arange(begin, begin + BATCH), len(windows) - 1)
-        batch = jax.tree.map(jnp.asarray, first.take(rows))
-        out.append([np.asarray(x) for x in run(batch)])
-    now, past, push, rotation, qpos = (
+        out.append([np.asarray(x) for x in run(jax.tree.map(jnp.asarray, windows.take(rows)))])
+    past, now, push, rotation, qpos = (
         np.concatenate(column)[: len(windows)] for column in zip(*out, strict=True)
     )
-    finite = np.isfinite(qpos).all(1) & np.isfinite(push).all(1)
+    finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})
-        raise InputError(f"one step from a recorded frame is not finite (episodes {bad[:8]})")
-    error = _velocity_between(world, qpos, np.asarray(windows.target[:, 0]))
-    target = jax.vmap(lambda r, v: to_body(world.scene, r, v))(rotation, error)
-    return Residuals(now, past, np.asarray(windows.history.known)[:, 1:], push, np.asarray(target))
+        raise InputError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
+    return Residuals(
+        past=past,
+        known=np.asarray(windows.history.known)[:, 1:],
+        now=now,
+        push=push,
+        rotation=rotation,
+        target=_between(world, qpos, np.asarray(windows.target)),
+        scored=np.asarray(windows.scored),
+    )
 
 
-def _velocity_between(world: WorldModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(frames, nv) the velocity that leads from the first to the second in one control step."""
+def _between(world: WorldModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(windows, horizon, nv) displacement from the first pose to the second (MuJoCo's tangent)."""
     m = world.scene.mj_model
-    out = np.zeros((len(first), m.nv))
-    for row, a, b in zip(out, first, second, strict=True):
-        mujoco.mj_differentiatePos(m, row, 1.0 / world.scene.control_hz, a, b)
+    out = np.zeros((*first.shape[:2], m.nv))
+    for index in np.ndindex(*first.shape[:2]):
+        mujoco.mj_differentiatePos(m, out[index], 1.0, first[index], second[index])
     return out
 
 
@@ -112,26 +122,54 @@ def regress(
 ) -> Parameters:
     """Fits the network to residuals; the best on validation is kept. Physics is left alone.
 
-    The loss is a pseudo-Huber one in units of a standard residual; every sample forgets a random
-    part of its history.
+    The loss is a pseudo-Huber one of the summed corrections, in units of a standard residual;
+    every sample forgets a random part of its history.
 
     Args:
       parameters: with a network (``dynamics.init``), whose weights are started from.
+      train, validation: of horizon 1 unless the world corrects displacements.
       record: called with {"step", "loss", "validation"}; the latter is relative to no correction.
+
+    Raises:
+      InputError: longer windows for a correction that the physics would answer to.
     """
-    encoder, transition = world.network.modules(world.scene.mj_model.nv)
-    norm = standards(train)
+    horizon = train.target.shape[1]
+    if world.correction != "displacement" and horizon > 1:
+        raise InputError(
+            f"a {world.correction} correction changes what the physics does next; regress it on "
+            f"windows of 1 frame, not {horizon}"
+        )
+    nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
+    encoder, transition = world.network.modules(nv)
+    norm = jax.tree.map(jnp.asarray, standards(world, train))
+    unit = jnp.asarray(_scale(world, train))
+    moved = 1.0 if world.correction == "displacement" else 1.0 / world.scene.control_hz
     schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
+    def missing(added: jax.Array, row: Residuals) -> jax.Array:
+        error = jnp.mean(jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0, axis=-1)
+        return jnp.sum(error * row.scored) / jnp.sum(row.scored)
+
     def loss(weights: Any, batch: Residuals) -> jax.Array:
         def one(row: Residuals) -> jax.Array:
+            still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
+            still = learned.standardised(norm["now"], still)
             now = learned.standardised(norm["now"], row.now)
-            past = learned.standardised(norm["past"], row.past)
-            z, _ = encoder.apply(weights["encoder"], now, past, row.known)
             push = learned.standardised(norm["push"], row.push)
-            _, g = transition.apply(weights["transition"], z, now, push)
-            return jnp.mean(jnp.sqrt(1.0 + jnp.square(g - row.target / norm["residual"])) - 1.0)
+            past = learned.standardised(norm["past"], row.past)
+            z, _ = encoder.apply(weights["encoder"], still, past, row.known)
+
+            def step(carry: tuple, x: tuple) -> tuple[tuple, jax.Array]:
+                z, sum_ = carry
+                now, push, rotation = x
+                z, g = transition.apply(weights["transition"], z, now, push)
+                sum_ = sum_ + moved * to_world(world.scene, rotation, g * norm["residual"])
+                return (z, sum_), sum_
+
+            nothing = jnp.zeros_like(row.target[0])
+            _, added = jax.lax.scan(step, (z, nothing), (now, push, row.rotation))
+            return missing(added, row)
 
         return jnp.mean(jax.vmap(one)(batch))
 
@@ -145,8 +183,10 @@ def regress(
     judged = jax.tree.map(jnp.asarray, validation)
     weights = parameters["network"]["weights"]
     state = optimiser.init(weights)
-    nothing = float(judge(weights, judged))  # untrained corrections are zero
-    best, lowest = weights, nothing
+    nothing = float(
+        jnp.mean(jax.vmap(lambda row: missing(jnp.zeros_like(row.target), row))(judged))
+    )
+    best, lowest = weights, float(judge(weights, judged))
     for step in range(config.steps):
         generator = np.random.default_rng([config.seed, step])
         rows = generator.integers(len(train.target), size=config.batch)
@@ -155,25 +195,35 @@ def regress(
         shown = np.arange(1, HISTORY) < remembered[:, None]
         batch = dataclasses.replace(batch, known=batch.known & jnp.asarray(shown))
         weights, state, value = update(weights, state, batch)
-        if (step + 1) % config.validate_every == 0:
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))
             record({"step": step + 1, "loss": float(value), "validation": error / nothing})
             if error < lowest:
                 best, lowest = weights, error
-    network = {"weights": best, "norm": jax.tree.map(jnp.asarray, norm)}
-    return {"physics": parameters["physics"], "network": network}
+    return {"physics": parameters["physics"], "network": {"weights": best, "norm": norm}}
 
 
-def standards(train: Residuals) -> dict[str, Any]:
-    """Constants that standardise inputs and outputs, from the training frames alone."""
+def _scale(world: WorldModel, train: Residuals) -> np.ndarray:
+    """(nv,) one standard residual of the pose over the windows [m, rad]."""
+    return np.maximum(np.asarray(train.target)[np.asarray(train.scored)].std(0), 1e-6)
+
+
+def standards(world: WorldModel, train: Residuals) -> dict[str, Any]:
+    """Constants that standardise inputs and outputs, from the training windows alone."""
 
     def of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = x.reshape(-1, x.shape[-1])
         return x.mean(0), np.maximum(x.std(0), 1e-3)
 
     past = np.asarray(train.past)[np.asarray(train.known)]
+    residual = _scale(world, train)
+    if world.correction == "displacement":
+        residual = residual / train.target.shape[1]  # a step's share of the window's
+    else:
+        residual = residual * world.scene.control_hz
     return {
         "now": of(np.asarray(train.now)),
         "past": of(past if len(past) else np.zeros((1, train.past.shape[-1]))),
         "push": of(np.asarray(train.push)),
-        "residual": np.maximum(np.asarray(train.target).std(0), 1e-6),
+        "residual": residual,
     }

@@ -42,7 +42,7 @@ class State:
     qacc_warmstart: jax.Array  # (nv,) [m/s², rad/s²]; start of the next contact solve
     contacts: Contacts  # of the last substep taken; all inactive in an initial state
     latent: jax.Array  # (latent,) the learned half's memory; (0,) without one
-    correction: jax.Array  # (nv,) what it added in the last step [m/s, rad/s]; (0,) without one
+    correction: jax.Array  # (nv,) what it added (``dynamics.hybrid``); (0,) without one
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,19 @@
 """The learned half, and the world model's step: physics plus a learned correction."""
 
-from worldmodel.dynamics.hybrid import KINDS, Parameters, WorldModel, init, start, stepper
+from worldmodel.dynamics.hybrid import (
+    CORRECTIONS,
+    KINDS,
+    Parameters,
+    WorldModel,
+    init,
+    pose,
+    start,
+    stepper,
+)
 from worldmodel.dynamics.latent import HISTORY, History, Network
 
 __all__ = [
+    "CORRECTIONS",
     "HISTORY",
     "KINDS",
     "History",
@@ -11,6 +21,7 @@ __all__ = [
     "Parameters",
     "WorldModel",
     "init",
+    "pose",
     "start",
     "stepper",
 ]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene import Scene
+from worldmodel.scene import Scene, SceneError
 
 COARSE, FINE = 0.1, 0.004  # [m] scales of heights
 
@@ -34,7 +34,11 @@ class Layout:
 
 @functools.lru_cache(maxsize=64)
 def layout(scene: Scene) -> Layout:
-    """The layout of a scene."""
+    """The layout of a scene.
+
+    Raises:
+      SceneError: a ball joint.
+    """
     m = scene.mj_model
     kinds: dict[int, list[tuple[int, int]]] = {}
     for j in range(m.njnt):
@@ -42,6 +46,11 @@ def layout(scene: Scene) -> Layout:
             (int(m.jnt_qposadr[j]), int(m.jnt_dofadr[j]))
         )
     joint = mujoco.mjtJoint
+    if int(joint.mjJNT_BALL) in kinds:
+        raise SceneError(
+            f"scene {scene.name} has a ball joint, which the learned half does not see yet; use "
+            "three hinges, or kind='physics'"
+        )
     floating = {
         b
         for b in range(m.nbody)

@@ -5,10 +5,16 @@
     hybrid:   x' = f(x, u; θ) + g(x, u, z; φ)
 
 f is MuJoCo's contact simulator with physical parameters θ, z a latent state that the past frames
-start, g a change of velocity that also moves the positions over the step (``correction =
-"velocity"``), or an acceleration that enters before the contact solve, which then takes back
-what would push bodies into one another (``"force"``). With the network off the step is the
-physics step, the same program.
+start. What g is added to is the model's ``correction``:
+
+- ``displacement``: to the pose that the model predicts (``pose``), summed over the steps, while
+  the physics goes on from its own; for scenes whose contacts are chaotic, where a corrected
+  state would be pushed about by the next contact;
+- ``velocity``: to the velocity after the step, which also moves the positions over it; for
+  scenes where errors of velocity persist, as in sliding;
+- ``force``: to the acceleration, before the contact solve.
+
+With the network off the step is the physics step, the same program.
 """
 
 import dataclasses
@@ -27,6 +33,7 @@ from worldmodel.scene import Scene
 from worldmodel.types import State
 
 KINDS = ("physics", "latent", "hybrid")
+CORRECTIONS = ("displacement", "velocity", "force")
 
 Parameters = dict[str, Any]  # {"physics": {name: (size,)}, "network": {"weights", "norm"}}
 
@@ -39,13 +46,15 @@ class WorldModel:
     free: tuple[physical.Free, ...] = ()  # physical parameters that can be fitted
     kind: str = "physics"  # physics, latent or hybrid
     network: Network = dataclasses.field(default_factory=Network)
-    correction: str = "velocity"  # velocity (after the contact solve) or force (before it)
+    correction: str = "velocity"  # displacement, velocity or force
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind '{self.kind}' is none of {', '.join(KINDS)}")
-        if self.correction not in ("velocity", "force"):
-            raise ValueError(f"correction '{self.correction}' is neither velocity nor force")
+        if self.correction not in CORRECTIONS:
+            raise ValueError(f"correction '{self.correction}' is none of {', '.join(CORRECTIONS)}")
+        if self.kind == "latent" and self.correction != "velocity":
+            raise ValueError("a latent model has nothing but its velocity to correct")
 
     @property
     def learns(self) -> bool:
@@ -120,7 +129,10 @@ def stepper(world: WorldModel, parameters: Parameters) -> Step:
             learned.standardised(norm["push"], push),
         )
         g = to_world(scene, rotation, _finite_gradient(g) * jax.lax.stop_gradient(norm["residual"]))
-        if world.correction == "force" and world.kind == "hybrid":
+        if world.correction == "displacement":
+            g = state.correction + g
+            corrected = after
+        elif world.correction == "force":
             force = jnp.asarray(scene.mj_model.dof_M0) * g / dt
             corrected = physics.control_step(scene, model, state, ctrl, force=force)
         else:
@@ -141,6 +153,13 @@ def _finite_gradient(g: jax.Array) -> jax.Array:
 _finite_gradient.defvjp(
     lambda g: (g, None), lambda _, c: (jnp.where(jnp.isfinite(c).all(), c, 0.0),)
 )
+
+
+def pose(world: WorldModel, state: State) -> jax.Array:
+    """The positions that a model predicts in a state: (nq,)."""
+    if not world.learns or world.correction != "displacement":
+        return state.qpos
+    return integrate(world.scene, state.qpos, state.correction, 1.0)
 
 
 def add(scene: Scene, state: State, g: jax.Array, dt: float) -> State:

@@ -133,8 +133,10 @@ def init(network: Network, scene: Scene, key: jax.Array) -> dict[str, Any]:
 
 def standardised(norm: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
     """(x − mean) / deviation, held within ±5 so that no state drives the network far outside
-    what it has seen."""
+    what it has seen. What is not finite counts as the mean: the state shows it, and the weights,
+    which all windows of a batch share, must not get a gradient that is not a number from it."""
     mean, deviation = jax.lax.stop_gradient(norm)
+    x = jnp.where(jnp.isfinite(x), x, mean)
     return jnp.clip((x - mean) / deviation, -5.0, 5.0)
 
 

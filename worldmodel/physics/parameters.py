@@ -236,6 +236,8 @@ def apply(
       free: which parameters ``parameters`` holds (static).
       parameters: unconstrained numbers; differentiable.
     """
+    if not free:
+        return model
     for f in free:
         kind = KINDS[f.kind]
         width = np.array(f.scale) * np.array(kind.width)

@@ -74,11 +74,13 @@ def clone(
     x, y = np.zeros((len(data), most, 3), np.float32), np.zeros((len(data), most, 2), np.float32)
     weight = np.zeros((len(data), most), np.float32)
     for i, (contexts, strokes) in enumerate(data):
-        if not len(contexts) or not (np.isfinite(contexts).all() and np.isfinite(strokes).all()):
-            raise InputError(
-                f"data set {i} of {len(data)} is empty or not finite; nothing can be cloned"
-            )
         rows = len(contexts)
+        good = rows and len(strokes) == rows and (np.asarray(strokes)[:, 0] > 0).all()
+        if not (good and np.isfinite(contexts).all() and np.isfinite(strokes).all()):
+            raise InputError(
+                f"data set {i} of {len(data)} is empty, not finite, or has strokes without speed; "
+                "nothing can be cloned"
+            )
         x[i, :rows], y[i, :rows] = _observe(contexts), _label(contexts, strokes)
         weight[i, :rows] = 1.0 / rows
     module = _Policy(config.width)
