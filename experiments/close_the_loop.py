@@ -18,8 +18,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import tyro
 
 from experiments import slide
 from experiments.fit_recording import append_row, plain
+from experiments.loop_measurement import SELF, assemble, examples, play_policies, table_rows
 from experiments.loop_report import write_markdown, write_report
 from worldmodel import capture, checkpoint, loop, runtime, trust
 from worldmodel.dynamics import WorldModel
@@ -35,10 +34,8 @@ from worldmodel.episodes import lerobot
 from worldmodel.finetune import FitConfig
 from worldmodel.policies import clone
 from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Noise, Table, demonstrate, make_table, plan
-from worldmodel.reality import HiddenPhysics, RobotError
-
-SELF = "v*"  # reality itself as the world model
+from worldmodel.policies.demonstrator import Noise, Table, demonstrate, make_table
+from worldmodel.reality import RobotError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +152,7 @@ def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, A
     def deploy(name: str, count: int, stream: int) -> list[capture.Captured]:
         go_on()
         clock.start(f"{name}: train its policy, deploy it, capture {count} corrections")
-        contexts, strokes = _examples(pools[name][: study.deployed])
+        contexts, strokes = examples(pools[name][: study.deployed])
         weights = clone.clone([(contexts, strokes)], [0], study.recipe)[0]
         clone.save(out / "policies" / name, weights, study.recipe, {"version": name})
         asked = task.draw_contexts(count, rng(4, stream))
@@ -206,13 +203,18 @@ def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, A
     clock.done()
     go_on()
     clock.start("train every policy and play it in reality")
-    measured = _play_policies(out, study, hidden, demos, pools, made, seed, stop)
+    measured = play_policies(out, study, hidden, demos, pools, made, seed, stop)
     clock.done()
-    return _results(args, study, hidden, clock, tables, made, direct, measured)
-
-
-def _examples(captured: list[capture.Captured]) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([c.context for c in captured]), np.stack([c.stroke for c in captured])
+    results = assemble(
+        study, hidden, clock.seconds, tables, made, direct, measured, seed, smoke=args.smoke
+    )
+    data_sets = sorted((out / "data").iterdir())
+    results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
+    trust.write_csv(out / "rows.csv", table_rows(study, made, measured["rows"]))
+    capture.write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_markdown(results, out / "cells.md")
+    write_report(results, out / "report.html")
+    return results
 
 
 def _write_data_set(
@@ -228,235 +230,6 @@ def _write_data_set(
         "mjcf_sha256": checkpoint.config_hash(slide.scene().mjcf),
     }
     lerobot.write(path, capture.data_set(captured, provenance, intervention=intervention))
-
-
-def _cells(study: slide.Study, names: list[str]) -> list[tuple[str, int, int]]:
-    real = [("", n, 0) for n in sorted({*study.real, *study.n})]
-    return real + [(v, n, m) for v in names for n in study.n for m in study.m]
-
-
-def _play_policies(
-    out: Path,
-    study: slide.Study,
-    hidden: HiddenPhysics,
-    demos: list[capture.Captured],
-    pools: dict[str, list[capture.Captured]],
-    made: dict[str, loop.Version],
-    seed: int,
-    stop: Callable[[], bool],
-) -> dict[str, Any]:
-    """Every policy of every cell and replicate: {"rows": [...], "pure": [...]}.
-
-    Real-only sizes are nested within a replicate; nothing is shared between replicates.
-    """
-    asked = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
-    cells = _cells(study, [*made, SELF])
-    each, most = max(study.real), max(study.m)
-    folder = out / "replicates"
-    folder.mkdir(exist_ok=True)
-    todo = [s for s in range(study.seeds) if not (folder / f"{s:03d}.json").is_file()]
-    if todo:
-        data, seeds = [], []
-        for s in todo:
-            real = _examples(demos[s * each : (s + 1) * each])
-            for version, n, m in cells:
-                made_up = _examples(pools[version][s * most : (s + 1) * most]) if m else None
-                data.append(
-                    tuple(
-                        np.concatenate([r[:n], made_up[i][:m]]) if made_up else r[:n]
-                        for i, r in enumerate(real)
-                    )
-                )
-                seeds.append(s)
-        with runtime.compiling(f"and training {len(data)} policies in one call"):
-            policies = clone.clone(data, seeds, study.recipe)
-        strokes = [clone.act(p, asked, study.recipe) for p in policies]
-        began = time.monotonic()
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
-            jobs = [(hidden, asked.start, s) for s in strokes]
-            places = workers.map(slide.final_places, jobs, chunksize=4)
-            for done, s in enumerate(todo, 1):
-                played = []
-                for version, n, m in cells:
-                    miss = task.distance_to_target(asked, next(places))
-                    played.append(
-                        {
-                            "version": version,
-                            "n": n,
-                            "m": m,
-                            "error": float(miss.mean()),
-                            "success": float((miss < task.SUCCESS).mean()),
-                        }
-                    )
-                capture.write_whole(folder / f"{s:03d}.json", json.dumps(played).encode())
-                rate = done / (time.monotonic() - began)
-                runtime.log(
-                    f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
-                    f"{(len(todo) - done) / rate:.0f} s left"
-                )
-                if stop():
-                    workers.shutdown(cancel_futures=True)
-                    raise runtime.Interrupted(
-                        "stopped between two replicates; run the same command"
-                    )
-    rows = []
-    for s in range(study.seeds):
-        for row in json.loads((folder / f"{s:03d}.json").read_text()):
-            rows.append(row | {"seed": s})
-    return {"rows": rows, "contexts": asked}
-
-
-def _results(
-    args: Args,
-    study: slide.Study,
-    hidden: HiddenPhysics,
-    clock: Clock,
-    tables: dict[str, Table],
-    made: dict[str, loop.Version],
-    direct: loop.Version,
-    measured: dict[str, Any],
-) -> dict[str, Any]:
-    """Measures alpha; writes rows.csv, results.json, cells.md and report.html."""
-    out, asked = args.out, measured["contexts"]
-    spent = {name: v.corrections for name, v in made.items()} | {SELF: 0, "": 0}
-    table = [
-        trust.Row(
-            task="slide",
-            version=row["version"],
-            recipe="cloned, weight 1",
-            n=row["n"],
-            m=row["m"],
-            k=spent[row["version"]],
-            seed=row["seed"],
-            split="test",
-            error=row["error"],
-            evaluations=study.contexts,
-            steps=study.recipe.steps,
-        )
-        for row in measured["rows"]
-    ]
-    trust.write_csv(out / "rows.csv", table)
-    measurement = trust.measure(table)[0]
-    place = lambda strokes: slide.final_places((hidden, asked.start, strokes))  # noqa: E731
-    reference = plan(tables[SELF], asked)
-    there = place(reference)
-    best = task.distance_to_target(asked, place(plan(make_table(loop.simulator(direct)), asked)))
-    half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
-    results = {
-        "task": "slide",
-        "reality": "held-out simulation",
-        "hidden_seed": args.hidden_seed,
-        "smoke": args.smoke,
-        "config": plain(study) | {"hidden": plain(hidden)},
-        "provenance": runtime.provenance(),
-        "trust": trust.to_json(measurement),
-        "versions": [_described(v, _predicted(v, asked, reference, there)) for v in made.values()]
-        + [{"name": SELF, "label": "reality itself", "parent": None, "kind": "reality"}],
-        "launch": _launch(hidden, made, tables[SELF]),
-        "learning": _learning(measurement, measured["rows"]),
-        "policies": _means(measured["rows"]),
-        "direct": {
-            "version": "v1",
-            "error_m": float(best.mean()),
-            "low": float(best.mean() - half),
-            "high": float(best.mean() + half),
-            "success": float((best < task.SUCCESS).mean()),
-            "episodes": direct.corrections,
-            "note": f"physics of v1 finetuned on K1 and {study.n[0]} demonstrations, planned in "
-            "without noise; interval over contexts",
-        },
-        "cost": _cost(clock, study),
-        "seconds": clock.seconds,
-        "data_sets": {p.name: str(p.relative_to(out)) for p in sorted((out / "data").iterdir())},
-    }
-    capture.write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
-    write_markdown(results, out / "cells.md")
-    write_report(results, out / "report.html")
-    return results
-
-
-def _predicted(
-    version: loop.Version, asked: task.Contexts, strokes: np.ndarray, there: np.ndarray
-) -> float:
-    """Mean distance [m] between where a version and reality put the puck, same strokes."""
-    qpos, ctrl = task.initial_qpos(asked.start, strokes), task.play(asked.start, strokes)
-    end = loop.simulator(version)(qpos, ctrl)[:, -1, task.PUCK]
-    return float(np.linalg.norm(end - there, axis=1).mean())
-
-
-def _described(version: loop.Version, error: float) -> dict[str, Any]:
-    label = "the MJCF's guess" if version.parent is None else f"finetuned {version.world.kind}"
-    values = loop.physical_values(version)
-    return {
-        "name": version.name,
-        "label": label,
-        "parent": version.parent,
-        "kind": version.world.kind,
-        "corrections": version.corrections,
-        "prediction_m": error,
-        "parameters": {name: value.tolist() for name, value in values.items()},
-    }
-
-
-def _launch(hidden: HiddenPhysics, made: dict[str, loop.Version], table: Table) -> dict[str, Any]:
-    """One stroke, in reality and in every version: the puck's paths."""
-    context = task.Contexts(np.array([0.05]), np.array([0.9]), np.array([0.3]))
-    stroke = plan(table, context)
-    qpos, ctrl = task.initial_qpos(context.start, stroke), task.play(context.start, stroke)
-    paths = {"reality": slide.simulator(hidden)(qpos, ctrl)}
-    paths |= {name: loop.simulator(version)(qpos, ctrl) for name, version in made.items()}
-    drawn = {name: path[0, :, task.PUCK].tolist() for name, path in paths.items()}
-    return {
-        "start": drawn["reality"][0],
-        "target": context.target[0].tolist(),
-        "reality": drawn.pop("reality"),
-        "versions": drawn,
-    }
-
-
-def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    cells: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows:
-        cells.setdefault((row["version"], row["n"], row["m"]), []).append(row)
-    return [
-        {
-            "version": version,
-            "n": n,
-            "m": m,
-            "error_m": float(np.mean([r["error"] for r in found])),
-            "success": float(np.mean([r["success"] for r in found])),
-        }
-        for (version, n, m), found in cells.items()
-    ]
-
-
-def _learning(measurement: trust.Measurement, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    curve = measurement.curve
-    success = {r["n"]: r["success"] for r in _means(rows) if r["version"] == ""}
-    return {
-        "n": list(curve.n),
-        "error": [e.value for e in curve.error],
-        "low": [e.low for e in curve.error],
-        "high": [e.high for e in curve.error],
-        "success": [success[n] for n in curve.n],
-    }
-
-
-def _cost(clock: Clock, study: slide.Study) -> dict[str, Any]:
-    """What episodes cost: measured seconds for synthetic ones, stated assumptions for real."""
-    made = [s for name, s in clock.seconds.items() if name.endswith(": synthetic episodes")]
-    count = max(study.seeds * max(study.m), study.deployed)
-    fits = sum(s for name, s in clock.seconds.items() if ": finetune" in name)
-    return {
-        "synthetic_episode_s": min(made) / count,
-        "synthetic_first_s": max(made) + fits,
-        "real_episode_s": task.FRAMES / task.CONTROL_HZ,
-        "operator_low_usd": 22.0 * 0.5 / 60.0,
-        "operator_high_usd": 48.0 * 2.0 / 60.0,
-        "note": "synthetic: measured here, first includes compiling and finetuning; real: the "
-        "robot's own seconds, and an operator at $22-48 an hour who needs half a minute to two "
-        "minutes per episode, resetting included (an assumption, not measured)",
-    }
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

@@ -107,9 +107,7 @@ def test_a_signal_stops_between_episodes(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.npz", "00001.npz"]
 
 
-def test_a_full_disk_leaves_no_half_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
