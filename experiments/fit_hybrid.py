@@ -53,7 +53,7 @@ class Args:
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
-    network: Network = dataclasses.field(default_factory=Network)
+    network: Network = dataclasses.field(default_factory=lambda: Network(latent=32, width=128))
     regression: RegressionConfig = dataclasses.field(default_factory=RegressionConfig)
     fit: FitConfig = dataclasses.field(
         default_factory=lambda: FitConfig(steps=120, learning_rate=0.02)

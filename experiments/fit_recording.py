@@ -2,7 +2,7 @@
 
 Question: how far does a contact simulator predict real hardware once its parameters are fitted?
 Command:  python -m experiments.fit_recording --recording elbow_toss --out runs/elbow_toss
-Runtime:  at most 45 minutes on 2 cores (the header of results/README.md has measured times)
+Runtime:  four to ten minutes on 2 cores, two of them compiling
 Expected: validation error (relative to the sources' parameters) below 1; see the README's table
 
 With WORLDMODEL_DATA set to a folder with the recordings it fits the real one; otherwise it makes

@@ -292,8 +292,10 @@ def test_data_that_cannot_be_cloned_are_refused() -> None:
         (contexts[:0], strokes[:0]),
         (bad, strokes),
         (contexts, np.where(strokes == strokes[1, 1], np.inf, strokes)),
+        (contexts, strokes * [0.0, 1.0]),
+        (contexts, strokes[:3]),
     ):
-        with pytest.raises(InputError, match="data set 1 of 2 is empty or not finite"):
+        with pytest.raises(InputError, match="data set 1 of 2 is empty, not finite"):
             clone([(contexts, strokes), data], [0, 1], SHORT)
 
 

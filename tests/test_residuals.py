@@ -162,7 +162,7 @@ def test_regression_explains_held_out_frames_and_is_what_a_step_adds(arm: Arm) -
     assert not np.asarray(deployed(arm.origin, windows).correction).any()
 
     # What validation judged is what a rollout then does, number for number.
-    unit = np.asarray(arm.start["network"]["norm"]["residual"])
+    unit = REGRESSION.huber * np.asarray(arm.start["network"]["norm"]["residual"])
 
     def huber(error: np.ndarray) -> float:
         return float(np.mean(np.sqrt(1.0 + np.square(error / unit)) - 1.0))
@@ -213,7 +213,8 @@ def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
     config = dataclasses.replace(REGRESSION, steps=150)
     kept = regress(arm.world, arm.origin, few, noise(arm.held, 1), config, record=rows.append)
     assert all(row["validation"] > 1.0 for row in rows)  # 40 frames learned by heart
-    nothing = np.mean(np.sqrt(1.0 + np.square(few.target / np.std(few.target))) - 1.0)
+    unit = REGRESSION.huber * np.std(few.target)
+    nothing = np.mean(np.sqrt(1.0 + np.square(few.target / unit)) - 1.0)
     assert rows[-1]["loss"] < 0.75 * nothing
     assert equal(kept["network"]["weights"], arm.origin["network"]["weights"])
 

@@ -34,6 +34,7 @@ class RegressionConfig:
     batch: int = 256  # windows per step
     learning_rate: float = 2e-3  # falls to zero (cosine)
     weight_decay: float = 1.0
+    huber: float = 0.25  # errors below this multiple of a standard residual count quadratically
     validate_every: int = 100  # steps
     seed: int = 0
 
@@ -122,8 +123,8 @@ def regress(
 ) -> Parameters:
     """Fits the network to residuals; the best on validation is kept. Physics is left alone.
 
-    The loss is a pseudo-Huber one of the summed corrections, in units of a standard residual;
-    every sample forgets a random part of its history.
+    The loss is a pseudo-Huber one of the summed corrections; every sample forgets a random part
+    of its history.
 
     Args:
       parameters: with a network (``dynamics.init``), whose weights are started from.
@@ -142,7 +143,7 @@ def regress(
     nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
     encoder, transition = world.network.modules(nv)
     norm = jax.tree.map(jnp.asarray, standards(world, train))
-    unit = jnp.asarray(_scale(world, train))
+    unit = config.huber * jnp.asarray(_scale(world, train))
     moved = 1.0 if world.correction == "displacement" else 1.0 / world.scene.control_hz
     schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
