@@ -21,6 +21,8 @@ from worldmodel.scene import ASSETS, Scene, load_scene
 HIDDEN_SEEDS = (1, 2, 3)
 PILOT_SEED = 100
 SUBSTEPS = 4
+SETTLED = 15  # control steps after the last new command: the arm has come to rest
+AT_REST = 1e-6  # [m] moved in a control step
 TOUCH = (("finger", "puck_rim"),)
 
 # What a fit may move; the world model is not told of the rest.
@@ -150,8 +152,21 @@ def simulator(hidden: HiddenPhysics) -> Simulator:
 def final_places(job: tuple[HiddenPhysics, np.ndarray, np.ndarray]) -> np.ndarray:
     """Where strokes take the puck in reality: (hidden, starts, strokes) → (episodes, 2) [m].
 
-    One argument, so that a pool of processes can map it.
+    Measured without noise, and only until the puck rests. One argument, so that a pool of
+    processes can map it.
     """
     hidden, start, strokes = job
-    qpos = simulator(hidden)(task.initial_qpos(start, strokes), task.play(start, strokes))
-    return qpos[:, -1, task.PUCK]
+    machine = robot(dataclasses.replace(hidden, noise=()))
+    places = np.zeros((len(start), 2))
+    for i, (qpos, commands) in enumerate(
+        zip(task.initial_qpos(start, strokes), task.play(start, strokes), strict=True)
+    ):
+        struck = np.flatnonzero(np.diff(commands, axis=0).any(axis=1))[-1] + 1 + SETTLED
+        before = machine.reset(qpos).qpos[task.PUCK]
+        for t, ctrl in enumerate(commands):
+            place = machine.step(ctrl).qpos[task.PUCK]
+            if t > struck and np.abs(place - before).max() < AT_REST:
+                break
+            before = place
+        places[i] = place
+    return places
