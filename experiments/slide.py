@@ -2,7 +2,9 @@
 
 Frozen values beside the scripts that use them. ``HIDDEN_SEEDS`` are the three realities that
 results are given for; ``PILOT_SEED`` is the one that the grid, the recipe and the size of the
-out-of-family part were settled on, and is not reported.
+out-of-family part were settled on, and is not reported. A first grid and prior, with patches of
+half the wavelength, were given up after a trial on another reality: the policies' floor made the
+real-only curve too flat beyond 27 demonstrations, and the control could not be identified.
 """
 
 import dataclasses
@@ -18,7 +20,7 @@ from worldmodel.policies.demonstrator import Noise, Simulator
 from worldmodel.reality import HiddenPhysics, SimulatedRobot, run_policy
 from worldmodel.scene import ASSETS, Scene, load_scene
 
-HIDDEN_SEEDS = (1, 2, 3)
+HIDDEN_SEEDS = (11, 12, 13)
 PILOT_SEED = 100
 SUBSTEPS = 4
 SETTLED = 15  # control steps after the last new command: the arm has come to rest
@@ -57,14 +59,14 @@ class Study:
 
 
 STUDY = Study(
-    seeds=20,
-    real=(5, 8, 12, 18, 27, 42, 64, 100),
-    n=(8, 16),
-    m=(12, 24, 48),
+    seeds=36,
+    real=(5, 8, 12, 18, 27, 42, 64, 96),
+    n=(6, 12),
+    m=(16, 24, 32),
     first=6,
     second=6,
     held_out=2,
-    contexts=64,
+    contexts=40,
     deployed=256,
     physics=FitConfig(steps=50, batch=12, learning_rate=0.1, start_spread=0.0),
     hybrid=FitConfig(steps=80, batch=12, learning_rate=0.03, network_learning_rate=3e-3),
@@ -107,7 +109,7 @@ def draw_hidden(seed: int) -> HiddenPhysics:
         waves=tuple(
             (float(k * np.cos(a)), float(k * np.sin(a)), float(p))
             for k, a, p in zip(
-                rng.uniform(5.0, 10.0, 3),
+                rng.uniform(2.0, 5.0, 3),
                 rng.uniform(0.0, 2 * np.pi, 3),
                 rng.uniform(0.0, 2 * np.pi, 3),
                 strict=True,

@@ -31,7 +31,7 @@ class CloneConfig:
     width: int = 32
     steps: int = 150  # full-batch Adam steps
     learning_rate: float = 5e-3  # falls to zero (cosine)
-    weight_decay: float = 1.0
+    weight_decay: float = 30.0  # divided by the number of rows: a prior that data outweigh
 
 
 class _Policy(nn.Module):
@@ -85,9 +85,11 @@ def clone(
         weight[i, :rows] = 1.0 / rows
     module = _Policy(config.width)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
     def train(x: jax.Array, y: jax.Array, weight: jax.Array, seed: jax.Array) -> Any:
+        decay = config.weight_decay * jnp.max(weight)  # a row weighs one over their number
+        optimiser = optax.adamw(schedule, weight_decay=decay)
+
         def loss(weights: Any) -> jax.Array:
             return jnp.sum(weight[:, None] * jnp.square(jnp.asarray(module.apply(weights, x)) - y))
 
