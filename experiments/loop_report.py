@@ -1,41 +1,85 @@
-"""The report of one turn of the loop: one self-contained page, and the table of its cells.
+"""The report of one turn of the loop: one self-contained page, and its cells as Markdown.
 
+Question: what were the synthetic episodes worth, and may that be believed?
 Command:  python -m experiments.loop_report runs/loop/results.json --out report.html
+Runtime:  five seconds
+Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
 
-Everything is drawn and worded from ``results.json``; no sentence is fixed where a number decides.
+No sentence is fixed where a number decides. What is uncertain is never cut: every axis holds every
+finite interval, and what is known on one side alone is an arrow. Colours are Okabe and Ito's; the
+versions can be told by their markers and dashes alone.
 """
 
 import dataclasses
 import html
+import io
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
-from experiments.loop_figures import (
-    WORDS,
-    cells_of,
-    draw_alpha,
-    draw_launch,
-    draw_learning,
-    order,
-    svg,
-)
 from worldmodel import runtime
 from worldmodel.capture import write_whole
 
-SELF = "v*"
+SELF = "v*"  # the control: reality itself as the world model
+HALF_WIDTH = 0.25  # what its interval may have at most
+RADIUS = 0.03  # [m] of the target
+WIDTH = 4.2  # [in] of all figures: eight points of text are legible on a phone
+INK, PAPER = "#010203", "#fdfeff"  # the page's own colours are put in their place
+GREY = "#808080"
+STYLES = (  # colour, marker, dashes
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", (0, (5, 1.5))),
+    ("#009E73", "^", (0, (1, 1))),
+    ("#CC79A7", "D", (0, (5, 1.5, 1, 1.5))),
+    ("#E69F00", "v", (0, (3, 1, 1, 1, 1, 1))),
+    ("#56B4E9", "P", (0, (8, 3))),
+)
+CONTROL = (INK, "*", (0, (2, 2)))
+RC = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    **{"axes.edgecolor": GREY, "figure.facecolor": "none", "axes.facecolor": "none"},
+    **{"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 8, "legend.frameon": False},
+    **{"svg.fonttype": "none", "text.parse_math": False, "grid.color": GREY, "grid.alpha": 0.3},
+}
+VERDICTS = {
+    "OK": "measured",
+    "NEGATIVE": "harms: fewer real episodes alone would do as well",
+    "CENSORED_HI": "beyond the largest real-only set: a lower bound at most",
+    "CENSORED_LO": "worse than the smallest real-only set: an upper bound at most",
+    "NOT_IDENTIFIED": "cannot be read off: the real-only curve is too flat or too noisy there",
+    "HETEROGENEOUS": "no single α fits all its cells",
+}
+CHANGES = {
+    "RISES": "rises",
+    "FALLS": "falls",
+    "NO DIFFERENCE": "is not shown to change",
+    "CENSORED": "cannot be compared",
+}
+COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net", "net gain")
+COLUMNS += ("α marginal", "verdict")
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:auto;padding:1rem;color:#1a1a1a;
-background:#fff}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}svg{width:100%;height:auto}
-table{border-collapse:collapse;font-size:.85rem}td,th{padding:.25rem .5rem;text-align:right;
-border-bottom:1px solid #ccc}td:first-child,th:first-child,td.w{text-align:left}
-.scroll{overflow-x:auto}.loud{background:#fff3cd;border-left:.4rem solid #d55e00;padding:.5rem 1rem}
-.lead{font-size:1.1rem}small{color:#444}
-"""
+:root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--line:#ccc;--soft:#595959;--box:#fff1d6}
+@media(prefers-color-scheme:dark){:root{--paper:#161616;--ink:#eee;--line:#444;--soft:#aaa;
+--box:#3d2b12}}body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:auto;padding:1rem;
+color:var(--ink);background:var(--paper)}h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;
+margin:2rem 0 .5rem}figure{margin:0 auto;max-width:36rem}svg{width:100%;height:auto}figcaption,.soft{
+font-size:.85rem;color:var(--soft)}table{border-collapse:collapse;font-size:.85rem}th,td{padding:
+.25rem .6rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}td.num{
+text-align:right}.scroll{overflow-x:auto}.lead{font-size:1.15rem}.loud{background:var(--box);
+border-left:.4rem solid #d55e00;padding:.6rem 1rem;font-weight:600}code,pre{font-size:.8rem;
+overflow-wrap:anywhere}pre{white-space:pre-wrap}li{margin:.25rem 0}"""
+
+Results = dict[str, Any]
+Style = tuple[str, str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,188 +90,154 @@ class Args:
     out: Path  # the page
 
 
-def write_report(results: dict[str, Any], path: Path) -> None:
+def write_report(results: Results, path: Path) -> None:
     """Writes the page, whole or not at all."""
     write_whole(path, page(results).encode())
 
 
-def write_markdown(results: dict[str, Any], path: Path) -> None:
-    """Writes the table of cells as Markdown."""
-    lines = [
-        f"# Task {results['task']}, reality: {results['reality']} {results['hidden_seed']}",
-        "",
-        "| version | n | m | K | D_eff | α gross | α net | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, cell in cells_of(results):
-        lines.append("| " + " | ".join(_row(name, cell)) + " |")
-    lines += ["", *verdicts(results), "", f"Commit {results['provenance']['commit']}."]
+def write_markdown(results: Results, path: Path) -> None:
+    """Writes the table of cells as Markdown, whole or not at all."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, _all_cells(results))]
+    table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+    said = [f"- {sentence}" for sentence in sentences(results)]
+    title = f"# Task {results['task']}, reality: {results['reality']} {results['hidden_seed']}"
+    commit = f"Commit {results['provenance'].get('commit', 'unknown')}."
+    notes = [f"**{note}**\n" for note in warnings(results)]
+    lines = [title, "", *notes, headline(results), "", *table, "", *said, "", commit]
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def interval(cell: dict[str, Any], name: str) -> str:
-    """A value with its interval; a bound where only one side is known."""
-    value, low, high = cell[name], cell[f"{name}_low"], cell[f"{name}_high"]
-    if low is not None and high is not None:
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+def order(results: Results) -> list[str]:
+    """The measured versions as they were made, the control last."""
+    measured = results["trust"]["versions"]
+    names = [v["name"] for v in results["versions"] if v["name"] in measured]
+    names += [name for name in measured if name not in names]
+    return sorted(names, key=lambda name: name == SELF)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
+    if value is None:
+        return "–"
+    text = f"{value:.{0 if abs(value) >= 100 else digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def interval(cell: dict[str, Any], kind: str, digits: int = 2) -> str:
+    """A value with its interval; a bound where one side alone is known."""
+    value, low, high = (cell.get(kind + end) for end in ("", "_low", "_high"))
+    if value is not None:
+        return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
     if low is not None:
-        return f"at least {low:.2f}"
-    return f"at most {high:.2f}" if high is not None else "–"
+        return f"≥ {number(low, digits)}"
+    return f"≤ {number(high, digits)}" if high is not None else "–"
 
 
-def _row(name: str, cell: dict[str, Any]) -> list[str]:
-    sizes = [str(cell[k]) for k in ("n", "m", "k")]
-    d_eff = cell["d_eff"]
-    shown = f"{d_eff:.1f}" if d_eff is not None else "–"
-    alphas = [interval(cell, "alpha_avg"), interval(cell, "alpha_net")]
-    return [name, *sizes, shown, *alphas, cell["verdict"]]
-
-
-def verdicts(results: dict[str, Any]) -> list[str]:
-    """What the numbers say, in sentences."""
-    said = []
-    control = results["trust"]["versions"][SELF]["cells"]
-    wide = [_control(c) for c in control]
-    bad = [w for w in wide if w]
-    if bad:
-        said.append(
-            "Nothing below should be believed yet: the control, reality itself as the world "
-            f"model, should give α = 1 within ±0.25, but {'; '.join(bad)}."
-        )
-    else:
-        said.append(
-            "The control holds: with reality itself as the world model every interval of α "
-            "covers 1, none wider than ±0.25."
-        )
-    for name in order(results):
-        if name == SELF:
-            continue
-        cells = results["trust"]["versions"][name]["cells"]
-        above = sum(c["alpha_avg_low"] is not None and c["alpha_avg_low"] > 0 for c in cells)
-        below = sum(c["alpha_avg_high"] is not None and c["alpha_avg_high"] < 0 for c in cells)
-        paid = sum(c["alpha_net_low"] is not None and c["alpha_net_low"] > 0 for c in cells)
-        said.append(
-            f"{name}: α above 0 in {above} of {len(cells)} cells, below 0 in {below}; after "
-            f"paying for its {cells[0]['k']} corrections above 0 in {paid}."
-        )
-    for a, b in (("v1", "v0"), ("v2", "v1"), ("v2", "v0")):
-        found = [d for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
-        if found:
-            counts = {d["verdict"]: 0 for d in found}
-            for d in found:
-                counts[d["verdict"]] += 1
-            words = ", ".join(f"{v.lower()} in {c}" for v, c in sorted(counts.items()))
-            said.append(f"Net gain, {a} against {b}: {words} of {len(found)} cells.")
-    return said
-
-
-def _control(cell: dict[str, Any]) -> str:
+def words(cell: dict[str, Any]) -> str:
+    """What a cell says of its version, gross, in a word or two."""
     low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
-    where = f"n = {cell['n']}, m = {cell['m']}"
-    if low is None or high is None:
-        return f"it is {cell['verdict']} at {where}"
-    if not low <= 1 <= high:
-        return f"it is [{low:.2f}, {high:.2f}] at {where}"
-    return f"it is ±{(high - low) / 2:.2f} at {where}" if (high - low) / 2 > 0.25 else ""
+    if cell["verdict"] == "NOT_IDENTIFIED":
+        return "cannot be read"
+    if low is not None and low > 0:
+        return "helps"
+    if high is not None and high < 0:
+        return "harms"
+    off = {"CENSORED_HI": "off the top", "CENSORED_LO": "off the bottom"}
+    return off.get(cell["verdict"], "helps or harms")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table that scrolls sideways on a narrow screen."""
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+def warnings(results: Results) -> list[str]:
+    """Why the numbers should not be believed; empty if they may be."""
+    found = ["This was a smoke run: its sizes are tiny and its numbers mean nothing."]
+    found = found if results.get("smoke") else []
+    cells = results["trust"]["versions"].get(SELF, {}).get("cells", [])
+    failed = [c for c in cells if not _covers_one(c)]
+    if not cells:
+        found.append(f"Nothing below should be believed yet: the control {SELF} was not measured.")
+    elif failed:
+        where = [f"n = {c['n']}, m = {c['m']}: {interval(c, 'alpha_avg')}" for c in failed]
+        more = f"; and {len(where) - 3} more" if len(where) > 3 else ""
+        found.append(
+            f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
+            f"makes the synthetic episodes, the interval of α must cover 1 with a half-width of "
+            f"at most {HALF_WIDTH}; it fails in {_share(len(failed), len(cells))} "
+            f"({'; '.join(where[:3])}{more})."
+        )
+    return found
 
 
-def page(results: dict[str, Any]) -> str:
-    """The whole page as text."""
-    said = verdicts(results)
-    loud = "loud" if said[0].startswith("Nothing") else "lead"
-    cost, direct = results["cost"], results["direct"]
-    versions = [
-        [
-            v["name"],
-            v["label"],
-            v["parent"] or "–",
-            str(v.get("corrections", "–")),
-            f"{100 * v['prediction_m']:.1f} cm" if v.get("prediction_m") is not None else "–",
-        ]
-        for v in results["versions"]
-    ]
-    costs = [
-        ["synthetic episode, one more", f"{cost['synthetic_episode_s']:.3f} s of this machine"],
-        ["synthetic, the first", f"{cost['synthetic_first_s']:.0f} s (compiling, finetuning)"],
-        ["real episode, the robot's time", f"{cost['real_episode_s']:.1f} s"],
-        [
-            "real episode, the operator",
-            f"${cost['operator_low_usd']:.2f} to ${cost['operator_high_usd']:.2f}",
-        ],
-    ]
-    smoke = "<p class=loud>A smoke run: sizes are tiny and the numbers mean nothing.</p>"
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<title>What synthetic episodes are worth: {results['task']}</title>",
-        f"<style>{STYLE}</style></head><body>",
-        f"<h1>What synthetic episodes are worth: task {html.escape(results['task'])}</h1>",
-        smoke if results["smoke"] else "",
-        f"<p>Reality here is a <b>{html.escape(results['reality'])}</b> (hidden seed "
-        f"{results['hidden_seed']}): another simulator, with physics that no version was told.</p>",
-        f"<p class={loud}>{html.escape(said[0])}</p>",
-        "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in said[1:]) + "</ul>",
-        "<h2>α, the trust coefficient</h2>",
-        svg(draw_alpha(results), "alpha with intervals per version and cell"),
-        "<h2>Learning curves</h2>",
-        svg(draw_learning(results), "error against episodes; effective data"),
-        "<h2>One launch</h2>",
-        svg(draw_launch(results), "one stroke seen from above"),
-        "<h2>Versions</h2>",
-        table(["version", "what", "parent", "corrections", "puck predicted within"], versions),
-        "<h2>Cells</h2>",
-        table(
-            ["version", "n", "m", "K", "D_eff", "α gross", "α net", "verdict"],
-            [_row(name, cell) for name, cell in cells_of(results)],
-        ),
-        "<p><small>"
-        + "; ".join(f"{k}: {v}" for k, v in WORDS.items())
-        + ". K: corrections spent.</small></p>",
-        "<h2>The strong baseline: plan in the model itself</h2>",
-        f"<p>{html.escape(direct['version'])} with {direct['episodes']} real episodes: "
-        f"{100 * direct['error_m']:.1f} cm [{100 * direct['low']:.1f}, "
-        f"{100 * direct['high']:.1f}], success {100 * direct['success']:.0f} %. "
-        f"{html.escape(direct['note'])}. {html.escape(_against(results))}</p>",
-        "<h2>What an episode costs</h2>",
-        table(["episode", "cost"], costs),
-        f"<p><small>{html.escape(cost['note'])}</small></p>",
-        "<h2>Where the time went</h2>",
-        table(["stage", "seconds"], [[k, f"{v:.0f}"] for k, v in results["seconds"].items()]),
-        "<h2>Provenance</h2>",
-        f"<pre class=scroll>{html.escape(json.dumps(results['provenance'], indent=1))}</pre>",
-        "<p>Again: <code>python -m experiments.close_the_loop --hidden-seed "
-        f"{results['hidden_seed']}{' --smoke' if results['smoke'] else ''} --out DIR</code></p>",
-        "</body></html>",
-    ]
-    return "\n".join(parts)
-
-
-def _against(results: dict[str, Any]) -> str:
-    mixed = [p for p in results["policies"] if p["version"] not in ("", SELF)]
-    best = min(mixed, key=lambda p: p["error_m"])
-    here = results["direct"]["error_m"]
-    verb = "beats" if here < best["error_m"] else "does not beat"
+def headline(results: Results) -> str:
+    """The verdict in one sentence."""
+    groups: dict[str, list[str]] = {}
+    for name in order(results):
+        if name != SELF:
+            cells = results["trust"]["versions"][name]["cells"]
+            share = _share(_beyond(cells, "alpha_avg", 1), len(cells))
+            groups.setdefault(share, []).append(name)
+    above = _listed([f"in {share} for {_listed(names)}" for share, names in groups.items()])
+    change = _change(results, "v2", "v0") or "v2 and v0 were not compared"
+    cells = results["trust"]["versions"].get(SELF, {}).get("cells", [])
+    bad = sum(not _covers_one(c) for c in cells)
+    if not cells:
+        control = "was not measured"
+    elif bad:
+        control = f"does not cover 1 within ±{HALF_WIDTH} in {_share(bad, len(cells))}"
+    else:
+        control = f"covers 1 within ±{HALF_WIDTH} in every cell"
     return (
-        f"It {verb} the best mixture ({best['version']}, n = {best['n']}, m = {best['m']}: "
-        f"{100 * best['error_m']:.1f} cm)."
+        f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
+        f"{change}; the control {SELF} {control}."
     )
 
 
-def main(args: Args) -> int:
-    """Makes the page again from its numbers."""
-    write_report(json.loads(args.results.read_text()), args.out)
-    runtime.log(f"wrote {args.out}")
-    return 0
+def sentences(results: Results) -> list[str]:
+    """What the numbers say, version by version and from version to version."""
+    said = []
+    labels = {v["name"]: v["label"] for v in results["versions"]}
+    for name in order(results):
+        version = results["trust"]["versions"][name]
+        cells = version["cells"]
+        counts = [_beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
+        values = [c["alpha_avg"] for c in cells if c["alpha_avg"] is not None]
+        k = _listed(sorted({str(c["k"]) for c in cells}))
+        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is "
+        if values:
+            text += f"{number(min(values))} to {number(max(values))}, "
+        text += (
+            f"above 0 in {_share(counts[0], len(cells))}, below 0 in "
+            f"{_share(counts[1], len(cells))}; net of the corrections above 0 in "
+            f"{_share(counts[2], len(cells))}, below 0 in {_share(counts[3], len(cells))}."
+        )
+        if open_ := sum(c["verdict"].startswith("CENSORED") for c in cells):
+            text += f" Off the real-only curve, so a bound at most: {open_}."
+        if flat := sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells):
+            text += f" Cannot be read off the curve: {flat}."
+        if version["verdict"] == "HETEROGENEOUS":
+            text += " No single α fits all its cells."
+        said.append(text)
+    pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
+    changes = [change for pair in pairs if (change := _change(results, *pair))]
+    return said + [f"{change[0].upper()}{change[1:]}." for change in changes]
 
 
-if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+def against(results: Results) -> str:
+    """How planning in the model itself compares with the best mixture on no more real episodes."""
+    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for c in _all_cells(results)}
+    direct = results["direct"]
+    mixed = [(p, spent.get((p["version"], p["n"], p["m"]))) for p in results["policies"]]
+    known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != SELF]
+    fair = [entry for entry in known if entry[1] <= direct["episodes"]]
+    if not known:
+        return "There is no mixture to compare it with."
+    error, real, best = min(fair or known, key=lambda entry: entry[0])
+    verb = "is level with, within its interval,"
+    if direct["high"] < error:
+        verb = "beats"
+    elif direct["low"] > error:
+        verb = "is worse than"
+    rule = "on no more real episodes" if fair else "of all"
+    return (
+        f"Planning in the model itself {verb} the best mixture {rule}: {best['version']}, "
+        f"n = {best['n']}, m = {best['m']}, {real} real episodes in all, misses by "
+        f"{number(100 * error, 1)} cm."
+    )

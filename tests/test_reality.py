@@ -187,7 +187,7 @@ def test_actuators_hold_the_joints_they_start_from() -> None:
 
 def test_patches_are_bounded_and_vary() -> None:
     hidden = dataclasses.replace(slide.draw_hidden(slide.PILOT_SEED), friction=1.3, speed=0.2)
-    x, y = np.meshgrid(np.linspace(0, 2, 80), np.linspace(-1, 1, 80))
+    x, y = np.meshgrid(np.linspace(0, 8, 80), np.linspace(-4, 4, 80))  # many wavelengths
     here = np.array([hidden.friction_at(a, b, 0.0) for a, b in zip(x.flat, y.flat, strict=True)])
     relative = here / 1.3 - 1.0
     assert np.abs(relative).max() <= hidden.patches + 1e-12
