@@ -5,9 +5,7 @@ Command:  python -m experiments.loop_report runs/loop/results.json --out report.
 Runtime:  five seconds
 Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
 
-No sentence is fixed where a number decides. What is uncertain is never cut: every axis holds every
-finite interval, and what is known on one side alone is an arrow. Colours are Okabe and Ito's; the
-versions can be told by their markers and dashes alone.
+Everything is drawn and worded from ``results.json``; no sentence is fixed where a number decides.
 """
 
 import dataclasses
@@ -16,48 +14,20 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import tyro
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
+from experiments.loop_figures import WORDS, cells_of, draw_alpha, draw_launch, draw_learning, order
 from worldmodel import runtime
 from worldmodel.capture import write_whole
 
 SELF = "v*"  # the control: reality itself as the world model
 HALF_WIDTH = 0.25  # what its interval may have at most
-RADIUS = 0.03  # [m] of the target
-WIDTH = 4.2  # [in] of all figures: eight points of text are legible on a phone
-INK, PAPER = "#010203", "#fdfeff"  # the page's own colours are put in their place
-GREY = "#808080"
-STYLES = (  # colour, marker, dashes
-    ("#0072B2", "o", "-"),
-    ("#D55E00", "s", (0, (5, 1.5))),
-    ("#009E73", "^", (0, (1, 1))),
-    ("#CC79A7", "D", (0, (5, 1.5, 1, 1.5))),
-    ("#E69F00", "v", (0, (3, 1, 1, 1, 1, 1))),
-    ("#56B4E9", "P", (0, (8, 3))),
-)
-CONTROL = (INK, "*", (0, (2, 2)))
-RC = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
-    **{"axes.edgecolor": GREY, "figure.facecolor": "none", "axes.facecolor": "none"},
-    **{"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 8, "legend.frameon": False},
-    **{"svg.fonttype": "none", "text.parse_math": False, "grid.color": GREY, "grid.alpha": 0.3},
-}
-VERDICTS = {
-    "OK": "measured",
-    "NEGATIVE": "harms: fewer real episodes alone would do as well",
-    "CENSORED_HI": "beyond the largest real-only set: a lower bound at most",
-    "CENSORED_LO": "worse than the smallest real-only set: an upper bound at most",
-    "NOT_IDENTIFIED": "cannot be read off: the real-only curve is too flat or too noisy there",
-    "HETEROGENEOUS": "no single α fits all its cells",
-}
 CHANGES = {
     "RISES": "rises",
     "FALLS": "falls",
@@ -65,21 +35,25 @@ CHANGES = {
     "CENSORED": "cannot be compared",
 }
 COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net", "net gain")
-COLUMNS += ("α marginal", "verdict")
+COLUMNS = (*COLUMNS, "α marginal", "verdict")
+ALPHA = "Filled: gross; hollow: net. Uprights: 0, useless, and 1, as good as real. Arrows: bounds."
+LEARNING = (
+    "Real-only error, the mixtures, and D_eff against m: α is 1 on the line n + m, and 0 at n."
+)
+LAUNCH = "One stroke in reality and in every version. Dashed: the target, 3 cm. Markers: the ends."
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--line:#ccc;--soft:#595959;--box:#fff1d6}
 @media(prefers-color-scheme:dark){:root{--paper:#161616;--ink:#eee;--line:#444;--soft:#aaa;
 --box:#3d2b12}}body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:auto;padding:1rem;
 color:var(--ink);background:var(--paper)}h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;
-margin:2rem 0 .5rem}figure{margin:0 auto;max-width:36rem}svg{width:100%;height:auto}figcaption,.soft{
-font-size:.85rem;color:var(--soft)}table{border-collapse:collapse;font-size:.85rem}th,td{padding:
-.25rem .6rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}td.num{
-text-align:right}.scroll{overflow-x:auto}.lead{font-size:1.15rem}.loud{background:var(--box);
+margin:2rem 0 .5rem}figure{margin:0 auto;max-width:36rem}svg{width:100%;height:auto}
+svg text{fill:currentColor}figcaption,
+.soft{font-size:.85rem;color:var(--soft)}table{border-collapse:collapse;font-size:.85rem}th,td{padding:
+.25rem .6rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}.scroll{overflow-x:auto}.lead{font-size:1.15rem}.loud{background:var(--box);
 border-left:.4rem solid #d55e00;padding:.6rem 1rem;font-weight:600}code,pre{font-size:.8rem;
 overflow-wrap:anywhere}pre{white-space:pre-wrap}li{margin:.25rem 0}"""
 
 Results = dict[str, Any]
-Style = tuple[str, str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +71,7 @@ def write_report(results: Results, path: Path) -> None:
 
 def write_markdown(results: Results, path: Path) -> None:
     """Writes the table of cells as Markdown, whole or not at all."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, _all_cells(results))]
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, cells_of(results))]
     table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
     said = [f"- {sentence}" for sentence in sentences(results)]
     title = f"# Task {results['task']}, reality: {results['reality']} {results['hidden_seed']}"
@@ -107,19 +81,11 @@ def write_markdown(results: Results, path: Path) -> None:
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def order(results: Results) -> list[str]:
-    """The measured versions as they were made, the control last."""
-    measured = results["trust"]["versions"]
-    names = [v["name"] for v in results["versions"] if v["name"] in measured]
-    names += [name for name in measured if name not in names]
-    return sorted(names, key=lambda name: name == SELF)
-
-
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
     """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
     if value is None:
         return "–"
-    text = f"{value:.{0 if abs(value) >= 100 else digits}f}"
+    text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
@@ -133,23 +99,10 @@ def interval(cell: dict[str, Any], kind: str, digits: int = 2) -> str:
     return f"≤ {number(high, digits)}" if high is not None else "–"
 
 
-def words(cell: dict[str, Any]) -> str:
-    """What a cell says of its version, gross, in a word or two."""
-    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
-    if cell["verdict"] == "NOT_IDENTIFIED":
-        return "cannot be read"
-    if low is not None and low > 0:
-        return "helps"
-    if high is not None and high < 0:
-        return "harms"
-    off = {"CENSORED_HI": "off the top", "CENSORED_LO": "off the bottom"}
-    return off.get(cell["verdict"], "helps or harms")
-
-
 def warnings(results: Results) -> list[str]:
     """Why the numbers should not be believed; empty if they may be."""
-    found = ["This was a smoke run: its sizes are tiny and its numbers mean nothing."]
-    found = found if results.get("smoke") else []
+    smoke = "This was a smoke run: its sizes are tiny and its numbers mean nothing."
+    found = [smoke] if results.get("smoke") else []
     cells = results["trust"]["versions"].get(SELF, {}).get("cells", [])
     failed = [c for c in cells if not _covers_one(c)]
     if not cells:
@@ -176,17 +129,10 @@ def headline(results: Results) -> str:
             groups.setdefault(share, []).append(name)
     above = _listed([f"in {share} for {_listed(names)}" for share, names in groups.items()])
     change = _change(results, "v2", "v0") or "v2 and v0 were not compared"
-    cells = results["trust"]["versions"].get(SELF, {}).get("cells", [])
-    bad = sum(not _covers_one(c) for c in cells)
-    if not cells:
-        control = "was not measured"
-    elif bad:
-        control = f"does not cover 1 within ±{HALF_WIDTH} in {_share(bad, len(cells))}"
-    else:
-        control = f"covers 1 within ±{HALF_WIDTH} in every cell"
+    control = "fails" if warnings(results | {"smoke": False}) else "holds"
     return (
         f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
-        f"{change}; the control {SELF} {control}."
+        f"{change}; the control {SELF} {control}: its α must cover 1 within ±{HALF_WIDTH}."
     )
 
 
@@ -198,18 +144,12 @@ def sentences(results: Results) -> list[str]:
         version = results["trust"]["versions"][name]
         cells = version["cells"]
         counts = [_beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
-        values = [c["alpha_avg"] for c in cells if c["alpha_avg"] is not None]
+        above, below, paid, lost = (_share(count, len(cells)) for count in counts)
         k = _listed(sorted({str(c["k"]) for c in cells}))
-        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is "
-        if values:
-            text += f"{number(min(values))} to {number(max(values))}, "
-        text += (
-            f"above 0 in {_share(counts[0], len(cells))}, below 0 in "
-            f"{_share(counts[1], len(cells))}; net of the corrections above 0 in "
-            f"{_share(counts[2], len(cells))}, below 0 in {_share(counts[3], len(cells))}."
-        )
-        if open_ := sum(c["verdict"].startswith("CENSORED") for c in cells):
-            text += f" Off the real-only curve, so a bound at most: {open_}."
+        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is above 0 in "
+        text += f"{above}, below 0 in {below}; net above 0 in {paid}, below 0 in {lost}."
+        if bounds := sum(c["verdict"].startswith("CENSORED") for c in cells):
+            text += f" Off the real-only curve, so a bound at most: {bounds}."
         if flat := sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells):
             text += f" Cannot be read off the curve: {flat}."
         if version["verdict"] == "HETEROGENEOUS":
@@ -217,12 +157,12 @@ def sentences(results: Results) -> list[str]:
         said.append(text)
     pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
     changes = [change for pair in pairs if (change := _change(results, *pair))]
-    return said + [f"{change[0].upper()}{change[1:]}." for change in changes]
+    return [*said, *(f"{change[0].upper()}{change[1:]}." for change in changes)]
 
 
 def against(results: Results) -> str:
     """How planning in the model itself compares with the best mixture on no more real episodes."""
-    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for c in _all_cells(results)}
+    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for _, c in cells_of(results)}
     direct = results["direct"]
     mixed = [(p, spent.get((p["version"], p["n"], p["m"]))) for p in results["policies"]]
     known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != SELF]
@@ -230,14 +170,160 @@ def against(results: Results) -> str:
     if not known:
         return "There is no mixture to compare it with."
     error, real, best = min(fair or known, key=lambda entry: entry[0])
-    verb = "is level with, within its interval,"
-    if direct["high"] < error:
-        verb = "beats"
-    elif direct["low"] > error:
-        verb = "is worse than"
-    rule = "on no more real episodes" if fair else "of all"
+    verb = "beats" if direct["high"] < error else "is level, within its interval, with"
+    verb = "is worse than" if direct["low"] > error else verb
     return (
-        f"Planning in the model itself {verb} the best mixture {rule}: {best['version']}, "
-        f"n = {best['n']}, m = {best['m']}, {real} real episodes in all, misses by "
-        f"{number(100 * error, 1)} cm."
+        f"Planning in the model itself {verb} the best mixture "
+        f"{'on no more real episodes' if fair else 'of all'}: {best['version']}, n = {best['n']}, "
+        f"m = {best['m']}, {real} real episodes in all, misses by {number(error, 1, 100)} cm."
     )
+
+
+def page(results: Results) -> str:
+    """The whole page as text."""
+    task, cost, direct = results["task"], results["cost"], results["direct"]
+    level = f"{100 * results['trust'].get('level', 0.95):.0f} %"
+    versions = [
+        [
+            *(v[k] or "–" for k in ("name", "label", "kind", "parent")),
+            str(v.get("corrections", "–")),
+        ]
+        + [number(v.get("prediction_m"), 1, 100)]
+        for v in results["versions"]
+    ]
+    miss = [number(direct[k], 1, 100) for k in ("error_m", "low", "high")]
+    planned = [direct["version"], str(direct["episodes"]), f"{miss[0]} [{miss[1]}, {miss[2]}]"]
+    planned.append(f"{100 * direct['success']:.0f} %")
+    usd = f"${cost['operator_low_usd']:.2f} to ${cost['operator_high_usd']:.2f}"
+    costs = [
+        ["synthetic, one more", f"{cost['synthetic_episode_s']:.2g} s of computing"],
+        ["synthetic, the first", f"{cost['synthetic_first_s']:.0f} s of computing"],
+        ["real, the robot's time", f"{cost['real_episode_s']:.1f} s"],
+        ["real, the operator", usd],
+    ]
+    pure = [
+        [p["version"], str(p["m"]), number(p["error_m"], 1, 100), f"{100 * p['success']:.0f} %"]
+        for p in results.get("pure") or ()
+    ]
+    seconds = results.get("seconds") or {}
+    spent = [[k, number(s, 1)] for k, s in [*seconds.items(), ("all", sum(seconds.values()))]]
+    made = {**results["provenance"], "data sets": results.get("data_sets") or {}}
+    again = f"--hidden-seed {results['hidden_seed']}{' --smoke' if results.get('smoke') else ''}"
+    config = html.escape(json.dumps(results.get("config") or {}, indent=1))
+    title = f"What synthetic episodes are worth: task {html.escape(task)}"
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width,initial-scale=1'>",
+        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>",
+        *(f"<p class=loud>{html.escape(note)}</p>" for note in warnings(results)),
+        f"<p class=lead>{html.escape(headline(results))}</p>",
+        f"<p class=soft>α: how many real episodes one synthetic episode is worth; 1 is as good, 0 "
+        f"is useless, below 0 harms. Gross counts nothing else; net pays for the K corrections. "
+        f"Reality here is a {html.escape(results['reality'])} (hidden seed "
+        f"{results['hidden_seed']}), whose physics no version was told. Intervals: {level}.</p>",
+        "<h2>α, version by version</h2>",
+        _figure(draw_alpha(results), "α with intervals, per version and cell", ALPHA),
+        "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(results)) + "</ul>",
+        "<h2>Learning curve, and what the mixtures are worth on it</h2>",
+        _figure(draw_learning(results), "error and worth in real episodes", LEARNING),
+        "<h2>One launch</h2>",
+        _figure(draw_launch(results), "one stroke seen from above", LAUNCH),
+        "<h2>Versions</h2>",
+        _table(("version", "what", "kind", "parent", "K", "prediction error [cm]"), versions),
+        f"<h2>Cells</h2>{_table(COLUMNS, [_row(cell) for cell in cells_of(results)])}",
+        "<p class=soft>n real and m synthetic episodes; K corrections; D_eff: real episodes that "
+        "would have done as well; ≥ and ≤: one side alone is known.</p>",
+        "<h2>The strong baseline: plan in the model itself</h2>",
+        _table(("version", "real episodes", "miss [cm]", "success"), [planned]),
+        f"<p>{html.escape(against(results))}</p><p class=soft>{html.escape(direct['note'])}</p>",
+        "<h2>Synthetic episodes alone</h2>" + _table(("version", "m", "miss [cm]", "success"), pure)
+        if pure
+        else "",
+        f"<h2>What an episode costs</h2>{_table(('episode', 'cost'), costs)}",
+        f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
+        f"<h2>Where the time went</h2>{_table(('stage', 'seconds'), spent)}",
+        f"<h2>Provenance</h2>{_table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
+        f"<details><summary>Settings</summary><pre>{config}</pre></details>",
+        f"<p>Again: <code>python -m experiments.close_the_loop {again} --out DIR</code>; this page "
+        "alone: <code>python -m experiments.loop_report DIR/results.json --out report.html</code>"
+        "</p></body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _figure(figure: Figure, label: str, caption: str) -> str:
+    """A figure inline, its text as text, black and white turned into the page's own colours."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    drawn = buffer.getvalue()
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.S)
+    drawn = re.sub(r' (xmlns(:\w+)?="[^"]*"|id="\w+_\d+")', "", drawn)
+    drawn = drawn.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
+    drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls sideways where it does not fit."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(h)}</th>' for h in header)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in row)}</tr>" for row in rows]
+    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
+
+
+def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
+    name, cell = named
+    sizes = [str(cell[k]) for k in ("n", "m", "k")]
+    miss = number(cell["error"], 1, 100)
+    worth = [interval(cell, kind) for kind in ("alpha_avg", "alpha_net")]
+    gain = [interval(cell, "gain_net", 1), interval(cell, "alpha_marg")]
+    verdict = WORDS[cell["verdict"]].split(":")[0]
+    return [name, *sizes, miss, interval(cell, "d_eff", 1), *worth, *gain, verdict]
+
+
+def _change(results: Results, a: str, b: str) -> str:
+    """How the net gain moves from version b to a, over their cells; empty if never compared."""
+    found = [d["verdict"] for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
+    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
+    shares = [(verdict, _share(found.count(verdict), len(found))) for verdict in kept]
+    said = ", ".join(f"{CHANGES[verdict]} in {share}" for verdict, share in shares)
+    return f"from {b} to {a} the gain net of corrections {said}" if found else ""
+
+
+def _covers_one(cell: dict[str, Any]) -> bool:
+    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
+    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
+
+
+def _beyond(cells: Sequence[dict[str, Any]], kind: str, sign: int) -> int:
+    """In how many cells the whole interval is above (1) or below (-1) 0."""
+    ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
+    return sum(end is not None and sign * end > 0 for end in ends)
+
+
+def _share(count: int, of: int) -> str:
+    if count in (0, of):
+        return "every cell" if count else "no cell"
+    return f"{count} of {of} cells"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _flat(value: Any) -> str:
+    """A value of provenance on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_flat(v)}" for k, v in value.items()) or "–"
+    return ", ".join(map(_flat, value)) if isinstance(value, list) else str(value)
+
+
+def main(args: Args) -> int:
+    """Makes the page again from its numbers."""
+    write_report(json.loads(args.results.read_text()), args.out)
+    runtime.log(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
