@@ -1,41 +1,60 @@
-"""The report of one turn of the loop: one self-contained page, and the table of its cells.
+"""The report of one turn of the loop: one self-contained page, and its cells as Markdown.
 
+Question: what were the synthetic episodes worth, and may that be believed?
 Command:  python -m experiments.loop_report runs/loop/results.json --out report.html
+Runtime:  five seconds
+Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
 
 Everything is drawn and worded from ``results.json``; no sentence is fixed where a number decides.
 """
 
 import dataclasses
 import html
+import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
-from experiments.loop_figures import (
-    WORDS,
-    cells_of,
-    draw_alpha,
-    draw_launch,
-    draw_learning,
-    order,
-    svg,
-)
+from experiments.loop_figures import WORDS, cells_of, draw_alpha, draw_launch, draw_learning, order
 from worldmodel import runtime
 from worldmodel.capture import write_whole
 
-SELF = "v*"
+SELF = "v*"  # the control: reality itself as the world model
+HALF_WIDTH = 0.25  # what its interval may have at most
+CHANGES = {
+    "RISES": "rises",
+    "FALLS": "falls",
+    "NO DIFFERENCE": "is not shown to change",
+    "CENSORED": "cannot be compared",
+}
+COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net", "net gain")
+COLUMNS = (*COLUMNS, "α marginal", "verdict")
+VERSIONS = ("version", "what", "kind", "parent", "K", "prediction error [cm]")
+ALPHA = "Filled: gross, as are the words; hollow: net. Uprights: 0 and 1. Arrows: bounds."
+LEARNING = "The real-only error, the mixtures, and D_eff against m: α is 1 at n + m, 0 at n."
+LAUNCH = "One stroke in reality and in every version. Dashed: the target, 3 cm. Markers: the ends."
+PURE = ("version", "m", "miss [cm]", "success [%]")
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:auto;padding:1rem;color:#1a1a1a;
-background:#fff}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}svg{width:100%;height:auto}
-table{border-collapse:collapse;font-size:.85rem}td,th{padding:.25rem .5rem;text-align:right;
-border-bottom:1px solid #ccc}td:first-child,th:first-child,td.w{text-align:left}
-.scroll{overflow-x:auto}.loud{background:#fff3cd;border-left:.4rem solid #d55e00;padding:.5rem 1rem}
-.lead{font-size:1.1rem}small{color:#444}
-"""
+:root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--line:#ccc;--soft:#595959;--box:#fff1d6}
+@media(prefers-color-scheme:dark){:root{--paper:#161616;--ink:#eee;--line:#444;--soft:#aaa;
+--box:#3d2b12}}body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:auto;padding:1rem;
+color:var(--ink);background:var(--paper)}h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;
+margin:2rem 0 .5rem}figure{margin:0 auto;max-width:36rem}svg{width:100%;height:auto}
+svg{fill:currentColor}figcaption,.soft{font-size:.85rem;color:var(--soft)}table{
+border-collapse:collapse;font-size:.85rem}th,td{padding:.25rem .6rem;text-align:left;white-space:
+nowrap;border-bottom:1px solid var(--line)}td:last-child{white-space:normal;min-width:15rem}.scroll{
+overflow-x:auto}.lead{font-size:1.15rem}.loud{background:var(--box);
+border-left:.4rem solid #d55e00;padding:.6rem 1rem;font-weight:600}code,pre{font-size:.8rem;
+overflow-wrap:anywhere}pre{white-space:pre-wrap}li{margin:.25rem 0}"""
+
+Results = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,180 +65,247 @@ class Args:
     out: Path  # the page
 
 
-def write_report(results: dict[str, Any], path: Path) -> None:
+def write_report(results: Results, path: Path) -> None:
     """Writes the page, whole or not at all."""
     write_whole(path, page(results).encode())
 
 
-def write_markdown(results: dict[str, Any], path: Path) -> None:
-    """Writes the table of cells as Markdown."""
-    lines = [
-        f"# Task {results['task']}, reality: {results['reality']} {results['hidden_seed']}",
-        "",
-        "| version | n | m | K | D_eff | α gross | α net | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, cell in cells_of(results):
-        lines.append("| " + " | ".join(_row(name, cell)) + " |")
-    lines += ["", *verdicts(results), "", f"Commit {results['provenance']['commit']}."]
+def write_markdown(results: Results, path: Path) -> None:
+    """Writes the table of cells as Markdown, whole or not at all."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, cells_of(results))]
+    table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+    lines = [f"# Task {results['task']}, {results['reality']} {results['hidden_seed']}"]
+    lines += [*(f"\n**{note}**" for note in warnings(results)), f"\n{headline(results)}\n"]
+    commit = f"\nCommit {results['provenance'].get('commit', 'unknown')}."
+    lines += [*table, "", *(f"- {s}" for s in sentences(results)), commit]
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def interval(cell: dict[str, Any], name: str) -> str:
-    """A value with its interval; a bound where only one side is known."""
-    value, low, high = cell[name], cell[f"{name}_low"], cell[f"{name}_high"]
-    if low is not None and high is not None:
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
-    if low is not None:
-        return f"at least {low:.2f}"
-    return f"at most {high:.2f}" if high is not None else "–"
+def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
+    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
+    if value is None:
+        return "–"
+    text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
-def _row(name: str, cell: dict[str, Any]) -> list[str]:
-    sizes = [str(cell[k]) for k in ("n", "m", "k")]
-    d_eff = cell["d_eff"]
-    shown = f"{d_eff:.1f}" if d_eff is not None else "–"
-    alphas = [interval(cell, "alpha_avg"), interval(cell, "alpha_net")]
-    return [name, *sizes, shown, *alphas, cell["verdict"]]
+def interval(cell: dict[str, Any], kind: str, digits: int = 2) -> str:
+    """A value with its interval; a bound where one side alone is known."""
+    value, low, high = (cell.get(kind + end) for end in ("", "_low", "_high"))
+    if value is not None:
+        return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
+    return "–" if low is None and high is None else bound
 
 
-def verdicts(results: dict[str, Any]) -> list[str]:
-    """What the numbers say, in sentences."""
-    said = []
-    control = results["trust"]["versions"][SELF]["cells"]
-    wide = [_control(c) for c in control]
-    bad = [w for w in wide if w]
-    if bad:
-        said.append(
-            "Nothing below should be believed yet: the control, reality itself as the world "
-            f"model, should give α = 1 within ±0.25, but {'; '.join(bad)}."
+def warnings(results: Results) -> list[str]:
+    """Why the numbers should not be believed; empty if they may be."""
+    smoke = "This was a smoke run: its sizes are tiny and its numbers mean nothing."
+    found = [smoke] * bool(results.get("smoke"))
+    cells = results["trust"]["versions"].get(SELF, {}).get("cells", [])
+    failed = [c for c in cells if not _covers_one(c)]
+    if not cells:
+        found.append(f"Nothing below should be believed yet: the control {SELF} was not measured.")
+    elif failed:
+        where = [f"n = {c['n']}, m = {c['m']}: {interval(c, 'alpha_avg')}" for c in failed]
+        more = f"; and {len(where) - 3} more" if len(where) > 3 else ""
+        found.append(
+            f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
+            f"makes the synthetic episodes, the interval of α must cover 1 with a half-width of "
+            f"at most {HALF_WIDTH}; it fails in {_share(len(failed), len(cells))} "
+            f"({'; '.join(where[:3])}{more})."
         )
-    else:
-        said.append(
-            "The control holds: with reality itself as the world model every interval of α "
-            "covers 1, none wider than ±0.25."
-        )
-    for name in order(results):
-        if name == SELF:
-            continue
+    return found
+
+
+def headline(results: Results) -> str:
+    """The verdict in one sentence."""
+    groups: dict[str, list[str]] = {}
+    for name in (name for name in order(results) if name != SELF):
         cells = results["trust"]["versions"][name]["cells"]
-        above = sum(c["alpha_avg_low"] is not None and c["alpha_avg_low"] > 0 for c in cells)
-        below = sum(c["alpha_avg_high"] is not None and c["alpha_avg_high"] < 0 for c in cells)
-        paid = sum(c["alpha_net_low"] is not None and c["alpha_net_low"] > 0 for c in cells)
-        said.append(
-            f"{name}: α above 0 in {above} of {len(cells)} cells, below 0 in {below}; after "
-            f"paying for its {cells[0]['k']} corrections above 0 in {paid}."
-        )
-    for a, b in (("v1", "v0"), ("v2", "v1"), ("v2", "v0")):
-        found = [d for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
-        if found:
-            counts = {d["verdict"]: 0 for d in found}
-            for d in found:
-                counts[d["verdict"]] += 1
-            words = ", ".join(f"{v.lower()} in {c}" for v, c in sorted(counts.items()))
-            said.append(f"Net gain, {a} against {b}: {words} of {len(found)} cells.")
-    return said
-
-
-def _control(cell: dict[str, Any]) -> str:
-    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
-    where = f"n = {cell['n']}, m = {cell['m']}"
-    if low is None or high is None:
-        return f"it is {cell['verdict']} at {where}"
-    if not low <= 1 <= high:
-        return f"it is [{low:.2f}, {high:.2f}] at {where}"
-    return f"it is ±{(high - low) / 2:.2f} at {where}" if (high - low) / 2 > 0.25 else ""
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table that scrolls sideways on a narrow screen."""
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
+        share = _share(_beyond(cells, "alpha_avg", 1), len(cells))
+        groups.setdefault(share, []).append(name)
+    above = _listed([f"in {share} for {_listed(names)}" for share, names in groups.items()])
+    change = _change(results, "v2", "v0") or "v2 and v0 were not compared"
+    control = "fails" if warnings(results | {"smoke": False}) else "holds"
+    return (
+        f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
+        f"{change}; the control {SELF} {control}: its α must cover 1 within ±{HALF_WIDTH}."
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def page(results: dict[str, Any]) -> str:
+def sentences(results: Results) -> list[str]:
+    """What the numbers say, version by version and from version to version."""
+    said = []
+    labels = {v["name"]: v["label"] for v in results["versions"]}
+    for name in order(results):
+        version = results["trust"]["versions"][name]
+        cells = version["cells"]
+        counts = [_beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
+        above, below, paid, lost = (_share(count, len(cells)) for count in counts)
+        k = _listed(sorted({str(c["k"]) for c in cells}))
+        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is above 0 in "
+        text += f"{above}, below 0 in {below}; net above 0 in {paid}, below 0 in {lost}."
+        bounds = sum(c["verdict"].startswith("CENSORED") for c in cells)
+        flat = sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells)
+        off = f" Off the real-only curve, so a bound at most, in {_share(bounds, len(cells))}."
+        text += off if bounds else ""
+        text += f" Cannot be read off the curve in {_share(flat, len(cells))}." if flat else ""
+        if version["verdict"] == "HETEROGENEOUS":
+            text += " No single α fits all its cells."
+        said.append(text)
+    pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
+    changes = filter(None, (_change(results, *pair) for pair in pairs))
+    return [*said, *(f"{change[0].upper()}{change[1:]}." for change in changes)]
+
+
+def against(results: Results) -> str:
+    """How planning in the model itself compares with the best mixture on no more real episodes."""
+    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for _, c in cells_of(results)}
+    direct = results["direct"]
+    mixed = [(p, spent.get((p["version"], p["n"], p["m"]))) for p in results["policies"]]
+    known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != SELF]
+    fair = [entry for entry in known if entry[1] <= direct["episodes"]]
+    if not known:
+        return "There is no mixture to compare it with."
+    error, real, best = min(fair or known, key=lambda entry: entry[0])
+    verb = "is level, within its interval, with"
+    if direct["high"] is not None and not direct["low"] <= error <= direct["high"]:
+        verb = "beats" if direct["high"] < error else "is worse than"
+    return (
+        f"Planning in the model itself {verb} the best mixture "
+        f"{'on no more real episodes' if fair else 'of all'}: {best['version']}, n = {best['n']}, "
+        f"m = {best['m']}, {real} real episodes in all, misses by {number(error, 1, 100)} cm."
+    )
+
+
+def page(results: Results) -> str:
     """The whole page as text."""
-    said = verdicts(results)
-    loud = "loud" if said[0].startswith("Nothing") else "lead"
     cost, direct = results["cost"], results["direct"]
-    versions = [
-        [
-            v["name"],
-            v["label"],
-            v["parent"] or "–",
-            str(v.get("corrections", "–")),
-            f"{100 * v['prediction_m']:.1f} cm" if v.get("prediction_m") is not None else "–",
-        ]
-        for v in results["versions"]
-    ]
+    kept = ("name", "label", "kind", "parent", "corrections")
+    given = [v | {"miss": number(v.get("prediction_m"), 1, 100)} for v in results["versions"]]
+    versions = [[_flat(v.get(key)) for key in (*kept, "miss")] for v in given]
+    miss = [number(direct[k], 1, 100) for k in ("error_m", "low", "high")]
+    planned = [direct["version"], str(direct["episodes"]), "{} [{}, {}]".format(*miss)]
+    low, high = (number(cost[f"operator_{end}_usd"]) for end in ("low", "high"))
     costs = [
-        ["synthetic episode, one more", f"{cost['synthetic_episode_s']:.3f} s of this machine"],
-        ["synthetic, the first", f"{cost['synthetic_first_s']:.0f} s (compiling, finetuning)"],
-        ["real episode, the robot's time", f"{cost['real_episode_s']:.1f} s"],
-        [
-            "real episode, the operator",
-            f"${cost['operator_low_usd']:.2f} to ${cost['operator_high_usd']:.2f}",
-        ],
+        ["synthetic, one more", f"{number(cost['synthetic_episode_s'], 3)} s of computing"],
+        ["synthetic, the first", f"{number(cost['synthetic_first_s'], 1)} s of computing"],
+        ["real, the robot's time", f"{number(cost['real_episode_s'], 1)} s"],
+        ["real, the operator", f"${low} to ${high}"],
     ]
-    smoke = "<p class=loud>A smoke run: sizes are tiny and the numbers mean nothing.</p>"
+    pure = [
+        [p["version"], str(p["m"]), number(p["error_m"], 1, 100), number(p["success"], 0, 100)]
+        for p in results.get("pure") or ()
+    ]
+    stages = results.get("seconds") or {}
+    spent = [[k, number(s, 1)] for k, s in (stages | {"all": sum(stages.values())}).items()]
+    made = {**results["provenance"], "data sets": results.get("data_sets") or {}}
+    again = f"--hidden-seed {results['hidden_seed']}{' --smoke' * bool(results.get('smoke'))}"
+    config = html.escape(json.dumps(results.get("config") or {}, indent=1))
+    title = f"What synthetic episodes are worth: task {html.escape(results['task'])}"
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<title>What synthetic episodes are worth: {results['task']}</title>",
-        f"<style>{STYLE}</style></head><body>",
-        f"<h1>What synthetic episodes are worth: task {html.escape(results['task'])}</h1>",
-        smoke if results["smoke"] else "",
-        f"<p>Reality here is a <b>{html.escape(results['reality'])}</b> (hidden seed "
-        f"{results['hidden_seed']}): another simulator, with physics that no version was told.</p>",
-        f"<p class={loud}>{html.escape(said[0])}</p>",
-        "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in said[1:]) + "</ul>",
-        "<h2>α, the trust coefficient</h2>",
-        svg(draw_alpha(results), "alpha with intervals per version and cell"),
-        "<h2>Learning curves</h2>",
-        svg(draw_learning(results), "error against episodes; effective data"),
-        "<h2>One launch</h2>",
-        svg(draw_launch(results), "one stroke seen from above"),
-        "<h2>Versions</h2>",
-        table(["version", "what", "parent", "corrections", "puck predicted within"], versions),
-        "<h2>Cells</h2>",
-        table(
-            ["version", "n", "m", "K", "D_eff", "α gross", "α net", "verdict"],
-            [_row(name, cell) for name, cell in cells_of(results)],
+        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>",
+        *(f"<p class=loud>{html.escape(note)}</p>" for note in warnings(results)),
+        f"<p class=lead>{html.escape(headline(results))}</p>",
+        "<p class=soft>α: how many real episodes one synthetic episode is worth; 1 is as good, 0 "
+        "is useless, below 0 harms. Gross counts nothing else; net pays for the K corrections. "
+        f"Reality here is a {html.escape(results['reality'])} (hidden seed "
+        f"{results['hidden_seed']}), whose physics no version was told. Intervals: "
+        f"{100 * results['trust']['level']:.0f} %.</p>",
+        f"<h2>α, version by version</h2>{_figure(draw_alpha(results), 'α per cell', ALPHA)}",
+        "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(results)) + "</ul>",
+        "<h2>Learning curve, and what the mixtures are worth on it</h2>",
+        _figure(draw_learning(results), "error and worth in real episodes", LEARNING),
+        f"<h2>One launch</h2>{_figure(draw_launch(results), 'one stroke from above', LAUNCH)}",
+        f"<h2>Versions</h2>{_table(VERSIONS, versions)}",
+        f"<h2>Cells</h2>{_table(COLUMNS, [_row(cell) for cell in cells_of(results)])}",
+        "<p class=soft>n real and m synthetic episodes; K corrections; D_eff: real episodes that "
+        "would have done as well; ≥ and ≤: one side alone is known.</p>",
+        "<h2>The strong baseline: plan in the model itself</h2>"
+        + _table(
+            (PURE[0], "real episodes", *PURE[2:]), [[*planned, number(direct["success"], 0, 100)]]
         ),
-        "<p><small>"
-        + "; ".join(f"{k}: {v}" for k, v in WORDS.items())
-        + ". K: corrections spent.</small></p>",
-        "<h2>The strong baseline: plan in the model itself</h2>",
-        f"<p>{html.escape(direct['version'])} with {direct['episodes']} real episodes: "
-        f"{100 * direct['error_m']:.1f} cm [{100 * direct['low']:.1f}, "
-        f"{100 * direct['high']:.1f}], success {100 * direct['success']:.0f} %. "
-        f"{html.escape(direct['note'])}. {html.escape(_against(results))}</p>",
-        "<h2>What an episode costs</h2>",
-        table(["episode", "cost"], costs),
-        f"<p><small>{html.escape(cost['note'])}</small></p>",
-        "<h2>Where the time went</h2>",
-        table(["stage", "seconds"], [[k, f"{v:.0f}"] for k, v in results["seconds"].items()]),
-        "<h2>Provenance</h2>",
-        f"<pre class=scroll>{html.escape(json.dumps(results['provenance'], indent=1))}</pre>",
-        "<p>Again: <code>python -m experiments.close_the_loop --hidden-seed "
-        f"{results['hidden_seed']}{' --smoke' if results['smoke'] else ''} --out DIR</code></p>",
-        "</body></html>",
+        f"<p>{html.escape(against(results))}</p><p class=soft>{html.escape(direct['note'])}</p>",
+        "<h2>Synthetic episodes alone</h2>" + _table(PURE, pure) if pure else "",
+        f"<h2>What an episode costs</h2>{_table(('episode', 'cost'), costs)}",
+        f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
+        f"<h2>Where the time went</h2>{_table(('stage', 'seconds'), spent)}",
+        f"<h2>Provenance</h2>{_table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
+        f"<details><summary>Settings</summary><pre>{config}</pre></details>",
+        f"<p>Again: <code>python -m experiments.close_the_loop {again} --out DIR</code>; this page "
+        "alone: <code>python -m experiments.loop_report DIR/results.json --out report.html</code>"
+        "</p></body></html>",
     ]
-    return "\n".join(parts)
+    return "\n".join(parts) + "\n"
 
 
-def _against(results: dict[str, Any]) -> str:
-    mixed = [p for p in results["policies"] if p["version"] not in ("", SELF)]
-    best = min(mixed, key=lambda p: p["error_m"])
-    here = results["direct"]["error_m"]
-    verb = "beats" if here < best["error_m"] else "does not beat"
-    return (
-        f"It {verb} the best mixture ({best['version']}, n = {best['n']}, m = {best['m']}: "
-        f"{100 * best['error_m']:.1f} cm)."
-    )
+def _figure(figure: Figure, label: str, caption: str) -> str:
+    """A figure inline, its text as text, black and white turned into the page's own colours."""
+    buffer = io.StringIO()
+    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    drawn = "<svg" + buffer.getvalue().partition("<svg")[2]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.S)
+    drawn = re.sub(r' (xmlns(:\w+)?="[^"]*"|id="[\w.]+_\d+")', "", drawn)
+    drawn = drawn.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
+    drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls sideways where it does not fit."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(h)}</th>' for h in header)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in row)}</tr>" for row in rows]
+    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
+
+
+def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
+    name, cell = named
+    sizes = [str(cell[k]) for k in ("n", "m", "k")]
+    miss = number(cell["error"], 1, 100)
+    worth = [interval(cell, kind) for kind in ("alpha_avg", "alpha_net")]
+    gain = [interval(cell, "gain_net", 1), interval(cell, "alpha_marg")]
+    verdict = WORDS[cell["verdict"]].split(":")[0]
+    return [name, *sizes, miss, interval(cell, "d_eff", 1), *worth, *gain, verdict]
+
+
+def _change(results: Results, a: str, b: str) -> str:
+    """How the net gain moves from version b to a, over their cells; empty if never compared."""
+    found = [d["verdict"] for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
+    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
+    said = [f"{CHANGES[v]} in {_share(found.count(v), len(found))}" for v in kept]
+    return f"from {b} to {a} the gain net of corrections {', '.join(said)}" if found else ""
+
+
+def _covers_one(cell: dict[str, Any]) -> bool:
+    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
+    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
+
+
+def _beyond(cells: Sequence[dict[str, Any]], kind: str, sign: int) -> int:
+    """In how many cells the whole interval is above (1) or below (-1) 0."""
+    ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
+    return sum(end is not None and sign * end > 0 for end in ends)
+
+
+def _share(count: int, of: int) -> str:
+    return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _flat(value: Any) -> str:
+    """A value on one line; a dash where there is none."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_flat(v)}" for k, v in value.items()) or "–"
+    text = ", ".join(map(_flat, value)) if isinstance(value, list) else str(value)
+    return "–" if value is None else text or "–"
 
 
 def main(args: Args) -> int:

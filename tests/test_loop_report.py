@@ -1,6 +1,7 @@
 """The report's sentences and axes follow the numbers; the page is whole and stands alone."""
 
 import copy
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,134 +11,257 @@ import numpy as np
 import pytest
 
 from experiments.loop_figures import limits
-from experiments.loop_report import page, verdicts, write_markdown, write_report
+from experiments.loop_report import (
+    COLUMNS,
+    Args,
+    against,
+    headline,
+    interval,
+    main,
+    number,
+    page,
+    sentences,
+    warnings,
+    write_markdown,
+    write_report,
+)
 from worldmodel import trust
 
-SIZES, M, SEEDS = (5, 8, 12, 18, 27, 42, 64, 100), (12, 24), 12
-
-
-def row(version: str, n: int, m: int, k: int, seed: int, error: float) -> trust.Row:
-    return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
+CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 24
+WORTH = {"v0": (-0.2, 0), "v1": (0.6, 6), "v2": (0.9, 12), "v1-hybrid": (8.0, 6), "v*": (1.0, 0)}
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+ENDS = {"error": "value", "low": "low", "high": "high"}
 
 
 def simulated() -> list[trust.Row]:
     """A learner whose error falls as the root of its episodes; versions of planted worth."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
+
+    def row(version: str, n: int, m: int, k: int, seed: int, worth: float) -> trust.Row:
+        error = 0.3 * worth**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
+        return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
+
     rows = []
     for seed in range(SEEDS):
-        noise = lambda: float(np.exp(0.02 * rng.standard_normal()))  # noqa: E731
-        rows += [row("", n, 0, 0, seed, n**-0.5 * noise()) for n in SIZES]
-        for version, worth, k in (("v0", -0.1, 0), ("v1", 0.6, 6), ("v2", 5.0, 12), ("v*", 1, 0)):
-            rows += [row(version, 16, m, k, seed, (16 + worth * m) ** -0.5 * noise()) for m in M]
+        rows += [row("", n, 0, 0, seed, n) for n in CURVE]
+        for version, (worth, k) in WORTH.items():
+            cells = [(n, m) for n in N for m in M]
+            rows += [row(version, n, m, k, seed, max(n + worth * m, 2)) for n, m in cells]
     return rows
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
-    measured = trust.to_json(trust.measure(simulated())[0])
-    names = ["v0", "v1", "v2"]
-    path = [[0.45, 0.0], [1.0, 0.1]]
-    kinds = {"v0": None, "v1": "v0", "v2": "v1"}
+def example() -> dict[str, Any]:
+    """Results as ``close_the_loop`` assembles them: v1 good, v0 harmful, a hybrid off the curve."""
+    rows = simulated()
+    measured = trust.to_json(trust.measure(rows)[0])
+    time = np.linspace(0, 1, 20)
+    turns = {"v0": 0.22, "v1": 0.13, "v1-hybrid": 0.12, "v2": 0.11, "reality": 0.1}
+    path = {
+        name: np.stack([0.45 + (0.5 + turn) * time, turn * time**1.3], axis=1).tolist()
+        for name, turn in turns.items()
+    }
+    names = [name for name in WORTH if name != "v*"]
+    versions: list[dict[str, Any]] = [
+        {"name": name, "label": f"made up & <{name}>", "parent": "v0" if name != "v0" else None}
+        | {"kind": "physics", "corrections": WORTH[name][1], "prediction_m": 0.1, "parameters": {}}
+        for name in names
+    ]
+    twin = {"name": "v*", "label": "reality itself", "parent": None, "kind": "reality"}
+    errors: dict[tuple[str, int, int], list[float]] = {}
+    for r in rows:
+        errors.setdefault((r.version, r.n, r.m), []).append(r.error)
     return {
         "task": "slide",
         "reality": "held-out simulation",
         "hidden_seed": 1,
         "smoke": False,
-        "provenance": {"commit": "0" * 12},
+        "config": {"seeds": SEEDS, "none": None},
+        "provenance": {"commit": "0" * 12, "versions": {"jax": "0"}, "cpu": None, "devices": []},
         "trust": measured,
-        "versions": [
-            {"name": n, "label": "made up", "parent": kinds[n], "corrections": 0, "kind": "physics"}
-            | {"prediction_m": 0.1}
-            for n in names
-        ]
-        + [{"name": "v*", "label": "reality itself", "parent": None, "kind": "reality"}],
+        "versions": [*versions, twin],
         "launch": {
-            "start": path[0],
-            "target": path[1],
-            "reality": path,
-            "versions": dict.fromkeys(names, path),
+            "start": path["reality"][0],
+            "target": [1.02, 0.12],
+            "reality": path["reality"],
+            "versions": {name: path[name] for name in names},
         },
         "learning": {
-            "n": list(SIZES),
-            **{k: [n**-0.5 for n in SIZES] for k in ("error", "low", "high", "success")},
+            "n": list(CURVE),
+            **{end: [e[key] for e in measured["curve"]["error"]] for end, key in ENDS.items()},
+            "success": [0.1] * len(CURVE),
         },
         "policies": [
-            {"version": v, "n": 16, "m": m, "error_m": 0.1, "success": 0.1}
-            for v in (*names, "v*")
-            for m in M
+            {"version": v, "n": n, "m": m, "error_m": float(np.mean(e)), "success": 0.1}
+            for (v, n, m), e in errors.items()
         ],
-        "direct": {
-            "version": "v1",
-            "error_m": 0.05,
-            "low": 0.04,
-            "high": 0.06,
-            "success": 0.3,
-            "episodes": 14,
-            "note": "planned",
-        },
-        "cost": {
-            "synthetic_episode_s": 0.01,
-            "synthetic_first_s": 100.0,
-            "real_episode_s": 2.4,
-            "operator_low_usd": 0.2,
-            "operator_high_usd": 1.6,
-            "note": "assumed",
-        },
-        "seconds": {"a stage": 1.0},
+        "direct": {"version": "v1", "error_m": 0.05, "low": 0.04, "high": 0.06, "success": 0.3}
+        | {"episodes": 14, "note": "planned"},
+        "pure": [{"version": "v0", "m": 24, "error_m": None, "success": 0.1}],
+        "cost": {"synthetic_episode_s": 0.01, "synthetic_first_s": 100.0, "real_episode_s": 2.4}
+        | {"operator_low_usd": 0.2, "operator_high_usd": 1.6, "note": "assumed"},
+        "seconds": {"a stage": 1.0, "another": 2.5},
+        "data_sets": {"real": "data/real"},
     }
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return example()
+
+
+@pytest.fixture
+def results(made: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(made)
+
+
 class Balanced(HTMLParser):
-    """Fails on a tag that is closed without having been opened; ``open`` are left over."""
+    """Fails on a tag that closes another than the last one opened; keeps ids and addresses."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.ids: list[str] = []
+        self.refers: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag not in {"meta", "link", "br"}:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
             self.open.append(tag)
+        self._note(attrs)
 
-    def handle_startendtag(self, tag: str, attrs: object) -> None:
-        pass
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for key, value in attrs if key == "id"]
+        self.refers += [value or "" for key, value in attrs if key in ("src", "xlink:href", "href")]
+
+
+def cells(results: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return results["trust"]["versions"][name]["cells"]
+
 
 def test_the_page_is_whole_and_stands_alone(results: dict[str, Any], tmp_path: Path) -> None:
     write_report(results, tmp_path / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     text = (tmp_path / "report.html").read_text()
     parser = Balanced()
     parser.feed(text)
+    parser.close()
     assert parser.open == []
-    assert not re.search(r'(src|href)="http', text) and "<script" not in text
+    assert {address[:1] for address in parser.refers} == {"#"}
+    assert {address[1:] for address in parser.refers} <= set(parser.ids)
+    assert len(parser.ids) == len(set(parser.ids)), "an id twice: the figures would mix"
+    assert "http" not in text and "<script" not in text and "@import" not in text
     shown = re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.S)
-    assert not re.search(r"\b(nan|None|inf)\b", shown)
-    assert text.count("<svg") == 3 and "held-out simulation" in shown
-    write_markdown(results, tmp_path / "cells.md")
-    assert (tmp_path / "cells.md").read_text().count("| v1 |") == len(M)
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", shown)
+    assert text.count("<svg") == 3 and text.count("<text") > 50
+    assert "made up &amp; &lt;v1&gt;" in text
+
+
+def test_the_page_is_made_again_from_a_file(results: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(results, allow_nan=False))
+    assert main(Args(tmp_path / "results.json", tmp_path / "page.html")) == 0
+    assert (tmp_path / "page.html").read_text() == page(results)
+
+
+def test_optional_keys_may_be_missing(results: dict[str, Any]) -> None:
+    assert "Synthetic episodes alone" in page(results)
+    for key in ("pure", "config", "data_sets", "seconds"):
+        del results[key]
+    results["direct"] |= {"low": None, "high": None}
+    assert "Synthetic episodes alone" not in page(results)
+
+
+def test_the_control_decides_what_may_be_believed(results: dict[str, Any]) -> None:
+    assert warnings(results) == [] and "class=loud" not in page(results)
+    assert "the control v* holds" in headline(results)
+    for key, value in (("alpha_avg_high", 0.9), ("alpha_avg_low", 0.1), ("alpha_avg_low", None)):
+        doubted = copy.deepcopy(results)
+        cells(doubted, "v*")[0][key] = value
+        (said,) = warnings(doubted)
+        assert said.startswith("Nothing below should be believed yet") and "1 of 6 cells" in said
+        assert "the control v* fails" in headline(doubted) and "class=loud" in page(doubted)
+    del results["trust"]["versions"]["v*"]
+    assert "was not measured" in warnings(results)[0]
+    assert len(warnings(results | {"smoke": True})) == 2
 
 
 def test_sentences_follow_the_numbers(results: dict[str, Any]) -> None:
-    said = verdicts(results)
-    assert said[0].startswith("The control holds")
-    assert "v1: α above 0 in 2 of 2 cells, below 0 in 0" in said[2]
-    assert "v0: α above 0 in 0 of 2 cells" in said[1]
-    doubted = copy.deepcopy(results)
-    doubted["trust"]["versions"]["v*"]["cells"][0]["alpha_avg_high"] = 0.9
-    assert verdicts(doubted)[0].startswith("Nothing below should be believed yet")
-    assert "class=loud" in page(doubted) and "class=loud" not in page(results)
-    worse = copy.deepcopy(results)
-    worse["direct"]["error_m"] = 0.2
-    assert "It beats the best mixture" in page(results)
-    assert "It does not beat the best mixture" in page(worse)
+    said = {s.split(" ")[0]: s for s in sentences(results)}
+    assert "gross α is above 0 in no cell, below 0 in every cell" in said["v0"]
+    assert "gross α is above 0 in every cell, below 0 in no cell" in said["v1"]
+    assert "a bound at most, in" in said["v1-hybrid"] and "a bound" not in said["v1"]
+    assert "in no cell for v0" in headline(results) and "held-out simulation" in headline(results)
+    for cell in cells(results, "v0"):
+        cell |= {"alpha_avg": 0.5, "alpha_avg_low": 0.4, "alpha_avg_high": 0.6}
+    cells(results, "v1")[0]["alpha_avg_low"] = -0.1
+    said = {s.split(" ")[0]: s for s in sentences(results)}
+    assert "gross α is above 0 in every cell, below 0 in no cell" in said["v0"]
+    assert "gross α is above 0 in 5 of 6 cells" in said["v1"]
+    assert "in no cell" not in headline(results).split(";")[0]
+
+
+def test_net_differences_follow_the_numbers(results: dict[str, Any]) -> None:
+    pair = [d for d in results["trust"]["differences"] if (d["a"], d["b"]) == ("v2", "v0")]
+    for verdict, words in (("RISES", "rises in"), ("FALLS", "rises in no cell, falls in")):
+        for d in pair:
+            d["verdict"] = verdict
+        assert f"from v0 to v2 the gain net of corrections {words} every cell" in headline(results)
+    pair[0]["verdict"] = "CENSORED"
+    assert "cannot be compared in 1 of 6 cells" in headline(results)
+    results["trust"]["differences"] = []
+    assert "v2 and v0 were not compared" in headline(results)
+
+
+def test_direct_planning_is_held_against_mixtures_of_no_more_episodes(
+    results: dict[str, Any],
+) -> None:
+    spent = {name: k for name, (_, k) in WORTH.items() if name != "v*"}
+    fair = [
+        p["error_m"]
+        for p in results["policies"]
+        if p["version"] in spent and p["n"] + spent[p["version"]] <= 14
+    ]
+    assert f"misses by {100 * min(fair):.1f} cm" in against(results)
+    for low, high, verb in ((0.0, 0.001, "beats"), (0.0, 9.0, "is level"), (8.0, 9.0, "is worse")):
+        results["direct"] |= {"low": low, "high": high}
+        assert f"Planning in the model itself {verb}" in against(results)
+    results["policies"] = []
+    assert "no mixture" in against(results)
 
 
 def test_no_interval_leaves_the_axis(results: dict[str, Any]) -> None:
-    cells = [c for v in results["trust"]["versions"].values() for c in v["cells"]]
-    low, high = limits(cells)
-    ends = [c[k] for c in cells for k in c if k.startswith(("alpha_avg", "alpha_net"))]
-    assert all(low < e < high for e in ends if e is not None)
-    assert low < 0 and high > 1
-    assert any(c["verdict"].startswith("CENSORED") for c in cells)  # v2 is off the curve
+    every = [c for version in results["trust"]["versions"].values() for c in version["cells"]]
+    for far in (-0.5, -800.0):
+        every[0] |= {"alpha_net_low": far, "alpha_net_high": 3.0, "alpha_net": 0.0}
+        low, high = limits(every)
+        ends = [c[k] for c in every for k in c if k.startswith(("alpha_avg", "alpha_net"))]
+        assert all(low < end < high for end in ends if end is not None)
+        assert low < 0 and high > 1
+    assert any(c["verdict"] == "CENSORED_HI" for c in every)  # the hybrid is off the curve
+    assert "<svg" in page(results)
+
+
+def test_numbers_are_rounded_for_reading() -> None:
+    shown = {None: "–", 0.123: "0.12", -0.001: "0.00", -1.5: "−1.50", 1234.56: "1235"}
+    assert {value: number(value) for value in shown} == shown
+    cell = {"x": None, "x_low": None, "x_high": 0.5}
+    assert interval(cell, "x") == "≤ 0.50"
+    assert interval(cell | {"x_low": 0.1, "x_high": None}, "x") == "≥ 0.10"
+    assert interval(cell | {"x": 0.3, "x_low": 0.1}, "x") == "0.30 [0.10, 0.50]"
+    assert interval(dict.fromkeys(cell), "x") == "–"
+
+
+def test_markdown_has_a_row_per_cell(results: dict[str, Any], tmp_path: Path) -> None:
+    write_markdown(results, tmp_path / "cells.md")
+    text = (tmp_path / "cells.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(WORTH) * len(N) * len(M)
+    assert {row.count(" | ") for row in rows} == {len(COLUMNS) - 1}
+    assert headline(results) in text and not re.search(r"\b(nan|None)\b", text)
+    cells(results, "v*")[0]["alpha_avg_high"] = 0.9
+    write_markdown(results, tmp_path / "cells.md")
+    assert "Nothing below should be believed yet" in (tmp_path / "cells.md").read_text()
