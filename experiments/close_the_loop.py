@@ -233,12 +233,13 @@ def _write_data_set(
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """Alpha per version at the largest cell, for the one JSON line."""
+    """Alpha per version: the mean over its cells, and the largest cell; for the one JSON line."""
     shown = {}
     for name, version in results["trust"]["versions"].items():
         cell = version["cells"][-1]
         kept = ("n", "m", "k", "alpha_avg", "alpha_avg_low", "alpha_avg_high", "verdict")
-        shown[name] = {k: cell[k] for k in kept}
+        mean = {f"mean{end}": version[f"alpha{end}"] for end in ("", "_low", "_high")}
+        shown[name] = mean | {k: cell[k] for k in kept}
     return {"task": "slide", "hidden_seed": results["hidden_seed"], "alpha": shown}
 
 

@@ -178,11 +178,14 @@ def test_optional_keys_may_be_missing(results: dict[str, Any]) -> None:
 def test_the_control_decides_what_may_be_believed(results: dict[str, Any]) -> None:
     assert warnings(results) == [] and "class=loud" not in page(results)
     assert "the control v* holds" in headline(results)
-    for key, value in (("alpha_avg_high", 0.9), ("alpha_avg_low", 0.1), ("alpha_avg_low", None)):
+    for key, value in (("alpha_high", 0.9), ("alpha_low", 0.1), ("alpha_low", None)):
         doubted = copy.deepcopy(results)
-        cells(doubted, "v*")[0][key] = value
+        doubted["trust"]["versions"]["v*"][key] = value
+        if value is None:
+            cells(doubted, "v*")[0]["alpha_avg"] = None
         (said,) = warnings(doubted)
-        assert said.startswith("Nothing below should be believed yet") and "1 of 6 cells" in said
+        assert said.startswith("Nothing below should be believed yet")
+        assert ("1 of 6 cells have none" in said) == (value is None)
         assert "the control v* fails" in headline(doubted) and "class=loud" in page(doubted)
     del results["trust"]["versions"]["v*"]
     assert "was not measured" in warnings(results)[0]
@@ -262,6 +265,6 @@ def test_markdown_has_a_row_per_cell(results: dict[str, Any], tmp_path: Path) ->
     assert len(rows) == 2 + len(WORTH) * len(N) * len(M)
     assert {row.count(" | ") for row in rows} == {len(COLUMNS) - 1}
     assert headline(results) in text and not re.search(r"\b(nan|None)\b", text)
-    cells(results, "v*")[0]["alpha_avg_high"] = 0.9
+    results["trust"]["versions"]["v*"]["alpha_high"] = 0.9
     write_markdown(results, tmp_path / "cells.md")
     assert "Nothing below should be believed yet" in (tmp_path / "cells.md").read_text()

@@ -3,7 +3,6 @@
 A learner of the mean in d dimensions: real episodes have variance 1, L(n) = 1/n, D_eff = 1/E.
 """
 
-import functools
 import json
 import math
 from dataclasses import astuple, replace
@@ -18,7 +17,6 @@ from worldmodel.trust import Row, TableError, measure, to_json
 from worldmodel.types import InputError
 
 GRID = (16, 32, 64, 128, 256, 512)
-plan: Any = functools.partial(trust.seeds_needed, n=64, m=64)
 HEAD = "task,version,recipe,n,m,k,seed,split,error"
 Runs = dict[tuple[str, int, int, int], np.ndarray]  # (version, n, m, k): (seeds,) errors
 
@@ -124,6 +122,22 @@ def test_coverage() -> None:
         alphas.append(one(curve(rng, 10, 20) | {("v", 64, 100, 0): cell}).alpha_avg)
     measured = [a.low <= 1 <= a.high for a in alphas if not math.isnan(a.value)]
     assert len(measured) >= 190 and 0.904 <= np.mean(measured) <= 0.996
+
+
+def test_the_mean_over_cells_covers_and_is_tighter() -> None:
+    rng, common, single = np.random.default_rng(21), [], []
+    grid = [(n, m) for n in (40, 80) for m in (60, 120, 180)]
+    for _ in range(200):
+        runs = curve(rng, 10, 20)
+        runs |= {("v", n, m, 0): learn(rng, 10, 20, n, m) for n, m in grid}
+        measurement = only(runs)
+        common.append(measurement.alpha["v"])
+        values = [cell.alpha_avg for cell in measurement.cells]
+        assert common[-1].value == pytest.approx(np.mean([v.value for v in values]), nan_ok=True)
+        single.append(np.mean([v.high - v.low for v in values]))
+    measured = [c.low <= 1 <= c.high for c in common if not math.isnan(c.value)]
+    assert len(measured) >= 190 and 0.904 <= np.mean(measured) <= 0.996
+    assert np.nanmean([c.high - c.low for c in common]) < 0.8 * np.nanmean(single)
 
 
 def test_differences_are_paired_and_net() -> None:
@@ -242,6 +256,7 @@ def test_homogeneity_and_verdicts_of_versions_as_json() -> None:
     names = ("verdict", "m", "alpha_avg", "d_eff_low")
     assert [censored[name] for name in names] == ["CENSORED_HI", 9999, None, 512]
     assert out["curve"]["n"] == [*GRID] and out["versions"]["v"]["homogeneity_p"] is None
+    assert out["versions"]["v"]["alpha"] is None  # one of its cells has none
 
 
 GOOD = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
@@ -306,45 +321,3 @@ def test_files(tmp_path: Path) -> None:
     ):
         path.write_bytes(text.encode(errors="surrogateescape"))
         refused(message, trust.read_csv, path)
-
-
-def pilot(cv: float = 0.3, power: float = 1.0, seeds: int = 9, floor: int = 512) -> list[Row]:
-    noise = np.linspace(-1, 1, seeds)  # common to all sizes: the slope is known exactly
-    noise *= cv / noise.std(ddof=1)
-    return table({("", n, 0, 0): (1 + noise) * min(n, floor) ** -power for n in GRID})
-
-
-def test_planner() -> None:
-    # t(S - 1) f (n/m + alpha) (cv/β) √((1/J + 1/J_c)/S) ≤ .25, by hand: with (1 + 1)(.3/1)√2 =
-    # .8485, S = 46 gives 2.0141 · .8485/√46 = .2520 and S = 47 gives 2.0129 · .8485/√47 = .2491.
-    found = plan(pilot())
-    assert astuple(found)[:3] == (47, pytest.approx(0.3), pytest.approx(1.0))
-    # What multiplies sd(alpha) by 1.5 does to S what a half-width smaller by 1.5 does.
-    same = plan(pilot(), half_width=0.25 / 1.5).seeds
-    assert same == plan(pilot(), nested=True).seeds == plan(pilot(cv=0.45)).seeds
-    assert same == plan(pilot(), alpha=2.0).seeds == plan(pilot(power=2 / 3)).seeds
-    assert same == plan(pilot(), m=32).seeds
-    assert plan(pilot(), cells=4, knots=4).seeds == plan(pilot(), half_width=0.5).seeds == 14
-    assert plan(pilot(cv=0.05)).seeds == 10  # never fewer
-    # Noise and slope are those at D_eff.
-    kinked = [replace(r, error=r.error * math.sqrt(max(1, r.n / 64))) for r in pilot()]
-    for n, alpha, beta in ((20, 1.0, 1.0), (64, 1.0, 0.5), (64, -0.5, 1.0)):
-        assert plan(kinked, n=n, m=n, alpha=alpha).beta == pytest.approx(beta)
-    loud = [r for r in pilot(cv=0.1) if r.n != 128] + [r for r in pilot(cv=0.2) if r.n == 128]
-    for n, alpha, cv in ((64, 1.0, 0.2), (32, 1.0, 0.1), (64, math.sqrt(2) - 1, 0.15)):
-        assert plan(loud, n=n, m=n, alpha=alpha).cv == pytest.approx(cv)
-    # Refusals, in words.
-    for rows, n, m, reason in (
-        (pilot(seeds=2), 64, 64, "too few seeds: the pilot has 2"),
-        (pilot(power=0.1), 64, 64, "falls 1.41 times"),
-        (pilot(), 300, 300, "beyond the pilot's sizes"),
-        (pilot(floor=128), 128, 128, "flat at D_eff = 256"),
-        (table(curve(np.random.default_rng(21), 3, 2)), 64, 64, "may be as low as"),
-        (pilot(cv=0.6), 500, 1, "over 10000 seeds"),
-    ):
-        refusal = plan(rows, n=n, m=m)
-        assert refusal.seeds is None and reason in refusal.reason
-    refused("3 mixture rows", plan, GOOD)
-    refused("tasks push, toss", plan, [*pilot(), *(replace(r, task="push") for r in pilot())])
-    for wrong in ({"n": 0}, {"m": -1}, {"half_width": 0.0}, {"cells": 0}, {"alpha": math.nan}):
-        refused(next(iter(wrong)), plan, pilot(), **wrong, kind=InputError)

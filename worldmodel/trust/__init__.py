@@ -13,9 +13,9 @@ from worldmodel.trust.estimate import (
     Measurement,
     homogeneous,
     measure,
-    to_json,
     version_verdict,
 )
+from worldmodel.trust.plain import to_json
 from worldmodel.trust.planner import Plan, seeds_needed
 from worldmodel.trust.table import Row, TableError, check, read_csv, write_csv
 

@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -92,6 +91,7 @@ class Measurement:
     cells: tuple[Cell, ...]  # by version, n, m
     differences: tuple[Difference, ...]
     homogeneity_p: dict[str, float]  # by version, see ``homogeneous``
+    alpha: dict[str, Interval]  # by version: mean of alpha_avg over its cells, if all have one
     level: float  # of the intervals
 
 
@@ -165,13 +165,14 @@ def _task(task: str, rows: Sequence[Row], level: float) -> Measurement:
             marginal = (worth[key] - worth[*key[:2], less]) / (key[2] - less)
             cell = dataclasses.replace(cell, alpha_marg=jackknife(marginal, level))
         cells.append(cell)
-    homogeneity = {}
+    homogeneity, common = {}, {}
     for version in sorted({key[0] for key in keys}):
         alpha = np.stack([(d - n) / m for (v, n, m), d in worth.items() if v == version], axis=1)
         homogeneity[version] = homogeneous(len(seeds) * alpha[0] - (len(seeds) - 1) * alpha[1:])
+        common[version] = jackknife(alpha.mean(axis=1), level)
     pairs = [(a, b) for a in keys for b in keys if a[0] != b[0] and a[1:] == b[1:]]
     differences = tuple(_difference(a, b, k, worth, level) for a, b in pairs)
-    return Measurement(task, curve, tuple(cells), differences, homogeneity, level)
+    return Measurement(task, curve, tuple(cells), differences, homogeneity, common, level)
 
 
 def leave_one_out(errors: np.ndarray) -> np.ndarray:
@@ -313,37 +314,3 @@ def _difference(
     if math.isnan(gain.value):
         verdict = "CENSORED"
     return Difference(a[0], b[0], n, m, jackknife(more / m, level), gain, verdict)
-
-
-def to_json(measurement: Measurement) -> dict:
-    """A measurement as plain numbers, text, lists and dictionaries; NaN becomes None.
-
-    Keys: ``task``, ``level``, ``curve``, ``versions`` (by name: ``verdict``, ``homogeneity_p`` and
-    ``cells``), ``differences``. A cell's or difference's interval ``x`` is ``x``, ``x_low`` and
-    ``x_high``; the curve's are lists of ``value``, ``low`` and ``high``.
-    """
-    versions = {
-        version: {
-            "verdict": version_verdict(measurement, version),
-            "homogeneity_p": _plain(p),
-            "cells": _plain([cell for cell in measurement.cells if cell.version == version]),
-        }
-        for version, p in measurement.homogeneity_p.items()
-    }
-    out = {"task": measurement.task, "level": measurement.level, "versions": versions}
-    curve, differences = measurement.curve, measurement.differences
-    return out | {"curve": _plain(curve), "differences": _plain(differences)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if not dataclasses.is_dataclass(value):
-        value = value.item() if isinstance(value, np.generic) else value
-        return None if isinstance(value, float) and math.isnan(value) else value
-    out = {}
-    for name, x in vars(value).items():
-        out[name] = _plain(x.value if isinstance(x, Interval) else x)
-        if isinstance(x, Interval):
-            out |= {f"{name}_low": _plain(x.low), f"{name}_high": _plain(x.high)}
-    return out
