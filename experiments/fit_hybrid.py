@@ -53,10 +53,10 @@ class Args:
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
-    network: Network = dataclasses.field(default_factory=lambda: Network(latent=32, width=128))
+    network: Network = dataclasses.field(default_factory=lambda: Network(members=4))
     regression: RegressionConfig = dataclasses.field(default_factory=RegressionConfig)
     fit: FitConfig = dataclasses.field(
-        default_factory=lambda: FitConfig(steps=120, learning_rate=0.02)
+        default_factory=lambda: FitConfig(steps=60, batch=128, learning_rate=0.02)
     )
 
 
@@ -115,7 +115,15 @@ def main(args: Args) -> int:
                     runtime.log(f"regression {row}")
                     append_row(rows, {"stage": "regression"} | row)
 
-                start = regress(world, origin, learnt, held, args.regression, record=record)
+                start = regress(
+                    world,
+                    origin,
+                    learnt,
+                    held,
+                    args.regression,
+                    record=record,
+                    stop=lambda: interrupt.requested,
+                )
             state = fit(
                 world,
                 origin,

@@ -15,9 +15,9 @@ import numpy as np
 from experiments.evaluate_recording import Fitted
 from experiments.hybrid_statistics import deal
 from worldmodel import physics, runtime
-from worldmodel.dynamics import HISTORY, Parameters, WorldModel, start
+from worldmodel.dynamics import HISTORY, Parameters, WorldModel, pose, start
 from worldmodel.dynamics.features import heights, layout
-from worldmodel.dynamics.hybrid import add
+from worldmodel.dynamics.hybrid import add, integrate
 from worldmodel.episodes.protocol import window_starts
 from worldmodel.episodes.recordings import Recording
 from worldmodel.physics import parameters as physical
@@ -25,6 +25,7 @@ from worldmodel.predict import Windows, make_predictor, predict_states
 from worldmodel.types import Episode, State
 
 DEAL_SEED = 0
+REPLAYED = ("displacement", "velocity")  # corrections that can be played without their network
 
 
 @jax.tree_util.register_dataclass
@@ -33,7 +34,7 @@ class Corrections:
     """What a hybrid added in each window."""
 
     first: Any  # (windows, nv) to the recorded initial velocity [m/s, rad/s]
-    steps: Any  # (windows, horizon, nv) after each control step [m/s, rad/s]
+    steps: Any  # (windows, horizon, nv) to each step's velocity [m/s, rad/s] or pose [m, rad]
 
     def take(self, rows: np.ndarray) -> "Corrections":
         """Those of the windows at ``rows``."""
@@ -57,7 +58,7 @@ class Predict:
         world = fitted.world
         if world.learns:
             windows = windows.remembering(fitted.metadata.get("remember", HISTORY))
-        if world.kind == "hybrid" and world.correction == "velocity":
+        if world.kind == "hybrid" and world.correction in REPLAYED:
             observed = self._program("observe", fitted, make_observer)
             predicted, corrections = observed(fitted.parameters, windows)
             self.last = (fitted, corrections)
@@ -68,10 +69,10 @@ class Predict:
         """The rows ``dealt``, ``start_only`` and ``network_off`` of the hybrid predicted last.
 
         Raises:
-          ValueError: another fit, or one that does not correct velocities.
+          ValueError: another fit, or one that corrects forces.
         """
         if self.last is None or self.last[0] is not fitted:
-            raise ValueError("predict with this hybrid first; it must correct velocities")
+            raise ValueError("predict with this hybrid first; it must not correct forces")
         own = self.last[1]
         replay = self._program("replay", fitted, make_replay)
         given = {
@@ -108,7 +109,8 @@ def make_observer(
         def one(window: Windows) -> tuple[jax.Array, Corrections]:
             states = predict_states(world, parameters, window)
             first = start(world, parameters, window.history).qvel - window.qvel
-            return states.qpos, Corrections(first, states.correction)
+            poses = jax.vmap(lambda state: pose(world, state))(states)
+            return poses, Corrections(first, states.correction)
 
         return jax.vmap(one)(windows)
 
@@ -118,7 +120,7 @@ def make_observer(
 def make_replay(
     world: WorldModel, batch: int
 ) -> Callable[[Parameters, Windows, Corrections], np.ndarray]:
-    """The physics of ``world`` under given corrections of velocity instead of a network's.
+    """The physics of ``world`` under given corrections instead of a network's.
 
     Returns:
       ``replay(parameters, windows, corrections)`` → (windows, horizon, nq).
@@ -131,7 +133,10 @@ def make_replay(
 
         def step(state: State, given: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
             ctrl, g = given
-            state = add(scene, physics.control_step(scene, model, state, ctrl), g, dt)
+            state = physics.control_step(scene, model, state, ctrl)
+            if world.correction == "displacement":
+                return state, integrate(scene, state.qpos, g, 1.0)
+            state = add(scene, state, g, dt)
             return state, state.qpos
 
         def one(window: Windows, own: Corrections) -> jax.Array:

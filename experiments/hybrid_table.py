@@ -12,9 +12,9 @@ Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames bel
 
 --physics are --out folders of fit_recording, one per seed; --hybrid, --latent and --ablations
 NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from, and
-sees as much of the past as in its fit. Three rows come from the hybrid itself, where it corrects
-velocities: *dealt* plays its own physics with the corrections of another window, *start_only*
-with that of the initial velocity alone, *network_off* with none.
+sees as much of the past as in its fit. Three rows come from the hybrid itself, unless it corrects
+forces: *dealt* plays its own physics with the corrections of another window, *start_only* with
+that of the initial velocity alone, *network_off* with none.
 
 OUT gets table.json (everything), table.md and the figures (generated from it), and checkpoint
 and metrics.jsonl of the seed that was best on *validation*, the other seeds' under seed<N>/;
@@ -37,7 +37,13 @@ import tyro
 from experiments.evaluate_recording import BATCH, restore_fitted
 from experiments.fit_recording import plain, protocol_windows
 from experiments.hybrid_figures import draw
-from experiments.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, starting_frames
+from experiments.hybrid_predictions import (
+    DEAL_SEED,
+    REPLAYED,
+    Predict,
+    lowest_corners,
+    starting_frames,
+)
 from experiments.hybrid_statistics import (
     curves,
     diverged,
@@ -173,7 +179,7 @@ def predictions(
         for seed, fit in group.items():
             runtime.log(f"{windows.target.shape[1]} frames: {name}, seed {seed}")
             made = {name: predict.model(fit.fitted, windows)}
-            if name == "hybrid" and fit.fitted.world.correction == "velocity":
+            if name == "hybrid" and fit.fitted.world.correction in REPLAYED:
                 made |= predict.controls(fit.fitted, windows)
             for model, predicted in made.items():
                 lenient = model in LENIENT or fit.fitted.world.kind == "latent"

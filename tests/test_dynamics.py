@@ -18,7 +18,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
 
-SMALL = Network(latent=4, width=8)
+SMALL = Network(latent=4, width=8, members=2)
 OPTIONS = '<option cone="elliptic" tolerance="1e-14" iterations="50" ls_iterations="30"/>'
 
 
@@ -56,7 +56,7 @@ def answering(parameters: Parameters, g: jax.Array) -> Parameters:
 
     def biased(layer: dict[str, jax.Array]) -> dict[str, jax.Array]:
         last = not layer["kernel"].any()
-        return layer | {"bias": g} if last else layer
+        return layer | {"bias": jnp.broadcast_to(g, layer["bias"].shape)} if last else layer
 
     transition = parameters["network"]["weights"]["transition"]["params"]
     layers = {name: biased(layer) for name, layer in transition.items()}
@@ -77,7 +77,9 @@ class Ball:
         state = physics.initial_state(self.world.scene, qpos, qvel)
         nv = self.world.scene.mj_model.nv
         return dataclasses.replace(
-            state, latent=jnp.full(SMALL.latent, 0.3), correction=jnp.zeros(nv)
+            state,
+            latent=jnp.full((SMALL.members, SMALL.latent), 0.3),
+            correction=jnp.zeros(nv),
         )
 
 
@@ -131,6 +133,22 @@ def test_the_sum_is_the_base_and_the_correction_that_it_says(rolling: Ball) -> N
     assert np.abs(after.correction).min() > 1e-3
     assert np.abs(after.latent - state.latent).max() > 1e-3  # the memory moves
     np.testing.assert_allclose(after.contacts.force, base.contacts.force, rtol=1e-14)
+
+
+def test_members_are_averaged_and_keep_their_own_memory(rolling: Ball) -> None:
+    parameters, state = shaken(rolling.parameters), rolling.state(INSIDE, MOVING)
+    after, _, _ = rolling.step(parameters, state)
+    network = parameters["network"]
+    corrections = []
+    for one in range(SMALL.members):
+        twins = jax.tree.map(lambda w, one=one: jnp.stack(2 * [w[one]]), network["weights"])
+        alone, _, _ = rolling.step(parameters | {"network": network | {"weights": twins}}, state)
+        np.testing.assert_allclose(alone.latent[0], after.latent[one], rtol=1e-12)
+        corrections.append(alone.correction)
+    assert np.abs(corrections[0] - corrections[1]).max() > 1e-2
+    np.testing.assert_allclose(after.correction, np.mean(corrections, axis=0), rtol=1e-12)
+    with pytest.raises(ValueError, match="at least 1"):
+        dataclasses.replace(SMALL, members=0)
 
 
 def test_corrections_turn_with_the_body(rolling: Ball) -> None:

@@ -12,6 +12,7 @@ from experiments import hybrid_predictions
 from experiments.evaluate_recording import Fitted
 from experiments.fit_recording import protocol_windows
 from experiments.hybrid_predictions import (
+    REPLAYED,
     Corrections,
     Predict,
     lowest_corners,
@@ -67,11 +68,11 @@ def test_dealt_corrections_go_to_other_windows_each_once() -> None:
         deal(1, 0)
 
 
-def swinging(weight: float) -> Fitted:
+def swinging(weight: float, correction: str = "velocity") -> Fitted:
     """A hybrid of an arm without contacts, its network random."""
     scene = load_scene(ARM, control_hz=50.0, substeps=2)
     free = (physical.Free("damping", "a"),)
-    world = WorldModel(scene, free, "hybrid", SMALL)
+    world = WorldModel(scene, free, "hybrid", SMALL, correction)
     parameters = init(world, jax.random.key(0))
     leaves, tree = jax.tree.flatten(parameters["network"]["weights"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -82,8 +83,9 @@ def swinging(weight: float) -> Fitted:
     return Fitted(DOUBLE_PENDULUM, world, parameters, meta)
 
 
-def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not() -> None:
-    fitted = swinging(0.5)
+@pytest.mark.parametrize("correction", REPLAYED)
+def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: str) -> None:
+    fitted = swinging(0.5, correction)
     angle = np.linspace(0.2, 1.4, 12)[:, None]
     yes = np.ones(12, bool)
     episode = Episode(0, np.arange(12) / 50, angle, angle**2, np.zeros((12, 0)), yes, yes)

@@ -1,6 +1,7 @@
 """A planted acceleration that the physics lacks: found in residuals, regressed, then fitted."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def test_residuals_are_the_planted_acceleration_in_the_bodys_frame() -> None:
         residuals(world, init(world, jax.random.key(0)), windows_of([episodes[0], broken], 1))
 
 
+regressed = functools.partial(regress, stop=lambda: False)
 REGRESSION = RegressionConfig(
     steps=600, batch=128, learning_rate=1e-2, weight_decay=1e-3, validate_every=50
 )
@@ -143,12 +145,14 @@ class Arm:
 @pytest.fixture(scope="module")
 def arm() -> Arm:
     scene = scene_of(ARM)
-    world = WorldModel(scene, (Free("damping", "arm"),), "hybrid", Network(latent=4, width=16))
+    world = WorldModel(
+        scene, (Free("damping", "arm"),), "hybrid", Network(latent=4, width=16, members=2)
+    )
     origin = init(world, jax.random.key(0))
     train, validation = (recorded(scene, drag, n, seed=n) for n in (8, 3))
     learnt, held = (residuals(world, origin, windows_of(e, 1)) for e in (train, validation))
     rows: list[dict[str, Any]] = []
-    start = regress(world, origin, learnt, held, REGRESSION, record=rows.append)
+    start = regressed(world, origin, learnt, held, REGRESSION, record=rows.append)
     return Arm(world, origin, train, validation, learnt, held, start, rows)
 
 
@@ -161,7 +165,7 @@ def test_regression_explains_held_out_frames_and_is_what_a_step_adds(arm: Arm) -
     assert unexplained < 0.2
     assert not np.asarray(deployed(arm.origin, windows).correction).any()
 
-    # What validation judged is what a rollout then does, number for number.
+    # What validation judged, in single precision, is what a rollout then does.
     unit = REGRESSION.huber * np.asarray(arm.start["network"]["norm"]["residual"])
 
     def huber(error: np.ndarray) -> float:
@@ -169,7 +173,7 @@ def test_regression_explains_held_out_frames_and_is_what_a_step_adds(arm: Arm) -
 
     judged = min(row["validation"] for row in arm.rows)
     ratio = huber(added - wanted) / huber(wanted)
-    assert ratio == pytest.approx(judged, rel=1e-9)
+    assert ratio == pytest.approx(judged, rel=1e-4)
     assert [row["step"] for row in arm.rows] == list(range(50, REGRESSION.steps + 1, 50))
 
 
@@ -179,7 +183,7 @@ def test_displacements_add_up_along_a_window_and_leave_the_physics_alone(arm: Ar
         residuals(world, arm.origin, windows_of(e, 4)) for e in (arm.train, arm.validation)
     )
     rows: list[dict[str, Any]] = []
-    start = regress(world, arm.origin, learnt, held, REGRESSION, record=rows.append)
+    start = regressed(world, arm.origin, learnt, held, REGRESSION, record=rows.append)
     windows = windows_of(arm.validation, 4)
     states = jax.jit(jax.vmap(lambda p, w: predict_states(world, p, w), (None, 0)))
     off, on = (states(p, jax.tree.map(jnp.asarray, windows)) for p in (arm.origin, start))
@@ -189,7 +193,7 @@ def test_displacements_add_up_along_a_window_and_leave_the_physics_alone(arm: Ar
     assert error < 0.2 * before
     np.testing.assert_allclose(make_predictor(world, 8)(start, windows), predicted, atol=1e-12)
     with pytest.raises(InputError, match="windows of 1 frame, not 4"):
-        regress(arm.world, arm.origin, learnt, held, REGRESSION, record=rows.append)
+        regressed(arm.world, arm.origin, learnt, held, REGRESSION, record=rows.append)
 
 
 def noise(like: Residuals, seed: int) -> Residuals:
@@ -211,7 +215,7 @@ def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
     few = jax.tree.map(lambda x: x[:40], noise(arm.learnt, 0))
     rows: list[dict[str, Any]] = []
     config = dataclasses.replace(REGRESSION, steps=150)
-    kept = regress(arm.world, arm.origin, few, noise(arm.held, 1), config, record=rows.append)
+    kept = regressed(arm.world, arm.origin, few, noise(arm.held, 1), config, record=rows.append)
     assert all(row["validation"] > 1.0 for row in rows)  # 40 frames learned by heart
     unit = REGRESSION.huber * np.std(few.target)
     nothing = np.mean(np.sqrt(1.0 + np.square(few.target / unit)) - 1.0)
@@ -220,13 +224,19 @@ def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
 
     def again(seed: int) -> Parameters:
         short = dataclasses.replace(REGRESSION, steps=50, seed=seed)
-        return regress(arm.world, arm.origin, arm.learnt, arm.held, short, record=lambda _: None)
+        return regressed(arm.world, arm.origin, arm.learnt, arm.held, short, record=lambda _: None)
 
     one, two, other = again(0), again(0), again(1)
     assert equal(one, two)
     assert not equal(one["network"]["weights"], other["network"]["weights"])
     assert equal(one["physics"], arm.origin["physics"])
     assert equal(one["network"]["norm"], other["network"]["norm"])  # of the frames alone
+    with pytest.raises(runtime.Interrupted, match="stopped at step 1 of the regression"):
+        regress(
+            *(arm.world, arm.origin, arm.learnt, arm.held, REGRESSION),
+            record=lambda _: None,
+            stop=lambda: True,
+        )
 
 
 FIT = FitConfig(

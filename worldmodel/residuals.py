@@ -8,6 +8,7 @@ windows takes minutes, and the start that the latter needs.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.dynamics import HISTORY, Parameters, WorldModel, start
 from worldmodel.dynamics import latent as learned
@@ -30,7 +32,7 @@ BATCH = 512  # windows rolled out at once
 class RegressionConfig:
     """How the regression is run."""
 
-    steps: int = 1500  # at most; 0 only standardises
+    steps: int = 1200  # at most; 0 only standardises
     batch: int = 256  # windows per step
     learning_rate: float = 2e-3  # falls to zero (cosine)
     weight_decay: float = 1.0
@@ -120,19 +122,24 @@ def regress(
     config: RegressionConfig,
     *,
     record: Callable[[dict[str, Any]], None],
+    stop: Callable[[], bool],
 ) -> Parameters:
     """Fits the network to residuals; the best on validation is kept. Physics is left alone.
 
     The loss is a pseudo-Huber one of the summed corrections; every sample forgets a random part
-    of its history.
+    of its history. Each member of the network learns from batches of its own; validation judges
+    their mean.
 
     Args:
       parameters: with a network (``dynamics.init``), whose weights are started from.
       train, validation: of horizon 1 unless the world corrects displacements.
-      record: called with {"step", "loss", "validation"}; the latter is relative to no correction.
+      record: called with {"step", "loss", "validation", "seconds_left"}; validation is relative
+        to no correction.
+      stop: asked after each step; True raises ``runtime.Interrupted``.
 
     Raises:
       InputError: longer windows for a correction that the physics would answer to.
+      Interrupted: ``stop`` said so; a regression takes minutes and starts anew.
     """
     horizon = train.target.shape[1]
     if world.correction != "displacement" and horizon > 1:
@@ -142,37 +149,42 @@ def regress(
         )
     nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
     encoder, transition = world.network.modules(nv)
-    norm = jax.tree.map(jnp.asarray, standards(world, train))
-    unit = config.huber * jnp.asarray(_scale(world, train))
+    standard = jax.tree.map(jnp.asarray, standards(world, train))
+    # Sums of a window's steps need no double precision, and the regression is half its cost.
+    norm, unit = jax.tree.map(_single, (standard, config.huber * _scale(world, train)))
     moved = 1.0 if world.correction == "displacement" else 1.0 / world.scene.control_hz
     schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
+
+    def added(weights: Any, row: Residuals) -> jax.Array:
+        still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
+        still = learned.standardised(norm["now"], still)
+        now = learned.standardised(norm["now"], row.now)
+        push = learned.standardised(norm["push"], row.push)
+        past = learned.standardised(norm["past"], row.past)
+        z, _ = encoder.apply(weights["encoder"], still, past, row.known)
+
+        def step(carry: tuple, x: tuple) -> tuple[tuple, jax.Array]:
+            z, sum_ = carry
+            now, push, rotation = x
+            z, g = transition.apply(weights["transition"], z, now, push)
+            sum_ = sum_ + moved * to_world(world.scene, rotation, g * norm["residual"])
+            return (z, sum_), sum_
+
+        nothing = jnp.zeros_like(row.target[0])
+        return jax.lax.scan(step, (z, nothing), (now, push, row.rotation))[1]
 
     def missing(added: jax.Array, row: Residuals) -> jax.Array:
         error = jnp.mean(jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0, axis=-1)
         return jnp.sum(error * row.scored) / jnp.sum(row.scored)
 
     def loss(weights: Any, batch: Residuals) -> jax.Array:
-        def one(row: Residuals) -> jax.Array:
-            still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
-            still = learned.standardised(norm["now"], still)
-            now = learned.standardised(norm["now"], row.now)
-            push = learned.standardised(norm["push"], row.push)
-            past = learned.standardised(norm["past"], row.past)
-            z, _ = encoder.apply(weights["encoder"], still, past, row.known)
+        """Of every member on a batch of its own."""
 
-            def step(carry: tuple, x: tuple) -> tuple[tuple, jax.Array]:
-                z, sum_ = carry
-                now, push, rotation = x
-                z, g = transition.apply(weights["transition"], z, now, push)
-                sum_ = sum_ + moved * to_world(world.scene, rotation, g * norm["residual"])
-                return (z, sum_), sum_
+        def member(weights: Any, batch: Residuals) -> jax.Array:
+            return jnp.mean(jax.vmap(lambda row: missing(added(weights, row), row))(batch))
 
-            nothing = jnp.zeros_like(row.target[0])
-            _, added = jax.lax.scan(step, (z, nothing), (now, push, row.rotation))
-            return missing(added, row)
-
-        return jnp.mean(jax.vmap(one)(batch))
+        return jnp.mean(jax.vmap(member)(weights, batch))
 
     @jax.jit
     def update(weights: Any, state: Any, batch: Residuals) -> tuple[Any, Any, jax.Array]:
@@ -180,28 +192,52 @@ def regress(
         updates, state = optimiser.update(gradient, state, weights)
         return optax.apply_updates(weights, updates), state, value
 
-    judge = jax.jit(loss)
-    judged = jax.tree.map(jnp.asarray, validation)
-    weights = parameters["network"]["weights"]
+    @jax.jit
+    def judge(weights: Any, batch: Residuals) -> jax.Array:
+        """Of the members' mean."""
+
+        def one(row: Residuals) -> jax.Array:
+            return missing(jax.vmap(lambda w: added(w, row))(weights).mean(axis=0), row)
+
+        return jnp.mean(jax.lax.map(one, batch, batch_size=config.batch))
+
+    train, judged = jax.tree.map(_single, (train, validation))
+    precise = parameters["network"]["weights"]
+    weights = jax.tree.map(_single, precise)
     state = optimiser.init(weights)
     nothing = float(
         jnp.mean(jax.vmap(lambda row: missing(jnp.zeros_like(row.target), row))(judged))
     )
-    best, lowest = weights, float(judge(weights, judged))
+    best, lowest = None, float(judge(weights, judged))
+    members = world.network.members
+    began = time.monotonic()
     for step in range(config.steps):
         generator = np.random.default_rng([config.seed, step])
-        rows = generator.integers(len(train.target), size=config.batch)
+        rows = generator.integers(len(train.target), size=(members, config.batch))
         batch = jax.tree.map(lambda x, rows=rows: jnp.asarray(x[rows]), train)
-        remembered = generator.integers(1, HISTORY + 1, size=config.batch)
-        shown = np.arange(1, HISTORY) < remembered[:, None]
+        remembered = generator.integers(1, HISTORY + 1, size=rows.shape)
+        shown = np.arange(1, HISTORY) < remembered[..., None]
         batch = dataclasses.replace(batch, known=batch.known & jnp.asarray(shown))
         weights, state, value = update(weights, state, batch)
+        if stop():
+            raise runtime.Interrupted(
+                f"stopped at step {step + 1} of the regression; the same command starts it anew"
+            )
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))
-            record({"step": step + 1, "loss": float(value), "validation": error / nothing})
+            left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
+            row = {"step": step + 1, "loss": float(value), "validation": error / nothing}
+            record(row | {"seconds_left": round(left)})
             if error < lowest:
                 best, lowest = weights, error
-    return {"physics": parameters["physics"], "network": {"weights": best, "norm": norm}}
+    if best is None:
+        best = precise
+    best = jax.tree.map(lambda w, like: jnp.asarray(w, like.dtype), best, precise)
+    return {"physics": parameters["physics"], "network": {"weights": best, "norm": standard}}
+
+
+def _single(x: Any) -> Any:
+    return np.asarray(x, np.float32) if np.asarray(x).dtype == np.float64 else x
 
 
 def _scale(world: WorldModel, train: Residuals) -> np.ndarray:

@@ -81,14 +81,14 @@ def start(world: WorldModel, parameters: Parameters, history: History) -> State:
     encoder, _ = world.network.modules(world.scene.mj_model.nv)
     now, past = learned.seen(world.scene, history)
     norm = network["norm"]
-    z, added = encoder.apply(
+    z, added = jax.vmap(encoder.apply, (0, None, None, None))(
         network["weights"]["encoder"],
         learned.standardised(norm["now"], now),
         learned.standardised(norm["past"], past),
         jnp.asarray(history.known)[1:],
     )
     rotation = rotations(world.scene, state.qpos)
-    added = to_world(world.scene, rotation, added * norm["residual"])
+    added = to_world(world.scene, rotation, added.mean(axis=0) * norm["residual"])
     added = _finite_gradient(added)
     return dataclasses.replace(
         state, qvel=state.qvel + added, latent=z, correction=jnp.zeros_like(state.qvel)
@@ -122,13 +122,14 @@ def stepper(world: WorldModel, parameters: Parameters) -> Step:
         after = base(state, ctrl)
         rotation = rotations(scene, state.qpos)
         push = to_body(scene, rotation, after.qvel - state.qvel)
-        z, g = transition.apply(
+        z, g = jax.vmap(transition.apply, (0, 0, None, None))(
             network["weights"]["transition"],
             state.latent,
             learned.standardised(norm["now"], features(scene, state.qpos, state.qvel, ctrl)),
             learned.standardised(norm["push"], push),
         )
-        g = to_world(scene, rotation, _finite_gradient(g) * jax.lax.stop_gradient(norm["residual"]))
+        g = _finite_gradient(g.mean(axis=0)) * jax.lax.stop_gradient(norm["residual"])
+        g = to_world(scene, rotation, g)
         if world.correction == "displacement":
             g = state.correction + g
             corrected = after

@@ -5,6 +5,10 @@ that what a single frame hides (the noise of its velocity, a body that still sli
 carried along; the transition moves it by one control step. Frames that do not exist are masked,
 and training drops them at random, so a start without history is no stranger (DreamerV3's
 recurrent state, Hafner et al. 2023, without its categorical part and its images).
+
+A network is an ensemble: members that differ in their initial weights and in the order of the
+data, each with a latent vector of its own; their corrections are averaged (deep ensembles,
+Lakshminarayanan et al. 2017).
 """
 
 import dataclasses
@@ -39,9 +43,14 @@ class Network:
 
     latent: int = 24
     width: int = 64
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.latent, self.width, self.members) < 1:
+            raise ValueError(f"{self}: give sizes of at least 1")
 
     def modules(self, nv: int) -> tuple["Encoder", "Transition"]:
-        """The two Flax modules, for a scene with ``nv`` degrees of freedom."""
+        """One member's two Flax modules, for a scene with ``nv`` degrees of freedom."""
         return Encoder(self.latent, self.width, nv), Transition(self.latent, self.width, nv)
 
 
@@ -108,27 +117,29 @@ def init(network: Network, scene: Scene, key: jax.Array) -> dict[str, Any]:
     """Weights, and the constants that standardise inputs and outputs (neutral until fitted).
 
     Returns:
-      ``{"weights": {"encoder": …, "transition": …}, "norm": {…}}``.
+      ``{"weights": {"encoder": …, "transition": …}, "norm": {…}}``; weights (members, …).
     """
     m = scene.mj_model
     now = features(scene, jnp.asarray(m.qpos0), jnp.zeros(m.nv), jnp.zeros(m.nu))
     qpos, qvel = jnp.asarray(m.qpos0), jnp.zeros(m.nv)
     past = change(scene, rotations(scene, qpos), (qpos, qpos), (qvel, qvel))
     encoder, transition = network.modules(m.nv)
-    first, second = jax.random.split(key)
-    weights = {
-        "encoder": encoder.init(
-            first, now, jnp.zeros((HISTORY - 1, past.size)), jnp.zeros(HISTORY - 1, bool)
-        ),
-        "transition": transition.init(second, jnp.zeros(network.latent), now, jnp.zeros(m.nv)),
-    }
+
+    def member(key: jax.Array) -> dict[str, Any]:
+        first, second = jax.random.split(key)
+        frames, known = jnp.zeros((HISTORY - 1, past.size)), jnp.zeros(HISTORY - 1, bool)
+        return {
+            "encoder": encoder.init(first, now, frames, known),
+            "transition": transition.init(second, jnp.zeros(network.latent), now, jnp.zeros(m.nv)),
+        }
+
     norm = {
         "now": (jnp.zeros(now.size), jnp.ones(now.size)),
         "past": (jnp.zeros(past.size), jnp.ones(past.size)),
         "push": (jnp.zeros(m.nv), jnp.ones(m.nv)),
         "residual": jnp.ones(m.nv),
     }
-    return {"weights": weights, "norm": norm}
+    return {"weights": jax.vmap(member)(jax.random.split(key, network.members)), "norm": norm}
 
 
 def standardised(norm: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
