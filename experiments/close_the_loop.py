@@ -175,7 +175,7 @@ def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, A
             kind,
             captured,
             config,
-            held_out=study.held_out,
+            held_out=len(captured) // study.held_out,
             spent=len(captured),
             record=lambda row: append_row(rows, {"version": name} | row),
             stop=stop,

@@ -19,7 +19,7 @@ import tyro
 
 from experiments.fit_recording import protocol_windows
 from worldmodel import checkpoint, runtime
-from worldmodel.dynamics import Network, Parameters, WorldModel, init
+from worldmodel.dynamics import HISTORY, Network, Parameters, WorldModel, init
 from worldmodel.episodes.protocol import split
 from worldmodel.episodes.recordings import Recording, find, load
 from worldmodel.physics import parameters as physical
@@ -99,6 +99,7 @@ def main(args: Args) -> int:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
     horizon = None if args.whole else args.horizon or fitted.recording.horizon
     windows, skipped = protocol_windows(episodes, fitted.recording, horizon)
+    windows = windows.remembering(fitted.metadata.get("remember", HISTORY))  # as it was fitted
     predictor = make_predictor(fitted.world, min(BATCH, len(windows)))
     with runtime.compiling(f"and predicting {len(windows)} windows"):
         predicted = predictor(fitted.parameters, windows)

@@ -2,11 +2,13 @@
 
 Frozen values beside the scripts that use them. ``HIDDEN_SEEDS`` are the three realities that
 results are given for; ``PILOT_SEED`` is the one that the grid, the recipe and the size of the
-out-of-family part were settled on, and is not reported. Two grids were given up: the first prior,
+out-of-family part were settled on, and is not reported. Three grids were given up: the first prior,
 with patches of half the wavelength, on another reality, where the policies' floor made the curve
 too flat beyond 27 demonstrations; then eight sizes 1.5 times apart with 36 replicates, on seed 11:
 the slope between neighbours was noisier than itself, and half of the control's cells could not be
-identified. Sizes are now twice apart, and n + m lies between them.
+identified; sizes twice apart, with m up to 48, left its two largest cells on a flat end and its
+mean within 0.29 of 1. So m stops at 32, there are more replicates, and seed 11, on which this was
+seen, is reported no more than the pilot's.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ from worldmodel.policies.demonstrator import Noise, Simulator
 from worldmodel.reality import HiddenPhysics, SimulatedRobot, run_policy
 from worldmodel.scene import ASSETS, Scene, load_scene
 
-HIDDEN_SEEDS = (11, 12, 13)
+HIDDEN_SEEDS = (21, 22, 23)
 PILOT_SEED = 100
 SUBSTEPS = 4
 SETTLED = 15  # control steps after the last new command: the arm has come to rest
@@ -50,7 +52,7 @@ class Study:
     m: tuple[int, ...]
     first: int  # K1, corrections captured with version 0's policy
     second: int  # K2, with version 1's
-    held_out: int  # of the corrections, to stop a hybrid's fit
+    held_out: int  # one correction in so many, the last ones, stops a hybrid's fit
     contexts: int  # rollouts per policy in reality, the same for all
     deployed: int  # synthetic episodes that the deployed policies are cloned from
     physics: FitConfig
@@ -61,14 +63,14 @@ class Study:
 
 
 STUDY = Study(
-    seeds=48,
+    seeds=64,
     real=(3, 6, 12, 24, 48, 84),
     n=(6, 12),
-    m=(20, 30, 48),
+    m=(20, 26, 32),
     first=6,
     second=6,
-    held_out=2,
-    contexts=24,
+    held_out=3,
+    contexts=20,
     deployed=256,
     physics=FitConfig(steps=50, batch=12, learning_rate=0.1, start_spread=0.0),
     hybrid=FitConfig(steps=60, batch=12, learning_rate=0.03, network_learning_rate=3e-3),
@@ -84,7 +86,7 @@ SMOKE = dataclasses.replace(
     m=(8,),
     first=2,
     second=2,
-    held_out=1,
+    held_out=2,
     contexts=6,
     deployed=16,
     physics=dataclasses.replace(STUDY.physics, steps=2, batch=4, validate_every=1),

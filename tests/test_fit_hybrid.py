@@ -1,0 +1,57 @@
+"""The learned half as a user fits it: on a physics checkpoint, in its own process."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_fit_recording import ROOT, run
+
+from experiments.evaluate_recording import restore_fitted
+from experiments.fit_recording import protocol_windows
+from experiments.simulate_recording import simulate
+from worldmodel.episodes.recordings import DOUBLE_PENDULUM, load
+from worldmodel.predict import episode_errors, make_predictor
+
+PHYSICS = ROOT / "experiments" / "results" / "double_pendulum" / "physics" / "checkpoint"
+HYBRID = ["experiments.fit_hybrid", "--recording", "double_pendulum", "--episodes", "3"]
+HYBRID += ["--physics", str(PHYSICS)]
+HYBRID += ["--horizon", "10", "--remember", "2", "--regression.steps", "40", "--fit.steps", "2"]
+HYBRID += ["--regression.validate-every", "10", "--fit.batch", "8", "--network.latent", "3"]
+HYBRID += ["--network.width", "8", "--network.members", "2"]
+
+
+def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> None:
+    command = [*HYBRID, "--out", str(tmp_path / "hybrid")]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert result["simulated"] and result["kind"] == "hybrid" and result["remember"] == 2
+    rows = [json.loads(x) for x in (tmp_path / "hybrid/metrics.jsonl").read_text().splitlines()]
+    regression = [row["validation"] for row in rows if row["stage"] == "regression"]
+    assert len(regression) == 4 and min(regression) < 1.0  # it learns something
+    assert [row["step"] for row in rows if row["stage"] == "windows"] == [0, 1, 2]
+
+    other = run(*command, "--regression.seed", "1")
+    assert other.returncode == 2 and "config" in other.stderr
+
+    path = tmp_path / "other.npz"
+    simulate(DOUBLE_PENDULUM, episodes=2, seed=9, out=path)
+    made = tmp_path / "hybrid" / "checkpoint"
+    evaluate = ["experiments.evaluate_recording", "--checkpoint", str(made)]
+    printed = run(*evaluate, "--recording", str(path), "--horizon", "10")
+    assert printed.returncode == 0, printed.stderr
+    fitted = restore_fitted(made)
+    windows = protocol_windows(load(path, DOUBLE_PENDULUM), DOUBLE_PENDULUM, 10)[0]
+    predict = make_predictor(fitted.world, len(windows))
+    short, long = (
+        episode_errors(
+            predict(fitted.parameters, windows.remembering(frames)),
+            windows,
+            DOUBLE_PENDULUM.channels,
+        ).mean(0)[2]
+        for frames in (2, 9)
+    )
+    assert json.loads(printed.stdout)["joint_rad"] == pytest.approx(short, rel=1e-9)
+    assert not np.isclose(short, long, rtol=1e-6)
