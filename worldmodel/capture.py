@@ -88,7 +88,7 @@ def capture(
 def _write_captured(path: Path, captured: Captured) -> None:
     episode = captured.episode
     buffer = io.BytesIO()
-    np.savez_compressed(
+    np.savez(
         buffer,
         time=episode.time,
         qpos=episode.qpos,

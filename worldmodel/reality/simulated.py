@@ -33,7 +33,9 @@ class HiddenPhysics:
         """The factor of the sliding friction at a place [m] and a speed [m/s]."""
         factor = self.friction * (1.0 + self.speed * speed)
         if self.waves:
-            wave = sum(math.sin(kx * x + ky * y + phase) for kx, ky, phase in self.waves)
+            wave = 0.0
+            for kx, ky, phase in self.waves:
+                wave += math.sin(kx * x + ky * y + phase)
             wave *= math.sqrt(2.0) / len(self.waves)
             factor *= 1.0 + self.patches * min(max(wave, -1.0), 1.0)
         return factor
@@ -80,7 +82,12 @@ class SimulatedRobot:
         mujoco.mj_setConst(self._model, self._data)
         self.control_hz, self.nq, self.nu = control_hz, self._model.nq, self._model.nu
         first = int(self._model.body_dofadr[self._body])
-        self._planar = slice(first, first + 2)
+        # Views of MuJoCo's own memory: looked up once, not 120 times an episode.
+        self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
+        self._place = self._data.xpos[self._body]
+        self._moving = self._data.qvel[first : first + 2]
+        self._slip = self._model.geom_friction[self._geom]
+        self._noise = np.array(hidden.noise)
         self._keep = math.exp(-1.0 / (control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
         self._late: list[np.ndarray] = []
         self._held = np.zeros(self.nu)
@@ -96,22 +103,21 @@ class SimulatedRobot:
 
     def step(self, ctrl: np.ndarray) -> Measurement:
         """Plays one command for one control step."""
-        model, data, hidden = self._model, self._data, self._hidden
+        hidden = self._hidden
         self._late.append(np.asarray(ctrl, float))
         arrived = self._late.pop(0)
         self._held = self._keep * self._held + (1.0 - self._keep) * arrived
-        data.ctrl[:] = self._held
-        x, y, _ = data.xpos[self._body].tolist()
-        vx, vy = data.qvel[self._planar].tolist()
-        factor = hidden.friction_at(x, y, math.hypot(vx, vy))
-        model.geom_friction[self._geom, 0] = self._friction * factor
-        mujoco.mj_step(model, data, self._substeps)
+        self._ctrl[:] = self._held
+        x, y, _ = self._place.tolist()
+        vx, vy = self._moving.tolist()
+        self._slip[0] = self._friction * hidden.friction_at(x, y, math.hypot(vx, vy))
+        mujoco.mj_step(self._model, self._data, self._substeps)
         return self._measure()
 
     def _measure(self) -> Measurement:
         data = self._data
-        qpos = data.qpos.copy()
-        if self._hidden.noise:
-            qpos += self._rng.normal(0.0, self._hidden.noise)
+        qpos = self._qpos.copy()
+        if self._noise.size:
+            qpos += self._noise * self._rng.standard_normal(self._noise.size)
         pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
         return Measurement(qpos, np.array([touch in pairs for touch in self._touch]))
