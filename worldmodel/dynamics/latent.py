@@ -49,8 +49,9 @@ class Network:
         if min(self.latent, self.width, self.members) < 1:
             raise ValueError(f"{self}: give sizes of at least 1")
 
-    def modules(self, nv: int) -> tuple["Encoder", "Transition"]:
-        """One member's two Flax modules, for a scene with ``nv`` degrees of freedom."""
+    def modules(self, nv: int) -> tuple[Any, Any]:
+        """One member's ``Encoder`` and ``Transition``, for a scene with ``nv`` degrees of freedom
+        (Flax types what ``apply`` returns as a union that no caller can take apart)."""
         return Encoder(self.latent, self.width, nv), Transition(self.latent, self.width, nv)
 
 
