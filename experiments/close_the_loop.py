@@ -3,7 +3,7 @@
 Question: how many real demonstrations is one synthetic demonstration worth, before and after the
           world model learned from a few real corrections?
 Command:  python -m experiments.close_the_loop --out runs/loop
-Runtime:  at most 15 minutes on 2 cores, a third of them compiling
+Runtime:  at most 15 minutes on 2 cores, a third of them compiling ahead (slide_ahead)
 Expected: one JSON line: alpha of v0, v1, v2 and of the self-model control v*, which covers 1
 
 Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide.py). Version 0
@@ -28,6 +28,7 @@ from experiments import slide
 from experiments.fit_recording import append_row, plain
 from experiments.loop_measurement import SELF, assemble, examples, play_policies, table_rows
 from experiments.loop_report import write_markdown, write_report
+from experiments.slide_ahead import Ahead
 from worldmodel import capture, checkpoint, loop, runtime, trust
 from worldmodel.dynamics import WorldModel
 from worldmodel.episodes import lerobot
@@ -85,9 +86,9 @@ def main(args: Args) -> int:
     study = slide.SMOKE if args.smoke else slide.STUDY
     args.out.mkdir(parents=True, exist_ok=True)
     _claim(args, study)
-    with runtime.Interrupt() as interrupt:
+    with runtime.Interrupt() as interrupt, Ahead(smoke=args.smoke) as ahead:
         try:
-            results = run(args, study, lambda: interrupt.requested)
+            results = run(args, study, ahead, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
@@ -104,7 +105,7 @@ def _claim(args: Args, study: slide.Study) -> None:
     capture.write_whole(path, wanted.encode())
 
 
-def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, Any]:
+def run(args: Args, study: slide.Study, ahead: Ahead, stop: Callable[[], bool]) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed = args.out, args.hidden_seed
     hidden = slide.draw_hidden(seed)
@@ -143,6 +144,7 @@ def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, A
         go_on()
         made[version.name] = version
         clock.start(f"{version.name}: synthetic episodes")
+        ahead.wait(f"{version.world.kind} simulator", go_on)
         count = max(study.seeds * most, study.deployed)
         tables[version.name], pools[version.name] = loop.generate(
             version, count, study.noise, rng(3, stream)
@@ -168,6 +170,7 @@ def run(args: Args, study: slide.Study, stop: Callable[[], bool]) -> dict[str, A
     ) -> loop.Version:
         go_on()
         clock.start(f"{name}: finetune {kind} from {parent} on {len(captured)} corrections")
+        ahead.wait(f"{kind} fit", go_on)
         version = loop.finetune(
             versions,
             made[parent],

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import slide
-from worldmodel import capture, loop
+from experiments import slide, slide_ahead
+from worldmodel import capture, loop, runtime
 from worldmodel.dynamics import WorldModel
 from worldmodel.episodes import lerobot
 from worldmodel.finetune import FitConfig
@@ -169,10 +169,18 @@ def test_hidden_physics_follows_its_prior() -> None:
     assert HiddenPhysics().friction_at(1.0, 2.0, 3.0) == 1.0
 
 
+CACHE = runtime.cache_directory() / "loop"  # of its own: other tests compile at the same time
+
+
+def programs() -> set[str]:
+    return {p.name for f in ("run", "update") for p in CACHE.glob(f"jit_{f}-*-cache")}
+
+
 def run_smoke(out: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.close_the_loop", "--out", str(out), "--smoke"],
         cwd=ROOT,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -180,7 +188,19 @@ def run_smoke(out: Path) -> subprocess.Popen:
 
 
 def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
-    """The main job at its smallest, stopped once by SIGTERM and once killed on the way."""
+    """The main job at its smallest, stopped once by SIGTERM and once killed on the way; all it
+    needs of MJX was compiled ahead."""
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.slide_ahead", "--smoke"],
+        cwd=ROOT,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0 and tuple(done.stdout.splitlines()) == slide_ahead.PROGRAMS
+    compiled = programs()
+    assert len(compiled) >= 6
+
     out = tmp_path / "loop"
     for until, how in (("real/00020.npz", signal.SIGKILL), ("versions/v1", signal.SIGTERM)):
         job = run_smoke(out)
@@ -204,6 +224,7 @@ def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
     assert corrections["v0"] == 0 and corrections["v1"] == 2 and corrections["v2"] == 4
     assert (out / "report.html").stat().st_size > 10_000
     assert (out / "cells.md").read_text()
+    assert programs() == compiled
     for name in ("real", "corrections_v0", "synthetic_v2"):
         assert lerobot.read(out / "data" / name).episodes
     with pytest.raises(lerobot.DatasetError):

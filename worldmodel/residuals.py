@@ -8,6 +8,7 @@ windows takes minutes, and the start that the latter needs.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,26 +68,12 @@ def residuals(world: WorldModel, parameters: Parameters, windows: Windows) -> Re
         untrained = learned.init(world.network, world.scene, jax.random.key(0))
         parameters = parameters | {"network": untrained}
 
-    @jax.jit
-    def run(windows: Windows) -> tuple[jax.Array, ...]:
-        def one(w: Windows) -> tuple[jax.Array, ...]:
-            states = predict_states(off, parameters, w)
-            first = start(off, parameters, w.history)
-            qpos, qvel = (
-                jnp.concatenate([x[None], y[:-1]])
-                for x, y in ((first.qpos, states.qpos), (first.qvel, states.qvel))
-            )
-            rotation = jax.vmap(lambda q: rotations(world.scene, q))(qpos)
-            push = jax.vmap(lambda r, v: to_body(world.scene, r, v))(rotation, states.qvel - qvel)
-            now = jax.vmap(lambda *x: features(world.scene, *x))(qpos, qvel, w.ctrl)
-            return learned.seen(world.scene, w.history)[1], now, push, rotation, states.qpos
-
-        return jax.vmap(one)(windows)
-
+    run = _make_run(off)
     out = []
     for begin in range(0, len(windows), BATCH):
         rows = np.minimum(np.arange(begin, begin + BATCH), len(windows) - 1)
-        out.append([np.asarray(x) for x in run(jax.tree.map(jnp.asarray, windows.take(rows)))])
+        batch = jax.tree.map(jnp.asarray, windows.take(rows))
+        out.append([np.asarray(x) for x in run(parameters, batch)])
     past, now, push, rotation, qpos = (
         np.concatenate(column)[: len(windows)] for column in zip(*out, strict=True)
     )
@@ -103,6 +90,30 @@ def residuals(world: WorldModel, parameters: Parameters, windows: Windows) -> Re
         target=_between(world, qpos, np.asarray(windows.target)),
         scored=np.asarray(windows.scored),
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Array, ...]]:
+    """Compiled once per model, whatever its parameters: what ``residuals`` is made of."""
+    scene = off.scene
+
+    @jax.jit
+    def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, ...]:
+        def one(w: Windows) -> tuple[jax.Array, ...]:
+            states = predict_states(off, parameters, w)
+            first = start(off, parameters, w.history)
+            qpos, qvel = (
+                jnp.concatenate([x[None], y[:-1]])
+                for x, y in ((first.qpos, states.qpos), (first.qvel, states.qvel))
+            )
+            rotation = jax.vmap(lambda q: rotations(scene, q))(qpos)
+            push = jax.vmap(lambda r, v: to_body(scene, r, v))(rotation, states.qvel - qvel)
+            now = jax.vmap(lambda *x: features(scene, *x))(qpos, qvel, w.ctrl)
+            return learned.seen(scene, w.history)[1], now, push, rotation, states.qpos
+
+        return jax.vmap(one)(windows)
+
+    return run
 
 
 def _between(world: WorldModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
