@@ -17,10 +17,11 @@ from experiments.hybrid_statistics import deal
 from worldmodel import physics, runtime
 from worldmodel.dynamics import HISTORY, Parameters, WorldModel, pose, start
 from worldmodel.dynamics.features import heights, layout
-from worldmodel.dynamics.hybrid import add, integrate
+from worldmodel.dynamics.hybrid import add
 from worldmodel.episodes.protocol import window_starts
 from worldmodel.episodes.recordings import Recording
 from worldmodel.physics import parameters as physical
+from worldmodel.physics.tangent import integrate
 from worldmodel.predict import Windows, make_predictor, predict_states
 from worldmodel.types import Episode, State
 

@@ -144,3 +144,36 @@ def mechanism(*, cone: str = "pyramidal", integrator: str = "Euler") -> Scene:
 
 MECHANISM_QVEL = np.array([0.4, -0.3, 0.5, 2.0, 0.1, -0.2, 0.3, 0.1, 0.0, 0.2, 1.0, 0.5, 0.2])
 MECHANISM_CTRL = np.array([0.8, 0.6])
+
+
+def held() -> Scene:
+    """A rod pinned to the world at a point and a plate welded to it, both pulled away a little."""
+    return load_scene(
+        """
+        <mujoco model="held">
+          <option tolerance="1e-14" iterations="50" ls_iterations="30"/>
+          <worldbody>
+            <body name="rod" pos="0 0 .3">
+              <freejoint name="rod"/>
+              <geom name="rod" type="capsule" fromto="0 0 0 .1 0 .05" size=".02" mass=".3"
+                    contype="0" conaffinity="0"/>
+            </body>
+            <body name="plate" pos=".4 0 .3">
+              <freejoint name="plate"/>
+              <geom name="plate" type="box" size=".04 .03 .01" mass=".2" contype="0"
+                    conaffinity="0"/>
+            </body>
+          </worldbody>
+          <equality>
+            <connect name="pin" body1="rod" anchor="0.01 0 0" solref="0.01 1"/>
+            <weld name="glue" body1="plate" solref="0.015 0.8"/>
+          </equality>
+        </mujoco>
+        """,
+        control_hz=500.0,
+        substeps=1,
+    )
+
+
+HELD_QPOS = np.array([0.002, 0.001, 0.301, 1, 0, 0, 0, 0.401, -0.001, 0.299, 1, 0, 0, 0])
+HELD_QVEL = np.array([0.1, 0.0, 0.2, 0.5, -0.3, 0.4, 0.0, 0.1, -0.1, 0.3, 0.2, -0.4])

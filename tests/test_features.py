@@ -9,7 +9,7 @@ import pytest
 
 from worldmodel._mujoco import mujoco
 from worldmodel.dynamics import features as seeing
-from worldmodel.dynamics.hybrid import integrate
+from worldmodel.physics.tangent import integrate
 from worldmodel.scene import Scene, load_scene
 
 

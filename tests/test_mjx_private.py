@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from mujoco.mjx._src import collision_driver, solver, types
+from mujoco.mjx._src import collision_driver, forward, solver, types
 
 from worldmodel._mujoco import mjx
 
@@ -19,6 +19,7 @@ def test_solver_context_has(field: str) -> None:
         (solver.Context, "create", ["m", "d", "grad"]),
         (solver, "_update_gradient", ["m", "d", "ctx"]),
         (collision_driver, "geom_pairs", ["m"]),
+        (forward, "_advance", ["m", "d", "act_dot", "qacc", "qvel"]),
     ],
 )
 def test_private_function_takes(owner: object, name: str, arguments: list[str]) -> None:

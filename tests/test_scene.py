@@ -24,7 +24,7 @@ def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
         ("<mujoco><worldbody><bod/></worldbody></mujoco>", "broken MJCF.*bod"),
         ("<mujoco", "broken MJCF"),
         (scene("<body><joint type='hinge'/></body>"), "broken MJCF.*mass"),
-        (scene(option="integrator='RK4'"), "rk4.*Euler"),
+        (scene(option="integrator='implicit'"), "'implicit' is not in MJX.*RK4"),
         (scene(option="solver='PGS'"), "PGS.*Newton"),
         (scene(option="noslip_iterations='3'"), "noslip"),
         (

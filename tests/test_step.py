@@ -136,12 +136,13 @@ CASES = [
     ("box", {"cone": "pyramidal", "integrator": "implicitfast", "condim": 4}),
     ("finger", {"cone": "pyramidal", "integrator": "implicitfast", "condim": 1}),
     ("finger", {"cone": "elliptic", "integrator": "Euler", "condim": 6}),
+    ("box", {"cone": "elliptic", "integrator": "RK4", "condim": 3}),
 ]
 MATRIX = [
     (name, {"cone": cone, "integrator": integrator, "condim": condim})
     for name in ("box", "finger")
     for cone in ("elliptic", "pyramidal")
-    for integrator in ("Euler", "implicitfast")
+    for integrator in ("Euler", "implicitfast", "RK4")
     for condim in (1, 3, 4, 6)
     if (cone, condim) != ("elliptic", 1)  # not in MJX, refused by the scene
 ]
@@ -201,7 +202,7 @@ def test_tendons_equality_activation_and_balls_are_those_of_mjx_and_mujoco() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("integrator", ["Euler", "implicitfast"])
+@pytest.mark.parametrize("integrator", ["Euler", "implicitfast", "RK4"])
 @pytest.mark.parametrize("cone", ["elliptic", "pyramidal"])
 def test_tendons_equality_activation_and_balls_everywhere(cone: str, integrator: str) -> None:
     check_mechanism(cone, integrator)
@@ -259,15 +260,6 @@ def test_elliptic_cone_without_any_contact_slot_runs() -> None:
     )()
     truth, _ = oracle.trajectory(scene.mj_model, np.array([1.0]), np.zeros(1), np.zeros((5, 0)), 1)
     np.testing.assert_allclose(states.qpos, truth, atol=1e-9)
-
-
-def test_rk4_is_refused_by_name() -> None:
-    import mujoco
-
-    spec = mujoco.MjSpec.from_string("<mujoco><option integrator='RK4'/></mujoco>")
-    model = mjx.put_model(spec.compile())
-    with pytest.raises(NotImplementedError, match=r"RK4.*Euler"):
-        physics.step(model, mjx.make_data(model))
 
 
 def test_vmap_is_a_loop() -> None:

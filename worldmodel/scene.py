@@ -126,14 +126,9 @@ def _compile_general(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, np.ndarray]:
 
 
 def _refuse_unsupported(model: mujoco.MjModel) -> None:
-    integrator = mujoco.mjtIntegrator(model.opt.integrator)
-    if integrator not in (
-        mujoco.mjtIntegrator.mjINT_EULER,
-        mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
-    ):
+    if model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICIT:
         raise SceneError(
-            f"option integrator={_enum(integrator)} has no contact gradient here; "
-            "use integrator='Euler' or 'implicitfast'"
+            "option integrator='implicit' is not in MJX; use 'implicitfast', 'Euler' or 'RK4'"
         )
     if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
         raise SceneError("option solver='PGS' is not in MJX; use solver='Newton'")
@@ -198,7 +193,3 @@ def _names(model: mujoco.MjModel, kind: str) -> list[str]:
     count = {"GEOM": model.ngeom, "ACTUATOR": model.nu, "EQUALITY": model.neq}
     count |= {"SENSOR": model.nsensor, "FLEX": model.nflex}
     return [mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])]
-
-
-def _enum(value: object) -> str:
-    return str(getattr(value, "name", value)).split("_")[-1].lower()

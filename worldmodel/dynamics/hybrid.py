@@ -25,9 +25,10 @@ import jax.numpy as jnp
 
 from worldmodel import physics
 from worldmodel.dynamics import latent as learned
-from worldmodel.dynamics.features import features, layout, rotations, to_body, to_world
+from worldmodel.dynamics.features import features, rotations, to_body, to_world
 from worldmodel.dynamics.latent import History, Network
 from worldmodel.physics import parameters as physical
+from worldmodel.physics.tangent import integrate
 from worldmodel.rollout import Step
 from worldmodel.scene import Scene
 from worldmodel.types import State
@@ -166,28 +167,3 @@ def pose(world: WorldModel, state: State) -> jax.Array:
 def add(scene: Scene, state: State, g: jax.Array, dt: float) -> State:
     """The sum: velocities + g, and positions moved by g over the step. g: (nv,) [m/s, rad/s]."""
     return dataclasses.replace(state, qpos=integrate(scene, state.qpos, g, dt), qvel=state.qvel + g)
-
-
-def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:
-    """Positions moved on at a velocity for ``dt`` [s] (MuJoCo's ``mj_integratePos``)."""
-    where = layout(scene)
-    for q, v in (*where.hinges, *where.slides):
-        qpos = qpos.at[q].add(dt * qvel[v])
-    for q, v in where.free:
-        qpos = qpos.at[q : q + 3].add(dt * qvel[v : v + 3])
-        turned = _turn(qpos[q + 3 : q + 7], qvel[v + 3 : v + 6] * dt)
-        qpos = qpos.at[q + 3 : q + 7].set(turned)
-    return qpos
-
-
-def _turn(q: jax.Array, angle: jax.Array) -> jax.Array:
-    """A quaternion turned by a rotation vector [rad] in its own frame; smooth at zero."""
-    square = jnp.sum(jnp.square(angle))
-    tiny = square < 1e-8
-    norm = jnp.sqrt(jnp.where(tiny, 1.0, square))
-    sinc = jnp.where(tiny, 0.5 - square / 48.0, jnp.sin(0.5 * norm) / norm)
-    w, v = jnp.where(tiny, 1.0 - square / 8.0, jnp.cos(0.5 * norm)), sinc * angle
-    real = q[0] * w - jnp.dot(q[1:], v)
-    imaginary = q[0] * v + w * q[1:] + jnp.cross(q[1:], v)
-    turned = jnp.concatenate([real[None], imaginary])
-    return turned / jnp.linalg.norm(turned)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mujoco.mjx._src import collision_driver, solver, types
+from mujoco.mjx._src import collision_driver, forward, solver, types
 
 from worldmodel._mujoco import mjx, mujoco
 
@@ -91,6 +91,19 @@ def is_elliptic(model: mjx.Model) -> bool:
 def integrator_name(model: mjx.Model) -> str:
     """'EULER', 'RK4' or 'IMPLICITFAST' (static)."""
     return types.IntegratorType(model.opt.integrator).name
+
+
+def advance(
+    model: mjx.Model, data: mjx.Data, act_dot: jax.Array, qacc: jax.Array, qvel: jax.Array
+) -> mjx.Data:
+    """``data`` one timestep on: velocities by ``qacc``, positions by ``qvel``, activations.
+
+    Args:
+      act_dot: (na,) rates of the activations.
+      qacc: (nv,) [m/s², rad/s²].
+      qvel: (nv,) [m/s, rad/s].
+    """
+    return forward._advance(model, data, act_dot, qacc, qvel)
 
 
 def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:
