@@ -10,6 +10,7 @@ import sys
 with contextlib.redirect_stdout(sys.stderr):
     import mujoco
     from mujoco import mjx
+    from mujoco import rollout as c_rollout
 
 
 def _warn(message: str) -> None:
@@ -18,4 +19,4 @@ def _warn(message: str) -> None:
 
 mujoco.set_mju_user_warning(_warn)
 
-__all__ = ["mjx", "mujoco"]
+__all__ = ["c_rollout", "mjx", "mujoco"]

@@ -247,7 +247,11 @@ def apply(
 
 def values(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> dict[str, np.ndarray]:
     """The physical values, in the units of ``KINDS``; ``inertia`` are the principal moments."""
-    model = apply(scene, scene.mjx_model(), free, parameters)
+    return read(scene, free, apply(scene, scene.mjx_model(), free, parameters))
+
+
+def read(scene: Scene, free: tuple[Free, ...], model: mjx.Model) -> dict[str, np.ndarray]:
+    """The physical values in a model that ``apply`` made, see ``values``."""
     out = {}
     for f in free:
         kind, ids = KINDS[f.kind], _ids(scene, f)

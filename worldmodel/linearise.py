@@ -1,0 +1,203 @@
+"""What a window's prediction misses, and how that changes with physics and start: two engines.
+
+``mjx`` differentiates the simulator forward, one tangent per unknown, all of them and all windows
+of a batch in one compiled call; its memory does not grow with the horizon. ``c`` compiles C
+MuJoCo's model anew for every difference and rolls all windows out on all cores. The unknowns are
+the numbers of the free parameters, then, where asked for, a shift of each window's own start.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel._mujoco import c_rollout, mjx, mujoco
+from worldmodel.dynamics import WorldModel
+from worldmodel.mjcf import to_mjcf
+from worldmodel.physics import parameters as physical
+from worldmodel.physics.tangent import difference, integrate
+from worldmodel.predict import Windows, predict
+from worldmodel.types import InputError
+
+ENGINES = ("mjx", "c")
+# Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
+DIFFERENCE = 1e-3  # of a number [prior widths]
+POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
+
+Misses = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
+Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
+
+    misses: Misses  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
+    slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
+
+
+def numbers(world: WorldModel) -> list[tuple[str, int]]:
+    """The unknowns: (leaf, index in it) of every free number that moves."""
+    return [
+        (f.name, i)
+        for f in world.free
+        for i, width in enumerate(np.broadcast_to(f.scale, len(physical.KINDS[f.kind].width)))
+        if width != 0
+    ]
+
+
+def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
+    """Numbers → named leaves; those that do not move are 0."""
+    leaves = {name: jnp.zeros_like(x) for name, x in physical.zeros(world.free).items()}
+    for k, (name, i) in enumerate(numbers(world)):
+        leaves[name] = leaves[name].at[i].set(u[k])
+    return leaves
+
+
+@functools.lru_cache(maxsize=16)
+def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
+    """(numbers,) → the model they make, its arrays on the host; compiled once."""
+    scene, free = world.scene, world.free
+    apply = jax.jit(lambda u: physical.apply(scene, scene.mjx_model(), free, unpacked(world, u)))
+    return lambda u: jax.device_get(apply(jnp.asarray(u)))
+
+
+@functools.lru_cache(maxsize=16)
+def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
+    """An engine for a physics model.
+
+    Args:
+      world: of kind ``physics``.
+      name: ``mjx`` or ``c``.
+      batch: windows per compiled call (mjx).
+
+    Raises:
+      InputError: an unknown engine, or a model with a learned half.
+      ParameterError: a parameter that the scene does not have.
+    """
+    physical.check(world.scene, world.free)
+    if world.learns:
+        raise InputError(f"a {world.kind} model has weights; identification is for kind='physics'")
+    if name not in ENGINES:
+        raise InputError(f"engine '{name}' is none of {', '.join(ENGINES)}")
+    return _mjx(world, batch) if name == "mjx" else _c(world)
+
+
+def _moved(world: WorldModel, window: Windows, shift: jax.Array) -> Windows:
+    """A window whose start is shifted: its pose by the first half, its velocity by the second."""
+    if not shift.shape[0]:
+        return window
+    nv, history = world.scene.mj_model.nv, window.history
+    qpos = integrate(world.scene, jnp.asarray(history.qpos[0]), shift[:nv], 1.0)
+    started = dataclasses.replace(
+        history,
+        qpos=jnp.asarray(history.qpos).at[0].set(qpos),
+        qvel=jnp.asarray(history.qvel).at[0].add(shift[nv:]),
+    )
+    return dataclasses.replace(window, history=started)
+
+
+def _missed(world: WorldModel, predicted: jax.Array, window: Windows) -> jax.Array:
+    error = jax.vmap(functools.partial(difference, world.scene))(window.target, predicted)
+    return jnp.where(jnp.asarray(window.scored)[:, None], error, 0.0)
+
+
+def _mjx(world: WorldModel, batch: int) -> Engine:
+    def missed(u: jax.Array, shift: jax.Array, window: Windows) -> jax.Array:
+        parameters = {"physics": unpacked(world, u), "network": {}}
+        return _missed(world, predict(world, parameters, _moved(world, window, shift)), window)
+
+    def twice(*x: Any) -> tuple[jax.Array, jax.Array]:
+        error = missed(*x)
+        return error, error
+
+    def both(u: jax.Array, shift: jax.Array, window: Windows) -> tuple[jax.Array, jax.Array]:
+        slope, error = jax.jacfwd(twice, argnums=(0, 1), has_aux=True)(u, shift, window)
+        return error, jnp.concatenate(slope, axis=-1)
+
+    axes = (None, 0, 0)
+    value = jax.jit(jax.vmap(missed, axes))
+    derivative = jax.jit(jax.vmap(both, axes))
+
+    def batched(run: Callable, u: np.ndarray, shift: np.ndarray, windows: Windows) -> list:
+        out = []
+        for begin in range(0, len(windows), batch):
+            rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
+            here = jax.tree.map(jnp.asarray, windows.take(rows))
+            out.append(
+                jax.tree.map(np.asarray, run(jnp.asarray(u), jnp.asarray(shift[rows]), here))
+            )
+        return out
+
+    def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        return np.concatenate(batched(value, u, shift, windows))[: len(windows)]
+
+    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+        parts = zip(*batched(derivative, u, shift, windows), strict=True)
+        error, slope = (np.concatenate(p)[: len(windows)] for p in parts)
+        return error, slope
+
+    return Engine(misses, slopes)
+
+
+def _c(world: WorldModel) -> Engine:
+    scene = world.scene
+    m = scene.mj_model
+    full = mujoco.mjtState.mjSTATE_FULLPHYSICS
+    threads = os.cpu_count() or 1
+    start = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
+    compare = jax.jit(jax.vmap(functools.partial(_missed, world)))
+
+    moved = applied(world)
+
+    def compiled(u: np.ndarray) -> mujoco.MjModel:
+        if not world.free:
+            return m
+        return mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, moved(u)))
+
+    def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        # MuJoCo would start again from its own start where a state is not finite.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        history = start(windows, shift)
+        data = mujoco.MjData(model)
+        states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
+        for row, qpos, qvel in zip(states, history.qpos[:, 0], history.qvel[:, 0], strict=True):
+            data.qpos[:], data.qvel[:] = qpos, qvel
+            mujoco.mj_getState(model, data, row, full)
+        horizon = windows.target.shape[1]
+        ctrl = np.repeat(np.asarray(windows.ctrl, float), scene.substeps, axis=1)
+        played, _ = c_rollout.rollout(
+            model,
+            [mujoco.MjData(model) for _ in range(threads)],
+            states,
+            ctrl if model.nu else None,
+            nstep=horizon * scene.substeps,
+            persistent_pool=True,
+        )
+        played = played[:, scene.substeps - 1 :: scene.substeps]
+        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
+        predicted = played[..., first : first + m.nq]
+        return np.asarray(compare(predicted, windows))
+
+    def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        return play(compiled(u), shift, windows)
+
+    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+        columns = []
+        for step in DIFFERENCE * np.eye(len(u)):
+            change = misses(u + step, shift, windows) - misses(u - step, shift, windows)
+            columns.append(change / (2.0 * DIFFERENCE))
+        model = compiled(u)
+        widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
+        for width, step in zip(widths, np.diag(widths), strict=True):
+            change = play(model, shift + step, windows) - play(model, shift - step, windows)
+            columns.append(change / (2.0 * width))
+        error = play(model, shift, windows)
+        return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
+
+    return Engine(misses, slopes)
