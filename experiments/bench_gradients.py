@@ -1,0 +1,129 @@
+"""The gradient through contact beside what else there is: speed, compile time, memory, error.
+
+Question: what does a gradient of a contact simulation cost, and is it right?
+Command:  python -m experiments.bench_gradients --out experiments/results/gradients
+Runtime:  forty minutes on 2 cores; on a GPU --batches 1 64 1024 4096 16384
+Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compile of the gradient
+          ≤ 2.5 × that of the forward; memory that does not grow with the solver's iterations;
+          one-step error ≤ 1e-6 (float64), ≤ 1e-4 (float32); 32-step hopper cosine ≥ 0.9999
+
+Every scene and precision is measured in a process of its own (``gradient_measure``), one after
+another; ratios are within one process. OUT gets gradients.json (every row), gradients.md and
+gradients.png, generated from it. Scenes already in gradients.json at this commit are not measured
+again.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.gradient_figure import draw, markdown
+from experiments.gradient_scenes import SCENES
+from worldmodel import runtime
+
+COMPARE = 64  # batch at which the variants stand beside one another
+HORIZONS = (8, 32, 128)  # of the memory rows
+ITERATIONS = (5, 40)
+SWEEP_SCENE = "hopper"  # every batch; the other scenes stand at the batch of the comparison
+FIRST_SCENE = "elbow"
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    out: Path
+    scenes: tuple[str, ...] = tuple(SCENES)
+    batches: tuple[int, ...] = (1, 64, 512, 4096)
+
+
+def jobs(args: Args) -> list[dict[str, Any]]:
+    """The options of every process, in order."""
+    out: list[dict[str, Any]] = []
+    for scene in args.scenes:
+        batches = [str(b) for b in (args.batches if scene == SWEEP_SCENE else [COMPARE])]
+        out.append({"scene": scene, "errors": True, "batches": batches, "compare": COMPARE})
+        out.append({"scene": scene, "x64": False, "errors": True, "batches": [str(COMPARE)]})
+    if SWEEP_SCENE in args.scenes:
+        out.append(
+            {
+                "scene": SWEEP_SCENE,
+                "memory_horizons": [str(h) for h in HORIZONS],
+                "memory_iterations": [str(i) for i in ITERATIONS],
+            }
+        )
+    if FIRST_SCENE in args.scenes:
+        out.append({"scene": FIRST_SCENE, "first": True, "compare": COMPARE})
+    return out
+
+
+def measured(job: dict[str, Any], cache: str | None) -> list[dict]:
+    """The rows of one process.
+
+    Raises:
+      RuntimeError: it failed; its last words are in the message.
+    """
+    command = [sys.executable, "-m", "experiments.gradient_measure"]
+    for name, value in job.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            command += [f"--{flag}", *(value if isinstance(value, list) else [str(value)])]
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    environment["WORLDMODEL_BENCH_BEGAN"] = repr(time.time())
+    if cache is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def main(args: Args) -> int:
+    """Measures what is not measured yet; one JSON line at the end."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "gradients.json"
+    provenance = runtime.provenance()
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    same = kept.get("provenance", {}).get("commit") == provenance["commit"]
+    done: dict[str, list[dict]] = kept["jobs"] if same else {}
+    todo = jobs(args)
+    began = time.monotonic()
+    for i, job in enumerate(todo):
+        key = json.dumps(job)
+        if key in done:
+            continue
+        runtime.log(f"{i + 1}/{len(todo)} {key}  {time.monotonic() - began:.0f} s so far")
+        if job.get("first"):
+            with tempfile.TemporaryDirectory() as cache:  # cold, then cached
+                rows = [
+                    row | {"cache": state}
+                    for state in ("cold", "cached")
+                    for row in measured(job, cache)
+                ]
+        else:
+            rows = measured(job, None)
+        done[key] = rows
+        command = f"python -m experiments.bench_gradients --out {args.out}"
+        result = {"command": command, "provenance": provenance, "jobs": done}
+        path.with_suffix(".part").write_text(json.dumps(result, indent=1))
+        path.with_suffix(".part").replace(path)
+    rows = [row for job in todo for row in done[json.dumps(job)]]
+    text, summary = markdown(rows, provenance, args.out)
+    (args.out / "gradients.md").write_text(text)
+    draw(rows, provenance, args.out / "gradients.png")
+    print(json.dumps(summary | {"out": str(args.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args)))

@@ -1,0 +1,188 @@
+"""Identification side by side: this project's two engines and mujoco.sysid, one objective.
+
+Question: what do derivatives through contact buy over finite differences of C MuJoCo?
+Command:  pip install "mujoco[sysid]"
+          python -m experiments.compare_identification --recording elbow_toss \
+              --out experiments/results/gradients/identification
+Runtime:  half an hour on 2 cores
+Expected: one JSON line; every method within a few per cent of the same cost and held-out error,
+          C differences faster on a CPU for few parameters
+
+All minimise ½ Σ ((predicted − recorded) / σ)² + ½ ‖u‖² over the same windows of *train* episodes,
+from u = 0, with |u| ≤ 4 and σ from the residuals at the start; errors are those of *test* episodes
+by the recording's protocol, predicted in MJX for all. A Gauss-Newton step of the engines evaluates
+the derivative once and the cost once or more. ``mujoco.sysid`` is its own optimiser (``mujoco`` and
+``scipy_parallel_fd``) on residuals that C MuJoCo's batched rollouts give.
+"""
+
+import dataclasses
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments.evaluate_recording import BATCH
+from experiments.fit_recording import protocol_windows, recording_file, training_windows
+from experiments.problems import find_problem
+from worldmodel import runtime
+from worldmodel.dynamics import WorldModel
+from worldmodel.episodes.protocol import split
+from worldmodel.episodes.recordings import load
+from worldmodel.identify import Identified, IdentifyConfig, identify
+from worldmodel.linearise import make_engine, numbers, unpacked
+from worldmodel.predict import Windows, episode_errors, make_predictor
+from worldmodel.types import InputError
+
+CHANNELS = ("position_m", "rotation_rad", "joint_rad")
+BOUND = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    recording: str
+    out: Path
+    windows: int = 256  # of the training episodes, drawn by ``seed``
+    horizon: int | None = None  # frames; the recording's own when absent
+    iterations: int = 15  # at most, of every method
+    seed: int = 0
+
+
+def by_engine(
+    world: WorldModel, windows: Windows, sigma: np.ndarray, engine: str, iterations: int
+) -> tuple[np.ndarray, dict]:
+    """Gauss-Newton of this project; (u, counts)."""
+    rows: list[dict] = []
+    config = IdentifyConfig(
+        iterations=iterations, engine=engine, huber=1e6, bound=BOUND, batch=min(128, len(windows))
+    )
+    found: Identified = identify(world, windows, config, noise=sigma, record=rows.append)
+    tries = sum(r["tries"] for r in rows)
+    slopes = 1 + len(rows)  # at most: a last step that gains nothing takes none
+    columns = len(found.numbers)
+    per_slope = {"mjx": {"tangents": columns}, "c": {"rollouts": 2 * columns}}[engine]
+    counts = {"rollouts": tries + slopes, "tangents": 0}
+    for name, count in per_slope.items():
+        counts[name] += slopes * count
+    u = np.array([n.u for n in found.numbers])
+    return u, counts | {"iterations": found.iterations, "converged": found.converged}
+
+
+def by_sysid(
+    residual: Callable[[np.ndarray], np.ndarray], size: int, optimizer: Any, iterations: int
+) -> tuple[np.ndarray, dict]:
+    """mujoco.sysid's optimiser on the same residuals; (u, counts).
+
+    Raises:
+      InputError: the extra is not installed.
+    """
+    sysid: Any = importlib.import_module("mujoco.sysid")
+    if not hasattr(sysid, "optimize"):
+        raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
+    count = 0
+
+    def residuals(x: np.ndarray, *_: Any) -> tuple[list[np.ndarray], None, None]:
+        nonlocal count
+        columns = np.atleast_2d(x.T)
+        count += len(columns)
+        out = np.stack([residual(u) for u in columns], axis=1)
+        return [out if x.ndim == 2 else out[:, 0]], None, None
+
+    bound = np.full(size, BOUND)
+    start = sysid.ParameterDict({"u": sysid.Parameter("u", np.zeros(size), -bound, bound)})
+    _, result = sysid.optimize(start, residuals, optimizer, verbose=False, max_iters=iterations)
+    return np.asarray(result.x).ravel(), {"rollouts": count, "tangents": 0}
+
+
+def main(args: Args) -> int:
+    """Fits with every method; writes OUT/RECORDING.json."""
+    runtime.configure()
+    problem = find_problem(args.recording)
+    path, simulated = recording_file(problem.recording, args.out)
+    episodes = load(path, problem.recording)
+    horizon = args.horizon or problem.recording.horizon
+    random = np.random.default_rng(args.seed)
+    train = [e for e in episodes if split(e.id) == "train"]
+    windows = training_windows(train, problem, horizon)
+    rows = random.permutation(len(windows))[: args.windows]
+    windows = windows.take(np.sort(rows))
+    test = [e for e in episodes if split(e.id) == "test"]
+    held_out, _ = protocol_windows(test, problem.recording, horizon)
+    world = WorldModel(problem.scene(), problem.free)
+    predictor = make_predictor(world, min(BATCH, len(held_out)))
+    size = len(numbers(world))
+    c = make_engine(world, "c", len(windows))
+    still = np.zeros((len(windows), 0))
+    scored = np.asarray(windows.scored)
+    at_start = c.misses(np.zeros(size), still, windows)
+    sigma = np.maximum(1.4826 * np.median(np.abs(at_start[scored]), axis=0), 1e-9)
+
+    def residual(u: np.ndarray) -> np.ndarray:
+        return np.concatenate([(c.misses(u, still, windows) / sigma).ravel(), u])
+
+    def error(u: np.ndarray) -> dict[str, float | None]:
+        parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
+        mean = episode_errors(predictor(parameters, held_out), held_out, problem.recording.channels)
+        return {
+            k: float(v) if np.isfinite(v) else None
+            for k, v in zip(CHANNELS, mean.mean(0), strict=True)
+        }
+
+    methods: dict[str, Callable[[], tuple[np.ndarray, dict]]] = {
+        "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),
+        "mujoco.sysid, mujoco": lambda: by_sysid(residual, size, "mujoco", args.iterations),
+        "mujoco.sysid, scipy": lambda: by_sysid(
+            residual, size, "scipy_parallel_fd", args.iterations
+        ),
+        "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
+    }
+    steps = len(windows) * horizon * world.scene.substeps
+    result: dict[str, Any] = {
+        "command": "python -m experiments.compare_identification "
+        f"--recording {args.recording} --out {args.out}",
+        "provenance": runtime.provenance(),
+        "simulated": simulated,
+        "config": {**dataclasses.asdict(args), "out": str(args.out), "horizon": horizon},
+        "numbers": size,
+        "windows": len(windows),
+        "test_windows": len(held_out),
+        "steps_per_evaluation": steps,
+        "start": {
+            "cost": 0.5 * float(np.sum(residual(np.zeros(size)) ** 2)),
+            **error(np.zeros(size)),
+        },
+        "methods": {},
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / f"{args.recording}.json"
+    for name, fit in methods.items():
+        runtime.log(f"── {name}")
+        began = time.perf_counter()
+        u, counts = fit()
+        seconds = time.perf_counter() - began
+        cost = 0.5 * float(np.sum(residual(u) ** 2))
+        result["methods"][name] = {
+            "seconds": seconds,
+            "cost": cost,
+            **error(u),
+            **counts,
+            "u": list(u),
+        }
+        target.with_suffix(".part").write_text(json.dumps(result, indent=1))
+        target.with_suffix(".part").replace(target)
+        runtime.log(json.dumps({k: v for k, v in result["methods"][name].items() if k != "u"}))
+    shown = {k: {a: b for a, b in v.items() if a != "u"} for k, v in result["methods"].items()}
+    print(json.dumps({"recording": args.recording, "start": result["start"], "methods": shown}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

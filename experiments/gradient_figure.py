@@ -1,0 +1,228 @@
+"""Text and figure of the gradient benchmark, from its rows alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.recording_film import BLUE, GREY, ORANGE, caption, pyplot
+
+GREEN = "#009E73"
+TARGETS = {  # what the benchmark is asked to show: limit, whether it is an upper one, in words
+    "gradient_over_forward": (3.0, True, "gradient / forward, float64, worst scene"),
+    "compile_over_forward": (2.5, True, "compile of the gradient / of the forward, worst scene"),
+    "memory_over_unrolled": (0.2, True, "peak memory / unrolled, worst horizon or iteration count"),
+    "memory_growth": (1.05, True, "peak memory, most solver iterations / fewest"),
+    "error_64": (1e-6, True, "one-step error, float64, worst scene"),
+    "error_32": (1e-4, True, "one-step error, float32, worst scene"),
+    "hopper_cosine": (0.9999, False, "cosine of the 32-step hopper gradient, float64"),
+    "differences_over_gradient": (
+        10.0,
+        False,
+        "one-sided MJX differences / gradient, scenes of ≥ 64 numbers, least",
+    ),
+    "first_cold_s": (60.0, True, "start of Python to the first elbow gradient, cold cache [s]"),
+    "first_cached_s": (10.0, True, "start of Python to the first elbow gradient, cached [s]"),
+}
+
+
+def _find(rows: list[dict], **wanted: Any) -> list[dict]:
+    return [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
+
+
+def _speed(rows: list[dict], dtype: str = "float64") -> list[dict]:
+    """Per scene and batch: seconds of every variant."""
+    rows = [r for r in rows if r["dtype"] == dtype and "seconds" in r and "cache" not in r]
+    out = []
+    for scene in dict.fromkeys(r["scene"] for r in rows):
+        for batch in sorted({r["batch"] for r in _find(rows, scene=scene)}):
+            here = {r["variant"]: r for r in _find(rows, scene=scene, batch=batch)}
+            if "forward" in here:
+                out.append({"scene": scene, "batch": batch, **here})
+    return out
+
+
+def summary_of(rows: list[dict]) -> dict[str, float]:
+    """The figures that the targets speak of; those whose rows were not measured are absent."""
+    out: dict[str, float] = {}
+    speed = [s for s in _speed(rows) if "unrolled" in s]  # the batch of the comparison
+    if speed:
+        ratio = lambda s, key: s["gradient"][key] / s["forward"][key]  # noqa: E731
+        out["gradient_over_forward"] = max(ratio(s, "seconds") for s in speed)
+        whole = lambda r: r["trace_s"] + r["compile_s"]  # noqa: E731
+        out["compile_over_forward"] = max(whole(s["gradient"]) / whole(s["forward"]) for s in speed)
+        many = [
+            (s["gradient"]["parameters"] + 1) * s["forward"]["seconds"] / s["gradient"]["seconds"]
+            for s in speed
+            if s["gradient"]["parameters"] >= 64
+        ]
+        if many:
+            out["differences_over_gradient"] = min(many)
+    memory = [r for r in rows if r.get("memory")]
+    pairs = [
+        (r, _find(memory, variant="unrolled", **{k: r[k] for k in ("horizon", "iterations")})[0])
+        for r in _find(memory, variant="gradient")
+    ]
+    if pairs:
+        out["memory_over_unrolled"] = max(
+            a["temporary_bytes"] / b["temporary_bytes"] for a, b in pairs
+        )
+        by_iterations = sorted(
+            (r for r, _ in pairs if r["horizon"] == 32), key=lambda r: r["iterations"]
+        )
+        out["memory_growth"] = (
+            by_iterations[-1]["temporary_bytes"] / by_iterations[0]["temporary_bytes"]
+        )
+    for name, dtype in (("error_64", "float64"), ("error_32", "float32")):
+        found = _find(rows, variant="error", dtype=dtype, horizon=1)
+        if found:
+            out[name] = max(r["relative"] for r in found)
+    hopper = _find(rows, variant="error", scene="hopper", dtype="float64", horizon=32)
+    if hopper:
+        out["hopper_cosine"] = hopper[0]["cosine"]
+    for row in _find(rows, variant="first"):
+        out[f"first_{row['cache']}_s"] = row["first_s"]
+    return out
+
+
+def _reached(name: str, value: float) -> bool:
+    limit, upper, _ = TARGETS[name]
+    return value <= limit if upper else value >= limit
+
+
+def markdown(rows: list[dict], provenance: dict, out: Path) -> tuple[str, dict[str, Any]]:
+    """(the report, the one line of the command)."""
+    summary = summary_of(rows)
+    missed = [name for name, value in summary.items() if not _reached(name, value)]
+    versions = ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())
+    lines = [
+        "# The gradient through contact, measured",
+        "",
+        f"`python -m experiments.bench_gradients --out {out}`",
+        "",
+        f"Commit {provenance['commit'][:12]}, {provenance['date']}, {provenance['cpu']} "
+        f"({provenance['cores']} cores), {', '.join(provenance['devices'])}; {versions}. "
+        "Generated from gradients.json. 32 steps of 2 ms, 10 solver iterations; medians of five "
+        "calls; ratios within one process.",
+        "",
+        "| wanted | limit | measured | |",
+        "|---|---|---|---|",
+    ]
+    for name, (limit, upper, words) in TARGETS.items():
+        if name in summary:
+            value = summary[name]
+            sign, verdict = "≤" if upper else "≥", "reached" if _reached(name, value) else "MISSED"
+            lines.append(f"| {words} | {sign} {limit:g} | {value:.6g} | {verdict} |")
+    for dtype in ("float64", "float32"):
+        lines += [
+            "",
+            f"## Speed, {dtype}",
+            "",
+            "| scene | numbers | batch | forward [steps/s] | C MuJoCo [steps/s] | gradient / "
+            "forward | unrolled / forward | one iteration / forward | compile: forward | gradient "
+            "| unrolled |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for s in _speed(rows, dtype):
+            base = s["forward"]["seconds"]
+
+            def over(variant: str, s: dict = s, base: float = base) -> str:
+                if variant not in s:
+                    return "–"
+                finite = "" if s[variant]["finite"] else " (not finite)"
+                return f"{s[variant]['seconds'] / base:.2f}{finite}"
+
+            def built(variant: str, s: dict = s) -> str:
+                row = s.get(variant)
+                return f"{row['trace_s'] + row['compile_s']:.0f} s" if row else "–"
+
+            lines.append(
+                f"| {s['scene']} | {s['forward']['parameters']} | {s['batch']} | "
+                f"{s['forward']['steps_per_s']:.0f} | {s['c']['steps_per_s']:.0f} | "
+                f"{over('gradient')} | {over('unrolled')} | {over('one')} | "
+                f"{built('forward')} | {built('gradient')} | {built('unrolled')} |"
+            )
+    lines += [
+        "",
+        "## Error against C MuJoCo (float64, recompiled models, fourth-order differences)",
+        "",
+        "| scene | precision | steps | numbers | relative error | cosine |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in _find(rows, variant="error"):
+        lines.append(
+            f"| {r['scene']} | {r['dtype']} | {r['horizon']} | {r['numbers']} | "
+            f"{r['relative']:.1e} | {r['cosine']:.8f} |"
+        )
+    memory = [r for r in rows if r.get("memory")]
+    if memory:
+        lines += [
+            "",
+            f"## Memory of one rollout's gradient ({memory[0]['scene']}, temporaries)",
+            "",
+            "| steps | iterations | implicit | unrolled |",
+            "|---|---|---|---|",
+        ]
+        for r in _find(memory, variant="gradient"):
+            same = {k: r[k] for k in ("horizon", "iterations")}
+            other = _find(memory, variant="unrolled", **same)[0]
+            lines.append(
+                f"| {r['horizon']} | {r['iterations']} | {r['temporary_bytes'] / 1e6:.2f} MB | "
+                f"{other['temporary_bytes'] / 1e6:.2f} MB |"
+            )
+    return "\n".join(lines) + "\n", summary | {"missed": missed}
+
+
+def draw(rows: list[dict], provenance: dict, path: Path) -> None:
+    """Speed against batch, the variants' cost, and memory, in one picture."""
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    speed = _speed(rows)
+    marks = dict(zip(dict.fromkeys(s["scene"] for s in speed), "osD^v", strict=False))
+    for scene, mark in marks.items():
+        here = [s for s in speed if s["scene"] == scene]
+        batch = [s["batch"] for s in here]
+        for variant, colour, style in (("forward", BLUE, "-"), ("gradient", ORANGE, "--")):
+            rate = [s[variant]["steps_per_s"] for s in here]
+            axes[0].plot(batch, rate, style, color=colour, marker=mark, ms=4, lw=1)
+    axes[0].set(xscale="log", yscale="log", xlabel="batch", ylabel="steps/s")
+    axes[0].set_title("forward (solid), with gradient (dashed)", fontsize=9)
+    for scene, mark in marks.items():
+        axes[0].plot([], [], "k", marker=mark, ls="", ms=4, label=scene)
+    axes[0].legend(fontsize=7, frameon=False)
+
+    compared = [s for s in speed if "unrolled" in s]
+    where = np.arange(len(compared))
+    bars = (("gradient", ORANGE, ""), ("unrolled", GREY, "//"), ("one", GREEN, ".."))
+    for k, (variant, colour, hatch) in enumerate(bars):
+        height = [s[variant]["seconds"] / s["forward"]["seconds"] for s in compared]
+        label = {"gradient": "implicit (this)", "one": "MJX, 1 iteration (wrong)"}.get(variant)
+        axes[1].bar(
+            where + 0.27 * (k - 1), height, 0.27, color=colour, hatch=hatch, label=label or variant
+        )
+    axes[1].set_xticks(where, [s["scene"] for s in compared], fontsize=8)
+    axes[1].set(ylabel="time / forward")
+    axes[1].set_title("cost of a gradient", fontsize=9)
+    axes[1].legend(fontsize=7, frameon=False)
+
+    memory = [r for r in rows if r.get("memory") and r["horizon"] == 32]
+    for variant, colour, style in (("gradient", ORANGE, "o--"), ("unrolled", GREY, "s-")):
+        here = sorted(_find(memory, variant=variant), key=lambda r: r["iterations"])
+        axes[2].plot(
+            [r["iterations"] for r in here],
+            [r["temporary_bytes"] / 1e6 for r in here],
+            style,
+            color=colour,
+            ms=4,
+            label="implicit (this)" if variant == "gradient" else variant,
+        )
+    axes[2].set(xscale="log", yscale="log", xlabel="solver iterations", ylabel="memory [MB]")
+    axes[2].set_title("temporaries of one 32-step gradient", fontsize=9)
+    axes[2].legend(fontsize=7, frameon=False)
+    caption(
+        figure,
+        {"command": "python -m experiments.bench_gradients", "provenance": provenance},
+        f"float64, {provenance['cpu']} ({provenance['cores']} cores), "
+        f"{', '.join(provenance['devices'])}; 32 steps, 10 solver iterations.",
+    )
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    pyplot.close(figure)
