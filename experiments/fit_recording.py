@@ -32,6 +32,7 @@ from worldmodel.episodes.recordings import Recording, load
 from worldmodel.finetune import FitState, fit
 from worldmodel.physics import parameters as physical
 from worldmodel.predict import Windows, cut_windows
+from worldmodel.scene import Scene
 from worldmodel.types import Episode
 
 SIMULATED_EPISODES = 80
@@ -84,18 +85,10 @@ def main(args: Args) -> int:
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    metadata: dict[str, Any] = {
-        "scene": scene.name,
-        "recording": problem.recording.name,
-        "simulated": simulated,
-        "mjcf": scene.mjcf,
-        "control_hz": scene.control_hz,
-        "substeps": scene.substeps,
-        "free": [dataclasses.asdict(f) for f in problem.free],
+    metadata = model_metadata(problem, scene, simulated) | {
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
         "train_ids": [plain(e.id) for e in train],
-        "dtype": "float64",
     }
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
@@ -118,6 +111,20 @@ def main(args: Args) -> int:
     result = finish(args.out, problem, state, metadata)
     print(json.dumps(result))
     return 0
+
+
+def model_metadata(problem: Problem, scene: Scene, simulated: bool) -> dict[str, Any]:
+    """What a checkpoint of fitted physics says of its model."""
+    return {
+        "scene": scene.name,
+        "recording": problem.recording.name,
+        "simulated": simulated,
+        "mjcf": scene.mjcf,
+        "control_hz": scene.control_hz,
+        "substeps": scene.substeps,
+        "free": [dataclasses.asdict(f) for f in problem.free],
+        "dtype": "float64",
+    }
 
 
 def recording_file(recording: Recording, out: Path) -> tuple[Path, bool]:
@@ -190,8 +197,8 @@ def finish(
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
     checkpoint.save(out / "checkpoint", int(state.step), best, kept, keep=1)
-    _write(out / "fitted.xml", physical.to_mjcf(scene, problem.free, best))
-    _write(out / "fit.json", json.dumps(result, indent=1) + "\n")
+    write(out / "fitted.xml", physical.to_mjcf(scene, problem.free, best))
+    write(out / "fit.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -201,7 +208,8 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)

@@ -1,0 +1,181 @@
+"""What a recording says of each physical number: values, intervals, and what it cannot say.
+
+Question: which parameters do the tosses identify, how well, and which only together?
+Command:  python -m experiments.identify_recording --recording elbow_toss --out runs/elbow_said
+Runtime:  three to ten minutes on 2 cores; --engine mjx is the slower one on a CPU
+Expected: one JSON line; OUT/identified.md names every number with its 95 % interval, those that
+          are not identified, and the pairs that the data cannot tell apart
+
+Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
+windows used, the scene's structure and the priors of its parameters. The same command resumes
+after Ctrl-C, SIGTERM or a kill, to the same numbers. OUT also gets identified.json, the scene as
+MJCF (identified.xml) and ``checkpoint``, which ``evaluate_recording`` reads.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.fit_recording import (
+    append_row,
+    model_metadata,
+    plain,
+    recording_file,
+    training_windows,
+    write,
+)
+from experiments.problems import find_problem
+from worldmodel import checkpoint, runtime
+from worldmodel.dynamics import WorldModel
+from worldmodel.episodes.protocol import split
+from worldmodel.episodes.recordings import load
+from worldmodel.identify import Identified, IdentifyConfig, Progress, identify, intervals
+from worldmodel.physics import parameters as physical
+from worldmodel.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    out: Path
+    windows: int = 512  # at most, drawn by ``seed``
+    horizon: int | None = None  # frames per window; the recording's own when absent
+    seed: int = 0  # of the draw
+    fit: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
+
+
+def main(args: Args) -> int:
+    """Identifies; prints one JSON line; returns the exit status."""
+    runtime.configure()
+    problem = find_problem(args.recording)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path, simulated = recording_file(problem.recording, args.out)
+    train = [e for e in load(path, problem.recording) if split(e.id) == "train"]
+    horizon = args.horizon or problem.recording.horizon
+    windows = training_windows(train, problem, horizon)
+    drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
+    windows = windows.take(np.sort(drawn))
+    scene = problem.scene()
+    world = WorldModel(scene, problem.free)
+    settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
+    settings |= {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
+    config = checkpoint.config_hash(settings)
+    kept = args.out / "progress.npz"
+    with runtime.Interrupt() as interrupt:
+        try:
+            found = identify(
+                world,
+                windows,
+                args.fit,
+                progress=_read(kept, config),
+                keep=lambda p: _keep(kept, p, config),
+                record=lambda row: append_row(args.out / "metrics.jsonl", row),
+                stop=lambda: interrupt.requested,
+            )
+        except runtime.Interrupted as stopped:
+            runtime.log(str(stopped))
+            return interrupt.exit_status
+    bounds = intervals(world, found)
+    labels = [f"{n.name}[{n.index}]" for n in found.numbers]
+    result: dict[str, Any] = {
+        "recording": args.recording,
+        "simulated": simulated,
+        "windows": len(windows),
+        "episodes": len(np.unique(windows.episode)),
+        "left_out": len(found.left_out),
+        "iterations": found.iterations,
+        "converged": found.converged,
+        "numbers": len(labels),
+        "not_identified": [
+            label for label, n in zip(labels, found.numbers, strict=True) if not n.identified
+        ],
+        "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in found.together()],
+        "by_episode": found.by_episode,
+    }
+    detail = result | {
+        "noise": found.noise.tolist(),
+        "u": [n.u for n in found.numbers],
+        "covariance": found.covariance.tolist(),
+        "intervals": {name: rows.tolist() for name, rows in bounds.items()},
+        "settings": settings,
+        "provenance": runtime.provenance(),
+    }
+    metadata = model_metadata(problem, scene, simulated)
+    metadata |= {"settings": settings, "config_hash": config, "result": result}
+    best = found.parameters["physics"]
+    checkpoint.save(args.out / "checkpoint", found.iterations, best, metadata, keep=1)
+    write(args.out / "identified.xml", physical.to_mjcf(scene, problem.free, best))
+    write(args.out / "identified.json", json.dumps(detail, indent=1) + "\n")
+    write(args.out / "identified.md", markdown(detail, found, bounds))
+    print(json.dumps(result))
+    return 0
+
+
+def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.ndarray]) -> str:
+    """The table of every number, the unidentified ones and the pairs."""
+    made = detail["provenance"]
+    spread = "of the noise alone, too narrow where an episode's frames err together"
+    if found.by_episode:
+        spread = "of the episodes' own scatter (sandwich)"
+    lines = [
+        f"# {detail['recording']}: what the data say of each number",
+        "",
+        f"{detail['windows']} windows of {detail['episodes']} train episodes"
+        f"{' (SIMULATED)' if detail['simulated'] else ''}; "
+        f"{'converged' if found.converged else 'NOT converged'} after {found.iterations} "
+        f"iterations; intervals {spread}. "
+        f"Commit {made['commit'][:12]}, {made['date']}, {made['cpu']} ({made['cores']} cores).",
+        "",
+        "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
+        "is *not identified* above 0.7, or at its bound.",
+        "",
+        "| number | unit | value | 95 % interval | deviation | |",
+        "|---|---|---|---|---|---|",
+    ]
+    kinds = {f.name: f.kind for f in find_problem(detail["recording"]).free}
+    for n in found.numbers:
+        kind, rows = kinds[n.name], bounds[n.name]
+        unit = physical.KINDS[kind].unit
+        if kind != "inertia" and len(rows) == len(physical.KINDS[kind].width):
+            value, low, high = rows[n.index]
+            shown = f"{value:.5g} | [{low:.4g}, {high:.4g}]"
+        else:  # a turn, or a second moment: it moves several values
+            unit, shown = "prior widths", f"{n.u:.2f} | ±{1.96 * n.deviation:.2f}"
+        verdict = "" if n.identified else ("at its bound" if n.at_bound else "not identified")
+        lines.append(f"| {n.name}[{n.index}] | {unit} | {shown} | {n.deviation:.2f} | {verdict} |")
+    lines += ["", "Pairs that the data cannot tell apart (correlation beyond ±0.9):", ""]
+    lines += [f"- {a} and {b}: {r:+.2f}" for a, b, r in detail["together"]] or ["- none"]
+    return "\n".join(lines) + "\n"
+
+
+def _keep(path: Path, progress: Progress, config: str) -> None:
+    temporary = path.with_name("progress.part.npz")
+    np.savez(temporary, config=config, **dataclasses.asdict(progress))
+    temporary.replace(path)
+
+
+def _read(path: Path, config: str) -> Progress | None:
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        if str(arrays["config"]) != config:
+            raise InputError(
+                f"{path} belongs to other settings or data; give another --out, or delete it"
+            )
+        plainly = {k: arrays[k] for k in arrays.files if k != "config"}
+    runtime.log(f"going on after iteration {plainly['iteration']}")
+    return Progress(
+        **plainly | {"iteration": int(plainly["iteration"]), "damping": float(plainly["damping"])}
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -1,0 +1,87 @@
+"""The identification command: what it says in words, and an interruption that costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.evaluate_recording import restore_fitted
+
+ROOT = Path(__file__).resolve().parent.parent
+# The pendulum has no contacts, so it compiles soonest.
+COMMAND = [sys.executable, "-m", "experiments.identify_recording", "--recording"]
+COMMAND += ["double_pendulum", "--windows", "40", "--horizon", "10", "--fit.iterations", "6"]
+
+
+def started(out: Path) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"}
+    pipe = subprocess.PIPE
+    arguments = [*COMMAND, "--out", str(out)]
+    return subprocess.Popen(
+        arguments, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment
+    )
+
+
+def finished(out: Path) -> dict:
+    process = started(out)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert len(stdout.splitlines()) == 1, "stdout belongs to the result"
+    return json.loads(stdout)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("identify") / "straight"
+    return out, finished(out)
+
+
+def test_every_number_is_named_with_what_is_known_of_it(straight: tuple[Path, dict]) -> None:
+    out, result = straight
+    detail = json.loads((out / "identified.json").read_text())
+    text = (out / "identified.md").read_text()
+    assert "SIMULATED" in text and result["simulated"]
+    rows = [line for line in text.splitlines() if line.startswith("| link")]
+    assert len(detail["u"]) == result["numbers"] >= len(rows) > 5
+    assert text.count("not identified |") + text.count("at its bound |") == len(
+        result["not_identified"]
+    )
+    assert np.all(np.linalg.eigvalsh(np.array(detail["covariance"])) > 0)
+    fitted = restore_fitted(out / "checkpoint")
+    moved = np.concatenate([np.ravel(x) for x in fitted.parameters["physics"].values()])
+    np.testing.assert_allclose(np.sort(moved[moved != 0]), np.sort(detail["u"]), atol=0)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    straight: tuple[Path, dict], tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    process = started(out)
+    rows, until = out / "metrics.jsonl", time.monotonic() + 200
+    while time.monotonic() < until and not rows.is_file() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert not (out / "identified.json").exists()
+    finished(out)
+    ours, theirs = (json.loads((d / "identified.json").read_text()) for d in (out, straight[0]))
+    assert ours["u"] == theirs["u"] and ours["covariance"] == theirs["covariance"]
+
+
+def test_progress_of_another_run_is_refused(straight: tuple[Path, dict]) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--out", str(straight[0]), "--seed", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"},
+    )
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 2 and "other settings or data" in stderr

@@ -1,0 +1,188 @@
+"""The least squares of an identification: windows in, damped Gauss-Newton steps out.
+
+A window's own shift meets no other window, so it is eliminated window by window (Schur
+complement), however many windows there are.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.integrate import quad
+
+from worldmodel.dynamics import WorldModel
+from worldmodel.linearise import make_engine
+from worldmodel.predict import Windows
+from worldmodel.types import InputError
+
+
+class IdentifyError(InputError):
+    """Windows that cannot be used, or a start from which nothing can be predicted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentifyConfig:
+    """How a fit is run."""
+
+    iterations: int = 20  # Gauss-Newton steps at most
+    engine: str = "mjx"  # mjx or c
+    batch: int = 64  # windows per compiled call
+    huber: float = 3.0  # errors beyond this many deviations count linearly
+    bound: float = 4.0  # |u| at most, in prior widths
+    pose_spread: float = 0.0  # [m, rad] deviation of a free start's pose; 0 holds it
+    velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
+    tolerance: float = 1e-2  # converged when no number would move more than this deviation
+    max_nonfinite: float = 0.1  # fraction of windows that may be left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknowns:
+    """What is sought: numbers, and shifts of the windows' starts."""
+
+    u: np.ndarray  # (numbers,)
+    shift: np.ndarray  # (windows, shifts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linearised:
+    """What the predictions miss at some unknowns, and its derivative."""
+
+    error: np.ndarray  # (windows, horizon, nv)
+    slope: np.ndarray  # (windows, horizon, nv, numbers + shifts)
+
+
+class LeastSquares:
+    """The windows, an engine, and the sums over both; see ``identify``."""
+
+    def __init__(self, world: WorldModel, windows: Windows, config: IdentifyConfig) -> None:
+        nv = world.scene.mj_model.nv
+        self.windows, self.config = windows, config
+        self.engine = make_engine(world, config.engine, min(config.batch, len(windows)))
+        spread = np.repeat([config.pose_spread, config.velocity_spread], nv)
+        self.free = spread > 0
+        self.shifts = 2 * nv if self.free.any() else 0
+        self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
+        self.scored = np.asarray(windows.scored)
+        self.kept = np.ones(len(windows), bool)
+        self.noise = np.ones(nv)  # deviation of the errors, as estimated so far
+        if not self.scored.any():
+            raise IdentifyError("no frame of these windows is scored; nothing can be identified")
+        c = config.huber
+        weight = quad(
+            lambda z: z * z / np.sqrt(1 + (z / c) ** 2) * np.exp(-z * z / 2), -np.inf, np.inf
+        )[0]
+        self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[w z²]
+
+    def linearise(self, x: Unknowns) -> Linearised:
+        """Derivatives at ``x``; windows that are not finite there are left out from now on."""
+        error, slope = self.engine.slopes(x.u, x.shift, self.windows)
+        bad = ~(np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3)))
+        self.kept &= ~bad
+        if np.mean(~self.kept) > self.config.max_nonfinite:
+            episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~self.kept]})
+            raise IdentifyError(
+                f"{int((~self.kept).sum())} of {len(self.kept)} windows are not finite (episodes "
+                f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, or start "
+                "from parameters under which the scene is stable"
+            )
+        free = np.concatenate([np.ones(len(x.u), bool), self.free[: self.shifts]])
+        out = ~self.kept[:, None, None]
+        slope = np.where(out[..., None] | ~free, 0.0, slope)
+        return Linearised(np.where(out, 0.0, error), slope)
+
+    def at(self, u: np.ndarray) -> Unknowns:
+        """Numbers within their bound, starts as recorded."""
+        shift = np.zeros((len(self.windows), self.shifts))
+        return Unknowns(np.clip(u, -self.config.bound, self.config.bound), shift)
+
+    def first_noise(self, normal: Linearised) -> np.ndarray:
+        """(nv,) what is left over at the start, without outliers."""
+        error = np.abs(normal.error)[self.scored & self.kept[:, None]]
+        return np.maximum(1.4826 * np.median(error, axis=0), 1e-12)
+
+    def weights(self, error: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """What each error counts: 1, less for outliers, 0 where it is not scored."""
+        z = error / sigma
+        weight = 1.0 / np.sqrt(1.0 + np.square(z / self.config.huber))
+        return weight * (self.scored & self.kept[:, None])[..., None]
+
+    def noise_of(self, normal: Linearised) -> np.ndarray:
+        """What is left over at an iterate; outliers count little, and unknowns are paid for."""
+        weight = self.weights(normal.error, self.noise)
+        square = np.sum(weight * np.square(normal.error), axis=(0, 1)) / self.consistent
+        count = float((self.scored & self.kept[:, None]).sum())
+        spent = self.spent(normal, self.noise) / normal.error.shape[2]
+        self.noise = np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
+        return self.noise
+
+    def spent(self, normal: Linearised, sigma: np.ndarray) -> float:
+        """How many errors the unknowns explain by themselves: those that the data determine."""
+        blocks, _ = self.blocks(normal, sigma)
+        p = blocks.shape[1] - self.shifts
+        total = blocks[:, :p, :p].sum(0)
+        used = np.trace(np.linalg.solve(total + np.eye(p), total)) if p else 0.0
+        own = blocks[:, p:, p:]
+        prior = np.diag(1.0 / np.square(self.spread))
+        return float(used + np.trace(np.linalg.solve(own + prior, own), axis1=1, axis2=2).sum())
+
+    def cost(self, error: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
+        """What is minimised."""
+        z = np.where((self.scored & self.kept[:, None])[..., None], error / sigma, 0.0)
+        c = self.config.huber
+        data = np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0))
+        prior = 0.5 * np.sum(np.square(x.u)) + 0.5 * np.sum(np.square(x.shift / self.spread))
+        return float(data + prior) if np.isfinite(data) else float("inf")
+
+    def blocks(self, normal: Linearised, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Per window JᵀWJ and JᵀWe."""
+        weight = self.weights(normal.error, sigma) / np.square(sigma)
+        heavy = weight[..., None] * normal.slope
+        rows = normal.slope.shape[0], -1, normal.slope.shape[-1]
+        flat = normal.slope.reshape(rows)
+        square = np.einsum("wri,wrj->wij", heavy.reshape(rows), flat, optimize=True)
+        error = normal.error.reshape(rows[0], -1)
+        return square, np.einsum("wri,wr->wi", heavy.reshape(rows), error)
+
+    def reduced(self, normal: Linearised, x: Unknowns, sigma: np.ndarray, damping: float) -> Any:
+        """Curvature and gradient of u per window with the window's own shift eliminated, and what
+        gives the shift back."""
+        square, slope = self.blocks(normal, sigma)
+        p = len(x.u)
+        own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))
+        own += damping * np.einsum("wii->wi", own)[..., None] * np.eye(self.shifts)
+        pull = slope[:, p:] + x.shift / np.square(self.spread)
+        cross = square[:, p:, :p]
+        back = np.linalg.solve(own, np.concatenate([cross, pull[..., None]], axis=2))
+        curvature = square[:, :p, :p] - np.einsum("wsi,wsj->wij", cross, back[..., :-1])
+        gradient = slope[:, :p] - np.einsum("wsi,ws->wi", cross, back[..., -1])
+        return curvature, gradient, back
+
+    def step(self, normal: Linearised, x: Unknowns, sigma: np.ndarray, damping: float) -> Unknowns:
+        """The damped Gauss-Newton step; numbers that push against their bound stay there."""
+        curvature, gradient, back = self.reduced(normal, x, sigma, damping)
+        total = curvature.sum(0) + np.eye(len(x.u))
+        pull = gradient.sum(0) + x.u
+        moves = ~((np.abs(x.u) >= self.config.bound) & (pull * x.u < 0))
+        damped = total + damping * np.diag(np.diag(total))
+        u = np.zeros_like(x.u)
+        u[moves] = -np.linalg.solve(damped[np.ix_(moves, moves)], pull[moves])
+        return Unknowns(u, -back[..., -1] - back[..., :-1] @ u)
+
+    def moved(self, x: Unknowns, step: Unknowns) -> Unknowns:
+        """After a step, within the bounds."""
+        bound = self.config.bound
+        return Unknowns(np.clip(x.u + step.u, -bound, bound), x.shift + step.shift)
+
+    def covariance(
+        self, normal: Linearised, x: Unknowns, sigma: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        curvature, gradient, _ = self.reduced(normal, x, sigma, 0.0)
+        inverse = np.linalg.inv(curvature.sum(0) + np.eye(len(x.u)))
+        episode = np.asarray(self.windows.episode)
+        ids = np.unique(episode[self.kept])
+        if len(ids) < 2 * len(x.u) or len(ids) < 10:
+            return inverse, False
+        scores = np.stack([gradient[episode == e].sum(0) for e in ids])
+        scores -= scores.mean(0)
+        scatter = scores.T @ scores * len(ids) / (len(ids) - 1)
+        return inverse @ (scatter + np.eye(len(x.u))) @ inverse, True
