@@ -96,6 +96,8 @@ def main(args: Args) -> int:
     kept = json.loads(path.read_text()) if path.is_file() else {}
     same = kept.get("provenance", {}).get("commit") == provenance["commit"]
     done: dict[str, list[dict]] = kept["jobs"] if same else {}
+    command = f"python -m experiments.bench_gradients --out {args.out} --scenes "
+    command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
     todo = jobs(args)
     began = time.monotonic()
     for i, job in enumerate(todo):
@@ -113,14 +115,13 @@ def main(args: Args) -> int:
         else:
             rows = measured(job, None)
         done[key] = rows
-        command = f"python -m experiments.bench_gradients --out {args.out}"
         result = {"command": command, "provenance": provenance, "jobs": done}
         path.with_suffix(".part").write_text(json.dumps(result, indent=1))
         path.with_suffix(".part").replace(path)
     rows = [row for job in todo for row in done[json.dumps(job)]]
-    text, summary = markdown(rows, provenance, args.out)
+    text, summary = markdown(rows, provenance, command)
     (args.out / "gradients.md").write_text(text)
-    draw(rows, provenance, args.out / "gradients.png")
+    draw(rows, provenance, command, args.out / "gradients.png")
     print(json.dumps(summary | {"out": str(args.out)}))
     return 0
 

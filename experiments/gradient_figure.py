@@ -90,7 +90,7 @@ def _reached(name: str, value: float) -> bool:
     return value <= limit if upper else value >= limit
 
 
-def markdown(rows: list[dict], provenance: dict, out: Path) -> tuple[str, dict[str, Any]]:
+def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dict[str, Any]]:
     """(the report, the one line of the command)."""
     summary = summary_of(rows)
     missed = [name for name, value in summary.items() if not _reached(name, value)]
@@ -98,7 +98,7 @@ def markdown(rows: list[dict], provenance: dict, out: Path) -> tuple[str, dict[s
     lines = [
         "# The gradient through contact, measured",
         "",
-        f"`python -m experiments.bench_gradients --out {out}`",
+        f"`{command}`",
         "",
         f"Commit {provenance['commit'][:12]}, {provenance['date']}, {provenance['cpu']} "
         f"({provenance['cores']} cores), {', '.join(provenance['devices'])}; {versions}. "
@@ -173,7 +173,7 @@ def markdown(rows: list[dict], provenance: dict, out: Path) -> tuple[str, dict[s
     return "\n".join(lines) + "\n", summary | {"missed": missed}
 
 
-def draw(rows: list[dict], provenance: dict, path: Path) -> None:
+def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
     """Speed against batch, the variants' cost, and memory, in one picture."""
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
     speed = _speed(rows)
@@ -215,12 +215,12 @@ def draw(rows: list[dict], provenance: dict, path: Path) -> None:
             ms=4,
             label="implicit (this)" if variant == "gradient" else variant,
         )
-    axes[2].set(xscale="log", yscale="log", xlabel="solver iterations", ylabel="memory [MB]")
+    axes[2].set(xlabel="solver iterations", ylabel="memory [MB]", ylim=(0, None))
     axes[2].set_title("temporaries of one 32-step gradient", fontsize=9)
     axes[2].legend(fontsize=7, frameon=False)
     caption(
         figure,
-        {"command": "python -m experiments.bench_gradients", "provenance": provenance},
+        {"command": command, "provenance": provenance},
         f"float64, {provenance['cpu']} ({provenance['cores']} cores), "
         f"{', '.join(provenance['devices'])}; 32 steps, 10 solver iterations.",
     )

@@ -144,7 +144,7 @@ def compare(
 
         here = case.at[path[0]] if len(path) == 1 else case.at[path[0]][path[1]]
         # Contacts are millimetres deep, positions in metres: a narrow step; all else is of size 1.
-        width = 1e-5 if path[0] == "qpos" else epsilon
+        width = 3e-6 if path[0] == "qpos" else epsilon
         return oracle.differences(at, np.asarray(here), width)
 
     names = [("parameters", n) for n in case.at["parameters"]] + [("qpos",), ("qvel",), ("ctrl",)]
