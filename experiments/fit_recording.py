@@ -50,6 +50,7 @@ class Args:
     batch: int | None = None  # windows per step
     learning_rate: float | None = None  # in units of the prior's width
     horizon: int | None = None  # frames per window
+    curriculum: tuple[int, ...] | None = None  # frames scored, in equal shares of the steps
     checkpoint_every: int | None = None  # steps
 
 
@@ -59,6 +60,7 @@ def main(args: Args) -> int:
     problem = find_problem(args.recording)
     overrides = {"seed": args.seed, "steps": args.steps, "batch": args.batch}
     overrides |= {"learning_rate": args.learning_rate, "checkpoint_every": args.checkpoint_every}
+    overrides |= {"curriculum": args.curriculum}
     given = {k: v for k, v in overrides.items() if v is not None}
     config = dataclasses.replace(problem.fit, **given)
     horizon = args.horizon or problem.recording.horizon

@@ -10,8 +10,9 @@ import pytest
 
 from tests.test_dynamics import SMALL, history_of, puck, shaken
 from worldmodel.dynamics import HISTORY, WorldModel, init
+from worldmodel.finetune import FitConfig, scored_frames
 from worldmodel.predict import Windows, cut_windows, predict
-from worldmodel.types import Episode
+from worldmodel.types import Episode, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,3 +165,18 @@ def test_windows_forget_on_demand() -> None:
     assert counts(1) == [1, 1, 1]
     assert counts(np.array([5, 2, 6])) == [1, 2, 6]
     assert len(windows.take(np.array([2, 2]))) == 2
+
+
+def test_windows_are_shortened_without_a_new_shape() -> None:
+    windows = cut_windows([recorded()], [np.array([0, 20])], horizon=4)
+    short = windows.shortened(3)
+    assert short.target.shape == windows.target.shape
+    assert short.scored.tolist() == [[True, True, True, False]] * 2
+    assert short.shortened(4).scored.tolist() == short.scored.tolist()
+    with pytest.raises(InputError, match="0 frames"):
+        windows.shortened(0)
+
+
+def test_a_curriculum_grows_in_equal_shares() -> None:
+    config = FitConfig(steps=6, curriculum=(2, 4, 16))
+    assert [scored_frames(config, i) for i in range(6)] == [2, 2, 4, 4, 16, 16]

@@ -41,6 +41,7 @@ class FitConfig:
     learning_rate: float = 0.1  # in units of the prior's width; falls to a tenth (cosine)
     network_learning_rate: float = 1e-3  # of the weights; falls likewise
     train: str = "both"  # physics, network or both; the other stays as it starts
+    curriculum: tuple[int, ...] = ()  # frames scored, in equal shares of the steps; (): all
     start_spread: float = 0.3  # standard deviation of the physical start around its origin
     prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
     huber: float = 0.3  # errors below this multiple of the start's count quadratically
@@ -132,6 +133,8 @@ def fit(
         step = int(state.step)
         rows, remembered = _draw(config, step, len(train))
         windows = train.take(rows).remembering(remembered if world.learns else HISTORY)
+        if config.curriculum:
+            windows = windows.shortened(scored_frames(config, step))
         windows = jax.tree.map(jnp.asarray, windows)
         if step == first:
             with runtime.compiling(f"the gradient through {config.batch} windows"):
@@ -264,6 +267,11 @@ def _draw(config: FitConfig, step: int, count: int) -> tuple[np.ndarray, np.ndar
     generator = np.random.default_rng([config.seed, step])
     rows = generator.choice(count, size=config.batch, replace=count < config.batch)
     return rows, generator.integers(1, HISTORY + 1, size=config.batch)
+
+
+def scored_frames(config: FitConfig, step: int) -> int:
+    """The frames that a step's windows score under the curriculum."""
+    return config.curriculum[step * len(config.curriculum) // config.steps]
 
 
 def _judge(state: FitState, error: np.ndarray) -> tuple[FitState, float]:

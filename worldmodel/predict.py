@@ -47,6 +47,14 @@ class Windows:
         """The windows at ``rows``."""
         return jax.tree.map(lambda x: x[rows], self)
 
+    def shortened(self, frames: int) -> "Windows":
+        """The windows with at most ``frames`` scored frames; shapes stay, so nothing compiles
+        anew. Raises InputError below 1."""
+        if frames < 1:
+            raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
+        near = np.arange(self.target.shape[1]) < frames
+        return dataclasses.replace(self, scored=np.asarray(self.scored) & near)
+
     def remembering(self, frames: int | np.ndarray) -> "Windows":
         """The windows with at most ``frames`` frames of history, the first one included.
 

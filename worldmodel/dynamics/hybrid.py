@@ -28,6 +28,7 @@ from worldmodel.dynamics import latent as learned
 from worldmodel.dynamics.features import features, rotations, to_body, to_world
 from worldmodel.dynamics.latent import History, Network
 from worldmodel.physics import parameters as physical
+from worldmodel.physics.backward import HARD, Backward
 from worldmodel.physics.tangent import integrate
 from worldmodel.rollout import Step
 from worldmodel.scene import Scene
@@ -48,6 +49,7 @@ class WorldModel:
     kind: str = "physics"  # physics, latent or hybrid
     network: Network = dataclasses.field(default_factory=Network)
     correction: str = "velocity"  # displacement, velocity or force
+    backward: Backward = HARD  # how the physics' derivative departs from its value's
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -102,13 +104,15 @@ def stepper(world: WorldModel, parameters: Parameters) -> Step:
     Args:
       parameters: θ and φ; differentiable.
     """
-    scene = world.scene
+    scene, backward = world.scene, world.backward
     dt = 1.0 / scene.control_hz
     model = scene.mjx_model()
     if world.kind != "latent":
         model = physical.apply(scene, model, world.free, parameters["physics"])
     if not world.learns:
-        return lambda state, ctrl: physics.control_step(scene, model, state, ctrl)
+        return lambda state, ctrl: physics.control_step(
+            scene, model, state, ctrl, backward=backward
+        )
     network = parameters["network"]
     norm = network["norm"]
     _, transition = world.network.modules(scene.mj_model.nv)
@@ -117,7 +121,7 @@ def stepper(world: WorldModel, parameters: Parameters) -> Step:
         if world.kind == "latent":
             moved = integrate(scene, state.qpos, state.qvel, dt)
             return dataclasses.replace(state, qpos=moved, time=state.time + dt)
-        return physics.control_step(scene, model, state, ctrl)
+        return physics.control_step(scene, model, state, ctrl, backward=backward)
 
     def step(state: State, ctrl: jax.Array) -> State:
         after = base(state, ctrl)
@@ -136,7 +140,9 @@ def stepper(world: WorldModel, parameters: Parameters) -> Step:
             corrected = after
         elif world.correction == "force":
             force = jnp.asarray(scene.mj_model.dof_M0) * g / dt
-            corrected = physics.control_step(scene, model, state, ctrl, force=force)
+            corrected = physics.control_step(
+                scene, model, state, ctrl, force=force, backward=backward
+            )
         else:
             corrected = add(scene, after, g, dt)
         return dataclasses.replace(corrected, latent=z, correction=g)

@@ -1,5 +1,6 @@
 """Contact physics: MuJoCo's simulator in JAX with a gradient through every contact."""
 
+from worldmodel.physics.backward import Backward
 from worldmodel.physics.contact import (
     SOLUTION,
     channels,
@@ -11,6 +12,7 @@ from worldmodel.physics.step import control_step, forward, initial_state, step
 
 __all__ = [
     "SOLUTION",
+    "Backward",
     "channels",
     "contact_events",
     "contact_pairs",

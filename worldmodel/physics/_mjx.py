@@ -63,6 +63,36 @@ def constraint_rows(data: mjx.Data) -> int:
     return data._impl.efc_J.shape[0]
 
 
+def contact_rows(model: mjx.Model, data: mjx.Data) -> tuple[np.ndarray, np.ndarray]:
+    """Which constraint rows are a contact slot's. Static.
+
+    Returns:
+      member: (ncon, nefc) bool.
+      normal: (ncon, nefc) weights that sum a slot's rows to its normal direction.
+    """
+    dims, address = contact_dims(data), data._impl.contact.efc_address
+    member = np.zeros((len(dims), constraint_rows(data)), bool)
+    normal = np.zeros(member.shape)
+    for slot, (dim, start) in enumerate(zip(dims, address, strict=True)):
+        # A pyramid's edges are n ± μt: their mean is the normal. A cone's first row is.
+        pyramid = dim > 1 and not is_elliptic(model)
+        rows = 2 * (dim - 1) if pyramid else dim
+        normals = rows if pyramid else 1
+        member[slot, start : start + rows] = True
+        normal[slot, start : start + normals] = 1.0 / normals
+    return member, normal
+
+
+def constraint_jacobian(data: mjx.Data) -> jax.Array:
+    """(nefc, nv) Jacobian of the constraint rows; 0 where inactive."""
+    return data._impl.efc_J
+
+
+def without_rows(data: mjx.Data, rows: jax.Array) -> mjx.Data:
+    """``data`` in which the rows where the (nefc,) bool is True do not act on any joint."""
+    return data.tree_replace({"_impl.efc_J": jnp.where(rows[:, None], 0.0, data._impl.efc_J)})
+
+
 def efc_force(data: mjx.Data) -> jax.Array:
     """(nefc,) constraint forces of the last solve."""
     return data._impl.efc_force
@@ -76,6 +106,11 @@ def with_efc_force(data: mjx.Data, force: jax.Array) -> mjx.Data:
 def contact(data: mjx.Data) -> Any:
     """The contact slots: ``dist, geom, frame, friction, includemargin, dim, efc_address``."""
     return data._impl.contact
+
+
+def with_contact(data: mjx.Data, slots: Any) -> mjx.Data:
+    """``data`` with other contact slots."""
+    return data.tree_replace({"_impl.contact": slots})
 
 
 def contact_dims(data: mjx.Data) -> np.ndarray:

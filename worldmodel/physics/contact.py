@@ -20,9 +20,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx
+from worldmodel.physics.backward import HARD, Backward, contacts_from_distance
 from worldmodel.scene import Scene
 from worldmodel.types import Contacts
 
+TOUCH = 1e-12  # [m] deep: a contact that has just set in
 SOLUTION = "contact_solution"  # what a rematerialised step may keep instead of solving again
 
 
@@ -31,31 +33,74 @@ def _derivative_only(x: jax.Array) -> jax.Array:
     return x - jax.lax.stop_gradient(x)
 
 
-def solve(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
     """``mjx.solve`` with a derivative: the solver's values bit for bit, the implicit gradient.
 
     Sets ``qacc``, ``qfrc_constraint`` and ``efc_force``. The warm start has no influence on
     the gradient. An unconverged solve is differentiated as if it had converged: see
     ``solver_residual``.
+
+    Args:
+      model: the model.
+      data: after ``mjx.fwd_acceleration``.
+      backward: with a ``contact_width``, the derivative is that of a second solve, whose
+        contacts set in smoothly; the values stay those of the first.
     """
     fixed_model, fixed_data = jax.lax.stop_gradient((model, data))
     solved = mjx.solve(fixed_model, fixed_data)
     solution = checkpoint_name(solved.qacc, SOLUTION)
     force = checkpoint_name(_mjx.efc_force(solved), SOLUTION)
     qfrc_constraint = checkpoint_name(solved.qfrc_constraint, SOLUTION)
+    point, problem = solution, data
+    if backward.contact_width:
+        problem = contacts_from_distance(model, data, backward.contact_width)
+        fixed_data = jax.lax.stop_gradient(problem)
+        point = checkpoint_name(mjx.solve(fixed_model, fixed_data).qacc, SOLUTION)
 
-    residual, context = _residual(model, data, solution)
+    residual, context = _residual(model, problem, point)
     newton = _mjx.newton_direction(
         fixed_model, fixed_data, jax.lax.stop_gradient(context), residual
     )
     # This grouping, and no other, leaves the solver's value untouched.
-    qacc = solution + -_derivative_only(newton)
+    moved = -_derivative_only(newton)
+    qacc = solution + moved
+    if backward.touch_speed and _mjx.contact_dims(data).size:
+        qacc = qacc + _derivative_only(_sooner(fixed_model, data, backward.touch_speed))
     # At the solution qfrc_constraint = M a − qfrc_smooth. Differentiating that side avoids the
     # cancellation between stiff rows that Jᵀf would suffer in float32.
     balance = mjx.mul_m(model, data, qacc) - data.qfrc_smooth
-    rows = _mjx.constraint_context(model, data, qacc).efc_force
+    rows = _mjx.constraint_context(model, problem, point + moved).efc_force
     data = data.replace(qacc=qacc, qfrc_constraint=qfrc_constraint + _derivative_only(balance))
     return _mjx.with_efc_force(data, force + _derivative_only(rows))
+
+
+def _sooner(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Array:
+    """(nv,) acceleration over this step by which contacts that have set in within it are short
+    of having acted since they touched; only its derivative is meant.
+
+    A slot at distance d < 0 that closes at speed ḋ < 0 touched τ = d/ḋ ago. Had it touched δτ
+    sooner, the velocities would have changed by Δa δτ, with Δa the acceleration that its touch
+    brings at d = 0: MuJoCo's contact is damped from the first instant, so its force jumps. This
+    is the saltation matrix of the onset (Kong et al., Proc. IEEE 2024, "Saltation matrices"); a
+    derivative step by step lacks it at any timestep.
+    """
+    member, normal = _mjx.contact_rows(model, data)
+    slots, fixed_data = _mjx.contact(data), jax.lax.stop_gradient(data)
+    distance = slots.dist - slots.includemargin
+    speed = normal @ (_mjx.constraint_jacobian(data) @ data.qvel)
+    fresh = (distance < 0) & (speed < 0) & (distance > model.opt.timestep * speed)
+    since = jnp.where(fresh, distance * speed / (speed**2 + slowest**2), 0.0)
+
+    fixed_slots = jax.lax.stop_gradient(slots)
+    barely = fixed_slots.includemargin - TOUCH
+    touching = fixed_slots.replace(dist=jnp.where(fresh, barely, fixed_slots.dist))
+    touching = mjx.make_constraint(model, _mjx.with_contact(fixed_data, touching))
+    solved = mjx.solve(model, touching)
+    force = _mjx.efc_force(solved) * (_derivative_only(since) @ member)
+    impulse = _mjx.constraint_jacobian(touching).T @ force
+    others = _mjx.without_rows(touching, fresh @ member)
+    context = _mjx.constraint_context(_mjx.with_newton(model), others, solved.qacc)
+    return _mjx.newton_direction(model, others, context, impulse) / model.opt.timestep
 
 
 def _residual(

@@ -1,12 +1,15 @@
 """One physics step that is ``mjx.step`` with a gradient, and one control step of a scene."""
 
 import dataclasses
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
 from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx, contact
+from worldmodel.physics.backward import HARD, Backward, cut, growth
 from worldmodel.scene import Scene
 from worldmodel.types import State
 
@@ -21,7 +24,7 @@ _SOLIMP_FIELDS = (
 )
 
 
-def step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+def step(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
     """Drop-in for ``mjx.step``: the same values, differentiable through contact.
 
     Works under ``jit``, ``vmap``, ``jvp`` and ``vjp``, in float32 and float64; both friction
@@ -29,16 +32,18 @@ def step(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     the implicit one of the converged solve (``contact.solve``); that of the fifth solimp
     number, the power, is zero by decree (it is the log of a negative number past the width).
 
-    Euler, implicitfast and RK4.
+    Euler, implicitfast and RK4. ``backward`` changes the derivative and no value.
     """
     integrator = _mjx.integrator_name(model)
-    data = forward(model, data)
+    if backward.touch_speed and integrator == "RK4":
+        raise ValueError("touch_speed counts touches once per step: choose Euler or implicitfast")
+    data = forward(model, data, backward)
     if integrator == "RK4":
-        return _rungekutta4(model, data)
+        return _rungekutta4(model, data, backward)
     return mjx.euler(model, data) if integrator == "EULER" else mjx.implicit(model, data)
 
 
-def _rungekutta4(model: mjx.Model, first: mjx.Data) -> mjx.Data:
+def _rungekutta4(model: mjx.Model, first: mjx.Data, backward: Backward) -> mjx.Data:
     """``mjx.rungekutta4`` through solves that have a derivative.
 
     Args:
@@ -54,7 +59,8 @@ def _rungekutta4(model: mjx.Model, first: mjx.Data) -> mjx.Data:
         act = first.act + part * dt * data.act_dot
         there = data.replace(qpos=qpos, qvel=qvel, act=act, time=first.time + part * dt)
         # MJX changes integer types under x64 where there are tendons.
-        data = jax.tree.map(lambda new, old: new.astype(old.dtype), forward(model, there), data)
+        there = forward(model, there, backward)
+        data = jax.tree.map(lambda new, old: new.astype(old.dtype), there, data)
         sums = (
             sum_qvel + weight * qvel,
             sum_qacc + weight * data.qacc,
@@ -69,7 +75,7 @@ def _rungekutta4(model: mjx.Model, first: mjx.Data) -> mjx.Data:
     return _mjx.advance(model, back, act_dot, qacc, qvel)
 
 
-def forward(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+def forward(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
     """``mjx.forward``, differentiable through contact: a step without the integration."""
     model = _with_fixed_power(_mjx.with_solvable_options(model, data))
     data = mjx.sensor_pos(model, mjx.fwd_position(model, data))
@@ -77,7 +83,7 @@ def forward(model: mjx.Model, data: mjx.Data) -> mjx.Data:
     data = mjx.fwd_acceleration(model, mjx.fwd_actuation(model, data))
     if _mjx.constraint_rows(data) == 0:  # as mjx.forward does, acceleration sensors included
         return data.replace(qacc=data.qacc_smooth)
-    return mjx.sensor_acc(model, contact.solve(model, data))
+    return mjx.sensor_acc(model, contact.solve(model, data, backward))
 
 
 def _with_fixed_power(model: mjx.Model) -> mjx.Model:
@@ -124,6 +130,7 @@ def control_step(
     ctrl: jax.Array,
     *,
     force: jax.Array | None = None,
+    backward: Backward = HARD,
 ) -> State:
     """One control step: ``scene.substeps`` physics steps under one held control.
 
@@ -133,6 +140,8 @@ def control_step(
       state: the state before.
       ctrl: (nu,) control [in the actuators' units].
       force: (nv,) generalised force held over the step [N, N·m]; none when absent.
+      backward: how the derivative departs from that of the value; with a ``jacobian_limit``
+        the gradient in the incoming state is cut where the step amplifies more than that.
 
     Returns:
       The state after; its contacts are those of the last substep's solve.
@@ -141,24 +150,32 @@ def control_step(
     if force is not None:
         blank = blank.replace(qfrc_applied=force)
 
-    def substep(state: State, _: None) -> tuple[State, None]:
-        data = blank.replace(
-            qpos=state.qpos,
-            qvel=state.qvel,
-            act=state.act,
-            time=state.time,
-            qacc_warmstart=state.qacc_warmstart,
-        )
-        data = step(model, data)
-        state = dataclasses.replace(
-            state,
-            qpos=data.qpos,
-            qvel=data.qvel,
-            act=data.act,
-            time=data.time,
-            qacc_warmstart=jax.lax.stop_gradient(data.qacc_warmstart),
-            contacts=contact.channels(scene, model, data),
-        )
-        return state, None
+    def advance(model: mjx.Model, blank: mjx.Data, state: State) -> State:
+        def substep(state: State, _: None) -> tuple[State, None]:
+            data = blank.replace(
+                qpos=state.qpos,
+                qvel=state.qvel,
+                act=state.act,
+                time=state.time,
+                qacc_warmstart=state.qacc_warmstart,
+            )
+            data = step(model, data, backward)
+            state = dataclasses.replace(
+                state,
+                qpos=data.qpos,
+                qvel=data.qvel,
+                act=data.act,
+                time=data.time,
+                qacc_warmstart=jax.lax.stop_gradient(data.qacc_warmstart),
+                contacts=contact.channels(scene, model, data),
+            )
+            return state, None
 
-    return jax.lax.scan(substep, state, length=scene.substeps)[0]
+        return jax.lax.scan(substep, state, length=scene.substeps)[0]
+
+    if math.isfinite(backward.jacobian_limit):
+        fixed_model, fixed_blank, fixed_state = jax.lax.stop_gradient((model, blank, state))
+        fixed = functools.partial(advance, fixed_model, fixed_blank)
+        amplified = growth(fixed, fixed_state, 1.0 / scene.control_hz)
+        state = cut(state, amplified <= backward.jacobian_limit)
+    return advance(model, blank, state)
