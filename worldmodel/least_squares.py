@@ -26,7 +26,7 @@ class IdentifyConfig:
 
     iterations: int = 20  # Gauss-Newton steps at most
     engine: str = "mjx"  # mjx or c
-    batch: int = 64  # windows per compiled call
+    batch: int = 64  # windows per compiled call, at most
     huber: float = 3.0  # errors beyond this many deviations count linearly
     bound: float = 4.0  # |u| at most, in prior widths
     pose_spread: float = 0.0  # [m, rad] deviation of a free start's pose; 0 holds it

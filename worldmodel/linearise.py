@@ -28,6 +28,9 @@ ENGINES = ("mjx", "c")
 # Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
 DIFFERENCE = 1e-3  # of a number [prior widths]
 POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
+# Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
+# (jaxlib 0.10.2) never came back from 4096 and more contact solves at once.
+ABREAST = 512
 
 Misses = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
@@ -74,7 +77,7 @@ def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
     Args:
       world: of kind ``physics``.
       name: ``mjx`` or ``c``.
-      batch: windows per compiled call (mjx).
+      batch: windows per compiled call at most (mjx).
 
     Raises:
       InputError: an unknown engine, or a model with a learned half.
@@ -124,10 +127,12 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     value = jax.jit(jax.vmap(missed, axes))
     derivative = jax.jit(jax.vmap(both, axes))
 
-    def batched(run: Callable, u: np.ndarray, shift: np.ndarray, windows: Windows) -> list:
+    def batched(
+        run: Callable, u: np.ndarray, shift: np.ndarray, windows: Windows, size: int
+    ) -> list:
         out = []
-        for begin in range(0, len(windows), batch):
-            rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
+        for begin in range(0, len(windows), size):
+            rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
             here = jax.tree.map(jnp.asarray, windows.take(rows))
             out.append(
                 jax.tree.map(np.asarray, run(jnp.asarray(u), jnp.asarray(shift[rows]), here))
@@ -135,10 +140,11 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         return out
 
     def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return np.concatenate(batched(value, u, shift, windows))[: len(windows)]
+        return np.concatenate(batched(value, u, shift, windows, batch))[: len(windows)]
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
-        parts = zip(*batched(derivative, u, shift, windows), strict=True)
+        size = min(batch, max(1, ABREAST // max(1, len(u) + shift.shape[1])))
+        parts = zip(*batched(derivative, u, shift, windows, size), strict=True)
         error, slope = (np.concatenate(p)[: len(windows)] for p in parts)
         return error, slope
 
