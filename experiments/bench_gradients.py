@@ -9,8 +9,8 @@ Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compil
 
 Every scene and precision is measured in a process of its own (``gradient_measure``), one after
 another; ratios are within one process. OUT gets gradients.json (every row), gradients.md and
-gradients.png, generated from it. Scenes already in gradients.json at this commit are not measured
-again.
+gradients.png, generated from it. What gradients.json has of the same machine and versions is not
+measured again and keeps the commit it was measured at; remove the file to begin anew.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ COMPARE = 64  # batch at which the variants stand beside one another
 HORIZONS = (8, 32, 128)  # of the memory rows
 ITERATIONS = (5, 40)
 SWEEP_SCENE = "hopper"  # every batch; the other scenes stand at the batch of the comparison
+WIDE = 1024  # batches from here on have a process of their own
 FIRST_SCENE = "elbow"
 
 
@@ -49,9 +50,11 @@ def jobs(args: Args) -> list[dict[str, Any]]:
     """The options of every process, in order."""
     out: list[dict[str, Any]] = []
     for scene in args.scenes:
-        batches = [str(b) for b in (args.batches if scene == SWEEP_SCENE else [COMPARE])]
+        swept = args.batches if scene == SWEEP_SCENE else (COMPARE,)
+        batches = [str(b) for b in swept if b < WIDE]
         out.append({"scene": scene, "errors": True, "batches": batches, "compare": COMPARE})
         out.append({"scene": scene, "x64": False, "errors": True, "batches": [str(COMPARE)]})
+        out += [{"scene": scene, "batches": [str(b)]} for b in swept if b >= WIDE]
     if SWEEP_SCENE in args.scenes:
         out.append(
             {
@@ -94,8 +97,9 @@ def main(args: Args) -> int:
     path = args.out / "gradients.json"
     provenance = runtime.provenance()
     kept = json.loads(path.read_text()) if path.is_file() else {}
-    same = kept.get("provenance", {}).get("commit") == provenance["commit"]
-    done: dict[str, list[dict]] = kept["jobs"] if same else {}
+    had = kept.get("provenance", {})
+    same = all(had.get(key) == provenance[key] for key in ("versions", "cpu", "devices"))
+    done: dict[str, dict] = kept["jobs"] if same else {}
     command = f"python -m experiments.bench_gradients --out {args.out} --scenes "
     command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
     todo = jobs(args)
@@ -114,11 +118,12 @@ def main(args: Args) -> int:
                 ]
         else:
             rows = measured(job, None)
-        done[key] = rows
+        done[key] = {"commit": provenance["commit"], "rows": rows}
         result = {"command": command, "provenance": provenance, "jobs": done}
         path.with_suffix(".part").write_text(json.dumps(result, indent=1))
         path.with_suffix(".part").replace(path)
-    rows = [row for job in todo for row in done[json.dumps(job)]]
+    entries = [done[json.dumps(job)] for job in todo]
+    rows = [row | {"commit": entry["commit"]} for entry in entries for row in entry["rows"]]
     text, summary = markdown(rows, provenance, command)
     (args.out / "gradients.md").write_text(text)
     draw(rows, provenance, command, args.out / "gradients.png")

@@ -95,12 +95,16 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
     summary = summary_of(rows)
     missed = [name for name, value in summary.items() if not _reached(name, value)]
     versions = ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())
+    commits = []
+    for commit in dict.fromkeys(r["commit"] for r in rows):
+        scenes = dict.fromkeys(r["scene"] for r in _find(rows, commit=commit))
+        commits.append(f"{commit[:12]} ({', '.join(scenes)})")
     lines = [
         "# The gradient through contact, measured",
         "",
         f"`{command}`",
         "",
-        f"Commit {provenance['commit'][:12]}, {provenance['date']}, {provenance['cpu']} "
+        f"Commits {', '.join(commits)}; {provenance['date']}, {provenance['cpu']} "
         f"({provenance['cores']} cores), {', '.join(provenance['devices'])}; {versions}. "
         "Generated from gradients.json. 32 steps of 2 ms, 10 solver iterations; medians of five "
         "calls; ratios within one process.",
