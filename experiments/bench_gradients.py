@@ -119,16 +119,27 @@ def main(args: Args) -> int:
         else:
             rows = measured(job, None)
         done[key] = {"commit": provenance["commit"], "rows": rows}
-        result = {"command": command, "provenance": provenance, "jobs": done}
-        path.with_suffix(".part").write_text(json.dumps(result, indent=1))
-        path.with_suffix(".part").replace(path)
-    entries = [done[json.dumps(job)] for job in todo]
-    rows = [row | {"commit": entry["commit"]} for entry in entries for row in entry["rows"]]
+        _save(path, {"command": command, "provenance": provenance, "jobs": done})
+    done = {key: done[key] for key in map(json.dumps, todo)}
+    result = {"command": command, "provenance": provenance, "jobs": done}
+    _save(path, result)
+    rows = rows_of(result)
     text, summary = markdown(rows, provenance, command)
     (args.out / "gradients.md").write_text(text)
     draw(rows, provenance, command, args.out / "gradients.png")
     print(json.dumps(summary | {"out": str(args.out)}))
     return 0
+
+
+def rows_of(result: dict[str, Any]) -> list[dict]:
+    """Every row of gradients.json, with the commit it was measured at."""
+    entries = result["jobs"].values()
+    return [row | {"commit": entry["commit"]} for entry in entries for row in entry["rows"]]
+
+
+def _save(path: Path, result: dict[str, Any]) -> None:
+    path.with_suffix(".part").write_text(json.dumps(result, indent=1) + "\n")
+    path.with_suffix(".part").replace(path)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from worldmodel.dynamics import WorldModel
 from worldmodel.episodes.protocol import split
 from worldmodel.episodes.recordings import load
 from worldmodel.identify import Identified, IdentifyConfig, Progress, identify, intervals
+from worldmodel.linearise import unconverged
 from worldmodel.physics import parameters as physical
 from worldmodel.types import InputError
 
@@ -84,6 +85,7 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     bounds = intervals(world, found)
+    broken_off = unconverged(world, found.parameters, windows, min(args.fit.batch, len(windows)))
     labels = [f"{n.name}[{n.index}]" for n in found.numbers]
     result: dict[str, Any] = {
         "recording": args.recording,
@@ -91,6 +93,7 @@ def main(args: Args) -> int:
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
         "left_out": len(found.left_out),
+        "unconverged": int(broken_off.sum()),
         "iterations": found.iterations,
         "converged": found.converged,
         "numbers": len(labels),
@@ -133,6 +136,9 @@ def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.nda
         f"{'converged' if found.converged else 'NOT converged'} after {found.iterations} "
         f"iterations; intervals {spread}. "
         f"Commit {made['commit'][:12]}, {made['date']}, {made['cpu']} ({made['cores']} cores).",
+        "",
+        f"Contact solves that ran out of iterations, and are differentiated as if they had not: in "
+        f"{detail['unconverged']} windows.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
         "is *not identified* above 0.7, or at its bound.",

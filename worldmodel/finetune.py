@@ -96,12 +96,14 @@ def fit(
       start: where to start from; ``origin`` with a random spread of the physics when absent.
 
     Raises:
-      ParameterError: a parameter that the scene does not have.
+      ParameterError: a parameter that the scene does not have, or that is not finite.
       CheckpointError: ``directory`` belongs to another scene, config or precision.
       FitError: more than ``config.max_nonfinite`` of a batch is not finite.
       Interrupted: ``stop`` said so; everything is saved.
     """
     physical.check(world.scene, world.free)
+    for given in (origin, start):
+        physical.check_finite({} if given is None else given["physics"])
     optimiser = _optimiser(config)
 
     update = _make_update(world, channels, config)

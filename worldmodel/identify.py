@@ -112,13 +112,14 @@ def identify(
 
     Raises:
       IdentifyError: too many windows are not finite at the start, or no frame is scored.
-      ParameterError: a parameter that the scene does not have.
+      ParameterError: a parameter that the scene does not have, or a start that is not finite.
       Interrupted: ``stop`` said so.
     """
     problem = LeastSquares(world, windows, config)
     names = numbers(world)
     u = np.zeros(len(names))
     if start is not None:
+        physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
     x = problem.at(u)
     damping, converged, done, first = 1e-3, False, 0, 1

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
-from worldmodel.dynamics import WorldModel
+from worldmodel.dynamics import Parameters, WorldModel, start
 from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.tangent import difference, integrate
-from worldmodel.predict import Windows, predict
-from worldmodel.types import InputError
+from worldmodel.predict import Windows, predict, predict_states
+from worldmodel.types import InputError, State
 
 ENGINES = ("mjx", "c")
 # Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
@@ -31,6 +32,7 @@ POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
 # (jaxlib 0.10.2) never came back from 4096 and more contact solves at once.
 ABREAST = 512
+CONVERGED = 1e-3  # of the largest acceleration: what a Newton step may still change
 
 Misses = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
@@ -156,7 +158,7 @@ def _c(world: WorldModel) -> Engine:
     m = scene.mj_model
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
-    start = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
+    begun = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
     compare = jax.jit(jax.vmap(functools.partial(_missed, world)))
 
     moved = applied(world)
@@ -169,7 +171,7 @@ def _c(world: WorldModel) -> Engine:
     def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
         # MuJoCo would start again from its own start where a state is not finite.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        history = start(windows, shift)
+        history = begun(windows, shift)
         data = mujoco.MjData(model)
         states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
         for row, qpos, qvel in zip(states, history.qpos[:, 0], history.qvel[:, 0], strict=True):
@@ -207,3 +209,45 @@ def _c(world: WorldModel) -> Engine:
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     return Engine(misses, slopes)
+
+
+def unconverged(
+    world: WorldModel, parameters: Parameters, windows: Windows, batch: int
+) -> np.ndarray:
+    """Which windows' predictions rest on contact solves that ran out of iterations: such a solve
+    is differentiated as if it had converged.
+
+    Looked at is the first solve of every scored frame. It counts as unconverged where the Newton
+    step that is left exceeds ``CONVERGED`` times the largest acceleration (or 1 m/s², rad/s²).
+
+    Args:
+      world: of kind ``physics`` or ``hybrid``.
+      batch: windows per compiled call.
+
+    Returns:
+      (windows,) bool.
+    """
+    scene = world.scene
+    blank = mjx.make_data(scene.mj_model)
+
+    def missed(model: mjx.Model, state: State, ctrl: jax.Array) -> jax.Array:
+        fields = ("qpos", "qvel", "act", "time", "qacc_warmstart")
+        data = blank.replace(ctrl=ctrl, **{name: getattr(state, name) for name in fields})
+        data = physics.forward(model, data)
+        scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
+        return physics.solver_residual(model, data) > CONVERGED * scale
+
+    def flagged(parameters: Parameters, window: Windows) -> jax.Array:
+        model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
+        first = start(world, parameters, window.history)
+        after = predict_states(world, parameters, window)
+        before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, after)
+        bad = jax.vmap(functools.partial(missed, model))(before, jnp.asarray(window.ctrl, float))
+        return (bad & window.scored).any()
+
+    run = jax.jit(jax.vmap(flagged, (None, 0)))
+    out = []
+    for begin in range(0, len(windows), batch):
+        rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
+        out.append(np.asarray(run(parameters, jax.tree.map(jnp.asarray, windows.take(rows)))))
+    return np.concatenate(out)[: len(windows)]

@@ -73,7 +73,12 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
       episodes: the recordings.
       starts: per episode, the frames at which its windows start.
       horizon: frames to predict.
+
+    Raises:
+      InputError: no frame to predict, or no window.
     """
+    if horizon < 1:
+        raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
     rows: list[tuple[np.ndarray, ...]] = []
     for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
         last = len(episode.qpos) - 1

@@ -52,6 +52,35 @@ class Scene:
         """Name of a geom, or ``geom<id>`` where it has none."""
         return mujoco.mj_id2name(self.mj_model, mujoco.mjtObj.mjOBJ_GEOM, geom) or f"geom{geom}"
 
+    def keyframe(self, name: str) -> dict[str, np.ndarray]:
+        """A keyframe of the MJCF, as ``physics.initial_state`` takes it: qpos, qvel, act, time.
+
+        Raises:
+          SceneError: no such keyframe, or one that moves a mocap body, which a state does not
+            hold.
+        """
+        m = self.mj_model
+        index = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_KEY, name)
+        if index < 0:
+            known = [mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, i) for i in range(m.nkey)]
+            raise SceneError(f"no keyframe '{name}'; the scene has {known}")
+        bodies = np.flatnonzero(m.body_mocapid >= 0)
+        for body, pos, quat in zip(
+            bodies, m.key_mpos[index].reshape(-1, 3), m.key_mquat[index].reshape(-1, 4), strict=True
+        ):
+            if not (np.allclose(pos, m.body_pos[body]) and np.allclose(quat, m.body_quat[body])):
+                mocap = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_BODY, body)
+                raise SceneError(
+                    f"keyframe '{name}' moves mocap body '{mocap}'; mocap bodies stay where the "
+                    "MJCF has them: give the body that pos and quat"
+                )
+        return {
+            "qpos": m.key_qpos[index].copy(),
+            "qvel": m.key_qvel[index].copy(),
+            "act": m.key_act[index].copy(),
+            "time": m.key_time[index].copy(),
+        }
+
     @property
     def mjcf(self) -> str:
         """The scene as MJCF text, in full precision."""
@@ -141,11 +170,31 @@ def _refuse_unsupported(model: mujoco.MjModel) -> None:
             "option noslip_iterations is ignored by MJX; set it to 0 (friction will creep a "
             "little, as MuJoCo's soft contacts do)"
         )
+    if model.nv == 0:
+        raise SceneError("nothing in this scene moves; give a body a <joint> or <freejoint>")
+    _refuse_singular(model)
     try:
         mjx.put_model(model)
         mjx.make_data(model)
     except (NotImplementedError, ValueError) as error:
         raise SceneError(_explain(model, str(error))) from error
+
+
+def _refuse_singular(model: mujoco.MjModel) -> None:
+    """Refuses joints that can move without moving any mass, as two on one axis do."""
+    data, inertia = mujoco.MjData(model), np.empty((model.nv, model.nv))
+    mujoco.mj_forward(model, data)
+    mujoco.mj_fullM(model, data, inertia)
+    scale = np.sqrt(np.diag(inertia))
+    values, directions = np.linalg.eigh(inertia / np.outer(scale, scale))
+    if values[0] > 1e-10:
+        return
+    dofs = np.flatnonzero(np.abs(directions[:, 0]) > 0.1)
+    joints = dict.fromkeys(_names(model, "JOINT")[model.dof_jntid[dof]] for dof in dofs)
+    raise SceneError(
+        f"the mass matrix is singular: joints {', '.join(joints)} can move together without moving "
+        "any mass; remove one of them, or give them armature"
+    )
 
 
 def _explain(model: mujoco.MjModel, message: str) -> str:
@@ -191,5 +240,5 @@ def _explain(model: mujoco.MjModel, message: str) -> str:
 def _names(model: mujoco.MjModel, kind: str) -> list[str]:
     obj = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
     count = {"GEOM": model.ngeom, "ACTUATOR": model.nu, "EQUALITY": model.neq}
-    count |= {"SENSOR": model.nsensor, "FLEX": model.nflex}
+    count |= {"SENSOR": model.nsensor, "FLEX": model.nflex, "JOINT": model.njnt}
     return [mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])]

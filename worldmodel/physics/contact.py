@@ -115,6 +115,8 @@ def solver_residual(model: mjx.Model, data: mjx.Data) -> jax.Array:
 
     ``data`` as a step or ``mjx.forward`` left it, before its positions are integrated further.
     """
+    if _mjx.constraint_rows(data) == 0:
+        return jnp.zeros(())
     model = _mjx.with_newton(_mjx.with_solvable_options(model, data))
     residual, context = _residual(model, data, data.qacc)
     return jnp.max(jnp.abs(_mjx.newton_direction(model, data, context, residual)), initial=0.0)

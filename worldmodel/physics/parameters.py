@@ -225,6 +225,19 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
             raise ParameterError(f"{f.name}: a plane is infinite; leave its size fixed")
 
 
+def check_finite(parameters: Parameters) -> None:
+    """Refuses numbers that no model can be made of.
+
+    Raises:
+      ParameterError: one is NaN or infinite.
+    """
+    for name, value in parameters.items():
+        if not np.isfinite(np.asarray(value)).all():
+            raise ParameterError(
+                f"{name} is {np.asarray(value)}; every number must be finite: 0 is the MJCF's value"
+            )
+
+
 def apply(
     scene: Scene, model: mjx.Model, free: tuple[Free, ...], parameters: Parameters
 ) -> mjx.Model:
@@ -267,7 +280,11 @@ def to_mjcf(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> str
     """The fitted scene as MJCF text; C MuJoCo compiles it to the same trajectories.
 
     Every number that a parameter can touch is written with full precision, inertias explicitly.
+
+    Raises:
+      ParameterError: a number is NaN or infinite.
     """
+    check_finite(parameters)
     return write_mjcf(scene.spec, apply(scene, scene.mjx_model(), free, parameters))
 
 

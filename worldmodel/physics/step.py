@@ -11,7 +11,7 @@ from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx, contact
 from worldmodel.physics.backward import HARD, Backward, cut, growth
 from worldmodel.scene import Scene
-from worldmodel.types import State
+from worldmodel.types import InputError, State
 
 _SOLIMP_FIELDS = (
     "geom_solimp",
@@ -108,9 +108,19 @@ def initial_state(
       qvel: (nv,) velocities.
       act: (na,) activations; zeros when absent.
       time: () [s].
+
+    Raises:
+      InputError: an array of another shape.
     """
+    m = scene.mj_model
     qpos, qvel = jnp.asarray(qpos, float), jnp.asarray(qvel, float)
-    act = jnp.zeros(scene.mj_model.na) if act is None else jnp.asarray(act, float)
+    act = jnp.zeros(m.na) if act is None else jnp.asarray(act, float)
+    for name, array, size in (("qpos", qpos, m.nq), ("qvel", qvel, m.nv), ("act", act, m.na)):
+        if array.shape != (size,):
+            raise InputError(
+                f"{name} has the shape {array.shape}; scene '{scene.name}' needs ({size},), and a "
+                "batch is the caller's vmap"
+            )
     return State(
         qpos=qpos,
         qvel=qvel,
@@ -145,7 +155,16 @@ def control_step(
 
     Returns:
       The state after; its contacts are those of the last substep's solve.
+
+    Raises:
+      InputError: a control of another shape.
     """
+    ctrl = jnp.asarray(ctrl, float)
+    if ctrl.shape != (scene.mj_model.nu,):
+        raise InputError(
+            f"ctrl has the shape {ctrl.shape}; scene '{scene.name}' needs ({scene.mj_model.nu},), "
+            "and a batch is the caller's vmap"
+        )
     blank = mjx.make_data(scene.mj_model).replace(ctrl=ctrl)
     if force is not None:
         blank = blank.replace(qfrc_applied=force)
