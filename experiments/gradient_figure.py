@@ -150,13 +150,14 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
         "",
         "## Error against C MuJoCo (float64, recompiled models, fourth-order differences)",
         "",
-        "| scene | precision | steps | numbers | relative error | cosine |",
-        "|---|---|---|---|---|---|",
+        "| scene | precision | steps | numbers | relative error | cosine | loss, MJX | C |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in _find(rows, variant="error"):
         lines.append(
             f"| {r['scene']} | {r['dtype']} | {r['horizon']} | {r['numbers']} | "
-            f"{r['relative']:.1e} | {r['cosine']:.8f} |"
+            f"{r['relative']:.1e} | {r['cosine']:.8f} | "
+            + (f"{r['value']:.7g} | {r['value_of_c']:.7g} |" if "value" in r else "– | – |")
         )
     memory = [r for r in rows if r.get("memory")]
     if memory:

@@ -227,7 +227,8 @@ def errors(rollouts: Rollouts) -> dict:
     bench, horizon = rollouts.bench, rollouts.horizon
     scene = bench.scene
     apply = jax.jit(lambda u: parameters.apply(scene, scene.mjx_model(), bench.free, u))
-    ours = jax.jit(jax.grad(functools.partial(rollouts.loss, step=physics.step)))(rollouts.at)
+    grad = jax.jit(jax.value_and_grad(functools.partial(rollouts.loss, step=physics.step)))
+    value, ours = grad(rollouts.at)
     weights = np.asarray(rollouts.weights, float)
 
     def final(x: dict[str, Any]) -> np.ndarray:
@@ -261,6 +262,8 @@ def errors(rollouts: Rollouts) -> dict:
         "relative": float(np.linalg.norm(mine - truth) / np.linalg.norm(truth)),
         "cosine": float(mine @ truth / np.linalg.norm(mine) / np.linalg.norm(truth)),
         "norm": float(np.linalg.norm(truth)),
+        "value": float(value),
+        "value_of_c": float(final(rollouts.at)[0]),
     }
 
 
