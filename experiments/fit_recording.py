@@ -30,6 +30,7 @@ from worldmodel.dynamics import WorldModel, init
 from worldmodel.episodes.protocol import split, whole_start, window_starts
 from worldmodel.episodes.recordings import Recording, load
 from worldmodel.finetune import FitState, fit
+from worldmodel.linearise import unconverged
 from worldmodel.physics import parameters as physical
 from worldmodel.predict import Windows, cut_windows
 from worldmodel.scene import Scene
@@ -110,7 +111,14 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
-    result = finish(args.out, problem, state, metadata)
+    best = {"physics": state.best["physics"], "network": {}}
+    size = min(config.batch, len(validation_windows))
+    broken_off = int(unconverged(world, best, validation_windows, size).sum())
+    runtime.log(
+        f"contact solves ran out of iterations in {broken_off} of {len(validation_windows)} "
+        "validation windows; their gradient is as if they had converged"
+    )
+    result = finish(args.out, problem, state, metadata | {"unconverged": broken_off})
     print(json.dumps(result))
     return 0
 
@@ -186,6 +194,7 @@ def finish(
         "steps": int(state.step),
         "validation": float(state.best_error),
         "nonfinite": int(state.nonfinite),
+        "unconverged": metadata["unconverged"],
         "validation_start": {
             name: _number(x)
             for name, x in zip(

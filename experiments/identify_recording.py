@@ -104,6 +104,7 @@ def main(args: Args) -> int:
         "by_episode": found.by_episode,
     }
     detail = result | {
+        "unconverged_windows": np.flatnonzero(broken_off).tolist(),
         "noise": found.noise.tolist(),
         "u": [n.u for n in found.numbers],
         "covariance": found.covariance.tolist(),
@@ -137,8 +138,8 @@ def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.nda
         f"iterations; intervals {spread}. "
         f"Commit {made['commit'][:12]}, {made['date']}, {made['cpu']} ({made['cores']} cores).",
         "",
-        f"Contact solves that ran out of iterations, and are differentiated as if they had not: in "
-        f"{detail['unconverged']} windows.",
+        f"Contact solves that ran out of MJX's iterations at these values, whose gradient is that "
+        f"of a converged solve: in {detail['unconverged']} windows.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
         "is *not identified* above 0.7, or at its bound.",

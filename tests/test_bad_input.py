@@ -12,6 +12,7 @@ from tests.scenes import BOX_QPOS, BOX_QVEL, box
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.dynamics import HISTORY, History, WorldModel
+from worldmodel.episodes.recordings import Channels
 from worldmodel.finetune import FitConfig, fit
 from worldmodel.identify import IdentifyConfig, IdentifyError, identify
 from worldmodel.linearise import unconverged
@@ -93,7 +94,8 @@ def test_a_scene_without_contacts_is_mujocos(cone: str) -> None:
         )
     )
     state = step(*start)
-    qpos, qvel = oracle.trajectory(door.mj_model, *map(np.asarray, start), np.zeros((1, 0)), 1)
+    at = np.asarray(start[0]), np.asarray(start[1])
+    qpos, qvel = oracle.trajectory(door.mj_model, at[0], at[1], np.zeros((1, 0)), 1)
     np.testing.assert_allclose([state.qpos, state.qvel], [qpos[0], qvel[0]], rtol=1e-12)
     assert np.isfinite(jax.jit(jax.jacfwd(lambda q: step(q, start[1]).qvel))(start[0])).all()
 
@@ -111,7 +113,7 @@ def test_a_number_that_is_not_finite_is_named(bad: float, tmp_path: Path) -> Non
     given: dict[str, Any] = {"metadata": {}, "record": print, "stop": lambda: False}
     good = {"physics": parameters.zeros(MASS), "network": {}}
     with pytest.raises(ParameterError, match=message):
-        fit(world, good, None, windows, windows, FitConfig(), tmp_path, start=start, **given)
+        fit(world, good, Channels(), windows, windows, FitConfig(), tmp_path, start=start, **given)
     assert not list(tmp_path.iterdir())
 
 

@@ -29,7 +29,7 @@ from worldmodel.types import InputError
 
 
 class FitError(InputError):
-    """A fit that cannot go on: too many samples are not finite."""
+    """A fit that cannot start or go on: nothing is scored, too many samples are not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +96,20 @@ def fit(
       start: where to start from; ``origin`` with a random spread of the physics when absent.
 
     Raises:
-      ParameterError: a parameter that the scene does not have, or that is not finite.
+      ParameterError: a parameter that the scene does not have, or a leaf that is missing, of
+        another shape or not finite.
       CheckpointError: ``directory`` belongs to another scene, config or precision.
-      FitError: more than ``config.max_nonfinite`` of a batch is not finite.
+      FitError: more than ``config.max_nonfinite`` of a batch is not finite, or windows of which
+        no frame is scored.
       Interrupted: ``stop`` said so; everything is saved.
     """
     physical.check(world.scene, world.free)
-    for given in (origin, start):
-        physical.check_finite({} if given is None else given["physics"])
+    for given in (origin, start) if start is not None else (origin,):
+        physical.check_leaves(world.free, given["physics"])
+        physical.check_finite(given["physics"])
+    for name, windows in (("train", train), ("validation", validation)):
+        if not np.asarray(windows.scored).any():
+            raise FitError(f"no frame of the {len(windows)} {name} windows is scored")
     optimiser = _optimiser(config)
 
     update = _make_update(world, channels, config)

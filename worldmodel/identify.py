@@ -111,14 +111,21 @@ def identify(
       stop: asked between iterations.
 
     Raises:
-      IdentifyError: too many windows are not finite at the start, or no frame is scored.
-      ParameterError: a parameter that the scene does not have, or a start that is not finite.
+      IdentifyError: too many windows are not finite at the start, no frame is scored, nothing is
+        free, windows of another scene, or a noise that is not positive.
+      ParameterError: a parameter that the scene does not have, or a start that lacks a leaf or is
+        not finite.
       Interrupted: ``stop`` said so.
     """
     problem = LeastSquares(world, windows, config)
+    if noise is not None and not _is_noise(noise, world.scene.mj_model.nv):
+        raise IdentifyError(
+            f"noise {noise} must be {world.scene.mj_model.nv} positive deviations [m, rad]"
+        )
     names = numbers(world)
     u = np.zeros(len(names))
     if start is not None:
+        physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
     x = problem.at(u)
@@ -177,6 +184,10 @@ def identify(
         converged,
         problem.cost(normal.error, x, sigma),
     )
+
+
+def _is_noise(noise: np.ndarray, nv: int) -> bool:
+    return np.shape(noise) == (nv,) and bool((np.isfinite(noise) & (np.asarray(noise) > 0)).all())
 
 
 def intervals(world: WorldModel, found: Identified) -> dict[str, np.ndarray]:

@@ -55,7 +55,16 @@ class LeastSquares:
     """The windows, an engine, and the sums over both; see ``identify``."""
 
     def __init__(self, world: WorldModel, windows: Windows, config: IdentifyConfig) -> None:
-        nv = world.scene.mj_model.nv
+        m = world.scene.mj_model
+        nv = m.nv
+        given = {"qpos": windows.qpos, "qvel": windows.qvel, "ctrl": windows.ctrl}
+        given["target"] = windows.target
+        for name, size in {"qpos": m.nq, "qvel": nv, "ctrl": m.nu, "target": m.nq}.items():
+            if np.shape(given[name])[-1] != size:
+                raise IdentifyError(
+                    f"the windows' {name} has {np.shape(given[name])[-1]} columns; scene "
+                    f"'{world.scene.name}' needs {size}"
+                )
         self.windows, self.config = windows, config
         self.engine = make_engine(world, config.engine, min(config.batch, len(windows)))
         spread = np.repeat([config.pose_spread, config.velocity_spread], nv)
@@ -63,10 +72,13 @@ class LeastSquares:
         self.shifts = 2 * nv if self.free.any() else 0
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
         self.scored = np.asarray(windows.scored)
-        self.kept = np.ones(len(windows), bool)
+        # C MuJoCo would play a control that is not finite as 0.
+        self.kept = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))
         self.noise = np.ones(nv)  # deviation of the errors, as estimated so far
         if not self.scored.any():
             raise IdentifyError("no frame of these windows is scored; nothing can be identified")
+        if not world.free and not self.shifts:
+            raise IdentifyError("nothing is free: name parameters in WorldModel, or spread starts")
         c = config.huber
         weight = quad(
             lambda z: z * z / np.sqrt(1 + (z / c) ** 2) * np.exp(-z * z / 2), -np.inf, np.inf
@@ -82,8 +94,8 @@ class LeastSquares:
             episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~self.kept]})
             raise IdentifyError(
                 f"{int((~self.kept).sum())} of {len(self.kept)} windows are not finite (episodes "
-                f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, or start "
-                "from parameters under which the scene is stable"
+                f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, mend "
+                "their controls, or start from parameters under which the scene is stable"
             )
         free = np.concatenate([np.ones(len(x.u), bool), self.free[: self.shifts]])
         out = ~self.kept[:, None, None]

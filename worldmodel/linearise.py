@@ -235,7 +235,7 @@ def unconverged(
         data = blank.replace(ctrl=ctrl, **{name: getattr(state, name) for name in fields})
         data = physics.forward(model, data)
         scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
-        return physics.solver_residual(model, data) > CONVERGED * scale
+        return ~(physics.solver_residual(model, data) <= CONVERGED * scale)  # NaN is not
 
     def flagged(parameters: Parameters, window: Windows) -> jax.Array:
         model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])

@@ -88,6 +88,17 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
             relpose=model.eq_data[i, 3:10],
             torquescale=model.eq_data[i, 10],
         )
+    for i, key in enumerate(root.findall("keyframe/key")):
+        _refine(
+            key,
+            time=model.key_time[i],
+            qpos=model.key_qpos[i],
+            qvel=model.key_qvel[i],
+            act=model.key_act[i],
+            ctrl=model.key_ctrl[i],
+            mpos=model.key_mpos[i],
+            mquat=model.key_mquat[i],
+        )
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 

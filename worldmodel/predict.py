@@ -75,7 +75,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
       horizon: frames to predict.
 
     Raises:
-      InputError: no frame to predict, or no window.
+      InputError: no frame to predict, no window, or one that starts outside its episode.
     """
     if horizon < 1:
         raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
@@ -83,6 +83,11 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
     for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
         last = len(episode.qpos) - 1
         for k in frames:
+            if not 0 <= k <= last:
+                raise InputError(
+                    f"a window starts at frame {k} of episode {episode.id}, whose frames are 0 to "
+                    f"{last}"
+                )
             after = np.minimum(np.arange(k + 1, k + 1 + horizon), last)
             held = np.minimum(np.arange(k, k + horizon), last)
             scored = np.arange(k + 1, k + 1 + horizon) <= last
@@ -150,7 +155,8 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
     """``predict`` compiled once for batches of one size, for any number of windows.
 
     Returns:
-      ``predictor(parameters, windows)`` → (windows, horizon, nq) predicted positions.
+      ``predictor(parameters, windows)`` → (windows, horizon, nq) predicted positions; InputError
+      where there is no window or no frame to predict.
     """
 
     @jax.jit
@@ -158,6 +164,8 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
         return jax.vmap(lambda w: predict(world, parameters, w))(windows)
 
     def predictor(parameters: Parameters, windows: Windows) -> np.ndarray:
+        if 0 in windows.target.shape[:2]:
+            raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
         out = []
         for begin in range(0, len(windows), batch):
             rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
@@ -175,7 +183,8 @@ def make_simulator(
 
     Returns:
       ``simulate(parameters, qpos, ctrl)`` → states (episodes, frames + 1, …) as NumPy, the
-      starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu).
+      starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu). InputError without
+      episodes.
     """
 
     @jax.jit
@@ -190,6 +199,8 @@ def make_simulator(
         return jax.vmap(one)(qpos, ctrl)
 
     def simulate(parameters: Parameters, qpos: np.ndarray, ctrl: np.ndarray) -> State:
+        if not len(qpos):
+            raise InputError("no episode to simulate")
         out = []
         for begin in range(0, len(qpos), batch):
             rows = np.minimum(np.arange(begin, begin + batch), len(qpos) - 1)

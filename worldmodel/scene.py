@@ -170,6 +170,11 @@ def _refuse_unsupported(model: mujoco.MjModel) -> None:
             "option noslip_iterations is ignored by MJX; set it to 0 (friction will creep a "
             "little, as MuJoCo's soft contacts do)"
         )
+    if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT):
+        raise SceneError(
+            "flag constraint='disable' leaves contacts without rows; disable what is meant: "
+            "contact, limit, frictionloss, equality"
+        )
     if model.nv == 0:
         raise SceneError("nothing in this scene moves; give a body a <joint> or <freejoint>")
     _refuse_singular(model)

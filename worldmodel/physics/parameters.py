@@ -195,7 +195,8 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
 
     Raises:
       ParameterError: an unknown kind, element or repeated name; a positive quantity whose value
-        in the MJCF is zero; a geom size of a plane or mesh; a pose of a free joint.
+        in the MJCF is zero; a geom size of a plane or mesh; a pose of a free joint; a scale of
+        another length or not finite; a body that cannot move.
     """
     names = [f.name for f in free]
     if len(set(names)) != len(names):
@@ -204,6 +205,8 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
         if f.kind not in KINDS:
             raise ParameterError(f"unknown kind '{f.kind}'; known: {', '.join(KINDS)}")
         kind, ids = KINDS[f.kind], _ids(scene, f)
+        if np.size(f.scale) not in (1, len(kind.width)) or not np.isfinite(f.scale).all():
+            raise ParameterError(f"{f.name}: scale {f.scale} is not 1 or {len(kind.width)} numbers")
         if kind.positive:
             value = np.atleast_2d(getattr(scene.mj_model, kind.field)[ids].T).T[
                 :, slice(*kind.columns)
@@ -215,6 +218,9 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
                     f"{f.name} is {value.ravel()} in the MJCF and moves in log space; give it a "
                     "positive starting value there"
                 )
+        carrier = scene.mj_model.body_weldid[ids[0]] if kind.element == "body" else None
+        if carrier is not None and scene.mj_model.body_dofnum[carrier] == 0:
+            raise ParameterError(f"{f.name}: this body never moves; no motion depends on its mass")
         shape = scene.mj_model.geom_type[ids[0]] if kind.element == "geom" else None
         if f.kind.startswith("geom_") and shape in (
             mujoco.mjtGeom.mjGEOM_MESH,
@@ -223,6 +229,15 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
             raise ParameterError(f"{f.name}: the size and pose of meshes are baked in; use boxes")
         if f.kind == "geom_size" and shape == mujoco.mjtGeom.mjGEOM_PLANE:
             raise ParameterError(f"{f.name}: a plane is infinite; leave its size fixed")
+
+
+def check_leaves(free: tuple[Free, ...], parameters: Parameters) -> None:
+    """Refuses leaves that are missing or of another shape: ParameterError."""
+    for f in free:
+        wanted = (len(KINDS[f.kind].width),)
+        if f.name not in parameters or np.shape(parameters[f.name]) != wanted:
+            given = np.shape(parameters[f.name]) if f.name in parameters else "absent"
+            raise ParameterError(f"{f.name} is {given} and must have the shape {wanted}")
 
 
 def check_finite(parameters: Parameters) -> None:
@@ -248,9 +263,13 @@ def apply(
       model: ``scene.mjx_model()``, the MJCF's own values.
       free: which parameters ``parameters`` holds (static).
       parameters: unconstrained numbers; differentiable.
+
+    Raises:
+      ParameterError: a leaf that is missing or of another shape.
     """
     if not free:
         return model
+    check_leaves(free, parameters)
     for f in free:
         kind = KINDS[f.kind]
         width = np.array(f.scale) * np.array(kind.width)

@@ -99,7 +99,7 @@ def initial_state(
     qvel: jax.typing.ArrayLike,
     *,
     act: jax.typing.ArrayLike | None = None,
-    time: float | jax.Array = 0.0,
+    time: jax.typing.ArrayLike = 0.0,
 ) -> State:
     """A state at rest in the solver's memory: no contact yet, no warm start.
 
