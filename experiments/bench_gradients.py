@@ -52,8 +52,9 @@ def jobs(args: Args) -> list[dict[str, Any]]:
     for scene in args.scenes:
         swept = args.batches if scene == SWEEP_SCENE else (COMPARE,)
         batches = [str(b) for b in swept if b < WIDE]
-        out.append({"scene": scene, "errors": True, "batches": batches, "compare": COMPARE})
-        out.append({"scene": scene, "x64": False, "errors": True, "batches": [str(COMPARE)]})
+        out.append({"scene": scene, "batches": batches, "compare": COMPARE})
+        out.append({"scene": scene, "x64": False, "batches": [str(COMPARE)]})
+        out += [{"scene": scene, "x64": x64, "errors": True} for x64 in (True, False)]
         out += [{"scene": scene, "batches": [str(b)]} for b in swept if b >= WIDE]
     if SWEEP_SCENE in args.scenes:
         out.append(
