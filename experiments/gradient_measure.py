@@ -41,7 +41,7 @@ SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
 ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come back from 4096
 # Of differences. Over 32 steps a corner that only just touches is near: 1e-5 m steps over it.
 EPSILON = {"qpos": 1e-6}
-WIDE = 3e-5
+WIDE = {True: 3e-5, False: 3e-4}  # by x64: what single precision rounds off is divided by it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +253,11 @@ def errors(rollouts: Rollouts) -> dict:
             x[key] = values if inner is None else dict(x[key], **{inner: jnp.asarray(values)})
             return final(x)
 
-        truth.append(oracle.differences(at, here, EPSILON.get(key, WIDE))[0])
+        truth.append(
+            oracle.differences(
+                at, here, EPSILON.get(key, WIDE[bool(jax.config.values["jax_enable_x64"])])
+            )[0]
+        )
         mine.append(np.asarray(ours[key] if inner is None else ours[key][inner], float).ravel())
     mine, truth = np.concatenate(mine), np.concatenate(truth)
     return {

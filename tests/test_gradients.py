@@ -11,9 +11,10 @@ import pytest
 from tests import scenes
 from tests.test_step import MATRIX
 from worldmodel import physics
-from worldmodel._mujoco import mujoco
+from worldmodel._mujoco import mjx, mujoco
 from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
+from worldmodel.physics.derived import with_derived_constants
 from worldmodel.physics.parameters import Free
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene
@@ -55,6 +56,36 @@ MECHANISM_FREE = (
     Free("frictionloss", "pusher"),
     Free("joint_axis", "pusher"),
 )
+# Numbers of the scene ``linkage`` that no ``Free`` kind moves: the model's array and the row.
+NUMBERS = (
+    ("opt.gravity", ()),
+    ("opt.timestep", ()),
+    ("opt.impratio", ()),
+    ("body_pos", 2),
+    ("body_quat", 2),
+    ("site_pos", 0),
+    ("geom_solimp", 1),
+    ("jnt_stiffness", 0),
+    ("qpos_spring", 0),
+    ("jnt_range", 1),
+    ("jnt_solref", 1),
+    ("jnt_solimp", 1),
+    ("dof_solref", 1),
+    ("dof_solimp", 1),
+    ("tendon_range", 0),
+    ("tendon_solref_lim", 0),
+    ("tendon_frictionloss", 0),
+    ("tendon_stiffness", 1),
+    ("tendon_damping", 1),
+    ("tendon_lengthspring", 1),
+    ("eq_data", 0),
+    ("eq_solref", 0),
+    ("eq_solimp", 0),
+    ("actuator_gear", 1),
+    ("actuator_gainprm", 1),
+    ("actuator_biasprm", 1),
+    ("actuator_dynprm", 0),
+)
 
 
 class Case:
@@ -67,8 +98,9 @@ class Case:
         qpos: np.ndarray,
         qvel: np.ndarray,
         ctrl: np.ndarray,
+        steps: int = STEPS,
     ) -> None:
-        self.scene, self.free, self.ctrl = scene, free, ctrl
+        self.scene, self.free, self.ctrl, self.steps = scene, free, ctrl, steps
         model = scene.mjx_model()
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             # Single precision cannot converge to 1e-14.
@@ -90,19 +122,20 @@ class Case:
             moved = parameters.apply(scene, model, free, x["parameters"])
             state = physics.initial_state(scene, x["qpos"], x["qvel"])
             step = functools.partial(physics.control_step, scene, moved)
-            controls = jnp.tile(x["ctrl"], (STEPS, 1))
+            controls = jnp.tile(x["ctrl"], (steps, 1))
             states, _ = rollout(
-                step, replay(controls), state, STEPS, jax.random.key(0), keep=(physics.SOLUTION,)
+                step, replay(controls), state, steps, jax.random.key(0), keep=(physics.SOLUTION,)
             )
             return jnp.concatenate([states.qpos[-1], states.qvel[-1]])
 
         self.final = final
+        self.jacobian = jax.jit(jax.jacfwd(final))
 
     def truth(self, x: dict) -> np.ndarray:
         """The same function by C MuJoCo on a model written out and compiled anew."""
         moved = self.apply(x["parameters"])
         model = mujoco.MjModel.from_xml_string(to_mjcf(self.scene.spec, moved))
-        controls = np.tile(np.asarray(x["ctrl"]), (STEPS, 1))
+        controls = np.tile(np.asarray(x["ctrl"]), (self.steps, 1))
         qpos, qvel = oracle.trajectory(
             model, np.asarray(x["qpos"]), np.asarray(x["qvel"]), controls, self.scene.substeps
         )
@@ -131,7 +164,7 @@ def compare(
     case: Case, function: Callable[[dict], np.ndarray], epsilon: float = 3e-4
 ) -> tuple[dict, dict]:
     """(derivatives of ``case.final``, differences of ``function``): (outputs, n) per leaf."""
-    ours = jax.jit(jax.jacfwd(case.final))(case.at)
+    ours = case.jacobian(case.at)
 
     def leaf_truth(path: tuple) -> np.ndarray:
         def at(values: np.ndarray) -> np.ndarray:
@@ -195,15 +228,19 @@ def test_every_kind_is_tested() -> None:
     assert tested == set(parameters.KINDS)
 
 
-def test_reverse_mode_is_the_transpose_of_forward_mode() -> None:
+def test_reverse_mode_is_the_transpose_of_forward_mode_also_in_a_batch() -> None:
     case = finger_case()
-    ours, _ = jacobians("finger")
     weights = jnp.asarray(np.random.default_rng(1).normal(size=len(case.truth(case.at))))
-    reverse = jax.jit(jax.grad(lambda x: weights @ case.final(x)))(case.at)
-    flat = dict(reverse["parameters"]) | {k: reverse[k] for k in ("qpos", "qvel", "ctrl")}
-    for name, jacobian in ours.items():
-        expected = np.asarray(weights) @ jacobian
-        np.testing.assert_allclose(flat[name], expected, rtol=1e-9, atol=1e-12, err_msg=name)
+    other = dict(case.at, qvel=0.5 * case.at["qvel"])
+    batch = jax.tree.map(lambda *x: jnp.stack(x), case.at, other)
+    reverse = jax.jit(jax.vmap(jax.grad(lambda x: weights @ case.final(x))))(batch)
+    for i, at in enumerate((case.at, other)):
+        forward = jax.tree.map(lambda jacobian: weights @ jacobian, case.jacobian(at))
+        flat, expected = (x["parameters"] | x for x in (reverse, forward))
+        for name in (*case.at["parameters"], "qpos", "qvel", "ctrl"):
+            np.testing.assert_allclose(
+                flat[name][i], expected[name], rtol=1e-9, atol=1e-12, err_msg=name
+            )
 
 
 @pytest.mark.slow
@@ -234,17 +271,18 @@ def test_gradients_everywhere(make: str, options: dict) -> None:
         assert bool(ours[name].any()) == live, name
 
 
+HELD_FREE = (
+    Free("mass", "rod"),
+    Free("com", "rod"),
+    Free("inertia", "rod", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
+    Free("mass", "plate"),
+    Free("inertia", "plate"),
+    Free("gravity_tilt", ""),
+)
+
+
 def test_gradients_through_connect_and_weld() -> None:
-    scene = scenes.held()
-    free = (
-        Free("mass", "rod"),
-        Free("com", "rod"),
-        Free("inertia", "rod", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
-        Free("mass", "plate"),
-        Free("inertia", "plate"),
-        Free("gravity_tilt", ""),
-    )
-    case = Case(scene, free, scenes.HELD_QPOS, scenes.HELD_QVEL, np.zeros(0))
+    case = Case(scenes.held(), HELD_FREE, scenes.HELD_QPOS, scenes.HELD_QVEL, np.zeros(0))
     # C MuJoCo has a velocity term here that MJX lacks (test_step), so the truth is our own step.
     forward = jax.jit(case.final)
     ours, truth = compare(case, lambda x: np.asarray(forward(x)), 1e-3)
@@ -267,3 +305,82 @@ def test_gradients_through_tendons_equality_balls_and_activation() -> None:
     for name in ours:
         assert_same(ours[name], truth[name], name)
         assert ours[name].any(), name
+
+
+def test_gradients_through_connect_and_weld_at_rest_are_those_of_recompiled_mujoco() -> None:
+    """At rest the term that MJX lacks is of second order in the velocity, its derivative 0."""
+    case = Case(scenes.held(), HELD_FREE, scenes.HELD_QPOS, np.zeros(12), np.zeros(0), steps=1)
+    ours, truth = compare(case, case.truth)
+    for name in ours:
+        assert_same(ours[name], truth[name], name)
+        assert ours[name].any(), name
+
+
+@functools.cache
+def linkage_jacobians() -> tuple[dict, dict]:
+    """(ours, C's) of one control step in every one of ``NUMBERS`` and in the state."""
+    scene = scenes.linkage()
+    model = scene.mjx_model()
+
+    def number(model: mjx.Model, field: str) -> jax.Array:
+        return model.opt.__dict__[field[4:]] if field.startswith("opt.") else getattr(model, field)
+
+    start = {field: np.asarray(number(model, field)[row]) for field, row in NUMBERS}
+    # Every number is moved relative to its size, or from 0.
+    scale = {field: np.where(x == 0.0, 1.0, np.abs(x)) for field, x in start.items()}
+
+    @jax.jit
+    def apply(x: dict) -> mjx.Model:
+        moved = {}
+        for field, row in NUMBERS:
+            value = start[field] + scale[field] * x[field].reshape(start[field].shape)
+            value = value / jnp.linalg.norm(value) if field == "body_quat" else value
+            moved[field] = number(model, field).at[row].set(value)
+        return with_derived_constants(scene, model.tree_replace(moved))
+
+    def after(x: dict) -> jax.Array:
+        state = physics.initial_state(scene, x["qpos"], x["qvel"], act=x["act"])
+        state = physics.control_step(scene, apply(x), state, x["ctrl"])
+        return jnp.concatenate([state.qpos, state.qvel, state.act])
+
+    def truth(x: dict) -> np.ndarray:
+        text = to_mjcf(scene.spec, jax.device_get(apply(x)))
+        c_model = mujoco.MjModel.from_xml_string(text)
+        data = mujoco.MjData(c_model)
+        for name in ("qpos", "qvel", "act", "ctrl"):
+            getattr(data, name)[:] = x[name]
+        mujoco.mj_step(c_model, data, nstep=scene.substeps)
+        return np.concatenate([data.qpos, data.qvel, data.act])
+
+    at = {field: np.zeros(x.size) for field, x in start.items()}
+    at |= {"qpos": scenes.LINKAGE_QPOS, "qvel": scenes.LINKAGE_QVEL}
+    at |= {"act": scenes.LINKAGE_ACT, "ctrl": scenes.LINKAGE_CTRL}
+    ours = jax.jit(jax.jacfwd(after))(at)
+    np.testing.assert_allclose(jax.jit(after)(at), truth(at), atol=1e-10)
+    differences = {
+        name: oracle.differences(
+            lambda values, name=name: truth(at | {name: values}),
+            here,
+            3e-6 if name == "qpos" else 3e-4,
+        )
+        for name, here in at.items()
+    }
+    return {name: np.asarray(x) for name, x in ours.items()}, differences
+
+
+@pytest.mark.parametrize("leaf", [f for f, _ in NUMBERS] + ["qpos", "qvel", "act", "ctrl"])
+def test_gradient_in_the_models_own_numbers_is_that_of_recompiled_mujoco(leaf: str) -> None:
+    ours, truth = (x[leaf] for x in linkage_jacobians())
+    if leaf.endswith("solimp"):
+        ours, truth = ours[:, :4], truth[:, :4]
+    assert np.linalg.norm(truth) > 0, f"{leaf} cannot matter in this scene: the test is void"
+    assert_same(ours, truth, leaf)
+    dead = [not a.any() and np.abs(b).max() > 1e-9 for a, b in zip(ours.T, truth.T, strict=True)]
+    assert not any(dead), f"{leaf}: {np.flatnonzero(dead)}"
+
+
+@pytest.mark.parametrize("leaf", ["geom_solimp", "jnt_solimp", "eq_solimp"])
+def test_the_power_of_solimp_has_no_gradient_by_decree(leaf: str) -> None:
+    ours, truth = (x[leaf] for x in linkage_jacobians())
+    assert not ours[:, 4].any()
+    assert truth[:, 4].any()
