@@ -217,7 +217,7 @@ def linkage() -> Scene:
               <joint joint="a" coef="1"/>
               <joint joint="b" coef="1.1"/>
             </fixed>
-            <spatial name="string" stiffness="3" damping="0.1" springlength="0.1">
+            <spatial name="string" stiffness="3" damping="0.1" springlength="0.1 0.12">
               <site site="wrist"/><site site="hook"/>
             </spatial>
           </tendon>
