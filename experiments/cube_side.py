@@ -11,7 +11,8 @@ Expected: one JSON line; Gauss-Newton on windows of 16 frames within 5 per cent 
 All fit the box's three sides on the same 64 windows of *train* tosses, the rest of the scene as
 the sources have it. ``identify`` by Gauss-Newton: derivatives of MJX or differences of C MuJoCo.
 ``fit`` by Adam: whole windows, short ones, a curriculum from short to whole, contacts from
-distance. OUT gets cube_side.json and cube_side.md.
+distance. OUT gets cube_side.json and cube_side.md after every fit; the same command goes on where
+it was interrupted.
 """
 
 import dataclasses
@@ -26,7 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.fit_recording import model_metadata, recording_file, training_windows, write
+from experiments.fit_recording import (
+    model_metadata,
+    plain,
+    recording_file,
+    training_windows,
+    write,
+)
 from experiments.problems import CUBE
 from worldmodel import runtime
 from worldmodel.dynamics import WorldModel
@@ -144,14 +151,31 @@ def main(args: Args) -> int:
         run = lambda w, f=frames: by_adam(w, drawn(whole), f, args)  # noqa: E731
         methods[f"Adam, {label}, {shown} frames"] = (backward, run)
 
-    rows = []
+    config = plain({**dataclasses.asdict(args), "out": str(args.out)})
+    result: dict[str, Any] = {
+        "command": f"python -m experiments.cube_side --out {args.out} --seed {args.seed}",
+        "provenance": runtime.provenance(),
+        "simulated": simulated,
+        "config": config,
+        "true_m": TRUE_M,
+        "rows": [],
+    }
+    target = args.out / "cube_side.json"
+    kept = json.loads(target.read_text()) if target.is_file() else {}
+    if kept.get("config") == config and kept["simulated"] == simulated:
+        result["rows"] = kept["rows"]
+    rows: list[dict[str, Any]] = result["rows"]
+    done = {(r["method"], r["start_m"]) for r in rows}
     for start in STARTS_M:
         for name, (backward, run) in methods.items():
+            if (name, start) in done:
+                continue
             world = world_from(start, backward)
             began = time.monotonic()
             found = run(world)
             row: dict[str, Any] = {"method": name, "start_m": start}
             row["seconds"] = round(time.monotonic() - began, 1)
+            row["commit"] = result["provenance"]["commit"]
             if found is not None:
                 half = physical.values(world.scene, world.free, found)["cube.geom_size"]
                 sides = 2.0 * np.asarray(jnp.asarray(half))
@@ -159,16 +183,8 @@ def main(args: Args) -> int:
                 row["error"] = float(abs(sides.mean() / TRUE_M - 1.0))
             rows.append(row)
             runtime.log(json.dumps(row))
-    result = {
-        "command": f"python -m experiments.cube_side --out {args.out} --seed {args.seed}",
-        "provenance": runtime.provenance(),
-        "simulated": simulated,
-        "config": {**dataclasses.asdict(args), "out": str(args.out)},
-        "true_m": TRUE_M,
-        "rows": rows,
-    }
-    write(args.out / "cube_side.json", json.dumps(result, indent=1) + "\n")
-    write(args.out / "cube_side.md", markdown(result))
+            write(target, json.dumps(result, indent=1) + "\n")
+            write(args.out / "cube_side.md", markdown(result))
     best = {
         f"{1e3 * start:g} mm": min(
             (r for r in rows if r["start_m"] == start and "error" in r), key=lambda r: r["error"]
@@ -190,11 +206,11 @@ def markdown(result: dict) -> str:
     lines += [f"| method | {heads} |", "|---" * (len(STARTS_M) + 1) + "|"]
     for name in dict.fromkeys(r["method"] for r in result["rows"]):
         cells = []
-        for r in result["rows"]:
-            if r["method"] != name:
-                continue
-            if "error" not in r:
-                cells.append("gave up")
+        rows = {r["start_m"]: r for r in result["rows"] if r["method"] == name}
+        for start in STARTS_M:
+            r = rows.get(start)
+            if r is None or "error" not in r:
+                cells.append("not run" if r is None else "gave up")
                 continue
             sides = ", ".join(f"{1e3 * s:.1f}" for s in r["sides_m"])
             cells.append(f"{100 * r['error']:.1f} % ({sides})")
