@@ -289,7 +289,7 @@ def draw(result: dict, path: Path) -> None:
     left.set_ylim(-100.0, 10.0)  # what lies outside is in the table
     left.set_ylabel("slope of the height after the bounce [m/m]")
     left.set_xlabel("timestep, contact's time constant, damping ratio")
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
     styles = [(GREY, "-"), (BLUE, ":"), (ORANGE, "--"), (ORANGE, "-"), (GREEN, "-.")]
     for r, (colour, style) in zip(result["push"], styles, strict=True):
         right.plot(r["distance"], linestyle=style, color=colour, label=r["estimate"])
