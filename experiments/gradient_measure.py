@@ -30,7 +30,7 @@ import numpy as np
 import tyro
 
 from experiments.gradient_scenes import SCENES, Bench
-from worldmodel import physics, runtime
+from worldmodel import physics, programs, runtime
 from worldmodel._mujoco import c_rollout, mjx, mujoco
 from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
@@ -279,9 +279,10 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     if args.first:
         rollouts = Rollouts(bench(args.iterations), args.horizon)
         size = args.compare or 1
-        program, row = compiled(rollouts, "gradient", size, args.iterations)
-        jax.block_until_ready(program(rollouts.batch(size)))
-        yield row | {"variant": "first", "first_s": time.time() - began}
+        gradient = programs.kept(rollouts.total("gradient"))
+        jax.block_until_ready(gradient(rollouts.batch(size)))
+        seconds = time.time() - began
+        yield {"variant": "first", "batch": size, "horizon": args.horizon, "first_s": seconds}
         return
     if args.errors:
         for horizon in (1, args.horizon):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from worldmodel import checkpoint, runtime
+from worldmodel import checkpoint, programs, runtime
 from worldmodel.dynamics import HISTORY, Parameters, WorldModel
 from worldmodel.episodes.recordings import Channels
 from worldmodel.loss import window_loss
@@ -177,7 +177,7 @@ def _make_update(
     Kept, so that a loop's many fits of one kind compile once."""
     optimiser = _optimiser(config)
 
-    @jax.jit
+    @programs.kept
     def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
         def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
             def loss(physics: Any, window: Windows) -> jax.Array:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodel import physics
+from worldmodel import physics, programs
 from worldmodel._mujoco import c_rollout, mjx, mujoco
 from worldmodel.dynamics import Parameters, WorldModel, start
 from worldmodel.mjcf import to_mjcf
@@ -126,8 +126,8 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         return error, jnp.concatenate(slope, axis=-1)
 
     axes = (None, 0, 0)
-    value = jax.jit(jax.vmap(missed, axes))
-    derivative = jax.jit(jax.vmap(both, axes))
+    value = programs.kept(jax.vmap(missed, axes))
+    derivative = programs.kept(jax.vmap(both, axes))
 
     def batched(
         run: Callable, u: np.ndarray, shift: np.ndarray, windows: Windows, size: int

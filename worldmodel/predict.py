@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodel import physics
+from worldmodel import physics, programs
 from worldmodel.dynamics import HISTORY, History, Parameters, WorldModel, pose, start, stepper
 from worldmodel.episodes.protocol import errors
 from worldmodel.episodes.recordings import Channels
@@ -159,7 +159,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
       where there is no window or no frame to predict.
     """
 
-    @jax.jit
+    @programs.kept
     def run(parameters: Parameters, windows: Windows) -> jax.Array:
         return jax.vmap(lambda w: predict(world, parameters, w))(windows)
 
@@ -187,7 +187,7 @@ def make_simulator(
       episodes.
     """
 
-    @jax.jit
+    @programs.kept
     def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array) -> State:
         advance = stepper(world, parameters)
 

@@ -147,7 +147,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
         "x64": bool(jax.config.values["jax_enable_x64"]),
@@ -171,10 +171,11 @@ def _commit() -> str:
         return "unknown"
 
 
-def _cpu() -> str:
+def processor(field: str = "model name") -> str:
+    """A line of /proc/cpuinfo, such as the model's name or its flags; elsewhere the platform's."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(field):
                 return line.split(":", 1)[1].strip()
     except OSError:
         pass

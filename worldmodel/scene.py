@@ -5,6 +5,7 @@ element and the remedy, before anything is compiled by XLA.
 """
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -47,6 +48,14 @@ class Scene:
     def name(self) -> str:
         """The MJCF's model name."""
         return self.mj_model.names.split(b"\0", 1)[0].decode()
+
+    @property
+    def digest(self) -> str:
+        """Equal for scenes that compute the same: of every number, name and rate."""
+        buffer = np.zeros(mujoco.mj_sizeModel(self.mj_model), np.uint8)
+        mujoco.mj_saveModel(self.mj_model, None, buffer)
+        numbers = hashlib.sha256(buffer.tobytes() + self.plain_sliders.tobytes())
+        return f"{numbers.hexdigest()} {self.control_hz} {self.substeps}"
 
     def geom_name(self, geom: int) -> str:
         """Name of a geom, or ``geom<id>`` where it has none."""

@@ -1,0 +1,225 @@
+"""Compiled programs kept on disk, so that a second process neither traces nor compiles them.
+
+JAX's compilation cache spares XLA's part. Tracing a gradient through contact is ten seconds of
+Python that every process spends again; a kept program is the executable itself and loads in two.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import os
+import pickle
+import platform
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
+
+from worldmodel import runtime
+
+FORGOTTEN = 30 * 24 * 3600  # [s] a program that nobody loaded for so long is removed
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_numpy_dtype_promotion",
+    "jax_debug_nans",
+)
+_INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
+
+
+def kept(function: Callable) -> Callable:
+    """``jax.jit(function)`` whose executables are kept beside JAX's compilation cache.
+
+    A program is found again by all that it depends on: what the function closes over; the sources
+    of this package, of the function's module and of those it imports at its top; the arguments'
+    structure, shapes and types; versions, JAX's settings, the machine. Without a compilation cache
+    (``runtime.configure``), inside another transformation and across devices it is ``jax.jit``.
+    The files are read with ``pickle``: let nobody write to the cache who may not run programs.
+
+    Args:
+      function: of positional pytrees of arrays. It may close over functions that stand in files,
+        arrays, plain data, Python objects that hold these, and objects with a ``digest``, such as
+        a ``Scene``. With anything else it is ``jax.jit``, which is said once.
+    """
+    jitted = jax.jit(function)
+    programs: dict[Any, Callable] = {}
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        folder = jax.config.values["jax_compilation_cache_dir"]
+        if folder is None or any(map(_elsewhere, jax.tree.leaves(arguments))):
+            return jitted(*arguments)
+        arguments = jax.tree.map(jnp.asarray, arguments)
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = tuple((x.shape, str(x.dtype), x.weak_type) for x in leaves)
+        if (tree, shapes) not in programs:
+            try:
+                parts = (_described(function, ()), _surroundings(), str(tree), shapes)
+            except TypeError as error:
+                runtime.log(f"{function.__qualname__} is compiled in every process: {error}")
+                programs[tree, shapes] = jitted
+            else:
+                key = hashlib.sha256(repr(parts).encode()).hexdigest()
+                path = Path(folder) / "programs" / key
+                programs[tree, shapes] = _load(path) or _compile(path, jitted, arguments)
+        return programs[tree, shapes](*arguments)
+
+    return run
+
+
+def _elsewhere(x: Any) -> bool:
+    return isinstance(x, Tracer) or (isinstance(x, jax.Array) and len(x.sharding.device_set) > 1)
+
+
+def _load(path: Path) -> Callable | None:
+    if not path.is_file():
+        return None
+    # XLA's CPU client knows LAPACK's kernels once a program with one was lowered; a loaded program
+    # that calls them before that ends the process (github.com/jax-ml/jax/issues/28908).
+    jax.jit(jnp.linalg.cholesky).lower(jnp.eye(1))
+    try:
+        program = serialize_executable.deserialize_and_load(*pickle.loads(path.read_bytes()))
+        os.utime(path)
+    except Exception as error:  # whatever pickle and XLA make of a damaged file
+        runtime.log(f"cannot load the compiled program {path} ({error}); compiling it again")
+        return None
+    return program
+
+
+def _compile(path: Path, jitted: Any, arguments: tuple) -> Callable:
+    lowered = jitted.lower(*arguments)
+    with _without_jax_cache():
+        program = lowered.compile()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(pickle.dumps(serialize_executable.serialize(program)))
+        temporary.replace(path)
+        _forget(path.parent)
+    except Exception as error:  # a full disk, a backend that cannot: the program itself is there
+        runtime.log(f"the compiled program is not kept for the next time ({error})")
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return program
+
+
+def _forget(folder: Path) -> None:
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - path.stat().st_mtime > FORGOTTEN:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _without_jax_cache() -> Iterator[None]:
+    """An executable from JAX's own cache misses functions once it is written out again."""
+    former = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", former)
+        compilation_cache.reset_cache()
+
+
+def _described(value: Any, inside: tuple[int, ...]) -> Any:
+    """Plain data that is equal where the values are, and where functions do the same.
+
+    Args:
+      inside: ids of the objects that ``value`` is a part of; a circle ends where it closes.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | type):
+        return repr(value)
+    if id(value) in inside:
+        return f"{len(inside) - inside.index(id(value))} up"
+    describe = functools.partial(_described, inside=(*inside, id(value)))
+    kind = type(value).__qualname__
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(value)
+        return kind, array.shape, str(array.dtype), hashlib.sha256(array.tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return kind, [(describe(k), describe(v)) for k, v in value.items()]
+    if isinstance(value, tuple | list):
+        return kind, [describe(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return kind, sorted(repr(describe(v)) for v in value)
+    if isinstance(digest := getattr(value, "digest", None), str):
+        return kind, digest
+    if isinstance(value, functools.partial):
+        return kind, [describe(v) for v in (value.func, value.args, value.keywords)]
+    if inspect.ismethod(value):
+        return kind, describe(value.__func__), describe(value.__self__)
+    if inspect.isfunction(value):
+        code, sources = value.__code__, _sources(value.__module__)
+        where = value.__qualname__, code.co_firstlineno, code.co_code.hex()
+        return kind, where, sources, _closure(value, describe)
+    if hasattr(value, "__wrapped__"):  # a function under jax.jit, jax.custom_vjp and the like
+        return kind, describe(value.__wrapped__), describe(getattr(value, "__dict__", None))
+    if inspect.ismodule(value):
+        return kind, value.__name__, _sources(value.__name__)
+    if inspect.isbuiltin(value):
+        return kind, value.__module__, value.__qualname__
+    if hasattr(value, "__dict__"):
+        return kind, _sources(type(value).__module__), describe(vars(value))
+    raise TypeError(f"it closes over a {kind}; pass it as an argument or give its class a digest")
+
+
+def _closure(function: Any, describe: Callable) -> list:
+    cells = getattr(function, "__closure__", None) or ()
+    defaults = getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)
+    return [describe(defaults), *(describe(cell.cell_contents) for cell in cells)]
+
+
+@functools.cache
+def _sources(name: str) -> str:
+    """Digest of a module's file and of those of the modules it imports, installed ones aside."""
+    found: dict[str, str] = {}
+
+    def visit(module: ModuleType | None) -> None:
+        path = getattr(module, "__file__", None)
+        if not path or path.startswith(_INSTALLED) or path in found:
+            return
+        found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for value in list(vars(module).values()):
+            visit(value if isinstance(value, ModuleType) else _home(value))
+
+    if not getattr(sys.modules.get(name), "__file__", None):
+        raise TypeError(f"its source, module {name}, stands in no file")
+    visit(sys.modules[name])
+    return hashlib.sha256(repr(sorted(found.values())).encode()).hexdigest()
+
+
+def _home(value: Any) -> ModuleType | None:
+    name = getattr(value, "__module__", None)
+    return sys.modules.get(name) if isinstance(name, str) else None
+
+
+@functools.cache
+def _surroundings() -> tuple[str, ...]:
+    """What a program depends on beside its function and arguments."""
+    package = sorted(Path(__file__).parent.rglob("*.py"))
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in package)).hexdigest()
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in runtime.VERSIONED]
+    device = jax.devices()[0]
+    return (
+        sources,
+        *versions,
+        *(f"{name} {jax.config.values[name]}" for name in _SETTINGS),
+        f"{device.platform} {device.device_kind} {device.client.platform_version}",
+        f"{platform.platform()} {runtime.processor('flags')}",
+        os.environ.get("XLA_FLAGS", ""),
+    )
