@@ -11,7 +11,12 @@ GREEN = "#009E73"
 TARGETS = {  # what the benchmark is asked to show: limit, whether it is an upper one, in words
     "gradient_over_forward": (3.0, True, "gradient / forward, float64, worst scene"),
     "compile_over_forward": (2.5, True, "compile of the gradient / of the forward, worst scene"),
-    "memory_over_unrolled": (0.2, True, "peak memory / unrolled, worst horizon or iteration count"),
+    "memory_over_remembered": (0.2, True, "peak memory / unrolled, worst horizon or iterations"),
+    "memory_over_unrolled": (
+        0.2,
+        True,
+        "the same / unrolled with this project's checkpoint per step",
+    ),
     "memory_growth": (1.05, True, "peak memory, most solver iterations / fewest"),
     "error_64": (1e-6, True, "one-step error, float64, worst scene"),
     "error_32": (1e-4, True, "one-step error, float32, worst scene"),
@@ -60,16 +65,14 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
         if many:
             out["differences_over_gradient"] = min(many)
     memory = [r for r in rows if r.get("memory")]
-    pairs = [
-        (r, _find(memory, variant="unrolled", **{k: r[k] for k in ("horizon", "iterations")})[0])
-        for r in _find(memory, variant="gradient")
-    ]
-    if pairs:
-        out["memory_over_unrolled"] = max(
-            a["temporary_bytes"] / b["temporary_bytes"] for a, b in pairs
-        )
+    ours = _find(memory, variant="gradient")
+    for variant in ("remembered", "unrolled"):
+        shares = [r["temporary_bytes"] / _beside(memory, r, variant) for r in ours]
+        if shares:
+            out[f"memory_over_{variant}"] = max(shares)
+    if ours:
         by_iterations = sorted(
-            (r for r, _ in pairs if r["horizon"] == 32), key=lambda r: r["iterations"]
+            (r for r in ours if r["horizon"] == 32), key=lambda r: r["iterations"]
         )
         out["memory_growth"] = (
             by_iterations[-1]["temporary_bytes"] / by_iterations[0]["temporary_bytes"]
@@ -84,6 +87,12 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
     for row in _find(rows, variant="first"):
         out[f"first_{row['cache']}_s"] = row["first_s"]
     return out
+
+
+def _beside(memory: list[dict], row: dict, variant: str) -> int:
+    """Bytes of a variant's temporaries at a row's horizon and iterations."""
+    same = {k: row[k] for k in ("horizon", "iterations")}
+    return _find(memory, variant=variant, **same)[0]["temporary_bytes"]
 
 
 def _reached(name: str, value: float) -> bool:
@@ -166,16 +175,14 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
             "",
             f"## Memory of one rollout's gradient ({memory[0]['scene']}, temporaries)",
             "",
-            "| steps | iterations | implicit | unrolled |",
-            "|---|---|---|---|",
+            "| steps | iterations | implicit | unrolled, checkpoint per step | unrolled |",
+            "|---|---|---|---|---|",
         ]
         for r in _find(memory, variant="gradient"):
-            same = {k: r[k] for k in ("horizon", "iterations")}
-            other = _find(memory, variant="unrolled", **same)[0]
-            lines.append(
-                f"| {r['horizon']} | {r['iterations']} | {r['temporary_bytes'] / 1e6:.2f} MB | "
-                f"{other['temporary_bytes'] / 1e6:.2f} MB |"
-            )
+            sizes = [r["temporary_bytes"]]
+            sizes += [_beside(memory, r, variant) for variant in ("unrolled", "remembered")]
+            shown = " | ".join(f"{size / 1e6:.2f} MB" for size in sizes)
+            lines.append(f"| {r['horizon']} | {r['iterations']} | {shown} |")
     return "\n".join(lines) + "\n", summary | {"missed": missed}
 
 

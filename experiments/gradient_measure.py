@@ -9,6 +9,7 @@ velocities, differentiated in parameters, start and controls:
 - ``forward``: stock ``mjx.step``;
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
+- ``remembered``: the same without this project's checkpoint per step: every residual is kept;
 - ``one``: reverse mode through stock MJX with ``iterations=1``, what its users fall back on.
 """
 
@@ -35,7 +36,7 @@ from worldmodel._mujoco import c_rollout, mjx, mujoco
 from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
 
-VARIANTS = ("forward", "gradient", "unrolled", "one")
+VARIANTS = ("forward", "gradient", "unrolled", "remembered", "one")
 REPEATS = 5  # the median is reported
 SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
 ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come back from 4096
@@ -78,7 +79,14 @@ class Rollouts:
             "ctrl": jnp.asarray(bench.ctrl),
         }
 
-    def loss(self, x: dict[str, Any], *, step: Callable, iterations: int | None = None) -> Any:
+    def loss(
+        self,
+        x: dict[str, Any],
+        *,
+        step: Callable,
+        iterations: int | None = None,
+        remember: bool = False,
+    ) -> Any:
         """A mix of the final positions and velocities: (), from one state."""
         scene = self.bench.scene
         model = parameters.apply(scene, scene.mjx_model(), self.bench.free, x["parameters"])
@@ -94,9 +102,8 @@ class Rollouts:
 
         keep = jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
         start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
-        (qpos, qvel, _), _ = jax.lax.scan(
-            jax.checkpoint(body, policy=keep), start, length=self.horizon
-        )
+        body = body if remember else jax.checkpoint(body, policy=keep)
+        (qpos, qvel, _), _ = jax.lax.scan(body, start, length=self.horizon)
         return self.weights @ jnp.concatenate([qpos, qvel])
 
     def batch(self, size: int) -> dict[str, Any]:
@@ -110,7 +117,12 @@ class Rollouts:
     def total(self, variant: str) -> Callable[[dict[str, Any]], Any]:
         """The mean loss of a batch, or its gradient in everything."""
         step = physics.step if variant == "gradient" else mjx.step
-        one = functools.partial(self.loss, step=step, iterations=1 if variant == "one" else None)
+        one = functools.partial(
+            self.loss,
+            step=step,
+            iterations=1 if variant == "one" else None,
+            remember=variant == "remembered",
+        )
         narrow = jax.default_backend() == "cpu"
 
         def mean(x: dict[str, Any]) -> Any:
@@ -125,8 +137,8 @@ class Rollouts:
 
 @contextlib.contextmanager
 def unrolled_solver(variant: str, iterations: int) -> Iterator[None]:
-    """While tracing ``unrolled``: MJX's solver as a scan, which reverse mode accepts."""
-    if variant != "unrolled":
+    """While tracing an unrolled variant: MJX's solver as a scan, which reverse mode accepts."""
+    if variant not in ("unrolled", "remembered"):
         yield
         return
     original = jax.lax.while_loop
@@ -300,7 +312,7 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     sizes += [(args.horizon, i) for i in args.memory_iterations]
     for horizon, iterations in sizes:
         rollouts = Rollouts(bench(iterations), horizon)
-        for variant in ("gradient", "unrolled"):
+        for variant in ("gradient", "unrolled", "remembered"):
             yield compiled(rollouts, variant, 1, iterations)[1] | {"memory": True}
 
 
