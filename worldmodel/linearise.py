@@ -302,12 +302,14 @@ def _broken_off(
         return not left <= CONVERGED * max(np.abs(exact.qacc).max(), 1.0)  # NaN is not
 
     bad = np.zeros(len(windows), bool)
-    for window, scored in enumerate(np.asarray(windows.scored)):
+    starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]
+    rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
+    for window, (qpos, qvel, ctrl, scored) in enumerate(rows):
         mujoco.mj_resetData(model, data)
-        data.qpos[:], data.qvel[:] = history.qpos[window, 0], history.qvel[window, 0]
+        data.qpos[:], data.qvel[:] = qpos, qvel
         frames = np.flatnonzero(scored).max(initial=-1) + 1
-        for ctrl in np.repeat(windows.ctrl[window, :frames], scene.substeps, axis=0):
-            data.ctrl[:] = ctrl
+        for held in np.repeat(ctrl[:frames], scene.substeps, axis=0):
+            data.ctrl[:] = held
             if ran_out():
                 bad[window] = True
                 break
