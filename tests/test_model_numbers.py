@@ -13,6 +13,8 @@ from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import oracle
 from worldmodel.physics.derived import with_derived_constants
 
+pytestmark = pytest.mark.slow  # one compilation, a minute on a busy machine
+
 # Numbers of the scene ``linkage``: the model's array and the row.
 NUMBERS = (
     ("opt.gravity", ()),
