@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.gradient_measure import AGREE
 from experiments.recording_film import BLUE, GREY, ORANGE, caption, pyplot
 
 GREEN = "#009E73"
@@ -78,11 +79,11 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
             by_iterations[-1]["temporary_bytes"] / by_iterations[0]["temporary_bytes"]
         )
     for name, dtype in (("error_64", "float64"), ("error_32", "float32")):
-        found = _find(rows, variant="error", dtype=dtype, horizon=1)
+        found = [r for r in _find(rows, variant="error", dtype=dtype, horizon=1) if _known(r)]
         if found:
             out[name] = max(r["relative"] for r in found)
     hopper = _find(rows, variant="error", scene="hopper", dtype="float64", horizon=32)
-    if hopper:
+    if hopper and _known(hopper[0]):
         out["hopper_cosine"] = hopper[0]["cosine"]
     for row in _find(rows, variant="first"):
         out[f"first_{row['cache']}_s"] = row["first_s"]
@@ -93,6 +94,12 @@ def _beside(memory: list[dict], row: dict, variant: str) -> int:
     """Bytes of a variant's temporaries at a row's horizon and iterations."""
     same = {k: row[k] for k in ("horizon", "iterations")}
     return _find(memory, variant=variant, **same)[0]["temporary_bytes"]
+
+
+def _known(row: dict) -> bool:
+    """Whether the differences of an error row agree with each other; rows from before two widths
+    were measured count as they are."""
+    return row.get("disagreement", 0.0) <= AGREE
 
 
 def _reached(name: str, value: float) -> bool:
@@ -164,9 +171,11 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in _find(rows, variant="error"):
+        error = f"{r['relative']:.1e} | {r['cosine']:.8f}"
+        if not _known(r):
+            error = "differences disagree with each other: a touch within their width | –"
         lines.append(
-            f"| {r['scene']} | {r['dtype']} | {r['horizon']} | {r['numbers']} | "
-            f"{r['relative']:.1e} | {r['cosine']:.8f} | "
+            f"| {r['scene']} | {r['dtype']} | {r['horizon']} | {r['numbers']} | {error} | "
             + (f"{r['value']:.7g} | {r['value_of_c']:.7g} |" if "value" in r else "– | – |")
         )
     memory = [r for r in rows if r.get("memory")]

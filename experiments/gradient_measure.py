@@ -16,6 +16,7 @@ velocities, differentiated in parameters, start and controls:
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import statistics
@@ -43,6 +44,10 @@ ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come bac
 # Of differences. Over 32 steps a corner that only just touches is near: 1e-5 m steps over it.
 EPSILON = {"qpos": 1e-6}
 WIDE = {True: 3e-5, False: 3e-4}  # by x64: what single precision rounds off is divided by it
+# Widths of all differences, times those: a touch within a width is one that the next does not
+# agree with.
+WIDTHS = {True: (1.0, 0.3, 0.1, 0.03), False: (1.0, 3.0)}
+AGREE = 1e-3  # relative: differences of two widths that agree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,25 +258,28 @@ def errors(rollouts: Rollouts) -> dict:
         )
         return weights[None] @ np.concatenate([qpos[-1], qvel[-1]])
 
-    mine, truth = [], []
-    for name in [*(("parameters", n) for n in rollouts.at["parameters"]), "qpos", "qvel", "ctrl"]:
-        key, inner = name if isinstance(name, tuple) else (name, None)
-        here = np.asarray(rollouts.at[key] if inner is None else rollouts.at[key][inner], float)
-        if not here.size:
-            continue
+    names = [*(("parameters", n) for n in rollouts.at["parameters"]), "qpos", "qvel", "ctrl"]
+    exact = bool(jax.config.values["jax_enable_x64"])
 
-        def at(values: np.ndarray, key: str = key, inner: str | None = inner) -> np.ndarray:
-            x = dict(rollouts.at)
-            x[key] = values if inner is None else dict(x[key], **{inner: jnp.asarray(values)})
-            return final(x)
+    def differences(width: float) -> np.ndarray:
+        truth = []
+        for name in names:
+            key, inner = name if isinstance(name, tuple) else (name, None)
+            here = np.asarray(rollouts.at[key] if inner is None else rollouts.at[key][inner], float)
 
-        truth.append(
-            oracle.differences(
-                at, here, EPSILON.get(key, WIDE[bool(jax.config.values["jax_enable_x64"])])
-            )[0]
-        )
-        mine.append(np.asarray(ours[key] if inner is None else ours[key][inner], float).ravel())
-    mine, truth = np.concatenate(mine), np.concatenate(truth)
+            def at(values: np.ndarray, key: str = key, inner: str | None = inner) -> np.ndarray:
+                x = dict(rollouts.at)
+                x[key] = values if inner is None else dict(x[key], **{inner: jnp.asarray(values)})
+                return final(x)
+
+            if here.size:
+                epsilon = width * EPSILON.get(key, WIDE[exact])
+                truth.append(oracle.differences(at, here, epsilon)[0])
+        return np.concatenate(truth)
+
+    truth, disagreement, width = agreeing(differences, WIDTHS[exact])
+    leaves = [ours[n] if isinstance(n, str) else ours[n[0]][n[1]] for n in names]
+    mine = np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves])
     return {
         "variant": "error",
         "horizon": horizon,
@@ -279,9 +287,31 @@ def errors(rollouts: Rollouts) -> dict:
         "relative": float(np.linalg.norm(mine - truth) / np.linalg.norm(truth)),
         "cosine": float(mine @ truth / np.linalg.norm(mine) / np.linalg.norm(truth)),
         "norm": float(np.linalg.norm(truth)),
+        "norm_of_ours": float(np.linalg.norm(mine)),
+        "disagreement": disagreement,
+        "width": width,
         "value": float(value),
         "value_of_c": float(final(rollouts.at)[0]),
     }
+
+
+def agreeing(
+    differences: Callable[[float], np.ndarray], widths: tuple[float, ...]
+) -> tuple[np.ndarray, float, float]:
+    """Differences of the first width that those of the next agree with; else of the last one.
+
+    Returns:
+      (numbers,) differences; how far two widths' are from one another, relative; the width.
+    """
+    here = differences(widths[0])
+    disagreement = np.inf
+    for width, other in itertools.pairwise(widths):
+        there = differences(other)
+        disagreement = float(np.linalg.norm(there - here) / np.linalg.norm(there))
+        if disagreement <= AGREE:
+            return here, disagreement, width
+        here = there
+    return here, disagreement, widths[-1]
 
 
 def measure(args: Args, began: float) -> Iterator[dict]:

@@ -36,7 +36,6 @@ from worldmodel.dynamics import WorldModel
 from worldmodel.episodes.protocol import split
 from worldmodel.episodes.recordings import load
 from worldmodel.identify import Identified, IdentifyConfig, Progress, identify, intervals
-from worldmodel.linearise import unconverged
 from worldmodel.physics import parameters as physical
 from worldmodel.types import InputError
 
@@ -85,7 +84,6 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     bounds = intervals(world, found)
-    broken_off = unconverged(world, found.parameters, windows, min(args.fit.batch, len(windows)))
     labels = [f"{n.name}[{n.index}]" for n in found.numbers]
     result: dict[str, Any] = {
         "recording": args.recording,
@@ -93,7 +91,7 @@ def main(args: Args) -> int:
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
         "left_out": len(found.left_out),
-        "unconverged": int(broken_off.sum()),
+        "unconverged": len(found.unconverged),
         "iterations": found.iterations,
         "converged": found.converged,
         "numbers": len(labels),
@@ -104,7 +102,7 @@ def main(args: Args) -> int:
         "by_episode": found.by_episode,
     }
     detail = result | {
-        "unconverged_windows": np.flatnonzero(broken_off).tolist(),
+        "unconverged_windows": found.unconverged.tolist(),
         "noise": found.noise.tolist(),
         "u": [n.u for n in found.numbers],
         "covariance": found.covariance.tolist(),
@@ -138,8 +136,8 @@ def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.nda
         f"iterations; intervals {spread}. "
         f"Commit {made['commit'][:12]}, {made['date']}, {made['cpu']} ({made['cores']} cores).",
         "",
-        f"Contact solves that ran out of MJX's iterations at these values, whose gradient is that "
-        f"of a converged solve: in {detail['unconverged']} windows.",
+        f"Contact solves that ran out of the engine's iterations at these values: in "
+        f"{detail['unconverged']} windows.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
         "is *not identified* above 0.7, or at its bound.",

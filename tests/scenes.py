@@ -177,3 +177,68 @@ def held() -> Scene:
 
 HELD_QPOS = np.array([0.002, 0.001, 0.301, 1, 0, 0, 0, 0.401, -0.001, 0.299, 1, 0, 0, 0])
 HELD_QVEL = np.array([0.1, 0.0, 0.2, 0.5, -0.3, 0.4, 0.0, 0.1, -0.1, 0.3, 0.2, -0.4])
+
+
+def linkage() -> Scene:
+    """One of each number that a model has and no ``Free`` kind moves; all of them matter."""
+    return load_scene(
+        """
+        <mujoco model="linkage">
+          <option cone="elliptic" impratio="3" tolerance="1e-14" iterations="50"
+                  ls_iterations="30"/>
+          <worldbody>
+            <geom name="table" type="plane" size="0 0 .1" friction="0.01 0.001 0.001"/>
+            <body name="arm" pos="0 0 .2975">
+              <joint name="arm" type="hinge" axis="0 1 0.1" stiffness="0.5" springref="20"/>
+              <inertial pos="0.01 0.01 -0.07" mass="0.3" diaginertia="6e-4 7e-4 2e-4"/>
+              <site name="wrist" pos="0.01 0.02 -.1"/>
+              <body name="hand" pos="0.01 0 -.15" quat="0.98 0.1 0.1 0.1">
+                <joint name="hand" type="hinge" axis="0 1 0" range="-25 90" frictionloss="2"
+                       solreflimit="0.015 0.9" solimplimit="0.8 0.9 0.01 0.4 2.5"
+                       solreffriction="0.018 0.9" solimpfriction="0.85 0.9 0.01 0.5 2"/>
+                <inertial pos="0.01 0 -0.07" mass="0.2" diaginertia="4e-4 5e-4 1e-4"/>
+                <geom name="tip" type="sphere" pos="0 0 -.14" size="0.02" priority="1"
+                      friction="0.5 0.02 0.01" solref="0.01 0.9" solimp="0.8 0.93 0.004 0.4 2.5"/>
+              </body>
+            </body>
+            <body name="a" pos="0.3 0 .1">
+              <joint name="a" type="slide" axis="0 0 1"/>
+              <geom name="a" size="0.02" mass="0.3" contype="0" conaffinity="0"/>
+              <site name="hook"/>
+            </body>
+            <body name="b" pos="0.4 0 .1">
+              <joint name="b" type="slide" axis="0 0 1"/>
+              <geom name="b" size="0.02" mass="0.2" contype="0" conaffinity="0"/>
+            </body>
+          </worldbody>
+          <tendon>
+            <fixed name="pulley" limited="true" range="-0.5 -0.001" frictionloss="0.05"
+                   solreflimit="0.014 0.8">
+              <joint joint="a" coef="1"/>
+              <joint joint="b" coef="1.1"/>
+            </fixed>
+            <spatial name="string" stiffness="3" damping="0.1" springlength="0.1 0.12">
+              <site site="wrist"/><site site="hook"/>
+            </spatial>
+          </tendon>
+          <equality>
+            <joint joint1="a" joint2="b" polycoef="0.001 -1.3 0.1 0 0" solref="0.0123 0.9"
+                   solimp="0.8 0.9 0.01 0.4 2.5"/>
+          </equality>
+          <actuator>
+            <general name="lift" joint="a" dyntype="filterexact" dynprm="0.05" gainprm="5"/>
+            <general name="turn" joint="arm" gear="1.5" gainprm="0.5" biastype="affine"
+                     biasprm="0.1 -0.3 -0.02"/>
+          </actuator>
+        </mujoco>
+        """,
+        control_hz=250.0,
+        substeps=2,
+    )
+
+
+# The tip is in the table, the hand past its limit, the pulley too long, the equality violated.
+LINKAGE_QPOS = np.array([0.36, -0.44, 0.004, -0.001])
+LINKAGE_QVEL = np.array([0.8, -0.6, 0.3, -0.2])
+LINKAGE_ACT = np.array([0.3])
+LINKAGE_CTRL = np.array([0.8, -0.2])

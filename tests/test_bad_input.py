@@ -1,5 +1,7 @@
 """What cannot be differentiated is named, or flagged; what looks odd and is right runs."""
 
+import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from worldmodel.dynamics import HISTORY, History, WorldModel
 from worldmodel.episodes.recordings import Channels
 from worldmodel.finetune import FitConfig, fit
 from worldmodel.identify import IdentifyConfig, IdentifyError, identify
-from worldmodel.linearise import unconverged
+from worldmodel.linearise import make_engine, unconverged
 from worldmodel.physics import oracle, parameters
 from worldmodel.physics.parameters import Free, ParameterError
 from worldmodel.predict import Windows, cut_windows
@@ -72,10 +74,24 @@ DOOR = "<body name='door'>{0}<geom size='.1' pos='.3 0 0'/></body>"
 
 def test_joints_that_move_no_mass_are_named() -> None:
     twice = HINGE.format("left", "") + HINGE.format("right", "")
-    with pytest.raises(SceneError, match=r"singular: joints left, right .*armature"):
-        load_scene(scene(DOOR.format(twice)), control_hz=100.0, substeps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SceneError, match=r"singular: joints left, right .*armature"):
+            load_scene(scene(DOOR.format(twice)), control_hz=100.0, substeps=1)
     armed = HINGE.format("left", "") + HINGE.format("right", "armature='.01'")
     load_scene(scene(DOOR.format(armed)), control_hz=100.0, substeps=1)
+
+
+def test_a_keyframe_whose_joints_move_no_mass_is_named() -> None:
+    """Cardan's joint, whose first and third axes fall together at a right angle of the second."""
+    axes = "".join(
+        f"<joint name='{n}' axis='{a}'/>"
+        for n, a in zip("zxy", ("0 0 1", "1 0 0", "0 1 0"), strict=True)
+    )
+    key = f"<keyframe><key name='locked' qpos='0.3 {np.pi / 2} 0'/></keyframe>"
+    text = scene(DOOR.format(axes)).replace("</mujoco>", key + "</mujoco>")
+    with pytest.raises(SceneError, match=r"singular in keyframe 'locked': joints z, y can"):
+        load_scene(text, control_hz=100.0, substeps=1)
 
 
 def test_a_scene_in_which_nothing_moves_is_refused() -> None:
@@ -111,6 +127,8 @@ def test_a_number_that_is_not_finite_is_named(bad: float, tmp_path: Path) -> Non
     with pytest.raises(ParameterError, match=message):
         identify(world, windows, IdentifyConfig(), start=start)
     given: dict[str, Any] = {"metadata": {}, "record": print, "stop": lambda: False}
+    with pytest.raises(ParameterError, match=r"box\.mass is \[inf\] at \[100000\.\] prior widths"):
+        parameters.to_mjcf(world.scene, MASS, {"box.mass": jnp.array([1e5])})
     good = {"physics": parameters.zeros(MASS), "network": {}}
     with pytest.raises(ParameterError, match=message):
         fit(world, good, Channels(), windows, windows, FitConfig(), tmp_path, start=start, **given)
@@ -159,18 +177,42 @@ def test_precisions_and_integers_may_be_mixed() -> None:
         assert mixed.dtype == jnp.float64 and mixed == whole
 
 
-def test_windows_through_broken_off_solves_are_flagged() -> None:
-    def flags(iterations: int) -> list[bool]:
-        made = box()
-        made.mj_model.opt.iterations = iterations
-        up = BOX_QPOS + np.array([0, 0, 0.1, 0, 0, 0, 0])
-        windows = windows_of(np.stack([BOX_QPOS, up]), np.stack([BOX_QVEL, BOX_QVEL]))
-        world = WorldModel(made, MASS)
-        start = {"physics": parameters.zeros(MASS), "network": {}}
-        return unconverged(world, start, windows, batch=2).tolist()
+def test_a_state_of_another_precision_is_named() -> None:
+    made = tray()
+    model = made.mjx_model()
+    state = physics.initial_state(made, made.mj_model.qpos0, np.zeros(6))
+    single = dataclasses.replace(state, qvel=state.qvel.astype(jnp.float32))
+    with pytest.raises(InputError, match=r"state\.qvel is float32 .*float64.*initial_state"):
+        physics.control_step(made, model, single, jnp.zeros(0))
 
-    assert flags(50) == [False, False]
-    assert flags(2) == [True, False]  # in flight there is nothing to solve
+
+def test_windows_through_broken_off_solves_are_flagged() -> None:
+    def world(iterations: int) -> WorldModel:
+        made = box(substeps=2)
+        made.mj_model.opt.iterations = made.spec.option.iterations = iterations
+        return WorldModel(made, MASS)
+
+    up, near, falling = BOX_QPOS.copy(), BOX_QPOS.copy(), BOX_QVEL.copy()
+    up[2] += 0.1
+    near[2], falling[2] = 0.0437, -0.5  # 0.2 mm above the table: it touches in the second substep
+    qpos, qvel = np.stack([BOX_QPOS, up, near]), np.stack([BOX_QVEL, BOX_QVEL, falling])
+    windows = windows_of(qpos, qvel, horizon=1)
+    zero = {"physics": parameters.zeros(MASS), "network": {}}
+    held, lowered = np.zeros((3, 12)), np.zeros((3, 12))
+    lowered[1, 2] = -0.1
+
+    def flags(world: WorldModel, shift: np.ndarray) -> list[bool]:
+        ours = unconverged(world, zero, windows, batch=3, shift=shift)
+        theirs = make_engine(world, "c", 3).unconverged(np.zeros(1), shift, windows)
+        assert ours.tolist() == theirs.tolist()
+        return ours.tolist()
+
+    hasty = world(2)
+    assert flags(world(50), held) == [False, False, False]
+    assert flags(hasty, held) == [True, False, True]  # in flight there is nothing to solve
+    assert flags(hasty, lowered) == [True, True, True]
+    found = identify(hasty, windows, IdentifyConfig(engine="c", iterations=1))
+    assert found.unconverged.tolist() == [0, 2]
 
 
 def test_a_keyframe_is_a_start_or_says_why_not() -> None:
@@ -181,6 +223,21 @@ def test_a_keyframe_is_a_start_or_says_why_not() -> None:
         made.keyframe("in")
     with pytest.raises(SceneError, match="'elsewhere' moves mocap body 'tray'"):
         made.keyframe("elsewhere")
+    assert made.keyframe_ctrl("on").shape == (0,)
+
+
+def test_a_keyframes_control_is_had_apart_from_its_state() -> None:
+    held = load_scene(
+        "<mujoco><worldbody><body><joint name='x'/><geom size='.1'/></body></worldbody>"
+        "<actuator><motor joint='x'/></actuator>"
+        "<keyframe><key name='held' qpos='0.1' ctrl='0.7'/></keyframe></mujoco>",
+        control_hz=100.0,
+        substeps=1,
+    )
+    assert physics.initial_state(held, **held.keyframe("held")).qpos == 0.1
+    assert held.keyframe_ctrl("held") == 0.7
+    with pytest.raises(SceneError, match=r"no keyframe 'loose'; the scene has \['held'\]"):
+        held.keyframe_ctrl("loose")
 
 
 def test_a_mocap_body_stays_and_what_lies_on_it_slides_as_in_mujoco() -> None:

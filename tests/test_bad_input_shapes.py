@@ -115,6 +115,16 @@ def test_nothing_to_predict_is_said(world: WorldModel, tmp_path: Path) -> None:
             fit(world, zero, Channels(joints=(0,)), *pair, FitConfig(), tmp_path, **given)
 
 
+def test_a_departure_that_predicts_nothing_finite_is_named(
+    world: WorldModel, tmp_path: Path
+) -> None:
+    far = physics(door_mass=[1e5]) | {"network": {}}
+    given: dict[str, Any] = {"metadata": {}, "record": print, "stop": lambda: False}
+    both = windows(), windows(), FitConfig(batch=2), tmp_path
+    with pytest.raises(FitError, match=r"departure .*not finite; door\.mass\[0\] is 1e\+05 prior"):
+        fit(world, far, Channels(joints=(0,)), *both, **given)
+
+
 @pytest.mark.parametrize("frame", [-1, 5])
 def test_a_window_starts_inside_its_episode(frame: int) -> None:
     rows, flags = np.zeros((5, 1)), np.ones(5, bool)

@@ -11,6 +11,7 @@ from tests import scenes
 from tests.test_step import GRAVITY, slider
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
+from worldmodel.physics import contact
 from worldmodel.rollout import replay, rollout
 
 
@@ -96,3 +97,21 @@ def test_residual_tells_a_converged_solve_from_a_broken_off_one() -> None:
     broken = model.tree_replace({"opt.iterations": 2})
     assert float(residual(model, data)) < 1e-8
     assert float(residual(broken, data)) > 1e-3
+
+
+def test_the_solvers_values_are_passed_on_bit_for_bit() -> None:
+    scene = scenes.box()
+    model = scene.mjx_model()
+    data = mjx.make_data(scene.mj_model).replace(
+        qpos=jnp.asarray(scenes.BOX_QPOS), qvel=jnp.asarray(scenes.BOX_QVEL)
+    )
+
+    @jax.jit
+    def both(data: mjx.Data) -> tuple[mjx.Data, mjx.Data]:
+        ahead = mjx.fwd_acceleration(model, mjx.forward(model, data))
+        return contact.solve(model, ahead), mjx.solve(model, ahead)
+
+    ours, theirs = both(data)
+    assert np.abs(theirs.qfrc_constraint).max() > 1.0
+    for field in ("qacc", "qfrc_constraint"):
+        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field), field)

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import bench_gradients, cube_side, useful_gradients
 from experiments.gradient_figure import markdown
+from experiments.gradient_measure import agreeing
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
 
@@ -26,3 +28,22 @@ def test_a_report_is_that_of_its_rows(module: object, name: str) -> None:
     folder = RESULTS / name
     result = json.loads((folder / f"{name}.json").read_text())
     assert module.markdown(result) == (folder / f"{name}.md").read_text()  # type: ignore[attr-defined]
+
+
+def test_an_error_is_reported_only_where_two_widths_agree() -> None:
+    def differences(width: float) -> np.ndarray:  # of a slope 2 with a jump 1e-6 away
+        return np.array([2.0 + (1.0 / width if width > 1e-6 else 0.0), 3.0 + width])
+
+    truth, disagreement, width = agreeing(differences, (3e-5, 1e-5, 3e-7, 1e-7))
+    assert width == 3e-7 and disagreement < 1e-6
+    np.testing.assert_allclose(truth, [2.0, 3.0], rtol=1e-6)
+    _, disagreement, _ = agreeing(differences, (3e-5, 1e-5))
+    assert disagreement > 0.1
+
+    made = {"versions": {}, "date": "", "cpu": "", "cores": 1, "devices": []}
+    row = {"commit": "c", "scene": "hopper", "dtype": "float64", "variant": "error", "numbers": 3}
+    row |= {"relative": 0.9, "cosine": 0.57, "disagreement": disagreement}
+    rows = [row | {"horizon": 32}, row | {"horizon": 1, "relative": 1e-9, "disagreement": 1e-8}]
+    text, summary = markdown(rows, made, "")
+    assert "differences disagree with each other" in text and "0.57" not in text.split("steps")[0]
+    assert "hopper_cosine" not in summary and summary["error_64"] == 1e-9

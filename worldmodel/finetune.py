@@ -99,8 +99,8 @@ def fit(
       ParameterError: a parameter that the scene does not have, or a leaf that is missing, of
         another shape or not finite.
       CheckpointError: ``directory`` belongs to another scene, config or precision.
-      FitError: more than ``config.max_nonfinite`` of a batch is not finite, or windows of which
-        no frame is scored.
+      FitError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
+        predictions are not, or windows of which no frame is scored.
       Interrupted: ``stop`` said so; everything is saved.
     """
     physical.check(world.scene, world.free)
@@ -129,6 +129,13 @@ def fit(
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
             scale = validate(origin)
+        has = [bool(channels.position), bool(channels.quaternion or channels.angle)]
+        # A channel without a finite error would count as one that the scene does not have.
+        if not np.isfinite(scale[[*has, bool(channels.joints)]]).all():
+            raise FitError(
+                "the parameters of departure predict validation windows that are not finite"
+                f"{_farthest(origin)}; start where the scene is stable"
+            )
         state = dataclasses.replace(state, scale=jnp.asarray(scale))
         runtime.log("validation errors of the parameters of departure: " + _shown(scale))
         if start is not None:
@@ -150,7 +157,7 @@ def fit(
             began = time.monotonic()
         else:
             state, loss, finite = jax.block_until_ready(update(state, windows))
-        _refuse_nonfinite(np.asarray(finite), train.episode[rows], step, config, metadata)
+        _refuse_nonfinite(np.asarray(finite), train.episode[rows], state, config, metadata)
         row: dict[str, Any] = {"step": step + 1, "loss": float(loss)}
         row["nonfinite"] = int(state.nonfinite)
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
@@ -299,7 +306,11 @@ def _judge(state: FitState, error: np.ndarray) -> tuple[FitState, float]:
 
 
 def _refuse_nonfinite(
-    finite: np.ndarray, episode: np.ndarray, step: int, config: FitConfig, metadata: dict[str, Any]
+    finite: np.ndarray,
+    episode: np.ndarray,
+    state: FitState,
+    config: FitConfig,
+    metadata: dict[str, Any],
 ) -> None:
     if np.mean(~finite) <= config.max_nonfinite:
         return
@@ -307,10 +318,18 @@ def _refuse_nonfinite(
     bad = sorted({int(e) for e in episode[~finite]})
     named = [ids[e] for e in bad[:8]] if ids else bad[:8]
     raise FitError(
-        f"step {step + 1}: {int((~finite).sum())} of {finite.size} windows are not finite "
-        f"(episodes {named}{'…' if len(bad) > 8 else ''}); lower learning_rate or shorten the "
-        "windows, the last checkpoint is intact"
+        f"step {int(state.step)}: {int((~finite).sum())} of {finite.size} windows are not finite "
+        f"(episodes {named}{'…' if len(bad) > 8 else ''}){_farthest(state.parameters)}; lower "
+        "learning_rate or shorten the windows, the last checkpoint is intact"
     )
+
+
+def _farthest(parameters: Parameters) -> str:
+    """The physical number that is farthest from the MJCF's, in words; nothing where none is."""
+    leaves = parameters["physics"].items()
+    numbers = {f"{k}[{i}]": float(x) for k, u in leaves for i, x in enumerate(u)}
+    name = max(numbers, key=lambda k: abs(numbers[k]), default=None)
+    return f"; {name} is {numbers[name]:.4g} prior widths from the MJCF's value" if name else ""
 
 
 def _report(row: dict[str, Any], state: FitState, rate: float, config: FitConfig) -> None:
@@ -324,11 +343,7 @@ def _report(row: dict[str, Any], state: FitState, rate: float, config: FitConfig
 
 
 def _shown(scale: np.ndarray) -> str:
-    parts = [
-        f"{name} {value:.4g} {unit}"
-        for name, value, unit in zip(
-            ("position", "rotation", "joints"), scale, ("m", "rad", "rad"), strict=True
-        )
-        if np.isfinite(value)
-    ]
-    return ", ".join(parts)
+    rows = zip(("position", "rotation", "joints"), scale, ("m", "rad", "rad"), strict=True)
+    return ", ".join(
+        f"{name} {value:.4g} {unit}" for name, value, unit in rows if np.isfinite(value)
+    )

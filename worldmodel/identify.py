@@ -61,6 +61,7 @@ class Identified:
     noise: np.ndarray  # (nv,) deviation of what is left over [m, rad]
     shift: np.ndarray  # (windows, 0 or 2 nv) of the starts
     left_out: np.ndarray  # windows that were not finite
+    unconverged: np.ndarray  # windows whose contact solves the engine broke off at these values
     iterations: int
     converged: bool  # False: at a kink past which nothing falls, or out of iterations
     cost: float
@@ -172,6 +173,12 @@ def identify(
         for (name, i), v, d in zip(names, x.u, np.sqrt(np.diag(covariance)), strict=True)
     )
     parameters = {"physics": unpacked(world, jnp.asarray(x.u)), "network": {}}
+    broken_off = problem.engine.unconverged(x.u, x.shift, windows) & problem.kept
+    if broken_off.any():
+        runtime.log(
+            f"contact solves ran out of iterations in {int(broken_off.sum())} of {len(windows)} "
+            "windows; they count as if they had converged"
+        )
     return Identified(
         parameters,
         found,
@@ -180,6 +187,7 @@ def identify(
         sigma,
         x.shift,
         np.flatnonzero(~problem.kept),
+        np.flatnonzero(broken_off),
         done,
         converged,
         problem.cost(normal.error, x, sigma),

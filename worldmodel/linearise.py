@@ -6,6 +6,7 @@ MuJoCo's model anew for every difference and rolls all windows out on all cores.
 the numbers of the free parameters, then, where asked for, a shift of each window's own start.
 """
 
+import copy
 import dataclasses
 import functools
 import os
@@ -18,11 +19,12 @@ import numpy as np
 
 from worldmodel import physics, programs
 from worldmodel._mujoco import c_rollout, mjx, mujoco
-from worldmodel.dynamics import Parameters, WorldModel, start
+from worldmodel.dynamics import History, Parameters, WorldModel, start, stepper
 from worldmodel.mjcf import to_mjcf
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.tangent import difference, integrate
-from worldmodel.predict import Windows, predict, predict_states
+from worldmodel.predict import Windows, predict
+from worldmodel.scene import Scene
 from worldmodel.types import InputError, State
 
 ENGINES = ("mjx", "c")
@@ -33,9 +35,11 @@ POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/
 # (jaxlib 0.10.2) never came back from 4096 and more contact solves at once.
 ABREAST = 512
 CONVERGED = 1e-3  # of the largest acceleration: what a Newton step may still change
+MORE = 20  # times the iterations, by which C MuJoCo's own solve is judged
 
 Misses = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
+Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Engine:
 
     misses: Misses  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
     slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
+    unconverged: Flags  # → (windows,) bool, see ``unconverged``
 
 
 def numbers(world: WorldModel) -> list[tuple[str, int]]:
@@ -129,28 +134,32 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     value = programs.kept(jax.vmap(missed, axes))
     derivative = programs.kept(jax.vmap(both, axes))
 
-    def batched(
-        run: Callable, u: np.ndarray, shift: np.ndarray, windows: Windows, size: int
-    ) -> list:
-        out = []
-        for begin in range(0, len(windows), size):
-            rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
-            here = jax.tree.map(jnp.asarray, windows.take(rows))
-            out.append(
-                jax.tree.map(np.asarray, run(jnp.asarray(u), jnp.asarray(shift[rows]), here))
-            )
-        return out
-
     def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return np.concatenate(batched(value, u, shift, windows, batch))[: len(windows)]
+        run = functools.partial(value, jnp.asarray(u))
+        return np.concatenate(_batched(run, shift, windows, batch))[: len(windows)]
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
         size = min(batch, max(1, ABREAST // max(1, len(u) + shift.shape[1])))
-        parts = zip(*batched(derivative, u, shift, windows, size), strict=True)
+        run = functools.partial(derivative, jnp.asarray(u))
+        parts = zip(*_batched(run, shift, windows, size), strict=True)
         error, slope = (np.concatenate(p)[: len(windows)] for p in parts)
         return error, slope
 
-    return Engine(misses, slopes)
+    def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
+        return unconverged(world, parameters, windows, batch, shift)
+
+    return Engine(misses, slopes, flags)
+
+
+def _batched(run: Callable, shift: np.ndarray, windows: Windows, size: int) -> list:
+    """``run(shift, windows)`` on ``size`` windows after another; the last ones are repeated."""
+    out = []
+    for begin in range(0, len(windows), size):
+        rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
+        here = jax.tree.map(jnp.asarray, windows.take(rows))
+        out.append(jax.tree.map(np.asarray, run(jnp.asarray(shift[rows]), here)))
+    return out
 
 
 def _c(world: WorldModel) -> Engine:
@@ -164,13 +173,14 @@ def _c(world: WorldModel) -> Engine:
     moved = applied(world)
 
     def compiled(u: np.ndarray) -> mujoco.MjModel:
-        if not world.free:
-            return m
-        return mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, moved(u)))
-
-    def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        model = copy.copy(m)
+        if world.free:
+            model = mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, moved(u)))
         # MuJoCo would start again from its own start where a state is not finite.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        return model
+
+    def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
         history = begun(windows, shift)
         data = mujoco.MjData(model)
         states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
@@ -208,46 +218,100 @@ def _c(world: WorldModel) -> Engine:
         error = play(model, shift, windows)
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
-    return Engine(misses, slopes)
+    def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+        return _broken_off(scene, compiled(u), begun(windows, shift), windows)
+
+    return Engine(misses, slopes, flags)
+
+
+@functools.lru_cache(maxsize=16)
+def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], jax.Array]:
+    scene, dt = world.scene, 1.0 / world.scene.control_hz
+    inertia = jnp.asarray(scene.mj_model.dof_M0)
+
+    def flagged(parameters: Parameters, shift: jax.Array, window: Windows) -> jax.Array:
+        model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
+        advance = stepper(world, parameters)
+
+        def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
+            if not world.learns:
+                after, left = physics.solver_residuals(scene, model, state, ctrl)
+            else:
+                after = advance(state, ctrl)
+                force = inertia * after.correction / dt if world.correction == "force" else None
+                _, left = physics.solver_residuals(scene, model, state, ctrl, force=force)
+            return after, ~(left <= CONVERGED).all()  # NaN is not
+
+        begin = start(world, parameters, _moved(world, window, shift).history)
+        _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
+        return (bad & window.scored).any()
+
+    return programs.kept(jax.vmap(flagged, (None, 0, 0)))
 
 
 def unconverged(
-    world: WorldModel, parameters: Parameters, windows: Windows, batch: int
+    world: WorldModel,
+    parameters: Parameters,
+    windows: Windows,
+    batch: int,
+    shift: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Which windows' predictions rest on contact solves that ran out of iterations: such a solve
-    is differentiated as if it had converged.
+    """Which windows' predictions by MJX rest on contact solves that ran out of iterations: such a
+    solve is differentiated as if it had converged.
 
-    Looked at is the first solve of every scored frame. It counts as unconverged where the Newton
-    step that is left exceeds ``CONVERGED`` times the largest acceleration (or 1 m/s², rad/s²).
+    Looked at is the solve of every substep of every scored frame (``physics.solver_residuals``).
+    It counts as unconverged where the Newton step that is left exceeds ``CONVERGED`` times the
+    largest acceleration (or 1 m/s², rad/s²). A latent model solves nothing.
 
     Args:
-      world: of kind ``physics`` or ``hybrid``.
       batch: windows per compiled call.
+      shift: (windows, 0 or 2 nv) of their starts; as recorded when absent.
 
     Returns:
       (windows,) bool.
     """
-    scene = world.scene
-    blank = mjx.make_data(scene.mj_model)
+    if world.kind == "latent":
+        return np.zeros(len(windows), bool)
+    shift = np.zeros((len(windows), 0)) if shift is None else shift
+    run = functools.partial(_flagger(world), parameters)
+    return np.concatenate(_batched(run, shift, windows, batch))[: len(windows)]
 
-    def missed(model: mjx.Model, state: State, ctrl: jax.Array) -> jax.Array:
-        fields = ("qpos", "qvel", "act", "time", "qacc_warmstart")
-        data = blank.replace(ctrl=ctrl, **{name: getattr(state, name) for name in fields})
-        data = physics.forward(model, data)
-        scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
-        return ~(physics.solver_residual(model, data) <= CONVERGED * scale)  # NaN is not
 
-    def flagged(parameters: Parameters, window: Windows) -> jax.Array:
-        model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
-        first = start(world, parameters, window.history)
-        after = predict_states(world, parameters, window)
-        before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, after)
-        bad = jax.vmap(functools.partial(missed, model))(before, jnp.asarray(window.ctrl, float))
-        return (bad & window.scored).any()
+def _broken_off(
+    scene: Scene, model: mujoco.MjModel, history: History, windows: Windows
+) -> np.ndarray:
+    """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
+    with ``MORE`` times as many, and what that changes is what was left. Of RK4's four solves per
+    substep it is the first one's."""
+    patient = copy.copy(model)
+    patient.opt.iterations *= MORE
+    data, probe, exact = (mujoco.MjData(m) for m in (model, model, patient))
+    whole = mujoco.mjtState.mjSTATE_INTEGRATION
+    at = np.empty(mujoco.mj_stateSize(model, whole))
 
-    run = jax.jit(jax.vmap(flagged, (None, 0)))
-    out = []
-    for begin in range(0, len(windows), batch):
-        rows = np.minimum(np.arange(begin, begin + batch), len(windows) - 1)
-        out.append(np.asarray(run(parameters, jax.tree.map(jnp.asarray, windows.take(rows)))))
-    return np.concatenate(out)[: len(windows)]
+    def ran_out() -> bool:
+        """Whether the solve of the next step will."""
+        mujoco.mj_getState(model, data, at, whole)
+        mujoco.mj_setState(model, probe, at, whole)
+        mujoco.mj_forward(model, probe)
+        if probe.solver_niter.max() < model.opt.iterations and np.isfinite(probe.qacc).all():
+            return False
+        mujoco.mj_setState(patient, exact, at, whole)
+        mujoco.mj_forward(patient, exact)
+        left = np.abs(exact.qacc - probe.qacc).max()
+        return not left <= CONVERGED * max(np.abs(exact.qacc).max(), 1.0)  # NaN is not
+
+    bad = np.zeros(len(windows), bool)
+    starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]
+    rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
+    for window, (qpos, qvel, ctrl, scored) in enumerate(rows):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:] = qpos, qvel
+        frames = np.flatnonzero(scored).max(initial=-1) + 1
+        for held in np.repeat(ctrl[:frames], scene.substeps, axis=0):
+            data.ctrl[:] = held
+            if ran_out():
+                bad[window] = True
+                break
+            mujoco.mj_step(model, data)
+    return bad

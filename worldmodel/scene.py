@@ -7,6 +7,7 @@ element and the remedy, before anything is compiled by XLA.
 import dataclasses
 import hashlib
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +65,13 @@ class Scene:
     def keyframe(self, name: str) -> dict[str, np.ndarray]:
         """A keyframe of the MJCF, as ``physics.initial_state`` takes it: qpos, qvel, act, time.
 
+        A state holds no control, so the keyframe's is apart: ``keyframe_ctrl``.
+
         Raises:
           SceneError: no such keyframe, or one that moves a mocap body, which a state does not
             hold.
         """
-        m = self.mj_model
-        index = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_KEY, name)
-        if index < 0:
-            known = [mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, i) for i in range(m.nkey)]
-            raise SceneError(f"no keyframe '{name}'; the scene has {known}")
+        m, index = self.mj_model, self._key(name)
         bodies = np.flatnonzero(m.body_mocapid >= 0)
         for body, pos, quat in zip(
             bodies, m.key_mpos[index].reshape(-1, 3), m.key_mquat[index].reshape(-1, 4), strict=True
@@ -89,6 +88,23 @@ class Scene:
             "act": m.key_act[index].copy(),
             "time": m.key_time[index].copy(),
         }
+
+    def keyframe_ctrl(self, name: str) -> np.ndarray:
+        """(nu,) the control of a keyframe [in the actuators' units]: give it to the first
+        ``physics.control_step``, or play it on, where the keyframe is a pose that it holds.
+
+        Raises:
+          SceneError: no such keyframe.
+        """
+        return self.mj_model.key_ctrl[self._key(name)].copy()
+
+    def _key(self, name: str) -> int:
+        m, kind = self.mj_model, mujoco.mjtObj.mjOBJ_KEY
+        index = mujoco.mj_name2id(m, kind, name)
+        if index < 0:
+            known = [mujoco.mj_id2name(m, kind, i) for i in range(m.nkey)]
+            raise SceneError(f"no keyframe '{name}'; the scene has {known}")
+        return index
 
     @property
     def mjcf(self) -> str:
@@ -133,7 +149,10 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
         raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
     spec.option.timestep = 1.0 / (control_hz * substeps)
     try:
-        model, plain_sliders = _compile_general(spec)
+        with warnings.catch_warnings():
+            # ``_refuse_singular`` says so with the joints' names.
+            warnings.filterwarnings("ignore", "Inertia matrix is too close to singular")
+            model, plain_sliders = _compile_general(spec)
     except ValueError as error:
         raise SceneError(f"broken MJCF: {error}") from error
     _refuse_unsupported(model)
@@ -195,20 +214,27 @@ def _refuse_unsupported(model: mujoco.MjModel) -> None:
 
 
 def _refuse_singular(model: mujoco.MjModel) -> None:
-    """Refuses joints that can move without moving any mass, as two on one axis do."""
+    """Refuses joints that can move without moving any mass, as two on one axis do: in the MJCF's
+    own pose and in every keyframe."""
     data, inertia = mujoco.MjData(model), np.empty((model.nv, model.nv))
-    mujoco.mj_forward(model, data)
-    mujoco.mj_fullM(model, data, inertia)
-    scale = np.sqrt(np.diag(inertia))
-    values, directions = np.linalg.eigh(inertia / np.outer(scale, scale))
-    if values[0] > 1e-10:
-        return
-    dofs = np.flatnonzero(np.abs(directions[:, 0]) > 0.1)
-    joints = dict.fromkeys(_names(model, "JOINT")[model.dof_jntid[dof]] for dof in dofs)
-    raise SceneError(
-        f"the mass matrix is singular: joints {', '.join(joints)} can move together without moving "
-        "any mass; remove one of them, or give them armature"
-    )
+    for key in range(-1, model.nkey):
+        data.qpos[:] = model.qpos0 if key < 0 else model.key_qpos[key]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_tendon(model, data)  # its armature
+        mujoco.mj_makeM(model, data)
+        mujoco.mj_fullM(model, data, inertia)
+        scale = np.sqrt(np.diag(inertia))
+        values, directions = np.linalg.eigh(inertia / np.outer(scale, scale))
+        if values[0] > 1e-10:
+            continue
+        dofs = np.flatnonzero(np.abs(directions[:, 0]) > 0.1)
+        joints = dict.fromkeys(_names(model, "JOINT")[model.dof_jntid[dof]] for dof in dofs)
+        where = "" if key < 0 else f" in keyframe '{_names(model, 'KEY')[key]}'"
+        raise SceneError(
+            f"the mass matrix is singular{where}: joints {', '.join(joints)} can move together "
+            "without moving any mass; remove one of them, or give them armature"
+        )
 
 
 def _explain(model: mujoco.MjModel, message: str) -> str:
@@ -254,5 +280,5 @@ def _explain(model: mujoco.MjModel, message: str) -> str:
 def _names(model: mujoco.MjModel, kind: str) -> list[str]:
     obj = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
     count = {"GEOM": model.ngeom, "ACTUATOR": model.nu, "EQUALITY": model.neq}
-    count |= {"SENSOR": model.nsensor, "FLEX": model.nflex, "JOINT": model.njnt}
+    count |= {"SENSOR": model.nsensor, "FLEX": model.nflex, "JOINT": model.njnt, "KEY": model.nkey}
     return [mujoco.mj_id2name(model, obj, i) or f"{kind.lower()}{i}" for i in range(count[kind])]

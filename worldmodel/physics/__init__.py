@@ -8,7 +8,7 @@ from worldmodel.physics.contact import (
     contact_pairs,
     solver_residual,
 )
-from worldmodel.physics.step import control_step, forward, initial_state, step
+from worldmodel.physics.step import control_step, forward, initial_state, solver_residuals, step
 
 __all__ = [
     "SOLUTION",
@@ -20,5 +20,6 @@ __all__ = [
     "forward",
     "initial_state",
     "solver_residual",
+    "solver_residuals",
     "step",
 ]

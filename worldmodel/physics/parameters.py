@@ -146,22 +146,10 @@ KINDS = {
         "geom", (0.5,), "", "geom_friction", _scaled("geom_friction", 0, 1), True, (0, 1)
     ),
     "friction_torsional": Kind(
-        "geom",
-        (0.7,),
-        "m",
-        "geom_friction",
-        _scaled("geom_friction", 1, 2),
-        True,
-        (1, 2),
+        "geom", (0.7,), "m", "geom_friction", _scaled("geom_friction", 1, 2), True, (1, 2)
     ),
     "friction_rolling": Kind(
-        "geom",
-        (0.7,),
-        "m",
-        "geom_friction",
-        _scaled("geom_friction", 2, 3),
-        True,
-        (2, 3),
+        "geom", (0.7,), "m", "geom_friction", _scaled("geom_friction", 2, 3), True, (2, 3)
     ),
     "solref": Kind("geom", (0.7, 0.5), "s, 1", "geom_solref", _scaled("geom_solref"), True),
     "solimp": Kind("geom", (1.0, 1.0, 0.7, 0.7), "", "geom_solimp", _move_solimp, True, (0, 4)),
@@ -301,10 +289,15 @@ def to_mjcf(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> str
     Every number that a parameter can touch is written with full precision, inertias explicitly.
 
     Raises:
-      ParameterError: a number is NaN or infinite.
+      ParameterError: a number is NaN or infinite, or makes a value that is.
     """
     check_finite(parameters)
-    return write_mjcf(scene.spec, apply(scene, scene.mjx_model(), free, parameters))
+    model = apply(scene, scene.mjx_model(), free, parameters)
+    for name, value in read(scene, free, model).items():
+        if not np.isfinite(value).all():
+            far = f"{np.asarray(parameters[name])} prior widths from the MJCF's value"
+            raise ParameterError(f"{name} is {value} at {far}; stay within about ten")
+    return write_mjcf(scene.spec, model)
 
 
 def _ids(scene: Scene, f: Free) -> np.ndarray:

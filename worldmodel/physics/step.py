@@ -22,6 +22,7 @@ _SOLIMP_FIELDS = (
     "tendon_solimp_lim",
     "tendon_solimp_fri",
 )
+_CARRIED = ("qpos", "qvel", "act", "time", "qacc_warmstart")  # of ``State``, as in ``mjx.Data``
 
 
 def step(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
@@ -157,38 +158,14 @@ def control_step(
       The state after; its contacts are those of the last substep's solve.
 
     Raises:
-      InputError: a control of another shape.
+      InputError: a control of another shape, or a state of another precision.
     """
-    ctrl = jnp.asarray(ctrl, float)
-    if ctrl.shape != (scene.mj_model.nu,):
-        raise InputError(
-            f"ctrl has the shape {ctrl.shape}; scene '{scene.name}' needs ({scene.mj_model.nu},), "
-            "and a batch is the caller's vmap"
-        )
-    blank = mjx.make_data(scene.mj_model).replace(ctrl=ctrl)
-    if force is not None:
-        blank = blank.replace(qfrc_applied=force)
+    blank = _held(scene, state, ctrl, force)
 
     def advance(model: mjx.Model, blank: mjx.Data, state: State) -> State:
         def substep(state: State, _: None) -> tuple[State, None]:
-            data = blank.replace(
-                qpos=state.qpos,
-                qvel=state.qvel,
-                act=state.act,
-                time=state.time,
-                qacc_warmstart=state.qacc_warmstart,
-            )
-            data = step(model, data, backward)
-            state = dataclasses.replace(
-                state,
-                qpos=data.qpos,
-                qvel=data.qvel,
-                act=data.act,
-                time=data.time,
-                qacc_warmstart=jax.lax.stop_gradient(data.qacc_warmstart),
-                contacts=contact.channels(scene, model, data),
-            )
-            return state, None
+            data = step(model, _loaded(blank, state), backward)
+            return _unloaded(scene, model, state, data), None
 
         return jax.lax.scan(substep, state, length=scene.substeps)[0]
 
@@ -198,3 +175,62 @@ def control_step(
         amplified = growth(fixed, fixed_state, 1.0 / scene.control_hz)
         state = cut(state, amplified <= backward.jacobian_limit)
     return advance(model, blank, state)
+
+
+def solver_residuals(
+    scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array, *, force: jax.Array | None = None
+) -> tuple[State, jax.Array]:
+    """``control_step``, and how far each of its contact solves is from its optimum.
+
+    Returns:
+      The state after; (substeps,) the largest Newton step still to go, over the largest
+      acceleration (at least 1 m/s², rad/s²): about 0 where converged. Of RK4's four solves per
+      substep it is the last one's.
+
+    Raises:
+      InputError: as ``control_step``.
+    """
+    blank = _held(scene, state, ctrl, force)
+
+    def substep(state: State, _: None) -> tuple[State, jax.Array]:
+        data = step(model, _loaded(blank, state))
+        scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
+        left = contact.solver_residual(model, data) / scale
+        return _unloaded(scene, model, state, data), left
+
+    return jax.lax.scan(substep, state, length=scene.substeps)
+
+
+def _held(
+    scene: Scene, state: State, ctrl: jax.typing.ArrayLike, force: jax.Array | None
+) -> mjx.Data:
+    """What does not change in a control step; refuses what cannot be stepped."""
+    ctrl = jnp.asarray(ctrl, float)
+    if ctrl.shape != (scene.mj_model.nu,):
+        raise InputError(
+            f"ctrl has the shape {ctrl.shape}; scene '{scene.name}' needs ({scene.mj_model.nu},), "
+            "and a batch is the caller's vmap"
+        )
+    carried = {name: getattr(state, name) for name in _CARRIED}
+    carried |= {
+        "contacts.distance": state.contacts.distance,
+        "contacts.force": state.contacts.force,
+    }
+    for name, array in carried.items():
+        if jnp.result_type(array) != ctrl.dtype:
+            raise InputError(
+                f"state.{name} is {jnp.result_type(array)} and a step here runs in {ctrl.dtype}; "
+                "make the state anew with physics.initial_state, which takes any precision"
+            )
+    blank = mjx.make_data(scene.mj_model).replace(ctrl=ctrl)
+    return blank if force is None else blank.replace(qfrc_applied=force)
+
+
+def _loaded(blank: mjx.Data, state: State) -> mjx.Data:
+    return blank.replace(**{name: getattr(state, name) for name in _CARRIED})
+
+
+def _unloaded(scene: Scene, model: mjx.Model, state: State, data: mjx.Data) -> State:
+    carried = {name: getattr(data, name) for name in _CARRIED}
+    carried["qacc_warmstart"] = jax.lax.stop_gradient(data.qacc_warmstart)
+    return dataclasses.replace(state, contacts=contact.channels(scene, model, data), **carried)
