@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.gradient_measure import AGREE
+from experiments.gradient_errors import AGREE
 from experiments.recording_film import BLUE, GREY, ORANGE, caption, pyplot
 
 GREEN = "#009E73"

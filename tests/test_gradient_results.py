@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import bench_gradients, cube_side, useful_gradients
+from experiments.gradient_errors import agreeing
 from experiments.gradient_figure import markdown
-from experiments.gradient_measure import agreeing
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
 

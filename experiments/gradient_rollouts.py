@@ -1,0 +1,91 @@
+"""The benchmark's rollout of a scene, and its variants."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.gradient_scenes import Bench
+from worldmodel import physics
+from worldmodel._mujoco import mjx
+from worldmodel.physics import parameters
+
+SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
+ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come back from 4096
+
+
+class Rollouts:
+    """The scene's rollout and its variants."""
+
+    def __init__(self, bench: Bench, horizon: int) -> None:
+        self.bench, self.horizon = bench, horizon
+        model = bench.scene.mj_model
+        random = np.random.default_rng(0)
+        self.weights = jnp.asarray(random.normal(size=model.nq + model.nv))
+        self.at: dict[str, Any] = {
+            "parameters": {
+                name: jnp.asarray(0.1 * random.normal(size=u.shape))
+                for name, u in parameters.zeros(bench.free).items()
+            },
+            "qpos": jnp.asarray(bench.qpos),
+            "qvel": jnp.asarray(bench.qvel),
+            "ctrl": jnp.asarray(bench.ctrl),
+        }
+
+    def loss(
+        self,
+        x: dict[str, Any],
+        *,
+        step: Callable,
+        iterations: int | None = None,
+        remember: bool = False,
+    ) -> Any:
+        """A mix of the final positions and velocities: (), from one state."""
+        scene = self.bench.scene
+        model = parameters.apply(scene, scene.mjx_model(), self.bench.free, x["parameters"])
+        if iterations is not None:
+            model = model.tree_replace({"opt.iterations": iterations})
+        blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
+
+        def body(carry: tuple, _: None) -> tuple[tuple, None]:
+            qpos, qvel, warmstart = carry
+            data = blank.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
+            data = step(model, data)
+            return (data.qpos, data.qvel, jax.lax.stop_gradient(data.qacc_warmstart)), None
+
+        keep = jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
+        start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
+        body = body if remember else jax.checkpoint(body, policy=keep)
+        (qpos, qvel, _), _ = jax.lax.scan(body, start, length=self.horizon)
+        return self.weights @ jnp.concatenate([qpos, qvel])
+
+    def batch(self, size: int) -> dict[str, Any]:
+        """``size`` states that differ in their velocities; the parameters are shared."""
+        noise = SPREAD * np.random.default_rng(1).normal(size=(size, len(self.bench.qvel)))
+        noise[0] = 0.0
+        tiled = {k: jnp.tile(self.at[k], (size, 1)) for k in ("qpos", "qvel", "ctrl")}
+        tiled["qvel"] += noise
+        return {"parameters": self.at["parameters"], **tiled}
+
+    def total(self, variant: str) -> Callable[[dict[str, Any]], Any]:
+        """The mean loss of a batch, or its gradient in everything."""
+        step = physics.step if variant == "gradient" else mjx.step
+        one = functools.partial(
+            self.loss,
+            step=step,
+            iterations=1 if variant == "one" else None,
+            remember=variant == "remembered",
+        )
+        narrow = jax.default_backend() == "cpu"
+
+        def mean(x: dict[str, Any]) -> Any:
+            states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
+            here = lambda s: one({"parameters": x["parameters"], **s})  # noqa: E731
+            if narrow and len(states["qpos"]) > ABREAST:
+                return jnp.mean(jax.lax.map(here, states, batch_size=ABREAST))
+            return jnp.mean(jax.vmap(here)(states))
+
+        return mean if variant == "forward" else jax.value_and_grad(mean)
