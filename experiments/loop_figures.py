@@ -16,15 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-WORDS = {
-    "OK": "measured",
-    "NEGATIVE": "harmful: worse than leaving the synthetic episodes out",
-    "CENSORED_HI": "better than the largest real-only set: only a lower bound",
-    "CENSORED_LO": "worse than the smallest real-only set: only an upper bound",
-    "NOT_IDENTIFIED": "not identified: the real-only curve is too flat or too noisy there",
-    "HETEROGENEOUS": "differs between the cells",
-}
-SELF = "v*"
+from worldmodel.trust.words import SELF, cell_verdict
+
 WIDTH = 4.2  # [in]
 BENT = 15.0  # an axis this many times as long as what it must show is bent
 STYLES = (  # colour, marker, dashes
@@ -92,19 +85,6 @@ def bent(ends: tuple[float, float], shown: tuple[float, float]) -> bool:
     return ends[1] - ends[0] > BENT * (shown[1] - shown[0])
 
 
-def verdict(cell: dict[str, Any]) -> str:
-    """What a cell says of its version, gross, in two words."""
-    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
-    if cell["verdict"] == "NOT_IDENTIFIED":
-        return "not readable"
-    if low is not None and low > 0:
-        return "helps"
-    if high is not None and high < 0:
-        return "harms"
-    off = {"CENSORED_HI": "off the top", "CENSORED_LO": "off the bottom"}
-    return off.get(cell["verdict"], "undecided")
-
-
 @matplotlib.rc_context(RC)
 def draw_alpha(results: dict[str, Any]) -> Figure:
     """α with its intervals, gross filled and net hollow; censored ones are arrows."""
@@ -127,7 +107,7 @@ def draw_alpha(results: dict[str, Any]) -> Figure:
             y += 1
             for kind, at, fill in (("alpha_avg", y - 0.17, None), ("alpha_net", y + 0.2, "white")):
                 _interval(axes, cell, kind, at, styles[name], ends, fill=fill)
-            axes.text(1.04, y, verdict(cell), transform=across, va="center", fontsize=7.5)
+            axes.text(1.04, y, cell_verdict(cell), transform=across, va="center", fontsize=7.5)
             ticks.append(y)
             names.append(f"n {cell['n']}, m {cell['m']}")
         y += 1

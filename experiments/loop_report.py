@@ -23,18 +23,23 @@ import tyro
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from experiments.loop_figures import WORDS, cells_of, draw_alpha, draw_launch, draw_learning, order
+from experiments.loop_figures import cells_of, draw_alpha, draw_launch, draw_learning, order
 from worldmodel import runtime
 from worldmodel.capture import write_whole
+from worldmodel.trust.words import (
+    HALF_WIDTH,
+    SELF,
+    WORDS,
+    beyond,
+    change,
+    doubt,
+    interval,
+    listed,
+    number,
+    sentence,
+    share,
+)
 
-SELF = "v*"  # the control: reality itself as the world model
-HALF_WIDTH = 0.25  # what its interval may have at most
-CHANGES = {
-    "RISES": "rises",
-    "FALLS": "falls",
-    "NO DIFFERENCE": "is not shown to change",
-    "CENSORED": "cannot be compared",
-}
 COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net", "net gain")
 COLUMNS = (*COLUMNS, "α marginal", "verdict")
 VERSIONS = ("version", "what", "kind", "parent", "K", "prediction error [cm]")
@@ -82,38 +87,12 @@ def write_markdown(results: Results, path: Path) -> None:
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
-    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
-    if value is None:
-        return "–"
-    text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
-
-
-def interval(cell: dict[str, Any], kind: str, digits: int = 2) -> str:
-    """A value with its interval; a bound where one side alone is known."""
-    value, low, high = (cell.get(kind + end) for end in ("", "_low", "_high"))
-    if value is not None:
-        return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
-    bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
-    return "–" if low is None and high is None else bound
-
-
 def warnings(results: Results) -> list[str]:
     """Why the numbers should not be believed; empty if they may be."""
     smoke = "This was a smoke run: its sizes are tiny and its numbers mean nothing."
     found = [smoke] * bool(results.get("smoke"))
-    control = results["trust"]["versions"].get(SELF)
-    if control is None:
-        found.append(f"Nothing below should be believed yet: the control {SELF} was not measured.")
-    elif not _covers_one(control):
-        lost = sum(c["alpha_avg"] is None for c in control["cells"])
-        why = f"; {_share(lost, len(control['cells']))} have none" if lost else ""
-        found.append(
-            f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
-            "makes the synthetic episodes, the interval of its mean α over all cells must cover 1 "
-            f"with a half-width of at most {HALF_WIDTH}; it is {interval(control, 'alpha')}{why}."
-        )
+    if said := doubt(results["trust"]):
+        found.append(said)
     return found
 
 
@@ -122,16 +101,16 @@ def headline(results: Results) -> str:
     groups: dict[str, list[str]] = {}
     for name in (name for name in order(results) if name != SELF):
         cells = results["trust"]["versions"][name]["cells"]
-        share = _share(_beyond(cells, "alpha_avg", 1), len(cells))
-        groups.setdefault(share, []).append(name)
-    above = _listed([f"in {share} for {_listed(names)}" for share, names in groups.items()])
-    change = _change(results, "v2", "v0") or "v2 and v0 were not compared"
+        part = share(beyond(cells, "alpha_avg", 1), len(cells))
+        groups.setdefault(part, []).append(name)
+    above = listed([f"in {part} for {listed(names)}" for part, names in groups.items()])
+    moved = change(results["trust"], "v2", "v0") or "v2 and v0 were not compared"
     control = "fails" if warnings(results | {"smoke": False}) else "holds"
     found = results["trust"]["versions"].get(SELF)
     measured = f" {interval(found, 'alpha')}" if found else ""
     return (
         f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
-        f"{change}; the control {SELF} {control}: its mean α{measured} must cover 1 within "
+        f"{moved}; the control {SELF} {control}: its mean α{measured} must cover 1 within "
         f"±{HALF_WIDTH}."
     )
 
@@ -142,23 +121,10 @@ def sentences(results: Results) -> list[str]:
     labels = {v["name"]: v["label"] for v in results["versions"]}
     for name in order(results):
         version = results["trust"]["versions"][name]
-        cells = version["cells"]
-        counts = [_beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
-        above, below, paid, lost = (_share(count, len(cells)) for count in counts)
-        k = _listed(sorted({str(c["k"]) for c in cells}))
-        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is above 0 in "
-        text += f"{above}, below 0 in {below}; net above 0 in {paid}, below 0 in {lost}."
-        bounds = sum(c["verdict"].startswith("CENSORED") for c in cells)
-        flat = sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells)
-        off = f" Off the real-only curve, so a bound at most, in {_share(bounds, len(cells))}."
-        text += off if bounds else ""
-        text += f" Cannot be read off the curve in {_share(flat, len(cells))}." if flat else ""
-        if version["verdict"] == "HETEROGENEOUS":
-            text += " No single α fits all its cells."
-        said.append(text)
+        said.append(sentence(name, version, labels.get(name, "unnamed")))
     pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
-    changes = filter(None, (_change(results, *pair) for pair in pairs))
-    return [*said, *(f"{change[0].upper()}{change[1:]}." for change in changes)]
+    changes = filter(None, (change(results["trust"], *pair) for pair in pairs))
+    return [*said, *(f"{text[0].upper()}{text[1:]}." for text in changes)]
 
 
 def against(results: Results) -> str:
@@ -277,33 +243,6 @@ def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
     gain = [interval(cell, "gain_net", 1), interval(cell, "alpha_marg")]
     verdict = WORDS[cell["verdict"]].split(":")[0]
     return [name, *sizes, miss, interval(cell, "d_eff", 1), *worth, *gain, verdict]
-
-
-def _change(results: Results, a: str, b: str) -> str:
-    """How the net gain moves from version b to a, over their cells; empty if never compared."""
-    found = [d["verdict"] for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
-    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
-    said = [f"{CHANGES[v]} in {_share(found.count(v), len(found))}" for v in kept]
-    return f"from {b} to {a} the gain net of corrections {', '.join(said)}" if found else ""
-
-
-def _covers_one(control: dict[str, Any]) -> bool:
-    low, high = control["alpha_low"], control["alpha_high"]
-    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
-
-
-def _beyond(cells: Sequence[dict[str, Any]], kind: str, sign: int) -> int:
-    """In how many cells the whole interval is above (1) or below (-1) 0."""
-    ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
-    return sum(end is not None and sign * end > 0 for end in ends)
-
-
-def _share(count: int, of: int) -> str:
-    return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _flat(value: Any) -> str:

@@ -16,9 +16,7 @@ from experiments.loop_report import (
     Args,
     against,
     headline,
-    interval,
     main,
-    number,
     page,
     sentences,
     warnings,
@@ -26,6 +24,7 @@ from experiments.loop_report import (
     write_report,
 )
 from worldmodel import trust
+from worldmodel.trust.words import interval, number
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 24
 WORTH = {"v0": (-0.2, 0), "v1": (0.6, 6), "v2": (0.9, 12), "v1-hybrid": (8.0, 6), "v*": (1.0, 0)}
