@@ -125,6 +125,17 @@ def evaluate(
     return Evaluation(n, count, rho, bar, alpha, alone, mean, weight, same, verdict, reason)
 
 
+def described(found: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain numbers and text; an interval ``x`` is ``x, x_low, x_high``."""
+    out: dict[str, Any] = {}
+    for name, value in vars(found).items():
+        if isinstance(value, Interval):
+            out |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            out[name] = value
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in out.items()}
+
+
 def _prediction_powered(
     y: np.ndarray, f: np.ndarray, g: np.ndarray, level: float
 ) -> tuple[Interval, float]:
