@@ -206,11 +206,44 @@ def test_text_of_a_table_cannot_change_the_page(task: dict[str, Any]) -> None:
     assert any(evil + "v1" in row for rows in whole(page).tables for row in rows)
 
 
-def test_a_cap_is_drawn_where_there_is_one(task: dict[str, Any]) -> None:
-    assert "bar cap" not in report(task) and "no m exceeds" not in report(task)
+def test_a_cap_or_a_limit_is_drawn_where_there_is_one(task: dict[str, Any]) -> None:
+    assert "bar cap" not in report(task) and "Level lines" not in report(task)
     task["versions"]["v1"] |= {"cap": 40.0, "cap_low": 30.0, "cap_high": 60.0}
+    page = report(task | {"law": "oracle"})
+    assert page.count("bar cap") == len(N) and "40.00 [30.00, 60.00]" in page
+    task["versions"]["v1"] |= {"cap": None, "cap_low": None, "cap_high": None, "limit": 50.0}
+    assert [figures.levels(task, n) for n in N] == [{"v1": 50.0}] * 2
+    task["versions"]["v*"] |= {"limit": 900.0, "limit_low": 400.0, "limit_high": None}
+    page = report(task | {"law": "pooled"})
+    assert page.count("bar cap") == len(N) and page.count("Above the figure: v* at 900") == len(N)
+    assert "tends to as m grows" in page
+
+
+def test_the_second_arm_is_shown_beside_the_first(task: dict[str, Any]) -> None:
+    before = figures.alpha_axis(task)
+    cell = task["versions"]["v1"]["cells"][0]
+    for kind in ("alpha_net", "gain_net", "d_eff"):
+        cell |= {f"{kind}_reused{e}": cell[kind + e] for e in figures.ENDS}
+    cell |= {"verdict_reused": "OK", "alpha_net_reused": 0.31}
     page = report(task)
-    assert page.count("bar cap") == len(N) and "40.0 [30.0, 60.0]" in page
+    whole(page)
+    assert figures.alpha_axis(task).count("<circle") == before.count("<circle") + 1  # the dot
+    assert "trained on them too 0.31 [" in page and "α net, reused" in page
+    cell |= {"verdict_reused": "CENSORED_LO"}
+    cell |= {f"{k}_reused{e}": None for k in ("alpha_net", "gain_net") for e in figures.ENDS}
+    arrows = [figures.alpha_axis(task).count("mark arrow"), before.count("mark arrow")]
+    assert arrows[0] == arrows[1] + 1
+
+
+def test_an_end_that_is_not_known_is_an_arrow(task: dict[str, Any]) -> None:
+    before = figures.alpha_axis(task).count("mark arrow")
+    cell = task["versions"]["v1"]["cells"][0]
+    cell["alpha_avg_high"] = None
+    assert figures.alpha_axis(task).count("mark arrow") == before + 1
+    assert f"[{cell['alpha_avg_low']:.2f}, –]" in report(task)
+    task |= {"recipe": "a <learner>", "split": "test", "seeds": 12, "resampled": "blocks"}
+    page = report(task | {"notes": ["a <note>"]})
+    assert "a &lt;learner&gt;" in page and "a &lt;note&gt;" in page and "12 blocks" in page
 
 
 def test_the_cost_card_and_the_judge_stand_beside(task: dict[str, Any]) -> None:

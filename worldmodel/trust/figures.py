@@ -17,20 +17,25 @@ from worldmodel.trust.svg import (
     STAR,
     WIDTH,
     Scale,
+    apart,
     arrow,
     figure,
     line,
     mark,
+    plain,
+    price,
     scale,
+    spread,
     tag,
     text,
 )
 from worldmodel.trust.words import SELF, Task, cell_verdict, corrections, interval
 
 BENT = 15.0  # an axis this many times as long as what it must show is bent
+LEVEL = 2.0  # times n + m
 ROW = 23.0  # per cell
 ENDS = ("", "_low", "_high")
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+REUSED = "_reused"  # the arm whose corrections were trained on too
 LONGEST = 25  # characters of a version's name in a figure; tables hold all of it
 
 
@@ -91,11 +96,15 @@ def gains(task: Task) -> str:
 def _forest(
     task: Task, kinds: tuple[str, str], shown: tuple[float, float], title: str, full: str
 ) -> str:
-    """A row per cell on one axis: gross filled and, where there is a K, net hollow below it."""
+    """A row per cell on one axis: gross filled; net hollow, with a dot if K was trained on too."""
     cells = cells_of(task)
     names = [f"n {cell['n']}, m {cell['m']}" for _, cell in cells]
     left, right, top = 10 + SMALL * max(map(len, names)), WIDTH - 84.0, 18.0
-    across = _axis([cell for _, cell in cells], kinds, shown, (left, right), shown[1])
+    arms = (
+        *kinds,
+        *(x + REUSED for x in kinds[1:] if any(c.get("verdict_reused") for _, c in cells)),
+    )
+    across = _axis([cell for _, cell in cells], arms, shown, (left, right), shown[1])
     digits = 2 if shown[1] == 1 else 1
     parts, y = [], 8.0
     for name in order(task):
@@ -109,14 +118,23 @@ def _forest(
             y += ROW
             size = f"n {cell['n']}, m {cell['m']}"
             said = f"{name}, {size}: gross {interval(cell, kinds[0], digits)}, "
-            said += f"net {interval(cell, kinds[1], digits)}; {cell_verdict(cell)}"
-            drawn = [tag("title", html.escape(said))]
-            pair = ((kinds[0], y - 9, False), (kinds[1], y + 1, True))
-            for kind, at, hollow in pair if cell["k"] else ((kinds[0], y - 4, False),):
-                drawn.append(_interval(cell, kind, at, across, shape, hollow=hollow))
+            said += f"net {interval(cell, kinds[1], digits)}"
+            lines = (
+                [(kinds[0], "filled"), (kinds[1], "hollow")]
+                if cell["k"]
+                else [(kinds[0], "filled")]
+            )
+            if cell.get("verdict_reused"):
+                said += f", trained on them too {interval(cell, kinds[1] + REUSED, digits)}"
+                lines.append((kinds[1] + REUSED, "dotted"))
+            drawn = [tag("title", html.escape(f"{said}; {cell_verdict(cell)}"))]
+            for i, (kind, fill) in enumerate(lines):
+                at = y - 4 + 10 * (i - min(len(lines) - 1, 1) / 2)
+                drawn.append(_interval(cell, kind, at, across, shape, fill))
             parts.append(tag("g", *drawn, class_=f"cell {colour}"))
             parts.append(text(left - 8, y, size, "end", "dim"))
             parts.append(text(WIDTH, y, cell_verdict(cell), "end"))
+            y += 10 * (len(lines) > 2)
         y += 4
     bottom, marks = y + 6, across.ticks(34)
     frame = [line([(across(v), top), (across(v), bottom)], "grid thin") for v in marks]
@@ -126,8 +144,8 @@ def _forest(
     ]
     frame.append(text(across(0) + 3, 12, "worth nothing", "end"))
     frame.append(text(across(shown[1]) - 3, 12, full))
-    frame += [text(across(v), bottom + 14, _plain(v), "middle") for v in marks]
-    title += f" (logarithmic beyond {_plain(shown[1])})" if math.isfinite(across.bend) else ""
+    frame += [text(across(v), bottom + 14, plain(v), "middle") for v in marks]
+    title += f" (logarithmic beyond {plain(shown[1])})" if math.isfinite(across.bend) else ""
     frame.append(text(WIDTH / 2, bottom + 30, title, "middle"))
     label = f"{title}, of {len(cells)} cells; the numbers stand in the table below"
     return figure(label, bottom + 36, *frame, *parts)
@@ -138,11 +156,11 @@ def worth(task: Task, n: int) -> str:
     every = cells_of(task)
     cells = [cell for _, cell in every if cell["n"] == n]
     sizes = sorted({cell["m"] for cell in cells})
-    caps = {v: n + found["cap"] for v, found in task["versions"].items() if _finite(found, "cap")}
+    caps = {v: at for v, at in levels(task, n).items() if at <= reach(task, n)}
     top, right, bottom = 12.0, WIDTH - 56.0, 212.0
     shown = (float(n), float(n + sizes[-1]))
     up = _axis(cells, ("d_eff",), (*shown, *caps.values()), (bottom, top), float(n))
-    left = 12 + SMALL * max(len(_plain(v)) for v in up.ticks(20))
+    left = 12 + SMALL * max(len(plain(v)) for v in up.ticks(20))
     # Sizes m that differ widely are spread evenly per factor.
     bend = sizes[0] if sizes[-1] > 8 * sizes[0] else None
     across = scale(sizes, left + 24, right - 24, bend)
@@ -165,18 +183,37 @@ def worth(task: Task, n: int) -> str:
             drawn.append(line([(left, up(caps[name])), (right, up(caps[name]))], "bar cap", dashes))
         parts.append(tag("g", *drawn, class_=colour))
     frame = [line([(left, y), (right, y)], "grid thin") for y in map(up, up.ticks(20))]
-    frame += [text(left - 6, up(v) + 4, _plain(v), "end") for v in up.ticks(20)]
-    frame += [text(across(m), bottom + 15, str(m), "middle") for m in _apart(sizes, across)]
+    frame += [text(left - 6, up(v) + 4, plain(v), "end") for v in up.ticks(20)]
+    frame += [text(across(m), bottom + 15, str(m), "middle") for m in apart(sizes, across)]
     frame.append(line([(left, up(n)), (right, up(n))], "axis"))
     path = [across.low + (across.high - across.low) * i / 24 for i in range(25)]
     as_real = [(across(m), up(n + m)) for m in path if m >= 0 and up.low <= n + m <= up.high]
     frame.append(line(as_real, "axis dash"))
     ends = {"α = 0": up(n), "α = 1": as_real[-1][1]}
-    ends |= {f"cap {clipped(v, 3)}": up(cap) for v, cap in caps.items()}
-    frame += [text(right + 3, y + 4, words) for words, y in _spread(ends, top, bottom)]
+    ends |= {f"↦ {clipped(v, 4)}": up(cap) for v, cap in caps.items()}
+    frame += [text(right + 3, y + 4, words) for words, y in spread(ends, top, bottom)]
     frame.append(text((left + right) / 2, bottom + 31, "synthetic episodes m", "middle"))
     label = f"D_eff against m beside n = {n} real episodes; the numbers are in the table below"
     return figure(label, bottom + 37, *frame, *parts)
+
+
+def reach(task: Task, n: int) -> float:
+    """The highest level that is drawn: one far above would press the rest together."""
+    return LEVEL * (n + max(cell["m"] for _, cell in cells_of(task) if cell["n"] == n))
+
+
+def levels(task: Task, n: int) -> dict[str, float]:
+    """What the D_eff of each version tends to as m grows, where it is known.
+
+    Its cap beyond n where the weight rule has one; pooled with weight 1, its limit whatever n.
+    """
+    found = {}
+    for name, version in task["versions"].items():
+        if version.get("cap") is not None:
+            found[name] = n + version["cap"]
+        elif version.get("limit") is not None:
+            found[name] = version["limit"]
+    return found
 
 
 def learning(task: Task) -> str:
@@ -191,7 +228,7 @@ def learning(task: Task) -> str:
     ends = [v for e in errors for v in e.values() if v is not None and v > 0]
     up = scale(ends, bottom, top, min(ends))
     parts = [line([(left, up(v)), (right, up(v))], "grid thin") for v in up.ticks(22)]
-    parts += [text(left - 6, up(v) + 4, _plain(v), "end") for v in up.ticks(22)]
+    parts += [text(left - 6, up(v) + 4, plain(v), "end") for v in up.ticks(22)]
     strip = bottom + 18 * len(names) + 6
     wanted = [across(n) for n in sizes]
     parts += [line([(x, top), (x, strip)], "grid thin") for x in wanted]
@@ -211,12 +248,10 @@ def learning(task: Task) -> str:
             known = cell["d_eff"] is not None
             said = f"{name}, n {cell['n']}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
             drawn.append(tag("title", html.escape(said)))
-            drawn.append(
-                _interval(point if known else cell, "d_eff", y, across, shape, hollow=True)
-            )
+            drawn.append(_interval(point if known else cell, "d_eff", y, across, shape, "hollow"))
         parts.append(tag("g", *drawn, class_=colour))
         parts.append(text(left - 8, y + 4, clipped(name, 10), "end"))
-    parts += [text(across(n), strip + 14, str(n), "middle") for n in _apart(sizes, across)]
+    parts += [text(across(n), strip + 14, str(n), "middle") for n in apart(sizes, across)]
     parts.append(
         text((left + right) / 2, strip + 30, "real episodes n; D_eff of mixtures", "middle")
     )
@@ -236,7 +271,7 @@ def costs(rows: Sequence[tuple[str, float, float]]) -> str:
         parts.append(text(left, y - 9, f"{words}: {dollars(low, high)}"))
         parts.append(line(place, "bar wide"))
         parts += [] if low > 0 else [arrow(left, y, (-1, 0))]
-    parts += [text(across(v), y + 24, "$" + _price(v), "middle") for v in across.ticks(48)]
+    parts += [text(across(v), y + 24, "$" + price(v), "middle") for v in across.ticks(48)]
     lines = [line([(across(v), 8), (across(v), y + 10)], "grid thin") for v in across.ticks(48)]
     label = "Ranges of prices; the numbers are in the table below"
     return figure(label, y + 30, *lines, *parts)
@@ -244,7 +279,7 @@ def costs(rows: Sequence[tuple[str, float, float]]) -> str:
 
 def dollars(low: float, high: float) -> str:
     """A range of prices, with two digits."""
-    ends = dict.fromkeys(_price(v) for v in (low, high))
+    ends = dict.fromkeys(price(v) for v in (low, high))
     return "$" + " to ".join(ends)
 
 
@@ -260,7 +295,7 @@ def _axis(
     bend: float,
 ) -> Scale:
     """An axis wide enough for what must be shown and every finite end of every interval."""
-    values = [c[kind + end] for c in cells for kind in kinds for end in ENDS]
+    values = [c.get(kind + end) for c in cells for kind in kinds for end in ENDS]
     known = [*shown, *(v for v in values if v is not None)]
     long = max(known) - min(known) > BENT * (shown[1] - shown[0])
     return scale(known, *ends, bend if long or shown[1] > BENT * bend else None)
@@ -272,68 +307,36 @@ def _interval(
     at: float,
     along: Scale,
     shape: str,
+    fill: str = "filled",
     *,
-    hollow: bool = False,
     upright: bool = False,
     r: float = 4.0,
 ) -> str:
-    """A bar with its mark; an arrow to the axis' end where a side is open; nothing if unknown."""
+    """A bar with its mark, an arrow to the axis' end where a side is open; nothing if unknown."""
     value, low, high = (cell[kind + end] for end in ENDS)
+    verdict = cell["verdict" + REUSED * kind.endswith(REUSED)]
+    if value is None and not verdict.startswith("CENSORED"):
+        return ""
 
     def place(v: float) -> tuple[float, float]:
         return (at, v) if upright else (v, at)
 
-    if value is not None:
-        ends = [place(along(v)) for v in (low, high) if v is not None]
-        return line(ends, "bar") + mark(shape, *place(along(value)), r, hollow=hollow)
-    if not cell["verdict"].startswith("CENSORED"):
-        return ""
-    up = cell["verdict"] == "CENSORED_HI"
-    known, end = (low, along.end) if up else (high, along.start)
-    sign = 1 if up else -1
-    tail = (
-        along(known)
-        if known is not None
-        else end - math.copysign(16, along.end - along.start) * sign
-    )
-    way = (0, -sign) if upright else (sign, 0)
-    drawn = line([place(tail), place(end)], "bar open")
-    if known is not None:
-        drawn += mark(shape, *place(tail), 0.75 * r, hollow=hollow)
-    return drawn + arrow(*place(end), way, hollow=hollow)
-
-
-def _spread(labels: Mapping[str, float], top: float, bottom: float) -> list[tuple[str, float]]:
-    """Labels with their heights, moved apart where they would lie on each other."""
-    out: list[tuple[str, float]] = []
-    for words, y in sorted(labels.items(), key=lambda pair: pair[1]):
-        out.append((words, max(y, out[-1][1] + 12 if out else top)))
-    over = max(0.0, out[-1][1] - bottom)
-    return [(words, y - over) for words, y in out]
-
-
-def _apart(sizes: Sequence[int], across: Scale) -> list[int]:
-    """The sizes that can be written below an axis without touching; the largest always."""
-    kept: list[int] = []
-    for size in reversed(sizes):
-        if not kept or across(kept[-1]) - across(size) > SMALL * len(str(kept[-1])) + 6:
-            kept.append(size)
-    return kept[::-1]
-
-
-def _plain(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
-
-
-def _price(value: float) -> str:
-    """Two digits; below a thousandth as a power of ten."""
-    if value >= 100 or value == 0:
-        return f"{value:,.0f}"
-    if value >= 1e-3:
-        return f"{float(f'{value:.2g}'):g}"
-    digits, _, power = f"{value:.1e}".partition("e")
-    return f"{float(digits):g}·10{str(int(power)).translate(RAISED)}"
-
-
-def _finite(version: Mapping[str, Any], name: str) -> bool:
-    return version.get(name) is not None
+    known = [along(v) for v in (low, value, high) if v is not None]
+    closed = line([place(known[0]), place(known[-1])], "bar") if len(known) > 1 else ""
+    open_ends = [(low, -1, along.start), (high, 1, along.end)]
+    if value is None:  # only the side that it was censored on
+        open_ends = [end for end in open_ends if (end[1] > 0) == (verdict == "CENSORED_HI")]
+    drawn = ""
+    for end, sign, edge in open_ends:
+        if end is None:
+            way = (0, -sign) if upright else (sign, 0)
+            inward = math.copysign(16, along.end - along.start) * -sign
+            tail = along(value) if value is not None else known[0] if known else edge + inward
+            drawn += line([place(tail), place(edge)], "bar open")
+            drawn += arrow(*place(edge), way, hollow=fill != "filled")
+    if known:
+        x, y = place(along(value)) if value is not None else place(known[0])
+        size = r if value is not None else 0.75 * r
+        drawn += closed + mark(shape, x, y, size, hollow=fill != "filled")
+        drawn += mark("circle", x, y, 1) if fill == "dotted" else ""
+    return drawn

@@ -55,10 +55,28 @@ WORTH = (
     "D_eff: real episodes that would have done as well. Solid: n, the real ones alone; dashed: "
     "n + m, as if all were real."
 )
-CAP = " Level lines in a version's dashes: its cap, which no m exceeds."
+LEVELS = {  # by the law of the weight rule
+    "oracle": " Level lines (↦) in a version's dashes: its cap, which no m exceeds.",
+    "pooled": " Level lines (↦) in a version's dashes: where its D_eff tends to as m grows.",
+}
+REUSED = " With a dot: net, where the corrections were trained on too."
 CURVE = (
     "Above: the error on held-out reality after training on n real episodes alone. Below: where on "
     "this curve the mixtures lie. Logarithmic axes."
+)
+
+
+CONDITIONS = {"Learner": "recipe", "Judged on split": "split", "Law of the weight rule": "law"}
+LAW = {"α_0": "alpha_0", "cap": "cap", "limit": "limit", "κ": "kappa", "b": "b"}
+TESTS = {  # column: p that ...
+    "p one α": "homogeneity_p",
+    "p additive": "additivity_p",
+    "p one law": "law_p",
+}
+LAWS = (
+    "α_0: worth of the first synthetic episodes. κ, b: noise and squared bias of a synthetic "
+    "episode, in the variance of a real one. p: probability of cells as unlike if one α (one law) "
+    "held for all."
 )
 
 
@@ -110,21 +128,23 @@ def _finding(task: Task, name: str) -> str:
 
 def _task(task: Task, place: int) -> str:
     head = f"<section aria-labelledby=task{place}><h2 id=task{place}>Task "
-    head += f"{html.escape(task['task'])}</h2>"
+    head += f"{html.escape(task['task'])}</h2>{_conditions(task)}"
     curve = section("The real-only curve", figures.learning(task), CURVE, _curve(task))
     if not task["versions"]:
         said = "Real-only runs alone: no version was measured."
         return f"{head}<p class=loud>{said}</p>{curve}</section>"
-    said = doubt(task)
+    said, dots = doubt(task), REUSED * bool(_arms(task, "alpha_net")[1:])
     parts = [
         f"{head}{f'<p class=loud>{html.escape(said)}</p>' if said else ''}",
         f"<ul>{''.join(_verdict(task, name) for name in order(task))}</ul>",
         _versions(task),
         "<div class=pair>",
-        section("α, version by version", figures.alpha_axis(task), ALPHA, _cells(task)),
+        section("α, version by version", figures.alpha_axis(task), ALPHA + dots, _cells(task)),
         f"<div>{''.join(_worth(task, n) for n in sorted({c['n'] for _, c in cells_of(task)}))}",
         "</div>",
-        section("What is gained, in real episodes", figures.gains(task), GAINS, _gains(task)),
+        section(
+            "What is gained, in real episodes", figures.gains(task), GAINS + dots, _gains(task)
+        ),
         f"<div>{curve}{_differences(task)}</div>",
         cards.cost_card(task["cost"]) if task.get("cost") else "",
         "</div>",
@@ -132,6 +152,15 @@ def _task(task: Task, place: int) -> str:
         "</section>",
     ]
     return "\n".join(filter(None, parts))
+
+
+def _conditions(task: Task) -> str:
+    """What the numbers belong to, where the document says it."""
+    said = [f"{word}: {task[key]}" for word, key in CONDITIONS.items() if task.get(key)]
+    if task.get("seeds"):
+        said.append(f"Replicates: {task['seeds']} {task.get('resampled', 'seeds')}, one left out")
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in task.get("notes") or ())
+    return (f"<p class=soft>{html.escape('. '.join(said))}.</p>" if said else "") + notes
 
 
 def _verdict(task: Task, name: str) -> str:
@@ -143,8 +172,9 @@ def _verdict(task: Task, name: str) -> str:
     elif version["alpha"] is not None:
         text += f"; mean α {interval(version, 'alpha')}"
     said = []
-    for kind, word in (("alpha_avg", "gross"), ("alpha_net", "net")):
-        known = [cell[kind] for cell in cells if cell[kind] is not None]
+    arms = dict(zip(_arms(task, "alpha_net"), ("net", "net, trained on them too"), strict=False))
+    for kind, word in {"alpha_avg": "gross", **arms}.items():
+        known = [v for cell in cells if (v := cell.get(kind)) is not None]
         ends = dict.fromkeys(number(v) for v in (min(known), max(known))) if known else ()
         said += [f"{word} {' to '.join(ends)}"] * bool(known)
     bounds = sum(cell["verdict"].startswith("CENSORED") for cell in cells)
@@ -159,42 +189,44 @@ def _verdict(task: Task, name: str) -> str:
     )
 
 
+def _arms(task: Task, kind: str) -> list[str]:
+    """The net figure of each arm that was run: corrections for the model alone, or reused."""
+    reused = any(cell.get("verdict_reused") for _, cell in cells_of(task))
+    return [kind, kind + figures.REUSED][: 1 + reused]
+
+
 def _cells(task: Task) -> str:
-    header = ("version", "n", "m", "K", "α gross", "α net", "α marginal", "verdict", "why")
-    rows = [
-        [name, *sizes(cell)]
-        + [interval(cell, kind) for kind in ("alpha_avg", "alpha_net", "alpha_marg")]
-        + [WORDS[cell["verdict"]].split(":")[0], cell.get("reason") or ""]
-        for name, cell in cells_of(task)
-    ]
-    return table(header, rows)
+    kinds = ["alpha_avg", *_arms(task, "alpha_net"), "alpha_marg"]
+    words = ("α gross", *("α net", "α net, reused")[: len(kinds) - 2], "α marginal")
+    rows = []
+    for name, cell in cells_of(task):
+        rows.append([name, *sizes(cell), *(interval(cell, kind) for kind in kinds)])
+        rows[-1] += [WORDS[cell["verdict"]].split(":")[0], cell.get("reason") or ""]
+    return table(("version", "n", "m", "K", *words, "verdict", "why"), rows)
 
 
 def _gains(task: Task) -> str:
+    kinds = ["gain_gross", *_arms(task, "gain_net")]
     rows = [
-        [name, *sizes(cell), *(interval(cell, f"gain_{kind}", 1) for kind in ("gross", "net"))]
+        [name, *sizes(cell), *(interval(cell, kind, 1) for kind in kinds)]
         for name, cell in cells_of(task)
     ]
-    return table(("version", "n", "m", "K", "gross", "net"), rows)
+    words = ("gross", "net", "net, reused")[: len(kinds)]
+    return table(("version", "n", "m", "K", *words), rows)
 
 
 def _worth(task: Task, n: int) -> str:
-    versions = task["versions"]
     rows = [
-        [
-            name,
-            str(cell["m"]),
-            _four(cell, "error"),
-            interval(cell, "d_eff", 1),
-            interval(versions[name], "cap", 1),
-        ]
+        [name, str(cell["m"]), _four(cell, "error"), interval(cell, "d_eff", 1)]
         for name, cell in cells_of(task)
         if cell["n"] == n
     ]
-    capped = any(version.get("cap") is not None for version in versions.values())
-    behind = table(("version", "m", "error", "D_eff", "cap"), rows)
-    title, drawn = f"Worth in real episodes, beside n = {n}", figures.worth(task, n)
-    return section(title, drawn, WORTH + CAP * capped, behind, figures.key(task))
+    levels = figures.levels(task, n)
+    caption = WORTH + LEVELS[task.get("law", "oracle")] * bool(levels)
+    if far := [v for v, at in levels.items() if at > figures.reach(task, n)]:
+        caption += f" Above the figure: {', '.join(f'{v} at {levels[v]:.0f}' for v in far)}."
+    title, behind = f"Worth in real episodes, beside n = {n}", ("version", "m", "error", "D_eff")
+    return section(title, figures.worth(task, n), caption, table(behind, rows), figures.key(task))
 
 
 def _curve(task: Task) -> str:
@@ -217,22 +249,22 @@ def _four(entry: Mapping[str, Any], kind: str) -> str:
 
 def _versions(task: Task) -> str:
     """One row per version: what holds for all its cells, and the law fitted to them."""
-    kinds = {"mean α": "alpha", "α_0": "alpha_0", "cap": "cap", "κ": "kappa", "b": "b"}
     found = task["versions"]
-    kinds = {word: k for word, k in kinds.items() if any(k in v for v in found.values())}
-    header = ("version", *kinds, "p that one α fits", "verdict")
+    kinds = {
+        word: k
+        for word, k in LAW.items()
+        if any(any(v.get(k + end) is not None for end in figures.ENDS) for v in found.values())
+    }
+    tests = {word: p for word, p in TESTS.items() if any(p in v for v in found.values())}
+    header = ("version", "mean α", *kinds, *tests, "verdict", "law")
     rows = [
-        [
-            name,
-            *(interval(found[name], kind, 2 + (kind == "b")) for kind in kinds.values()),
-            number(found[name]["homogeneity_p"], 3),
-            WORDS[found[name]["verdict"]],
-        ]
-        for name in order(task)
+        [name, interval(version, "alpha")]
+        + [interval(version, kind, 3 if kind == "b" else 2) for kind in kinds.values()]
+        + [number(version.get(p), 3) for p in tests.values()]
+        + [WORDS[version["verdict"]], version.get("law_reason") or "fits" * bool(kinds) or "–"]
+        for name, version in ((name, found[name]) for name in order(task))
     ]
-    said = "α_0: the worth of the first synthetic episodes. κ, b: noise and squared bias of a "
-    said += "synthetic episode, in the variance of a real one."
-    note = f"<p class=soft>{said}</p>" if len(kinds) > 1 else ""
+    note = f"<p class=soft>{LAWS}</p>" if kinds else ""
     return details("The versions in numbers", table(header, rows) + note)
 
 
@@ -247,17 +279,15 @@ def _differences(task: Task) -> str:
     if not said:
         return ""
     items = "".join(f"<li>{html.escape(text[0].upper() + text[1:])}.</li>" for text in said)
-    rows = [
-        [
-            f"{d['a']} − {d['b']}",
-            str(d["n"]),
-            str(d["m"]),
-            interval(d, "alpha_avg"),
-            interval(d, "gain_net", 1),
-            d["verdict"].lower(),
-        ]
-        for d in found
-    ]
-    header = ("versions", "n", "m", "α gross", "net gain", "net gain says")
+    gains = [("net gain", "gain_net", "verdict")]
+    if any(d.get("verdict_reused") for d in found):
+        gains.append(("net gain, reused", "gain_net_reused", "verdict_reused"))
+    rows = []
+    for d in found:
+        rows.append([f"{d['a']} − {d['b']}", str(d["n"]), str(d["m"]), interval(d, "alpha_avg")])
+        for _, kind, verdict_of in gains:
+            rows[-1] += [interval(d, kind, 1), d[verdict_of].lower() or "–"]
+    header = ["versions", "n", "m", "α gross"]
+    header += [column for word, *_ in gains for column in (word, "which")]
     behind = details("The numbers", table(header, rows))
     return f"<h3>From version to version</h3><ul>{items}</ul>{behind}"

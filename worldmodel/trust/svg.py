@@ -8,12 +8,13 @@ as pixels.
 import dataclasses
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 WIDTH = 360
 SMALL = 7.2  # width of a character of figures' text, in a wide typeface
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "plus")
 DASHES = ("", "7 3", "2 2", "7 3 2 3", "10 2", "4 4")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 STAR = "star"  # the control's
 # After Okabe and Ito; darker by day, lighter by night: each 3:1 or more against the paper.
 STYLE = """
@@ -78,11 +79,11 @@ class Scale:
 def scale(values: Iterable[float | None], start: float, end: float, bend: float | None) -> Scale:
     """A scale over all known values, with some room; bent where ``bend`` is given."""
     known = [v for v in values if v is not None]
-    plain = Scale(min(known), max(known), 0.0, 1.0, bend or math.inf)
-    low, high = (plain._bent(v) for v in (plain.low, plain.high))
+    unbent = Scale(min(known), max(known), 0.0, 1.0, bend or math.inf)
+    low, high = (unbent._bent(v) for v in (unbent.low, unbent.high))
     size = max(abs(low), abs(high))
     room = 0.06 * (high - low) if high - low > 1e-6 * size else 0.5 * size or 1.0
-    return Scale(_straight(low - room, bend), _straight(high + room, bend), start, end, plain.bend)
+    return Scale(_straight(low - room, bend), _straight(high + room, bend), start, end, unbent.bend)
 
 
 def _straight(bent: float, bend: float | None) -> float:
@@ -139,6 +140,39 @@ def figure(label: str, height: float, *inside: str) -> str:
     """The whole figure; ``label`` is what a screen reader says."""
     box = f"0 0 {WIDTH} {height:.5g}"
     return tag("svg", *inside, class_="plot", role="img", aria_label=label, viewBox=box)
+
+
+def spread(labels: Mapping[str, float], top: float, bottom: float) -> list[tuple[str, float]]:
+    """Labels with their heights, moved apart where they would lie on each other."""
+    out: list[tuple[str, float]] = []
+    for words, y in sorted(labels.items(), key=lambda pair: pair[1]):
+        out.append((words, max(y, out[-1][1] + 12 if out else top)))
+    over = max(0.0, out[-1][1] - bottom)
+    return [(words, y - over) for words, y in out]
+
+
+def apart(sizes: Sequence[int], across: Scale) -> list[int]:
+    """The sizes that can be written below an axis without touching; the largest always."""
+    kept: list[int] = []
+    for size in reversed(sizes):
+        if not kept or across(kept[-1]) - across(size) > SMALL * len(str(kept[-1])) + 6:
+            kept.append(size)
+    return kept[::-1]
+
+
+def plain(value: float) -> str:
+    """A tick's number, with a true minus."""
+    return f"{value:g}".replace("-", "−")
+
+
+def price(value: float) -> str:
+    """Two digits; below a thousandth as a power of ten."""
+    if value >= 100 or value == 0:
+        return f"{value:,.0f}"
+    if value >= 1e-3:
+        return f"{float(f'{value:.2g}'):g}"
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{float(digits):g}·10{str(int(power)).translate(RAISED)}"
 
 
 def _turned(count: int, turn: float, sizes: Sequence[float]) -> list[tuple[float, float]]:
