@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.loop_figures import limits
 from experiments.loop_report import (
     COLUMNS,
     Args,
@@ -120,8 +119,8 @@ def test_the_page_is_whole_and_stands_alone(results: dict[str, Any], tmp_path: P
     write_report(results, tmp_path / "report.html")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     text = (tmp_path / "report.html").read_text()
-    assert whole(text).refers
-    assert text.count("<svg") == 3 and text.count("<text") > 50
+    whole(text)
+    assert text.count('role="img"') == 3 + len(N) and text.count("<text") > 50
     assert "made up &amp; &lt;v1&gt;" in text
 
 
@@ -198,18 +197,6 @@ def test_direct_planning_is_held_against_mixtures_of_no_more_episodes(
         assert f"Planning in the model itself {verb}" in against(results)
     results["policies"] = []
     assert "no mixture" in against(results)
-
-
-def test_no_interval_leaves_the_axis(results: dict[str, Any]) -> None:
-    every = [c for version in results["trust"]["versions"].values() for c in version["cells"]]
-    for far in (-0.5, -800.0):
-        every[0] |= {"alpha_net_low": far, "alpha_net_high": 3.0, "alpha_net": 0.0}
-        low, high = limits(every)
-        ends = [c[k] for c in every for k in c if k.startswith(("alpha_avg", "alpha_net"))]
-        assert all(low < end < high for end in ends if end is not None)
-        assert low < 0 and high > 1
-    assert any(c["verdict"] == "CENSORED_HI" for c in every)  # the hybrid is off the curve
-    assert "<svg" in page(results)
 
 
 def test_numbers_are_rounded_for_reading() -> None:

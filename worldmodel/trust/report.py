@@ -11,8 +11,7 @@ from typing import Any
 
 from worldmodel.trust import cards, figures
 from worldmodel.trust.figures import cells_of, order
-from worldmodel.trust.markup import details, section, sizes, table
-from worldmodel.trust.svg import STYLE
+from worldmodel.trust.markup import details, head, section, sizes, table
 from worldmodel.trust.words import (
     SELF,
     WORDS,
@@ -26,20 +25,6 @@ from worldmodel.trust.words import (
 )
 from worldmodel.types import InputError
 
-PAGE_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:68rem;margin:auto;padding:1rem;color:var(--ink);
-background:var(--paper);overflow-wrap:break-word}h1{font-size:1.5rem;line-height:1.25}h2{
-font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:2px solid var(--line);padding-top:1rem}h3{
-font-size:1.05rem;margin:1.5rem 0 .25rem}a{color:inherit}p,ul{max-width:44rem}li{margin:.35rem 0}
-.pair{display:grid;gap:0 2.5rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr))}
-.pair>div{min-width:0}figure{margin:0;max-width:30rem}figcaption,.soft{font-size:.85rem;
-color:var(--soft)}.keys{margin:.3rem 0;font-size:.85rem}.entry{display:inline-block;
-margin-right:1rem}.plot.key{display:inline-block;width:26px;height:12px;vertical-align:middle}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;
-font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:left;white-space:nowrap;
-border-bottom:1px solid var(--line);vertical-align:top}td.words{white-space:normal;min-width:15rem}
-summary{cursor:pointer;padding:.4rem 0;font-size:.9rem}.loud{background:var(--box);
-border-left:.4rem solid #d55e00;padding:.6rem 1rem;font-weight:600}"""
 INTRODUCTION = (
     "α is how many real episodes one synthetic episode is worth to a learner: 1 is as good as "
     "real, 0 is worth nothing, below 0 harms. Gross counts nothing else; net first pays for the K "
@@ -97,9 +82,7 @@ def report(document: Mapping[str, Any]) -> str:
     title = "What a synthetic episode is worth"
     levels = sorted({f"{100 * task['level']:g} %" for task in tasks})
     parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<title>{title}</title><style>{STYLE}{PAGE_STYLE}</style></head><body><h1>{title}</h1>",
+        head(title),
         f"<p>{INTRODUCTION}</p><p class=soft>Intervals: {', '.join(levels)}. An α belongs to one "
         "task, version, learner and (n, m).</p>",
         _contents(tasks) if len(tasks) > 1 else "",
@@ -127,15 +110,15 @@ def _finding(task: Task, name: str) -> str:
 
 
 def _task(task: Task, place: int) -> str:
-    head = f"<section aria-labelledby=task{place}><h2 id=task{place}>Task "
-    head += f"{html.escape(task['task'])}</h2>{_conditions(task)}"
+    begin = f"<section aria-labelledby=task{place}><h2 id=task{place}>Task "
+    begin += f"{html.escape(task['task'])}</h2>{_conditions(task)}"
     curve = section("The real-only curve", figures.learning(task), CURVE, _curve(task))
     if not task["versions"]:
         said = "Real-only runs alone: no version was measured."
-        return f"{head}<p class=loud>{said}</p>{curve}</section>"
+        return f"{begin}<p class=loud>{said}</p>{curve}</section>"
     said, dots = doubt(task), REUSED * bool(_arms(task, "alpha_net")[1:])
     parts = [
-        f"{head}{f'<p class=loud>{html.escape(said)}</p>' if said else ''}",
+        f"{begin}{f'<p class=loud>{html.escape(said)}</p>' if said else ''}",
         f"<ul>{''.join(_verdict(task, name) for name in order(task))}</ul>",
         _versions(task),
         "<div class=pair>",

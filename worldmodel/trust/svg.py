@@ -30,7 +30,9 @@ fill:var(--ink)}.plot .mark{fill:currentColor;stroke:currentColor;stroke-width:1
 .plot .axis{fill:none;stroke:var(--ink)}.plot .grid{stroke:var(--line)}.plot .dash{
 stroke-dasharray:5 3}.plot .dim{fill:var(--soft)}.plot .wide{stroke-width:7}.plot .cap{
 stroke-width:2.2}.plot .bold{font-weight:700;paint-order:stroke;stroke:var(--paper);
-stroke-width:4px}.ink{color:var(--ink)}"""
+stroke-width:4px}.plot .road{fill:none;
+stroke:var(--ink);stroke-width:5;opacity:.25}.plot .cross{stroke:var(--ink);stroke-width:2}
+.ink{color:var(--ink)}"""
 
 
 @dataclasses.dataclass(frozen=True)
