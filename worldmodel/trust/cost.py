@@ -51,16 +51,22 @@ def cpu_hour(cores: int) -> Range:
 class Assumptions:
     """What was not measured. Defaults are wide and US-American; override what you know."""
 
-    operator_hours: Range = Range(10, 100, "h", "assumed, for one task variant")
+    operator_hours: Range = Range(
+        10, 100, "h", "for one task variant (Seeker Labs, What a robot's training data costs)"
+    )
     usable_per_hour: Range = Range(
-        4,
+        2.4,
         100,
         "episodes/h",
-        "a quarter of an hour each for dexterous manipulation (Silicon Valley Robotics Center, "
-        "cost per demonstration) to 50 in half an hour (Zhao et al. 2023, ALOHA); resets included",
+        "25 minutes each for dexterous manipulation (Silicon Valley Robotics Center, cost per "
+        "demonstration) to 50 in half an hour (Zhao et al. 2023, ALOHA); resets included",
     )
     wage: Range = Range(
-        22, 48, "$/h", "advertised for robot data collection; Tesla 2024: 25.25 to 48"
+        22,
+        48,
+        "$/h",
+        "a junior operator (Silicon Valley Robotics Center) to the most that Tesla advertised for "
+        "data collection in 2024, 25.25 to 48",
     )
     overhead: Range = Range(
         1.4,
