@@ -1,4 +1,4 @@
-"""The trust coefficient against closed forms, its intervals' coverage, and every bad table.
+"""The trust coefficient against closed forms, its intervals' coverage.
 
 A learner of the mean in d dimensions: real episodes have variance 1, L(n) = 1/n, D_eff = 1/E.
 """
@@ -6,18 +6,15 @@ A learner of the mean in d dimensions: real episodes have variance 1, L(n) = 1/n
 import json
 import math
 from dataclasses import astuple, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from worldmodel import trust
-from worldmodel.trust import Row, TableError, measure, to_json
-from worldmodel.types import InputError
+from worldmodel.trust import Row, measure, to_json
 
 GRID = (16, 32, 64, 128, 256, 512)
-HEAD = "task,version,recipe,n,m,k,seed,split,error"
 Runs = dict[tuple[str, int, int, int], np.ndarray]  # (version, n, m, k): (seeds,) errors
 
 
@@ -257,67 +254,3 @@ def test_homogeneity_and_verdicts_of_versions_as_json() -> None:
     assert [censored[name] for name in names] == ["CENSORED_HI", 9999, None, 512]
     assert out["curve"]["n"] == [*GRID] and out["versions"]["v"]["homogeneity_p"] is None
     assert out["versions"]["v"]["alpha"] is None  # one of its cells has none
-
-
-GOOD = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
-
-
-def refused(message: str, call: Any, *args: Any, kind: type = TableError, **more: Any) -> None:
-    with pytest.raises(kind, match=message):
-        call(*args, **more)
-
-
-def test_bad_tables_are_named() -> None:
-    fields = ("error", "error", "error", "n", "m", "k", "steps", "energy_joules")
-    values = (math.nan, math.inf, 0.0, 0, -3, -1, -1, math.nan)
-    for field, value in zip(fields, values, strict=True):
-        bad = replace(GOOD[4], **{field: value})
-        refused(f"n {bad.n}, m {bad.m}, seed 1.*: {field} = {value}", measure, [*GOOD, bad])
-    for row, field, value, message in (
-        (4, "n", 1.5, "n = 1.5 is no whole number"),
-        (4, "seed", "a", "seed = 'a' is no whole number"),
-        (4, "task", "", "no task"),
-        (4, "k", 3, "m = 0 with k = 3"),
-        (4, "version", "v", "m = 0 with a version"),
-        (4, "recipe", "mlp", "mixes the recipes 'mlp', 'net'"),
-        (4, "split", "train", "mixes the splits 'test', 'train'"),
-        (4, "seed", 2, r"given twice: row \(.* n 32, m 0, seed 2\)"),
-        (-1, "version", "", "m > 0 without a version"),
-        (-1, "k", 7, r"version 'v', n 64, m 10 has different k \(2, 7\)"),
-        (-1, "seed", 9, "version '', n 16, m 0 lacks seed 9"),
-    ):
-        rows = list(GOOD)
-        rows[row] = replace(rows[row], **{field: value})
-        refused(message, measure, rows)
-    refused("no rows", measure, [])
-    refused(r"one seed \(1\)", measure, [r for r in GOOD if r.seed == 1])
-    refused(r"at 1 size\(s\) n \[64\]", measure, [r for r in GOOD if r.n == 64])
-    refused(r"at 0 size\(s\)", measure, [r for r in GOOD if r.m])
-    refused("version 'v', n 64, m 10 lacks seed 2", measure, GOOD[:-1])
-    refused("level", measure, GOOD, level=1.0, kind=InputError)
-
-
-def test_files(tmp_path: Path) -> None:
-    path, good = tmp_path / "runs.csv", "\nt,,r,8,0,0,0,s,1"
-    refused(r"no file .*runs\.csv", trust.read_csv, path)
-    costly = replace(GOOD[0], evaluations=3, steps=5, device_seconds=0.1 + 0.2, energy_joules=1e-7)
-    rows = [costly, *GOOD[1:], replace(GOOD[1], task='a, "b"\nc')]
-    for _ in range(2):  # the second replaces the first
-        trust.write_csv(path, rows)
-        assert trust.read_csv(path) == rows
-    refused("recipe|task", trust.write_csv, path, [*rows, None], kind=AttributeError)
-    assert trust.read_csv(path) == rows and list(tmp_path.iterdir()) == [path]
-    for text, message in (
-        ("", "no column 'task', 'version', 'recipe' and 6 more"),
-        (HEAD + ",energy", "unknown column 'energy'"),
-        (HEAD + ",n", "twice the column 'n', 'n'"),
-        (HEAD + good + "\nt,,r,x,0,0,0,s,1", "line 3: n = 'x' is no whole number"),
-        (HEAD + "\n\nt,,r,8,0,0,0,s,low", "line 3: error = 'low' is no number"),
-        (HEAD + good[:-2], "line 2: 8 fields where line 1 names 9"),
-        (HEAD + "\nt,,r,0,0,0,0,s,1\nt,v,r,8,0,0,0,s,1", "line 2: n = 0.*line 3: m = 0 with"),
-        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', "no CSV"),
-        (HEAD + "\n" + "x\n" * 5, "line 4: .* and 2 more"),
-        (HEAD + "\n\udcff", "no CSV in UTF-8"),
-    ):
-        path.write_bytes(text.encode(errors="surrogateescape"))
-        refused(message, trust.read_csv, path)

@@ -15,9 +15,10 @@ from worldmodel.trust.estimate import (
     measure,
     version_verdict,
 )
+from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
 from worldmodel.trust.plain import to_json
 from worldmodel.trust.planner import Plan, seeds_needed
-from worldmodel.trust.table import Row, TableError, check, read_csv, write_csv
+from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
     "VERDICTS",
@@ -32,7 +33,9 @@ __all__ = [
     "check",
     "homogeneous",
     "measure",
+    "read",
     "read_csv",
+    "read_parquet",
     "seeds_needed",
     "to_json",
     "version_verdict",

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

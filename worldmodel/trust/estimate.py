@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from worldmodel.errors import InputError
 from worldmodel.trust.table import Row, check
-from worldmodel.types import InputError
 
 VERDICTS = ("OK", "NEGATIVE", "CENSORED_HI", "CENSORED_LO", "NOT_IDENTIFIED", "HETEROGENEOUS")
 LEAST_SLOPE = 0.1  # the lower bound of the local slope must lie above it

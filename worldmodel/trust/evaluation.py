@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from worldmodel.errors import InputError
 from worldmodel.trust.estimate import Interval, jackknife
-from worldmodel.types import InputError
 
 LEAST_PAIRS = 10  # fewer were not tried; successes and failures need fifty for rho
 TINY = 1e-9  # relative; rounding, no variation

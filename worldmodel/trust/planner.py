@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from worldmodel.errors import InputError
 from worldmodel.trust.estimate import LEAST_SLOPE, measure
 from worldmodel.trust.table import Row, TableError
-from worldmodel.types import InputError
 
 PILOT_SEEDS = 3  # fewer say nothing of the noise
 LEAST_SEEDS = 10  # of a measurement, however little noise there is
