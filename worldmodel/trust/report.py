@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worldmodel.errors import InputError
 from worldmodel.trust import cards, figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import details, head, section, sizes, table
@@ -23,7 +24,6 @@ from worldmodel.trust.words import (
     share,
     verdict,
 )
-from worldmodel.types import InputError
 
 INTRODUCTION = (
     "α is how many real episodes one synthetic episode is worth to a learner: 1 is as good as "
