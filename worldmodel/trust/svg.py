@@ -60,20 +60,23 @@ class Scale:
 
     def ticks(self, gap: float) -> list[float]:
         """Round numbers within the range, at least ``gap`` apart in the figure."""
+        least = (self.high - self.low) * gap / abs(self.end - self.start)
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(s * power for s in (1, 2, 5, 10) if s * power >= least)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        even = [float(f"{i * step:.12g}") for i in range(first, last + 1)]
         if max(abs(self.low), abs(self.high)) <= self.bend:
-            least = (self.high - self.low) * gap / abs(self.end - self.start)
-            power = 10.0 ** math.floor(math.log10(least))
-            step = next(s * power for s in (1, 2, 5, 10) if s * power >= least)
-            first, last = math.ceil(self.low / step), math.floor(self.high / step)
-            return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+            return even
         top = math.ceil(math.log10(max(abs(self.low), abs(self.high))))
         bottom = math.floor(math.log10(self.bend))
         powers = [10.0**e for e in range(bottom, top + 1)]
         kept: list[float] = []
-        for wanted in ([0.0], powers, *([f * p for p in powers] for f in (5, 2, 3, 7, 1.5))):
+        round_ones = [[f * p for p in powers] for f in (5, 2, 3, 7, 1.5)]
+        for wanted in ([0.0], powers, *round_ones, even if self.low > 0 else []):
             for value in (sign * v for v in wanted for sign in (1, -1)):
-                inside = self.low <= value <= self.high and (abs(value) >= self.bend or not value)
-                if inside and all(abs(self(value) - self(k)) >= gap for k in kept):
+                inside = self.low <= value <= self.high
+                far = abs(value) >= self.bend or self.low > 0 or not value
+                if inside and far and all(abs(self(value) - self(k)) >= gap for k in kept):
                     kept.append(value)
         return sorted({v + 0.0 for v in kept})
 
