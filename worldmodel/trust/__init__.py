@@ -4,40 +4,35 @@
 many runs that takes.
 """
 
-from worldmodel.trust.estimate import (
-    VERDICTS,
-    Cell,
-    Curve,
-    Difference,
-    Interval,
-    Measurement,
-    homogeneous,
-    measure,
-    version_verdict,
-)
+from worldmodel.trust.estimate import measure
 from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
+from worldmodel.trust.intervals import Interval
+from worldmodel.trust.law import LAWS, Law
+from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
 from worldmodel.trust.plain import to_json
 from worldmodel.trust.planner import Plan, seeds_needed
+from worldmodel.trust.reading import VERDICTS
 from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
+    "LAWS",
     "VERDICTS",
     "Cell",
     "Curve",
     "Difference",
     "Interval",
+    "Law",
     "Measurement",
     "Plan",
     "Row",
     "TableError",
+    "Version",
     "check",
-    "homogeneous",
     "measure",
     "read",
     "read_csv",
     "read_parquet",
     "seeds_needed",
     "to_json",
-    "version_verdict",
     "write_csv",
 ]

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import stats
 
 from worldmodel.errors import InputError
-from worldmodel.trust.estimate import Interval, jackknife
+from worldmodel.trust.intervals import Interval, jackknife
 
 LEAST_PAIRS = 10  # fewer were not tried; successes and failures need fifty for rho
 TINY = 1e-9  # relative; rounding, no variation

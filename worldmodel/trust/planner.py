@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from worldmodel.errors import InputError
-from worldmodel.trust.estimate import LEAST_SLOPE, measure
+from worldmodel.trust.estimate import measure
+from worldmodel.trust.reading import LEAST_SLOPE
 from worldmodel.trust.table import Row, TableError
 
 PILOT_SEEDS = 3  # fewer say nothing of the noise
