@@ -134,7 +134,7 @@ def _forest(
             parts.append(tag("g", *drawn, class_=f"cell {colour}"))
             parts.append(text(left - 8, y, size, "end", "dim"))
             parts.append(text(WIDTH, y, cell_verdict(cell), "end"))
-            y += 10 * (len(lines) > 2)
+            y += 14 * (len(lines) > 2)
         y += 4
     bottom, marks = y + 6, across.ticks(34)
     frame = [line([(across(v), top), (across(v), bottom)], "grid thin") for v in marks]
