@@ -1,7 +1,8 @@
 """Trust: how many real episodes a synthetic one is worth, D_eff = D_real + alpha · D_syn.
 
-``table`` holds the training runs, ``estimate`` measures alpha from them, ``planner`` says how
-many runs that takes.
+``table`` holds the training runs (``files`` reads them), ``estimate`` measures alpha from them,
+``planner`` says how many runs that takes, ``summary`` and ``report`` say what came out.
+Beside alpha and never merged with it: ``evaluation`` and ``cost``.
 """
 
 from worldmodel.trust.estimate import measure
@@ -9,8 +10,8 @@ from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import LAWS, Law
 from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
-from worldmodel.trust.plain import to_json
-from worldmodel.trust.planner import Plan, seeds_needed
+from worldmodel.trust.plain import document, to_json
+from worldmodel.trust.planner import Grid, Plan, grids, seeds_needed
 from worldmodel.trust.reading import VERDICTS
 from worldmodel.trust.table import Row, TableError, check
 
@@ -20,6 +21,7 @@ __all__ = [
     "Cell",
     "Curve",
     "Difference",
+    "Grid",
     "Interval",
     "Law",
     "Measurement",
@@ -28,6 +30,8 @@ __all__ = [
     "TableError",
     "Version",
     "check",
+    "document",
+    "grids",
     "measure",
     "read",
     "read_csv",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ from worldmodel.trust.law import Law
 from worldmodel.trust.measurement import Measurement
 
 
-def to_json(measurement: Measurement) -> dict:
+def document(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """What ``python -m worldmodel trust --json`` writes: ``tasks``, each as of ``to_json``."""
+    return {"tasks": [to_json(measurement) for measurement in measurements]}
+
+
+def to_json(measurement: Measurement) -> dict[str, Any]:
     """A measurement as plain numbers, text, lists and dictionaries; NaN becomes None.
 
     The fields of ``measurement.Measurement``; each version with its ``cells`` and, flat, its law,

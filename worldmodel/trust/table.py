@@ -192,7 +192,10 @@ def arms(
 def rate_of_few(rows: Sequence[Row]) -> str:
     """Why the errors cannot be used: rates over too few rollouts; empty if they are not."""
     counted = [(row.error * row.evaluations, row.evaluations) for row in rows if row.evaluations]
-    whole = all(abs(count - round(count)) < 1e-9 and count <= of for count, of in counted)
+    whole = all(
+        math.isfinite(count) and abs(count - round(count)) < 1e-9 and count <= of
+        for count, of in counted
+    )
     if not counted or not whole or (least := min(of for _, of in counted)) >= LEAST_ROLLOUTS:
         return ""
     return (
