@@ -2,59 +2,49 @@
 
 Question: what were the synthetic episodes worth, and may that be believed?
 Command:  python -m experiments.loop_report runs/loop/results.json --out report.html
-Runtime:  five seconds
+Runtime:  one second
 Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
 
 Everything is drawn and worded from ``results.json``; no sentence is fixed where a number decides.
 """
 
 import dataclasses
-import hashlib
 import html
-import io
 import json
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 
-from experiments.loop_figures import WORDS, cells_of, draw_alpha, draw_launch, draw_learning, order
+from experiments.loop_figures import launch
 from worldmodel import runtime
 from worldmodel.capture import write_whole
+from worldmodel.trust import figures
+from worldmodel.trust.figures import cells_of, order
+from worldmodel.trust.markup import head, section, table
+from worldmodel.trust.words import (
+    HALF_WIDTH,
+    SELF,
+    WORDS,
+    beyond,
+    change,
+    doubt,
+    interval,
+    listed,
+    number,
+    sentence,
+    share,
+)
 
-SELF = "v*"  # the control: reality itself as the world model
-HALF_WIDTH = 0.25  # what its interval may have at most
-CHANGES = {
-    "RISES": "rises",
-    "FALLS": "falls",
-    "NO DIFFERENCE": "is not shown to change",
-    "CENSORED": "cannot be compared",
-}
 COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net", "net gain")
 COLUMNS = (*COLUMNS, "α marginal", "verdict")
 VERSIONS = ("version", "what", "kind", "parent", "K", "prediction error [cm]")
 ALPHA = "Filled: gross, as are the words; hollow: net. Uprights: 0 and 1. Arrows: bounds."
-LEARNING = "The real-only error, the mixtures, and D_eff against m: α is 1 at n + m, 0 at n."
-LAUNCH = "One stroke in reality and in every version. Dashed: the target, 3 cm. Markers: the ends."
+WORTH = "D_eff against m. Solid: n, where α is 0; dashed: n + m, where it is 1."
+LEARNING = "The error [m] of real episodes alone; below, where on it the mixtures lie."
+LAUNCH = "One stroke in reality (cross) and in every version. Dashed: the target, 3 cm."
 PURE = ("version", "m", "miss [cm]", "success [%]")
-STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--line:#ccc;--soft:#595959;--box:#fff1d6}
-@media(prefers-color-scheme:dark){:root{--paper:#161616;--ink:#eee;--line:#444;--soft:#aaa;
---box:#3d2b12}}body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:auto;padding:1rem;
-color:var(--ink);background:var(--paper)}h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;
-margin:2rem 0 .5rem}figure{margin:0 auto;max-width:36rem}svg{width:100%;height:auto}
-svg{fill:currentColor}figcaption,.soft{font-size:.85rem;color:var(--soft)}table{
-border-collapse:collapse;font-size:.85rem}th,td{padding:.25rem .6rem;text-align:left;white-space:
-nowrap;border-bottom:1px solid var(--line)}td:last-child{white-space:normal;min-width:15rem}.scroll{
-overflow-x:auto}.lead{font-size:1.15rem}.loud{background:var(--box);
-border-left:.4rem solid #d55e00;padding:.6rem 1rem;font-weight:600}code,pre{font-size:.8rem;
-overflow-wrap:anywhere}pre{white-space:pre-wrap}li{margin:.25rem 0}"""
-
 Results = dict[str, Any]
 
 
@@ -73,7 +63,7 @@ def write_report(results: Results, path: Path) -> None:
 
 def write_markdown(results: Results, path: Path) -> None:
     """Writes the table of cells as Markdown, whole or not at all."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, cells_of(results))]
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, cells_of(results["trust"]))]
     table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
     lines = [f"# Task {results['task']}, {results['reality']} {results['hidden_seed']}"]
     lines += [*(f"\n**{note}**" for note in warnings(results)), f"\n{headline(results)}\n"]
@@ -82,56 +72,30 @@ def write_markdown(results: Results, path: Path) -> None:
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
-    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
-    if value is None:
-        return "–"
-    text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
-
-
-def interval(cell: dict[str, Any], kind: str, digits: int = 2) -> str:
-    """A value with its interval; a bound where one side alone is known."""
-    value, low, high = (cell.get(kind + end) for end in ("", "_low", "_high"))
-    if value is not None:
-        return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
-    bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
-    return "–" if low is None and high is None else bound
-
-
 def warnings(results: Results) -> list[str]:
     """Why the numbers should not be believed; empty if they may be."""
     smoke = "This was a smoke run: its sizes are tiny and its numbers mean nothing."
     found = [smoke] * bool(results.get("smoke"))
-    control = results["trust"]["versions"].get(SELF)
-    if control is None:
-        found.append(f"Nothing below should be believed yet: the control {SELF} was not measured.")
-    elif not _covers_one(control):
-        lost = sum(c["alpha_avg"] is None for c in control["cells"])
-        why = f"; {_share(lost, len(control['cells']))} have none" if lost else ""
-        found.append(
-            f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
-            "makes the synthetic episodes, the interval of its mean α over all cells must cover 1 "
-            f"with a half-width of at most {HALF_WIDTH}; it is {interval(control, 'alpha')}{why}."
-        )
+    if said := doubt(results["trust"]):
+        found.append(said)
     return found
 
 
 def headline(results: Results) -> str:
     """The verdict in one sentence."""
     groups: dict[str, list[str]] = {}
-    for name in (name for name in order(results) if name != SELF):
+    for name in (name for name in order(results["trust"]) if name != SELF):
         cells = results["trust"]["versions"][name]["cells"]
-        share = _share(_beyond(cells, "alpha_avg", 1), len(cells))
-        groups.setdefault(share, []).append(name)
-    above = _listed([f"in {share} for {_listed(names)}" for share, names in groups.items()])
-    change = _change(results, "v2", "v0") or "v2 and v0 were not compared"
+        part = share(beyond(cells, "alpha_avg", 1), len(cells))
+        groups.setdefault(part, []).append(name)
+    above = listed([f"in {part} for {listed(names)}" for part, names in groups.items()])
+    moved = change(results["trust"], "v2", "v0") or "v2 and v0 were not compared"
     control = "fails" if warnings(results | {"smoke": False}) else "holds"
     found = results["trust"]["versions"].get(SELF)
     measured = f" {interval(found, 'alpha')}" if found else ""
     return (
         f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
-        f"{change}; the control {SELF} {control}: its mean α{measured} must cover 1 within "
+        f"{moved}; the control {SELF} {control}: its mean α{measured} must cover 1 within "
         f"±{HALF_WIDTH}."
     )
 
@@ -140,30 +104,17 @@ def sentences(results: Results) -> list[str]:
     """What the numbers say, version by version and from version to version."""
     said = []
     labels = {v["name"]: v["label"] for v in results["versions"]}
-    for name in order(results):
+    for name in order(results["trust"]):
         version = results["trust"]["versions"][name]
-        cells = version["cells"]
-        counts = [_beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
-        above, below, paid, lost = (_share(count, len(cells)) for count in counts)
-        k = _listed(sorted({str(c["k"]) for c in cells}))
-        text = f"{name} ({labels.get(name, 'unnamed')}; {k} corrections): gross α is above 0 in "
-        text += f"{above}, below 0 in {below}; net above 0 in {paid}, below 0 in {lost}."
-        bounds = sum(c["verdict"].startswith("CENSORED") for c in cells)
-        flat = sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells)
-        off = f" Off the real-only curve, so a bound at most, in {_share(bounds, len(cells))}."
-        text += off if bounds else ""
-        text += f" Cannot be read off the curve in {_share(flat, len(cells))}." if flat else ""
-        if version["verdict"] == "HETEROGENEOUS":
-            text += " No single α fits all its cells."
-        said.append(text)
+        said.append(sentence(name, version, labels.get(name, "unnamed")))
     pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
-    changes = filter(None, (_change(results, *pair) for pair in pairs))
-    return [*said, *(f"{change[0].upper()}{change[1:]}." for change in changes)]
+    changes = filter(None, (change(results["trust"], *pair) for pair in pairs))
+    return [*said, *(f"{text[0].upper()}{text[1:]}." for text in changes)]
 
 
 def against(results: Results) -> str:
     """How planning in the model itself compares with the best mixture on no more real episodes."""
-    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for _, c in cells_of(results)}
+    spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for _, c in cells_of(results["trust"])}
     direct = results["direct"]
     mixed = [(p, spent.get((p["version"], p["n"], p["m"]))) for p in results["policies"]]
     known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != SELF]
@@ -183,7 +134,14 @@ def against(results: Results) -> str:
 
 def page(results: Results) -> str:
     """The whole page as text."""
-    cost, direct = results["cost"], results["direct"]
+    cost, direct, measured = results["cost"], results["direct"], results["trust"]
+    sizes = sorted({cell["n"] for _, cell in cells_of(measured)})
+    worth = [
+        section(
+            f"Beside n = {n} real", figures.worth(measured, n), WORTH, keys=figures.key(measured)
+        )
+        for n in sizes
+    ]
     kept = ("name", "label", "kind", "parent", "corrections")
     given = [v | {"miss": number(v.get("prediction_m"), 1, 100)} for v in results["versions"]]
     versions = [[_flat(v.get(key)) for key in (*kept, "miss")] for v in given]
@@ -205,11 +163,9 @@ def page(results: Results) -> str:
     made = {**results["provenance"], "data sets": results.get("data_sets") or {}}
     again = f"--hidden-seed {results['hidden_seed']}{' --smoke' * bool(results.get('smoke'))}"
     config = html.escape(json.dumps(results.get("config") or {}, indent=1))
-    title = f"What synthetic episodes are worth: task {html.escape(results['task'])}"
+    title = f"What synthetic episodes are worth: task {results['task']}"
     parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>",
+        head(title),
         *(f"<p class=loud>{html.escape(note)}</p>" for note in warnings(results)),
         f"<p class=lead>{html.escape(headline(results))}</p>",
         "<p class=soft>α: how many real episodes one synthetic episode is worth; 1 is as good, 0 "
@@ -217,56 +173,33 @@ def page(results: Results) -> str:
         f"Reality here is a {html.escape(results['reality'])} (hidden seed "
         f"{results['hidden_seed']}), whose physics no version was told. Intervals: "
         f"{100 * results['trust']['level']:.0f} %.</p>",
-        f"<h2>α, version by version</h2>{_figure(draw_alpha(results), 'α per cell', ALPHA)}",
         "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(results)) + "</ul>",
-        "<h2>Learning curve, and what the mixtures are worth on it</h2>",
-        _figure(draw_learning(results), "error and worth in real episodes", LEARNING),
-        f"<h2>One launch</h2>{_figure(draw_launch(results), 'one stroke from above', LAUNCH)}",
-        f"<h2>Versions</h2>{_table(VERSIONS, versions)}",
-        f"<h2>Cells</h2>{_table(COLUMNS, [_row(cell) for cell in cells_of(results)])}",
+        "<div class=pair>",
+        section("α, version by version", figures.alpha_axis(measured), ALPHA),
+        f"<div>{''.join(worth)}</div>",
+        section("The real-only curve", figures.learning(measured), LEARNING),
+        section("One launch", launch(results), LAUNCH, keys=figures.key(measured)),
+        "</div>",
+        f"<h2>Versions</h2>{table(VERSIONS, versions)}",
+        f"<h2>Cells</h2>{table(COLUMNS, [_row(cell) for cell in cells_of(results['trust'])])}",
         "<p class=soft>n real and m synthetic episodes; K corrections; D_eff: real episodes that "
         "would have done as well; ≥ and ≤: one side alone is known.</p>",
         "<h2>The strong baseline: plan in the model itself</h2>"
-        + _table(
+        + table(
             (PURE[0], "real episodes", *PURE[2:]), [[*planned, number(direct["success"], 0, 100)]]
         ),
         f"<p>{html.escape(against(results))}</p><p class=soft>{html.escape(direct['note'])}</p>",
-        "<h2>Synthetic episodes alone</h2>" + _table(PURE, pure) if pure else "",
-        f"<h2>What an episode costs</h2>{_table(('episode', 'cost'), costs)}",
+        "<h2>Synthetic episodes alone</h2>" + table(PURE, pure) if pure else "",
+        f"<h2>What an episode costs</h2>{table(('episode', 'cost'), costs)}",
         f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
-        f"<h2>Where the time went</h2>{_table(('stage', 'seconds'), spent)}",
-        f"<h2>Provenance</h2>{_table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
+        f"<h2>Where the time went</h2>{table(('stage', 'seconds'), spent)}",
+        f"<h2>Provenance</h2>{table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
         f"<details><summary>Settings</summary><pre>{config}</pre></details>",
         f"<p>Again: <code>python -m experiments.close_the_loop {again} --out DIR</code>; this page "
         "alone: <code>python -m experiments.loop_report DIR/results.json --out report.html</code>"
         "</p></body></html>",
     ]
     return "\n".join(parts) + "\n"
-
-
-def _figure(figure: Figure, label: str, caption: str) -> str:
-    """A figure inline, its text as text, black and white turned into the page's own colours."""
-    buffer = io.StringIO()
-    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    drawn = "<svg" + buffer.getvalue().partition("<svg")[2]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.S)
-    drawn = re.sub(r' (xmlns(:\w+)?="[^"]*"|id="[\w.]+_\d+")', "", drawn)
-    # Matplotlib names clip paths by addresses in memory; the same results give the same page.
-    salt = hashlib.sha256(label.encode()).hexdigest()[:6]
-    for i, name in enumerate(dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', drawn))):
-        drawn = drawn.replace(name, f"clip{i}-{salt}")
-    drawn = drawn.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
-    drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
-    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls sideways where it does not fit."""
-    lines = [f"<tr>{''.join(f'<th>{html.escape(h)}</th>' for h in header)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in row)}</tr>" for row in rows]
-    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
 
 
 def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
@@ -277,33 +210,6 @@ def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
     gain = [interval(cell, "gain_net", 1), interval(cell, "alpha_marg")]
     verdict = WORDS[cell["verdict"]].split(":")[0]
     return [name, *sizes, miss, interval(cell, "d_eff", 1), *worth, *gain, verdict]
-
-
-def _change(results: Results, a: str, b: str) -> str:
-    """How the net gain moves from version b to a, over their cells; empty if never compared."""
-    found = [d["verdict"] for d in results["trust"]["differences"] if (d["a"], d["b"]) == (a, b)]
-    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
-    said = [f"{CHANGES[v]} in {_share(found.count(v), len(found))}" for v in kept]
-    return f"from {b} to {a} the gain net of corrections {', '.join(said)}" if found else ""
-
-
-def _covers_one(control: dict[str, Any]) -> bool:
-    low, high = control["alpha_low"], control["alpha_high"]
-    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
-
-
-def _beyond(cells: Sequence[dict[str, Any]], kind: str, sign: int) -> int:
-    """In how many cells the whole interval is above (1) or below (-1) 0."""
-    ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
-    return sum(end is not None and sign * end > 0 for end in ends)
-
-
-def _share(count: int, of: int) -> str:
-    return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _flat(value: Any) -> str:

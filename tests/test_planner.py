@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_trust import GRID, curve, refused, smooth, table
+from test_trust import GRID, curve, smooth, table
+from test_trust_table import refused
 
 from worldmodel import trust
 from worldmodel.trust import Row

@@ -75,7 +75,7 @@ def cache_directory() -> Path:
 
 def run(main: Callable[[Any], int], arguments: Any) -> int:
     """A command's exit status; bad input and a full disk are said in one line, status 2."""
-    from worldmodel.types import InputError
+    from worldmodel.errors import InputError
 
     try:
         return main(arguments)

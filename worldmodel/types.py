@@ -11,9 +11,7 @@ import dataclasses
 import jax
 import numpy as np
 
-
-class InputError(ValueError):
-    """Bad input from outside; the message names the thing and the remedy."""
+from worldmodel.errors import InputError as InputError
 
 
 @jax.tree_util.register_dataclass

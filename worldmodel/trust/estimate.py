@@ -1,303 +1,268 @@
 """The trust coefficient, from errors: D_eff = L⁻¹(E), alpha = (D_eff − n) / m, with intervals.
 
-L is the error of real-only training, a mean over the replicates at each n, made monotone by
-pooling adjacent violators in log error and interpolated linearly in log error over log n. An
-estimate is that of the means over all replicates; its interval is ± t(S − 1) standard errors by
-the jackknife that leaves one replicate out of the curve and of the cell at once. Nothing is
-extrapolated. Source of the idea: "effective data transferred", Hernandez et al. 2021.
+L is the error of real-only training, see ``curve``. An estimate is that of the means over all
+replicates. The interval of a D_eff holds all D at which the jackknife's t-test does not tell the
+cell's error from the curve's (``intervals.accepted``); those of alpha_avg, alpha_net and the gain
+are the same interval on other scales, and those of a mean, a slope or a difference of several
+D_eff follow from theirs. Conditions under which they cover: experiments/trust_coverage.py.
+Nothing is extrapolated. Source of the idea: "effective data transferred", Hernandez et al. 2021.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from worldmodel.trust.table import Row, check
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
+from worldmodel.trust import intervals
+from worldmodel.trust.curve import leave_one_out
+from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
+from worldmodel.trust.law import LAWS, REFUSED, fit
+from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
+from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
+from worldmodel.trust.table import Row, arms, check
 
-VERDICTS = ("OK", "NEGATIVE", "CENSORED_HI", "CENSORED_LO", "NOT_IDENTIFIED", "HETEROGENEOUS")
-LEAST_SLOPE = 0.1  # the lower bound of the local slope must lie above it
-HETEROGENEITY = 0.05  # one alpha for all cells is refused below this probability
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """An estimate and its bounds; NaN where not defined."""
-
-    value: float
-    low: float
-    high: float
+Key = tuple[str, int, int, int]  # version, n, m, k
+POOL_SHARE = 0.25  # of a pool: the largest n at which seeds that share it pass as independent
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """What m synthetic episodes of a version are worth beside n real ones.
+class _Worth(NamedTuple):
+    """D_eff of a cell; ``values`` and ``value`` NaN unless it has one throughout."""
 
-    Censored: the value is NaN and so is the open side; the other side is what is known for sure.
-    CENSORED_HI: ``d_eff.low`` is the largest n of the curve than whose real-only error the cell's
-    is significantly lower (the last n unless the cell is only just beyond it; NaN if there is
-    none); CENSORED_LO: ``d_eff.high`` likewise, the smallest n than whose it is higher. The
-    alphas and the gain follow from it. NOT_IDENTIFIED: all of them NaN.
-    """
-
-    task: str
-    version: str
-    n: int
-    m: int
-    k: int
-    seeds: int
-    error: Interval  # mean over the replicates
-    d_eff: Interval  # real episodes that would have done as well
-    alpha_avg: Interval  # (d_eff - n) / m
-    alpha_net: Interval  # (d_eff - n - k) / m
-    gain_net: Interval  # d_eff - n - k [episodes]
-    alpha_marg: Interval  # change of d_eff per m since the next smaller m; NaN for the first
+    values: np.ndarray  # (1 + S,)
+    interval: Interval
     verdict: str
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Real-only training. ``error`` is as measured, ``slope`` that of the monotone curve."""
-
-    n: tuple[int, ...]
-    error: tuple[Interval, ...]
-    slope: tuple[Interval, ...]  # -d log L / d log n, one per segment; 0 where pooled
-    falls: float  # L(smallest n) / L(largest n)
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """Version a minus version b, paired over the replicates."""
-
-    a: str
-    b: str
-    n: int
-    m: int
-    alpha_avg: Interval
-    gain_net: Interval
-    verdict: str  # of gain_net: RISES, FALLS, NO DIFFERENCE; CENSORED where either has no value
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """All there is to say of one task. Differences are there both ways round."""
-
-    task: str
-    curve: Curve
-    cells: tuple[Cell, ...]  # by version, n, m
-    differences: tuple[Difference, ...]
-    homogeneity_p: dict[str, float]  # by version, see ``homogeneous``
-    alpha: dict[str, Interval]  # by version: mean of alpha_avg over its cells, if all have one
-    level: float  # of the intervals
-
-
-_NONE = Interval(math.nan, math.nan, math.nan)
-
-
-def measure(rows: Sequence[Row], *, level: float = 0.95) -> list[Measurement]:
+def measure(
+    rows: Sequence[Row], *, level: float = 0.95, law: str = "pooled", pool: int | None = None
+) -> list[Measurement]:
     """Measures every task of a table, in the order of their names.
 
     Args:
       rows: in any order.
       level: of the intervals, two-sided.
+      law: that of the recipe's weight rule: "pooled" with weight 1, or "oracle" weight.
+      pool: real episodes that all seeds draw theirs from; None: fresh ones for each seed.
 
     Raises:
       TableError: see ``table.check``.
-      InputError: a level that is not between 0 and 1.
+      InputError: a level not between 0 and 1, an unknown law, a pool smaller than an n.
     """
     if not 0 < level < 1:
         raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
+    if law not in LAWS:
+        raise InputError(f"law = {law!r}; give that of the weight rule, {' or '.join(LAWS)}")
     check(rows)
     tasks = sorted({row.task for row in rows})
-    return [_task(task, [row for row in rows if row.task == task], level) for task in tasks]
+    return [_task([row for row in rows if row.task == task], level, law, pool) for task in tasks]
 
 
-def homogeneous(pseudo: np.ndarray) -> float:
-    """Probability of means this unequal if all cells had one alpha: Hotelling's T².
+def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Measurement:
+    error = {(row.version, row.n, row.m, row.k, row.seed): row.error for row in rows}
+    sizes = sorted({row.n for row in rows if row.m == 0})
+    keys = sorted({key[:4] for key in error if key[2] > 0})
+    seeds = sorted({row.seed for row in rows})
+
+    def means(key: Key) -> np.ndarray:
+        return leave_one_out(np.array([error[*key, seed] for seed in seeds]))
+
+    on_curve = np.stack([means(("", n, 0, 0)) for n in sizes])
+    of_cells = np.stack([means(key) for key in keys]) if keys else np.empty((0, len(seeds) + 1))
+    n = np.array([key[1] for key in keys])
+    reading = read(np.array(sizes), on_curve, of_cells, n, level)
+    worth = {key: _worth(i, key, sizes, reading) for i, key in enumerate(keys)}
+    second = arms(keys)
+    first = [key for key in keys if key not in second.values()]
+    cells: list[Cell] = []
+    for key in first:
+        about = jackknife(of_cells[keys.index(key)], level)
+        reused = worth[second[key]] if key in second else None
+        cell = _cell(rows[0].task, key, len(seeds), about, worth[key], reused)
+        if cells and (cells[-1].version, cells[-1].n) == key[:2]:
+            less = cells[-1].m
+            slope = _less(worth[key], worth[*key[:2], less, key[3]], 0, key[2] - less)
+            cell = dataclasses.replace(cell, alpha_marg=slope)
+        cells.append(cell)
+    versions = {
+        version: _version([key for key in first if key[0] == version], worth, law, level)
+        for version in sorted({key[0] for key in first})
+    }
+    pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
+    return Measurement(
+        task=rows[0].task,
+        recipe=rows[0].recipe,
+        split=rows[0].split,
+        level=level,
+        law=law,
+        seeds=len(seeds),
+        curve=_curve(sizes, on_curve, reading, level),
+        cells=tuple(cells),
+        versions=versions,
+        differences=tuple(_difference(a, b, worth, second) for a, b in pairs),
+        notes=_notes(rows, sizes, first, len(seeds), on_curve, pool),
+    )
+
+
+def _curve(sizes: Sequence[int], means: np.ndarray, reading: Reading, level: float) -> Curve:
+    return Curve(
+        n=tuple(sizes),
+        error=tuple(jackknife(values, level) for values in means),
+        slope=tuple(jackknife(values, level) for values in reading.local),
+        falls=float(means[0, 0] / means[-1, 0]),
+    )
+
+
+def _worth(i: int, key: Key, sizes: Sequence[int], reading: Reading) -> _Worth:
+    """A cell's D_eff with its verdict in words."""
+    _, n, m, _ = key
+    values, verdict = reading.worth[i], VERDICTS[int(reading.verdict[i])]
+    low, high = (
+        float(x) if np.isfinite(x) else math.nan for x in (reading.low[i], reading.high[i])
+    )
+    reason = f"{n} real and {m} synthetic episodes are worth {values[0]:.1f} real ones"
+    who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
+    if verdict == "CENSORED_HI":
+        reason = f"{who} better than real only at the largest n = {sizes[-1]}"
+    elif verdict == "CENSORED_LO":
+        reason = f"{who} worse than real only at the smallest n = {sizes[0]}"
+    elif verdict == "NOT_IDENTIFIED":
+        low, high, reason = math.nan, math.nan, _trouble(i, sizes, reading)
+    if reading.verdict[i] <= VERDICTS.index("NEGATIVE"):
+        return _Worth(values, Interval(float(values[0]), low, high), verdict, reason)
+    none = np.full(len(values), math.nan)
+    return _Worth(none, Interval(math.nan, low, high), verdict, reason)
+
+
+def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
+    """Why a cell is not identified."""
+    if reading.rises.any():
+        pairs = list(itertools.combinations(sizes, 2))
+        a, b = pairs[int(np.flatnonzero(reading.rises)[-1])]
+        return f"the real-only error rises from n = {a} to n = {b}"
+    if reading.whole <= LEAST_SLOPE:
+        return f"the real-only curve is flat: its slope may be as low as {reading.whole:.2f}"
+    if not np.isfinite(reading.worth[i]).all():
+        return "the real-only curve is no longer than its noise"
+    at, slope = reading.worth[i, 0], reading.slope[i]
+    return f"the curve is flat near n = {at:.0f}: its slope may be {slope:.2f}"
+
+
+def _cell(
+    task: str, key: Key, seeds: int, error: Interval, worth: _Worth, reused: _Worth | None
+) -> Cell:
+    """All but alpha_marg."""
+    _, n, m, k = key
+    cell = Cell(
+        *(task, *key, seeds, error),
+        d_eff=worth.interval,
+        alpha_avg=_line(worth.interval, n, m),
+        alpha_net=_line(worth.interval, n + k, m),
+        gain_net=_line(worth.interval, n + k, 1),
+        alpha_marg=NONE,
+        verdict=worth.verdict,
+        reason=worth.reason,
+    )
+    if reused is None:
+        return cell
+    return dataclasses.replace(
+        cell,
+        d_eff_reused=reused.interval,
+        alpha_net_reused=_line(reused.interval, n + k, m),
+        gain_net_reused=_line(reused.interval, n + k, 1),
+        verdict_reused=reused.verdict,
+    )
+
+
+def _version(keys: Sequence[Key], worth: Mapping[Key, _Worth], law: str, level: float) -> Version:
+    n, m = [key[1] for key in keys], [key[2] for key in keys]
+    values = np.stack([worth[key].values for key in keys])
+    low, high = (
+        np.array([getattr(worth[key].interval, e) for key in keys]) for e in ("low", "high")
+    )
+    size, count = np.array(n, float), np.array(m, float)
+    share = 1 / (count * len(keys))
+    alpha = (values - size[:, None]) / count[:, None]
+    common = NONE
+    if np.isfinite(values).all():
+        total = (float(x) for x in intervals.mean(share, values, _open(low, -1), _open(high, 1)))
+        common = _line(_closed(*total), float(share @ size), 1)
+    homogeneity = homogeneous(alpha)
+    verdict = max((worth[key].verdict for key in keys), key=VERDICTS.index)
+    if homogeneity < REFUSED:
+        verdict = "HETEROGENEOUS"
+    fitted = fit(law, n, m, values, low.tolist(), level)
+    return Version(verdict, homogeneity, additive(alpha, n, m), common, fitted)
+
+
+def homogeneous(alpha: np.ndarray) -> float:
+    """Probability of alphas this unequal if all cells had one: Hotelling's T².
 
     Args:
-      pseudo: (replicates, cells) jackknife pseudo-values of alpha; cells with NaN do not count.
+      alpha: (cells, 1 + S); cells with NaN do not count.
 
     Returns:
       p; NaN for fewer than two cells, for no more replicates than cells less one, or without
       noise to compare with.
     """
-    alpha = pseudo[:, np.isfinite(pseudo).all(axis=0)]
-    contrast = np.diff(alpha, axis=1)
-    replicates, width = contrast.shape
-    if not 0 < width < replicates or contrast.std(axis=0).min() <= 1e-9 * (1 + abs(alpha).max()):
-        return math.nan
-    mean, covariance = contrast.mean(0), np.atleast_2d(np.cov(contrast.T))
-    if np.linalg.matrix_rank(covariance) < width:
-        return math.nan
-    square = replicates * mean @ np.linalg.solve(covariance, mean)
-    ratio = square * (replicates - width) / (width * (replicates - 1))
-    return float(stats.f.sf(ratio, width, replicates - width))
+    known = alpha[np.isfinite(alpha).all(axis=1)]
+    return float(hotelling(np.diff(pseudo_values(known), axis=0).T))
 
 
-def version_verdict(measurement: Measurement, version: str) -> str:
-    """HETEROGENEOUS where its cells have no common alpha, else the worst verdict among them."""
-    if measurement.homogeneity_p[version] < HETEROGENEITY:
-        return "HETEROGENEOUS"
-    verdicts = {cell.verdict for cell in measurement.cells if cell.version == version}
-    return max(verdicts, key=VERDICTS.index)
+def additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
+    """Probability of gains this unequal if m synthetic episodes gained the same beside any n.
 
-
-def _task(task: str, rows: Sequence[Row], level: float) -> Measurement:
-    error = {(row.version, row.n, row.m, row.seed): row.error for row in rows}
-    k = {(row.version, row.n, row.m): row.k for row in rows}
-    sizes = sorted({row.n for row in rows if row.m == 0})
-    keys = sorted(key for key in k if key[2] > 0)
-    seeds = sorted({row.seed for row in rows})
-    columns = [("", n, 0) for n in sizes] + keys
-    means = leave_one_out(np.array([[error[(*c, seed)] for c in columns] for seed in seeds]))
-    curve, monotone, trouble = _curve(sizes, means[:, : len(sizes)], level)
-    cells, worth = [], {}
-    for key, mean in zip(keys, means.T[len(sizes) :], strict=True):
-        cell = (task, *key, k[key])
-        cell, worth[key] = _cell(cell, mean, curve, monotone, trouble, level)
-        if cells and (cells[-1].version, cells[-1].n) == key[:2]:
-            less = cells[-1].m
-            marginal = (worth[key] - worth[*key[:2], less]) / (key[2] - less)
-            cell = dataclasses.replace(cell, alpha_marg=jackknife(marginal, level))
-        cells.append(cell)
-    homogeneity, common = {}, {}
-    for version in sorted({key[0] for key in keys}):
-        alpha = np.stack([(d - n) / m for (v, n, m), d in worth.items() if v == version], axis=1)
-        homogeneity[version] = homogeneous(len(seeds) * alpha[0] - (len(seeds) - 1) * alpha[1:])
-        common[version] = jackknife(alpha.mean(axis=1), level)
-    pairs = [(a, b) for a in keys for b in keys if a[0] != b[0] and a[1:] == b[1:]]
-    differences = tuple(_difference(a, b, k, worth, level) for a, b in pairs)
-    return Measurement(task, curve, tuple(cells), differences, homogeneity, common, level)
-
-
-def leave_one_out(errors: np.ndarray) -> np.ndarray:
-    """Means over replicates: (replicates, …) to (1 + replicates, …).
-
-    The first is over all of them, the others each leave one out, in order.
-    """
-    rest = [np.delete(errors, i, axis=0).mean(axis=0) for i in range(len(errors))]
-    return np.stack([errors.mean(axis=0), *rest])
-
-
-def jackknife(values: np.ndarray, level: float) -> Interval:
-    """The estimate ± t(S − 1) jackknife standard errors.
+    The sum D_eff = n + g(m) asks for no more; one alpha asks for g(m) = alpha m besides.
 
     Args:
-      values: (1 + S,) of all replicates and with each left out; NaN or infinite: no interval.
-      level: two-sided.
+      alpha: (cells, 1 + S); cells with NaN do not count.
+      n, m: (cells,), sorted by n.
+
+    Returns:
+      p; NaN where no m has two n, or as for ``homogeneous``.
     """
+    known = [i for i in range(len(n)) if np.isfinite(alpha[i]).all()]
+    pairs = [
+        pair
+        for count in sorted(set(m))
+        for pair in itertools.pairwise([i for i in known if m[i] == count])
+    ]
+    pseudo = pseudo_values(alpha)
+    contrasts = [pseudo[j] - pseudo[i] for i, j in pairs]
+    return float(hotelling(np.stack(contrasts, axis=1))) if contrasts else math.nan
+
+
+def _difference(
+    a: Key, b: Key, worth: Mapping[Key, _Worth], second: Mapping[Key, Key]
+) -> Difference:
+    (version, n, m, _), spent = a, a[3] - b[3]
+    gain = _less(worth[a], worth[b], spent, 1)
+    found = Difference(version, b[0], n, m, _less(worth[a], worth[b], 0, m), gain, _change(gain))
+    # A version without corrections is the same in both arms.
+    if not all(key in second or not key[3] for key in (a, b)) or not {a, b} & set(second):
+        return found
+    gain = _less(worth[second.get(a, a)], worth[second.get(b, b)], spent, 1)
+    return dataclasses.replace(found, gain_net_reused=gain, verdict_reused=_change(gain))
+
+
+def _change(gain: Interval) -> str:
+    if math.isnan(gain.value):
+        return "CENSORED"
+    return "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
+
+
+def _less(a: _Worth, b: _Worth, less: float, per: float) -> Interval:
+    """(D_eff of a − that of b − less) / per, paired over the replicates."""
+    values = np.stack([a.values, b.values])
     if not np.isfinite(values).all():
-        return _NONE
-    full, rest = float(values[0]), values[1:]
-    error = math.sqrt((len(rest) - 1) * float(np.mean((rest - rest.mean()) ** 2)))
-    half = float(stats.t.ppf((1 + level) / 2, len(rest) - 1)) * error
-    return Interval(full, full - half, full + half)
-
-
-def _curve(sizes: Sequence[int], means: np.ndarray, level: float) -> tuple[Curve, np.ndarray, str]:
-    """The curve, its monotone log errors (1 + S, sizes), and why no cell can be read off it."""
-    logs, log_n = np.log(means), np.log(sizes)
-    monotone = np.stack([_falling(row) for row in logs])
-    slopes = -np.diff(monotone, axis=1) / np.diff(log_n)
-    curve = Curve(
-        n=tuple(sizes),
-        error=tuple(jackknife(column, level) for column in means.T),
-        slope=tuple(jackknife(column, level) for column in slopes.T),
-        falls=float(means[0, 0] / means[0, -1]),
-    )
-    whole = jackknife((monotone[:, 0] - monotone[:, -1]) / (log_n[-1] - log_n[0]), level)
-    trouble = ""
-    if whole.low <= LEAST_SLOPE:
-        trouble = f"the real-only curve is flat: its slope may be as low as {whole.low:.2f}"
-    pairs = list(itertools.combinations(range(len(sizes)), 2))
-    for i, j in pairs:  # Bonferroni: all pairs of sizes are held against each other
-        if jackknife(logs[:, j] - logs[:, i], 1 - (1 - level) / len(pairs)).low > 0:
-            trouble = f"the real-only error rises from n = {sizes[i]} to n = {sizes[j]}"
-    return curve, monotone, trouble
-
-
-def _falling(values: np.ndarray) -> np.ndarray:
-    """The nearest sequence that never rises: adjacent violators pooled (min-max formula)."""
-    places = range(len(values))
-    return np.array(
-        [
-            min(max(values[a : b + 1].mean() for b in places[i:]) for a in places[: i + 1])
-            for i in places
-        ]
-    )
-
-
-def _invert(sizes: Sequence[int], falling: np.ndarray, log_error: float) -> tuple[float, int]:
-    """Real episodes of that error and the segment they lie in; ± infinity beyond the curve."""
-    rising = -falling
-    if -log_error > rising[-1]:
-        return math.inf, len(sizes) - 2
-    if -log_error < rising[0]:
-        return -math.inf, 0
-    j = min(int(np.searchsorted(rising, -log_error, side="right")) - 1, len(sizes) - 2)
-    gap = rising[j + 1] - rising[j]
-    part = (-log_error - rising[j]) / gap if gap > 0 else 0.0
-    if part == 1.0:  # exactly a knot, whatever the rounding of the power
-        return float(sizes[j + 1]), j
-    return sizes[j] * (sizes[j + 1] / sizes[j]) ** part, j
-
-
-def _cell(
-    cell: tuple[str, str, int, int, int],
-    means: np.ndarray,
-    curve: Curve,
-    monotone: np.ndarray,
-    trouble: str,
-    level: float,
-) -> tuple[Cell, np.ndarray]:
-    """A cell but for alpha_marg, and its D_eff (1 + S,), NaN unless it has one throughout."""
-    _, _, n, m, k = cell
-    sizes, logs = curve.n, np.log(means)
-    found = [_invert(sizes, *pair) for pair in zip(monotone, logs, strict=True)]
-    worth, segments = np.array([d for d, _ in found]), [j for _, j in found]
-    better, worse = bool((worth == math.inf).any()), bool((worth == -math.inf).any())
-    slope = min(slope.low for slope in curve.slope[min(segments) : max(segments) + 1])
-    who = "some leave-one-out means are" if math.isfinite(worth[0]) else "the mean error is"
-    d_eff = _NONE
-    if trouble:
-        verdict, reason = "NOT_IDENTIFIED", trouble
-    elif better and worse:
-        verdict, reason = "NOT_IDENTIFIED", "the real-only curve is no longer than its noise"
-    elif better:
-        verdict = "CENSORED_HI"
-        reason = f"{who} better than real only at the largest n = {sizes[-1]}"
-        d_eff = Interval(math.nan, _bound(sizes, logs[:, None] - monotone, level), math.nan)
-    elif worse:
-        verdict = "CENSORED_LO"
-        reason = f"{who} worse than real only at the smallest n = {sizes[0]}"
-        high = _bound(sizes[::-1], (monotone - logs[:, None])[:, ::-1], level)
-        d_eff = Interval(math.nan, math.nan, high)
-    elif slope <= LEAST_SLOPE:
-        verdict = "NOT_IDENTIFIED"
-        reason = f"the curve is flat near n = {worth[0]:.0f}: its slope may be {slope:.2f}"
-    else:
-        d_eff = jackknife(worth, level)
-        verdict = "NEGATIVE" if d_eff.high < n else "OK"
-        reason = f"{n} real and {m} synthetic episodes are worth {worth[0]:.1f} real ones"
-    alpha, net, gain = _line(d_eff, n, m), _line(d_eff, n + k, m), _line(d_eff, n + k, 1)
-    seeds, error = len(means) - 1, jackknife(means, level)
-    described = Cell(*cell, seeds, error, d_eff, alpha, net, gain, _NONE, verdict, reason)
-    return described, worth if math.isfinite(d_eff.value) else np.full(len(worth), math.nan)
-
-
-def _bound(sizes: Sequence[int], excess: np.ndarray, level: float) -> float:
-    """The last of the sizes up to which the excess of log error (1 + S, sizes) is below 0."""
-    bound = math.nan
-    for n, column in zip(sizes, excess.T, strict=True):
-        if not jackknife(column, level).high < 0:
-            break
-        bound = float(n)
-    return bound
+        return NONE
+    low, high = (np.array([getattr(x.interval, e) for x in (a, b)]) for e in ("low", "high"))
+    found = intervals.difference(values, _open(low, -1), _open(high, 1))
+    return _line(_closed(*(float(x) for x in found)), less, per)
 
 
 def _line(interval: Interval, less: float, per: float) -> Interval:
@@ -305,12 +270,43 @@ def _line(interval: Interval, less: float, per: float) -> Interval:
     return Interval(value, low, high)
 
 
-def _difference(
-    a: tuple[str, int, int], b: tuple[str, int, int], k: dict, worth: dict, level: float
-) -> Difference:
-    (_, n, m), more = a, worth[a] - worth[b]
-    gain = jackknife(more - (k[a] - k[b]), level)
-    verdict = "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
-    if math.isnan(gain.value):
-        verdict = "CENSORED"
-    return Difference(a[0], b[0], n, m, jackknife(more / m, level), gain, verdict)
+def _open(bound: np.ndarray, sign: int) -> np.ndarray:
+    return np.where(np.isnan(bound), sign * np.inf, bound)
+
+
+def _closed(value: float, low: float, high: float) -> Interval:
+    ends: Any = (x if math.isfinite(x) else math.nan for x in (low, high))
+    return Interval(value, *ends)
+
+
+def _notes(
+    rows: Sequence[Row],
+    sizes: Sequence[int],
+    cells: Sequence[Key],
+    seeds: int,
+    means: np.ndarray,
+    pool: int | None,
+) -> tuple[str, ...]:
+    """What the numbers are conditional on, and what the design lacks."""
+    notes = []
+    if pool is not None:
+        most = max(row.n for row in rows)
+        if most > pool:
+            raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
+        to = f"All seeds draw from one pool of {pool} real episodes, up to n = {most}"
+        if most > POOL_SHARE * pool:
+            notes.append(f"{to}, over a quarter of it: conditional on these episodes.")
+        else:
+            notes.append(f"{to}, at most a quarter of it: intervals hold for new episodes too.")
+    if len(sizes) < 6:
+        notes.append(f"{len(sizes)} real-only sizes; there should be six.")
+    if seeds < 10:
+        notes.append(f"{seeds} seeds; there should be ten.")
+    if (falls := means[0, 0] / means[-1, 0]) < 2:
+        notes.append(
+            f"The error falls {falls:.2f} times over the real-only sizes; it should twice."
+        )
+    grids = {key[0]: {k[1:3] for k in cells if k[0] == key[0]} for key in cells}
+    if any(len({n for n, _ in g}) < 2 or len({m for _, m in g}) < 3 for g in grids.values()):
+        notes.append("A version has fewer cells than two n by three m.")
+    return tuple(notes)

@@ -2,43 +2,52 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from worldmodel.trust.estimate import Interval, Measurement, version_verdict
+from worldmodel.trust.intervals import Interval
+from worldmodel.trust.law import Law
+from worldmodel.trust.measurement import Measurement
 
 
-def to_json(measurement: Measurement) -> dict:
+def document(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """What ``python -m worldmodel trust --json`` writes: ``tasks``, each as of ``to_json``."""
+    return {"tasks": [to_json(measurement) for measurement in measurements]}
+
+
+def to_json(measurement: Measurement) -> dict[str, Any]:
     """A measurement as plain numbers, text, lists and dictionaries; NaN becomes None.
 
-    Keys: ``task``, ``level``, ``curve``, ``versions`` (by name: ``verdict``, ``homogeneity_p``,
-    ``alpha`` and ``cells``), ``differences``. An interval ``x`` is ``x``, ``x_low`` and
-    ``x_high``; the curve's are lists of ``value``, ``low`` and ``high``.
+    The fields of ``measurement.Measurement``; each version with its ``cells`` and, flat, its law,
+    whose ``p`` and ``reason`` are ``law_p`` and ``law_reason``. An interval ``x`` is ``x``,
+    ``x_low`` and ``x_high``; the curve's are lists of ``value``, ``low`` and ``high``.
     """
-    versions = {
-        version: {
-            "verdict": version_verdict(measurement, version),
-            "homogeneity_p": _plain(p),
-            **_interval("alpha", measurement.alpha[version]),
-            "cells": _plain([cell for cell in measurement.cells if cell.version == version]),
-        }
-        for version, p in measurement.homogeneity_p.items()
+    out = _plain(measurement)
+    cells = out.pop("cells")
+    out["versions"] = {
+        name: _plain(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
+        for name, version in measurement.versions.items()
     }
-    out = {"task": measurement.task, "level": measurement.level, "versions": versions}
-    curve, differences = measurement.curve, measurement.differences
-    return out | {"curve": _plain(curve), "differences": _plain(differences)}
+    return out
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
     if not dataclasses.is_dataclass(value):
         value = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(value, float) and math.isnan(value) else value
     out = {}
     for name, x in vars(value).items():
-        out |= _interval(name, x) if isinstance(x, Interval) else {name: _plain(x)}
+        if isinstance(x, Law):
+            law = _plain(x)
+            out |= {f"law_{key}": law.pop(key) for key in ("p", "reason")} | law
+        else:
+            out |= _interval(name, x) if isinstance(x, Interval) else {name: _plain(x)}
     return out
 
 

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from worldmodel.trust.estimate import LEAST_SLOPE, measure
-from worldmodel.trust.table import Row, TableError
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
+from worldmodel.trust.estimate import measure
+from worldmodel.trust.reading import LEAST_SLOPE
+from worldmodel.trust.table import Row, TableError, rate_of_few
 
 PILOT_SEEDS = 3  # fewer say nothing of the noise
 LEAST_SEEDS = 10  # of a measurement, however little noise there is
 MOST_SEEDS = 10_000
 LEAST_FALL = 2.0  # of the error over the real-only sizes
 NESTED = 1.5
+GRIDS = {1: 1, 2: 1, 4: 2, 6: 2, 9: 3}  # cells averaged: knots of the curve that they use, about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,38 @@ class Plan:
     cv: float  # seed noise at D_eff: standard deviation over mean of the error
     beta: float  # slope -d log L / d log n at D_eff
     reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A number of cells whose mean alpha is wanted, and what its interval takes."""
+
+    cells: int
+    plan: Plan
+    runs: int | None  # training runs in all: seeds · (cells + real-only sizes); None if refused
+
+
+def grids(
+    pilot: Sequence[Row],
+    n: int,
+    m: int,
+    alpha: float = 1.0,
+    half_width: float = 0.25,
+    nested: bool = False,
+    *,
+    level: float = 0.95,
+) -> list[Grid]:
+    """What the mean of alpha over 1, 2, 4, 6 or 9 cells like (n, m) takes, one version.
+
+    More cells need fewer seeds, and more runs per seed. Arguments and errors: ``seeds_needed``.
+    """
+    sizes = len({row.n for row in pilot})
+    found = []
+    for cells, knots in GRIDS.items():
+        plan = seeds_needed(pilot, n, m, alpha, half_width, cells, knots, nested, level=level)
+        runs = None if plan.seeds is None else plan.seeds * (cells + sizes)
+        found.append(Grid(cells, plan, runs))
+    return found
 
 
 def seeds_needed(
@@ -58,8 +92,8 @@ def seeds_needed(
 
     Returns:
       a ``Plan``, at least ``LEAST_SEEDS``; a refusal for a pilot of fewer than ``PILOT_SEEDS``
-      seeds, an error that falls less than ``LEAST_FALL`` times, a D_eff beyond the pilot's
-      sizes, a flat curve, or more than ``MOST_SEEDS``.
+      seeds, an error that is a rate over too few rollouts or falls less than ``LEAST_FALL`` times,
+      a D_eff beyond the pilot's sizes, a flat curve, or more than ``MOST_SEEDS``.
 
     Raises:
       TableError: mixture rows, several tasks, or see ``table.check``.
@@ -78,6 +112,8 @@ def seeds_needed(
             f"too few seeds: the pilot has {len(seeds)}, and needs {PILOT_SEEDS} at each n to show "
             "the noise"
         )
+    if few := rate_of_few(pilot):
+        return _refusal(f"too few rollouts: {few}")
     curve = measure(pilot, level=level)[0].curve
     if curve.falls < LEAST_FALL:
         return _refusal(

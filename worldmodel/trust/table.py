@@ -1,21 +1,45 @@
-"""The one input of the trust measurement: a table with a row for each training run.
+"""The one input of the trust measurement: a long table with a row for each training run.
 
-As a CSV it has the columns ``task, version, recipe, n, m, k, seed, split, error`` and optionally
-``evaluations, steps, device_seconds, energy_joules``, in any order. Real-only runs have m = 0
-and an empty version. What is wrong with a table is said by row, in a file also by line.
+Columns, in any order (``files`` reads and writes them as CSV or Parquet):
+
+================  ======  ==========================================================================
+column            kind    meaning
+================  ======  ==========================================================================
+task              text    what is learnt; each task is measured by itself
+version           text    of the world model; empty (null) where m = 0: real episodes only
+recipe            text    the learner, one function of the pooled rows; one per task
+n                 whole   real episodes trained on, every one of them; 1 or more
+m                 whole   synthetic episodes trained on; 0 or more
+k                 whole   real episodes that the version cost and that were *not* trained on:
+                          corrections, validation, failed deployments, cumulative over its turns
+seed              whole   the replicate: left out of the curve and of every cell at once
+split             text    of the held-out reality; one per task
+error             number  on held-out reality; finite, above 0, lower is better, in any unit
+evaluations       whole   optional: rollouts or episodes that the error is a mean over
+steps             whole   optional: of training
+device_seconds    number  optional: of training [s]
+energy_joules     number  optional: of training [J]
+================  ======  ==========================================================================
+
+All real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k however
+the corrections were used. A version that cost K corrections has rows with k = K: used for the
+model only. Where the corrections are trained on too, that is a second arm of the same version: rows
+with the K (or some of them) counted in n and no longer in k. A cell (n + K, m, k = 0) is the second
+arm of (n, m, k = K), which must be in the table as well. Real-only rows are training runs on n
+real episodes, have m = 0 and k = 0, and serve all versions and both arms.
+
+What is wrong with a table is said by row, in a file by its line (CSV) or row (Parquet).
 """
 
-import csv
 import dataclasses
 import math
 import numbers
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 NAMED = 3  # rows, cells or lines named in one message at most
+LEAST_ROLLOUTS = 200  # of an error that is a rate, such as one less the share of successes
 
 
 class TableError(InputError):
@@ -31,7 +55,7 @@ class Row:
     recipe: str  # the learner: one function of the pooled rows
     n: int  # real episodes trained on
     m: int  # synthetic episodes trained on
-    k: int  # corrections: real episodes spent on the version, beyond the n; cumulative
+    k: int  # real episodes that the version cost, beyond the n; cumulative
     seed: int  # the replicate: the same seed is dropped from the curve and from every cell
     split: str  # of the held-out reality
     error: float  # on held-out reality; above 0, lower is better, any unit
@@ -41,7 +65,7 @@ class Row:
     energy_joules: float | None = None  # [J]
 
 
-_TYPES = {  # column: how its text is read
+TYPES: dict[str, type] = {  # of each column
     "task": str,
     "version": str,
     "recipe": str,
@@ -56,62 +80,7 @@ _TYPES = {  # column: how its text is read
     "device_seconds": float,
     "energy_joules": float,
 }
-_COSTS = ("evaluations", "steps", "device_seconds", "energy_joules")
-
-
-def read_csv(path: Path) -> list[Row]:
-    """Reads a table, each row checked by itself; ``check`` holds the rows against each other.
-
-    Args:
-      path: UTF-8, comma-separated, a line of column names first.
-
-    Raises:
-      TableError: no such file or not text; a column missing, unknown or named twice; a line with
-        too few or too many fields, an unreadable number or an impossible row.
-    """
-    path = Path(path)
-    rows, faults = [], []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            columns = next(reader, [])
-            _check_columns(path, columns)
-            for fields in reader:
-                if not fields:  # an empty line
-                    continue
-                parsed = _parse(columns, fields)
-                if isinstance(parsed, Row):
-                    rows.append(parsed)
-                else:
-                    faults.append(f"line {reader.line_num}: {parsed}")
-    except FileNotFoundError as error:
-        raise TableError(f"no file {path}; give the CSV of the training runs") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is no CSV in UTF-8 ({error}); write it again") from error
-    if faults:
-        raise TableError(f"{path}: {_some(faults)}; mend these lines")
-    return rows
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a table with all columns; the file is replaced in one rename, or not at all.
-
-    Args:
-      path: in a folder that exists.
-      rows: written as they are; numbers read back exactly.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_TYPES)
-            for row in rows:
-                values = [getattr(row, name) for name in _TYPES]
-                writer.writerow(["" if value is None else value for value in values])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+OPTIONAL = ("evaluations", "steps", "device_seconds", "energy_joules")
 
 
 def check(rows: Sequence[Row]) -> None:
@@ -124,20 +93,21 @@ def check(rows: Sequence[Row]) -> None:
       TableError: no rows; a row impossible in itself (n < 1, an error that is not finite and
         above 0, m = 0 with a version, m > 0 without one, …); a run given twice; within a task
         more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
-        seeds or k differ.
+        seeds or k differ, a second arm without its first (``arms``), or an error that is a rate
+        over fewer than ``LEAST_ROLLOUTS`` evaluations.
     """
     if not rows:
         raise TableError("the table has no rows; give one per training run")
-    faults = [f"{_name(row)}: {fault}" for row in rows if (fault := _fault(row))]
+    faults = [f"{_name(row)}: {found}" for row in rows if (found := fault(row))]
     if faults:
-        raise TableError(f"{_some(faults)}; mend these rows")
+        raise TableError(f"{some(faults)}; mend these rows")
     seen, twice = set(), []
     for row in rows:
-        if (key := (*_cell(row), row.seed)) in seen:
+        if (key := (row.task, row.version, row.n, row.m, row.k, row.seed)) in seen:
             twice.append(_name(row))
         seen.add(key)
     if twice:
-        raise TableError(f"given twice: {_some(twice)}; keep one row per training run")
+        raise TableError(f"given twice: {some(twice)}; keep one row per training run")
     for task in sorted({row.task for row in rows}):
         _check_task(task, [row for row in rows if row.task == task])
 
@@ -147,7 +117,7 @@ def _check_task(task: str, rows: Sequence[Row]) -> None:
         values = sorted({getattr(row, name) for row in rows})
         if len(values) > 1:
             raise TableError(
-                f"task {task!r} mixes the {name}s {_some(map(repr, values))}; alpha belongs to one "
+                f"task {task!r} mixes the {name}s {some(map(repr, values))}; alpha belongs to one "
                 f"{name}: measure each in a table of its own, or name the task apart"
             )
     sizes = sorted({row.n for row in rows if row.m == 0})
@@ -162,27 +132,79 @@ def _check_task(task: str, rows: Sequence[Row]) -> None:
             f"task {task!r} has one seed ({min(seeds)}); an interval needs two at least, and "
             "should have ten"
         )
-    cells: dict[tuple[str, str, int, int], list[Row]] = {}
+    if few := rate_of_few(rows):
+        raise TableError(f"task {task!r}: {few}")
+    cells: dict[tuple[str, int, int, int], set[int]] = {}
     for row in rows:
-        cells.setdefault(_cell(row), []).append(row)
+        cells.setdefault((row.version, row.n, row.m, row.k), set()).add(row.seed)
     missing = []
-    for (_, version, n, m), members in sorted(cells.items()):
-        where = f"version {version!r}, n {n}, m {m}"
-        if absent := sorted(seeds - {row.seed for row in members}):
-            missing.append(f"{where} lacks seed {_some(map(str, absent))}")
-        if len(k := {row.k for row in members}) > 1:
+    for (version, n, m, _), present in sorted(cells.items()):
+        where, absent = f"version {version!r}, n {n}, m {m}", sorted(seeds - present)
+        if not absent:
+            continue
+        others = {other[3] for other in cells if other[:3] == (version, n, m)}
+        if len(others) > 1:
             raise TableError(
-                f"task {task!r}: {where} has different k ({_some(map(str, sorted(k)))}) over its "
-                "seeds; a cell has one number of corrections: name the versions apart"
+                f"task {task!r}: {where} has different k ({some(map(str, sorted(others)))}) over "
+                "its seeds; a cell has one number of corrections: name the versions apart"
             )
+        missing.append(f"{where} lacks seed {some(map(str, absent))}")
     if missing:
         raise TableError(
-            f"task {task!r}: {_some(missing)}; replicates are paired: run what is missing, or "
+            f"task {task!r}: {some(missing)}; replicates are paired: run what is missing, or "
             "leave these seeds out everywhere"
         )
+    arms(sorted(cells))
 
 
-def _fault(row: Row) -> str:
+def arms(
+    cells: Sequence[tuple[str, int, int, int]],
+) -> dict[tuple[str, int, int, int], tuple[str, int, int, int]]:
+    """The cells (version, n, m, k) whose corrections were trained on too, by their first arm.
+
+    A version's cells with the largest k, its K, are its first arm; one with k < K is the second
+    arm of the cell with n − (K − k) and K.
+
+    Raises:
+      TableError: a second arm without its first, or two second arms of one cell.
+    """
+    cost: dict[str, int] = {}
+    for version, _, _, k in cells:
+        cost[version] = max(k, cost.get(version, 0))
+    found = {}
+    for cell in cells:
+        version, n, m, k = cell
+        if k == cost[version]:
+            continue
+        first = (version, n - (cost[version] - k), m, cost[version])
+        here = f"version {version!r} has k {k} at n {n}, m {m} and k {cost[version]} elsewhere"
+        if first not in cells:
+            raise TableError(
+                f"{here}; as corrections trained on too it needs its cell n {first[1]}, m {m}, k "
+                f"{first[3]}: run that, or name the versions apart"
+            )
+        if first in found:
+            raise TableError(f"{here}, a third arm of one cell; name the versions apart")
+        found[first] = cell
+    return found
+
+
+def rate_of_few(rows: Sequence[Row]) -> str:
+    """Why the errors cannot be used: rates over too few rollouts; empty if they are not."""
+    counted = [(row.error * row.evaluations, row.evaluations) for row in rows if row.evaluations]
+    whole = all(
+        math.isfinite(count) and abs(count - round(count)) < 1e-9 and count <= of
+        for count, of in counted
+    )
+    if not counted or not whole or (least := min(of for _, of in counted)) >= LEAST_ROLLOUTS:
+        return ""
+    return (
+        f"every error is a share of its evaluations, {least} at the fewest: a rate needs "
+        f"{LEAST_ROLLOUTS} rollouts per run, or take a continuous error"
+    )
+
+
+def fault(row: Row) -> str:
     """What is impossible about a row by itself; empty if nothing."""
     for name, least in (("n", 1), ("m", 0), ("k", 0)):
         value = getattr(row, name)
@@ -202,46 +224,11 @@ def _fault(row: Row) -> str:
         return "m > 0 without a version; say which version made the synthetic episodes"
     if row.m == 0 and row.k:
         return f"m = 0 with k = {row.k}; real-only runs have no corrections"
-    for name in _COSTS:
+    for name in OPTIONAL:
         value = getattr(row, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             return f"{name} = {value} is not finite or below 0; leave it empty if unknown"
     return ""
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    wanted = [name for name in _TYPES if name not in _COSTS]
-    for what, names in (
-        ("has no column", [name for name in wanted if name not in columns]),
-        ("has the unknown column", [name for name in columns if name not in _TYPES]),
-        ("names twice the column", [name for name in columns if columns.count(name) > 1]),
-    ):
-        if names:
-            raise TableError(
-                f"{path} {what} {_some(map(repr, names))}; line 1 must name {', '.join(wanted)} "
-                f"and may name {', '.join(_COSTS)}"
-            )
-
-
-def _parse(columns: Sequence[str], fields: Sequence[str]) -> Row | str:
-    """A row of text as a ``Row``, or what is wrong with it."""
-    if len(fields) != len(columns):
-        return f"{len(fields)} fields where line 1 names {len(columns)} columns"
-    values: dict = {}
-    for name, text in zip(columns, fields, strict=True):
-        if name in _COSTS and not text.strip():
-            continue
-        try:
-            values[name] = _TYPES[name](text)
-        except ValueError:
-            kind = "whole number" if _TYPES[name] is int else "number"
-            return f"{name} = {text!r} is no {kind}"
-    row = Row(**values)
-    return _fault(row) or row
-
-
-def _cell(row: Row) -> tuple[str, str, int, int]:
-    return row.task, row.version, row.n, row.m
 
 
 def _name(row: Row) -> str:
@@ -250,7 +237,8 @@ def _name(row: Row) -> str:
     )
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """The first few of them, and how many more."""
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -1,0 +1,107 @@
+"""Simulated tables whose trust coefficient is known, many at once: (tables, cells, seeds) errors.
+
+A learner of a mean in d dimensions: a real episode is the truth plus unit noise, so that n of them
+leave an error of 1/n, with a seed noise of cv = √(2/d). Synthetic episodes have variance κ and
+squared bias b, both in a real one's variance.
+"""
+
+import numpy as np
+
+SIZES = np.array([16, 32, 64, 128, 256, 512])  # of the real-only runs
+
+
+def pooled(
+    rng: np.random.Generator, shape: tuple[int, ...], d: int, n: float, m: float, **law: float
+) -> np.ndarray:
+    """Errors of all rows pooled with weight 1, every run on fresh episodes."""
+    kappa, b = law.get("kappa", 1.0), law.get("b", 0.0)
+    return _errors(rng, shape, d, (n + kappa * m) / (n + m) ** 2, b * (m / (n + m)) ** 2)
+
+
+def oracle(
+    rng: np.random.Generator, shape: tuple[int, ...], d: int, n: float, m: float, **law: float
+) -> np.ndarray:
+    """Errors under the weight that is best on average."""
+    kappa, b = law.get("kappa", 1.0), law.get("b", 0.0)
+    w = (1 / n) / (1 / n + kappa / m + b)
+    return _errors(rng, shape, d, (1 - w) ** 2 / n + w**2 * kappa / m, b * w**2)
+
+
+def _errors(
+    rng: np.random.Generator, shape: tuple[int, ...], d: int, variance: float, square: float
+) -> np.ndarray:
+    """Mean over d dimensions of the squares of normals of that variance and squared mean."""
+    return rng.noncentral_chisquare(d, d * square / variance, shape) * variance / d
+
+
+def worth(rule: str, n: np.ndarray, m: np.ndarray, kappa: float, b: float) -> np.ndarray:
+    """D_eff of both weight rules, in closed form."""
+    if rule == "pooled":
+        return (n + m) ** 2 / (n + kappa * m + b * m**2)
+    return n + m / (kappa + b * m)
+
+
+def noisy(
+    rng: np.random.Generator, shape: tuple[int, ...], cv: float, slope: float, episodes: float
+) -> np.ndarray:
+    """Errors episodes^-slope times log-normal seed noise of mean 1."""
+    width = np.log1p(cv**2)
+    return episodes**-slope * np.exp(rng.normal(-width / 2, np.sqrt(width), shape))
+
+
+def from_pool(
+    rng: np.random.Generator,
+    tables: int,
+    runs: int,
+    d: int,
+    pool: int,
+    sizes: np.ndarray,
+    cells: list[tuple[int, int]],
+    blocks: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every run of a table draws its real episodes from one pool, smaller sets inside larger.
+
+    Synthetic episodes are fresh real ones, m of them beside n: alpha is 1.
+
+    Args:
+      runs: seeds of a table.
+      pool: real episodes that a table has.
+      sizes: (sizes,) of the real-only runs.
+      cells: (n, m).
+      blocks: 0, or into how many the pool is split: then each run is done once without each.
+
+    Returns:
+      curve (tables, sizes, runs) and cells (tables, cells, runs), with a last axis (blocks,) of
+      the runs without each block; and the errors expected of a run on *this* pool, (tables,
+      sizes) and (tables, cells).
+    """
+    x = rng.normal(size=(tables, pool, d))
+    order = rng.permuted(np.broadcast_to(np.arange(pool), (tables, runs, pool)), axis=-1)
+    made = [rng.normal(size=(tables, runs, d)) / np.sqrt(m) for _, m in cells]
+    found = []
+    for block in range(max(blocks, 1)):
+        kept = order
+        if blocks:
+            keep = order % blocks != block
+            kept = order[keep].reshape(tables, runs, -1)
+        most = max(*sizes, *(n for n, _ in cells))
+        drawn = np.take_along_axis(x[:, None], kept[..., :most, None], axis=2)
+        sums = np.cumsum(drawn, axis=2)
+        real = [np.mean((sums[:, :, n - 1] / n) ** 2, axis=-1) for n in sizes]
+        mixed = [
+            np.mean(((sums[:, :, n - 1] + m * s) / (n + m)) ** 2, axis=-1)
+            for (n, m), s in zip(cells, made, strict=True)
+        ]
+        found.append((np.stack(real, 1), np.stack(mixed, 1)))
+    curve, mixture = (np.stack(f, axis=-1) for f in zip(*found, strict=True))
+    if not blocks:
+        curve, mixture = curve[..., 0], mixture[..., 0]
+    centre, spread = x.mean(1), x.var(1, ddof=1)
+
+    def expected(n: int, m: int) -> np.ndarray:
+        """Of a run on n of the pool, without replacement, and m fresh ones."""
+        real = centre**2 + spread * (1 / n - 1 / pool)
+        return np.mean((n * n * real + m) / (n + m) ** 2, axis=-1)
+
+    each = np.stack([expected(n, 0) for n in sizes], 1)
+    return curve, mixture, each, np.stack([expected(n, m) for n, m in cells], 1)

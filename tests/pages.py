@@ -1,0 +1,58 @@
+"""What every page must be: whole, and by itself."""
+
+import re
+from html.parser import HTMLParser
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that closes another than the last one opened; keeps ids, addresses, tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.refers: list[str] = []
+        self.tables: list[list[list[str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for key, value in attrs if key == "id"]
+        self.refers += [value or "" for key, value in attrs if key in ("src", "xlink:href", "href")]
+
+
+def whole(text: str) -> Balanced:
+    """Asserts that a page is whole, stands alone and shows no number that is none."""
+    parser = Balanced()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    assert {address[:1] for address in parser.refers} <= {"#"}
+    assert {address[1:] for address in parser.refers} <= set(parser.ids)
+    assert len(parser.ids) == len(set(parser.ids)), "an id twice"
+    assert "http" not in text and "<script" not in text and "@import" not in text
+    assert "url(" not in re.sub(r"url\(#", "", text)
+    shown = re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.S)
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", shown)
+    return parser

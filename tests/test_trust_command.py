@@ -1,0 +1,110 @@
+"""``python -m worldmodel trust`` and ``plan``: what they print, write and refuse, without JAX."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_trust import curve, learn, smooth, table
+
+from worldmodel import trust
+from worldmodel.__main__ import main
+from worldmodel.trust.summary import planned, summary
+
+Run = Callable[..., tuple[int, str, str]]  # arguments: status, stdout, stderr
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def study() -> list[trust.Row]:
+    """Versions v1 with both arms and v2 without, the control, a mixture off the curve."""
+    rng = np.random.default_rng(31)
+    runs = curve(rng, 10, 60)
+    for n, m in ((48, 24), (48, 48), (96, 48)):
+        runs["v*", n, m, 0] = learn(rng, 10, 60, n, m)
+        runs["v1", n, m, 8] = learn(rng, 10, 60, n, m, bias=0.05)
+        runs["v1", n + 8, m, 0] = learn(rng, 10, 60, n + 8, m, bias=0.05)
+        runs["v2", n, m, 4] = learn(rng, 10, 60, n, m, bias=0.5)
+    return table(runs)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*arguments: object) -> tuple[int, str, str]:
+        status = main([str(a) for a in arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return command
+
+
+def test_trust(tmp_path: Path, run: Run) -> None:
+    path, out, page = tmp_path / "t.csv", tmp_path / "t.json", tmp_path / "t.html"
+    trust.write_csv(path, study())
+    status, said, wrong = run(
+        "trust", path, "--json", out, "--report", page, "--pool", 600, "--law", "oracle"
+    )
+    assert (status, wrong) == (0, "")
+    document = json.loads(out.read_text())
+    assert document == trust.document(trust.measure(study(), pool=600, law="oracle"))
+    assert said == summary(document) and "</html>" in page.read_text()
+    # What the issue names is there, by name.
+    versions = document["tasks"][0]["versions"]
+    cell = ["n", "m", "k", "d_eff", "alpha_marg", "verdict", "gain_net_reused"]
+    cell += [f"alpha_{x}{end}" for x in ("avg", "net") for end in ("", "_low", "_high")]
+    ends = [f"{name}{end}" for name in ("cap", "alpha_0") for end in ("", "_low", "_high")]
+    for version in versions.values():
+        assert all(name in c for c in version["cells"] for name in cell)
+        assert all(name in version for name in ends)
+    assert [len(v["cells"]) for v in versions.values()] == [3, 3, 3]  # second arms are no cells
+    assert versions["v1"]["cells"][0]["verdict_reused"] == "OK"
+    # And is said in words.
+    for text in (
+        "v1 (8 corrections): helps",
+        "v2 (4 corrections): harms",
+        "the control: reality",
+        "pool of 600 real episodes",
+        "v2 − v1",
+        "net gain falls",
+        "gain net, reused",
+    ):
+        assert text in said, text
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("task,version,recipe,n,m,k,seed,split,error\nt,,r,0,0,0,0,s,1\n")
+    for command in (["trust", path], ["plan", path, "--n", 8, "--m", 8]):
+        message = f"error: {path}: line 2: n = 0 is below 1; mend these lines\n"
+        assert run(*command) == (2, "", message)
+
+
+def test_plan(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "pilot.csv"
+    rows = table(curve(np.random.default_rng(32), 10, 60))
+    trust.write_csv(path, rows)
+    found = trust.grids(rows, 64, 64, half_width=0.1)
+    narrow = ("plan", path, "--n", 64, "--m", 64, "--half-width", 0.1)
+    assert run(*narrow) == (0, planned(found, 0.1), "")
+    assert [g.runs for g in found] == [(g.plan.seeds or 0) * (g.cells + 6) for g in found]
+    seeds = [g.plan.seeds or 0 for g in found]
+    assert seeds == sorted(seeds, reverse=True) and seeds[0] > seeds[-1]
+    status, said, _ = run("plan", path, "--n", 400, "--m", 400)
+    assert status == 1 and "No plan: D_eff = n + alpha m = 800 lies beyond" in said
+
+
+def test_without_jax() -> None:
+    code = (
+        "import sys, worldmodel.trust, worldmodel.trust.report, worldmodel.trust.cost; "
+        "import worldmodel.trust.evaluation, worldmodel.trust.summary, worldmodel.__main__; "
+        "print('jax' in sys.modules, 'mujoco' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False False\n", done.stderr
+
+
+def test_a_pilot_is_summed_up_too() -> None:
+    document = trust.document(trust.measure(table(smooth())))
+    assert "No mixtures yet" in summary(document)

@@ -1,0 +1,112 @@
+"""The report's parts beside α: the cost card, and the simulator as a judge."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from worldmodel.trust import figures
+from worldmodel.trust.figures import dollars
+from worldmodel.trust.markup import section, sizes, table
+from worldmodel.trust.words import interval, number
+
+PRICES = {  # of a cost card's cells: words
+    "real": "a usable real episode",
+    "correction": "a correction captured in deployment",
+    "first": "the first synthetic episode",
+    "synthetic": "each of all m",
+    "later": "one more, the 10 000th",
+}
+
+
+def cost_card(card: Mapping[str, Any]) -> str:
+    """What an episode costs, and what each version earns."""
+    drawn: list[tuple[str, float, float]] = []
+    devices, rows = [], []
+    for name, version in card["versions"].items():
+        cells, energy = version["cells"], version["energy_joules"]
+        spent = f"{name}: {version['episode_seconds']:.3g} s of {version['device']} per episode, "
+        spent += f"{version['model_seconds']:.3g} s before the first; energy "
+        devices.append(
+            spent + ("not measured" if energy is None else f"{energy:.3g} J per episode")
+        )
+        for key, words in PRICES.items() if cells else ():
+            ends = [cell[f"{key}_{end}"] for cell in cells for end in ("low", "high")]
+            shared = key in ("real", "correction")  # they are no version's own
+            entry = (
+                words if shared else f"{figures.clipped(name, 12)}, {words}",
+                min(ends),
+                max(ends),
+            )
+            drawn += [entry] * (entry not in drawn)
+        rows += [
+            [
+                name,
+                *sizes(cell),
+                dollars(cell["synthetic_low"], cell["synthetic_high"]),
+                _ends(cell, "break_even"),
+                _ends(cell, "net_value"),
+                _pays(cell),
+            ]
+            for cell in cells
+        ]
+    header = ("version", "n", "m", "K", "one synthetic", "break-even α", "net value [$]", "so")
+    assumed = [
+        [a["name"].replace("_", " "), f"{a['low']:g} to {a['high']:g} {a['unit']}", a["source"]]
+        for a in card["assumptions"]
+    ]
+    scale = card["scale"]
+    devices.append(f"For scale: {scale['what']} takes {scale['episode_seconds']:g} s")
+    caption = (
+        "Bars: the whole range over what is assumed. The first synthetic episode pays for the "
+        "model and its corrections. Break-even: the α from which on m synthetic episodes are "
+        "cheaper than real ones. Net value: real episodes saved, less what the m cost."
+    )
+    inside = table(header, rows) + "".join(f"<p>{html.escape(d)}.</p>" for d in devices)
+    inside += table(("assumed", "range", "source"), assumed)
+    said = "".join(f"<li>{html.escape(s)}</li>" for s in _earned(card))
+    return section("What it costs", figures.costs(drawn), caption, inside, f"<ul>{said}</ul>")
+
+
+def _earned(card: Mapping[str, Any]) -> list[str]:
+    said = []
+    for name, version in card["versions"].items():
+        if cells := version["cells"]:
+            last = max(cells, key=lambda cell: (cell["m"], cell["n"]))
+            text = f"{name}, m = {last['m']}: break-even at α {_ends(last, 'break_even')}; "
+            text += f"beside n = {last['n']} its net value is $ {_ends(last, 'net_value')}: "
+            said.append(f"{text}{_pays(last)}.")
+    return said
+
+
+def _pays(cell: Mapping[str, Any]) -> str:
+    low, high = cell["net_value_low"], cell["net_value_high"]
+    if low is not None and low > 0:
+        return "pays"
+    return "does not pay" if high is not None and high < 0 else "may pay or not"
+
+
+def _ends(cell: Mapping[str, Any], kind: str) -> str:
+    """Both ends of a range, three digits; a bound where one alone is known."""
+    low, high = (cell[f"{kind}_{end}"] for end in ("low", "high"))
+    shown = [
+        None if v is None else f"{v:.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in (low, high)
+    ]
+    a, b = (None if v is None else v.replace("-", "−") for v in shown)
+    return f"{a} to {b}" if a and b else f"≥ {a}" if a else f"≤ {b}" if b else "unknown"
+
+
+def judge(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Trust in the simulator as a judge: another question than training, never merged with it."""
+    header = ("policy", "pairs", "simulated", "ρ", "needed", "α_eval", "real alone", "with it")
+    rows = [
+        [name, str(e["n"]), str(e["extra"]), interval(e, "rho"), number(e["threshold"])]
+        + [interval(e, kind, digits) for kind, digits in (("alpha", 2), ("real", 3), ("mean", 3))]
+        + [f"{e['verdict'].lower()}: {e['reason']}"]
+        for name, e in found.items()
+    ]
+    said = (
+        "<p>Another question than training: how many real <em>evaluation</em> episodes a simulated "
+        "one is worth, α_eval, and the policy's mean outcome without and with the simulator. "
+        "ρ: correlation of real and simulated outcomes, episode by episode.</p>"
+    )
+    return f"<h3>Beside it: the simulator as a judge</h3>{said}{table((*header, 'so'), rows)}"

@@ -1,0 +1,149 @@
+"""A measurement as plain text for a terminal: what a reader must know, in their order of need."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from worldmodel.trust.planner import Grid
+from worldmodel.trust.words import (
+    CHANGES,
+    SELF,
+    WORDS,
+    Task,
+    corrections,
+    doubt,
+    interval,
+    verdict,
+)
+
+
+def summary(document: Mapping[str, Any]) -> str:
+    """The tasks of a document (``plain.document``), one after the other."""
+    return "\n\n\n".join(_task(task) for task in document["tasks"]) + "\n"
+
+
+def planned(grids: Sequence[Grid], half_width: float) -> str:
+    """What to run for an interval of that half-width, or why nothing would do."""
+    possible = [grid for grid in grids if grid.runs is not None]
+    if not possible:
+        return f"No plan: {grids[0].plan.reason}.\n"
+    plan = possible[0].plan
+    rows = [
+        (str(g.cells), str(g.plan.seeds or "–"), str(g.runs or "–"), g.plan.reason) for g in grids
+    ]
+    head = ("cells averaged", "seeds", "training runs", "because")
+    return (
+        f"For alpha ± {half_width:g}: at D_eff the seed noise is cv = {plan.cv:.3f}, the slope "
+        f"{plan.beta:.2f}.\n{_table(head, rows)}\n"
+        "A measurement has two n and three m: row 6 is for the mean alpha, row 1 for each cell.\n"
+    )
+
+
+def _task(task: Task) -> str:
+    head = (
+        f"Task {task['task']}: learner {task['recipe']!r}, judged on split {task['split']!r}, "
+        f"{task['seeds']} seeds, {100 * task['level']:g} % intervals"
+    )
+    parts = ["\n".join([head, *task["notes"]]), _curve(task)]
+    if task["versions"]:
+        parts[1:1] = [warning] if (warning := doubt(task)) else []
+        parts += [_version(name, version, task) for name, version in task["versions"].items()]
+        parts += [text] if (text := _differences(task)) else []
+    else:
+        parts.append("No mixtures yet: m = 0 in every row. `plan` says how many seeds they need.")
+    return "\n\n".join(parts)
+
+
+def _curve(task: Task) -> str:
+    curve = task["curve"]
+    first, last = curve["n"][0], curve["n"][-1]
+    slopes = [*(interval({f"x{e}": s[k] for e, k in _ENDS}, "x") for s in curve["slope"]), ""]
+    rows = [
+        (str(n), _significant(error), slope)
+        for n, error, slope in zip(curve["n"], curve["error"], slopes, strict=True)
+    ]
+    falls = f"Real only: the error falls {curve['falls']:.1f} times from n = {first} to {last}."
+    return f"{falls}\n{_table(('n', 'error', 'slope to the next n'), rows)}"
+
+
+_ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
+
+
+def _significant(x: Mapping[str, float | None]) -> str:
+    value, low, high = ("–" if x[key] is None else f"{x[key]:.3g}" for _, key in _ENDS)
+    return f"{value} [{low}, {high}]"
+
+
+def _version(name: str, version: Mapping[str, Any], task: Task) -> str:
+    what = "the control: reality itself" if name == SELF else verdict(version)
+    lines = [f"{name} ({corrections(version)} corrections): {what}"]
+    cells, reused = version["cells"], any(c["verdict_reused"] for c in version["cells"])
+    kinds = {"D_eff": "d_eff", "α gross": "alpha_avg", "α net": "alpha_net"}
+    kinds |= {"gain net": "gain_net", "α marginal": "alpha_marg"}
+    kinds |= {"gain net, reused": "gain_net_reused"} if reused else {}
+    digits = {"d_eff": 1, "gain_net": 1, "gain_net_reused": 1}
+    rows = [
+        (
+            f"{cell['n']} + {cell['m']}",
+            *(interval(cell, kind, digits.get(kind, 2)) for kind in kinds.values()),
+            WORDS[cell["verdict"]],
+        )
+        for cell in cells
+    ]
+    lines.append(_table(("n + m", *kinds, "verdict"), rows))
+    odd = {c["reason"] for c in cells if c["verdict"] not in ("OK", "NEGATIVE")}
+    lines += [f"  {reason}" for reason in sorted(odd)]
+    lines.append(
+        f"  mean α {interval(version, 'alpha')}; one α in all cells: "
+        f"{_p(version['homogeneity_p'])}; D_eff = n + g(m): {_p(version['additivity_p'])}"
+    )
+    return "\n".join([*lines, f"  {_law(version, task['law'])}"])
+
+
+def _law(version: Mapping[str, Any], law: str) -> str:
+    if version["law_reason"]:
+        return f"no law, cap or α_0: {version['law_reason']}"
+    ends = interval(version, "cap" if law == "oracle" else "limit", 0)
+    end = f"cap: D_eff exceeds n by {ends} at most"
+    if law == "pooled":
+        end = f"no cap under weight 1; D_eff tends to {ends} as m grows, whatever n"
+    return (
+        f"α_0 {interval(version, 'alpha_0')}; {end}; κ {interval(version, 'kappa')}, "
+        f"b {interval(version, 'b', 4)} ({_p(version['law_p'])})"
+    )
+
+
+def _p(p: float | None) -> str:
+    return "not tested" if p is None else f"p = {p:.3f}"
+
+
+def _differences(task: Task) -> str:
+    order = [name for name in task["versions"] if name != SELF]
+    kept = [
+        d
+        for d in task["differences"]
+        if SELF not in (d["a"], d["b"]) and order.index(d["a"]) > order.index(d["b"])
+    ]
+    reused = any(d["verdict_reused"] for d in kept)
+    rows = [
+        (
+            f"{d['a']} − {d['b']}",
+            f"{d['n']} + {d['m']}",
+            interval(d, "alpha_avg"),
+            interval(d, "gain_net", 1),
+            *([interval(d, "gain_net_reused", 1)] if reused else []),
+            f"net gain {CHANGES[d['verdict']]}",
+        )
+        for d in kept
+    ]
+    more = ["gain net, reused"] if reused else []
+    head = ("versions", "n + m", "α gross", "gain net", *more, "verdict")
+    return f"Differences, paired over the seeds\n{_table(head, rows)}" if rows else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  " + "  ".join(x.ljust(w) for x, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

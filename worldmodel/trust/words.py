@@ -1,0 +1,147 @@
+"""A measurement in words: what the numbers of a task's document say, no sentence fixed in advance.
+
+A task here is the plain document of one task: ``versions`` by name, each with ``cells``, and
+``differences``. A number that is not known is None.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SELF = "v*"  # the control: reality itself as the world model
+HALF_WIDTH = 0.25  # what the interval of its alpha may have at most
+WORDS = {
+    "OK": "measured",
+    "NEGATIVE": "harmful: worse than leaving the synthetic episodes out",
+    "CENSORED_HI": "better than the largest real-only set: only a lower bound",
+    "CENSORED_LO": "worse than the smallest real-only set: only an upper bound",
+    "NOT_IDENTIFIED": "not identified: the real-only curve is too flat or too noisy there",
+    "HETEROGENEOUS": "differs between the cells",
+}
+CHANGES = {
+    "RISES": "rises",
+    "FALLS": "falls",
+    "NO DIFFERENCE": "is not shown to change",
+    "CENSORED": "cannot be compared",
+}
+Task = Mapping[str, Any]
+
+
+def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
+    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
+    if value is None:
+        return "–"
+    text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def interval(found: Mapping[str, Any], kind: str, digits: int = 2) -> str:
+    """A value with its interval; a bound where one side alone is known."""
+    value, low, high = (found.get(kind + end) for end in ("", "_low", "_high"))
+    if value is not None:
+        return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
+    bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
+    return "–" if low is None and high is None else bound
+
+
+def share(count: int, of: int) -> str:
+    """How many cells, in words."""
+    return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
+
+
+def listed(words: Sequence[str]) -> str:
+    """One, two and three."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def beyond(cells: Sequence[Mapping[str, Any]], kind: str, sign: int) -> int:
+    """In how many cells the whole interval is above (1) or below (-1) 0."""
+    ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
+    return sum(end is not None and sign * end > 0 for end in ends)
+
+
+def corrections(version: Mapping[str, Any]) -> str:
+    """The numbers K of corrections that the version's cells were charged with."""
+    return listed([str(k) for k in sorted({c["k"] for c in version["cells"]})])
+
+
+def verdict(version: Mapping[str, Any]) -> str:
+    """What a version's episodes do, gross and net, in a few words."""
+    cells = [c for c in version["cells"] if c["verdict"] != "NOT_IDENTIFIED"]
+    if not cells:
+        return "cannot be read: the real-only curve is too flat or too noisy"
+    of, k = len(cells), any(c["k"] for c in cells)
+    helps, harms = (beyond(cells, "alpha_avg", sign) for sign in (1, -1))
+    pays, loses = (beyond(cells, "alpha_net", sign) for sign in (1, -1))
+    if helps == of:
+        net = "pays for its corrections"
+        if loses == of:
+            net = "does not pay for its corrections"
+        elif pays < of:
+            net = f"pays for its corrections in {share(pays, of)}"
+        return f"helps, and {net}" if k else "helps"
+    if harms == of:
+        return "harms"
+    if not helps and not harms:
+        return "neither help nor harm is shown"
+    return f"helps in {share(helps, of)}, harms in {share(harms, of)}"
+
+
+def cell_verdict(cell: Mapping[str, Any]) -> str:
+    """What a cell says of its version, gross, in two words."""
+    low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
+    if cell["verdict"] == "NOT_IDENTIFIED":
+        return "not readable"
+    if low is not None and low > 0:
+        return "helps"
+    if high is not None and high < 0:
+        return "harms"
+    off = {"CENSORED_HI": "off the top", "CENSORED_LO": "off the bottom"}
+    return off.get(cell["verdict"], "undecided")
+
+
+def sentence(name: str, version: Mapping[str, Any], label: str = "") -> str:
+    """What the numbers say of a version, in how many cells."""
+    cells = version["cells"]
+    counts = [beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
+    above, below, paid, lost = (share(count, len(cells)) for count in counts)
+    text = f"{name} ({f'{label}; ' if label else ''}{corrections(version)} corrections): "
+    text += f"gross α is above 0 in {above}, below 0 in {below}; net above 0 in {paid}, below 0 in "
+    text += f"{lost}."
+    bounds = sum(c["verdict"].startswith("CENSORED") for c in cells)
+    flat = sum(c["verdict"] == "NOT_IDENTIFIED" for c in cells)
+    off = f" Off the real-only curve, so a bound at most, in {share(bounds, len(cells))}."
+    text += off if bounds else ""
+    text += f" Cannot be read off the curve in {share(flat, len(cells))}." if flat else ""
+    if version["verdict"] == "HETEROGENEOUS":
+        text += " No single α fits all its cells."
+    return text
+
+
+def change(task: Task, a: str, b: str) -> str:
+    """How the net gain moves from version b to a, over their cells; empty if never compared."""
+    found = [d["verdict"] for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
+    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
+    said = [f"{CHANGES[v]} in {share(found.count(v), len(found))}" for v in kept]
+    return f"from {b} to {a} the gain net of corrections {', '.join(said)}" if found else ""
+
+
+def covers_one(control: Mapping[str, Any]) -> bool:
+    """Whether the control's interval covers 1, and is narrow enough to say so."""
+    low, high = control["alpha_low"], control["alpha_high"]
+    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
+
+
+def doubt(task: Task) -> str:
+    """Why no number of a task should be believed; empty if the control holds."""
+    control = task["versions"].get(SELF)
+    if control is None:
+        return f"Nothing below should be believed yet: the control {SELF} was not measured."
+    if covers_one(control):
+        return ""
+    lost = sum(c["alpha_avg"] is None for c in control["cells"])
+    why = f"; {share(lost, len(control['cells']))} have none" if lost else ""
+    return (
+        f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
+        "makes the synthetic episodes, the interval of its mean α over all cells must cover 1 "
+        f"with a half-width of at most {HALF_WIDTH}; it is {interval(control, 'alpha')}{why}."
+    )
