@@ -235,7 +235,7 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
             style,
             color=colour,
             ms=4,
-            label="implicit (this)" if variant == "gradient" else variant,
+            label="implicit (this)" if variant == "gradient" else "unrolled, same checkpoint",
         )
     axes[2].set(xlabel="solver iterations", ylabel="memory [MB]", ylim=(0, None))
     axes[2].set_title("temporaries of one 32-step gradient", fontsize=9)
