@@ -5,6 +5,9 @@ leave an error of 1/n, with a seed noise of cv = √(2/d). Synthetic episodes ha
 squared bias b, both in a real one's variance.
 """
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 SIZES = np.array([16, 32, 64, 128, 256, 512])  # of the real-only runs
@@ -41,12 +44,60 @@ def worth(rule: str, n: np.ndarray, m: np.ndarray, kappa: float, b: float) -> np
     return n + m / (kappa + b * m)
 
 
+def scattered(
+    rng: np.random.Generator, shape: tuple[int, ...], cv: float, expected: float
+) -> np.ndarray:
+    """Errors of that mean with log-normal seed noise."""
+    width = np.log1p(cv**2)
+    return expected * np.exp(rng.normal(-width / 2, np.sqrt(width), shape))
+
+
 def noisy(
     rng: np.random.Generator, shape: tuple[int, ...], cv: float, slope: float, episodes: float
 ) -> np.ndarray:
     """Errors episodes^-slope times log-normal seed noise of mean 1."""
-    width = np.log1p(cv**2)
-    return episodes**-slope * np.exp(rng.normal(-width / 2, np.sqrt(width), shape))
+    return scattered(rng, shape, cv, episodes**-slope)
+
+
+def nested(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    d: int,
+    sizes: np.ndarray,
+    cells: Sequence[tuple[int, int]],
+    versions: Sequence[tuple[float, float]],
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Fresh episodes for each seed, smaller sets inside larger, real ones shared by all its runs.
+
+    Args:
+      shape: (tables, seeds).
+      sizes: (sizes,) of the real-only runs.
+      cells: (n, m), pooled with weight 1.
+      versions: (κ, b) of each.
+
+    Returns:
+      curve (tables, sizes, seeds) and the cells (tables, cells, seeds) of each version.
+    """
+
+    def sums(places: Iterable[int]) -> dict[int, np.ndarray]:
+        """(*shape, d) sums of so many episodes of unit noise."""
+        found, total = {}, np.zeros((*shape, d))
+        for a, b in itertools.pairwise(sorted({0, *places})):
+            total = total + np.sqrt(b - a) * rng.normal(size=(*shape, d))
+            found[b] = total
+        return found
+
+    real = sums([*map(int, sizes), *(n for n, _ in cells)])
+    curve = np.stack([np.mean((real[n] / n) ** 2, axis=-1) for n in map(int, sizes)], 1)
+    mixed = []
+    for kappa, b in versions:
+        made = sums(m for _, m in cells)
+        errors = [
+            np.mean(((real[n] + np.sqrt(kappa) * made[m] + m * np.sqrt(b)) / (n + m)) ** 2, -1)
+            for n, m in cells
+        ]
+        mixed.append(np.stack(errors, 1))
+    return curve, mixed
 
 
 def from_pool(

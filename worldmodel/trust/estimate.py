@@ -4,7 +4,8 @@ L is the error of real-only training, see ``curve``. An estimate is that of the 
 replicates. The interval of a D_eff holds all D at which the jackknife's t-test does not tell the
 cell's error from the curve's (``intervals.accepted``); those of alpha_avg, alpha_net and the gain
 are the same interval on other scales, and those of a mean, a slope or a difference of several
-D_eff follow from theirs. Conditions under which they cover: experiments/trust_coverage.py.
+D_eff follow from theirs. Where they cover: experiments/trust_coverage.py. There the jackknife over
+blocks of a finite pool, instead of seeds, covers .97 to .99: too wide, and not offered.
 Nothing is extrapolated. Source of the idea: "effective data transferred", Hernandez et al. 2021.
 """
 
@@ -26,7 +27,9 @@ from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
 from worldmodel.trust.table import Row, arms, check
 
 Key = tuple[str, int, int, int]  # version, n, m, k
-POOL_SHARE = 0.25  # of a pool: the largest n at which seeds that share it pass as independent
+# Errors of seeds that each draw n of one pool correlate by about (n / pool)²: up to this much times
+# their number less one, intervals cover new episodes as if the seeds were independent.
+POOL_SHARED = 0.25
 
 
 class _Worth(NamedTuple):
@@ -293,11 +296,15 @@ def _notes(
         most = max(row.n for row in rows)
         if most > pool:
             raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
-        to = f"All seeds draw from one pool of {pool} real episodes, up to n = {most}"
-        if most > POOL_SHARE * pool:
-            notes.append(f"{to}, over a quarter of it: conditional on these episodes.")
+        to = f"All seeds draw from one pool of {pool} real episodes"
+        free = pool * math.sqrt(POOL_SHARED / (seeds - 1))
+        if most > free:
+            notes.append(
+                f"{to}: with {seeds} seeds, intervals of a D_eff up to {free:.0f} hold for new "
+                "episodes too; beyond, they are conditional on these episodes."
+            )
         else:
-            notes.append(f"{to}, at most a quarter of it: intervals hold for new episodes too.")
+            notes.append(f"{to}, up to n = {most}: intervals hold for new episodes too.")
     if len(sizes) < 6:
         notes.append(f"{len(sizes)} real-only sizes; there should be six.")
     if seeds < 10:

@@ -23,7 +23,6 @@ from worldmodel.trust.intervals import (
     hotelling,
     jackknife,
     pseudo_values,
-    spread,
 )
 
 LAWS = ("pooled", "oracle")
@@ -50,19 +49,32 @@ def transform(law: str, n: np.ndarray, m: np.ndarray, worth: np.ndarray) -> np.n
         return ((n + m) ** 2 / worth - n) / m if law == "pooled" else m / (worth - n)
 
 
-def line(m: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def precision(law: str, n: np.ndarray, m: np.ndarray, worth: np.ndarray) -> np.ndarray:
+    """Weights of the cells' y, where each D_eff has the same relative noise: (..., cells).
+
+    By the law, not by the spread of each cell's replicates: a spread of ten is itself so noisy
+    that intervals with such weights are too short (.92 where these cover .95, of ten seeds).
+
+    Args:
+      n, m: (cells,).
+      worth: (..., cells) D_eff; above n under the oracle weight.
+    """
+    if law == "pooled":
+        return (m * worth / (n + m) ** 2) ** 2
+    return ((worth - n) ** 2 / (m * worth)) ** 2
+
+
+def line(m: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """κ and b of every y = κ + b m, and what is left over.
 
     Args:
       m: (cells,), two different ones at least.
-      y: (..., cells, 1 + S); each cell weighs by its jackknife variance.
+      y: (..., cells, 1 + S).
+      weight: (..., cells) of each cell's square.
 
     Returns:
       (..., 2, 1 + S) and (..., S, cells − 2) contrasts that are 0 on average if the line fits.
     """
-    noise = spread(y)
-    quiet = (noise <= 1e-12 * (1 + abs(y[..., 0]))).any(axis=-1, keepdims=True)
-    weight = 1 / np.where(quiet, 1.0, noise) ** 2
     design = np.stack([np.ones(len(m)), m / m.max()], axis=-1)
     weighed = design.T * weight[..., None, :]
     found = np.linalg.solve(weighed @ design, weighed @ y)
@@ -99,7 +111,8 @@ def fit(
         return _none(f"the test of {cells} cells takes over {cells - 2} replicates")
     if law == "oracle" and not all(bound > size for bound, size in zip(low, n, strict=True)):
         return _none("under the oracle weight it needs a D_eff that is surely above n in each cell")
-    found, contrasts = line(counts, transform(law, sizes, counts, worth))
+    weight = precision(law, sizes, counts, worth[:, 0])
+    found, contrasts = line(counts, transform(law, sizes, counts, worth), weight)
     p = float(hotelling(contrasts))
     if math.isnan(p):
         return _none("the replicates have no noise to test it with")

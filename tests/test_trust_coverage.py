@@ -1,0 +1,85 @@
+"""The coverage gate, small: its figures are the tool's, and its intervals are not too short."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from test_trust import smooth, table
+
+from experiments import trust_readings as figures
+from experiments.trust_arms import CELLS, COVERS, arms
+from experiments.trust_coverage import cover, measured
+from experiments.trust_simulation import nested
+from experiments.trust_tables import SIZES, fresh
+from worldmodel.trust import measure
+from worldmodel.trust.curve import leave_one_out
+from worldmodel.trust.intervals import pseudo_values
+
+
+def test_the_gates_figures_are_the_tools() -> None:
+    rng, versions = np.random.default_rng(1), [(1.0, 0.005), (1.5, 0.01)]
+    curve, mixed = nested(rng, (3, 12), 60, SIZES, CELLS, versions)
+    n, m = np.array(CELLS, float).T
+    worth = tuple(np.full(len(CELLS), 100.0) for _ in versions)
+    tables = figures.Tables(
+        SIZES, leave_one_out(curve), tuple(map(leave_one_out, mixed)), n, m, worth
+    )
+    for i in range(3):
+        runs = {("", int(size), 0, 0): curve[i, j] for j, size in enumerate(SIZES)}
+        for name, errors in zip("vw", mixed, strict=True):
+            runs |= {(name, *cell, 0): errors[i, j] for j, cell in enumerate(CELLS)}
+        for rule in ("pooled", "oracle"):
+            found = measure(table(runs), law=rule)[0]
+            law, gated = found.versions["v"].law, figures.law_of(tables, rule, 1.0, 0.005)
+            assert law.reason == "" or np.isnan(gated["kappa"].value[i])
+            for of in ("kappa", "b", "alpha_0", "cap" if rule == "oracle" else "limit"):
+                same(gated[of], i, getattr(law, of))
+        first, second = found.cells[:2]
+        same(figures.alpha(tables), i, first.alpha_avg)
+        same(figures.marginal(tables), i, second.alpha_marg)
+        same(figures.mean_alpha(tables), i, found.versions["v"].alpha)
+        same(figures.difference(tables), i, found.differences[0].alpha_avg)
+
+
+def same(gated: figures.Bounds, i: int, told: object) -> None:
+    ends = np.array([x[i] for x in gated[:3]])
+    ends[~np.isfinite(ends)] = np.nan
+    assert ends == pytest.approx(astuple(told), nan_ok=True)  # type: ignore[call-overload]
+
+
+def test_intervals_cover() -> None:
+    # 1000 tables: 950 expected inside, ± 3.5 binomial standard deviations of 6.9.
+    gate = [a for a in arms(1000, 40) if a.wanted == COVERS and a.seeds == 10 and a.tables == 1000]
+    picked = {a.figure: a for a in gate if "d = 100" in a.design or "noise" in a.group}
+    assert {"alpha_marg", "mean alpha of 6 cells", "kappa", "b", "limit", "cap"} <= set(picked)
+    for arm in picked.values():
+        row = measured(arm, 1)
+        assert row["covered"] >= 926, (arm.name, row)
+    short = next(a for a in arms(200, 40) if a.figure == "percentile bootstrap")
+    row = measured(short, 1)
+    assert row["covered"] < 0.9 * row["replications"]  # a gate that a short interval would pass
+
+
+def test_open_ends_claim_their_known_end() -> None:
+    value, truth = np.array([1.0, np.nan, np.nan, np.nan]), np.ones(4)
+    low, high = np.array([0.0, 2.0, 0.5, -np.inf]), np.full(4, np.inf)
+    row = cover(figures.Bounds(value, low, high, truth))
+    assert [row[k] for k in ("valued", "covered_valued", "covered", "truth_below")] == [1, 1, 3, 1]
+
+
+def test_leave_one_out_means_hold_the_runs() -> None:
+    tables = fresh(
+        np.random.default_rng(2), 2, rule="pooled", d=5, seeds=6, cells=CELLS, versions=[(1, 0)]
+    )
+    assert leave_one_out(pseudo_values(tables.curve)) == pytest.approx(tables.curve)
+
+
+def test_seeds_that_share_a_pool_are_told_how_far_that_holds() -> None:
+    # (seeds − 1) (n / pool)² ≤ .25: with 5 seeds a quarter of the pool, with 10 a sixth.
+    for seeds, pool, note in (
+        (5, 2048, "up to n = 512: intervals hold for new episodes too"),
+        (5, 2000, "a D_eff up to 500 hold"),
+        (10, 2048, "a D_eff up to 341 hold"),
+        (10, 3072, "up to n = 512: intervals hold"),
+    ):
+        assert note in measure(table(smooth(seeds)), pool=pool)[0].notes[0]
