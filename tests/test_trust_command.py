@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_trust import curve, learn, smooth, table
 
 from worldmodel import trust
 from worldmodel.__main__ import main
+from worldmodel.trust.evaluation import described, evaluate
 from worldmodel.trust.summary import planned, summary
 
 Run = Callable[..., tuple[int, str, str]]  # arguments: status, stdout, stderr
@@ -108,3 +110,65 @@ def test_without_jax() -> None:
 def test_a_pilot_is_summed_up_too() -> None:
     document = trust.document(trust.measure(table(smooth())))
     assert "No mixtures yet" in summary(document)
+
+
+COSTS = (
+    "version,device,dollars_per_hour_low,dollars_per_hour_high,episode_seconds,model_seconds,"
+    "energy_joules\nv1,1 <GPU>,2,4,3.6,3600,500\n"
+)
+
+
+def test_the_cost_card_from_a_table(tmp_path: Path, run: Run) -> None:
+    path, costs, out, page = (tmp_path / x for x in ("t.csv", "c.csv", "t.json", "t.html"))
+    trust.write_csv(path, study())
+    costs.write_text(COSTS)
+    call = ("trust", path, "--costs", costs, "--json", out, "--report", page)
+    status, said, _ = run(*call, "--assume", "wage", 30, 40, "model_hours", 8, 8)
+    assert status == 0 and "What it costs" in said and "wage 30 to 40 $/h: given" in said
+    card = json.loads(out.read_text())["tasks"][0]["cost"]
+    assert list(card["versions"]) == ["v1"] and card["versions"]["v1"]["energy_joules"] == 500
+    first = card["versions"]["v1"]["cells"][0]
+    # One more episode: 3.6 s of a device at 2 to 4 $ an hour.
+    assert (first["later_low"], first["later_high"]) == pytest.approx((0.002, 0.004))
+    assert first["net_value_low"] is not None and "1 &lt;GPU&gt;" in page.read_text()
+    assert run("trust", path, "--assume", "wage", 1, 2)[2].startswith("error: --assume belongs")
+    assert "no assumption is called 'wages'" in run(*call, "--assume", "wages", 1, 2)[2]
+    for change, message in (
+        (("v1,", "v9,"), "no version 'v9'"),
+        (("2,4", "4,2"), "line 2: range 4.0 to 2.0"),
+        (("3600,500\n", "3600,500\nv1,x,1,1,1,1,\n"), "two rows for the version 'v1'"),
+    ):
+        costs.write_text(COSTS.replace(*change))
+        status, _, wrong = run(*call)
+        assert status == 2 and message in wrong, wrong
+
+
+def test_evaluations_from_a_table(tmp_path: Path, run: Run) -> None:
+    path, out, runs = tmp_path / "pairs.csv", tmp_path / "e.json", tmp_path / "t.csv"
+    rng = np.random.default_rng(33)
+    simulated = rng.normal(size=80)
+    real = simulated[:30] + 0.3 * rng.normal(size=30)
+    lines = [f"a,{y},{f}" for y, f in zip(real, simulated[:30], strict=True)]
+    lines += [f"a,,{f}" for f in simulated[30:]]
+    path.write_text("\n".join(["policy,real,simulated", *lines]))
+    status, said, _ = run("evaluate", path, "--json", out)
+    wanted = described(evaluate(real, simulated[:30], simulated[30:]))
+    assert status == 0 and "a: pays" in said and json.loads(out.read_text()) == {"": {"a": wanted}}
+    trust.write_csv(runs, study())
+    assert run("trust", runs, "--pairs", path, "--json", out)[0] == 0
+    assert json.loads(out.read_text())["tasks"][0]["evaluation"] == {"a": wanted}
+    path.write_text("policy,real,simulated\n" + "a,1,2\n" * 3)
+    assert "policy 'a': real outcomes of shape (3,)" in run("evaluate", path)[2]
+    path.write_text("policy,real,simulated\na,inf,2\n")
+    assert "line 2: real = inf" in run("evaluate", path)[2]
+
+
+def test_copied_seeds_and_unequal_training_are_said() -> None:
+    rows = table(smooth())
+    notes = " ".join(trust.measure(rows)[0].notes)
+    assert "the same error in every cell" in notes
+    assert "same error" not in " ".join(trust.measure(study())[0].notes)
+    longer = [replace(row, steps=100 + 50 * (row.m > 0)) for row in study()]
+    (found,) = trust.measure(longer)
+    assert any("100 to 150 steps" in note for note in found.notes)
+    assert {(b.m > 0, b.steps) for b in found.budgets} == {(False, 100.0), (True, 150.0)}

@@ -1,10 +1,13 @@
-"""``python -m worldmodel``: ``doctor``, ``trust`` and ``plan``; imports what the command needs."""
+"""``python -m worldmodel``: ``doctor``, ``trust``, ``plan``, ``evaluate``.
+
+Each command imports what it needs.
+"""
 
 import json as json_format
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -27,6 +30,9 @@ def _trust(
     law: Literal["pooled", "oracle"] = "pooled",
     level: float = 0.95,
     pool: int | None = None,
+    costs: Path | None = None,
+    assume: tuple[tuple[str, float, float], ...] = (),
+    pairs: Path | None = None,
 ) -> int:
     """Measures the trust coefficient from a table of training runs, and says it in words.
 
@@ -37,16 +43,29 @@ def _trust(
       law: that of the learner's weight rule: all rows weigh 1, or the best weight.
       level: of the intervals.
       pool: real episodes that the training sets of all seeds are drawn from, if there are no more.
+      costs: a row per version with what its synthetic episodes took on which device, for the cost
+        card; columns in worldmodel/trust/beside.py.
+      assume: NAME LOW HIGH, …: assumptions of the cost card to replace, such as wage 20 30; all in
+        worldmodel/trust/cost.py.
+      pairs: real and simulated evaluation episodes (see the command evaluate), for the same page.
     """
 
     def work(_: None) -> int:
         from worldmodel import trust
+        from worldmodel.errors import InputError
+        from worldmodel.trust import beside
         from worldmodel.trust.summary import summary
 
+        if assume and not costs:
+            raise InputError("--assume belongs to the cost card; give --costs too")
         document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
+        if costs:
+            made = trust.read_rows(costs, beside.MADE)
+            document = beside.with_costs(document, made, beside.assumed(assume))
+        if pairs:
+            document = beside.with_evaluations(document, trust.read_rows(pairs, beside.PAIRS))
         if json:
-            text = json_format.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-            json.write_text(text + "\n", encoding="utf-8")
+            _write_json(json, document)
         if report:
             from worldmodel.trust.report import report as page
 
@@ -90,9 +109,41 @@ def _plan(
     return runtime.run(work, None)
 
 
+def _evaluate(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
+    """Says what simulated evaluation episodes are worth in real ones (prediction-powered).
+
+    Another question than training, and never merged with it.
+
+    Args:
+      pairs: policy, real, simulated: outcomes from the same start, a row each; real empty where the
+        start was played in the simulator alone. CSV or Parquet; see worldmodel/trust/beside.py.
+      json: all numbers by task and policy, written there.
+      level: of the intervals.
+    """
+
+    def work(_: None) -> int:
+        from worldmodel import trust
+        from worldmodel.trust import beside
+        from worldmodel.trust.summary import judged
+
+        rows = trust.read_rows(pairs, beside.PAIRS)
+        found = beside.evaluations_by_task(rows, level)
+        if json:
+            _write_json(json, found)
+        print(judged(found), end="")
+        return 0
+
+    return runtime.run(work, None)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    text = json_format.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; those of the process by default."""
-    commands = {"doctor": _doctor, "trust": _trust, "plan": _plan}
+    commands = {"doctor": _doctor, "trust": _trust, "plan": _plan, "evaluate": _evaluate}
     return tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", args=arguments)
 
 

@@ -2,11 +2,11 @@
 
 ``table`` holds the training runs (``files`` reads them), ``estimate`` measures alpha from them,
 ``planner`` says how many runs that takes, ``summary`` and ``report`` say what came out.
-Beside alpha and never merged with it: ``evaluation`` and ``cost``.
+Beside alpha and never merged with it: ``evaluation`` and ``cost``; ``beside`` reads what they take.
 """
 
 from worldmodel.trust.estimate import measure
-from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
+from worldmodel.trust.files import read, read_csv, read_parquet, read_rows, write_csv
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import LAWS, Law
 from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
@@ -36,6 +36,7 @@ __all__ = [
     "read",
     "read_csv",
     "read_parquet",
+    "read_rows",
     "seeds_needed",
     "to_json",
     "write_csv",

@@ -7,7 +7,7 @@ from typing import Any
 from worldmodel.trust import figures
 from worldmodel.trust.figures import dollars
 from worldmodel.trust.markup import section, sizes, table
-from worldmodel.trust.words import interval, number
+from worldmodel.trust.words import between, earns, interval, number
 
 PRICES = {  # of a cost card's cells: words
     "real": "a usable real episode",
@@ -79,20 +79,11 @@ def _earned(card: Mapping[str, Any]) -> list[str]:
 
 
 def _pays(cell: Mapping[str, Any]) -> str:
-    low, high = cell["net_value_low"], cell["net_value_high"]
-    if low is not None and low > 0:
-        return "pays"
-    return "does not pay" if high is not None and high < 0 else "may pay or not"
+    return earns(cell["net_value_low"], cell["net_value_high"])
 
 
 def _ends(cell: Mapping[str, Any], kind: str) -> str:
-    """Both ends of a range, three digits; a bound where one alone is known."""
-    low, high = (cell[f"{kind}_{end}"] for end in ("low", "high"))
-    shown = [
-        None if v is None else f"{v:.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in (low, high)
-    ]
-    a, b = (None if v is None else v.replace("-", "−") for v in shown)
-    return f"{a} to {b}" if a and b else f"≥ {a}" if a else f"≤ {b}" if b else "unknown"
+    return between(cell[f"{kind}_low"], cell[f"{kind}_high"])
 
 
 def judge(found: Mapping[str, Mapping[str, Any]]) -> str:

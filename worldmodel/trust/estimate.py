@@ -24,6 +24,7 @@ from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pse
 from worldmodel.trust.law import LAWS, REFUSED, fit
 from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
 from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
+from worldmodel.trust.runs import budgets, warnings
 from worldmodel.trust.table import Row, arms, check
 
 Key = tuple[str, int, int, int]  # version, n, m, k
@@ -107,6 +108,7 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Meas
         cells=tuple(cells),
         versions=versions,
         differences=tuple(_difference(a, b, worth, second) for a, b in pairs),
+        budgets=budgets(rows),
         notes=_notes(rows, sizes, first, len(seeds), on_curve, pool),
     )
 
@@ -291,7 +293,7 @@ def _notes(
     pool: int | None,
 ) -> tuple[str, ...]:
     """What the numbers are conditional on, and what the design lacks."""
-    notes = []
+    notes = warnings(rows)
     if pool is not None:
         most = max(row.n for row in rows)
         if most > pool:

@@ -157,7 +157,8 @@ def worth(task: Task, n: int) -> str:
     cells = [cell for _, cell in every if cell["n"] == n]
     sizes = sorted({cell["m"] for cell in cells})
     caps = {v: at for v, at in levels(task, n).items() if at <= reach(task, n)}
-    top, right, bottom = 12.0, WIDTH - 56.0, 212.0
+    longest = max([len(clipped(name, 10)) for name in caps] or [0])
+    top, right, bottom = 12.0, WIDTH - max(56.0, 22 + SMALL * longest), 212.0
     shown = (float(n), float(n + sizes[-1]))
     up = _axis(cells, ("d_eff",), (*shown, *caps.values()), (bottom, top), float(n))
     left = 12 + SMALL * max(len(plain(v)) for v in up.ticks(20))
@@ -190,7 +191,7 @@ def worth(task: Task, n: int) -> str:
     as_real = [(across(m), up(n + m)) for m in path if m >= 0 and up.low <= n + m <= up.high]
     frame.append(line(as_real, "axis dash"))
     ends = {"α = 0": up(n), "α = 1": as_real[-1][1]}
-    ends |= {f"↦ {clipped(v, 4)}": up(cap) for v, cap in caps.items()}
+    ends |= {f"↦ {clipped(v, 10)}": up(cap) for v, cap in caps.items()}
     frame += [text(right + 3, y + 4, words) for words, y in spread(ends, top, bottom)]
     frame.append(text((left + right) / 2, bottom + 31, "synthetic episodes m", "middle"))
     label = f"D_eff against m beside n = {n} real episodes; the numbers are in the table below"

@@ -1,30 +1,54 @@
-"""Tables as files: CSV or Parquet in, CSV out. The columns are those of ``table``."""
+"""Tables as files: CSV or Parquet in, CSV out. A kind of table is a row's type and ``Columns``."""
 
 import csv
+import dataclasses
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from worldmodel.trust.table import OPTIONAL, TYPES, Row, TableError, fault, some
 
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns(Generic[T]):
+    """What the rows of a table are made of."""
+
+    make: Callable[..., T]  # a row from its columns by name
+    types: dict[str, type]  # of all columns: str, int or float
+    optional: tuple[str, ...]  # columns that may lack, or be empty in a row
+    fault: Callable[[T], str]  # what is impossible about a row; empty if nothing
+
+
+RUNS = Columns(Row, TYPES, OPTIONAL, fault)
+
 
 def read(path: Path) -> list[Row]:
-    """Reads a table: Parquet if its name ends so, CSV otherwise.
+    """Reads a table of training runs: Parquet if its name ends so, CSV otherwise.
 
     Raises:
       TableError: see ``read_csv`` and ``read_parquet``.
     """
+    return read_rows(path, RUNS)
+
+
+def read_rows(path: Path, columns: Columns[T]) -> list[T]:
+    """``read`` for a table of other columns."""
     path = Path(path)
-    return read_parquet(path) if path.suffix in (".parquet", ".pq") else read_csv(path)
+    if path.suffix in (".parquet", ".pq"):
+        return read_parquet(path, columns)
+    return read_csv(path, columns)
 
 
-def read_csv(path: Path) -> list[Row]:
+def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     """Reads a table, each row checked by itself; ``check`` holds the rows against each other.
 
     Args:
       path: UTF-8, comma-separated, a line of column names first.
+      columns: of the table.
 
     Raises:
       TableError: no such file or not text; a column missing, unknown or named twice; a line with
@@ -33,14 +57,15 @@ def read_csv(path: Path) -> list[Row]:
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _rows(path, "line", _csv_lines(path, csv.reader(file, strict=True)))
+            lines = _csv_lines(path, csv.reader(file, strict=True), columns)
+            return _rows(path, "line", lines, columns)
     except FileNotFoundError as error:
-        raise TableError(f"no file {path}; give the CSV of the training runs") from error
+        raise TableError(f"no file {path}; give a table as CSV or Parquet") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is no CSV in UTF-8 ({error}); write it again") from error
 
 
-def read_parquet(path: Path) -> list[Row]:
+def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     """Reads a table like ``read_csv``; nulls are empty, rows are counted from 1.
 
     Raises:
@@ -51,16 +76,16 @@ def read_parquet(path: Path) -> list[Row]:
 
     path = Path(path)
     if not path.is_file():
-        raise TableError(f"no file {path}; give the table of the training runs")
+        raise TableError(f"no file {path}; give a table as CSV or Parquet")
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (OSError, pyarrow.ArrowException) as error:
         raise TableError(f"{path} is no Parquet file ({error}); write it again") from error
-    columns = table.column_names
-    _check_columns(path, "its schema", columns)
+    names = table.column_names
+    _check_columns(path, "its schema", names, columns)
     values = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    rows = ((dict(zip(columns, row, strict=True)), i) for i, row in enumerate(values, 1))
-    return _rows(path, "row", rows)
+    rows = ((dict(zip(names, row, strict=True)), i) for i, row in enumerate(values, 1))
+    return _rows(path, "row", rows, columns)
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -70,69 +95,77 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
       path: in a folder that exists.
       rows: written as they are; numbers read back exactly.
     """
+    write_rows(path, rows, RUNS)
+
+
+def write_rows(path: Path, rows: Sequence[T], columns: Columns[T]) -> None:
+    """``write_csv`` for a table of other columns."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(TYPES)
+            writer.writerow(columns.types)
             for row in rows:
-                values = [getattr(row, name) for name in TYPES]
+                values = [getattr(row, name) for name in columns.types]
                 writer.writerow(["" if value is None else value for value in values])
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _csv_lines(path: Path, reader: Any) -> Iterator[tuple[dict[str, Any] | str, int]]:
+def _csv_lines(
+    path: Path, reader: Any, columns: Columns[Any]
+) -> Iterator[tuple[dict[str, Any] | str, int]]:
     """Each line's fields by column, or what is wrong with it, and its number."""
-    columns = next(reader, [])
-    _check_columns(path, "line 1", columns)
+    names = next(reader, [])
+    _check_columns(path, "line 1", names, columns)
     for fields in reader:
         if not fields:  # an empty line
             continue
-        if len(fields) != len(columns):
-            said = f"{len(fields)} fields where line 1 names {len(columns)} columns"
+        if len(fields) != len(names):
+            said = f"{len(fields)} fields where line 1 names {len(names)} columns"
             yield said, reader.line_num
         else:
-            yield dict(zip(columns, fields, strict=True)), reader.line_num
+            yield dict(zip(names, fields, strict=True)), reader.line_num
 
 
-def _rows(path: Path, unit: str, found: Any) -> list[Row]:
+def _rows(path: Path, unit: str, found: Any, columns: Columns[T]) -> list[T]:
     rows, faults = [], []
     for fields, number in found:
-        parsed = fields if isinstance(fields, str) else _parse(fields)
-        if isinstance(parsed, Row):
-            rows.append(parsed)
-        else:
+        parsed = fields if isinstance(fields, str) else _parse(fields, columns)
+        if isinstance(parsed, str):
             faults.append(f"{unit} {number}: {parsed}")
+        else:
+            rows.append(parsed)
     if faults:
         raise TableError(f"{path}: {some(faults)}; mend these {unit}s")
     return rows
 
 
-def _check_columns(path: Path, head: str, columns: Sequence[str]) -> None:
-    wanted = [name for name in TYPES if name not in OPTIONAL]
-    for what, names in (
-        ("has no column", [name for name in wanted if name not in columns]),
-        ("has the unknown column", [name for name in columns if name not in TYPES]),
-        ("names twice the column", [name for name in columns if columns.count(name) > 1]),
+def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns[Any]) -> None:
+    wanted = [name for name in columns.types if name not in columns.optional]
+    for what, wrong in (
+        ("has no column", [name for name in wanted if name not in names]),
+        ("has the unknown column", [name for name in names if name not in columns.types]),
+        ("names twice the column", [name for name in names if names.count(name) > 1]),
     ):
-        if names:
+        if wrong:
             raise TableError(
-                f"{path} {what} {some(map(repr, names))}; {head} must name {', '.join(wanted)} "
-                f"and may name {', '.join(OPTIONAL)}"
+                f"{path} {what} {some(map(repr, wrong))}; {head} must name {', '.join(wanted)} "
+                f"and may name {', '.join(columns.optional)}"
             )
 
 
-def _parse(fields: dict[str, Any]) -> Row | str:
-    """A row of text or numbers as a ``Row``, or what is wrong with it."""
+def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
+    """A row of text or numbers as one of the table's, or what is wrong with it."""
     values: dict[str, Any] = {}
     for name, field in fields.items():
         empty = field is None or (isinstance(field, str) and not field.strip())
-        if name in OPTIONAL and (empty or (isinstance(field, float) and math.isnan(field))):
+        missing = empty or (isinstance(field, float) and math.isnan(field))
+        if name in columns.optional and missing:
             continue
-        kind = TYPES[name]
+        kind = columns.types[name]
         if kind is str:
             values[name] = "" if field is None else str(field)
         elif isinstance(field, bool):
@@ -145,5 +178,5 @@ def _parse(fields: dict[str, Any]) -> Row | str:
             except (ValueError, TypeError, OverflowError):
                 what = "whole number" if kind is int else "number"
                 return f"{name} = {field!r} is no {what}"
-    row = Row(**values)
-    return fault(row) or row
+    row = columns.make(**values)
+    return columns.fault(row) or row

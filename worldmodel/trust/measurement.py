@@ -77,6 +77,19 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a training run took, a mean over the replicates; NaN where the table does not say."""
+
+    version: str  # empty: real only
+    n: int
+    m: int
+    k: int
+    steps: float
+    device_seconds: float  # [s]
+    energy_joules: float  # [J]
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """All there is to say of one task. Differences are there both ways round."""
 
@@ -90,4 +103,5 @@ class Measurement:
     cells: tuple[Cell, ...]  # by version, n, m
     versions: dict[str, Version]
     differences: tuple[Difference, ...]
+    budgets: tuple[Budget, ...]  # of every cell, real-only ones among them; empty if unknown
     notes: tuple[str, ...]  # what the numbers are conditional on, and what the design lacks

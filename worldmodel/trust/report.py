@@ -32,8 +32,8 @@ INTRODUCTION = (
 )
 ALPHA = (
     "A line per cell: n real and m synthetic episodes. Filled: gross; hollow: net, where there are "
-    "corrections. Uprights: 0 and, dashed, 1. An arrow: the real-only curve ends there, and only a "
-    "bound is known."
+    "corrections. Words at the right: what the gross interval says. Uprights: 0 and, dashed, 1. An "
+    "arrow: the real-only curve ends there, and only a bound is known."
 )
 GAINS = "Filled: D_eff − n; hollow: D_eff − n − K. Dashed: the largest m, were it all real."
 WORTH = (

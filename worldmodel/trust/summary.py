@@ -9,9 +9,12 @@ from worldmodel.trust.words import (
     SELF,
     WORDS,
     Task,
+    between,
     corrections,
     doubt,
+    earns,
     interval,
+    number,
     verdict,
 )
 
@@ -38,6 +41,47 @@ def planned(grids: Sequence[Grid], half_width: float) -> str:
     )
 
 
+def judged(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What simulated evaluations are worth, by task and policy (``beside.evaluations_by_task``)."""
+    parts = [f"Task {task}\n{_judge(own)}" if task else _judge(own) for task, own in found.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _judge(found: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ("policy", "pairs", "more", "ρ", "needed", "α_eval", "real alone", "with it")
+    rows = []
+    for name, e in found.items():
+        rho, alpha = interval(e, "rho"), interval(e, "alpha")
+        means = (interval(e, kind, 3) for kind in ("real", "mean"))
+        sizes = (str(e["n"]), str(e["extra"]))
+        rows.append((name, *sizes, rho, number(e["threshold"]), alpha, *means))
+    said = [f"  {name}: {e['verdict'].lower()}: {e['reason']}" for name, e in found.items()]
+    title = "The simulator as a judge: real evaluation episodes that a simulated one is worth"
+    return "\n".join([title, _table(head, rows), *said])
+
+
+def _cost(card: Mapping[str, Any]) -> str:
+    """The cost card: prices [$], break-even, net value, and what was assumed."""
+    kinds = {"one synthetic": "synthetic", "10 000th": "later", "break-even α": "break_even"}
+    kinds |= {"net value": "net_value"}
+    rows, cell = [], {}
+    for name, version in card["versions"].items():
+        for cell in version["cells"]:
+            shown = [between(cell[f"{k}_low"], cell[f"{k}_high"]) for k in kinds.values()]
+            so = earns(cell["net_value_low"], cell["net_value_high"])
+            rows.append((name, f"{cell['n']} + {cell['m']}", *shown, so))
+    title = "What it costs [$], as ranges over what is assumed"
+    if cell:
+        real, fix = (between(cell[f"{k}_low"], cell[f"{k}_high"]) for k in ("real", "correction"))
+        title += f"; a usable real episode {real}, a correction {fix}"
+    assumed = [
+        f"  {a['name']} {between(a['low'], a['high'])} {a['unit']}: {a['source']}"
+        for a in card["assumptions"]
+    ]
+    head = ("version", "n + m", *kinds, "so it")
+    return "\n".join([title, _table(head, rows), "  Assumed (--assume NAME LOW HIGH):", *assumed])
+
+
 def _task(task: Task) -> str:
     head = (
         f"Task {task['task']}: learner {task['recipe']!r}, judged on split {task['split']!r}, "
@@ -50,6 +94,8 @@ def _task(task: Task) -> str:
         parts += [text] if (text := _differences(task)) else []
     else:
         parts.append("No mixtures yet: m = 0 in every row. `plan` says how many seeds they need.")
+    parts += [_cost(task["cost"])] if task.get("cost") else []
+    parts += [_judge(task["evaluation"])] if task.get("evaluation") else []
     return "\n\n".join(parts)
 
 
@@ -113,7 +159,7 @@ def _law(version: Mapping[str, Any], law: str) -> str:
 
 
 def _p(p: float | None) -> str:
-    return "not tested" if p is None else f"p = {p:.3f}"
+    return "not tested" if p is None else f"p = {p:.3f}" if p >= 5e-4 else "p < 0.001"
 
 
 def _differences(task: Task) -> str:

@@ -43,6 +43,22 @@ def interval(found: Mapping[str, Any], kind: str, digits: int = 2) -> str:
     return "–" if low is None and high is None else bound
 
 
+def between(low: float | None, high: float | None) -> str:
+    """A range of costs, three digits; a bound where one end alone is known."""
+    shown = [
+        None if v is None else f"{v:.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in (low, high)
+    ]
+    a, b = (None if v is None else v.replace("-", "−") for v in shown)
+    return f"{a} to {b}" if a and b else f"≥ {a}" if a else f"≤ {b}" if b else "unknown"
+
+
+def earns(low: float | None, high: float | None) -> str:
+    """What the range of a net value says."""
+    if low is not None and low > 0:
+        return "pays"
+    return "does not pay" if high is not None and high < 0 else "may pay or not"
+
+
 def share(count: int, of: int) -> str:
     """How many cells, in words."""
     return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
