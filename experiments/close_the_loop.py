@@ -16,7 +16,6 @@ or a kill; what was captured is never played again.
 import dataclasses
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,18 @@ from typing import Any
 import numpy as np
 import tyro
 
+from experiments import loop_turn as turn
 from experiments import slide
-from experiments.fit_recording import append_row, plain
-from experiments.loop_measurement import SELF, assemble, examples, play_policies, table_rows
+from experiments.fit_recording import plain
+from experiments.loop_measurement import SELF, assemble, play_policies, spent_on, table_rows
 from experiments.loop_report import write_markdown, write_report
+from experiments.loop_turn import Clock, Operator, claim
 from experiments.slide_ahead import Ahead
 from worldmodel import capture, checkpoint, loop, runtime, trust
 from worldmodel.dynamics import WorldModel
 from worldmodel.episodes import lerobot
-from worldmodel.finetune import FitConfig
-from worldmodel.policies import clone
 from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Noise, Table, demonstrate, make_table
+from worldmodel.policies.demonstrator import Table, make_table
 from worldmodel.reality import RobotError
 
 
@@ -48,44 +47,11 @@ class Args:
     smoke: bool = False  # tiny sizes, to see that it runs; its numbers mean nothing
 
 
-@dataclasses.dataclass(frozen=True)
-class Operator:
-    """The person at the real robot: the demonstrator program with reality's own table."""
-
-    table: Table
-    noise: Noise
-
-    def demonstrate(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(episodes, 3) contexts → (episodes, 2) strokes."""
-        return demonstrate(self.table, task.Contexts(*contexts.T), self.noise, rng)
-
-
-class Clock:
-    """Seconds per stage, and a line when one begins."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-        self._began = time.monotonic()
-
-    def start(self, stage: str) -> None:
-        """Says that a stage begins."""
-        runtime.log(f"── {stage} ({time.monotonic() - self._began:.0f} s so far)")
-        self._stage, self._at = stage, time.monotonic()
-
-    def done(self) -> None:
-        """Adds the stage's time; a resumed stage counts all its parts."""
-        spent = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._at
-        self.seconds[self._stage] = round(spent, 2)
-        capture.write_whole(self._path, json.dumps(self.seconds).encode())
-
-
 def main(args: Args) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
     study = slide.SMOKE if args.smoke else slide.STUDY
-    args.out.mkdir(parents=True, exist_ok=True)
-    _claim(args, study)
+    claim(args.out, {"hidden_seed": args.hidden_seed, "study": plain(study)})
     with runtime.Interrupt() as interrupt, Ahead(smoke=args.smoke) as ahead:
         try:
             results = run(args, study, ahead, lambda: interrupt.requested)
@@ -96,22 +62,11 @@ def main(args: Args) -> int:
     return 0
 
 
-def _claim(args: Args, study: slide.Study) -> None:
-    """One folder, one study: refuses a folder that another one's results lie in."""
-    settings = {"hidden_seed": args.hidden_seed, "study": plain(study)}
-    path, wanted = args.out / "study.json", json.dumps(settings, indent=1)
-    if path.is_file() and path.read_text() != wanted:
-        raise loop.LoopError(f"{path} is of another study; give another --out")
-    capture.write_whole(path, wanted.encode())
-
-
 def run(args: Args, study: slide.Study, ahead: Ahead, stop: Callable[[], bool]) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed = args.out, args.hidden_seed
     hidden = slide.draw_hidden(seed)
     clock = Clock(out / "seconds.json")
-    versions = out / "versions"
-    rows = out / "metrics.jsonl"
 
     def go_on() -> None:
         if stop():
@@ -154,48 +109,31 @@ def run(args: Args, study: slide.Study, ahead: Ahead, stop: Callable[[], bool]) 
     def deploy(name: str, count: int, stream: int) -> list[capture.Captured]:
         go_on()
         clock.start(f"{name}: train its policy, deploy it, capture {count} corrections")
-        contexts, strokes = examples(pools[name][: study.deployed])
-        weights = clone.clone([(contexts, strokes)], [0], study.recipe)[0]
-        clone.save(out / "policies" / name, weights, study.recipe, {"version": name})
         asked = task.draw_contexts(count, rng(4, stream))
-        played = clone.act(weights, asked, study.recipe)
         machine = slide.robot(hidden, 10 + stream)
-        captured = capture.capture(out / "corrections" / name, machine, asked, played, stop=stop)
+        captured = turn.deploy(out, name, pools[name], asked, machine, study, stop)
         _write_data_set(out / "data" / f"corrections_{name}", captured, args, intervention=True)
         clock.done()
         return captured
 
-    def finetune(
-        parent: str, name: str, kind: str, captured: list[capture.Captured], config: FitConfig
-    ) -> loop.Version:
+    def refit(parent: str, name: str, kind: str, captured: list[capture.Captured]) -> loop.Version:
         go_on()
         clock.start(f"{name}: finetune {kind} from {parent} on {len(captured)} corrections")
         ahead.wait(f"{kind} fit", go_on)
-        version = loop.finetune(
-            versions,
-            made[parent],
-            name,
-            kind,
-            captured,
-            config,
-            held_out=len(captured) // study.held_out,
-            spent=len(captured),
-            record=lambda row: append_row(rows, {"version": name} | row),
-            stop=stop,
-        )
+        version = turn.refit(out, made[parent], name, kind, captured, study, stop)
         clock.done()
         return version
 
     world = WorldModel(slide.scene(), slide.FREE, network=study.network)
-    add(loop.first_version(versions, world), 0)
+    add(loop.first_version(out / "versions", world), 0)
     first = deploy("v0", study.first, 0)
-    add(finetune("v0", "v1", "physics", first, study.physics), 1)
+    add(refit("v0", "v1", "physics", first), 1)
     both = first + deploy("v1", study.second, 1)
-    add(finetune("v1", "v2", "hybrid", both, study.hybrid), 2)
-    add(finetune("v0", "v1-hybrid", "hybrid", first, study.hybrid), 3)
-    add(finetune("v1", "v2-physics", "physics", both, study.physics), 4)
+    add(refit("v1", "v2", "hybrid", both), 2)
+    add(refit("v0", "v1-hybrid", "hybrid", first), 3)
+    add(refit("v1", "v2-physics", "physics", both), 4)
     spent = first + demos[: study.n[0]]
-    direct = finetune("v1", "direct", "physics", spent, study.physics)
+    direct = refit("v1", "direct", "physics", spent)
 
     clock.start("data sets")
     _write_data_set(out / "data" / "real", demos[:each], args, intervention=False)
@@ -213,7 +151,7 @@ def run(args: Args, study: slide.Study, ahead: Ahead, stop: Callable[[], bool]) 
     )
     data_sets = sorted((out / "data").iterdir())
     results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
-    trust.write_csv(out / "rows.csv", table_rows(study, made, measured["rows"]))
+    trust.write_csv(out / "rows.csv", table_rows(study, spent_on(made), measured["rows"]))
     capture.write_whole(out / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     write_markdown(results, out / "cells.md")
     write_report(results, out / "report.html")

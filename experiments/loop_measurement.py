@@ -1,8 +1,10 @@
 """The measured part of the loop: every policy of every cell, and the results that come of it."""
 
 import json
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 
 from experiments import slide
 from experiments.fit_recording import plain
+from experiments.loop_turn import examples
 from worldmodel import capture, loop, runtime, trust
 from worldmodel.policies import clone
 from worldmodel.policies import stroke as task
@@ -21,8 +24,24 @@ from worldmodel.reality import HiddenPhysics
 SELF = "v*"  # reality itself as the world model
 
 
-def examples(captured: list[capture.Captured]) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([c.context for c in captured]), np.stack([c.stroke for c in captured])
+def players() -> ProcessPoolExecutor:
+    """Processes that play policies in reality (``slide.final_places``), one per core given to us.
+
+    A Ctrl-C at the terminal is for the process that asked them.
+    """
+    given = getattr(os, "sched_getaffinity", None)
+    return ProcessPoolExecutor(
+        max_workers=len(given(0)) if given else os.cpu_count(),
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+
+
+def score(asked: task.Contexts, places: np.ndarray) -> dict[str, float]:
+    """How a policy did: its mean miss [m] and its share of successes."""
+    miss = task.distance_to_target(asked, places)
+    return {"error": float(miss.mean()), "success": float((miss < task.SUCCESS).mean())}
 
 
 def _cells(study: slide.Study, names: list[str]) -> list[tuple[str, int, int]]:
@@ -67,22 +86,14 @@ def play_policies(
             policies = clone.clone(data, seeds, study.recipe)
         strokes = [clone.act(p, asked, study.recipe) for p in policies]
         began = time.monotonic()
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
+        with players() as workers:
             jobs = [(hidden, asked.start, s) for s in strokes]
             places = workers.map(slide.final_places, jobs, chunksize=4)
             for done, s in enumerate(todo, 1):
                 played = []
                 for version, n, m in cells:
-                    miss = task.distance_to_target(asked, next(places))
-                    played.append(
-                        {
-                            "version": version,
-                            "n": n,
-                            "m": m,
-                            "error": float(miss.mean()),
-                            "success": float((miss < task.SUCCESS).mean()),
-                        }
-                    )
+                    found = score(asked, next(places))
+                    played.append({"version": version, "n": n, "m": m} | found)
                 capture.write_whole(folder / f"{s:03d}.json", json.dumps(played).encode())
                 rate = done / (time.monotonic() - began)
                 runtime.log(
@@ -101,23 +112,40 @@ def play_policies(
     return {"rows": rows, "contexts": asked}
 
 
+def spent_on(made: Mapping[str, loop.Version]) -> dict[str, int]:
+    """Corrections that each version cost, ancestors' included; by the names that rows have."""
+    return {name: v.corrections for name, v in made.items()} | {SELF: 0, "": 0}
+
+
 def table_rows(
-    study: slide.Study, made: dict[str, loop.Version], rows: list[dict[str, Any]]
+    study: slide.Study,
+    spent: Mapping[str, int],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    name: str = "slide",
+    recipe: str = "cloned, weight 1",
+    evaluations: int | None = None,
 ) -> list[trust.Row]:
-    """The long table that alpha is measured from."""
-    spent = {name: v.corrections for name, v in made.items()} | {SELF: 0, "": 0}
+    """The long table that alpha is measured from.
+
+    Args:
+      spent: corrections per version.
+      rows: version, n, m, seed and error of each.
+      name: of the task.
+      evaluations: rollouts per row; by default one policy's.
+    """
     return [
         trust.Row(
-            task="slide",
+            task=name,
             version=row["version"],
-            recipe="cloned, weight 1",
+            recipe=recipe,
             n=row["n"],
             m=row["m"],
             k=spent[row["version"]],
             seed=row["seed"],
             split="test",
             error=row["error"],
-            evaluations=study.contexts,
+            evaluations=evaluations or study.contexts,
             steps=study.recipe.steps,
         )
         for row in rows
@@ -138,7 +166,7 @@ def assemble(
 ) -> dict[str, Any]:
     """Measures alpha, and everything else that the report shows."""
     asked, rows = measured["contexts"], measured["rows"]
-    measurement = trust.measure(table_rows(study, made, rows))[0]
+    measurement = trust.measure(table_rows(study, spent_on(made), rows))[0]
     reference = plan(tables[SELF], asked)
     there = slide.final_places((hidden, asked.start, reference))
     planned = plan(make_table(loop.simulator(direct)), asked)

@@ -63,7 +63,7 @@ def write_report(results: Results, path: Path) -> None:
 
 def write_markdown(results: Results, path: Path) -> None:
     """Writes the table of cells as Markdown, whole or not at all."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, cells_of(results["trust"]))]
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row_of, cells_of(results["trust"]))]
     table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
     lines = [f"# Task {results['task']}, {results['reality']} {results['hidden_seed']}"]
     lines += [*(f"\n**{note}**" for note in warnings(results)), f"\n{headline(results)}\n"]
@@ -181,7 +181,7 @@ def page(results: Results) -> str:
         section("One launch", launch(results), LAUNCH, keys=figures.key(measured)),
         "</div>",
         f"<h2>Versions</h2>{table(VERSIONS, versions)}",
-        f"<h2>Cells</h2>{table(COLUMNS, [_row(cell) for cell in cells_of(results['trust'])])}",
+        f"<h2>Cells</h2>{table(COLUMNS, [row_of(cell) for cell in cells_of(results['trust'])])}",
         "<p class=soft>n real and m synthetic episodes; K corrections; D_eff: real episodes that "
         "would have done as well; ≥ and ≤: one side alone is known.</p>",
         "<h2>The strong baseline: plan in the model itself</h2>"
@@ -202,7 +202,8 @@ def page(results: Results) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _row(named: tuple[str, dict[str, Any]]) -> list[str]:
+def row_of(named: tuple[str, dict[str, Any]]) -> list[str]:
+    """A version's name and cell (``cells_of``) as a row under ``COLUMNS``."""
     name, cell = named
     sizes = [str(cell[k]) for k in ("n", "m", "k")]
     miss = number(cell["error"], 1, 100)

@@ -112,7 +112,8 @@ def fit(
             raise FitError(f"no frame of the {len(windows)} {name} windows is scored")
     optimiser = _optimiser(config)
 
-    update = _make_update(world, channels, config)
+    # The seed draws windows and starting points, not the step: one program for all seeds.
+    update = _make_update(world, channels, dataclasses.replace(config, seed=0))
     predictor = make_predictor(world, config.batch)
 
     def validate(parameters: Parameters) -> np.ndarray:

@@ -1,0 +1,331 @@
+"""Alpha of task "slide" for the loop: every replicate closes the whole loop for itself.
+
+Question: does alpha rise from version to version when corrections, refits, synthetic episodes,
+          demonstrations and policies are all drawn anew, and do the oracles come out through the
+          same stack?
+Command:  python -m experiments.loop_replicates --out runs/replicates
+Runtime:  about seven minutes per replicate on one core, ten replicates; resumes where it stopped
+Expected: v* covers 1 within 0.25; thinning covers its p; duplicates cover 0; permuted below 0
+
+``close_the_loop`` measures the versions of one turn: "for these checkpoints". Here a replicate is
+a turn. Version 0's policy, cloned from its own synthetic episodes, is deployed in contexts and
+with sensor noise of its own and brings 6 corrections; version 1 is its physics refit on them;
+version 1's policy brings 6 more; version 2 is physics and network on all 12. Refits differ in seed
+as well. What all replicates share is reality itself (hidden seed 21), version 0's physics and the
+prior: the claim is "for the loop, in this reality".
+
+Fixed before any mixture was run, from the real-only curve of pilot.json (another reality, then
+discarded): its error falls from 0.164 m at n = 3 to 0.045 m at 48, and by a tenth from there to 84.
+So n = 6, 12 and m = 12, 18, 24, of which all n + m lie between 18 and 36; real-only sizes about 1.6
+times apart from 3 to 48, which bracket them on either side. No m below 12 could pay for version 2's
+12 corrections, even at alpha = 1. One policy's error varies by 0.2 to 0.4 of itself there. A
+replicate's error in a cell is therefore the mean over 20 trainings, each on demonstrations and
+synthetic episodes of its own and judged in 8 contexts of its own: at cv 0.08, slope 0.4, six cells
+and ten replicates the planner's formula gives the control's mean alpha a half-width of 0.2.
+
+What is expected, and what would refute it: v* covers 1, or nothing else is believed. Thinning, of
+whose m episodes exactly p m are fresh real ones and the rest empty, covers alpha = p. Duplicates of
+the n cover 0 (more rows also loosen the recipe's weight decay, so a little below is no surprise).
+Permuted strokes, dealt to other contexts, lie below 0. "Alpha rises" from one version to the next
+only where the lower bound of the difference of net gains is above 0. The sham turn, refit on the
+same six contexts and strokes with the outcomes that version 0 itself predicts, under the same
+sensor noise, must not raise alpha over version 0 as version 1 does.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments import loop_turn as turn
+from experiments import slide
+from experiments.fit_recording import plain
+from experiments.loop_measurement import SELF, players, score, spent_on, table_rows
+from experiments.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
+from experiments.replicate_report import write_markdown
+from worldmodel import capture, loop, runtime, trust
+from worldmodel.dynamics import WorldModel
+from worldmodel.policies import clone
+from worldmodel.policies import stroke as task
+from worldmodel.policies.demonstrator import make_table
+from worldmodel.reality import HiddenPhysics, RobotError
+from worldmodel.trust.report import report
+
+HIDDEN_SEED = 21
+DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED, JUDGED, SHAM = range(1, 7)  # streams of random numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    out: Path  # folder for everything
+    replicates: int | None = None  # how many; as designed by default. A folder can take more later
+    smoke: bool = False  # tiny sizes, to see that it runs; its numbers mean nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Sizes of the measurement; ``study.seeds`` replicates are planned."""
+
+    study: slide.Study
+    trainings: int  # in each cell of a replicate; each has data, weights and contexts of its own
+
+    @property
+    def recipe(self) -> str:
+        """What one row's error is, in words."""
+        return f"cloned, weight 1; mean error of {self.trainings} trainings"
+
+
+DESIGN = Design(
+    dataclasses.replace(
+        slide.STUDY, seeds=10, real=(3, 6, 12, 20, 32, 48), n=(6, 12), m=(12, 18, 24), contexts=8
+    ),
+    trainings=20,
+)
+SMOKE = Design(
+    dataclasses.replace(slide.SMOKE, seeds=2, real=(3, 6, 12), n=(3,), m=(3,), contexts=2),
+    trainings=2,
+)
+
+
+def main(args: Args) -> int:
+    """Runs or resumes the replicates; prints one JSON line; returns the exit status."""
+    runtime.configure()
+    design = SMOKE if args.smoke else DESIGN
+    turn.claim(args.out, {"hidden_seed": HIDDEN_SEED, "design": plain(design)})
+    with runtime.Interrupt() as interrupt:
+        try:
+            count = args.replicates or design.study.seeds
+            done = run(args.out, count, design, lambda: interrupt.requested)
+        except (runtime.Interrupted, RobotError) as stopped:
+            runtime.log(str(stopped))
+            return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
+    results = measure(args, design, done)
+    write(args.out, design, done, results)
+    means = {
+        name: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
+        for measured in results["tasks"]
+        for name, version in measured["versions"].items()
+    }
+    print(json.dumps({"task": "slide", "hidden_seed": HIDDEN_SEED, "alpha": means}))
+    return 0
+
+
+def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list[dict[str, Any]]:
+    """So many replicates, each from its file where an earlier run finished it."""
+    hidden = slide.draw_hidden(HIDDEN_SEED)
+    world = WorldModel(slide.scene(), slide.FREE, network=design.study.network)
+    operator = turn.Operator(make_table(slide.simulator(hidden)), design.study.noise)
+    began, played = time.monotonic(), 0
+    done = []
+    with players() as workers:
+        for s in range(count):
+            path = out / f"replicate_{s:02d}.json"
+            if not path.is_file():
+                found = replicate(out, s, design, world, hidden, operator, workers, stop)
+                capture.write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
+                played += 1
+                each = (time.monotonic() - began) / played
+                left = (count - s - 1) * each / 60
+                what = f"replicate {s + 1}/{count}"
+                runtime.log(f"{what}: {each:.0f} s each, {left:.1f} min left")
+            done.append(json.loads(path.read_text()))
+    return done
+
+
+def replicate(
+    out: Path,
+    s: int,
+    design: Design,
+    world: WorldModel,
+    hidden: HiddenPhysics,
+    operator: turn.Operator,
+    workers: Executor,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """One whole loop, and the errors of all its policies: rows, versions, seconds."""
+    study, here = design.study, out / f"{s:02d}"
+    most, each = max(study.m), max(study.real)
+    clock = turn.Clock(here / "seconds.json")
+    here.mkdir(exist_ok=True)
+    made: dict[str, loop.Version] = {}
+    pools: dict[str, list[capture.Captured]] = {}
+
+    def rng(*stream: int) -> np.random.Generator:
+        return np.random.default_rng([HIDDEN_SEED, 8, s + 1, *stream])
+
+    def machine(stream: int) -> Any:
+        return slide.robot(hidden, 1000 * (s + 1) + stream)
+
+    def stage(name: str) -> None:
+        if stop():
+            raise runtime.Interrupted("stopped between two stages; run the same command to go on")
+        clock.start(f"{s:02d} {name}")
+
+    def add(version: loop.Version) -> None:
+        stage(f"{version.name}: synthetic episodes")
+        made[version.name] = version
+        count = max(design.trainings * most, study.deployed)
+        _, pools[version.name] = loop.generate(
+            version, count, study.noise, rng(SYNTHETIC, len(made))
+        )
+        clock.done()
+
+    def deploy(name: str, count: int) -> list[capture.Captured]:
+        stage(f"{name}: train its policy, deploy it, capture {count} corrections")
+        asked = task.draw_contexts(count, rng(DEPLOYED, len(made)))
+        robot = machine(10 + len(made))
+        found = turn.deploy(here, name, pools[name], asked, robot, study, stop, seed=s)
+        clock.done()
+        return found
+
+    def refit(parent: str, name: str, kind: str, captured: list[capture.Captured]) -> loop.Version:
+        stage(f"{name}: finetune {kind} from {parent} on {len(captured)} episodes")
+        version = turn.refit(here, made[parent], name, kind, captured, study, stop, seed=s)
+        clock.done()
+        return version
+
+    stage("reality: demonstrations")
+    demos = capture.demonstrations(
+        here / "real", machine(1), operator, design.trainings * each, rng(DEMONSTRATIONS)
+    )
+    pools[SELF] = capture.demonstrations(
+        here / "twin", machine(2), operator, design.trainings * most, rng(TWIN)
+    )
+    clock.done()
+    add(loop.first_version(here / "versions", world))
+    first = deploy("v0", study.first)
+    add(refit("v0", "v1", "physics", first))
+    both = first + deploy("v1", study.second)
+    add(refit("v1", "v2", "hybrid", both))
+    sham = refit("v0", "v1-sham", "physics", imagined(made["v0"], first, hidden.noise, rng(SHAM)))
+    add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
+
+    stage("train every policy and play it in reality")
+    data = {name: turn.examples(pool) for name, pool in pools.items()}
+    judged = [task.draw_contexts(study.contexts, rng(JUDGED, r)) for r in range(design.trainings)]
+    rows = measure_cells(s, design, hidden, turn.examples(demos), data, judged, workers)
+    clock.done()
+    fitted = {
+        name: {key: value.tolist() for key, value in loop.physical_values(version).items()}
+        for name, version in made.items()
+    }
+    spent = spent_on(made) | dict.fromkeys(ORACLES, 0)
+    return {"rows": rows, "spent": spent, "physics": fitted, "seconds": clock.seconds}
+
+
+def imagined(
+    version: loop.Version,
+    corrections: Sequence[capture.Captured],
+    noise: tuple[float, ...],
+    rng: np.random.Generator,
+) -> list[capture.Captured]:
+    """The same contexts and strokes, with the outcomes that a version predicts.
+
+    Args:
+      noise: of the robot's sensors, per position; added as the robot adds it.
+    """
+    starts = task.Contexts(*np.stack([c.context for c in corrections]).T).start
+    strokes = np.stack([c.stroke for c in corrections])
+    qpos = loop.simulator(version)(task.initial_qpos(starts, strokes), task.play(starts, strokes))
+    qpos = qpos + np.array(noise) * rng.standard_normal(qpos.shape)
+    qvel = np.zeros_like(qpos)
+    qvel[:, 1:] = np.diff(qpos, axis=1) * task.CONTROL_HZ
+    return [
+        dataclasses.replace(c, episode=dataclasses.replace(c.episode, qpos=q, qvel=v))
+        for c, q, v in zip(corrections, qpos, qvel, strict=True)
+    ]
+
+
+def measure_cells(
+    s: int,
+    design: Design,
+    hidden: HiddenPhysics,
+    real: Examples,
+    pools: dict[str, Examples],
+    judged: Sequence[task.Contexts],
+    workers: Executor,
+) -> list[dict[str, Any]]:
+    """Trains and plays every policy of a replicate; a row per cell, the mean over trainings."""
+    study, cells = design.study, cells_of(design.study)
+    most, each = max(study.m), max(study.real)
+    data, seeds = [], []
+    for r in range(design.trainings):
+        mine = tuple(x[r * each : (r + 1) * each] for x in real)
+        made_up = {
+            name: tuple(x[r * most : (r + 1) * most] for x in pool) for name, pool in pools.items()
+        }
+        data += [training_set(*cell, mine, made_up) for cell in cells]
+        seeds += [s * design.trainings + r] * len(cells)
+    runtime.log(f"training {len(data)} policies in one call")
+    policies = clone.clone(data, seeds, study.recipe)
+    asked = [judged[i // len(cells)] for i in range(len(policies))]
+    jobs = [
+        (hidden, a.start, clone.act(p, a, study.recipe))
+        for a, p in zip(asked, policies, strict=True)
+    ]
+    places = workers.map(slide.final_places, jobs, chunksize=8)
+    scores = [score(a, place) for a, place in zip(asked, places, strict=True)]
+    rows = []
+    for i, (version, n, m) in enumerate(cells):
+        found = scores[i :: len(cells)]
+        mean = {key: float(np.mean([x[key] for x in found])) for key in found[0]}
+        rows.append({"version": version, "n": n, "m": m, "seed": s} | mean)
+    return rows
+
+
+def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Row]]:
+    """The trust tables: the versions as task "slide", the oracles as a task beside it."""
+    rows = [row for found in done for row in found["rows"]]
+    count = design.trainings * design.study.contexts
+    return [
+        table_rows(
+            design.study,
+            done[0]["spent"],
+            [row for row in rows if row["version"] in ("", SELF, *names)],
+            name=name,
+            recipe=design.recipe,
+            evaluations=count,
+        )
+        for name, names in (("slide", MODELS), ("slide, oracles", ORACLES))
+    ]
+
+
+def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Alpha of everything, with what is needed to make it again."""
+    measured = [m for rows in tables(design, done) for m in trust.measure(rows)]
+    command = "python -m experiments.loop_replicates --out DIR" + " --smoke" * args.smoke
+    command += f" --replicates {args.replicates}" if args.replicates else ""
+    return trust.document(measured) | {
+        "reality": "held-out simulation",
+        "hidden_seed": HIDDEN_SEED,
+        "smoke": args.smoke,
+        "command": command,
+        "config": plain(design) | {"hidden": plain(slide.draw_hidden(HIDDEN_SEED))},
+        "provenance": runtime.provenance(),
+        "physics": [found["physics"] for found in done],
+        "seconds": [found["seconds"] for found in done],
+    }
+
+
+def write(
+    out: Path, design: Design, done: Sequence[dict[str, Any]], results: dict[str, Any]
+) -> None:
+    """rows.csv, measurement.json, cells.md and report.html, each whole or not at all."""
+    trust.write_csv(out / "rows.csv", [row for rows in tables(design, done) for row in rows])
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    capture.write_whole(out / "measurement.json", text.encode())
+    capture.write_whole(out / "report.html", report(results).encode())
+    write_markdown(results, out / "cells.md")
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -1,0 +1,253 @@
+"""What the whole-loop replicates say, as Markdown: worded from measurement.json alone.
+
+Question: did alpha rise, did the control hold, did the oracles come out as theory has them?
+Command:  python -m experiments.replicate_report DIR/measurement.json --out cells.md
+Runtime:  one second
+Expected: one page; no sentence is fixed where a number decides
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments.loop_report import COLUMNS, row_of
+from experiments.replicate_cells import ORACLES, Oracle
+from worldmodel import runtime
+from worldmodel.capture import write_whole
+from worldmodel.trust.figures import cells_of, order
+from worldmodel.trust.words import (
+    HALF_WIDTH,
+    SELF,
+    change,
+    covers_one,
+    doubt,
+    interval,
+    number,
+    share,
+    verdict,
+)
+
+LABELS = {
+    "v0": "the MJCF's guess",
+    "v1": "physics refit on 6 corrections",
+    "v1-sham": "physics refit on what v0 predicts of the same 6",
+    "v2": "hybrid refit on 12 corrections",
+    SELF: "reality itself, the control",
+}
+STEPS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # to, from
+NEGLIGIBLE = 0.1  # of n: a net gain that is surely below refutes that alpha rose
+Document = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    measurement: tyro.conf.Positional[Path]  # measurement.json
+    out: Path  # the page
+
+
+def write_markdown(document: Document, path: Path) -> None:
+    """Writes the page, whole or not at all."""
+    write_whole(path, page(document).encode())
+
+
+def page(document: Document) -> str:
+    """The whole page as text."""
+    versions, oracles = document["tasks"]
+    smoke = "**This was a smoke run: its sizes are tiny and its numbers mean nothing.**"
+    count, each = versions["seeds"], document["config"]["trainings"]
+    lines = [
+        f"# Task slide, {count} whole-loop replicates, {document['reality']} "
+        f"{document['hidden_seed']}",
+        *([smoke] if document["smoke"] else []),
+        "Every replicate captured its own corrections, refit its own versions, made its own "
+        "synthetic episodes, drew its own demonstrations and trained its own policies; its error "
+        f"in a cell is the mean over {each} trainings. Intervals: "
+        f"{100 * versions['level']:.0f} %, over the replicates. The reality, version 0 and the "
+        "prior are the same for all.",
+        "## Does α rise?",
+        "\n".join(f"- {text}" for text in answers(versions)),
+        "## The versions",
+        _table(
+            ("version", "what", "K", "mean α gross", "mean α net", "p one α", "in words"),
+            (_version(versions, name) for name in order(versions)),
+        ),
+        "Mean over the cells; net pays for the K corrections. p one α: probability of cells as "
+        "unlike if all had one α (Hotelling); below 0.05 no single α fits.",
+        "## The oracles, through the same stack",
+        "\n".join(f"- {text}" for text in verdicts(oracles)),
+        "## All cells",
+        _table(COLUMNS, (row_of(c) for c in [*cells_of(versions), *_without_control(oracles)])),
+        "## From version to version",
+        _table(
+            ("versions", "n", "m", "α gross", "net gain", "net gain …"),
+            (_difference(d) for d in _shown(versions)),
+        ),
+        "## Real only",
+        _table(("n", "miss [cm]"), _curve(versions)),
+        "## What the refits found",
+        _table(("version", "parameter", "mean", "sd over the replicates"), _physics(document)),
+        _hidden(document["config"]["hidden"]),
+        f"Again: `{document['command']}`; this page alone: `python -m "
+        "experiments.replicate_report DIR/measurement.json --out cells.md`. Commit "
+        f"{document['provenance'].get('commit', 'unknown')}; the design stands in the header of "
+        "experiments/loop_replicates.py.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def answers(task: Document) -> list[str]:
+    """Whether alpha rises: the control, each step net and gross, and the sham turn."""
+    control = task["versions"][SELF]
+    low, high = control["alpha_low"], control["alpha_high"]
+    half = None if low is None or high is None else (high - low) / 2
+    holds = "holds" if covers_one(control) else "does not hold"
+    said = [
+        f"The control {SELF} {holds}: its mean α is {interval(control, 'alpha')}, half-width "
+        f"{number(half)}; it must cover 1 within ±{HALF_WIDTH}."
+    ]
+    if text := doubt(task):
+        said.append(text)
+    said += [_step(task, *pair) for pair in STEPS]
+    said.append(_sham(task))
+    return said
+
+
+def _step(task: Document, to: str, since: str) -> str:
+    found = [d for d in task["differences"] if (d["a"], d["b"]) == (to, since)]
+    rises = sum(d["verdict"] == "RISES" for d in found)
+    small = sum(_below(d["gain_net_high"], NEGLIGIBLE * d["n"]) for d in found)
+    gross = sum(_below(0, d["alpha_avg_low"]) for d in found)
+    answer = "yes" if rises == len(found) else f"in {share(rises, len(found))}"
+    if not covers_one(task["versions"][SELF]):
+        answer = "not to be answered without the control"
+    return (
+        f"{since} → {to}: {answer}; {change(task, to, since)}; gross α rises in "
+        f"{share(gross, len(found))}; a net rise of {100 * NEGLIGIBLE:.0f} % of n is refuted in "
+        f"{share(small, len(found))}."
+    )
+
+
+def _sham(task: Document) -> str:
+    """Whether a turn without reality raises alpha as the real one does (gross)."""
+
+    def above(a: str, b: str) -> str:
+        found = [d for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
+        return share(sum(_below(0, d["alpha_avg_low"]) for d in found), len(found))
+
+    return (
+        f"The sham turn: gross α of v1-sham is above v0's in {above('v1-sham', 'v0')}, that of v1 "
+        f"above v1-sham's in {above('v1', 'v1-sham')}."
+    )
+
+
+def _below(a: float | None, b: float | None) -> bool:
+    """Whether a < b, both known."""
+    return a is not None and b is not None and a < b
+
+
+def verdicts(task: Document) -> list[str]:
+    """Each oracle against what theory says of it."""
+    return [_oracle(name, oracle, task["versions"][name]) for name, oracle in ORACLES.items()]
+
+
+def _oracle(name: str, oracle: Oracle, version: Document) -> str:
+    cells = version["cells"]
+    measured = f"mean α {interval(version, 'alpha')}"
+    if oracle.alpha is None:
+        under = sum(_below(c["alpha_avg_high"], 0) for c in cells)
+        expected, agrees = "below 0", under == len(cells)
+        counted = f"α is surely below 0 in {share(under, len(cells))}"
+        highest = [c["alpha_avg_high"] for c in cells if c["alpha_avg_high"] is not None]
+        if version["alpha"] is None and highest:
+            measured = f"no mean α; in some cell only a bound, at most {number(max(highest))}"
+    else:
+        covered = sum(_covers(c, "alpha_avg", oracle.alpha) for c in cells)
+        expected, agrees = f"= {number(oracle.alpha)}", _covers(version, "alpha", oracle.alpha)
+        counted = f"covered in {share(covered, len(cells))}"
+    word = "as theory has it" if agrees else "NOT as theory has it"
+    return f"**{name}** ({oracle.why}): theory α {expected}; {measured}; {counted}: {word}."
+
+
+def _covers(entry: Document, kind: str, value: float) -> bool:
+    low, high = entry[f"{kind}_low"], entry[f"{kind}_high"]
+    return None not in (low, high) and low <= value <= high
+
+
+def _version(task: Document, name: str) -> list[str]:
+    version = task["versions"][name]
+    cells = version["cells"]
+    # Per cell, net is K/m below gross; so is their mean, with the same interval.
+    paid = float(np.mean([c["k"] / c["m"] for c in cells]))
+    ends = ("alpha", "alpha_low", "alpha_high")
+    net = {end: None if version[end] is None else version[end] - paid for end in ends}
+    words = "the control" if name == SELF else verdict(version)
+    return [
+        *(name, LABELS[name], str(cells[0]["k"]), interval(version, "alpha")),
+        *(interval(net, "alpha"), number(version["homogeneity_p"], 3), words),
+    ]
+
+
+def _without_control(task: Document) -> Iterable[tuple[str, Document]]:
+    return (found for found in cells_of(task) if found[0] != SELF)
+
+
+def _shown(task: Document) -> list[Document]:
+    pairs = [*STEPS, ("v1-sham", "v0"), ("v1", "v1-sham")]
+    return [d for pair in pairs for d in task["differences"] if (d["a"], d["b"]) == pair]
+
+
+def _difference(d: Document) -> list[str]:
+    sizes = [str(d["n"]), str(d["m"])]
+    worth = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
+    return [f"{d['a']} − {d['b']}", *sizes, *worth, d["verdict"].lower()]
+
+
+def _curve(task: Document) -> Iterable[list[str]]:
+    curve = task["curve"]
+    for n, error in zip(curve["n"], curve["error"], strict=True):
+        ends = (number(error[end], 1, 100) for end in ("value", "low", "high"))
+        yield [str(n), "{} [{}, {}]".format(*ends)]
+
+
+def _physics(document: Document) -> Iterable[list[str]]:
+    """Physical parameters of each version over the replicates, and what reality has."""
+    found = document["physics"]
+    for version in found[0]:
+        for name, first in found[0][version].items():
+            values = np.array([f[version][name] for f in found]).reshape(len(found), -1)
+            for i in range(values.shape[1]):
+                label = name if np.size(first) == 1 else f"{name}[{i}]"
+                mean, spread = values[:, i].mean(), values[:, i].std(ddof=1)
+                yield [version, label, f"{mean:.4g}", f"{spread:.2g}"]
+
+
+def _hidden(hidden: Document) -> str:
+    kept = (f"{name} × {hidden[name]:.3g}" for name in ("friction", "mass", "damping"))
+    return (
+        f"Reality's own, over version 0's: {', '.join(kept)}. No parameter of a version "
+        "can express the rest: friction by place and speed, lag, delay, noise."
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
+
+
+def main(args: Args) -> int:
+    """Makes the page again from its numbers."""
+    write_markdown(json.loads(args.measurement.read_text()), args.out)
+    runtime.log(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
