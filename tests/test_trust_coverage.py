@@ -82,4 +82,5 @@ def test_seeds_that_share_a_pool_are_told_how_far_that_holds() -> None:
         (10, 2048, "a D_eff up to 341 hold"),
         (10, 3072, "up to n = 512: intervals hold"),
     ):
-        assert note in measure(table(smooth(seeds)), pool=pool)[0].notes[0]
+        notes = measure(table(smooth(seeds)), pool=pool)[0].notes
+        assert any(note in said for said in notes)
