@@ -178,45 +178,51 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
 @functools.lru_cache(maxsize=8)
 def make_simulator(
     world: WorldModel, batch: int
-) -> Callable[[Parameters, np.ndarray, np.ndarray], State]:
-    """Plays commands from rest, compiled once for batches of one size.
+) -> Callable[..., State]:
+    """Plays commands, compiled once for batches of one size.
 
     Returns:
-      ``simulate(parameters, qpos, ctrl)`` → states (episodes, frames + 1, …) as NumPy, the
-      starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu). InputError without
-      episodes.
+      ``simulate(parameters, qpos, ctrl, qvel)`` → states (episodes, frames + 1, …) as NumPy, the
+      starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu), qvel (episodes, nv),
+      from rest when absent. InputError without episodes.
     """
 
     @programs.kept
-    def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array) -> State:
+    def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
         advance = stepper(world, parameters)
 
-        def one(qpos: jax.Array, ctrl: jax.Array) -> State:
-            first = start(world, parameters, resting(world, qpos))
+        def one(qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
+            first = start(world, parameters, without_past(world, qpos, qvel))
             states, _ = rollout(advance, replay(ctrl), first, ctrl.shape[0], jax.random.key(0))
             return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, states)
 
-        return jax.vmap(one)(qpos, ctrl)
+        return jax.vmap(one)(qpos, ctrl, qvel)
 
-    def simulate(parameters: Parameters, qpos: np.ndarray, ctrl: np.ndarray) -> State:
+    def simulate(
+        parameters: Parameters,
+        qpos: np.ndarray,
+        ctrl: np.ndarray,
+        qvel: np.ndarray | None = None,
+    ) -> State:
         if not len(qpos):
             raise InputError("no episode to simulate")
+        qvel = np.zeros((len(qpos), world.scene.mj_model.nv)) if qvel is None else qvel
         out = []
         for begin in range(0, len(qpos), batch):
             rows = np.minimum(np.arange(begin, begin + batch), len(qpos) - 1)
-            states = run(parameters, jnp.asarray(qpos[rows]), jnp.asarray(ctrl[rows]))
+            states = run(parameters, *(jnp.asarray(x[rows]) for x in (qpos, ctrl, qvel)))
             out.append(jax.tree.map(np.asarray, states))
         return jax.tree.map(lambda *x: np.concatenate(x)[: len(qpos)], *out)
 
     return simulate
 
 
-def resting(world: WorldModel, qpos: jax.Array) -> History:
-    """The history of a robot at rest that nothing is known of but where it stands."""
+def without_past(world: WorldModel, qpos: jax.Array, qvel: jax.Array) -> History:
+    """The history of a robot that nothing is known of but its present positions and velocities."""
     m = world.scene.mj_model
     return History(
         qpos=jnp.broadcast_to(qpos, (HISTORY, m.nq)),
-        qvel=jnp.zeros((HISTORY, m.nv)),
+        qvel=jnp.broadcast_to(qvel, (HISTORY, m.nv)),
         ctrl=jnp.zeros((HISTORY, m.nu)),
         known=jnp.arange(HISTORY) == 0,
     )

@@ -1,0 +1,149 @@
+"""The learner whose real episodes are counted: the latent model, alone, on pooled windows.
+
+One recipe for every cell: the same network, steps, batch and schedule, whatever it is trained on;
+rows of real and synthetic windows weigh the same. The weights that were best on the replicate's
+validation episodes are kept, the same ones for every cell. Many trainings are one compiled call:
+their arrays are padded to one size and each draws only from its own rows.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from worldmodel.dynamics import HISTORY, Network, Parameters, WorldModel, init
+from worldmodel.episodes.recordings import Channels
+from worldmodel.loss import window_loss
+from worldmodel.predict import Windows
+from worldmodel.residuals import residuals, standards
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How every cell is trained; settled in the pilot."""
+
+    network: Network = dataclasses.field(default_factory=lambda: Network(latent=24, width=64))
+    steps: int = 500
+    batch: int = 32  # windows per step
+    learning_rate: float = 3e-3  # falls to zero (cosine)
+    weight_decay: float = 0.1
+    huber: float = 0.3  # in units of the ballistic error
+    validate_every: int = 50  # steps
+    together: int = 13  # trainings in one compiled call
+
+
+ROWS = 4096  # windows of a training are padded to a multiple
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What every cell of a replicate shares."""
+
+    world: WorldModel  # of kind latent
+    channels: Channels
+    recipe: Recipe
+    judged: Windows  # of validation episodes, always as many: another number compiles anew
+    scale: np.ndarray  # (3,) ballistic errors on them; NaN where the scene has no such channel
+    seed: int  # initial weights and draws, the same for every cell
+
+    def train(self, sets: Sequence[Windows]) -> list[Parameters]:
+        """One training on each set of windows; ``recipe.together`` at most."""
+        rows = self.recipe.together
+        if not 0 < len(sets) <= rows:
+            raise ValueError(f"{len(sets)} trainings; this call takes 1 to {rows}")
+        count = len(sets)
+        sets = [sets[min(i, count - 1)] for i in range(rows)]
+        size = ROWS * -(-max(map(len, sets)) // ROWS)
+        fresh = init(self.world, jax.random.key(self.seed))
+        norms = [self._standards(fresh, windows) for windows in sets]
+        padded = [w.take(np.minimum(np.arange(size), len(w) - 1)) for w in sets]
+        weights = _trainer(self.world, self.channels, self.recipe)(
+            fresh["network"]["weights"],
+            _stacked(norms),
+            _stacked([_single(w) for w in padded]),
+            jnp.array([len(w) for w in sets]),
+            _single(self.judged),
+            jnp.asarray(self.scale, jnp.float32),
+            jax.random.key(self.seed),
+        )
+        return [
+            {"physics": {}, "network": {"weights": _row(weights, i), "norm": norm}}
+            for i, norm in enumerate(norms[:count])
+        ]
+
+    def _standards(self, fresh: Parameters, windows: Windows) -> Any:
+        """Constants that standardise what the network sees, from its own training windows."""
+        frames = dataclasses.replace(
+            windows,
+            ctrl=windows.ctrl[:, :1],
+            target=windows.target[:, :1],
+            scored=windows.scored[:, :1],
+        )
+        return _single(standards(self.world, residuals(self.world, fresh, frames)))
+
+
+def _single(tree: Any) -> Any:
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float32) if np.asarray(x).dtype == np.float64 else np.asarray(x),
+        tree,
+    )
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *x: np.stack(x), *trees)
+
+
+def _row(tree: Any, i: int) -> Any:
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+@functools.lru_cache(maxsize=4)
+def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[..., Any]:
+    """Many trainings in one compiled call: (weights, norms, windows, rows, judged, scale, key) →
+    the weights of each that were best on ``judged``."""
+    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
+    optimiser = optax.adamw(schedule, weight_decay=recipe.weight_decay)
+    one = functools.partial(window_loss, world, channels, recipe.huber)
+
+    def loss(weights: Any, norm: Any, scale: jax.Array, batch: Windows) -> jax.Array:
+        parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
+        return jnp.mean(jax.vmap(one, (None, None, 0))(scale, parameters, batch))
+
+    def train(
+        fresh: Any,
+        norm: Any,
+        data: Windows,
+        count: jax.Array,
+        judged: Windows,
+        scale: jax.Array,
+        key: jax.Array,
+    ) -> Any:
+        def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
+            weights, state = carry
+            pick, forget = jax.random.split(key)
+            batch = _row(data, jax.random.randint(pick, (recipe.batch,), 0, count))
+            shown = jax.random.randint(forget, (recipe.batch,), 1, HISTORY + 1)
+            known = batch.history.known & (jnp.arange(HISTORY) < shown[:, None])
+            history = dataclasses.replace(batch.history, known=known)
+            batch = dataclasses.replace(batch, history=history)
+            gradient = jax.grad(loss)(weights, norm, scale, batch)
+            updates, state = optimiser.update(gradient, state, weights)
+            return (optax.apply_updates(weights, updates), state), None
+
+        def block(carry: tuple, keys: jax.Array) -> tuple[tuple, None]:
+            weights, state, best, lowest = carry
+            (weights, state), _ = jax.lax.scan(step, (weights, state), keys)
+            error = loss(weights, norm, scale, judged)
+            best = jax.tree.map(lambda new, old: jnp.where(error < lowest, new, old), weights, best)
+            return (weights, state, best, jnp.minimum(error, lowest)), None
+
+        keys = jax.random.split(key, (recipe.steps // recipe.validate_every, recipe.validate_every))
+        carry = (fresh, optimiser.init(fresh), fresh, loss(fresh, norm, scale, judged))
+        return jax.lax.scan(block, carry, keys)[0][2]
+
+    return jax.jit(jax.vmap(train, (None, 0, 0, 0, None, None, None)))
