@@ -98,7 +98,7 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: np.stack(x), *trees)
 
 
-def _row(tree: Any, i: int) -> Any:
+def _row(tree: Any, i: Any) -> Any:
     return jax.tree.map(lambda x: x[i], tree)
 
 
