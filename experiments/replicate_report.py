@@ -41,6 +41,7 @@ LABELS = {
     SELF: "reality itself, the control",
 }
 STEPS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # to, from
+DIFFERENCES = ("versions", "n", "m", "α gross", "net gain", "net gain …")
 NEGLIGIBLE = 0.1  # of n: a net gain that is surely below refutes that alpha rose
 Document = dict[str, Any]
 
@@ -75,7 +76,7 @@ def page(document: Document) -> str:
         "## Does α rise?",
         "\n".join(f"- {text}" for text in answers(versions)),
         "## The versions",
-        _table(
+        table(
             ("version", "what", "K", "mean α gross", "mean α net", "p one α", "in words"),
             (_version(versions, name) for name in order(versions)),
         ),
@@ -84,16 +85,16 @@ def page(document: Document) -> str:
         "## The oracles, through the same stack",
         "\n".join(f"- {text}" for text in verdicts(oracles)),
         "## All cells",
-        _table(COLUMNS, (row_of(c) for c in [*cells_of(versions), *_without_control(oracles)])),
+        table(COLUMNS, (row_of(c) for c in [*cells_of(versions), *_without_control(oracles)])),
         "## From version to version",
-        _table(
-            ("versions", "n", "m", "α gross", "net gain", "net gain …"),
-            (_difference(d) for d in _shown(versions)),
+        table(
+            DIFFERENCES,
+            (difference_row(d) for d in _shown(versions)),
         ),
         "## Real only",
-        _table(("n", "miss [cm]"), _curve(versions)),
+        table(("n", "miss [cm]"), _curve(versions)),
         "## What the refits found",
-        _table(("version", "parameter", "mean", "sd over the replicates"), _physics(document)),
+        table(("version", "parameter", "mean", "sd over the replicates"), _physics(document)),
         _hidden(document["config"]["hidden"]),
         f"Again: `{document['command']}`; this page alone: `python -m "
         "experiments.replicate_report DIR/measurement.json --out cells.md`. Commit "
@@ -155,10 +156,13 @@ def _below(a: float | None, b: float | None) -> bool:
 
 def verdicts(task: Document) -> list[str]:
     """Each oracle against what theory says of it."""
-    return [_oracle(name, oracle, task["versions"][name]) for name, oracle in ORACLES.items()]
+    return [
+        oracle_verdict(name, oracle, task["versions"][name]) for name, oracle in ORACLES.items()
+    ]
 
 
-def _oracle(name: str, oracle: Oracle, version: Document) -> str:
+def oracle_verdict(name: str, oracle: Oracle, version: Document) -> str:
+    """An oracle's alpha against what theory says of it."""
     cells = version["cells"]
     measured = f"mean α {interval(version, 'alpha')}"
     if oracle.alpha is None:
@@ -169,14 +173,14 @@ def _oracle(name: str, oracle: Oracle, version: Document) -> str:
         if version["alpha"] is None and highest:
             measured = f"no mean α; in some cell only a bound, at most {number(max(highest))}"
     else:
-        covered = sum(_covers(c, "alpha_avg", oracle.alpha) for c in cells)
-        expected, agrees = f"= {number(oracle.alpha)}", _covers(version, "alpha", oracle.alpha)
+        covered = sum(covers(c, "alpha_avg", oracle.alpha) for c in cells)
+        expected, agrees = f"= {number(oracle.alpha)}", covers(version, "alpha", oracle.alpha)
         counted = f"covered in {share(covered, len(cells))}"
     word = "as theory has it" if agrees else "NOT as theory has it"
     return f"**{name}** ({oracle.why}): theory α {expected}; {measured}; {counted}: {word}."
 
 
-def _covers(entry: Document, kind: str, value: float) -> bool:
+def covers(entry: Document, kind: str, value: float) -> bool:
     low, high = entry[f"{kind}_low"], entry[f"{kind}_high"]
     return None not in (low, high) and low <= value <= high
 
@@ -204,7 +208,8 @@ def _shown(task: Document) -> list[Document]:
     return [d for pair in pairs for d in task["differences"] if (d["a"], d["b"]) == pair]
 
 
-def _difference(d: Document) -> list[str]:
+def difference_row(d: Document) -> list[str]:
+    """A difference between two versions in a cell, under ``DIFFERENCES``."""
     sizes = [str(d["n"]), str(d["m"])]
     worth = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
     return [f"{d['a']} − {d['b']}", *sizes, *worth, d["verdict"].lower()]
@@ -237,7 +242,8 @@ def _hidden(hidden: Document) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """As Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
 

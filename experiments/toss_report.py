@@ -1,30 +1,84 @@
-"""What ``trust_recording`` publishes: tables, measurement, text and page, from its replicates."""
+"""What ``trust_recording`` publishes: tables, measurement, page and text, from its replicates.
 
+Question: what came out, in words that follow from the numbers?
+Command:  python -m experiments.toss_report DIR/measurement.json --out DIR
+Runtime:  seconds
+Expected: alpha.md and report.html again, the same to the byte
+"""
+
+import dataclasses
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
-from experiments.fit_recording import plain, write
+from experiments.fit_recording import plain
+from experiments.loop_report import COLUMNS, row_of
 from experiments.problems import Problem
-from experiments.toss_study import Study
+from experiments.replicate_cells import Oracle
+from experiments.replicate_report import (
+    DIFFERENCES,
+    answers,
+    difference_row,
+    oracle_verdict,
+    table,
+)
+from experiments.toss_study import CONTROLS, MODELS, Study
 from worldmodel import runtime, trust
+from worldmodel.capture import write_whole
+from worldmodel.trust.figures import cells_of, order
+from worldmodel.trust.intervals import ends
+from worldmodel.trust.report import report
+from worldmodel.trust.words import SELF, interval, number, verdict
+
+CHANNELS = ("position", "rotation", "joints")
+ORACLES = {
+    "thin25": Oracle(0.25, "a quarter of the tosses are fresh real ones, the rest empty"),
+    "thin75": Oracle(0.75, "three quarters of the tosses are fresh real ones, the rest empty"),
+    "copies": Oracle(0.0, "the n real tosses over again"),
+    "dealt": Oracle(None, "real tosses whose futures are dealt to other starts"),
+}
+LABELS = {
+    "v0": "the sources' parameters",
+    "v1": "physics fitted on K1",
+    "v2": "physics and network fitted on K2",
+    SELF: "reality itself, the control",
+    "v1-sham": "physics fitted on K1 tosses that v0 made",
+    "v1-worst": "physics fitted on the K1 of K2 that v0 predicts worst",
+    "v1-quiet": "v1 without tracking noise",
+    "v1-loud": "v1 with twice the tracking noise",
+    "v1-leak": "v1 from starts of the whole pool: a leak",
+}
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), *((name, "v1") for name in CONTROLS))
+Document = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    measurement: tyro.conf.Positional[Path]  # measurement.json
+    out: Path  # folder of the page and the text
 
 
 def rows_of(
-    problem: Problem, study: Study, results: list[dict[str, Any]], error: str = ""
+    problem: Problem, study: Study, results: list[Document], names: Iterable[str], channel: str = ""
 ) -> list[trust.Row]:
-    """The trust table; ``error`` names one channel, or empty for the primary error."""
-    spent = {"": 0, "v0": study.first, "v1": study.first, "v2": study.second}
-    spent |= {"sham": study.first, "worst": study.second, "quiet": study.first}
-    spent |= {"loud": study.first, "leak": study.first}
-    channels = ("position", "rotation", "joints")
+    """A trust table; ``channel`` names one error, or is empty for the primary one."""
+    spent = {"v0": study.first, "v1": study.first, "v2": study.second}
+    spent |= {f"v1-{name}": study.first for name in ("sham", "quiet", "loud", "leak")}
+    spent |= {"v1-worst": study.second}
     rows = []
     for seed, result in enumerate(results):
         for cell in result["cells"]:
+            if cell["version"] not in ("", *names):
+                continue
             ratios = cell["errors"]
-            value = ratios[channels.index(error)] if error else np.exp(np.mean(np.log(ratios)))
+            error = ratios[CHANNELS.index(channel)] if channel else np.exp(np.log(ratios).mean())
             rows.append(
                 trust.Row(
                     task=problem.recording.name,
@@ -35,7 +89,7 @@ def rows_of(
                     k=spent.get(cell["version"], 0),
                     seed=seed,
                     split="test",
-                    error=float(value),
+                    error=float(error),
                     evaluations=study.test,
                     steps=study.recipe.steps,
                 )
@@ -47,21 +101,163 @@ def publish(
     out: Path,
     problem: Problem,
     study: Study,
-    results: list[dict[str, Any]],
+    results: list[Document],
     pool: int,
     simulated: bool,
     command: str,
-) -> dict[str, Any]:
-    """Writes everything; returns the summary."""
-    rows = rows_of(problem, study, results)
-    trust.write_csv(out / "rows.csv", rows)
-    measured = trust.measure(rows, pool=pool)[0]
-    document = {
-        "command": command,
-        "provenance": runtime.provenance(),
-        "simulated": simulated,
-        "study": plain(study),
-        "trust": trust.to_json(measured),
+) -> Document:
+    """Measures, writes everything whole, returns the summary.
+
+    Args:
+      results: per replicate, as ``trust_recording`` keeps them.
+      pool: tosses that the learner's sets are drawn from.
+    """
+    name = problem.recording.name
+    models = rows_of(problem, study, results, (*MODELS, *CONTROLS, SELF))
+    oracles = rows_of(problem, study, results, ORACLES)
+    oracles = [dataclasses.replace(row, task=f"{name}, oracles") for row in oracles]
+    channels = CHANNELS[: len(results[0]["ballistic"])]
+    apart = {
+        channel: trust.to_json(
+            trust.measure(rows_of(problem, study, results, (*MODELS, SELF), channel), pool=pool)[0]
+        )
+        for channel in channels
     }
-    write(out / "measurement.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
-    return {"recording": problem.recording.name, "cells": len(measured.cells)}
+    measured = [m for rows in (models, oracles) for m in trust.measure(rows, pool=pool)]
+    document = trust.document(measured) | {
+        "recording": name,
+        "simulated": simulated,
+        "command": command,
+        "study": plain(study),
+        "pool": pool,
+        "provenance": runtime.provenance(),
+        "apart": apart,
+        "ballistic": [result["ballistic"] for result in results],
+        "about": [result["about"] for result in results],
+        "seconds": [result["seconds"] for result in results],
+    }
+    trust.write_csv(out / "rows.csv", [*models, *oracles])
+    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_whole(out / "measurement.json", text.encode())
+    write(document, out)
+    alphas = {
+        key: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
+        for key, version in document["tasks"][0]["versions"].items()
+    }
+    return {"recording": name, "simulated": simulated, "alpha": alphas, "out": str(out)}
+
+
+def write(document: Document, out: Path) -> None:
+    """alpha.md and report.html, from measurement.json alone."""
+    write_whole(out / "alpha.md", page(document).encode())
+    write_whole(out / "report.html", report(document).encode())
+
+
+def page(document: Document) -> str:
+    """The text."""
+    models, oracles = document["tasks"]
+    study, made = document["study"], document["provenance"]
+    data = "SIMULATED tosses" if document["simulated"] else "real tosses"
+    lines = [
+        f"# {document['recording']}: what a synthetic toss is worth in real ones",
+        f"`{document['command']}`",
+        f"{models['seeds']} replicates on {data}. Each splits all tosses anew: {study['test']} to "
+        f"test on, {study['validation']} that stop every training, {study['second']} corrections, "
+        f"{document['pool']} in the learner's pool. Each fits its own versions on its corrections "
+        f"alone (K1 = {study['first']}, K2 = {study['second']}), makes its own tosses, and trains "
+        f"the latent model anew in every cell, {study['recipe']['steps']} steps each. Error: the "
+        "geometric mean of position, rotation and hinge error over the ballistic ones at 16 "
+        "frames. 95 % intervals over the replicates.",
+        "## Does α rise?",
+        "\n".join(f"- {text}" for text in answers(models)),
+        "## The versions",
+        table(
+            ("version", "what", "K", "mean α", "p one α", *document["apart"], "in words"),
+            (_version(document, name) for name in order(models)),
+        ),
+        "Mean α over the version's cells, gross; then of each error apart. Controls have the one "
+        f"cell n = {study['n'][0]}, m = {study['m'][-1]}.",
+        "## The oracles, through the same stack",
+        "\n".join(
+            f"- {oracle_verdict(name, oracle, oracles['versions'][name])}"
+            for name, oracle in ORACLES.items()
+        ),
+        "## The strong baseline: predict with the model itself",
+        table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
+        "## All cells",
+        table(COLUMNS, map(row_of, [*cells_of(models), *cells_of(oracles)])),
+        "The error, in hundredths of the ballistic one, stands under *miss*. v0 is charged with K1 "
+        "too: its starts and its tracking noise come from there.",
+        "## From version to version",
+        table(
+            DIFFERENCES,
+            (difference_row(d) for p in PAIRS for d in models["differences"] if _is(d, p)),
+        ),
+        "## Real only",
+        table(("n", "primary", *document["apart"]), _curve(document)),
+        "\n".join(f"- {note}" for note in models["notes"]),
+        f"Commit {made['commit']}, {made['date']}, {made['cpu']} ({made['cores']} cores), "
+        + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+        + ". Generated from measurement.json.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _is(difference: Document, pair: tuple[str, str]) -> bool:
+    return (difference["a"], difference["b"]) == pair
+
+
+def _version(document: Document, name: str) -> list[str]:
+    version = document["tasks"][0]["versions"][name]
+    apart = (task["versions"].get(name) for task in document["apart"].values())
+    return [
+        *(name, LABELS[name], str(version["cells"][0]["k"]), interval(version, "alpha")),
+        number(version["homogeneity_p"], 3),
+        *("–" if found is None else interval(found, "alpha") for found in apart),
+        "the control" if name == SELF else verdict(version),
+    ]
+
+
+def _direct(document: Document) -> Iterable[list[str]]:
+    """Errors of the models themselves, and of the best mixture of each, over the replicates."""
+    spent = {"v0": 0, "v1": document["study"]["first"]}
+    for name in document["about"][0]["direct"]:
+        errors = [np.exp(np.log(about["direct"][name]).mean()) for about in document["about"]]
+        shown = _mean(np.array(errors))
+        yield [f"{name}, open loop", str(spent.get(name, document["study"]["second"])), shown]
+    for name in (*MODELS, SELF):
+        cells = document["tasks"][0]["versions"][name]["cells"]
+        best = min(cells, key=lambda cell: cell["error"])
+        real = best["n"] + best["k"] + (best["m"] if name == SELF else 0)
+        label = f"learner, best cell of {name}: n = {best['n']}, m = {best['m']}"
+        yield [label, str(real), interval(best, "error", 3)]
+
+
+def _mean(values: np.ndarray) -> str:
+    """A mean over replicates, with its interval."""
+    rest = [np.delete(values, i).mean() for i in range(len(values))]
+    low, high = ends(np.array([values.mean(), *rest]), 0.95)
+    return f"{number(values.mean(), 3)} [{number(float(low), 3)}, {number(float(high), 3)}]"
+
+
+def _curve(document: Document) -> Iterable[list[str]]:
+    curves = [document["tasks"][0]["curve"], *(t["curve"] for t in document["apart"].values())]
+    for i, n in enumerate(curves[0]["n"]):
+        shown = (curve["error"][i] for curve in curves)
+        yield [str(n), *(_between(error) for error in shown)]
+
+
+def _between(error: Document) -> str:
+    value, low, high = (number(error[end], 3) for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def main(args: Args) -> int:
+    """Makes page and text again from their numbers."""
+    write(json.loads(args.measurement.read_text()), args.out)
+    runtime.log(f"wrote alpha.md and report.html in {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -27,6 +27,8 @@ from worldmodel.types import Episode
 FLIGHT = 5e-3  # [m] above the table: nothing touches
 HORIZON = 16  # frames that are predicted and scored
 FIRST = 8  # frame at which the first window starts
+MODELS = ("v0", "v1", "v2")
+CONTROLS = ("v1-sham", "v1-worst", "v1-quiet", "v1-loud", "v1-leak")
 
 
 @dataclasses.dataclass(frozen=True)

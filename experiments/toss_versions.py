@@ -9,9 +9,10 @@ Per replicate, in double precision (a fit needs it; the learner, another process
 
 - v0: the sources' parameters; v1: physics fitted on the first K1 corrections by Gauss-Newton;
   v2: physics fitted on all K2, and a network on what it leaves;
-- sham: physics fitted on K1 tosses that v0 itself made from the same starts;
-- worst: physics fitted on the K1 of the K2 that v0 predicts worst;
-- quiet, loud: v1 with no tracking noise and with twice as much; leak: v1 from starts of the pool.
+- v1-sham: physics fitted on K1 tosses that v0 itself made from the same starts;
+- v1-worst: physics fitted on the K1 of the K2 that v0 predicts worst;
+- v1-quiet, v1-loud: v1 without tracking noise and with twice as much;
+- v1-leak: v1 from starts of the whole pool.
 
 A version draws its starts, and measures the tracking noise, on the corrections that it cost (v0 on
 the first K1: it needs starts too). A synthetic toss is recorded as a real one: noise on the poses,
@@ -165,11 +166,11 @@ def replicate(problem: Problem, study: Study, episodes: list[Episode], number: i
         ("v0", v0, near, noise1),
         ("v1", v1, near, noise1),
         ("v2", v2, wide, noise2),
-        ("sham", sham, near, noise1),
-        ("worst", hard, wide, noise2),
-        ("quiet", v1, near, 0.0 * noise1),
-        ("loud", v1, near, 2.0 * noise1),
-        ("leak", v1, leak, noise1),
+        ("v1-sham", sham, near, noise1),
+        ("v1-worst", hard, wide, noise2),
+        ("v1-quiet", v1, near, 0.0 * noise1),
+        ("v1-loud", v1, near, 2.0 * noise1),
+        ("v1-leak", v1, leak, noise1),
     ):
         qpos = tracked(scene, played(world, parameters, begun), noise, [number, 16])
         out[f"{name}.qpos"], out[f"{name}.frames"] = qpos, begun.frames
@@ -198,7 +199,8 @@ def replicate(problem: Problem, study: Study, episodes: list[Episode], number: i
         "noise": noise1.tolist(),
         "regression": ratio,
         "parameters": {
-            name: values(p) for name, p in (("v1", v1), ("v2", v2), ("sham", sham), ("worst", hard))
+            name: values(p)
+            for name, p in (("v1", v1), ("v2", v2), ("v1-sham", sham), ("v1-worst", hard))
         },
     }
     return out | {"about": np.array(json.dumps(about))}

@@ -35,19 +35,26 @@ import tyro
 from experiments.fit_recording import protocol_windows, recording_file
 from experiments.problems import Problem, find_problem
 from experiments.toss_learner import Learner
-from experiments.toss_report import publish
-from experiments.toss_study import HORIZON, STUDIES, Study, recorded, split, training_windows
+from experiments.toss_report import ORACLES, publish
+from experiments.toss_study import (
+    CONTROLS,
+    HORIZON,
+    MODELS,
+    STUDIES,
+    Study,
+    recorded,
+    split,
+    training_windows,
+)
 from worldmodel import runtime
 from worldmodel.capture import write_whole
 from worldmodel.dynamics import WorldModel, init
 from worldmodel.episodes.recordings import load
 from worldmodel.predict import Windows, episode_errors, make_predictor
+from worldmodel.trust.words import SELF
 from worldmodel.types import Episode, InputError
 
 BATCH = 512  # windows predicted at once
-REAL, SELF = "", "v*"
-MAIN = ("v0", "v1", "v2", SELF)
-CONTROLS = ("thin25", "thin75", "copies", "dealt", "sham", "worst", "quiet", "loud", "leak")
 Cell = tuple[str, int, int]  # version, n, m
 
 
@@ -62,9 +69,9 @@ class Args:
 
 def cells(study: Study) -> list[Cell]:
     """Real-only sizes, the versions' grid, and the controls at the smallest n and largest m."""
-    found: list[Cell] = [(REAL, n, 0) for n in study.real]
-    found += [(version, n, m) for version in MAIN for n in study.n for m in study.m]
-    return found + [(version, study.n[0], study.m[-1]) for version in CONTROLS]
+    found: list[Cell] = [("", n, 0) for n in study.real]
+    found += [(version, n, m) for version in (*MODELS, SELF) for n in study.n for m in study.m]
+    return found + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *ORACLES)]
 
 
 def synthetic(
@@ -231,8 +238,10 @@ def main(args: Args) -> int:
         json.loads((folder / f"{number:03d}.json").read_text())
         for number in range(study.replicates)
     ]
-    command = f"python -m experiments.trust_recording --recording {args.recording} --out {args.out}"
-    print(json.dumps(publish(args.out, problem, study, results, len(episodes), simulated, command)))
+    command = f"python -m experiments.trust_recording --recording {args.recording} --out DIR"
+    command += f" --study {args.study}" if args.study != "full" else ""
+    pool = len(split(study, episodes, 0).pool)
+    print(json.dumps(publish(args.out, problem, study, results, pool, simulated, command)))
     return 0
 
 
