@@ -1,9 +1,9 @@
 """The learner whose real episodes are counted: the latent model, alone, on pooled windows.
 
 One recipe for every cell: the same network, steps, batch and schedule, whatever it is trained on;
-rows of real and synthetic windows weigh the same. The weights that were best on the replicate's
-validation episodes are kept, the same ones for every cell. Many trainings are one compiled call:
-their arrays are padded to one size and each draws only from its own rows.
+rows of real and synthetic windows weigh the same. Kept are the weights whose primary error was
+lowest on the replicate's validation episodes, the same ones for every cell. Many trainings are one
+compiled call: their arrays are padded to one size and each draws only from its own rows.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ import optax
 
 from worldmodel.dynamics import HISTORY, Network, Parameters, WorldModel, init
 from worldmodel.episodes.recordings import Channels
-from worldmodel.loss import window_loss
-from worldmodel.predict import Windows
+from worldmodel.loss import window_errors, window_loss
+from worldmodel.predict import Windows, predict
 from worldmodel.residuals import residuals, standards
 
 
@@ -114,6 +114,14 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
         return jnp.mean(jax.vmap(one, (None, None, 0))(scale, parameters, batch))
 
+    def judge(weights: Any, norm: Any, judged: Windows) -> jax.Array:
+        """The primary error, up to a factor: the channels' mean errors, multiplied."""
+        parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
+        predicted = jax.vmap(lambda w: predict(world, parameters, w))(judged)
+        error = jnp.sqrt(window_errors(predicted, judged.target, channels))
+        mean = jnp.mean(error, axis=(0, 1), where=judged.scored[..., None])
+        return jnp.prod(jnp.where(mean > 0, mean, 1.0))  # 0: no such channel
+
     def train(
         fresh: Any,
         norm: Any,
@@ -138,12 +146,12 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         def block(carry: tuple, keys: jax.Array) -> tuple[tuple, None]:
             weights, state, best, lowest = carry
             (weights, state), _ = jax.lax.scan(step, (weights, state), keys)
-            error = loss(weights, norm, scale, judged)
+            error = judge(weights, norm, judged)
             best = jax.tree.map(lambda new, old: jnp.where(error < lowest, new, old), weights, best)
             return (weights, state, best, jnp.minimum(error, lowest)), None
 
         keys = jax.random.split(key, (recipe.steps // recipe.validate_every, recipe.validate_every))
-        carry = (fresh, optimiser.init(fresh), fresh, loss(fresh, norm, scale, judged))
+        carry = (fresh, optimiser.init(fresh), fresh, judge(fresh, norm, judged))
         return jax.lax.scan(block, carry, keys)[0][2]
 
     return jax.jit(jax.vmap(train, (None, 0, 0, 0, None, None, None)))

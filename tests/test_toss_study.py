@@ -1,0 +1,148 @@
+"""The study of alpha on tosses: splits, starts, noise, controls; its published pages."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import toss_report
+from experiments.problems import CUBE
+from experiments.toss_study import (
+    FULL,
+    HORIZON,
+    SMOKE,
+    draw_starts,
+    recorded,
+    recorded_starts,
+    split,
+    tracked,
+    tracking_noise,
+    training_windows,
+)
+from experiments.trust_recording import cells, dealt, synthetic
+from worldmodel._mujoco import mujoco
+from worldmodel.predict import Windows
+from worldmodel.types import Episode
+
+SCENE = CUBE.scene()
+RESULTS = Path(__file__).parents[1] / "experiments/results"
+
+
+def flights(count: int, noise: np.ndarray, frames: int = 40) -> list[Episode]:
+    """Free flights of a spinning cube, tracked with noise."""
+    m, rate = SCENE.mj_model, CUBE.recording.control_hz
+    rng = np.random.default_rng(0)
+    out = np.empty((count, frames, m.nq))
+    for toss in out:
+        qpos, qvel = m.qpos0.copy(), rng.normal(size=m.nv)
+        qpos[2] = 3.0
+        for k in range(frames):
+            toss[k] = qpos
+            mujoco.mj_integratePos(m, qpos, qvel, 1.0 / rate)
+            qvel[2] -= 9.81 / rate
+    return recorded(SCENE, CUBE.recording, tracked(SCENE, out, noise, [1]), np.full(count, frames))
+
+
+@pytest.fixture(scope="module")
+def tosses() -> list[Episode]:
+    return flights(12, np.zeros(6))
+
+
+def test_no_toss_is_in_two_parts_and_every_replicate_splits_anew(tosses: list[Episode]) -> None:
+    many = [dataclasses.replace(tosses[0], id=i) for i in range(441)]
+    seen = []
+    for number in range(2):
+        parts = split(FULL, many, number)
+        ids = [[e.id for e in getattr(parts, f.name)] for f in dataclasses.fields(parts)]
+        assert [len(part) for part in ids[:3]] == [FULL.test, FULL.validation, FULL.second]
+        assert sorted(i for part in ids for i in part) == list(range(441))
+        seen.append(ids)
+    assert seen[0] != seen[1]
+    # v* draws tosses that are in no real set, and there are enough.
+    assert max(FULL.real) + max(FULL.m) <= len(seen[0][3])
+
+
+def test_velocities_are_those_since_the_frame_before(tosses: list[Episode]) -> None:
+    toss, rate = tosses[0], CUBE.recording.control_hz
+    np.testing.assert_allclose(toss.qvel[1:, :3], np.diff(toss.qpos[:, :3], axis=0) * rate)
+    # Free flight turns at a constant rate in the body's frame.
+    np.testing.assert_allclose(toss.qvel[:, 3:], toss.qvel[:1, 3:].repeat(40, 0), atol=1e-9)
+
+
+def test_noise_is_found_in_flight() -> None:
+    noise = np.array([1e-4, 2e-4, 1e-4, 2e-3, 1e-3, 1e-3])
+    found = tracking_noise(SCENE, flights(12, noise))
+    np.testing.assert_allclose(found, noise, rtol=0.15)
+    assert (tracking_noise(SCENE, flights(2, 0.0 * noise)) < 1e-5).all()
+
+
+def test_starts_are_recorded_ones_moved_by_the_kernel(tosses: list[Episode]) -> None:
+    known = recorded_starts(tosses)
+    # Frame 1, and the velocity there: gravity acts half a frame before and after.
+    np.testing.assert_allclose(known.qpos, [e.qpos[1] for e in tosses])
+    rng = np.random.default_rng
+    still = draw_starts(SCENE, CUBE.recording, tosses, 0.0, 5, rng(0))
+    assert all((np.abs(known.qpos - q).max(1) < 1e-12).any() for q in still.qpos)
+    moved = draw_starts(SCENE, CUBE.recording, tosses, 0.25, 400, rng(0))
+    spread = (moved.qvel - known.qvel[rng(0).integers(len(tosses), size=400)]).std(0)
+    np.testing.assert_allclose(spread, 0.25 * known.qvel.std(0), rtol=0.15)
+
+
+def test_dealt_futures_start_where_their_windows_do(tosses: list[Episode]) -> None:
+    windows = training_windows(CUBE.recording, FULL, tosses)
+    found = dealt(windows, np.random.default_rng(3))
+    other = np.random.default_rng(3).permutation(len(windows))
+    assert (other != np.arange(len(windows))).any()
+
+    def since_start(w: Windows) -> np.ndarray:
+        """Rotation from the start to each future frame, in the world."""
+        out = np.empty((len(w), HORIZON, 4))
+        inverse = np.asarray(w.qpos)[:, 3:7] * [1, -1, -1, -1]
+        for i in np.ndindex(*out.shape[:2]):
+            mujoco.mju_mulQuat(out[i], inverse[i[0]], w.target[i][3:7])
+        return out
+
+    np.testing.assert_allclose(since_start(found), since_start(windows)[other], atol=1e-12)
+    gone = np.asarray(found.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
+    was = np.asarray(windows.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
+    np.testing.assert_allclose(gone, was[other], atol=1e-12)
+
+
+def test_what_each_version_adds(tosses: list[Episode]) -> None:
+    study = dataclasses.replace(SMOKE, real=(1, 2), n=(2,), m=(4,))
+    each = len(training_windows(CUBE.recording, study, tosses[:1]))
+
+    def rows(version: str, made: dict | None = None) -> int:
+        added = synthetic(version, 2, 4, CUBE, study, tosses, made or {})
+        return 0 if added is None else len(added)
+
+    counted = {"v*": 4, "thin25": 1, "thin75": 3, "copies": 4, "dealt": 4}
+    assert {name: rows(name) for name in counted} == {k: v * each for k, v in counted.items()}
+    qpos = np.stack([e.qpos for e in tosses])
+    made = {"v1.qpos": qpos, "v1.frames": np.array([40, 30, 40, 40, *[40] * 8])}
+    assert rows("v1", made) == 3 * each + len(
+        training_windows(
+            CUBE.recording, study, [dataclasses.replace(tosses[0], valid=np.ones(30, bool))]
+        )
+    )
+    # Of v2 the futures are its own predictions.
+    windows = training_windows(CUBE.recording, study, tosses)
+    ahead = np.asarray(windows.target) + 1.0
+    made = {"v2.qpos": qpos, "v2.frames": np.full(12, 40), "v2.ahead": ahead}
+    added = synthetic("v2", 2, 4, CUBE, study, tosses, made)
+    assert added is not None
+    np.testing.assert_array_equal(added.target, ahead[: 4 * each])
+
+
+def test_every_training_is_in_a_full_call() -> None:
+    assert len(cells(FULL)) % FULL.recipe.together == 0
+    assert len(set(cells(FULL))) == len(cells(FULL))
+
+
+@pytest.mark.parametrize("name", ["elbow_toss", "cube_toss"])
+def test_the_published_text_is_that_of_its_numbers(name: str) -> None:
+    folder = RESULTS / name / "alpha"
+    document = json.loads((folder / "measurement.json").read_text())
+    assert toss_report.page(document) == (folder / "alpha.md").read_text()
