@@ -130,6 +130,7 @@ def test_a_flat_or_rising_curve_gives_no_number(rows: list[Row], rising: bool) -
         for cell in version["cells"]:
             assert cell["verdict"] == "NOT_IDENTIFIED" and not numbers(cell)
             assert "the real-only curve is flat" in cell["reason"] or "rises from" in cell["reason"]
+            assert not re.search(r"-\d", cell["reason"])  # a true minus
     assert {d["verdict"] for d in found["differences"].values()} <= {"CENSORED"}
 
 
