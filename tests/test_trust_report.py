@@ -15,7 +15,7 @@ from tests.pages import whole
 from worldmodel import trust
 from worldmodel.trust import cost, evaluation, figures
 from worldmodel.trust.report import report
-from worldmodel.trust.svg import scale
+from worldmodel.trust.svg import logarithmic, scale
 from worldmodel.trust.words import interval
 from worldmodel.types import InputError
 
@@ -277,6 +277,39 @@ def test_the_cost_card_and_the_judge_stand_beside(task: dict[str, Any]) -> None:
     assert judged[0][0] == "a policy" and judged[0][5] == interval(
         task["evaluation"]["a policy"], "alpha"
     )
+
+
+def test_what_training_took_is_told_where_it_is_known(task: dict[str, Any]) -> None:
+    assert "training run took" not in report(task)
+    row = {"version": "", "n": 8, "m": 0, "k": 0, "steps": 4000.0, "device_seconds": 2.5}
+    row |= {"energy_joules": None}
+    task["budgets"] = [row, row | {"version": "v1", "m": 16, "k": 6, "device_seconds": None}]
+    page = report(json.loads(json.dumps(task)))
+    assert "What it costs" not in page  # a table alone, without prices
+    (table,) = [t for t in whole(page).tables if "steps" in t[0]]
+    assert table == [
+        ["version", "n", "m", "K", "steps", "device [s]"],
+        ["real only", "8", "0", "0", "4,000", "2.5"],
+        ["v1", "8", "16", "6", "4,000", "–"],
+    ]
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=9))
+def test_a_logarithmic_axis_has_no_zero(values: list[float]) -> None:
+    axis = logarithmic(values, 10.0, 200.0)
+    assert 0 < axis.low <= min(values) <= max(values) <= axis.high
+    assert all(tick > 0 for tick in axis.ticks(20))
+    if max(values) > 2 * min(values):  # equal factors, equal distances
+        middle = (min(values) * max(values)) ** 0.5
+        assert axis(middle) == pytest.approx((axis(min(values)) + axis(max(values))) / 2)
+
+
+def test_prices_far_apart_stand_on_an_axis_without_a_zero() -> None:
+    rows = [("cheap", 1e-9, 2e-6), ("dear", 3.0, 900.0), ("free", 0.0, 1.0)]
+    drawn = figures.costs(rows)
+    ticks = re.findall(r'text-anchor="middle">(\$[^<]*)<', drawn)
+    assert len(ticks) > 2 and "$0" not in ticks
+    assert drawn.count("mark arrow") == 1  # what is free lies beyond such an axis
 
 
 @given(

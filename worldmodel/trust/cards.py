@@ -1,12 +1,12 @@
-"""The report's parts beside α: the cost card, and the simulator as a judge."""
+"""The report's parts beside α: the cost card, what training took, the simulator as a judge."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldmodel.trust import figures
 from worldmodel.trust.figures import dollars
-from worldmodel.trust.markup import section, sizes, table
+from worldmodel.trust.markup import details, section, sizes, table
 from worldmodel.trust.words import between, earns, interval, number
 
 PRICES = {  # of a cost card's cells: words
@@ -16,6 +16,8 @@ PRICES = {  # of a cost card's cells: words
     "synthetic": "each of all m",
     "later": "one more, the 10 000th",
 }
+
+TOOK = {"steps": "steps", "device [s]": "device_seconds", "energy [J]": "energy_joules"}
 
 
 def cost_card(card: Mapping[str, Any]) -> str:
@@ -65,6 +67,21 @@ def cost_card(card: Mapping[str, Any]) -> str:
     inside += table(("assumed", "range", "source"), assumed)
     said = "".join(f"<li>{html.escape(s)}</li>" for s in _earned(card))
     return section("What it costs", figures.costs(drawn), caption, inside, f"<ul>{said}</ul>")
+
+
+def budgets(found: Sequence[Mapping[str, Any]]) -> str:
+    """What a training run took in each cell, folded; empty where the table does not say."""
+    known = {word: k for word, k in TOOK.items() if any(b[k] is not None for b in found)}
+    rows = [
+        [b["version"] or "real only", *sizes(b), *(_took(b[kind]) for kind in known.values())]
+        for b in found
+    ]
+    header = ("version", "n", "m", "K", *known)
+    return details("What a training run took, on average", table(header, rows)) if known else ""
+
+
+def _took(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _earned(card: Mapping[str, Any]) -> list[str]:

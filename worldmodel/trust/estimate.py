@@ -26,6 +26,7 @@ from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, V
 from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
 from worldmodel.trust.runs import budgets, warnings
 from worldmodel.trust.table import Row, arms, check
+from worldmodel.trust.words import number
 
 Key = tuple[str, int, int, int]  # version, n, m, k
 # Errors of seeds that each draw n of one pool correlate by about (n / pool)²: up to this much times
@@ -150,11 +151,12 @@ def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
         a, b = pairs[int(np.flatnonzero(reading.rises)[-1])]
         return f"the real-only error rises from n = {a} to n = {b}"
     if reading.whole <= LEAST_SLOPE:
-        return f"the real-only curve is flat: its slope may be as low as {reading.whole:.2f}"
+        least = number(float(reading.whole))
+        return f"the real-only curve is flat: its slope may be as low as {least}"
     if not np.isfinite(reading.worth[i]).all():
         return "the real-only curve is no longer than its noise"
-    at, slope = reading.worth[i, 0], reading.slope[i]
-    return f"the curve is flat near n = {at:.0f}: its slope may be {slope:.2f}"
+    at, least = reading.worth[i, 0], number(float(reading.slope[i]))
+    return f"the curve is flat near n = {at:.0f}: its slope may be {least}"
 
 
 def _cell(

@@ -21,6 +21,7 @@ from worldmodel.trust.svg import (
     arrow,
     figure,
     line,
+    logarithmic,
     mark,
     plain,
     price,
@@ -224,10 +225,10 @@ def learning(task: Task) -> str:
     names = order(task)
     left = max(48.0, 12 + SMALL * max([len(clipped(name, 10)) for name in names] or [0]))
     right, top, bottom = WIDTH - 8.0, 8.0, 168.0
-    across = scale(sizes, left, right, sizes[0])
+    across = logarithmic(sizes, left, right)
     # An interval that reaches 0 has no place on a logarithmic axis: its end is an arrow.
     ends = [v for e in errors for v in e.values() if v is not None and v > 0]
-    up = scale(ends, bottom, top, min(ends))
+    up = logarithmic(ends, bottom, top)
     parts = [line([(left, up(v)), (right, up(v))], "grid thin") for v in up.ticks(22)]
     parts += [text(left - 6, up(v) + 4, plain(v), "end") for v in up.ticks(22)]
     strip = bottom + 18 * len(names) + 6
@@ -264,7 +265,7 @@ def costs(rows: Sequence[tuple[str, float, float]]) -> str:
     """Ranges of prices [$] on a logarithmic axis, a row each; free is an arrow to the left."""
     ends = [v for _, *pair in rows for v in pair if v > 0] or [1.0]
     left, right = 8.0, WIDTH - 8.0
-    across = scale(ends, left, right, min(ends))
+    across = logarithmic(ends, left, right)
     parts, y = [], 4.0
     for words, low, high in rows:
         y += 34

@@ -129,12 +129,19 @@ def _task(task: Task, place: int) -> str:
             "What is gained, in real episodes", figures.gains(task), GAINS + dots, _gains(task)
         ),
         f"<div>{curve}{_differences(task)}</div>",
-        cards.cost_card(task["cost"]) if task.get("cost") else "",
+        _costs(task),
         "</div>",
         cards.judge(task["evaluation"]) if task.get("evaluation") else "",
         "</section>",
     ]
     return "\n".join(filter(None, parts))
+
+
+def _costs(task: Task) -> str:
+    """The cost card if there is one, and what training took if the table says it."""
+    card = cards.cost_card(task["cost"]) if task.get("cost") else ""
+    took = cards.budgets(task.get("budgets") or ())
+    return f"<div>{card}{took}</div>" if card or took else ""
 
 
 def _conditions(task: Task) -> str:

@@ -91,6 +91,13 @@ def scale(values: Iterable[float | None], start: float, end: float, bend: float 
     return Scale(_straight(low - room, bend), _straight(high + room, bend), start, end, unbent.bend)
 
 
+def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
+    """A purely logarithmic scale over positive values, with some room; it never comes to 0."""
+    known = list(values)
+    # Bent so far below them that the room, a part of the range's logarithm, ends there at most.
+    return scale(known, start, end, min(known) * (min(known) / max(known)) ** 0.1)
+
+
 def _straight(bent: float, bend: float | None) -> float:
     if bend is None or abs(bent) <= bend:
         return bent
