@@ -14,9 +14,11 @@ replicate splits all tosses anew and fits its own versions. The three errors apa
 The learner is the latent model (``toss_learner``), its recipe settled on real-only runs of three
 splits. One thing was changed after a first replicate of the cube was seen whole, and that replicate
 trained anew: a training had kept the weights of the lowest *loss* on its validation episodes, which
-for small sets was the untrained network even where the primary error fell by a third. Versions and controls are made by ``toss_versions`` in a second process. Reality itself as
-the world model (v*) must come out at 1, thinned reality at its share, duplicates at 0, dealt
-futures below 0; else nothing else is to be believed.
+for small sets was the untrained network even where the primary error fell by a third.
+
+Versions and controls are made by ``toss_versions`` in a second process. Reality itself as the world
+model (v*) must come out at 1, thinned reality at its share, duplicates at 0, dealt futures below 0;
+else nothing else is to be believed.
 """
 
 import contextlib
