@@ -1,13 +1,10 @@
-"""The study of alpha on tosses: splits, starts, noise, controls; its published pages."""
+"""The study of alpha on tosses: splits, starts, noise, controls."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import toss_report
 from experiments.problems import CUBE
 from experiments.toss_study import (
     FULL,
@@ -27,7 +24,6 @@ from worldmodel.predict import Windows
 from worldmodel.types import Episode
 
 SCENE = CUBE.scene()
-RESULTS = Path(__file__).parents[1] / "experiments/results"
 
 
 def flights(count: int, noise: np.ndarray, frames: int = 40) -> list[Episode]:
@@ -139,10 +135,3 @@ def test_what_each_version_adds(tosses: list[Episode]) -> None:
 def test_every_training_is_in_a_full_call() -> None:
     assert len(cells(FULL)) % FULL.recipe.together == 0
     assert len(set(cells(FULL))) == len(cells(FULL))
-
-
-@pytest.mark.parametrize("name", ["elbow_toss", "cube_toss"])
-def test_the_published_text_is_that_of_its_numbers(name: str) -> None:
-    folder = RESULTS / name / "alpha"
-    document = json.loads((folder / "measurement.json").read_text())
-    assert toss_report.page(document) == (folder / "alpha.md").read_text()
