@@ -176,9 +176,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
 
 
 @functools.lru_cache(maxsize=8)
-def make_simulator(
-    world: WorldModel, batch: int
-) -> Callable[..., State]:
+def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
     """Plays commands, compiled once for batches of one size.
 
     Returns:
