@@ -185,9 +185,12 @@ def page(document: Document) -> str:
         "## The strong baseline: predict with the model itself",
         table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
         "## All cells",
-        table(COLUMNS, map(row_of, [*cells_of(models), *cells_of(oracles)])),
-        "The error, in hundredths of the ballistic one, stands under *miss*. v0 is charged with K1 "
-        "too: its starts and its tracking noise come from there.",
+        table(
+            [name.replace("miss [cm]", "error [%]") for name in COLUMNS],
+            map(row_of, [*cells_of(models), *cells_of(oracles)]),
+        ),
+        "Errors are in per cent of the ballistic one. v0 is charged with K1 too: its starts and "
+        "its tracking noise come from there.",
         "## From version to version",
         table(
             DIFFERENCES,

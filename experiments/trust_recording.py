@@ -4,7 +4,7 @@ Question: how many recorded tosses is a toss made by a world model worth, to a n
           to predict them; before and after the model is fitted on a few of them, and net of these?
 Command:  python -m experiments.trust_recording --recording elbow_toss --out runs/alpha/elbow_toss
 Runtime:  an hour on 2 cores; goes on where it stopped
-Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv, controls.csv
+Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv
 
 Registered before any mixture was trained: the sizes of ``toss_study.FULL``; one primary error, the
 geometric mean of position, rotation and hinge error over their ballistic values (the body keeps its
@@ -23,6 +23,7 @@ else nothing else is to be believed.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -36,7 +37,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.fit_recording import protocol_windows, recording_file
+from experiments.fit_recording import plain, protocol_windows, recording_file
 from experiments.problems import Problem, find_problem
 from experiments.toss_learner import Learner
 from experiments.toss_report import ORACLES, publish
@@ -213,6 +214,23 @@ def wait_for(path: Path, process: subprocess.Popen, interrupt: runtime.Interrupt
         time.sleep(1.0)
 
 
+def remember(out: Path, study: Study, recording: Path) -> None:
+    """Writes what the folder's replicates are of.
+
+    Raises:
+      InputError: they are of another study or of other recordings.
+    """
+    digest = hashlib.sha256(recording.read_bytes()).hexdigest()
+    of = json.dumps({"study": plain(study), "recording": digest}, indent=1, sort_keys=True)
+    path = out / "study.json"
+    if path.is_file() and path.read_text() != of:
+        raise InputError(
+            f"{out} holds replicates of other sizes, settings or recordings (see {path}); "
+            "give another --out or move it away"
+        )
+    write_whole(path, of.encode())
+
+
 def main(args: Args) -> int:
     """Trains what is not trained yet, measures, publishes; one JSON line."""
     # The learner is all small matrix products: XLA's full optimisation halves their time.
@@ -222,6 +240,7 @@ def main(args: Args) -> int:
     folder = args.out / "replicates"
     folder.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
+    remember(args.out, study, path)
     episodes = load(path, problem.recording)
     with runtime.Interrupt() as interrupt, making_versions(args) as process:
         try:

@@ -1,6 +1,7 @@
 """The study of alpha on tosses: splits, starts, noise, controls."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ from experiments.toss_study import (
     tracking_noise,
     training_windows,
 )
-from experiments.trust_recording import cells, dealt, synthetic
+from experiments.trust_recording import cells, dealt, remember, synthetic
 from worldmodel._mujoco import mujoco
 from worldmodel.predict import Windows
-from worldmodel.types import Episode
+from worldmodel.types import Episode, InputError
 
 SCENE = CUBE.scene()
 
@@ -135,3 +136,15 @@ def test_what_each_version_adds(tosses: list[Episode]) -> None:
 def test_every_training_is_in_a_full_call() -> None:
     assert len(cells(FULL)) % FULL.recipe.together == 0
     assert len(set(cells(FULL))) == len(cells(FULL))
+
+
+def test_replicates_of_another_study_are_not_mixed_in(tmp_path: Path) -> None:
+    recording = tmp_path / "tosses.npz"
+    recording.write_bytes(b"tosses")
+    remember(tmp_path, FULL, recording)
+    remember(tmp_path, FULL, recording)
+    with pytest.raises(InputError, match="replicates of other sizes"):
+        remember(tmp_path, SMOKE, recording)
+    recording.write_bytes(b"others")
+    with pytest.raises(InputError, match="recordings"):
+        remember(tmp_path, FULL, recording)
