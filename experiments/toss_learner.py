@@ -52,7 +52,12 @@ class Learner:
     seed: int  # initial weights and draws, the same for every cell
 
     def train(self, sets: Sequence[Windows]) -> list[Parameters]:
-        """One training on each set of windows; ``recipe.together`` at most."""
+        """One training on each set of windows; ``recipe.together`` at most.
+
+        Raises:
+          ValueError: no set, or too many.
+          FloatingPointError: a training, or the error it is judged by, is not finite.
+        """
         rows = self.recipe.together
         if not 0 < len(sets) <= rows:
             raise ValueError(f"{len(sets)} trainings; this call takes 1 to {rows}")
@@ -62,7 +67,7 @@ class Learner:
         fresh = init(self.world, jax.random.key(self.seed))
         norms = [self._standards(fresh, windows) for windows in sets]
         padded = [w.take(np.minimum(np.arange(size), len(w) - 1)) for w in sets]
-        weights = _trainer(self.world, self.channels, self.recipe)(
+        weights, judged = _trainer(self.world, self.channels, self.recipe)(
             fresh["network"]["weights"],
             _stacked(norms),
             _stacked([_single(w) for w in padded]),
@@ -71,6 +76,12 @@ class Learner:
             jnp.asarray(self.scale, jnp.float32),
             jax.random.key(self.seed),
         )
+        bad = ~np.isfinite(judged)
+        if bad[:count].any():
+            raise FloatingPointError(
+                f"training {int(bad.argmax())} of {count}: the primary error is {judged[bad][0]}; "
+                "are its windows finite?"
+            )
         return [
             {"physics": {}, "network": {"weights": _row(weights, i), "norm": norm}}
             for i, norm in enumerate(norms[:count])
@@ -105,7 +116,7 @@ def _row(tree: Any, i: Any) -> Any:
 @functools.lru_cache(maxsize=4)
 def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[..., Any]:
     """Many trainings in one compiled call: (weights, norms, windows, rows, judged, scale, key) →
-    the weights of each that were best on ``judged``."""
+    the weights of each that were best on ``judged``, and their primary error there."""
     schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
     optimiser = optax.adamw(schedule, weight_decay=recipe.weight_decay)
     one = functools.partial(window_loss, world, channels, recipe.huber)
@@ -114,13 +125,15 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
         return jnp.mean(jax.vmap(one, (None, None, 0))(scale, parameters, batch))
 
-    def judge(weights: Any, norm: Any, judged: Windows) -> jax.Array:
-        """The primary error, up to a factor: the channels' mean errors, multiplied."""
+    def judge(weights: Any, norm: Any, judged: Windows, scale: jax.Array) -> jax.Array:
+        """The primary error: the geometric mean of the channels' mean errors over ``scale``."""
         parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
         predicted = jax.vmap(lambda w: predict(world, parameters, w))(judged)
         error = jnp.sqrt(window_errors(predicted, judged.target, channels))
         mean = jnp.mean(error, axis=(0, 1), where=judged.scored[..., None])
-        return jnp.prod(jnp.where(mean > 0, mean, 1.0))  # 0: no such channel
+        has = jnp.isfinite(scale)
+        logs = jnp.where(has, jnp.log(jnp.where(has, mean / scale, 1.0)), 0.0)
+        return jnp.exp(jnp.sum(logs) / jnp.sum(has))
 
     def train(
         fresh: Any,
@@ -146,12 +159,13 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         def block(carry: tuple, keys: jax.Array) -> tuple[tuple, None]:
             weights, state, best, lowest = carry
             (weights, state), _ = jax.lax.scan(step, (weights, state), keys)
-            error = judge(weights, norm, judged)
+            error = judge(weights, norm, judged, scale)
             best = jax.tree.map(lambda new, old: jnp.where(error < lowest, new, old), weights, best)
             return (weights, state, best, jnp.minimum(error, lowest)), None
 
         keys = jax.random.split(key, (recipe.steps // recipe.validate_every, recipe.validate_every))
-        carry = (fresh, optimiser.init(fresh), fresh, judge(fresh, norm, judged))
-        return jax.lax.scan(block, carry, keys)[0][2]
+        carry = (fresh, optimiser.init(fresh), fresh, judge(fresh, norm, judged, scale))
+        _, _, best, lowest = jax.lax.scan(block, carry, keys)[0]
+        return best, lowest
 
     return jax.jit(jax.vmap(train, (None, 0, 0, 0, None, None, None)))

@@ -53,6 +53,16 @@ LABELS = {
     "v1-loud": "v1 with twice the tracking noise",
     "v1-leak": "v1 from starts of the whole pool: a leak",
 }
+CHANGES = (
+    "After a first whole replicate of the cube: a training had kept the weights of the lowest "
+    "*loss* on its validation tosses, for small sets the untrained ones even where the primary "
+    "error fell by a third; it keeps those of the lowest primary error.",
+    "After all replicates of both recordings: in single precision that error was not a number "
+    "where a predicted pose equalled the recorded one, and its rotation then did not count; it is "
+    "computed without cancellation, and one that is not finite ends the run. The windows of the "
+    "oracles are shuffled: with the draws of every other cell, `copies` had been the n real tosses "
+    "to the bit, and `thin25` a cell of v*.",
+)
 PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), *((name, "v1") for name in CONTROLS))
 Document = dict[str, Any]
 

@@ -15,15 +15,16 @@ Per replicate, in double precision (a fit needs it; the learner, another process
 - v1-leak: v1 from starts of the whole pool.
 
 A version draws its starts, and measures the tracking noise, on the corrections that it cost (v0 on
-the first K1: it needs starts too). A synthetic toss is recorded as a real one: noise on the poses,
-velocities from them. Of v2 a training window's future is its own prediction from that recording,
-since its corrections hold for that horizon.
+the first K1: it needs starts too; v1-worst on all K2, of which it was chosen). A synthetic toss is
+recorded as a real one: noise on the poses, velocities from them. Of v2 a training window's future
+is its own prediction from that recording, since its corrections hold for that horizon.
 """
 
 import dataclasses
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,28 @@ class Args:
 
 
 def fitted_physics(
-    world: WorldModel, study: Study, tosses: list[Episode], problem: Problem, seed: list[int]
-) -> Parameters:
-    """Gauss-Newton on windows drawn from the corrections; starts from the sources' parameters."""
+    world: WorldModel,
+    study: Study,
+    tosses: list[Episode],
+    problem: Problem,
+    seed: list[int],
+    stop: Callable[[], bool],
+) -> tuple[Parameters, dict[str, Any]]:
+    """Gauss-Newton on windows drawn from the corrections, from the sources' parameters; and how
+    far it came."""
     windows = training_windows(problem.recording, study, tosses, first=1)
     rows = np.random.default_rng(seed).permutation(len(windows))[: study.windows]
-    return identify(world, windows.take(np.sort(rows)), study.identify).parameters
+    steps: list[dict[str, Any]] = []
+    found = identify(
+        world, windows.take(np.sort(rows)), study.identify, record=steps.append, stop=stop
+    )
+    fit = {
+        "converged": found.converged,
+        "costs": [row["cost"] for row in steps] + [found.cost],
+        "to_go": steps[-1]["left"],  # deviations, before the last iteration
+        "left_out": len(found.left_out),
+    }
+    return found.parameters, fit
 
 
 def fitted_hybrid(
@@ -85,8 +102,9 @@ def fitted_hybrid(
     tosses: list[Episode],
     problem: Problem,
     seed: int,
+    stop: Callable[[], bool],
 ) -> tuple[Parameters, float]:
-    """The network by regression on what the fitted physics leaves; its last validation ratio."""
+    """The network by regression on what the fitted physics leaves; its lowest validation ratio."""
     origin = init(hybrid, jax.random.key(seed)) | {"physics": physics["physics"]}
     kept = len(tosses) - study.held_out
     learnt, held = (
@@ -95,16 +113,7 @@ def fitted_hybrid(
     )
     rows: list[dict[str, Any]] = []
     config = dataclasses.replace(study.regression, seed=seed)
-    with runtime.Interrupt() as interrupt:
-        found = regress(
-            hybrid,
-            origin,
-            learnt,
-            held,
-            config,
-            record=rows.append,
-            stop=lambda: interrupt.requested,
-        )
+    found = regress(hybrid, origin, learnt, held, config, record=rows.append, stop=stop)
     return found, min(row["validation"] for row in rows)
 
 
@@ -127,8 +136,20 @@ def played(world: WorldModel, parameters: Parameters, starts: Starts) -> np.ndar
     return np.asarray(states.qpos)
 
 
-def replicate(problem: Problem, study: Study, episodes: list[Episode], number: int) -> dict:
-    """All versions' tosses of one replicate: arrays by name, and ``about`` as JSON text."""
+def replicate(
+    problem: Problem,
+    study: Study,
+    episodes: list[Episode],
+    number: int,
+    provenance: dict[str, Any],
+    stop: Callable[[], bool],
+) -> dict[str, np.ndarray]:
+    """All versions' tosses of one replicate: arrays by name, and ``about`` as JSON text.
+
+    Raises:
+      FloatingPointError: a fitted version diverges.
+      Interrupted: ``stop`` said so.
+    """
     recording, scene = problem.recording, problem.scene()
     world = WorldModel(scene, problem.free)
     hybrid = dataclasses.replace(world, kind="hybrid", correction="displacement")
@@ -142,19 +163,19 @@ def replicate(problem: Problem, study: Study, episodes: list[Episode], number: i
     def log(what: str) -> None:
         runtime.log(f"replicate {number}: {what}")
 
-    log("version 1")
-    v1 = fitted_physics(world, study, first, problem, [number, 11])
-    log("version 2")
-    v2 = fitted_physics(world, study, all_, problem, [number, 12])
-    both, ratio = fitted_hybrid(hybrid, v2, study, all_, problem, number)
-    log("controls")
+    def fitted(name: str, tosses: list[Episode], stream: int) -> Parameters:
+        log(name)
+        found, fits[name] = fitted_physics(world, study, tosses, problem, [number, stream], stop)
+        return found
+
+    fits: dict[str, dict[str, Any]] = {}
+    v1 = fitted("v1", first, 11)
+    v2 = fitted("v2", all_, 12)
+    both, ratio = fitted_hybrid(hybrid, v2, study, all_, problem, number, stop)
     again = recorded_starts(first)
     fake = tracked(scene, played(world, v0, again), noise1, [number, 13])
-    made = recorded(scene, recording, fake, again.frames)
-    sham = fitted_physics(world, study, made, problem, [number, 11])
-    hard = fitted_physics(
-        world, study, worst(world, all_, study.first, problem), problem, [number, 14]
-    )
+    sham = fitted("v1-sham", recorded(scene, recording, fake, again.frames), 11)
+    hard = fitted("v1-worst", worst(world, all_, study.first, problem), 14)
 
     def starts(tosses: list[Episode]) -> Starts:
         rng = np.random.default_rng([number, 15])
@@ -198,6 +219,8 @@ def replicate(problem: Problem, study: Study, episodes: list[Episode], number: i
         },
         "noise": noise1.tolist(),
         "regression": ratio,
+        "fits": fits,
+        "provenance": provenance,
         "parameters": {
             name: values(p)
             for name, p in (("v1", v1), ("v2", v2), ("v1-sham", sham), ("v1-worst", hard))
@@ -214,14 +237,24 @@ def main(args: Args) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     path, _ = recording_file(problem.recording, args.out)
     episodes = load(path, problem.recording)
-    for number in range(study.replicates):
-        target = folder / f"{number:03d}.npz"
-        if target.is_file():
-            continue
-        arrays = replicate(problem, study, episodes, number)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_whole(target, buffer.getvalue())
+    provenance = runtime.provenance()
+    with runtime.Interrupt() as interrupt:
+        for number in range(study.replicates):
+            target = folder / f"{number:03d}.npz"
+            if target.is_file():
+                continue
+            try:
+                arrays = replicate(
+                    problem, study, episodes, number, provenance, lambda: interrupt.requested
+                )
+            except runtime.Interrupted:
+                return interrupt.exit_status
+            except FloatingPointError as error:
+                runtime.log(f"replicate {number}: {error}")
+                return 1
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **arrays)
+            write_whole(target, buffer.getvalue())
     return 0
 
 

@@ -21,13 +21,19 @@ def window_errors(predicted: jax.Array, target: jax.Array, channels: Channels) -
     def squared(index: jax.Array) -> jax.Array:
         return jnp.square(predicted[..., index] - target[..., index])
 
-    rotation = 2.0 * (1.0 - jnp.cos(predicted[..., angle] - target[..., angle])).sum(-1)
+    # Sines, not 1 − cosines: near zero these round to less than nothing in single precision.
+    def chord(index: jax.Array) -> jax.Array:
+        return jnp.square(2.0 * jnp.sin(0.5 * (predicted[..., index] - target[..., index])))
+
+    rotation = chord(angle).sum(-1)
     if channels.quaternion:
-        q = predicted[..., jnp.asarray(channels.quaternion)]
-        p = target[..., jnp.asarray(channels.quaternion)]
-        rotation = 4.0 * (1.0 - jnp.square(jnp.sum(q * p, axis=-1)))
-    turned = 2.0 * (1.0 - jnp.cos(predicted[..., joints] - target[..., joints]))
-    turned = turned.mean(-1) if channels.joints else jnp.zeros(predicted.shape[:-1])
+        p, q = (x[..., jnp.asarray(channels.quaternion)] for x in (target, predicted))
+        vector = p[..., :1] * q[..., 1:] - q[..., :1] * p[..., 1:]
+        vector -= jnp.cross(p[..., 1:], q[..., 1:])
+        rotation = 4.0 * jnp.square(vector).sum(-1)
+    turned = jnp.zeros(predicted.shape[:-1])
+    if channels.joints:
+        turned = chord(joints).mean(-1)
     return jnp.stack([squared(position).sum(-1), rotation, turned], axis=-1)
 
 
