@@ -179,14 +179,10 @@ def train_replicate(
             f"replicate {number + 1}/{study.replicates}  training {done}/{len(todo)}  "
             f"{(len(todo) - done) / rate:.0f} s left in it"
         )
-    about = json.loads(str(made["about"]))
-    direct = {k: (np.array(v)[has] / ballistic[has]).tolist() for k, v in about["direct"].items()}
-    seconds = time.monotonic() - began
     return {
         "cells": found,
         "ballistic": ballistic[has].tolist(),
-        "about": about | {"direct": direct},
-        "seconds": seconds,
+        "seconds": time.monotonic() - began,
         "provenance": provenance,
     }
 
@@ -218,6 +214,18 @@ def wait_for(path: Path, process: subprocess.Popen, interrupt: runtime.Interrupt
         if process.poll() is not None and not path.is_file():
             raise InputError(f"the versions' process ended without {path}; see above")
         time.sleep(1.0)
+
+
+def result_of(out: Path, number: int) -> dict[str, Any]:
+    """A replicate's errors, and ``about`` its versions; their own over the ballistic ones too."""
+    result = json.loads((out / "replicates" / f"{number:03d}.json").read_text())
+    with np.load(out / "versions" / f"{number:03d}.npz", allow_pickle=False) as archive:
+        about = json.loads(str(archive["about"]))
+    ballistic = np.array(result["ballistic"])
+    for name, errors in about["direct"].items():
+        has = np.isfinite(errors)
+        about["direct"][name] = (np.array(errors)[has] / ballistic).tolist()
+    return result | {"about": about}
 
 
 def remember(out: Path, study: Study, recording: Path) -> None:
@@ -266,10 +274,7 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
-    results = [
-        json.loads((folder / f"{number:03d}.json").read_text())
-        for number in range(study.replicates)
-    ]
+    results = [result_of(args.out, number) for number in range(study.replicates)]
     command = f"python -m experiments.trust_recording --recording {args.recording} --out DIR"
     command += f" --study {args.study}" if args.study != "full" else ""
     pool = len(split(study, episodes, 0).pool)
