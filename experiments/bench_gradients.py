@@ -2,26 +2,32 @@
 
 Question: what does a gradient of a contact simulation cost, and is it right?
 Command:  python -m experiments.bench_gradients --out experiments/results/gradients
-Runtime:  forty minutes on 2 cores; on a GPU --batches 1 64 1024 4096 16384
+Runtime:  forty minutes on 2 cores; on a GPU ten, with --sweep-x32 --bare --parts speed errors
+          --batches 64 1024 8192 32768 --abreast 16
 Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compile of the gradient
           ≤ 2.5 × that of the forward; memory that does not grow with the solver's iterations;
           one-step error ≤ 1e-6 (float64), ≤ 1e-4 (float32); 32-step hopper cosine ≥ 0.9999
 
 Every scene and precision is measured in a process of its own (``gradient_measure``), one after
-another; ratios are within one process. OUT gets gradients.json (every row), gradients.md and
-gradients.png, generated from it. What gradients.json has of the same machine and versions is not
-measured again and keeps the commit it was measured at; remove the file to begin anew.
+another; ratios are within one process. ``--abreast`` lets many compile at once, each of which times
+alone, when all have compiled: compile times are then those of a busy machine. OUT gets
+gradients.json (every row), gradients.md and gradients.png, generated from it. What gradients.json
+has of the same machine and versions is not measured again and keeps the commit it was measured at;
+remove the file to begin anew.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -35,6 +41,7 @@ ITERATIONS = (5, 40)
 SWEEP_SCENE = "hopper"  # every batch; the other scenes stand at the batch of the comparison
 WIDE = 1024  # batches from here on have a process of their own
 FIRST_SCENE = "elbow"
+Part = Literal["speed", "errors", "memory", "first"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,33 +51,47 @@ class Args:
     out: Path
     scenes: tuple[str, ...] = tuple(SCENES)
     batches: tuple[int, ...] = (1, 64, 512, 4096)
+    parts: tuple[Part, ...] = ("speed", "errors", "memory", "first")
+    abreast: int = 1  # processes that compile at once; "first" has the machine to itself
+    sweep_x32: bool = False  # every batch in single precision too
+    bare: bool = False  # in single precision both without the solver's iterations too
 
 
 def jobs(args: Args) -> list[dict[str, Any]]:
     """The options of every process, in order."""
-    out: list[dict[str, Any]] = []
+    speed: list[dict[str, Any]] = []
+    bare = {"bare": True} if args.bare else {}
     for scene in args.scenes:
         swept = args.batches if scene == SWEEP_SCENE else (COMPARE,)
-        batches = [str(b) for b in swept if b < WIDE]
-        out.append({"scene": scene, "batches": batches, "compare": COMPARE})
-        out.append({"scene": scene, "x64": False, "batches": [str(COMPARE)]})
-        out += [{"scene": scene, "x64": x64, "errors": True} for x64 in (True, False)]
-        out += [{"scene": scene, "batches": [str(b)]} for b in swept if b >= WIDE]
-    if SWEEP_SCENE in args.scenes:
-        out.append(
-            {
-                "scene": SWEEP_SCENE,
-                "memory_horizons": [str(h) for h in HORIZONS],
-                "memory_iterations": [str(i) for i in ITERATIONS],
-            }
-        )
-    if FIRST_SCENE in args.scenes:
-        out.append({"scene": FIRST_SCENE, "first": True, "compare": COMPARE})
-    return out
+        narrow = [str(b) for b in swept if b < WIDE]
+        speed.append({"scene": scene, "batches": narrow, "compare": COMPARE})
+        single = narrow if args.sweep_x32 else [str(COMPARE)]
+        speed.append({"scene": scene, "x64": False, "batches": single} | bare)
+        for size in (str(b) for b in swept if b >= WIDE):
+            speed.append({"scene": scene, "batches": [size]})
+            if args.sweep_x32:
+                speed.append({"scene": scene, "x64": False, "batches": [size]} | bare)
+    errors = [
+        {"scene": scene, "x64": x64, "errors": True}
+        for scene in args.scenes
+        for x64 in (True, False)
+    ]
+    sizes = {
+        "memory_horizons": [str(h) for h in HORIZONS],
+        "memory_iterations": [str(i) for i in ITERATIONS],
+    }
+    memory = [{"scene": SWEEP_SCENE} | sizes] * (SWEEP_SCENE in args.scenes)
+    first = [{"scene": FIRST_SCENE, "first": True, "compare": COMPARE}]
+    first *= FIRST_SCENE in args.scenes
+    found = {"speed": speed, "errors": errors, "memory": memory, "first": first}
+    return [job for part, those in found.items() if part in args.parts for job in those]
 
 
-def measured(job: dict[str, Any], cache: str | None) -> list[dict]:
+def measured(job: dict[str, Any], cache: str | None, turn: int = -1) -> list[dict]:
     """The rows of one process.
+
+    Args:
+      turn: open file whose shared lock the process takes over; -1: none.
 
     Raises:
       RuntimeError: it failed; its last words are in the message.
@@ -84,12 +105,61 @@ def measured(job: dict[str, Any], cache: str | None) -> list[dict]:
             command += [f"--{flag}", *(value if isinstance(value, list) else [str(value)])]
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment["WORLDMODEL_BENCH_BEGAN"] = repr(time.time())
+    if turn >= 0:
+        command += ["--turn", str(turn)]
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # they share one GPU's memory
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = cache
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=(turn,) if turn >= 0 else (),
+    ) as process:
+        if turn >= 0:
+            os.close(turn)  # what is left of it is the process's: the lock ends with it
+        stdout, stderr = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{stderr[-2000:]}")
+    return [json.loads(line) for line in stdout.splitlines() if line.startswith("{")]
+
+
+def side_by_side(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[dict]]]:
+    """Jobs with their rows, as they come: all compile at once, each times alone.
+
+    Raises:
+      RuntimeError: one failed, after the others.
+    """
+    if len(group) == 1:
+        (job,) = group
+        if not job.get("first"):
+            yield job, measured(job, None)
+            return
+        with tempfile.TemporaryDirectory() as cache:  # cold, then cached
+            yield (
+                job,
+                [
+                    row | {"cache": state}
+                    for state in ("cold", "cached")
+                    for row in measured(job, cache)
+                ],
+            )
+        return
+    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(len(group)) as pool:
+        turns = [os.open(lock.name, os.O_RDWR) for _ in group]
+        for turn in turns:  # before any of them could have compiled
+            fcntl.flock(turn, fcntl.LOCK_SH)
+        running = {
+            pool.submit(measured, job, None, turn): job
+            for job, turn in zip(group, turns, strict=True)
+        }
+        for finished in as_completed(running):
+            if finished.exception() is None:  # the others' rows are not lost with one's
+                yield running[finished], finished.result()
+        for finished in running:
+            finished.result()
 
 
 def main(args: Args) -> int:
@@ -103,24 +173,22 @@ def main(args: Args) -> int:
     done: dict[str, dict] = kept["jobs"] if same else {}
     command = f"python -m experiments.bench_gradients --out {args.out} --scenes "
     command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
+    if args.parts != Args.parts:
+        command += f" --parts {' '.join(args.parts)}"
+    command += f" --abreast {args.abreast}" * (args.abreast > 1)
+    command += " --sweep-x32" * args.sweep_x32 + " --bare" * args.bare
     todo = jobs(args)
     began = time.monotonic()
-    for i, job in enumerate(todo):
-        key = json.dumps(job)
-        if key in done:
-            continue
-        runtime.log(f"{i + 1}/{len(todo)} {key}  {time.monotonic() - began:.0f} s so far")
-        if job.get("first"):
-            with tempfile.TemporaryDirectory() as cache:  # cold, then cached
-                rows = [
-                    row | {"cache": state}
-                    for state in ("cold", "cached")
-                    for row in measured(job, cache)
-                ]
-        else:
-            rows = measured(job, None)
-        done[key] = {"commit": provenance["commit"], "rows": rows}
-        _save(path, {"command": command, "provenance": provenance, "jobs": done})
+    left = [job for job in todo if json.dumps(job) not in done]
+    together = [job for job in left if not job.get("first")]
+    groups = [together[i : i + args.abreast] for i in range(0, len(together), args.abreast)]
+    groups += [[job] for job in left if job.get("first")]
+    for group in groups:
+        so_far = f"{len(done)}/{len(todo)} jobs, {time.monotonic() - began:.0f} s so far"
+        runtime.log(f"{so_far}: {'; '.join(map(json.dumps, group))}")
+        for job, rows in side_by_side(group):
+            done[json.dumps(job)] = {"commit": provenance["commit"], "rows": rows}
+            _save(path, {"command": command, "provenance": provenance, "jobs": done})
     done = {key: done[key] for key in map(json.dumps, todo)}
     result = {"command": command, "provenance": provenance, "jobs": done}
     _save(path, result)

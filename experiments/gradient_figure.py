@@ -139,10 +139,10 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
             "",
             f"## Speed, {dtype}",
             "",
-            "| scene | numbers | batch | forward [steps/s] | C MuJoCo [steps/s] | gradient / "
-            "forward | unrolled / forward | one iteration / forward | compile: forward | gradient "
-            "| unrolled |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
+            "| scene | numbers | batch | forward [steps/s] | with gradient [steps/s] | C MuJoCo "
+            "[steps/s] | gradient / forward | unrolled / forward | one iteration / forward | "
+            "compile: forward | gradient | unrolled |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for s in _speed(rows, dtype):
             base = s["forward"]["seconds"]
@@ -159,18 +159,34 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
 
             lines.append(
                 f"| {s['scene']} | {s['forward']['parameters']} | {s['batch']} | "
-                f"{s['forward']['steps_per_s']:.0f} | {s['c']['steps_per_s']:.0f} | "
+                f"{s['forward']['steps_per_s']:.0f} | {s['gradient']['steps_per_s']:.0f} | "
+                f"{s['c']['steps_per_s']:.0f} | "
                 f"{over('gradient')} | {over('unrolled')} | {over('one')} | "
                 f"{built('forward')} | {built('gradient')} | {built('unrolled')} |"
             )
-    lines += [
-        "",
-        "## Error against C MuJoCo (float64, recompiled models, fourth-order differences)",
-        "",
-        "| scene | precision | steps | numbers | relative error | cosine | loss, MJX | C |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for r in _find(rows, variant="error"):
+    if bare := [s for s in _speed(rows, "float32") if "bare" in s]:
+        lines += [
+            "",
+            "## What of the time is not the solver, float32",
+            "",
+            "Both again without the solver's iterations; its problem is still set up.",
+            "",
+            "| scene | batch | of the forward | of the gradient |",
+            "|---|---|---|---|",
+        ]
+        for s in bare:
+            forward = s["bare"]["seconds"] / s["forward"]["seconds"]
+            gradient = s["bare_gradient"]["seconds"] / s["gradient"]["seconds"]
+            lines.append(f"| {s['scene']} | {s['batch']} | {forward:.2f} | {gradient:.2f} |")
+    if errors := _find(rows, variant="error"):
+        lines += [
+            "",
+            "## Error against C MuJoCo (float64, recompiled models, fourth-order differences)",
+            "",
+            "| scene | precision | steps | numbers | relative error | cosine | loss, MJX | C |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+    for r in errors:
         error = f"{r['relative']:.1e} | {r['cosine']:.8f}"
         if not _known(r):
             error = "differences disagree with each other: a touch within their width | –"
@@ -197,8 +213,13 @@ def markdown(rows: list[dict], provenance: dict, command: str) -> tuple[str, dic
 
 def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
     """Speed against batch, the variants' cost, and memory, in one picture."""
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    memory = [r for r in rows if r.get("memory") and r["horizon"] == 32]
+    panels = 3 if memory else 2
+    figure, axes = pyplot.subplots(1, panels, figsize=(4 * panels, 4.2), layout="constrained")
+    single = [s for s in _speed(rows, "float32") if "gradient" in s]
     speed = _speed(rows)
+    dtype = "float32" if len(single) > len(speed) else "float64"
+    speed = single if dtype == "float32" else speed
     marks = dict(zip(dict.fromkeys(s["scene"] for s in speed), "osD^v", strict=False))
     for scene, mark in marks.items():
         here = [s for s in speed if s["scene"] == scene]
@@ -212,7 +233,7 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
         axes[0].plot([], [], "k", marker=mark, ls="", ms=4, label=scene)
     axes[0].legend(fontsize=7, frameon=False)
 
-    compared = [s for s in speed if "unrolled" in s]
+    compared = [s for s in _speed(rows) if "unrolled" in s]
     where = np.arange(len(compared))
     bars = (("gradient", ORANGE, ""), ("unrolled", GREY, "//"), ("one", GREEN, ".."))
     for k, (variant, colour, hatch) in enumerate(bars):
@@ -226,8 +247,9 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
     axes[1].set_title("cost of a gradient", fontsize=9)
     axes[1].legend(fontsize=7, frameon=False)
 
-    memory = [r for r in rows if r.get("memory") and r["horizon"] == 32]
     for variant, colour, style in (("gradient", ORANGE, "o--"), ("unrolled", GREY, "s-")):
+        if not memory:
+            break
         here = sorted(_find(memory, variant=variant), key=lambda r: r["iterations"])
         axes[2].plot(
             [r["iterations"] for r in here],
@@ -237,13 +259,14 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
             ms=4,
             label="implicit (this)" if variant == "gradient" else "unrolled, same checkpoint",
         )
-    axes[2].set(xlabel="solver iterations", ylabel="memory [MB]", ylim=(0, None))
-    axes[2].set_title("temporaries of one 32-step gradient", fontsize=9)
-    axes[2].legend(fontsize=7, frameon=False)
+    if memory:
+        axes[2].set(xlabel="solver iterations", ylabel="memory [MB]", ylim=(0, None))
+        axes[2].set_title("temporaries of one 32-step gradient", fontsize=9)
+        axes[2].legend(fontsize=7, frameon=False)
     caption(
         figure,
         {"command": command, "provenance": provenance},
-        f"float64, {provenance['cpu']} ({provenance['cores']} cores), "
+        f"{dtype} (bars: float64), {provenance['cpu']} ({provenance['cores']} cores), "
         f"{', '.join(provenance['devices'])}; 32 steps, 10 solver iterations.",
     )
     figure.savefig(path, dpi=110, bbox_inches="tight")

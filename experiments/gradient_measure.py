@@ -10,11 +10,17 @@ velocities, differentiated in parameters, start and controls:
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``remembered``: the same without this project's checkpoint per step: every residual is kept;
-- ``one``: reverse mode through stock MJX with ``iterations=1``, what its users fall back on.
+- ``one``: reverse mode through stock MJX with ``iterations=1``, what its users fall back on;
+- ``bare``, ``bare_gradient``: the first two without the solver's iterations: what of their time
+  is not the solver.
+
+All programs of a process are compiled before the first is timed. With ``turn`` it then waits until
+every process that shares that lock has compiled too, and times alone.
 """
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import statistics
@@ -36,7 +42,7 @@ from worldmodel import programs, runtime
 from worldmodel._mujoco import c_rollout, mujoco
 from worldmodel.physics import parameters
 
-VARIANTS = ("forward", "gradient", "unrolled", "remembered", "one")
+VARIANTS = ("forward", "gradient", "unrolled", "remembered", "one", "bare", "bare_gradient")
 REPEATS = 5  # the median is reported
 
 
@@ -47,6 +53,7 @@ class Args:
     scene: str
     x64: bool = True
     batches: tuple[int, ...] = ()  # forward and gradient
+    bare: bool = False  # at these batches without the solver's iterations too
     compare: int = 0  # batch at which the other variants run; 0: not at all
     horizon: int = 32  # physics steps
     iterations: int = 10  # of the solver
@@ -54,6 +61,7 @@ class Args:
     memory_iterations: tuple[int, ...] = ()  # compiled only
     errors: bool = False  # against C MuJoCo
     first: bool = False  # seconds from the start of this process to the first gradient
+    turn: int = -1  # an open file, locked as shared while this process compiles; -1: none
 
 
 @contextlib.contextmanager
@@ -99,10 +107,8 @@ def compiled(rollouts: Rollouts, variant: str, size: int, iterations: int) -> tu
     }
 
 
-def timed(rollouts: Rollouts, variant: str, size: int, iterations: int) -> dict:
-    """A row: seconds per call (median), and what compiling took."""
-    program, row = compiled(rollouts, variant, size, iterations)
-    x = rollouts.batch(size)
+def timed(program: Any, x: dict[str, Any], row: dict) -> dict:
+    """A compiled program's row, and its seconds per call (median)."""
     out = jax.block_until_ready(program(x))
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(out))
     seconds = []
@@ -115,7 +121,7 @@ def timed(rollouts: Rollouts, variant: str, size: int, iterations: int) -> dict:
         "seconds": median,
         "least_s": min(seconds),
         "greatest_s": max(seconds),
-        "steps_per_s": size * rollouts.horizon / median,
+        "steps_per_s": row["batch"] * row["horizon"] / median,
         "finite": finite,
     }
 
@@ -153,6 +159,16 @@ def timed_c(rollouts: Rollouts, size: int) -> dict:
     }
 
 
+@contextlib.contextmanager
+def alone(turn: int) -> Iterator[None]:
+    """While no other process that shares the lock compiles or times; -1: at once."""
+    if turn >= 0:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+    yield
+    if turn >= 0:
+        fcntl.flock(turn, fcntl.LOCK_UN)
+
+
 def measure(args: Args, began: float) -> Iterator[dict]:
     """The rows of one process."""
     bench = SCENES[args.scene]
@@ -168,15 +184,16 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     if args.errors:
         for horizon in (1, args.horizon):
             yield errors(Rollouts(bench(exact), horizon))
-    for size in args.batches:
-        rollouts = Rollouts(bench(args.iterations), args.horizon)
-        yield timed(rollouts, "forward", size, args.iterations)
-        yield timed(rollouts, "gradient", size, args.iterations)
-        yield timed_c(rollouts, size)
-    if args.compare:
-        rollouts = Rollouts(bench(args.iterations), args.horizon)
-        for variant in ("unrolled", "one"):
-            yield timed(rollouts, variant, args.compare, args.iterations)
+    rollouts = Rollouts(bench(args.iterations), args.horizon)
+    every = ("forward", "gradient", *(("bare", "bare_gradient") if args.bare else ()))
+    wanted = [(variant, size) for size in args.batches for variant in every]
+    wanted += [(variant, args.compare) for variant in ("unrolled", "one") if args.compare]
+    ready = [compiled(rollouts, variant, size, args.iterations) for variant, size in wanted]
+    with alone(args.turn):
+        for program, row in ready:
+            yield timed(program, rollouts.batch(row["batch"]), row)
+        for size in args.batches:
+            yield timed_c(rollouts, size)
     sizes = [(h, args.iterations) for h in args.memory_horizons]
     sizes += [(args.horizon, i) for i in args.memory_iterations]
     for horizon, iterations in sizes:

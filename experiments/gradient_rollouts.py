@@ -72,11 +72,10 @@ class Rollouts:
 
     def total(self, variant: str) -> Callable[[dict[str, Any]], Any]:
         """The mean loss of a batch, or its gradient in everything."""
-        step = physics.step if variant == "gradient" else mjx.step
         one = functools.partial(
             self.loss,
-            step=step,
-            iterations=1 if variant == "one" else None,
+            step=physics.step if variant in ("gradient", "bare_gradient") else mjx.step,
+            iterations={"one": 1, "bare": 0, "bare_gradient": 0}.get(variant),
             remember=variant == "remembered",
         )
         narrow = jax.default_backend() == "cpu"
@@ -88,4 +87,4 @@ class Rollouts:
                 return jnp.mean(jax.lax.map(here, states, batch_size=ABREAST))
             return jnp.mean(jax.vmap(here)(states))
 
-        return mean if variant == "forward" else jax.value_and_grad(mean)
+        return mean if variant in ("forward", "bare") else jax.value_and_grad(mean)

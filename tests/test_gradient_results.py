@@ -1,6 +1,10 @@
 """The committed reports on gradients are those of the rows beside them."""
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +51,29 @@ def test_an_error_is_reported_only_where_two_widths_agree() -> None:
     text, summary = markdown(rows, made, "")
     assert "differences disagree with each other" in text and "0.57" not in text.split("steps")[0]
     assert "hopper_cosine" not in summary and summary["error_64"] == 1e-9
+
+
+def test_jobs_abreast_time_one_after_another_when_all_have_compiled(tmp_path: Path) -> None:
+    """Two processes share a lock: neither is alone before both have compiled."""
+    lock, log = tmp_path / "lock", tmp_path / "log"
+    lock.touch()
+    script = (
+        "import sys, time\n"
+        "from experiments.gradient_measure import alone\n"
+        "turn, compiling, path = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]\n"
+        "def say(what):\n"
+        "    with open(path, 'a') as file: file.write(what + '\\n')\n"
+        "time.sleep(compiling); say('compiled')\n"
+        "with alone(turn): say('begin'); time.sleep(0.3); say('end')\n"
+    )
+    turns = [os.open(lock, os.O_RDWR) for _ in range(2)]
+    for turn in turns:
+        fcntl.flock(turn, fcntl.LOCK_SH)
+    running = []
+    for turn, compiling in zip(turns, ("0", "1"), strict=True):
+        command = [sys.executable, "-c", script, str(turn), compiling, str(log)]
+        running.append(subprocess.Popen(command, pass_fds=(turn,)))
+        os.close(turn)
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    said = log.read_text().split()
+    assert said == ["compiled", "compiled", "begin", "end", "begin", "end"]

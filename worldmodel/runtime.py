@@ -4,6 +4,7 @@ Nothing here runs at import. stdout belongs to results; everything said here goe
 """
 
 import contextlib
+import ctypes
 import datetime
 import importlib.metadata
 import os
@@ -155,6 +156,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str:
+    """Git's; of a copy without its history (a container) that in WORLDMODEL_COMMIT."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
@@ -168,7 +170,25 @@ def _commit() -> str:
         dirty = "-dirty" if git("status", "--porcelain", "--", *code) else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("WORLDMODEL_COMMIT", "unknown")
+
+
+def energy_joules() -> float | None:
+    """[J] that the first visible NVIDIA GPU has used since its driver was loaded (NVML's counter);
+    None without such a GPU or counter."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    index = ctypes.c_uint(int(first) if first.isdecimal() else 0)
+    device, used = ctypes.c_void_p(), ctypes.c_ulonglong()  # [mJ]
+    failed = (
+        nvml.nvmlInit_v2()
+        or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
+        or nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(used))
+    )
+    return None if failed else used.value / 1e3
 
 
 def processor(field: str = "model name") -> str:
