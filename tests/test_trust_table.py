@@ -15,8 +15,9 @@ from test_trust import smooth, table
 from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import TableError, measure
-from worldmodel.trust.table import arms
+from worldmodel.trust.table import OPTIONAL, arms, fault
 
+TEXTS = ("task", "version", "recipe", "split")
 HEAD = "task,version,recipe,n,m,k,seed,split,error"
 
 GOOD = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
@@ -50,6 +51,20 @@ def test_bad_tables_are_named() -> None:
         rows[row] = replace(rows[row], **{field: value})
         refused(message, measure, rows)
     refused("no rows", measure, [])
+    for field, value, message in (
+        *((name, 2**53, f"{name} = {2**53} is not below") for name in ("n", "m", "k")),
+        *(("seed", seed, f"seed = {seed} is not between") for seed in (2**53, -(2**53))),
+        *((name, 2**53, f"{name} = {2**53} is not from 0") for name in OPTIONAL),
+        *(("error", value, "give it in another unit") for value in (9e-101, 2e100)),
+        *((name, "", f"it names no {name}") for name in ("task", "recipe", "split")),
+        *((name, " a", f"{name} = ' a' has spaces") for name in TEXTS),
+        *((name, "a\n", f"{name} = .* has spaces") for name in TEXTS),
+        ("recipe", None, "recipe = None is no text"),
+        ("error", "1", "error = '1' is no number"),
+    ):
+        refused(message, measure, [*GOOD[:-1], replace(GOOD[-1], **{field: value})])
+    largest = {name: 2**53 - 1 for name in ("seed", *OPTIONAL)}
+    assert not any(fault(replace(GOOD[-1], error=e, **largest)) for e in (1e-100, 1e100))
     refused(r"one seed \(1\)", measure, [r for r in GOOD if r.seed == 1])
     refused(r"at 1 size\(s\) n \[64\]", measure, [r for r in GOOD if r.n == 64])
     refused(r"at 0 size\(s\)", measure, [r for r in GOOD if r.m])
@@ -135,4 +150,10 @@ def test_a_rate_over_few_rollouts_is_refused() -> None:
     rows = [replace(r, evaluations=100) for r in table(shares)]
     refused("a rate needs 200 rollouts", measure, rows)
     measure([replace(r, evaluations=1000) for r in rows])  # enough of them
-    measure([replace(r, error=r.error + 1e-4) for r in rows])  # no rate
+    measure([replace(r, error=r.error + 1e-3) for r in rows])  # no rate
+    refused("a rate", measure, [replace(r, error=100 * r.error) for r in rows])  # in per cent
+    thirds = {key: np.round(np.ceil(60 * e) / 60, 4) for key, e in smooth(3).items()}
+    refused("a rate", measure, [replace(r, evaluations=60) for r in table(thirds)])  # rounded
+    for unit in (1e-5, 1e-3, 1.0, 1e3):  # a continuous error, small or large beside a count
+        measure([replace(r, error=unit * r.error * math.pi / 3) for r in rows])
+    measure([*table(smooth(3))[:-1], rows[-1]])  # one row with evaluations tells nothing
