@@ -90,12 +90,32 @@ def test_files(tmp_path: Path) -> None:
         (HEAD + "\n\nt,,r,8,0,0,0,s,low", "line 3: error = 'low' is no number"),
         (HEAD + good[:-2], "line 2: 8 fields where line 1 names 9"),
         (HEAD + "\nt,,r,0,0,0,0,s,1\nt,v,r,8,0,0,0,s,1", "line 2: n = 0.*line 3: m = 0 with"),
-        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', "no CSV"),
+        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', r"no CSV in UTF-8 \(line 2: "),
+        (HEAD + good + '\nt,,"r"x,8,0,0,0,s,1' + good, r"no CSV in UTF-8 \(line 3: "),
+        (HEAD.replace(",", ";") + "\nt;;r", "line 1 is separated by semicolons; .* commas"),
+        (HEAD.replace(",", "\t"), "line 1 is separated by tabs"),
+        *(
+            (HEAD + f"\nt,,r,{n},0,0,0,s,1", f"line 2: n = '{n}' is no whole number")
+            for n in ("1_000", "٨", "0x8", "8.5", "1e3", "８")
+        ),
+        *(
+            (HEAD + f"\nt,,r,8,0,0,0,s,{error}", f"line 2: error = '{error}' is no number")
+            for error in ("1_0.5", "١", "0x1p2", "1e", ".", "1.5 m")
+        ),
         (HEAD + "\n" + "x\n" * 5, "line 4: .* and 2 more"),
         (HEAD + "\n\udcff", "no CSV in UTF-8"),
     ):
         path.write_bytes(text.encode(errors="surrogateescape"))
         refused(message, trust.read_csv, path)
+
+
+def test_files_are_stripped_and_numbers_have_their_usual_forms(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(HEAD + "\n t , v , r ,+8, 16.0 ,2.,-3,s\t, 1E-3\nt,v,r,08,1,0,0,s,.5\n")
+    assert trust.read_csv(path) == [
+        trust.Row("t", "v", "r", 8, 16, 2, -3, "s", 1e-3),
+        trust.Row("t", "v", "r", 8, 1, 0, 0, "s", 0.5),
+    ]
 
 
 def parquet(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
@@ -131,6 +151,11 @@ def test_parquet(tmp_path: Path) -> None:
     truths = [asdict(r) | {"m": r.m > 0} for r in GOOD]
     refused("row 1: m = False is no number.* and 18 more", trust.read, parquet(path, truths))
     refused("no column 'version'", trust.read, parquet(path, [{"task": "t"}]))
+    for field, what in (("task", "text"), ("n", "whole number"), ("error", "number")):
+        binary = [asdict(r) | {field: str(getattr(r, field)).encode()} for r in GOOD]
+        refused(f"row 1: {field} is binary and no {what}", trust.read, parquet(path, binary))
+    for name in ("runs.Parquet", "runs.PQ"):
+        assert trust.read(parquet(tmp_path / name, map(asdict, rows))) == rows
     path.write_bytes(b"PAR1")
     refused("no Parquet", trust.read, path)
     refused(r"no file .*gone\.parquet", trust.read, tmp_path / "gone.parquet")
