@@ -38,6 +38,8 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from worldmodel.errors import InputError
 
 NAMED = 3  # rows, cells or lines named in one message at most
@@ -232,7 +234,7 @@ def fault(row: Row) -> str:
             return f"{name} = {value!r} is no whole number"
         if value < least:
             return f"{name} = {value} is below {least}"
-        if value >= LARGEST:
+        if int(value) >= LARGEST:
             return f"{name} = {value} is not below 2⁵³"
     if not isinstance(row.seed, numbers.Integral):
         return f"seed = {row.seed!r} is no whole number"
@@ -260,7 +262,8 @@ def fault(row: Row) -> str:
         return f"m = 0 with k = {row.k}; real-only runs have no corrections"
     for name in OPTIONAL:
         value = getattr(row, name)
-        if value is not None and not (isinstance(value, numbers.Real) and 0 <= value < LARGEST):
+        real = value is None or isinstance(value, int | float | np.number)
+        if not real or (value is not None and not 0 <= value < LARGEST):
             return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
     return ""
 
