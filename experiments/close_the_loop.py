@@ -26,7 +26,7 @@ import tyro
 from experiments import loop_turn as turn
 from experiments import slide
 from experiments.fit_recording import plain
-from experiments.loop_measurement import SELF, assemble, play_policies, spent_on, table_rows
+from experiments.loop_measurement import assemble, play_policies, spent_on, table_rows
 from experiments.loop_report import write_markdown, write_report
 from experiments.loop_turn import Clock, Operator, claim
 from experiments.slide_ahead import Ahead
@@ -36,6 +36,7 @@ from worldmodel.episodes import lerobot
 from worldmodel.policies import stroke as task
 from worldmodel.policies.demonstrator import Table, make_table
 from worldmodel.reality import RobotError
+from worldmodel.trust.words import SELF
 
 
 @dataclasses.dataclass(frozen=True)

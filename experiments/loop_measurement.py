@@ -20,8 +20,7 @@ from worldmodel.policies import clone
 from worldmodel.policies import stroke as task
 from worldmodel.policies.demonstrator import Table, make_table, plan
 from worldmodel.reality import HiddenPhysics
-
-SELF = "v*"  # reality itself as the world model
+from worldmodel.trust.words import SELF
 
 
 def players() -> ProcessPoolExecutor:

@@ -47,7 +47,7 @@ import tyro
 from experiments import loop_turn as turn
 from experiments import slide
 from experiments.fit_recording import plain
-from experiments.loop_measurement import SELF, players, score, spent_on, table_rows
+from experiments.loop_measurement import players, score, spent_on, table_rows
 from experiments.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
 from experiments.replicate_report import write_markdown
 from worldmodel import capture, loop, runtime, trust
@@ -57,6 +57,7 @@ from worldmodel.policies import stroke as task
 from worldmodel.policies.demonstrator import make_table
 from worldmodel.reality import HiddenPhysics, RobotError
 from worldmodel.trust.report import report
+from worldmodel.trust.words import SELF
 
 HIDDEN_SEED = 21
 DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED, JUDGED, SHAM = range(1, 7)  # streams of random numbers

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from experiments import slide
-from experiments.loop_measurement import SELF
+from worldmodel.trust.words import SELF
 
 Examples = tuple[np.ndarray, ...]  # contexts (episodes, 3), strokes (episodes, 2)
 MODELS = ("v0", "v1", "v1-sham", "v2")

@@ -181,6 +181,7 @@ def oracle_verdict(name: str, oracle: Oracle, version: Document) -> str:
 
 
 def covers(entry: Document, kind: str, value: float) -> bool:
+    """Whether the interval's both ends are known and hold the value."""
     low, high = entry[f"{kind}_low"], entry[f"{kind}_high"]
     return None not in (low, high) and low <= value <= high
 

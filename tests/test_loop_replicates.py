@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import slide
-from experiments.loop_measurement import SELF, table_rows
+from experiments.loop_measurement import table_rows
 from experiments.loop_replicates import DESIGN, SMOKE, Design, measure_cells, tables
 from experiments.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
 from experiments.replicate_report import answers, page, verdicts
 from worldmodel import trust
 from worldmodel.policies import stroke as task
+from worldmodel.trust.words import SELF
 
 STUDY = DESIGN.study
 

@@ -84,3 +84,20 @@ def test_seeds_that_share_a_pool_are_told_how_far_that_holds() -> None:
     ):
         notes = measure(table(smooth(seeds)), pool=pool)[0].notes
         assert any(note in said for said in notes)
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.5])
+def test_cells_noisier_than_the_gate_are_told(slope: float) -> None:
+    # atanh(w) is half the logarithm of (1 + w) / (1 − w); 2.776 is t(4) at 95 %.
+    unit = np.array([-2, -1, 0, 1, 2]) / np.sqrt(2.5) * np.sqrt(5) / 2.776
+
+    def told(half: float, cells: int = 1) -> list[str]:
+        runs = {key: errors**slope for key, errors in smooth(5).items()}
+        for m in range(10, 10 + cells):
+            runs["v", 64, m, 0] = (1 / 70) ** slope * (1 + np.tanh(half * slope) * unit)
+        return [note for note in measure(table(runs))[0].notes if "not shown" in note]
+
+    assert told(0.29) == []
+    (note,) = told(0.31)
+    assert note.startswith("v 64 + 10: the noise") and "± 0.3" in note
+    assert told(0.31, 5)[0].startswith("v 64 + 10, v 64 + 11, v 64 + 12 and 2 more: ")

@@ -15,8 +15,9 @@ from test_trust import smooth, table
 from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import TableError, measure
-from worldmodel.trust.table import arms
+from worldmodel.trust.table import OPTIONAL, arms, fault
 
+TEXTS = ("task", "version", "recipe", "split")
 HEAD = "task,version,recipe,n,m,k,seed,split,error"
 
 GOOD = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
@@ -50,6 +51,20 @@ def test_bad_tables_are_named() -> None:
         rows[row] = replace(rows[row], **{field: value})
         refused(message, measure, rows)
     refused("no rows", measure, [])
+    for field, value, message in (
+        *((name, 2**53, f"{name} = {2**53} is not below") for name in ("n", "m", "k")),
+        *(("seed", seed, f"seed = {seed} is not between") for seed in (2**53, -(2**53))),
+        *((name, 2**53, f"{name} = {2**53} is not from 0") for name in OPTIONAL),
+        *(("error", value, "give it in another unit") for value in (9e-101, 2e100)),
+        *((name, "", f"it names no {name}") for name in ("task", "recipe", "split")),
+        *((name, " a", f"{name} = ' a' has spaces") for name in TEXTS),
+        *((name, "a\n", f"{name} = .* has spaces") for name in TEXTS),
+        ("recipe", None, "recipe = None is no text"),
+        ("error", "1", "error = '1' is no number"),
+    ):
+        refused(message, measure, [*GOOD[:-1], replace(GOOD[-1], **{field: value})])
+    largest = {name: 2**53 - 1 for name in ("seed", *OPTIONAL)}
+    assert not any(fault(replace(GOOD[-1], error=e, **largest)) for e in (1e-100, 1e100))
     refused(r"one seed \(1\)", measure, [r for r in GOOD if r.seed == 1])
     refused(r"at 1 size\(s\) n \[64\]", measure, [r for r in GOOD if r.n == 64])
     refused(r"at 0 size\(s\)", measure, [r for r in GOOD if r.m])
@@ -75,12 +90,32 @@ def test_files(tmp_path: Path) -> None:
         (HEAD + "\n\nt,,r,8,0,0,0,s,low", "line 3: error = 'low' is no number"),
         (HEAD + good[:-2], "line 2: 8 fields where line 1 names 9"),
         (HEAD + "\nt,,r,0,0,0,0,s,1\nt,v,r,8,0,0,0,s,1", "line 2: n = 0.*line 3: m = 0 with"),
-        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', "no CSV"),
+        (HEAD + ',steps\nt,,r,8,0,0,0,s,1,"2', r"no CSV in UTF-8 \(line 2: "),
+        (HEAD + good + '\nt,,"r"x,8,0,0,0,s,1' + good, r"no CSV in UTF-8 \(line 3: "),
+        (HEAD.replace(",", ";") + "\nt;;r", "line 1 is separated by semicolons; .* commas"),
+        (HEAD.replace(",", "\t"), "line 1 is separated by tabs"),
+        *(
+            (HEAD + f"\nt,,r,{n},0,0,0,s,1", f"line 2: n = '{n}' is no whole number")
+            for n in ("1_000", "٨", "0x8", "8.5", "1e3", "８")
+        ),
+        *(
+            (HEAD + f"\nt,,r,8,0,0,0,s,{error}", f"line 2: error = '{error}' is no number")
+            for error in ("1_0.5", "١", "0x1p2", "1e", ".", "1.5 m")
+        ),
         (HEAD + "\n" + "x\n" * 5, "line 4: .* and 2 more"),
         (HEAD + "\n\udcff", "no CSV in UTF-8"),
     ):
         path.write_bytes(text.encode(errors="surrogateescape"))
         refused(message, trust.read_csv, path)
+
+
+def test_files_are_stripped_and_numbers_have_their_usual_forms(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(HEAD + "\n t , v , r ,+8, 16.0 ,2.,-3,s\t, 1E-3\nt,v,r,08,1,0,0,s,.5\n")
+    assert trust.read_csv(path) == [
+        trust.Row("t", "v", "r", 8, 16, 2, -3, "s", 1e-3),
+        trust.Row("t", "v", "r", 8, 1, 0, 0, "s", 0.5),
+    ]
 
 
 def parquet(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
@@ -116,6 +151,11 @@ def test_parquet(tmp_path: Path) -> None:
     truths = [asdict(r) | {"m": r.m > 0} for r in GOOD]
     refused("row 1: m = False is no number.* and 18 more", trust.read, parquet(path, truths))
     refused("no column 'version'", trust.read, parquet(path, [{"task": "t"}]))
+    for field, what in (("task", "text"), ("n", "whole number"), ("error", "number")):
+        binary = [asdict(r) | {field: str(getattr(r, field)).encode()} for r in GOOD]
+        refused(f"row 1: {field} is binary and no {what}", trust.read, parquet(path, binary))
+    for name in ("runs.Parquet", "runs.PQ"):
+        assert trust.read(parquet(tmp_path / name, map(asdict, rows))) == rows
     path.write_bytes(b"PAR1")
     refused("no Parquet", trust.read, path)
     refused(r"no file .*gone\.parquet", trust.read, tmp_path / "gone.parquet")
@@ -135,4 +175,10 @@ def test_a_rate_over_few_rollouts_is_refused() -> None:
     rows = [replace(r, evaluations=100) for r in table(shares)]
     refused("a rate needs 200 rollouts", measure, rows)
     measure([replace(r, evaluations=1000) for r in rows])  # enough of them
-    measure([replace(r, error=r.error + 1e-4) for r in rows])  # no rate
+    measure([replace(r, error=r.error + 1e-3) for r in rows])  # no rate
+    refused("a rate", measure, [replace(r, error=100 * r.error) for r in rows])  # in per cent
+    thirds = {key: np.round(np.ceil(60 * e) / 60, 4) for key, e in smooth(3).items()}
+    refused("a rate", measure, [replace(r, evaluations=60) for r in table(thirds)])  # rounded
+    for unit in (1e-5, 1e-3, 1.0, 1e3):  # a continuous error, small or large beside a count
+        measure([replace(r, error=unit * r.error * math.pi / 3) for r in rows])
+    measure([*table(smooth(3))[:-1], rows[-1]])  # one row with evaluations tells nothing

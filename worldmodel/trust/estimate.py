@@ -25,13 +25,14 @@ from worldmodel.trust.law import LAWS, REFUSED, fit
 from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
 from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
 from worldmodel.trust.runs import budgets, warnings
-from worldmodel.trust.table import Row, arms, check
+from worldmodel.trust.table import Row, arms, check, some
 from worldmodel.trust.words import number
 
 Key = tuple[str, int, int, int]  # version, n, m, k
 # Errors of seeds that each draw n of one pool correlate by about (n / pool)²: up to this much times
 # their number less one, intervals cover new episodes as if the seeds were independent.
 POOL_SHARED = 0.25
+CERTIFIED = 0.3  # of log D_eff, the half-width from one mean error up to which coverage was shown
 
 
 class _Worth(NamedTuple):
@@ -98,6 +99,8 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Meas
         for version in sorted({key[0] for key in first})
     }
     pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
+    curve = _curve(sizes, on_curve, reading, level)
+    notes = _notes(rows, sizes, first, len(seeds), on_curve, pool)
     return Measurement(
         task=rows[0].task,
         recipe=rows[0].recipe,
@@ -105,12 +108,12 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Meas
         level=level,
         law=law,
         seeds=len(seeds),
-        curve=_curve(sizes, on_curve, reading, level),
+        curve=curve,
         cells=tuple(cells),
         versions=versions,
         differences=tuple(_difference(a, b, worth, second) for a, b in pairs),
         budgets=budgets(rows),
-        notes=_notes(rows, sizes, first, len(seeds), on_curve, pool),
+        notes=(*notes, *_uncertain(cells, curve)),
     )
 
 
@@ -321,3 +324,20 @@ def _notes(
     if any(len({n for n, _ in g}) < 2 or len({m for _, m in g}) < 3 for g in grids.values()):
         notes.append("A version has fewer cells than two n by three m.")
     return tuple(notes)
+
+
+def _uncertain(cells: Sequence[Cell], curve: Curve) -> list[str]:
+    """Of which cells with a D_eff the error alone is noisier than where coverage was shown."""
+    found = []
+    for cell in (cell for cell in cells if math.isfinite(cell.d_eff.value)):
+        at = int(np.searchsorted(curve.n, cell.d_eff.value, side="right")) - 1
+        slope = curve.slope[min(at, len(curve.slope) - 1)].value
+        low, high = cell.error.low, cell.error.high
+        if not (low > 0 and math.log(high / low) / 2 <= CERTIFIED * slope):
+            found.append(f"{cell.version} {cell.n} + {cell.m}")
+    if not found:
+        return []
+    return [
+        f"{some(found)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
+        f"± {CERTIFIED}, where it was not shown that the intervals cover."
+    ]

@@ -286,6 +286,7 @@ def dollars(low: float, high: float) -> str:
 
 
 def clipped(name: str, longest: int = LONGEST) -> str:
+    """At most ``longest`` characters; where some are left out an ellipsis is the last."""
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 

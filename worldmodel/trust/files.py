@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,12 @@ from typing import Any, Generic, TypeVar
 from worldmodel.trust.table import OPTIONAL, TYPES, Row, TableError, fault, some
 
 T = TypeVar("T")
+# Numbers as text, in ASCII: what Python's int and float take besides (1_000, ١) is a slip here.
+WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
+NUMBER = re.compile(
+    r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)", re.ASCII | re.IGNORECASE
+)
+OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +45,7 @@ def read(path: Path) -> list[Row]:
 def read_rows(path: Path, columns: Columns[T]) -> list[T]:
     """``read`` for a table of other columns."""
     path = Path(path)
-    if path.suffix in (".parquet", ".pq"):
+    if path.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(path, columns)
     return read_csv(path, columns)
 
@@ -61,7 +68,7 @@ def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
             return _rows(path, "line", lines, columns)
     except FileNotFoundError as error:
         raise TableError(f"no file {path}; give a table as CSV or Parquet") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is no CSV in UTF-8 ({error}); write it again") from error
 
 
@@ -118,9 +125,10 @@ def _csv_lines(
     path: Path, reader: Any, columns: Columns[Any]
 ) -> Iterator[tuple[dict[str, Any] | str, int]]:
     """Each line's fields by column, or what is wrong with it, and its number."""
-    names = next(reader, [])
+    lines = _split(path, reader)
+    names = next(lines, [])
     _check_columns(path, "line 1", names, columns)
-    for fields in reader:
+    for fields in lines:
         if not fields:  # an empty line
             continue
         if len(fields) != len(names):
@@ -128,6 +136,14 @@ def _csv_lines(
             yield said, reader.line_num
         else:
             yield dict(zip(names, fields, strict=True)), reader.line_num
+
+
+def _split(path: Path, reader: Any) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        said = f"line {reader.line_num}: {error}"
+        raise TableError(f"{path} is no CSV in UTF-8 ({said}); write it again") from error
 
 
 def _rows(path: Path, unit: str, found: Any, columns: Columns[T]) -> list[T]:
@@ -144,6 +160,9 @@ def _rows(path: Path, unit: str, found: Any, columns: Columns[T]) -> list[T]:
 
 
 def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns[Any]) -> None:
+    for mark, marks in OTHER_MARKS.items():
+        if len(names) == 1 and set(names[0].split(mark)) & set(columns.types) - {names[0]}:
+            raise TableError(f"{path}: {head} is separated by {marks}; write it with commas")
     wanted = [name for name in columns.types if name not in columns.optional]
     for what, wrong in (
         ("has no column", [name for name in wanted if name not in names]),
@@ -166,17 +185,26 @@ def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
         if name in columns.optional and missing:
             continue
         kind = columns.types[name]
+        what = {str: "text", int: "whole number"}.get(kind, "number")
+        if isinstance(field, bytes | bytearray | memoryview):
+            return f"{name} is binary and no {what}; write the column as such"
         if kind is str:
-            values[name] = "" if field is None else str(field)
+            values[name] = "" if field is None else str(field).strip()
         elif isinstance(field, bool):
             return f"{name} = {field} is no number"
         else:
             try:
-                values[name] = kind(field)
+                values[name] = _number(field, kind) if isinstance(field, str) else kind(field)
                 if not isinstance(field, str) and values[name] != field and field == field:
                     raise ValueError  # int(1.5); but 8.0, as pandas keeps 8 beside nulls, is one
             except (ValueError, TypeError, OverflowError):
-                what = "whole number" if kind is int else "number"
                 return f"{name} = {field!r} is no {what}"
     row = columns.make(**values)
     return columns.fault(row) or row
+
+
+def _number(text: str, kind: type) -> int | float:
+    text = text.strip()
+    if not (WHOLE if kind is int else NUMBER).fullmatch(text):
+        raise ValueError
+    return kind(text.partition(".")[0] if kind is int else text)

@@ -52,8 +52,10 @@ def section(title: str, drawn: str, caption: str, behind: str = "", keys: str = 
 
 
 def details(summary: str, inside: str) -> str:
+    """Shut until opened; ``summary`` is text and is escaped, ``inside`` is markup already."""
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
 
 
 def sizes(cell: Mapping[str, Any]) -> list[str]:
+    """n, m and k as a table's first fields, after the version."""
     return [str(cell[key]) for key in ("n", "m", "k")]

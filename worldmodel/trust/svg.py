@@ -113,10 +113,12 @@ def tag(name: str, *inside: str, **attributes: object) -> str:
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str | None = None) -> str:
+    """``words``, escaped, on the baseline y; ``kind`` is a class of ``STYLE``."""
     return tag("text", html.escape(words), x=x, y=y, text_anchor=anchor, class_=kind)
 
 
 def line(places: Sequence[tuple[float, float]], kind: str, dashes: str = "") -> str:
+    """An open polyline of a class of ``STYLE``; ``dashes`` as SVG's ``stroke-dasharray``."""
     points = " ".join(f"{x:.5g},{y:.5g}" for x, y in places)
     return tag("polyline", points=points, class_=kind, stroke_dasharray=dashes or None)
 

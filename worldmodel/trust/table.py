@@ -14,7 +14,8 @@ k                 whole   real episodes that the version cost and that were *not
                           corrections, validation, failed deployments, cumulative over its turns
 seed              whole   the replicate: left out of the curve and of every cell at once
 split             text    of the held-out reality; one per task
-error             number  on held-out reality; finite, above 0, lower is better, in any unit
+error             number  on held-out reality; above 0, lower is better, in any unit that keeps it
+                          within 1e-100 and 1e100
 evaluations       whole   optional: rollouts or episodes that the error is a mean over
 steps             whole   optional: of training
 device_seconds    number  optional: of training [s]
@@ -28,7 +29,8 @@ with the K (or some of them) counted in n and no longer in k. A cell (n + K, m, 
 arm of (n, m, k = K), which must be in the table as well. Real-only rows are training runs on n
 real episodes, have m = 0 and k = 0, and serve all versions and both arms.
 
-What is wrong with a table is said by row, in a file by its line (CSV) or row (Parquet).
+Whole numbers and optional ones lie below 2⁵³, text has no spaces around it (files are stripped of
+them). What is wrong with a table is said by row, in a file by its line (CSV) or row (Parquet).
 """
 
 import dataclasses
@@ -36,10 +38,16 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from worldmodel.errors import InputError
 
 NAMED = 3  # rows, cells or lines named in one message at most
 LEAST_ROLLOUTS = 200  # of an error that is a rate, such as one less the share of successes
+COUNT_ROUNDED = 0.02  # how far from a whole count a share, rounded to a few digits, may lie
+LEAST_COUNTED = 4  # rows; two sizes with two seeds
+LARGEST = 2**53  # whole numbers below it are exact as floating-point ones
+ERRORS = (1e-100, 1e100)  # their squares and ratios stay finite
 
 
 class TableError(InputError):
@@ -190,18 +198,32 @@ def arms(
 
 
 def rate_of_few(rows: Sequence[Row]) -> str:
-    """Why the errors cannot be used: rates over too few rollouts; empty if they are not."""
-    counted = [(row.error * row.evaluations, row.evaluations) for row in rows if row.evaluations]
-    whole = all(
-        math.isfinite(count) and abs(count - round(count)) < 1e-9 and count <= of
-        for count, of in counted
-    )
-    if not counted or not whole or (least := min(of for _, of in counted)) >= LEAST_ROLLOUTS:
+    """Why the errors cannot be used: rates over too few rollouts; empty if they are not.
+
+    A rate is known by its counts: the error, as a share or in per cent, times the evaluations is
+    within ``COUNT_ROUNDED`` of a whole number from 1 to the evaluations, in every row that gives
+    them. One row of a continuous error looks so by chance with probability 0.04, a table of four,
+    the fewest that can be measured, with a few in a million; fewer rows are not judged. Not seen:
+    rates without ``evaluations``, rounded more coarsely than to 0.02 counts, or changed since (a
+    logarithm, a smoothing, a weighted mean).
+    """
+    counted = [(row.error, row.evaluations) for row in rows if row.evaluations]
+    if len(counted) < LEAST_COUNTED or not any(
+        all(_counts(error / scale, of) for error, of in counted) for scale in (1, 100)
+    ):
+        return ""
+    if (least := min(of for _, of in counted)) >= LEAST_ROLLOUTS:
         return ""
     return (
         f"every error is a share of its evaluations, {least} at the fewest: a rate needs "
         f"{LEAST_ROLLOUTS} rollouts per run, or take a continuous error"
     )
+
+
+def _counts(share: float, of: int) -> bool:
+    """Whether a share is that of a whole number of evaluations, one at least."""
+    count = share * of
+    return 1 <= round(count) <= of and abs(count - round(count)) <= COUNT_ROUNDED
 
 
 def fault(row: Row) -> str:
@@ -212,12 +234,26 @@ def fault(row: Row) -> str:
             return f"{name} = {value!r} is no whole number"
         if value < least:
             return f"{name} = {value} is below {least}"
+        if int(value) >= LARGEST:
+            return f"{name} = {value} is not below 2⁵³"
     if not isinstance(row.seed, numbers.Integral):
         return f"seed = {row.seed!r} is no whole number"
-    if not row.task:
-        return "it names no task"
-    if not (math.isfinite(row.error) and row.error > 0):
+    if abs(row.seed) >= LARGEST:
+        return f"seed = {row.seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
+    for name in ("task", "version", "recipe", "split"):
+        value = getattr(row, name)
+        if not isinstance(value, str):
+            return f"{name} = {value!r} is no text"
+        if not value and name != "version":
+            return f"it names no {name}"
+        if value != value.strip():
+            return f"{name} = {value!r} has spaces around it; leave them out"
+    if not isinstance(row.error, numbers.Real):
+        return f"error = {row.error!r} is no number"
+    if not 0 < row.error < math.inf:
         return f"error = {row.error}, where a finite one above 0 is needed"
+    if not ERRORS[0] <= row.error <= ERRORS[1]:
+        return f"error = {row.error} is not within 1e-100 and 1e100; give it in another unit"
     if row.m == 0 and row.version:
         return "m = 0 with a version; real-only rows have an empty version"
     if row.m > 0 and not row.version:
@@ -226,8 +262,9 @@ def fault(row: Row) -> str:
         return f"m = 0 with k = {row.k}; real-only runs have no corrections"
     for name in OPTIONAL:
         value = getattr(row, name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            return f"{name} = {value} is not finite or below 0; leave it empty if unknown"
+        real = value is None or isinstance(value, int | float | np.number)
+        if not real or (value is not None and not 0 <= value < LARGEST):
+            return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
     return ""
 
 
