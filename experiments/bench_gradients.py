@@ -20,6 +20,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,12 @@ def main(args: Args) -> int:
     draw(rows, provenance, command, args.out / "gradients.png")
     print(json.dumps(summary | {"out": str(args.out)}))
     return 0
+
+
+def missing(result: dict[str, Any]) -> int:
+    """Jobs that the command of gradients.json names and that it has no rows of."""
+    args = tyro.cli(Args, args=shlex.split(result["command"])[3:])
+    return len({json.dumps(job) for job in jobs(args)} - set(result["jobs"]))
 
 
 def rows_of(result: dict[str, Any]) -> list[dict]:
