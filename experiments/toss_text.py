@@ -49,7 +49,8 @@ def convergence(abouts: list[Document]) -> str:
             f"the tolerance. Over the last {LAST} iterations a fit's cost varies by "
             f"{number(float(np.median(moved)))} % (median), {number(max(moved))} % at most; its "
             "last undamped step would have moved a parameter by up to "
-            f"{number(max(f['to_go'] for f in fits), 1)} of its standard deviations. Windows left out, in all fits: {windows}."
+            f"{number(max(f['to_go'] for f in fits), 1)} of its standard deviations. "
+            f"Windows left out, in all fits: {windows}."
         )
         if lost:
             said += f" Of {lost} of {len(abouts)} replicates this was {UNKNOWN}."
