@@ -21,9 +21,11 @@ from experiments.replicate_cells import ORACLES, Oracle
 from worldmodel import runtime
 from worldmodel.capture import write_whole
 from worldmodel.trust.figures import cells_of, order
+from worldmodel.trust.law import REFUSED
 from worldmodel.trust.words import (
     HALF_WIDTH,
     SELF,
+    WORDS,
     change,
     covers_one,
     doubt,
@@ -110,8 +112,11 @@ def answers(task: Document) -> list[str]:
     low, high = control["alpha_low"], control["alpha_high"]
     half = None if low is None or high is None else (high - low) / 2
     holds = "holds" if covers_one(control) else "does not hold"
+    # An end of 1.003 would seem to cover 1 at two digits.
+    near = any(end is not None and abs(end - 1) < 0.005 for end in (low, high))
+    measured = interval(control, "alpha", 3 if near else 2)
     said = [
-        f"The control {SELF} {holds}: its mean α is {interval(control, 'alpha')}, half-width "
+        f"The control {SELF} {holds}: its mean α is {measured}, half-width "
         f"{number(half)}; it must cover 1 within ±{HALF_WIDTH}."
     ]
     if text := doubt(task):
@@ -162,28 +167,61 @@ def verdicts(task: Document) -> list[str]:
 
 
 def oracle_verdict(name: str, oracle: Oracle, version: Document) -> str:
-    """An oracle's alpha against what theory says of it."""
+    """An oracle's alpha against what theory says of it: as theory has it, not, or, where an end of
+    an interval lies off the curve and what is known refutes nothing, not to be told."""
     cells = version["cells"]
     measured = f"mean α {interval(version, 'alpha')}"
+    highest = [c["alpha_avg_high"] for c in cells if c["alpha_avg_high"] is not None]
+    if version["alpha"] is None and highest:
+        measured = f"no mean α; in some cell only a bound, at most {number(max(highest))}"
     if oracle.alpha is None:
         under = sum(_below(c["alpha_avg_high"], 0) for c in cells)
         expected, agrees = "below 0", under == len(cells)
         counted = f"α is surely below 0 in {share(under, len(cells))}"
-        highest = [c["alpha_avg_high"] for c in cells if c["alpha_avg_high"] is not None]
-        if version["alpha"] is None and highest:
-            measured = f"no mean α; in some cell only a bound, at most {number(max(highest))}"
+        # Both ends known and not below 0: not shown where it could have been, and so a failure.
+        above = (c for c in cells if not _below(c["alpha_avg_high"], 0))
+        refuted = any(None not in (c["alpha_avg_low"], c["alpha_avg_high"]) for c in above)
+        refuted = refuted or any(_below(0, c["alpha_avg_low"]) for c in cells)
     else:
         covered = sum(covers(c, "alpha_avg", oracle.alpha) for c in cells)
         expected, agrees = f"= {number(oracle.alpha)}", covers(version, "alpha", oracle.alpha)
         counted = f"covered in {share(covered, len(cells))}"
+        known = None not in (version["alpha_low"], version["alpha_high"])
+        ends = [(version, "alpha"), *((c, "alpha_avg") for c in cells)]
+        refuted = known or any(_excludes(entry, kind, oracle.alpha) for entry, kind in ends)
     word = "as theory has it" if agrees else "NOT as theory has it"
+    if not agrees and not refuted:
+        word = f"cannot be told: {_untold(cells)}"
     return f"**{name}** ({oracle.why}): theory α {expected}; {measured}; {counted}: {word}."
+
+
+def _excludes(entry: Document, kind: str, value: float) -> bool:
+    """Whether an end that is known refutes a value."""
+    return _below(value, entry[f"{kind}_low"]) or _below(entry[f"{kind}_high"], value)
+
+
+def _untold(cells: list[Document]) -> str:
+    """Why an alpha cannot be told: of the cells with an open end, each reason once."""
+    why = []
+    for cell in cells:
+        if None in (cell["alpha_avg_low"], cell["alpha_avg_high"]):
+            open_end = "the interval has an end off the real-only curve"
+            why.append(open_end if cell["verdict"] == "OK" else WORDS[cell["verdict"]])
+    return "; ".join(dict.fromkeys(why))
 
 
 def covers(entry: Document, kind: str, value: float) -> bool:
     """Whether the interval's both ends are known and hold the value."""
     low, high = entry[f"{kind}_low"], entry[f"{kind}_high"]
     return None not in (low, high) and low <= value <= high
+
+
+def mean_alpha(version: Document) -> str:
+    """A version's mean alpha; marked where its cells refuse to have one."""
+    p = version["homogeneity_p"]
+    many = version["verdict"] == "HETEROGENEOUS" or _below(p, REFUSED)
+    many = many and version["alpha"] is not None
+    return interval(version, "alpha") + " (not one α)" * many
 
 
 def _version(task: Document, name: str) -> list[str]:
@@ -195,7 +233,7 @@ def _version(task: Document, name: str) -> list[str]:
     net = {end: None if version[end] is None else version[end] - paid for end in ends}
     words = "the control" if name == SELF else verdict(version)
     return [
-        *(name, LABELS[name], str(cells[0]["k"]), interval(version, "alpha")),
+        *(name, LABELS[name], str(cells[0]["k"]), mean_alpha(version)),
         *(interval(net, "alpha"), number(version["homogeneity_p"], 3), words),
     ]
 

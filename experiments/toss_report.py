@@ -24,18 +24,29 @@ from experiments.replicate_report import (
     DIFFERENCES,
     answers,
     difference_row,
+    mean_alpha,
     oracle_verdict,
     table,
 )
 from experiments.toss_study import CONTROLS, MODELS, Study
+from experiments.toss_text import (
+    bullets,
+    commits_of,
+    convergence,
+    on_baseline,
+    on_oracles,
+    on_versions,
+    provenance,
+)
 from worldmodel import runtime, trust
 from worldmodel.capture import write_whole
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.intervals import ends
 from worldmodel.trust.report import report
-from worldmodel.trust.words import SELF, interval, number, verdict
+from worldmodel.trust.words import SELF, covers_one, interval, listed, number, verdict
 
 CHANNELS = ("position", "rotation", "joints")
+CALLED = {"joints": "hinge"}
 ORACLES = {
     "thin25": Oracle(0.25, "a quarter of the tosses are fresh real ones, the rest empty"),
     "thin75": Oracle(0.75, "three quarters of the tosses are fresh real ones, the rest empty"),
@@ -134,13 +145,19 @@ def publish(
         for channel in channels
     }
     measured = [m for rows in (models, oracles) for m in trust.measure(rows, pool=pool)]
+    made = runtime.provenance()
     document = trust.document(measured) | {
         "recording": name,
         "simulated": simulated,
         "command": command,
         "study": plain(study),
         "pool": pool,
-        "provenance": runtime.provenance(),
+        "provenance": made,
+        "commits": {
+            "learner": commits_of(results),
+            "versions": commits_of(result["about"] for result in results),
+            "published": made["commit"],
+        },
         "apart": apart,
         "ballistic": [result["ballistic"] for result in results],
         "about": [result["about"] for result in results],
@@ -154,7 +171,14 @@ def publish(
         key: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
         for key, version in document["tasks"][0]["versions"].items()
     }
-    return {"recording": name, "simulated": simulated, "alpha": alphas, "out": str(out)}
+    holds = covers_one(document["tasks"][0]["versions"][SELF])
+    return {
+        "recording": name,
+        "simulated": simulated,
+        "control_holds": holds,
+        "alpha": alphas,
+        "out": str(out),
+    }
 
 
 def write(document: Document, out: Path) -> None:
@@ -166,7 +190,8 @@ def write(document: Document, out: Path) -> None:
 def page(document: Document) -> str:
     """The text."""
     models, oracles = document["tasks"]
-    study, made = document["study"], document["provenance"]
+    study = document["study"]
+    errors = listed([CALLED.get(str(channel), str(channel)) for channel in document["apart"]])
     data = "SIMULATED tosses" if document["simulated"] else "real tosses"
     lines = [
         f"# {document['recording']}: what a synthetic toss is worth in real ones",
@@ -176,10 +201,10 @@ def page(document: Document) -> str:
         f"{document['pool']} in the learner's pool. Each fits its own versions on its corrections "
         f"alone (K1 = {study['first']}, K2 = {study['second']}), makes its own tosses, and trains "
         f"the latent model anew in every cell, {study['recipe']['steps']} steps each. Error: the "
-        "geometric mean of position, rotation and hinge error over the ballistic ones at 16 "
-        "frames. 95 % intervals over the replicates.",
+        f"geometric mean of {errors} error over the ballistic ones at 16 frames. 95 % intervals "
+        "over the replicates.",
         "## Does α rise?",
-        "\n".join(f"- {text}" for text in answers(models)),
+        bullets(answers(models)),
         "## The versions",
         table(
             ("version", "what", "K", "mean α", "p one α", *document["apart"], "in words"),
@@ -187,13 +212,17 @@ def page(document: Document) -> str:
         ),
         "Mean α over the version's cells, gross; then of each error apart. Controls have the one "
         f"cell n = {study['n'][0]}, m = {study['m'][-1]}.",
+        bullets(on_versions(document)),
+        convergence(document["about"]),
         "## The oracles, through the same stack",
-        "\n".join(
-            f"- {oracle_verdict(name, oracle, oracles['versions'][name])}"
+        bullets(
+            oracle_verdict(name, oracle, oracles["versions"][name])
             for name, oracle in ORACLES.items()
         ),
+        bullets(on_oracles(document)),
         "## The strong baseline: predict with the model itself",
         table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
+        bullets(on_baseline()),
         "## All cells",
         table(
             [name.replace("miss [cm]", "error [%]") for name in COLUMNS],
@@ -208,12 +237,12 @@ def page(document: Document) -> str:
         ),
         "## Real only",
         table(("n", "primary", *document["apart"]), _curve(document)),
-        "\n".join(f"- {note}" for note in models["notes"]),
-        f"Commit {made['commit']}, {made['date']}, {made['cpu']} ({made['cores']} cores), "
-        + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
-        + ". Generated from measurement.json.",
+        bullets(models["notes"]),
+        "## What was changed after a look",
+        bullets(CHANGES),
+        provenance(document),
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, lines)) + "\n"
 
 
 def _is(difference: Document, pair: tuple[str, str]) -> bool:
@@ -223,11 +252,12 @@ def _is(difference: Document, pair: tuple[str, str]) -> bool:
 def _version(document: Document, name: str) -> list[str]:
     version = document["tasks"][0]["versions"][name]
     apart = (task["versions"].get(name) for task in document["apart"].values())
+    control = f"the control: it {'holds' if covers_one(version) else 'fails'}"
     return [
-        *(name, LABELS[name], str(version["cells"][0]["k"]), interval(version, "alpha")),
+        *(name, LABELS[name], str(version["cells"][0]["k"]), mean_alpha(version)),
         number(version["homogeneity_p"], 3),
-        *("–" if found is None else interval(found, "alpha") for found in apart),
-        "the control" if name == SELF else verdict(version),
+        *("–" if found is None else mean_alpha(found) for found in apart),
+        control if name == SELF else verdict(version),
     ]
 
 

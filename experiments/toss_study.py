@@ -22,7 +22,7 @@ from worldmodel.identify import IdentifyConfig
 from worldmodel.predict import Windows
 from worldmodel.residuals import RegressionConfig
 from worldmodel.scene import Scene
-from worldmodel.types import Episode
+from worldmodel.types import Episode, InputError
 
 FLIGHT = 5e-3  # [m] above the table: nothing touches
 HORIZON = 16  # frames that are predicted and scored
@@ -141,6 +141,9 @@ def tracking_noise(scene: Scene, tosses: list[Episode]) -> np.ndarray:
 
     From third differences in free flight, where what the body does is smooth: those of
     independent noise of variance σ² have 20 σ². By the median, which no glitch moves.
+
+    Raises:
+      InputError: in no toss does the body fly for four frames in a row.
     """
     lowest = jax.jit(jax.vmap(lambda q: jnp.min(heights(scene, q))))
     found = []
@@ -151,6 +154,12 @@ def tracking_noise(scene: Scene, tosses: list[Episode]) -> np.ndarray:
         flies = np.asarray(lowest(toss.qpos)) > FLIGHT
         flies = np.lib.stride_tricks.sliding_window_view(flies, 4).all(axis=1)
         found.append(np.diff(moved, n=2, axis=0)[flies])
+    if not any(map(len, found)):
+        raise InputError(
+            f"none of {len(tosses)} tosses flies for four frames in a row, {1e3 * FLIGHT:g} mm "
+            "above the table, so the tracking noise cannot be measured; give more corrections, or "
+            "longer flights"
+        )
     return 1.4826 * np.median(np.abs(np.concatenate(found)), axis=0) / np.sqrt(20.0)
 
 

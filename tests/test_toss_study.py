@@ -75,6 +75,15 @@ def test_noise_is_found_in_flight() -> None:
     assert (tracking_noise(SCENE, flights(2, 0.0 * noise)) < 1e-5).all()
 
 
+def test_without_flight_there_is_no_noise_to_find() -> None:
+    lying = [
+        dataclasses.replace(t, qpos=t.qpos - [0, 0, 50, 0, 0, 0, 0])
+        for t in flights(2, np.zeros(6))
+    ]
+    with pytest.raises(InputError, match=r"none of 2 tosses flies .* give more corrections"):
+        tracking_noise(SCENE, lying)
+
+
 def test_starts_are_recorded_ones_moved_by_the_kernel(tosses: list[Episode]) -> None:
     known = recorded_starts(tosses)
     # Frame 1, and the velocity there: gravity acts half a frame before and after.
