@@ -26,6 +26,7 @@ from worldmodel.trust.words import (
     HALF_WIDTH,
     SELF,
     WORDS,
+    beside_one,
     change,
     covers_one,
     doubt,
@@ -112,11 +113,8 @@ def answers(task: Document) -> list[str]:
     low, high = control["alpha_low"], control["alpha_high"]
     half = None if low is None or high is None else (high - low) / 2
     holds = "holds" if covers_one(control) else "does not hold"
-    # An end of 1.003 would seem to cover 1 at two digits.
-    near = any(end is not None and abs(end - 1) < 0.005 for end in (low, high))
-    measured = interval(control, "alpha", 3 if near else 2)
     said = [
-        f"The control {SELF} {holds}: its mean α is {measured}, half-width "
+        f"The control {SELF} {holds}: its mean α is {beside_one(control)}, half-width "
         f"{number(half)}; it must cover 1 within ±{HALF_WIDTH}."
     ]
     if text := doubt(task):

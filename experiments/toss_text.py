@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.trust.words import covers_one, listed, number
+from worldmodel.trust.words import SELF, covers_one, listed, number
 
 Document = dict[str, Any]
 UNKNOWN = "not recorded"
@@ -71,7 +71,7 @@ def on_versions(document: Document) -> list[str]:
     """What to know beside the table of versions."""
     task, study = document["tasks"][0], document["study"]
     said = []
-    if not covers_one(task["versions"]["v*"]):
+    if not covers_one(task["versions"][SELF]):
         said.append(
             "The control fails: the words are what the intervals say, and not to be believed yet."
         )
@@ -89,7 +89,7 @@ def on_versions(document: Document) -> list[str]:
 def on_oracles(document: Document) -> list[str]:
     """What to know beside the oracles."""
     models, oracles = (task["versions"] for task in document["tasks"])
-    known = {(cell["n"], cell["m"]) for cell in models["v*"]["cells"]}
+    known = {(cell["n"], cell["m"]) for cell in models[SELF]["cells"]}
     said = []
     for name in (name for name in oracles if name.startswith("thin")):
         for cell in oracles[name]["cells"]:
@@ -97,7 +97,7 @@ def on_oracles(document: Document) -> list[str]:
             if (n, fresh) in known:
                 said.append(
                     f"{name} ({n}, {cell['m']}) holds the same {fresh} fresh tosses as the cell "
-                    f"v* ({n}, {fresh}), in another order of draws: it is no second sample."
+                    f"{SELF} ({n}, {fresh}), in another order of draws: it is no second sample."
                 )
     floor = [
         name

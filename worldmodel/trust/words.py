@@ -147,6 +147,13 @@ def covers_one(control: Mapping[str, Any]) -> bool:
     return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
 
 
+def beside_one(control: Mapping[str, Any]) -> str:
+    """The control's mean α; a digit more where an end would round to 1 and seem to cover it."""
+    ends = (control["alpha_low"], control["alpha_high"])
+    near = any(end is not None and abs(end - 1) < 0.005 for end in ends)
+    return interval(control, "alpha", 3 if near else 2)
+
+
 def doubt(task: Task) -> str:
     """Why no number of a task should be believed; empty if the control holds."""
     control = task["versions"].get(SELF)
@@ -159,5 +166,5 @@ def doubt(task: Task) -> str:
     return (
         f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
         "makes the synthetic episodes, the interval of its mean α over all cells must cover 1 "
-        f"with a half-width of at most {HALF_WIDTH}; it is {interval(control, 'alpha')}{why}."
+        f"with a half-width of at most {HALF_WIDTH}; it is {beside_one(control)}{why}."
     )
