@@ -118,8 +118,10 @@ def test_the_unit_of_the_error_is_nothing(rows: list[Row], unit: float) -> None:
 def test_names_are_nothing(rows: list[Row], names: list[str], seeds: list[int]) -> None:
     called = {"": "", "v0": names[0], "v1": names[1]}
     plain = told(rows)
+    notes = len(plain.pop("notes"))  # they name versions
     other = [replace(row, version=called[row.version], seed=seeds[row.seed]) for row in rows]
     found = told(other)
+    assert len(found.pop("notes")) == notes
     versions = {called[name]: version for name, version in plain["versions"].items()}
     for name, version in versions.items():
         for cell in version["cells"]:
