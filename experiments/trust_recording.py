@@ -3,7 +3,7 @@
 Question: how many recorded tosses is a toss made by a world model worth, to a network that learns
           to predict them; before and after the model is fitted on a few of them, and net of these?
 Command:  python -m experiments.trust_recording --recording elbow_toss --out runs/alpha/elbow_toss
-Runtime:  an hour on 2 cores; goes on where it stopped
+Runtime:  1.5 hours on one core; goes on where it stopped
 Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv
 
 Registered before any mixture was trained: the sizes of ``toss_study.FULL``; one primary error, the

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.toss_text import convergence
 from experiments.trust_recording import cells
 from worldmodel.trust.words import SELF
 
+RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
 STUDY = dataclasses.replace(SMOKE, real=(2, 4, 8, 16, 32, 64), m=(4, 16))
 ALPHA = {SELF: 1.0, "thin25": 0.25, "thin75": 0.75, "copies": 0.0}
 FIT = {"converged": True, "costs": [300.0, 102.0, 101.0, 99.0, 100.0], "to_go": 2.5, "left_out": 1}
@@ -147,3 +149,10 @@ def test_a_mean_over_unlike_cells_is_marked(document: dict[str, Any]) -> None:
     marked = copy.deepcopy(document)
     marked["tasks"][0]["versions"]["v0"]["homogeneity_p"] = 0.003
     assert page(marked).count("(not one α)") == page(document).count("(not one α)") + 1
+
+
+@pytest.mark.parametrize("name", ["elbow_toss", "cube_toss"])
+def test_the_published_text_is_that_of_its_numbers(name: str) -> None:
+    folder = RESULTS / name / "alpha"
+    document = json.loads((folder / "measurement.json").read_text())
+    assert page(document) == (folder / "alpha.md").read_text()
