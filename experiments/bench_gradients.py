@@ -2,8 +2,8 @@
 
 Question: what does a gradient of a contact simulation cost, and is it right?
 Command:  python -m experiments.bench_gradients --out experiments/results/gradients
-Runtime:  forty minutes on 2 cores; on a GPU ten, with --sweep-x32 --bare --parts speed errors
-          --batches 64 1024 8192 32768 --abreast 16
+Runtime:  forty minutes on 2 cores; on a GPU, with --sweep-x32 --bare --parts speed --abreast 16
+          --batches 64 1024 8192 32768, five to compile on 16 cores before the first row is there
 Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compile of the gradient
           ≤ 2.5 × that of the forward; memory that does not grow with the solver's iterations;
           one-step error ≤ 1e-6 (float64), ≤ 1e-4 (float32); 32-step hopper cosine ≥ 0.9999
