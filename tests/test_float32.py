@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_gradients import jacobians
+from tests.test_gradients import box_case, differences, finger_case
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """
@@ -20,7 +20,7 @@ from worldmodel import physics
 from worldmodel._mujoco import mjx
 
 make, path = sys.argv[1:]
-case = {"box": box_case, "finger": finger_case}[make]()
+case = {"box": box_case, "finger": finger_case}[make](steps=1)
 # Single precision cannot converge to 1e-14.
 model = case.scene.mjx_model().tree_replace({"opt.tolerance": jnp.float32(1e-8)})
 data = mjx.make_data(case.scene.mj_model).replace(
@@ -42,13 +42,15 @@ np.savez(path, **flat)
 def test_float32_is_mjx_step_and_its_gradients_are_those_of_mujoco(
     make: str, tmp_path: Path
 ) -> None:
+    # One step: along more of them the two leave each other, as MJX's solver stops early in single
+    # precision, at a residual that is up to the processor (1e-4 of the acceleration was seen).
     path = tmp_path / "jacobian.npz"
     done = subprocess.run(
         [sys.executable, "-c", CODE, make, str(path)], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     ours = np.load(path)
-    _, truth = jacobians(make)
-    for name in truth:
-        error = np.linalg.norm(ours[name] - truth[name]) / np.linalg.norm(truth[name])
+    case = {"box": box_case, "finger": finger_case}[make](steps=1)
+    for name, truth in differences(case, case.truth).items():
+        error = np.linalg.norm(ours[name] - truth) / np.linalg.norm(truth)
         assert error < 1e-4, f"{name}: relative error {error:.1e}"

@@ -112,14 +112,14 @@ class Case:
 
 
 @functools.cache
-def box_case() -> Case:
-    return Case(scenes.box(), BOX_FREE, scenes.BOX_QPOS, scenes.BOX_QVEL, np.zeros(0))
+def box_case(steps: int = STEPS) -> Case:
+    return Case(scenes.box(), BOX_FREE, scenes.BOX_QPOS, scenes.BOX_QVEL, np.zeros(0), steps)
 
 
 @functools.cache
-def finger_case() -> Case:
-    scene = scenes.finger()
-    return Case(scene, FINGER_FREE, scenes.FINGER_QPOS, scenes.FINGER_QVEL, scenes.FINGER_CTRL)
+def finger_case(steps: int = STEPS) -> Case:
+    start = (scenes.FINGER_QPOS, scenes.FINGER_QVEL, scenes.FINGER_CTRL)
+    return Case(scenes.finger(), FINGER_FREE, *start, steps)
 
 
 @functools.cache
@@ -133,9 +133,17 @@ def compare(
     case: Case, function: Callable[[dict], np.ndarray], epsilon: float = 3e-4
 ) -> tuple[dict, dict]:
     """(derivatives of ``case.final``, differences of ``function``): (outputs, n) per leaf."""
-    ours = case.jacobian(case.at)
+    ours, truth = case.jacobian(case.at), differences(case, function, epsilon)
+    flat = ours["parameters"] | ours
+    return {name: np.asarray(flat[name]) for name in truth}, truth
 
-    def leaf_truth(path: tuple) -> np.ndarray:
+
+def differences(
+    case: Case, function: Callable[[dict], np.ndarray], epsilon: float = 3e-4
+) -> dict[str, np.ndarray]:
+    """Of ``function`` at ``case.at``: (outputs, n) per leaf that has numbers."""
+
+    def leaf_differences(path: tuple) -> np.ndarray:
         def at(values: np.ndarray) -> np.ndarray:
             x: dict = dict(case.at, parameters=dict(case.at["parameters"]))
             if path[0] == "parameters":
@@ -149,14 +157,9 @@ def compare(
         width = 3e-6 if path[0] == "qpos" else epsilon
         return oracle.differences(at, np.asarray(here), width)
 
-    names = [("parameters", n) for n in case.at["parameters"]] + [("qpos",), ("qvel",), ("ctrl",)]
-    flat, truth = {}, {}
-    for path in names:
-        here = ours[path[0]] if len(path) == 1 else ours[path[0]][path[1]]
-        if here.shape[1]:
-            flat[path[-1]] = np.asarray(here)
-            truth[path[-1]] = leaf_truth(path)
-    return flat, truth
+    paths = [("parameters", name) for name in case.at["parameters"]]
+    paths += [(name,) for name in ("qpos", "qvel", "ctrl") if case.at[name].size]
+    return {path[-1]: leaf_differences(path) for path in paths}
 
 
 BOX_LEAVES = [f.name for f in BOX_FREE] + ["qpos", "qvel"]
