@@ -53,6 +53,14 @@ def test_provenance_names_commit_versions_and_hardware() -> None:
     assert row["commit"] and row["cpu"] and row["devices"] and row["x64"] is True
 
 
+def test_flags_that_are_given_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
+    runtime.configure()
+    first, *others = os.environ["XLA_FLAGS"].split()
+    assert first == "--xla_backend_optimization_level=3"
+    assert not any("optimization_level" in flag for flag in others)
+
+
 def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere")
     assert str(runtime.cache_directory()) == "/somewhere"

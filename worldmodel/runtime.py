@@ -35,19 +35,21 @@ VERSIONED = (
 def configure(*, x64: bool = True, cache: bool = True) -> None:
     """Sets JAX up for physics; call it first, before anything is computed.
 
-    Double precision (``x64``), full-precision matrix products, XLA's cheaper optimisation level
-    (contact scenes compile a third faster and run as fast; an XLA_FLAGS that names the level
-    wins), and the persistent compilation cache.
+    Double precision (``x64``), full-precision matrix products, the persistent compilation cache,
+    and of XLA on a CPU the cheaper optimisation level and the older code generator: contact
+    scenes compile a third faster with each and run as fast. An XLA_FLAGS that names one wins.
 
     Raises:
       RuntimeError: JAX has already computed something, so the flags would come too late.
     """
     import jax
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_backend_optimization_level" not in flags:
-        flags = f"{flags} --xla_backend_optimization_level=1".strip()
-        os.environ["XLA_FLAGS"] = flags
+    flags = ["--xla_backend_optimization_level=1"]
+    if jax.__version_info__ < (0, 11, 1):  # later ones have one code generator and no such flag
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    given = os.environ.get("XLA_FLAGS", "")
+    unnamed = [flag for flag in flags if flag.split("=")[0] not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *unnamed]).strip()
     if bool(jax.config.values["jax_enable_x64"]) != x64 and _has_computed():
         raise RuntimeError("call runtime.configure before the first JAX computation")
     jax.config.update("jax_enable_x64", x64)
