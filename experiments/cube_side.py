@@ -200,7 +200,8 @@ def markdown(result: dict) -> str:
     made = result["provenance"]
     lines = ["# A cube's side from its tosses, measured", "", f"`{result['command']}`", ""]
     what = "**SIMULATED** tosses" if result["simulated"] else "Real tosses"
-    lines += [f"{what}; commit {made['commit'][:12]}, {made['date']}. Error of the mean of the"]
+    commits = ", ".join(dict.fromkeys(row["commit"][:12] for row in result["rows"]))
+    lines += [f"{what}; commits {commits}; last of {made['date']}. Error of the mean of the"]
     lines += [f"three sides against the measured {1e3 * result['true_m']:g} mm; sides in mm.", ""]
     heads = " | ".join(f"from {1e3 * s:g} mm" for s in STARTS_M)
     lines += [f"| method | {heads} |", "|---" * (len(STARTS_M) + 1) + "|"]
