@@ -13,7 +13,7 @@ another; ratios are within one process. ``--abreast`` lets many compile at once,
 alone, when all have compiled: compile times are then those of a busy machine. OUT gets
 gradients.json (every row), gradients.md and gradients.png, generated from it. What gradients.json
 has of the same machine and versions is not measured again and keeps the commit it was measured at;
-remove the file to begin anew.
+rows that the command does not ask for, or of another machine, are not overwritten but refused.
 """
 
 import dataclasses
@@ -35,6 +35,7 @@ import tyro
 from experiments.gradient_figure import draw, markdown
 from experiments.gradient_scenes import SCENES
 from worldmodel import runtime
+from worldmodel.types import InputError
 
 COMPARE = 64  # batch at which the variants stand beside one another
 HORIZONS = (8, 32, 128)  # of the memory rows
@@ -170,15 +171,20 @@ def main(args: Args) -> int:
     provenance = runtime.provenance()
     kept = json.loads(path.read_text()) if path.is_file() else {}
     had = kept.get("provenance", {})
+    done: dict[str, dict] = kept.get("jobs", {})
+    todo = jobs(args)
     same = all(had.get(key) == provenance[key] for key in ("versions", "cpu", "devices"))
-    done: dict[str, dict] = kept["jobs"] if same else {}
+    if done and not (same and set(done) <= set(map(json.dumps, todo))):
+        raise InputError(
+            f"{path} has rows of another machine, other versions or another command; remove it to "
+            "begin anew, or choose another --out"
+        )
     command = f"python -m experiments.bench_gradients --out {args.out} --scenes "
     command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
     if args.parts != Args.parts:
         command += f" --parts {' '.join(args.parts)}"
     command += f" --abreast {args.abreast}" * (args.abreast > 1)
     command += " --sweep-x32" * args.sweep_x32 + " --bare" * args.bare
-    todo = jobs(args)
     began = time.monotonic()
     left = [job for job in todo if json.dumps(job) not in done]
     together = [job for job in left if not job.get("first")]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.gradient_rollouts import Rollouts
@@ -17,10 +16,10 @@ from worldmodel.physics import oracle, parameters
 
 # Of differences. Over 32 steps a corner that only just touches is near: 1e-5 m steps over it.
 EPSILON = {"qpos": 1e-6}
-WIDE = {True: 3e-5, False: 3e-4}  # by x64: what single precision rounds off is divided by it
+WIDE = 3e-5
 # Widths of all differences, times those: a touch within a width is one that the next does not
 # agree with.
-WIDTHS = {True: (1.0, 0.3, 0.1, 0.03), False: (1.0, 3.0)}
+WIDTHS = (1.0, 0.3, 0.1, 0.03)
 AGREE = 1e-3  # relative: differences of two widths that agree
 
 
@@ -34,37 +33,37 @@ def errors(rollouts: Rollouts) -> dict:
     apply = jax.jit(lambda u: parameters.apply(scene, scene.mjx_model(), bench.free, u))
     grad = jax.jit(jax.value_and_grad(functools.partial(rollouts.loss, step=physics.step)))
     value, ours = grad(rollouts.at)
+    point = jax.tree.map(lambda leaf: np.asarray(leaf, float), rollouts.at)
     weights = np.asarray(rollouts.weights, float)
 
     def final(x: dict[str, Any]) -> np.ndarray:
-        model = mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, apply(x["parameters"])))
+        with jax.enable_x64(True):
+            text = to_mjcf(scene.spec, apply(x["parameters"]))
+        model = mujoco.MjModel.from_xml_string(text)
         model.opt.tolerance, model.opt.iterations, model.opt.ls_iterations = 1e-14, 100, 50
-        ctrl = np.tile(np.asarray(x["ctrl"], float), (horizon, 1))
-        qpos, qvel = oracle.trajectory(
-            model, np.asarray(x["qpos"], float), np.asarray(x["qvel"], float), ctrl, 1
-        )
+        ctrl = np.tile(x["ctrl"], (horizon, 1))
+        qpos, qvel = oracle.trajectory(model, x["qpos"], x["qvel"], ctrl, 1)
         return weights[None] @ np.concatenate([qpos[-1], qvel[-1]])
 
     names = [*(("parameters", n) for n in rollouts.at["parameters"]), "qpos", "qvel", "ctrl"]
-    exact = bool(jax.config.values["jax_enable_x64"])
 
     def differences(width: float) -> np.ndarray:
         truth = []
         for name in names:
             key, inner = name if isinstance(name, tuple) else (name, None)
-            here = np.asarray(rollouts.at[key] if inner is None else rollouts.at[key][inner], float)
+            here = point[key] if inner is None else point[key][inner]
 
             def at(values: np.ndarray, key: str = key, inner: str | None = inner) -> np.ndarray:
-                x = dict(rollouts.at)
-                x[key] = values if inner is None else dict(x[key], **{inner: jnp.asarray(values)})
+                x = dict(point)
+                x[key] = values if inner is None else dict(x[key], **{inner: values})
                 return final(x)
 
             if here.size:
-                epsilon = width * EPSILON.get(key, WIDE[exact])
+                epsilon = width * EPSILON.get(key, WIDE)
                 truth.append(oracle.differences(at, here, epsilon)[0])
         return np.concatenate(truth)
 
-    truth, disagreement, width = agreeing(differences, WIDTHS[exact])
+    truth, disagreement, width = agreeing(differences, WIDTHS)
     leaves = [ours[n] if isinstance(n, str) else ours[n[0]][n[1]] for n in names]
     mine = np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves])
     return {
@@ -78,7 +77,7 @@ def errors(rollouts: Rollouts) -> dict:
         "disagreement": disagreement,
         "width": width,
         "value": float(value),
-        "value_of_c": float(final(rollouts.at)[0]),
+        "value_of_c": float(final(point)[0]),
     }
 
 

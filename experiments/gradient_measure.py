@@ -11,6 +11,7 @@ velocities, differentiated in parameters, start and controls:
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``remembered``: the same without this project's checkpoint per step: every residual is kept;
 - ``one``: reverse mode through stock MJX with ``iterations=1``, what its users fall back on;
+- ``differences``: one-sided differences of stock MJX, the whole batch anew for every number;
 - ``bare``, ``bare_gradient``: the first two without the solver's iterations: what of their time
   is not the solver.
 
@@ -42,8 +43,8 @@ from worldmodel import programs, runtime
 from worldmodel._mujoco import c_rollout, mujoco
 from worldmodel.physics import parameters
 
-VARIANTS = ("forward", "gradient", "unrolled", "remembered", "one", "bare", "bare_gradient")
-REPEATS = 5  # the median is reported
+REPEATS = 5  # at least; the median is reported
+LEAST = 1.0  # [s] for which calls are repeated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,19 +112,26 @@ def timed(program: Any, x: dict[str, Any], row: dict) -> dict:
     """A compiled program's row, and its seconds per call (median)."""
     out = jax.block_until_ready(program(x))
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(out))
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        jax.block_until_ready(program(x))
-        seconds.append(time.perf_counter() - began)
+    seconds = repeated(lambda: jax.block_until_ready(program(x)))
     median = statistics.median(seconds)
     return row | {
         "seconds": median,
+        "calls": len(seconds),
         "least_s": min(seconds),
         "greatest_s": max(seconds),
         "steps_per_s": row["batch"] * row["horizon"] / median,
         "finite": finite,
     }
+
+
+def repeated(call: Callable[[], Any]) -> list[float]:
+    """Seconds of each of a call's repetitions."""
+    seconds: list[float] = []
+    while len(seconds) < REPEATS or sum(seconds) < LEAST:
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def timed_c(rollouts: Rollouts, size: int) -> dict:
@@ -140,15 +148,13 @@ def timed_c(rollouts: Rollouts, size: int) -> dict:
     ctrl = np.tile(bench.ctrl, (size, rollouts.horizon, 1)) if model.nu else None
     workers = [mujoco.MjData(model) for _ in range(threads)]
 
-    def play() -> float:
-        began = time.perf_counter()
+    def play() -> None:
         c_rollout.rollout(
             model, workers, states, ctrl, nstep=rollouts.horizon, persistent_pool=True
         )
-        return time.perf_counter() - began
 
     play()
-    median = statistics.median(play() for _ in range(REPEATS))
+    median = statistics.median(repeated(play))
     return {
         "variant": "c",
         "batch": size,
@@ -187,7 +193,8 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     rollouts = Rollouts(bench(args.iterations), args.horizon)
     every = ("forward", "gradient", *(("bare", "bare_gradient") if args.bare else ()))
     wanted = [(variant, size) for size in args.batches for variant in every]
-    wanted += [(variant, args.compare) for variant in ("unrolled", "one") if args.compare]
+    beside = ("unrolled", "one", "differences") if args.compare else ()
+    wanted += [(variant, args.compare) for variant in beside]
     ready = [compiled(rollouts, variant, size, args.iterations) for variant, size in wanted]
     with alone(args.turn):
         for program, row in ready:

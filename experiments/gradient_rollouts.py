@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from experiments.gradient_scenes import Bench
 from worldmodel import physics
@@ -14,6 +15,7 @@ from worldmodel._mujoco import mjx
 from worldmodel.physics import parameters
 
 SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
+DIFFERENCE = 1e-6  # of a one-sided difference
 ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come back from 4096
 
 
@@ -71,7 +73,8 @@ class Rollouts:
         return {"parameters": self.at["parameters"], **tiled}
 
     def total(self, variant: str) -> Callable[[dict[str, Any]], Any]:
-        """The mean loss of a batch, or its gradient in everything."""
+        """The mean loss of a batch, or its gradient in everything; by ``differences`` (numbers,),
+        in what moves all states of the batch alike."""
         one = functools.partial(
             self.loss,
             step=physics.step if variant in ("gradient", "bare_gradient") else mjx.step,
@@ -79,6 +82,7 @@ class Rollouts:
             remember=variant == "remembered",
         )
         narrow = jax.default_backend() == "cpu"
+        number, unflatten = ravel_pytree(self.at)
 
         def mean(x: dict[str, Any]) -> Any:
             states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
@@ -87,4 +91,13 @@ class Rollouts:
                 return jnp.mean(jax.lax.map(here, states, batch_size=ABREAST))
             return jnp.mean(jax.vmap(here)(states))
 
-        return mean if variant in ("forward", "bare") else jax.value_and_grad(mean)
+        def differences(x: dict[str, Any]) -> jax.Array:
+            def moved(step: jax.Array) -> jax.Array:
+                return mean(jax.tree.map(jnp.add, x, unflatten(step)))
+
+            steps = DIFFERENCE * jnp.eye(number.size + 1, number.size, dtype=number.dtype)
+            losses = jax.lax.map(moved, steps)
+            return (losses[:-1] - losses[-1]) / DIFFERENCE
+
+        whole = {"forward": mean, "bare": mean, "differences": differences}
+        return whole.get(variant) or jax.value_and_grad(mean)

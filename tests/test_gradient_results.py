@@ -13,6 +13,7 @@ import pytest
 from experiments import bench_gradients, cube_side, useful_gradients
 from experiments.gradient_errors import agreeing
 from experiments.gradient_figure import markdown
+from worldmodel.types import InputError
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
 
@@ -27,6 +28,14 @@ def test_the_benchmarks_report_is_that_of_its_rows(folder: str) -> None:
     if folder == ".":
         assert not missing
         assert summary["error_64"] < 1e-6  # a gradient that got wrong would be committed as such
+
+
+def test_rows_that_a_command_does_not_ask_for_are_not_overwritten(tmp_path: Path) -> None:
+    text = (RESULTS / "gradients.json").read_text()
+    (tmp_path / "gradients.json").write_text(text)
+    with pytest.raises(InputError, match=r"rows of another machine.*choose another --out"):
+        bench_gradients.main(bench_gradients.Args(tmp_path, scenes=("cube",)))
+    assert (tmp_path / "gradients.json").read_text() == text
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,17 @@ def test_a_start_that_is_not_known_is_found_with_the_rest(swinging: WorldModel) 
     assert max(worst[True]) < 4.0 < max(worst[False])
 
 
+def test_starts_alone_are_found(swinging: WorldModel) -> None:
+    """No number is free: the fit goes on until the starts have come to rest."""
+    windows = recorded(swinging, np.zeros(4), np.random.default_rng(8), start_noise=0.05)
+    held = WorldModel(swinging.scene, ())
+    found = identify(held, windows, dataclasses.replace(C, pose_spread=0.05))
+    assert found.converged and found.iterations > 1 and found.numbers == ()
+    assert intervals(held, found) == {}
+    np.testing.assert_allclose(found.noise, NOISE, rtol=0.2)  # nothing else is left over
+    assert 0.02 < found.shift[:, :2].std() < 0.1
+
+
 def test_episodes_that_err_together_widen_the_interval(swinging: WorldModel) -> None:
     """A shaken start makes an episode's frames err together; the sandwich knows, noise does not."""
     rng = np.random.default_rng(5)

@@ -209,11 +209,58 @@ def test_values_are_in_physical_units() -> None:
         ((Free("mass", "box"), Free("mass", "box")), "named twice"),
         ((Free("damping", "box"),), "moves in log space.*positive"),
         ((Free("geom_size", "table"),), "plane"),
+        ((Free("joint_pos", "box"),), "motion of a free joint does not depend"),
+        ((Free("joint_axis", "box"),), "motion of a free joint does not depend"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(free: tuple[Free, ...], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         parameters.check(scenes.box(), free)
+
+
+ARM = """
+<mujoco model="arm">
+  <worldbody>
+    <geom name="floor" type="plane" size="0 0 .1" solimp="0.9 1 0.001"/>
+    <body name="arm" pos="0 0 1">
+      <joint name="turn" type="hinge" axis="0 1 0"/>
+      <geom name="arm" type="capsule" fromto="0 0 0 0 0 -0.3" size="0.02"/>
+      <body name="hand" pos="0 0 -.3">
+        <joint name="reach" type="slide" axis="0 0 1"/>
+        <geom name="hand" size="0.03"/>
+      </body>
+    </body>
+  </worldbody>
+  <actuator>
+    <velocity name="speed" joint="turn" kv="3"/>
+    <position name="place" joint="reach" kp="7" kv="7"/>
+    <motor name="push" joint="reach" gear="2"/>
+  </actuator>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize(
+    ("free", "message"),
+    [
+        (Free("joint_pos", "reach"), "reach.joint_pos: the motion of a slide joint"),
+        (Free("solimp", "floor"), "floor.solimp.*MuJoCo holds at 0.9999"),
+    ],
+)
+def test_what_no_motion_depends_on_is_refused(free: Free, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        parameters.check(load_scene(ARM, control_hz=100.0, substeps=1), (free,))
+
+
+def test_a_servos_feedback_moves_with_its_gain() -> None:
+    """A velocity servo's kv and a position servo's kp, but not the latter's damping."""
+    scene = load_scene(ARM, control_hz=100.0, substeps=1)
+    free = tuple(Free("gain", name) for name in ("speed", "place", "push"))
+    moved = parameters.apply(scene, scene.mjx_model(), free, {f.name: jnp.ones(1) for f in free})
+    factor = np.exp(0.2)
+    np.testing.assert_allclose(moved.actuator_gainprm[:, 0], [3 * factor, 7 * factor, factor])
+    wanted = [[0, 0, -3 * factor], [0, -7 * factor, -7], [0, 0, 0]]
+    np.testing.assert_allclose(moved.actuator_biasprm[:, :3], wanted)
 
 
 def test_a_held_number_stays() -> None:

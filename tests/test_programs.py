@@ -96,6 +96,14 @@ def test_what_it_closes_over_tells_programs_apart(cache: Path) -> None:
     assert files(cache) == 6
 
 
+def test_functions_of_one_line_are_told_apart(cache: Path) -> None:
+    both = (lambda x: x.real + 2.0), (lambda x: x.imag + 2.0), (lambda x: x.real + 3.0)
+    x = np.array([1.0 + 5.0j])
+    assert [programs.kept(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
+    assert [programs.kept(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
+    assert files(cache) == 3
+
+
 def test_scenes_are_told_apart_by_their_numbers() -> None:
     first, same = (scenes.held() for _ in range(2))
     assert first.digest == same.digest

@@ -56,6 +56,20 @@ def test_its_own_width_for_every_leaf_and_pytrees_come_back_alike() -> None:
     np.testing.assert_allclose(out.gradient["b"], 2.0, atol=0.05)
 
 
+def test_a_coordinate_without_noise_is_not_smoothed() -> None:
+    loss = lambda x: jnp.sum(x["a"] ** 2) * x["b"]  # noqa: E731
+    x = {"a": jnp.ones(2), "b": jnp.array(3.0)}
+    sigma = {"a": jnp.array([0.1, 0.0]), "b": jnp.array(0.0)}
+    out = smoothed_gradient(loss, x, KEYS[0], sigma=sigma, samples=400)
+    np.testing.assert_allclose(out.gradient["a"], [6.0, 6.0], rtol=0.02)
+    np.testing.assert_allclose(out.gradient["b"], 2.0, rtol=0.02)
+    for estimates_of in (out.first, out.zeroth):
+        np.testing.assert_array_equal(estimates_of["a"][1], out.gradient["a"][1])
+        np.testing.assert_array_equal(estimates_of["b"], out.gradient["b"])
+    with pytest.raises(ValueError, match=r"sigma is .*one number, or one for every leaf"):
+        smoothed_gradient(loss, x, KEYS[0], sigma={"a": 0.1}, samples=4)
+
+
 def test_samples_that_are_not_finite_are_left_out_and_counted() -> None:
     out = smoothed_gradient(
         lambda x: jnp.where(x > 1.0, jnp.nan, 2.0 * x),

@@ -146,9 +146,7 @@ def identify(
             raise runtime.Interrupted(f"stopped before iteration {done}; the same command goes on")
         sigma = problem.noise_of(normal) if noise is None else noise
         here, tries = problem.cost(normal.error, x, sigma), 0
-        deviation = np.sqrt(np.diag(problem.covariance(normal, x, sigma)[0]))
-        wanted = problem.moved(x, problem.step(normal, x, sigma, 0.0))
-        left = float(np.max(np.abs(wanted.u - x.u) / deviation, initial=0.0))
+        left = problem.left(normal, x, sigma)
         runtime.log(
             f"iteration {done}/{config.iterations}  cost {here:.6g}  {left:.3g} deviations to go"
         )
@@ -203,6 +201,8 @@ def intervals(world: WorldModel, found: Identified) -> dict[str, np.ndarray]:
 
     To first order in u; symmetric in the logarithm for what is positive.
     """
+    if not found.numbers:
+        return {}
     apply, u = applied(world), np.array([n.u for n in found.numbers])
 
     def flat(u: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class IdentifyConfig:
     bound: float = 4.0  # |u| at most, in prior widths
     pose_spread: float = 0.0  # [m, rad] deviation of a free start's pose; 0 holds it
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
-    tolerance: float = 1e-2  # converged when no number would move more than this deviation
+    tolerance: float = 1e-2  # converged when no unknown would move by more of its deviation
     max_nonfinite: float = 0.1  # fraction of windows that may be left out
 
 
@@ -184,6 +184,16 @@ class LeastSquares:
         """After a step, within the bounds."""
         bound = self.config.bound
         return Unknowns(np.clip(x.u + step.u, -bound, bound), x.shift + step.shift)
+
+    def left(self, normal: Linearised, x: Unknowns, sigma: np.ndarray) -> float:
+        """The longest move of an undamped step, of numbers and shifts, in their deviations."""
+        wanted = self.moved(x, self.step(normal, x, sigma, 0.0))
+        p = len(x.u)
+        square, _ = self.blocks(normal, sigma)
+        own = np.linalg.inv(square[:, p:, p:] + np.diag(1.0 / np.square(self.spread)))
+        u = np.abs(wanted.u - x.u) / np.sqrt(np.diag(self.covariance(normal, x, sigma)[0]))
+        shift = np.abs(wanted.shift - x.shift) / np.sqrt(np.einsum("wii->wi", own))
+        return float(max(np.max(u, initial=0.0), np.max(shift, initial=0.0)))
 
     def covariance(
         self, normal: Linearised, x: Unknowns, sigma: np.ndarray

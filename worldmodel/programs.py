@@ -17,7 +17,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import jax
@@ -164,9 +164,8 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if inspect.ismethod(value):
         return kind, describe(value.__func__), describe(value.__self__)
     if inspect.isfunction(value):
-        code, sources = value.__code__, _sources(value.__module__)
-        where = value.__qualname__, code.co_firstlineno, code.co_code.hex()
-        return kind, where, sources, _closure(value, describe)
+        where = value.__qualname__, value.__code__.co_firstlineno, _code(value.__code__)
+        return kind, where, _sources(value.__module__), _closure(value, describe)
     if hasattr(value, "__wrapped__"):  # a function under jax.jit, jax.custom_vjp and the like
         return kind, describe(value.__wrapped__), describe(getattr(value, "__dict__", None))
     if inspect.ismodule(value):
@@ -176,6 +175,16 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if hasattr(value, "__dict__"):
         return kind, _sources(type(value).__module__), describe(vars(value))
     raise TypeError(f"it closes over a {kind}; pass it as an argument or give its class a digest")
+
+
+def _code(code: CodeType) -> tuple:
+    """What tells two functions of one line apart: their instructions, names and constants."""
+    constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
+    return code.co_code.hex(), code.co_names, constants
+
+
+def _constant(value: Any) -> str:
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
 
 
 def _closure(function: Any, describe: Callable) -> list:

@@ -40,7 +40,8 @@ def configure(*, x64: bool = True, cache: bool = True) -> None:
     scenes compile a third faster with each and run as fast. An XLA_FLAGS that names one wins.
 
     Raises:
-      RuntimeError: JAX has already computed something, so the flags would come too late.
+      RuntimeError: JAX holds arrays of another precision. Flags that come after a first
+        computation have no effect and are not told: they are a matter of speed alone.
     """
     import jax
 

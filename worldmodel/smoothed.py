@@ -45,17 +45,23 @@ def smoothed_gradient(
       loss: a scalar function of a pytree; called at x ± σ ε under ``vmap``, with its gradient.
       x: where.
       key: of ε, standard normal.
-      sigma: σ, one number or a pytree like ``x``.
+      sigma: σ, one number or a pytree like ``x``. A coordinate of σ 0 is not smoothed: both its
+        estimates are the mean of the derivative.
       samples: pairs, at least 2. One whose value or gradient is not finite is left out and
         counted; with fewer than 2 left the estimates are NaN.
 
     Raises:
-      ValueError: fewer than 2 samples.
+      ValueError: fewer than 2 samples, or a ``sigma`` of another structure than ``x``.
     """
     if samples < 2:
         raise ValueError(f"{samples} samples have no variance; take at least 2")
     flat, unravel = ravel_pytree(x)
     same = jax.tree.structure(sigma) == jax.tree.structure(x)
+    if not same and not jax.tree_util.treedef_is_leaf(jax.tree.structure(sigma)):
+        raise ValueError(
+            f"sigma is {jax.tree.structure(sigma)} and x {jax.tree.structure(x)}; give one number, "
+            "or one for every leaf of x"
+        )
     spread = sigma if same else jax.tree.map(lambda _: sigma, x)
     width, _ = ravel_pytree(
         jax.tree.map(
@@ -81,7 +87,9 @@ def smoothed_gradient(
         return jnp.where(count > 1, mean, jnp.nan), variance
 
     first, first_variance = mean_and_variance(gradients.mean(0))
-    slope = 0.5 * (values[0] - values[1])[:, None] * noise / width
+    held = width == 0
+    slope = 0.5 * (values[0] - values[1])[:, None] * noise / jnp.where(held, 1.0, width)
+    slope = jnp.where(held, gradients.mean(0), slope)
     zeroth, zeroth_variance = mean_and_variance(slope)
     apart = jnp.square(first - zeroth)
     bias = jnp.maximum(apart - DEVIATIONS**2 * (first_variance + zeroth_variance), 0.0)

@@ -124,11 +124,13 @@ def _move_solimp(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Mode
 def _move_gain(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
     factor = jnp.exp(step[0])
     gain, bias = model.actuator_gainprm, model.actuator_biasprm
-    # A position servo's bias −kp·q belongs to its gain kp.
-    servo = bias[ids, 1] == -gain[ids, 0]
+    # A position servo's bias −kp·q belongs to its gain kp, a velocity servo's −kv·q̇ to its kv.
+    position = bias[ids, 1] == -gain[ids, 0]
+    velocity = (bias[ids, 1] == 0) & (bias[ids, 2] == -gain[ids, 0])
+    servo = jnp.stack([position, velocity], axis=1)
     return model.replace(
         actuator_gainprm=gain.at[ids, 0].set(gain[ids, 0] * factor),
-        actuator_biasprm=bias.at[ids, 1].set(bias[ids, 1] * jnp.where(servo, factor, 1.0)),
+        actuator_biasprm=bias.at[ids, 1:3].set(bias[ids, 1:3] * jnp.where(servo, factor, 1.0)),
     )
 
 
@@ -166,6 +168,11 @@ KINDS = {
     "gain": Kind("actuator", (0.2,), "", "actuator_gainprm", _move_gain, True, (0, 1)),
     "gravity_tilt": Kind("", (0.02,) * 2, "m/s²", "", _move_gravity),
 }
+POSED = {  # the joints that have such a place or axis
+    "joint_pos": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_BALL),
+    "joint_axis": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE),
+}
+MAX_IMPEDANCE = 0.9999  # mjMAXIMP
 
 
 def zeros(free: tuple[Free, ...]) -> Parameters:
@@ -183,8 +190,9 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
 
     Raises:
       ParameterError: an unknown kind, element or repeated name; a positive quantity whose value
-        in the MJCF is zero; a geom size of a plane or mesh; a pose of a free joint; a scale of
-        another length or not finite; a body that cannot move.
+        in the MJCF is zero; an impedance at MuJoCo's limit; a geom size of a plane or mesh; a
+        place or axis that the joint's motion does not depend on; a scale of another length or not
+        finite; a body that cannot move.
     """
     names = [f.name for f in free]
     if len(set(names)) != len(names):
@@ -205,6 +213,20 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
                 raise ParameterError(
                     f"{f.name} is {value.ravel()} in the MJCF and moves in log space; give it a "
                     "positive starting value there"
+                )
+        if f.kind == "solimp":
+            value = scene.mj_model.geom_solimp[ids[0], [0, 1, 3]]
+            if (value >= MAX_IMPEDANCE).any():
+                raise ParameterError(
+                    f"{f.name}: dmin, dmax, midpoint are {value} in the MJCF, which MuJoCo holds "
+                    f"at {MAX_IMPEDANCE}; give them values below it there"
+                )
+        if f.kind in POSED:
+            joint = mujoco.mjtJoint(scene.mj_model.jnt_type[ids[0]])
+            if joint not in POSED[f.kind]:
+                raise ParameterError(
+                    f"{f.name}: the motion of a {joint.name[6:].lower()} joint does not depend on "
+                    "it; leave it fixed"
                 )
         carrier = scene.mj_model.body_weldid[ids[0]] if kind.element == "body" else None
         if carrier is not None and scene.mj_model.body_dofnum[carrier] == 0:
