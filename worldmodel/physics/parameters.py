@@ -22,6 +22,7 @@ import numpy as np
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.mjcf import to_mjcf as write_mjcf
 from worldmodel.physics.derived import with_derived_constants
+from worldmodel.physics.tangent import rotated, turned
 from worldmodel.scene import Scene
 from worldmodel.types import InputError
 
@@ -81,7 +82,7 @@ def _shifted(field: str) -> Callable:
 def _turned(field: str) -> Callable:
     def move(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
         array = getattr(model, field)
-        return model.replace(**{field: array.at[ids].set(_quat_times(array[ids[0]], step))})
+        return model.replace(**{field: array.at[ids].set(turned(array[ids[0]], step))})
 
     return move
 
@@ -137,7 +138,7 @@ def _move_gain(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
 def _move_gravity(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
     del ids
     turn = jnp.concatenate([step, jnp.zeros(1)])
-    return model.tree_replace({"opt.gravity": _rotate(turn, jnp.asarray(model.opt.gravity))})
+    return model.tree_replace({"opt.gravity": rotated(turn, jnp.asarray(model.opt.gravity))})
 
 
 KINDS = {
@@ -344,22 +345,3 @@ def _ids(scene: Scene, f: Free) -> np.ndarray:
 def _name(model: mujoco.MjModel, element: str, index: int) -> str:
     obj = getattr(mujoco.mjtObj, f"mjOBJ_{element.upper()}")
     return mujoco.mj_id2name(model, obj, index) or f"(unnamed {element} {index})"
-
-
-def _quat_times(quat: jax.Array, rotvec: jax.Array) -> jax.Array:
-    """quat ⊗ exp(rotvec): a turn in the local frame; smooth at zero."""
-    # cos and sinc of a half angle as functions of its square: no square root at the origin.
-    half = 0.25 * jnp.sum(jnp.square(rotvec))
-    small = half < 1e-8
-    safe = jnp.where(small, 1.0, half)
-    w = jnp.where(small, 1 - half / 2, jnp.cos(jnp.sqrt(safe)))
-    s = jnp.where(small, 1 - half / 6, jnp.sin(jnp.sqrt(safe)) / jnp.sqrt(safe))
-    v = 0.5 * s * rotvec
-    w0, v0 = quat[0], quat[1:]
-    return jnp.concatenate([(w0 * w - v0 @ v)[None], w0 * v + w * v0 + jnp.cross(v0, v)])
-
-
-def _rotate(rotvec: jax.Array, vector: jax.Array) -> jax.Array:
-    q = _quat_times(jnp.array([1.0, 0.0, 0.0, 0.0]), rotvec)
-    t = 2.0 * jnp.cross(q[1:], vector)
-    return vector + q[0] * t + jnp.cross(q[1:], t)

@@ -35,8 +35,8 @@ def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.
     plain_q, plain_v, turning, _ = _addresses(scene)
     qpos = qpos.at[plain_q].add(dt * qvel[plain_v])
     for q, v in turning:
-        turned = _turn(qpos[q : q + 4], qvel[v : v + 3] * dt)
-        qpos = qpos.at[q : q + 4].set(turned)
+        there = turned(qpos[q : q + 4], qvel[v : v + 3] * dt)
+        qpos = qpos.at[q : q + 4].set(there / jnp.linalg.norm(there))
     return qpos
 
 
@@ -58,14 +58,21 @@ def difference(scene: Scene, qpos: jax.Array, other: jax.Array) -> jax.Array:
     return moved
 
 
-def _turn(q: jax.Array, angle: jax.Array) -> jax.Array:
-    """A quaternion turned by a rotation vector [rad] in its own frame; smooth at zero."""
-    square = jnp.sum(jnp.square(angle))
-    tiny = square < 1e-8
-    norm = jnp.sqrt(jnp.where(tiny, 1.0, square))
-    sinc = jnp.where(tiny, 0.5 - square / 48.0, jnp.sin(0.5 * norm) / norm)
-    w, v = jnp.where(tiny, 1.0 - square / 8.0, jnp.cos(0.5 * norm)), sinc * angle
-    real = q[0] * w - jnp.dot(q[1:], v)
-    imaginary = q[0] * v + w * q[1:] + jnp.cross(q[1:], v)
-    turned = jnp.concatenate([real[None], imaginary])
-    return turned / jnp.linalg.norm(turned)
+def turned(quat: jax.Array, rotvec: jax.Array) -> jax.Array:
+    """quat ⊗ exp(rotvec): a turn in the local frame; smooth at zero."""
+    # cos and sinc of a half angle as functions of its square: no square root at the origin.
+    half = 0.25 * jnp.sum(jnp.square(rotvec))
+    small = half < 1e-8
+    safe = jnp.where(small, 1.0, half)
+    w = jnp.where(small, 1 - half / 2, jnp.cos(jnp.sqrt(safe)))
+    s = jnp.where(small, 1 - half / 6, jnp.sin(jnp.sqrt(safe)) / jnp.sqrt(safe))
+    v = 0.5 * s * rotvec
+    w0, v0 = quat[0], quat[1:]
+    return jnp.concatenate([(w0 * w - v0 @ v)[None], w0 * v + w * v0 + jnp.cross(v0, v)])
+
+
+def rotated(rotvec: jax.Array, vector: jax.Array) -> jax.Array:
+    """A vector turned by a rotation vector [rad]; smooth at zero."""
+    q = turned(jnp.array([1.0, 0.0, 0.0, 0.0]), rotvec)
+    t = 2.0 * jnp.cross(q[1:], vector)
+    return vector + q[0] * t + jnp.cross(q[1:], t)
