@@ -98,7 +98,8 @@ def check(mjcf: str, seed: int) -> None:
     value, slope = jax.jit(lambda x: jax.jvp(ours, (x,), (direction,)))(at)
     wanted, left = jax.jit(theirs)(at)
     # Where MJX's solver stalls, in an elliptic cone, each compiled program ends elsewhere.
-    np.testing.assert_allclose(value, wanted, rtol=1e-11, atol=1e-12 + 10.0 * float(left))
+    apart = np.abs(np.asarray(value) - wanted).max()
+    assert apart < 1e-11 * np.linalg.norm(wanted) + 10.0 * float(left)
     along = jax.jit(lambda h: ours(jax.tree.map(lambda x, d: x + h * d, at, direction)))
 
     def differences(epsilon: float) -> np.ndarray:
