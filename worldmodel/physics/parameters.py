@@ -173,7 +173,6 @@ POSED = {  # the joints that have such a place or axis
     "joint_pos": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_BALL),
     "joint_axis": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE),
 }
-MAX_IMPEDANCE = 0.9999  # mjMAXIMP
 
 
 def zeros(free: tuple[Free, ...]) -> Parameters:
@@ -217,10 +216,10 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
                 )
         if f.kind == "solimp":
             value = scene.mj_model.geom_solimp[ids[0], [0, 1, 3]]
-            if (value >= MAX_IMPEDANCE).any():
+            if (value >= mujoco.mjMAXIMP).any():
                 raise ParameterError(
                     f"{f.name}: dmin, dmax, midpoint are {value} in the MJCF, which MuJoCo holds "
-                    f"at {MAX_IMPEDANCE}; give them values below it there"
+                    f"at {mujoco.mjMAXIMP}; give them values below it there"
                 )
         if f.kind in POSED:
             joint = mujoco.mjtJoint(scene.mj_model.jnt_type[ids[0]])
