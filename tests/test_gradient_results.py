@@ -13,6 +13,7 @@ import pytest
 from experiments import bench_gradients, cube_side, useful_gradients
 from experiments.gradient_errors import agreeing
 from experiments.gradient_figure import markdown
+from worldmodel import runtime
 from worldmodel.types import InputError
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
@@ -31,7 +32,8 @@ def test_the_benchmarks_report_is_that_of_its_rows(folder: str) -> None:
 
 
 def test_rows_that_a_command_does_not_ask_for_are_not_overwritten(tmp_path: Path) -> None:
-    text = (RESULTS / "gradients.json").read_text()
+    result = json.loads((RESULTS / "gradients.json").read_text())
+    text = json.dumps(result | {"provenance": runtime.provenance()})  # only the command differs
     (tmp_path / "gradients.json").write_text(text)
     with pytest.raises(InputError, match=r"rows of another machine.*choose another --out"):
         bench_gradients.main(bench_gradients.Args(tmp_path, scenes=("cube",)))

@@ -186,7 +186,8 @@ class LeastSquares:
         return Unknowns(np.clip(x.u + step.u, -bound, bound), x.shift + step.shift)
 
     def left(self, normal: Linearised, x: Unknowns, sigma: np.ndarray) -> float:
-        """The longest move of an undamped step, of numbers and shifts, in their deviations."""
+        """The longest move of an undamped step: of numbers in their deviations, of shifts in what
+        theirs would be with the numbers held."""
         wanted = self.moved(x, self.step(normal, x, sigma, 0.0))
         p = len(x.u)
         square, _ = self.blocks(normal, sigma)
