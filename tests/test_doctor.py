@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from worldmodel import doctor
-from worldmodel.episodes.recordings import RECORDINGS
+from worldmodel.episodes.recording import RECORDINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 

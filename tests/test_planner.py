@@ -12,7 +12,7 @@ from test_trust_table import refused
 
 from worldmodel import trust
 from worldmodel.trust import Row
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 plan: Any = functools.partial(trust.seeds_needed, n=64, m=64)
 

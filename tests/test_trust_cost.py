@@ -20,7 +20,7 @@ from worldmodel.trust.cost import (
     net_value,
     price,
 )
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 FIELDS = [f.name for f in dataclasses.fields(Assumptions)]
 OURS = Measured("2 CPU cores", cpu_hour(2), episode_seconds=0.03, model_seconds=470.0)

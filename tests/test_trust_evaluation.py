@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from worldmodel.trust.evaluation import alpha_eval, evaluate, least_correlation
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 
 def outcomes(rng: Any, rho: float, n: int, extra: int) -> tuple[np.ndarray, ...]:

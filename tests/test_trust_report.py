@@ -17,7 +17,7 @@ from worldmodel.trust import cost, evaluation, figures
 from worldmodel.trust.report import report
 from worldmodel.trust.svg import logarithmic, scale
 from worldmodel.trust.words import interval
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 22, 34, 50, 75), (8, 12), (8, 16, 24), 12
 VERSIONS = {"v0": (-0.15, 0), "v1": (0.6, 6), "far": (9.0, 6), "v*": (1.0, 0)}  # worth, K

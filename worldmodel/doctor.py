@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worldmodel import runtime
-from worldmodel.episodes.recordings import RECORDINGS
 
 _RENDER = """
 import sys
@@ -121,8 +120,8 @@ def _rendering() -> Line:
 def _data() -> Line:
     given = os.environ.get("WORLDMODEL_DATA")
     if not given:
-        return "ok", "recordings", "WORLDMODEL_DATA is not set: the main job simulates its own"
-    missing = [r.name for r in RECORDINGS if not (Path(given) / f"{r.name}.npz").is_file()]
-    if missing:
-        return "warn", "recordings", f"{given} lacks {', '.join(missing)}; correct WORLDMODEL_DATA"
-    return "ok", "recordings", given
+        return "ok", "recordings", "WORLDMODEL_DATA is not set: experiments simulate their own"
+    archives = sorted(path.stem for path in Path(given).glob("*.npz"))
+    if not archives:
+        return "warn", "recordings", f"{given} holds no .npz; correct WORLDMODEL_DATA"
+    return "ok", "recordings", f"{given}: {', '.join(archives)}"

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from worldmodel.types import State
+from worldmodel.types import Policy, State
 
 Step = Callable[[State, jax.Array], State]  # parameters applied: step(state, action) -> state
-Policy = Callable[[State, jax.Array, jax.Array], jax.Array]  # policy(state, t, key) -> action
 
 
 def rollout(
@@ -24,7 +24,7 @@ def rollout(
 
     Args:
       step: one control step.
-      policy: maps the state, the step's index and a key to an action.
+      policy: observes the state (``types.Policy``).
       state: where to start.
       length: number of control steps (static).
       key: the policy's randomness.
@@ -48,6 +48,6 @@ def rollout(
     return states, actions
 
 
-def replay(ctrl: jax.Array) -> Policy:
+def replay(ctrl: jax.Array | np.ndarray) -> Policy:
     """The policy that plays recorded controls back: (length, nu), row t held during step t."""
-    return lambda state, t, key: ctrl[t]
+    return lambda observation, t, key: ctrl[t]

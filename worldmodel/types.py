@@ -7,11 +7,15 @@ from the caller's ``vmap``; the shapes below are those of one robot.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from worldmodel.errors import InputError as InputError
+# policy(observation, t, key) → action (nu,), t the index of the control step. What is observed is a
+# State in a model and a Measurement on a robot; the same policy plays in both.
+Policy = Callable[[Any, Any, Any], Any]
 
 
 @jax.tree_util.register_dataclass
@@ -40,12 +44,30 @@ class State:
     qacc_warmstart: jax.Array  # (nv,) [m/s², rad/s²]; start of the next contact solve
     contacts: Contacts  # of the last substep taken; all inactive in an initial state
     latent: jax.Array  # (latent,) the learned half's memory; (0,) without one
-    correction: jax.Array  # (nv,) what it added (``dynamics.hybrid``); (0,) without one
+    correction: jax.Array  # (nv,) what it added last (``model.correction``); (0,) without one
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What a robot reports at its control rate. NumPy, on the host."""
+
+    qpos: np.ndarray  # (nq,) measured, noise included
+    contact: np.ndarray  # (touch pairs,) bool; its touch sensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """An episode that is to be played, in reality or in a model: a start at rest, and commands."""
+
+    start: np.ndarray  # (nq,)
+    ctrl: np.ndarray  # (steps, nu)
+    goal: dict[str, np.ndarray]  # what was asked for
+    action: np.ndarray  # (action,) what was answered; ``ctrl`` follows from it
 
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """One recorded or generated episode, sampled at a constant rate. NumPy, float64."""
+    """One recorded, deployed or generated episode, sampled at a constant rate. NumPy, float64."""
 
     id: int | str  # the id in its source
     time: np.ndarray  # (frames,) [s], starts at 0
@@ -54,3 +76,22 @@ class Episode:
     ctrl: np.ndarray  # (frames, nu); row k is held from frame k to frame k + 1
     valid: np.ndarray  # (frames,) bool; False where the loader's stated rule rejects the frame
     fresh: np.ndarray  # (frames,) bool; a sample was taken since the last frame: may start here
+    contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
+    goal: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # what was asked for
+    action: np.ndarray | None = None  # (action,) what the policy or the person answered
+
+    @classmethod
+    def regular(
+        cls,
+        identity: int | str,
+        control_hz: float,
+        *,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        ctrl: np.ndarray,
+        **more: Any,
+    ) -> "Episode":
+        """An episode whose frames are all valid and fresh, ``control_hz`` [1/s] of them."""
+        every = np.ones(len(qpos), bool)
+        time = np.arange(len(qpos)) / control_hz
+        return dataclasses.replace(cls(identity, time, qpos, qvel, ctrl, every, every), **more)

@@ -1,7 +1,7 @@
 """The gradient through contact beside what else there is: speed, compile time, memory, error.
 
 Question: what does a gradient of a contact simulation cost, and is it right?
-Command:  python -m experiments.bench_gradients --out experiments/results/gradients
+Command:  python -m experiments.gradients.bench --out experiments/results/gradients
 Runtime:  forty minutes on 2 cores; on a GPU, with --sweep-x32 --bare --parts speed --abreast 16
           --batches 64 1024 8192 32768, five to compile on 16 cores before the first row is there
 Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compile of the gradient
@@ -32,10 +32,10 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.gradient_figure import draw, markdown
-from experiments.gradient_scenes import SCENES
+from experiments.gradients.figure import draw, markdown
+from experiments.gradients.scenes import SCENES
 from worldmodel import runtime
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 COMPARE = 64  # batch at which the variants stand beside one another
 HORIZONS = (8, 32, 128)  # of the memory rows
@@ -98,7 +98,7 @@ def measured(job: dict[str, Any], cache: str | None, turn: int = -1) -> list[dic
     Raises:
       RuntimeError: it failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "experiments.gradient_measure"]
+    command = [sys.executable, "-m", "experiments.gradients.measure"]
     for name, value in job.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -179,7 +179,7 @@ def main(args: Args) -> int:
             f"{path} has rows of another machine, other versions or another command; remove it to "
             "begin anew, or choose another --out"
         )
-    command = f"python -m experiments.bench_gradients --out {args.out} --scenes "
+    command = f"python -m experiments.gradients.bench --out {args.out} --scenes "
     command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
     if args.parts != Args.parts:
         command += f" --parts {' '.join(args.parts)}"

@@ -1,7 +1,7 @@
 """A cube's side from its tosses, from a start that is wrong by 43 or 34 per cent.
 
 Question: which gradient finds a geometry whose contacts are not where the model has them?
-Command:  python -m experiments.cube_side --out experiments/results/gradients/cube_side
+Command:  python -m experiments.gradients.cube_side --out experiments/results/gradients/cube_side
 Runtime:  half an hour on 2 cores
 Expected: one JSON line; Gauss-Newton on windows of 16 frames within 5 per cent of the measured
           104.8 mm from both starts (Paulus et al., ICLR 2026: about 5 per cent from 60 and 140 mm,
@@ -27,30 +27,25 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.fit_recording import (
-    model_metadata,
-    plain,
-    recording_file,
-    training_windows,
-    write,
-)
-from experiments.problems import CUBE
+from experiments.recordings.fit_physics import model_metadata, plain, recording_file, training_windows, write
+from experiments.recordings.problems import CUBE
 from worldmodel import runtime
-from worldmodel.dynamics import WorldModel
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.finetune import FitConfig, FitError, fit
-from worldmodel.identify import IdentifyConfig, IdentifyError, identify
+from worldmodel.model import WorldModel
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
+from worldmodel.finetune.adam import FitConfig, FitError, fit
+from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
 from worldmodel.physics import Backward
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.parameters import Free
-from worldmodel.predict import Windows
+from worldmodel.scene import FreeParameter
+
+from worldmodel.model.simulate import Windows
 from worldmodel.scene import ASSETS, load_scene
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 TRUE_M = 0.1048  # [m] measured by the recording's authors
 STARTS_M = (0.06, 0.14)
-SIDES = (Free("geom_size", "cube", 7.0),)  # a deviation of the prior is 21 per cent
+SIDES = (FreeParameter("geom_size", "cube", 7.0),)  # a deviation of the prior is 21 per cent
 FRAMES = (4, 16)
 GEOM_SIZE = 'size="0.0524 0.0524 0.0524"'
 
@@ -153,7 +148,7 @@ def main(args: Args) -> int:
 
     config = plain({**dataclasses.asdict(args), "out": str(args.out)})
     result: dict[str, Any] = {
-        "command": f"python -m experiments.cube_side --out {args.out} --seed {args.seed}",
+        "command": f"python -m experiments.gradients.cube_side --out {args.out} --seed {args.seed}",
         "provenance": runtime.provenance(),
         "simulated": simulated,
         "config": config,

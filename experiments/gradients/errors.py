@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.gradient_rollouts import Rollouts
+from experiments.gradients.rollouts import Rollouts
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.mjcf import to_mjcf
+from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
 
 # Of differences. Over 32 steps a corner that only just touches is near: 1e-5 m steps over it.

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.gradient_errors import AGREE
-from experiments.recording_film import BLUE, GREY, ORANGE, caption, pyplot
+from experiments.gradients.errors import AGREE
+from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
 
 GREEN = "#009E73"
 TARGETS = {  # what the benchmark is asked to show: limit, whether it is an upper one, in words

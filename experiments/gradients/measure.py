@@ -36,10 +36,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.gradient_errors import errors
-from experiments.gradient_rollouts import Rollouts
-from experiments.gradient_scenes import SCENES
-from worldmodel import programs, runtime
+from experiments.gradients.errors import errors
+from experiments.gradients.rollouts import Rollouts
+from experiments.gradients.scenes import SCENES
+from worldmodel.runtime import executables as programs
+from worldmodel import runtime
 from worldmodel._mujoco import c_rollout, mujoco
 from worldmodel.physics import parameters
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.gradient_scenes import Bench
+from experiments.gradients.scenes import Bench
 from worldmodel import physics
 from worldmodel._mujoco import mjx
 from worldmodel.physics import parameters

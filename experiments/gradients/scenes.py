@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.problems import CUBE, ELBOW
-from worldmodel.physics.parameters import Free
+from experiments.recordings.problems import CUBE, ELBOW
+from worldmodel.scene import FreeParameter
+
 from worldmodel.scene import ASSETS, Scene, load_scene
 
 STEP_HZ = 500.0
@@ -117,7 +118,7 @@ class Bench:
     """A scene, what is differentiated, and a state in which everything touches."""
 
     scene: Scene
-    free: tuple[Free, ...]
+    free: tuple[FreeParameter, ...]
     qpos: np.ndarray  # (nq,)
     qvel: np.ndarray  # (nv,)
     ctrl: np.ndarray  # (nu,) held
@@ -136,8 +137,8 @@ def _asset(name: str, iterations: int) -> Scene:
     return load_scene(f'{before} iterations="{iterations}"{after}', control_hz=STEP_HZ, substeps=1)
 
 
-def _elements(kinds: str, *elements: str) -> tuple[Free, ...]:
-    return tuple(Free(kind, element) for element in elements for kind in kinds.split())
+def _elements(kinds: str, *elements: str) -> tuple[FreeParameter, ...]:
+    return tuple(FreeParameter(kind, element) for element in elements for kind in kinds.split())
 
 
 def cube(iterations: int) -> Bench:

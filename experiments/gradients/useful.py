@@ -1,7 +1,7 @@
 """When a backward option pays: a bounce, a toss, a contact that has not happened yet.
 
 Question: where is the plain derivative of a contact not the useful one, and what is?
-Command:  python -m experiments.useful_gradients --out experiments/results/gradients/useful
+Command:  python -m experiments.gradients.useful --out experiments/results/gradients/useful
 Runtime:  ten minutes on 2 cores
 Expected: bounce: the plain slope is wrong in size and sign at every timestep, the time of the
           touch mends it; toss: plain is good, the time of the touch a little better; a push
@@ -30,23 +30,12 @@ import numpy as np
 import optax
 import tyro
 
-from experiments.fit_recording import write
-from experiments.recording_film import BLUE, GREY, ORANGE, caption, pyplot
-from experiments.useful_problems import (
-    DROP,
-    NEAR,
-    PIECES,
-    TOSS_QVEL,
-    TOSS_SPREAD,
-    bounce,
-    bounce_by_c,
-    push,
-    toss,
-    toss_by_c,
-)
+from experiments.recordings.fit_physics import write
+from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
+from experiments.gradients.useful_problems import DROP, NEAR, PIECES, TOSS_QVEL, TOSS_SPREAD, bounce, bounce_by_c, push, toss, toss_by_c
 from worldmodel import runtime
 from worldmodel.physics import Backward
-from worldmodel.smoothed import smoothed_gradient
+from worldmodel.finetune.smoothed_gradient import smoothed_gradient
 
 PLAIN = Backward()
 TIMESTEPS = (2e-3, 5e-4)  # [s]
@@ -308,7 +297,7 @@ def main(args: Args) -> int:
     """Measures; prints one JSON line."""
     runtime.configure()
     result = {
-        "command": f"python -m experiments.useful_gradients --out {args.out} --seed {args.seed}",
+        "command": f"python -m experiments.gradients.useful --out {args.out} --seed {args.seed}",
         "provenance": runtime.provenance(),
         "push": pushes(args.seed),
         "bounce": bounces(args.seed),

@@ -2,7 +2,7 @@
 
 Question: what do derivatives through contact buy over finite differences of C MuJoCo?
 Command:  pip install "mujoco[sysid]"
-          python -m experiments.compare_identification --recording elbow_toss \
+          python -m experiments.recordings.compare_identification --recording elbow_toss \
               --windows 128 --iterations 10 --out experiments/results/gradients/identification
 Runtime:  ten minutes on 2 cores
 Expected: one JSON line; every method within a few per cent of the same cost and held-out error,
@@ -28,17 +28,17 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.evaluate_recording import BATCH
-from experiments.fit_recording import protocol_windows, recording_file, training_windows
-from experiments.problems import find_problem
+from experiments.recordings.evaluate import BATCH
+from experiments.recordings.fit_physics import protocol_windows, recording_file, training_windows
+from experiments.recordings.problems import find_problem
 from worldmodel import runtime
-from worldmodel.dynamics import WorldModel
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.identify import Identified, IdentifyConfig, identify
-from worldmodel.linearise import make_engine, numbers, unpacked
-from worldmodel.predict import Windows, episode_errors, make_predictor
-from worldmodel.types import InputError
+from worldmodel.model import WorldModel
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, identify
+from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.model.simulate import Windows, episode_errors, make_predictor
+from worldmodel.errors import InputError
 
 CHANNELS = ("position_m", "rotation_rad", "joint_rad")
 BOUND = 4.0
@@ -146,7 +146,7 @@ def main(args: Args) -> int:
     }
     steps = len(windows) * horizon * world.scene.substeps
     result: dict[str, Any] = {
-        "command": "python -m experiments.compare_identification "
+        "command": "python -m experiments.recordings.compare_identification "
         f"--recording {args.recording} --windows {args.windows} --iterations {args.iterations} "
         f"--seed {args.seed} --out {args.out}",
         "provenance": runtime.provenance(),

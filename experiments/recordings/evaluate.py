@@ -1,7 +1,7 @@
 """Prediction error of a fitted model on a recording, by the recording's protocol.
 
 Question: how wrong is a checkpoint on these episodes, H frames ahead or over whole episodes?
-Command:  python -m experiments.evaluate_recording --checkpoint DIR --recording FILE.npz
+Command:  python -m experiments.recordings.evaluate --checkpoint DIR --recording FILE.npz
           --horizon 16        (or --whole)
 Runtime:  about a minute on 2 cores; whole episodes of a large archive up to four
 Expected: one JSON line: episodes, windows, skipped, position_m, rotation_rad, joint_rad
@@ -17,16 +17,18 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.fit_recording import protocol_windows
-from worldmodel import checkpoint, runtime
-from worldmodel.dynamics import HISTORY, Network, Parameters, WorldModel, init
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import Recording, find, load
+from experiments.recordings.fit_physics import protocol_windows
+from worldmodel.runtime import checkpoint
+from worldmodel import runtime
+from worldmodel.model import HISTORY, Network, Parameters, WorldModel, init
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import Recording, find, load
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.parameters import Free
-from worldmodel.predict import episode_errors, make_predictor
+from worldmodel.scene import FreeParameter
+
+from worldmodel.model.simulate import episode_errors, make_predictor
 from worldmodel.scene import load_scene
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 BATCH = 256
 
@@ -68,7 +70,7 @@ def restore_fitted(directory: Path) -> Fitted:
             "'checkpoint' that fit_recording or fit_hybrid wrote"
         )
     free = tuple(
-        Free(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
+        FreeParameter(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
         for f in metadata["free"]
     )
     scene = load_scene(

@@ -2,7 +2,7 @@
 
 Question: how much of what fitted contact physics gets wrong does a network learn from the same
           episodes?
-Command:  python -m experiments.fit_hybrid --recording elbow_toss --out runs/elbow_hybrid
+Command:  python -m experiments.recordings.fit_hybrid --recording elbow_toss --out runs/elbow_hybrid
           --physics experiments/results/elbow_toss/physics/seed0/checkpoint
 Runtime:  five to ten minutes on 2 cores, two of them compiling
 Expected: elbow_toss, validation error relative to the fitted physics below 0.93
@@ -24,21 +24,16 @@ from typing import Any
 import jax
 import tyro
 
-from experiments.evaluate_recording import restore_fitted
-from experiments.fit_recording import (
-    append_row,
-    plain,
-    protocol_windows,
-    recording_file,
-    training_windows,
-)
-from experiments.problems import find_problem
-from worldmodel import checkpoint, runtime
-from worldmodel.dynamics import HISTORY, Network, WorldModel, init
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.finetune import FitConfig, fit
-from worldmodel.residuals import RegressionConfig, regress, residuals
+from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fit_physics import append_row, plain, protocol_windows, recording_file, training_windows
+from experiments.recordings.problems import find_problem
+from worldmodel.runtime import checkpoint
+from worldmodel import runtime
+from worldmodel.model import HISTORY, Network, WorldModel, init
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
+from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.regression import RegressionConfig, regress, residuals
 
 
 @dataclasses.dataclass(frozen=True)

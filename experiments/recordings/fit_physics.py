@@ -1,7 +1,7 @@
 """Physical parameters of a real recording, by gradient descent through contact.
 
 Question: how far does a contact simulator predict real hardware once its parameters are fitted?
-Command:  python -m experiments.fit_recording --recording elbow_toss --out runs/elbow_toss
+Command:  python -m experiments.recordings.fit_physics --recording elbow_toss --out runs/elbow_toss
 Runtime:  four to ten minutes on 2 cores, two of them compiling
 Expected: validation error (relative to the sources' parameters) below 1; see the README's table
 
@@ -23,16 +23,17 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.problems import Problem, find_problem
-from experiments.simulate_recording import simulate
-from worldmodel import checkpoint, runtime
-from worldmodel.dynamics import WorldModel, init
-from worldmodel.episodes.protocol import split, whole_start, window_starts
-from worldmodel.episodes.recordings import Recording, load
-from worldmodel.finetune import FitState, fit
-from worldmodel.linearise import unconverged
+from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.simulate import simulate
+from worldmodel.runtime import checkpoint
+from worldmodel import runtime
+from worldmodel.model import WorldModel, init
+from worldmodel.episodes.errors import split, whole_start, window_starts
+from worldmodel.episodes.recording import Recording, load
+from worldmodel.finetune.adam import FitState, fit
+from worldmodel.finetune.engines import unconverged
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows, cut_windows
+from worldmodel.model.simulate import Windows, cut_windows
 from worldmodel.scene import Scene
 from worldmodel.types import Episode
 

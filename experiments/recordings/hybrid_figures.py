@@ -1,7 +1,7 @@
 """The learned half's table as text and figures, from table.json alone.
 
 Question: how far ahead does the learned half help, what is left, and had the fits converged?
-Command:  python -m experiments.hybrid_figures --table experiments/results/elbow_toss/hybrid
+Command:  python -m experiments.recordings.hybrid_figures --table experiments/results/elbow_toss/hybrid
 Runtime:  ten seconds
 Expected: table.md, error_vs_horizon.png, remaining.png and convergence.png beside table.json
 
@@ -20,9 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.hybrid_statistics import BIN, TOUCHING
-from experiments.hybrid_text import label, markdown
-from experiments.recording_film import BLUE, CHANNELS, GREY, ORANGE, caption, pyplot
+from experiments.recordings.hybrid_statistics import BIN, TOUCHING
+from experiments.recordings.hybrid_text import label, markdown
+from experiments.recordings.film import BLUE, CHANNELS, GREY, ORANGE, caption, pyplot
 from worldmodel import runtime
 
 GREEN = "#009E73"

@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.evaluate_recording import Fitted
-from experiments.hybrid_statistics import deal
+from experiments.recordings.evaluate import Fitted
+from experiments.recordings.hybrid_statistics import deal
 from worldmodel import physics, runtime
-from worldmodel.dynamics import HISTORY, Parameters, WorldModel, pose, start
-from worldmodel.dynamics.features import heights, layout
-from worldmodel.dynamics.hybrid import add
-from worldmodel.episodes.protocol import window_starts
-from worldmodel.episodes.recordings import Recording
+from worldmodel.model import HISTORY, Parameters, WorldModel, pose, start
+from worldmodel.model.features import heights, layout
+from worldmodel.model.world import add
+from worldmodel.episodes.errors import window_starts
+from worldmodel.episodes.recording import Recording
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.tangent import integrate
-from worldmodel.predict import Windows, make_predictor, predict_states
+from worldmodel.scene.tangent import integrate
+from worldmodel.model.simulate import Windows, make_predictor, predict_states
 from worldmodel.types import Episode, State
 
 DEAL_SEED = 0

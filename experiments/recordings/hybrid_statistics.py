@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from experiments.recording_statistics import CHANNELS, FEW, compare, ratio_t_interval
+from experiments.recordings.physics_statistics import CHANNELS, FEW, compare, ratio_t_interval
 from worldmodel import runtime
-from worldmodel.episodes.protocol import errors
-from worldmodel.episodes.recordings import Channels
-from worldmodel.predict import Windows, episode_errors
-from worldmodel.types import InputError
+from worldmodel.episodes.errors import errors
+from worldmodel.episodes.recording import Channels
+from worldmodel.model.simulate import Windows, episode_errors
+from worldmodel.errors import InputError
 
 SHOWN = ("physics", "hybrid", "latent", "dealt")  # models in the curves over the horizon
 BIN = 16  # frames of a toss per bin of the windows' starts

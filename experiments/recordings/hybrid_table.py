@@ -1,7 +1,7 @@
 """The table of the learned half: hybrid, latent and fitted physics on the same episodes.
 
 Question: does a learned half beat fitted physics on tosses that steered nothing, and what did it?
-Command:  python -m experiments.hybrid_table --recording elbow_toss
+Command:  python -m experiments.recordings.hybrid_table --recording elbow_toss
           --physics experiments/results/elbow_toss/physics/seed{0,1}
           experiments/results/elbow_toss/physics --hybrid runs/elbow_hybrid/seed{0,1,2}
           --latent runs/elbow_latent/seed{0,1,2} --ablations no_history=runs/elbow_no_history/seed0
@@ -34,33 +34,21 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.evaluate_recording import BATCH, restore_fitted
-from experiments.fit_recording import plain, protocol_windows
-from experiments.hybrid_figures import draw
-from experiments.hybrid_predictions import (
-    DEAL_SEED,
-    REPLAYED,
-    Predict,
-    lowest_corners,
-    starting_frames,
-)
-from experiments.hybrid_statistics import (
-    curves,
-    diverged,
-    headline,
-    horizon_block,
-    read_metrics,
-    remaining,
-)
-from experiments.hybrid_text import markdown
-from experiments.problems import Problem, find_problem
-from experiments.recording_table import LONG_FRAMES, LONG_SECONDS, Fit, keep_checkpoints, read_fits
-from worldmodel import checkpoint, runtime
-from worldmodel.checkpoint import CheckpointError
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.predict import Windows
-from worldmodel.types import InputError
+from experiments.recordings.evaluate import BATCH, restore_fitted
+from experiments.recordings.fit_physics import plain, protocol_windows
+from experiments.recordings.hybrid_figures import draw
+from experiments.recordings.hybrid_predictions import DEAL_SEED, REPLAYED, Predict, lowest_corners, starting_frames
+from experiments.recordings.hybrid_statistics import curves, diverged, headline, horizon_block, read_metrics, remaining
+from experiments.recordings.hybrid_text import markdown
+from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.physics_table import LONG_FRAMES, LONG_SECONDS, Fit, keep_checkpoints, read_fits
+from worldmodel.runtime import checkpoint
+from worldmodel import runtime
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
+from worldmodel.model.simulate import Windows
+from worldmodel.errors import InputError
 
 CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
@@ -265,7 +253,7 @@ def command(args: Args) -> str:
     words += ["--ablations"] if named else []
     words += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
     words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
-    return "python -m experiments.hybrid_table " + shlex.join(words)
+    return "python -m experiments.recordings.hybrid_table " + shlex.join(words)
 
 
 def keep(group: Group, out: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.recording_statistics import FEW
+from experiments.recordings.physics_statistics import FEW
 
 LABELS = {
     "physics": "fitted physics",

@@ -1,7 +1,7 @@
 """What a recording says of each physical number: values, intervals, and what it cannot say.
 
 Question: which parameters do the tosses identify, how well, and which only together?
-Command:  python -m experiments.identify_recording --recording elbow_toss --out runs/elbow_said
+Command:  python -m experiments.recordings.identify --recording elbow_toss --out runs/elbow_said
 Runtime:  three to ten minutes on 2 cores; --engine mjx is the slower one on a CPU
 Expected: one JSON line; OUT/identified.md names every number with its 95 % interval, those that
           are not identified, and the pairs that the data cannot tell apart
@@ -22,22 +22,16 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.fit_recording import (
-    append_row,
-    model_metadata,
-    plain,
-    recording_file,
-    training_windows,
-    write,
-)
-from experiments.problems import find_problem
-from worldmodel import checkpoint, runtime
-from worldmodel.dynamics import WorldModel
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
-from worldmodel.identify import Identified, IdentifyConfig, Progress, identify, intervals
+from experiments.recordings.fit_physics import append_row, model_metadata, plain, recording_file, training_windows, write
+from experiments.recordings.problems import find_problem
+from worldmodel.runtime import checkpoint
+from worldmodel import runtime
+from worldmodel.model import WorldModel
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress, identify, intervals
 from worldmodel.physics import parameters as physical
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

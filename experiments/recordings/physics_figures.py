@@ -1,7 +1,7 @@
 """The figures of a recording's table, drawn from table.json with matplotlib alone.
 
 Question: where do the fitted and the published parameters part, and what did the fit change?
-Command:  python -m experiments.recording_figures --table experiments/results/elbow_toss/physics
+Command:  python -m experiments.recordings.physics_figures --table experiments/results/elbow_toss/physics
 Runtime:  ten seconds
 Expected: error_vs_horizon.png, parameters.png and film_strip.png beside table.json
 
@@ -21,18 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from experiments.problems import find_problem
-from experiments.recording_film import (
-    BLACK,
-    BLUE,
-    CHANNELS,
-    GREY,
-    ORANGE,
-    STYLES,
-    caption,
-    film_figure,
-    pyplot,
-)
+from experiments.recordings.problems import find_problem
+from experiments.recordings.film import BLACK, BLUE, CHANNELS, GREY, ORANGE, STYLES, caption, film_figure, pyplot
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from worldmodel.episodes.protocol import errors, paired_ratio
-from worldmodel.episodes.recordings import Channels
+from worldmodel.episodes.errors import errors, paired_ratio
+from worldmodel.episodes.recording import Channels
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.parameters import KINDS, Free, Parameters
-from worldmodel.predict import Windows, episode_errors
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import KINDS, Parameters
+from worldmodel.model.simulate import Windows, episode_errors
 from worldmodel.scene import Scene
 from worldmodel.types import Episode
 
@@ -139,7 +140,7 @@ def film(
 
 
 def parameter_rows(
-    scene: Scene, free: Sequence[Free], fitted: Sequence[Parameters]
+    scene: Scene, free: Sequence[FreeParameter], fitted: Sequence[Parameters]
 ) -> list[dict[str, Any]]:
     """Every free number: its place, u per fit (0: the sources' value), and values [SI].
 

@@ -2,7 +2,7 @@
 
 Question: by how much does fitting the physics through contact lower the error of prediction on
           episodes that steered nothing?
-Command:  python -m experiments.recording_table --recording elbow_toss
+Command:  python -m experiments.recordings.physics_table --recording elbow_toss
           --fits runs/elbow_toss/seed0 runs/elbow_toss/seed1 runs/elbow_toss/seed2
           --out experiments/results/elbow_toss/physics
 Runtime:  two to five minutes on 2 cores, mostly three compilations
@@ -29,28 +29,21 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.evaluate_recording import BATCH, Fitted, restore_fitted
-from experiments.fit_recording import protocol_windows
-from experiments.problems import Problem, find_problem
-from experiments.recording_figures import draw
-from experiments.recording_statistics import (
-    error_curves,
-    film,
-    headline,
-    horizon_table,
-    markdown,
-    parameter_rows,
-)
+from experiments.recordings.evaluate import BATCH, Fitted, restore_fitted
+from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.physics_figures import draw
+from experiments.recordings.physics_statistics import error_curves, film, headline, horizon_table, markdown, parameter_rows
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.checkpoint import CheckpointError
-from worldmodel.episodes.protocol import split
-from worldmodel.episodes.recordings import load
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.episodes.errors import split
+from worldmodel.episodes.recording import load
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.oracle import trajectory
-from worldmodel.predict import Windows, make_predictor
+from worldmodel.model.simulate import Windows, make_predictor
 from worldmodel.scene import parse_mjcf
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
 LONG_SECONDS = 1.0  # of a recording without a body that flies
@@ -241,7 +234,7 @@ def command(args: Args) -> str:
 
     words = ["--recording", args.recording, "--fits", *(shown(f) for f in args.fits)]
     words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
-    return "python -m experiments.recording_table " + shlex.join(words)
+    return "python -m experiments.recordings.physics_table " + shlex.join(words)
 
 
 def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:

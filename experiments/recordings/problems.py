@@ -6,17 +6,18 @@ Frozen values beside the scripts that use them; a paper's configuration is anoth
 import dataclasses
 from pathlib import Path
 
-from worldmodel.episodes.recordings import (
+from experiments.recordings.layouts import (
     CUBE_TOSS,
     DOUBLE_PENDULUM,
     ELBOW_TOSS,
     SQUARE_DROP,
-    Recording,
     find,
 )
-from worldmodel.finetune import FitConfig
-from worldmodel.physics.parameters import Free
-from worldmodel.scene import ASSETS, Scene, load_scene
+from worldmodel.episodes.errors import Channels
+from worldmodel.episodes.recording import Recording
+from worldmodel.episodes.windows import WindowGrid
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.scene import FreeParameter, Scene, load_scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +27,32 @@ class Problem:
     recording: Recording
     substeps: int  # physics steps per frame of the fitted model
     source_substeps: int  # of the sources' own model, run in C MuJoCo
-    free: tuple[Free, ...]
+    free: tuple[FreeParameter, ...]
     train_stride: int  # frames between the starts of training windows
     fit: FitConfig
+    planar: tuple[tuple[str, tuple[str, ...]], ...] = ()  # bodies in a plane and their joints
 
     @property
     def mjcf(self) -> Path:
         """MJCF with the sources' parameters: the fit's starting point."""
-        return ASSETS / f"{self.recording.name}.xml"
+        return Path(__file__).with_name(f"{self.recording.name}.xml")
 
     @property
     def default_mjcf(self) -> Path:
         """The same geometry with MuJoCo's default guess for everything else."""
-        return ASSETS / f"{self.recording.name}_default.xml"
+        return Path(__file__).with_name(f"{self.recording.name}_default.xml")
 
     def scene(self) -> Scene:
         """The scene that is fitted."""
         return load_scene(self.mjcf, control_hz=self.recording.control_hz, substeps=self.substeps)
+
+    def channels(self, scene: Scene) -> Channels:
+        """What is scored of the scene."""
+        return Channels.of(scene, planar=dict(self.planar))
+
+    def training_grid(self, horizon: int, stride: int | None = None) -> WindowGrid:
+        """Where training windows start: every ``train_stride``-th frame, unless said otherwise."""
+        return WindowGrid(1, self.train_stride if stride is None else stride, horizon)
 
 
 _PLANAR = (1.0, 0.0, 1.0)  # x and z of a body that moves in the x–z plane
@@ -53,27 +63,27 @@ ELBOW = Problem(
     source_substeps=4,
     # Not link 1's mass: without a measured force only ratios of masses are observable.
     free=(
-        Free("com", "link1"),
-        Free("inertia", "link1"),
-        Free("mass", "link2"),
-        Free("com", "link2"),
-        Free("inertia", "link2"),
-        Free("friction", "link1"),
-        Free("friction", "link2"),
-        Free("solref", "link1"),
-        Free("solref", "link2"),
-        Free("solimp", "link1"),
-        Free("solimp", "link2"),
-        Free("geom_size", "link1"),
-        Free("geom_size", "link2"),
-        Free("geom_pos", "link1"),
-        Free("geom_pos", "link2"),
-        Free("damping", "hinge"),
-        Free("frictionloss", "hinge"),
-        Free("armature", "hinge"),
-        Free("joint_pos", "hinge", (1.0, 0.0, 1.0)),  # a shift along the axis does nothing
-        Free("joint_axis", "hinge"),
-        Free("gravity_tilt", ""),
+        FreeParameter("com", "link1"),
+        FreeParameter("inertia", "link1"),
+        FreeParameter("mass", "link2"),
+        FreeParameter("com", "link2"),
+        FreeParameter("inertia", "link2"),
+        FreeParameter("friction", "link1"),
+        FreeParameter("friction", "link2"),
+        FreeParameter("solref", "link1"),
+        FreeParameter("solref", "link2"),
+        FreeParameter("solimp", "link1"),
+        FreeParameter("solimp", "link2"),
+        FreeParameter("geom_size", "link1"),
+        FreeParameter("geom_size", "link2"),
+        FreeParameter("geom_pos", "link1"),
+        FreeParameter("geom_pos", "link2"),
+        FreeParameter("damping", "hinge"),
+        FreeParameter("frictionloss", "hinge"),
+        FreeParameter("armature", "hinge"),
+        FreeParameter("joint_pos", "hinge", (1.0, 0.0, 1.0)),  # a shift along the axis does nothing
+        FreeParameter("joint_axis", "hinge"),
+        FreeParameter("gravity_tilt", ""),
     ),
     train_stride=4,
     fit=FitConfig(),
@@ -83,13 +93,13 @@ CUBE = Problem(
     substeps=4,
     source_substeps=10,
     free=(
-        Free("com", "cube"),
-        Free("inertia", "cube"),
-        Free("friction", "cube"),
-        Free("solref", "cube"),
-        Free("solimp", "cube"),
-        Free("geom_size", "cube"),
-        Free("gravity_tilt", ""),
+        FreeParameter("com", "cube"),
+        FreeParameter("inertia", "cube"),
+        FreeParameter("friction", "cube"),
+        FreeParameter("solref", "cube"),
+        FreeParameter("solimp", "cube"),
+        FreeParameter("geom_size", "cube"),
+        FreeParameter("gravity_tilt", ""),
     ),
     train_stride=4,
     fit=FitConfig(),
@@ -99,35 +109,36 @@ SQUARE = Problem(
     substeps=2,
     source_substeps=4,
     free=(
-        Free("com", "square", _PLANAR),
-        Free("inertia", "square", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
-        Free("friction", "square"),
-        Free("solref", "square"),
-        Free("solimp", "square"),
-        Free("geom_size", "square", _PLANAR),
-        Free("gravity_tilt", "", (0.0, 1.0)),
+        FreeParameter("com", "square", _PLANAR),
+        FreeParameter("inertia", "square", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
+        FreeParameter("friction", "square"),
+        FreeParameter("solref", "square"),
+        FreeParameter("solimp", "square"),
+        FreeParameter("geom_size", "square", _PLANAR),
+        FreeParameter("gravity_tilt", "", (0.0, 1.0)),
     ),
     train_stride=4,
     fit=FitConfig(),
+    planar=(("square", ("x", "z", "theta")),),
 )
 PENDULUM = Problem(
     recording=DOUBLE_PENDULUM,
     substeps=2,
     source_substeps=10,
     free=(
-        Free("com", "link1", _PLANAR),
-        Free("inertia", "link1", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
-        Free("mass", "link2"),
-        Free("com", "link2", _PLANAR),
-        Free("inertia", "link2", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
-        Free("damping", "shoulder"),
-        Free("damping", "elbow"),
-        Free("frictionloss", "shoulder"),
-        Free("frictionloss", "elbow"),
-        Free("armature", "shoulder"),
-        Free("armature", "elbow"),
-        Free("gain", "shoulder_motor"),
-        Free("gain", "elbow_motor"),
+        FreeParameter("com", "link1", _PLANAR),
+        FreeParameter("inertia", "link1", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
+        FreeParameter("mass", "link2"),
+        FreeParameter("com", "link2", _PLANAR),
+        FreeParameter("inertia", "link2", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
+        FreeParameter("damping", "shoulder"),
+        FreeParameter("damping", "elbow"),
+        FreeParameter("frictionloss", "shoulder"),
+        FreeParameter("frictionloss", "elbow"),
+        FreeParameter("armature", "shoulder"),
+        FreeParameter("armature", "elbow"),
+        FreeParameter("gain", "shoulder_motor"),
+        FreeParameter("gain", "elbow_motor"),
     ),
     train_stride=5,
     fit=FitConfig(learning_rate=0.05),

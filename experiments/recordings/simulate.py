@@ -1,7 +1,7 @@
 """A small recording made with C MuJoCo and hidden parameters, where no real one is at hand.
 
 Question: none; it stands in for real recordings so that everything runs on any machine.
-Command:  python -m experiments.simulate_recording --recording elbow_toss --out FILE.npz
+Command:  python -m experiments.recordings.simulate --recording elbow_toss --out FILE.npz
 Runtime:  seconds
 Expected: one JSON line with the file, its episodes and the hidden parameters
 
@@ -19,7 +19,7 @@ import tyro
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recordings import Recording, RecordingError, find
+from worldmodel.episodes.recording import Recording, RecordingError, find
 from worldmodel.scene import ASSETS
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow

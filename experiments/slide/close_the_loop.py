@@ -2,11 +2,11 @@
 
 Question: how many real demonstrations is one synthetic demonstration worth, before and after the
           world model learned from a few real corrections?
-Command:  python -m experiments.close_the_loop --out runs/loop
+Command:  python -m experiments.slide.close_the_loop --out runs/loop
 Runtime:  at most 15 minutes on 2 cores, a third of them compiling ahead (slide_ahead)
 Expected: one JSON line: alpha of v0, v1, v2 and of the self-model control v*, which covers 1
 
-Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide.py). Version 0
+Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide/study.py). Version 0
 is 20 % wrong in friction; its policy is deployed, K1 corrections come back, version 1 is its
 physics finetuned on them; version 1's policy brings K2 more, version 2 is physics and network on
 both. Alpha is measured as worldmodel.trust says. The same command resumes after Ctrl-C, SIGTERM
@@ -23,18 +23,20 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import loop_turn as turn
-from experiments import slide
-from experiments.fit_recording import plain
-from experiments.loop_measurement import assemble, play_policies, spent_on, table_rows
-from experiments.loop_report import write_markdown, write_report
-from experiments.loop_turn import Clock, Operator, claim
-from experiments.slide_ahead import Ahead
-from worldmodel import capture, checkpoint, loop, runtime, trust
-from worldmodel.dynamics import WorldModel
+from experiments.slide.study import turn
+from experiments.slide.study import study as slide
+from experiments.recordings.fit_physics import plain
+from experiments.slide.study.measurement import assemble, play_policies, spent_on, table_rows
+from experiments.slide.study.report import write_markdown, write_report
+from experiments.slide.study.turn import Clock, Operator, claim
+from experiments.slide.study.precompile import Ahead
+from worldmodel.reality import capture
+from worldmodel.runtime import checkpoint
+from worldmodel import loop, runtime, trust
+from worldmodel.model import WorldModel
 from worldmodel.episodes import lerobot
-from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Table, make_table
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import Table, make_table
 from worldmodel.reality import RobotError
 from worldmodel.trust.words import SELF
 

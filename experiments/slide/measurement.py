@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments import slide
-from experiments.fit_recording import plain
-from experiments.loop_turn import examples
-from worldmodel import capture, loop, runtime, trust
-from worldmodel.policies import clone
-from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Table, make_table, plan
+from experiments.slide.study import study as slide
+from experiments.recordings.fit_physics import plain
+from experiments.slide.study.turn import examples
+from worldmodel.reality import capture
+from worldmodel import loop, runtime, trust
+from worldmodel.tasks.slide import clone
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import Table, make_table, plan
 from worldmodel.reality import HiddenPhysics
 from worldmodel.trust.words import SELF
 

@@ -2,11 +2,11 @@
 
 Question: does the error fall enough with real demonstrations, how noisy is it, how many
           replicates does alpha need, and does the best in-family physics leave something to gain?
-Command:  python -m experiments.slide_pilot --out experiments/results/slide
+Command:  python -m experiments.slide.pilot --out experiments/results/slide
 Runtime:  about three minutes on 2 cores
 Expected: pilot.json; the error falls at least twofold, the planner asks for 20 replicates or fewer
 
-It reads no world model and runs no mixture: grid, recipe and hidden physics in experiments/slide.py
+It reads no world model and runs no mixture: grid, recipe and hidden physics in experiments/slide/study.py
 were settled on it.
 """
 
@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from experiments import slide
-from experiments.fit_recording import plain
+from experiments.slide.study import study as slide
+from experiments.recordings.fit_physics import plain
 from worldmodel import runtime, trust
-from worldmodel.capture import write_whole
-from worldmodel.policies import clone
-from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import demonstrate, make_table, plan
+from worldmodel.reality.capture import write_whole
+from worldmodel.tasks.slide import clone
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import demonstrate, make_table, plan
 from worldmodel.reality import HiddenPhysics
 
 FRICTIONS = np.geomspace(0.6, 1.5, 13)  # factors tried for the best in-family physics

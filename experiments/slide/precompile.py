@@ -1,7 +1,7 @@
 """The loop's programs, compiled in a second process while the first still plays reality.
 
 Question: none; a rehearsal of the loop's stages on a few simulated episodes.
-Command:  python -m experiments.slide_ahead
+Command:  python -m experiments.slide.precompile
 Runtime:  four minutes on 2 cores from a cold cache, half a minute otherwise
 Expected: one line per program, which now lies in the compilation cache
 
@@ -23,10 +23,10 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import slide
+from experiments.slide.study import study as slide
 from worldmodel import loop, runtime
-from worldmodel.dynamics import WorldModel, init
-from worldmodel.policies import stroke as task
+from worldmodel.model import WorldModel, init
+from worldmodel.tasks.slide import task
 
 PROGRAMS = ("physics simulator", "physics fit", "hybrid fit", "hybrid simulator")
 
@@ -35,7 +35,7 @@ class Ahead:
     """The second process; leaving ends it."""
 
     def __init__(self, *, smoke: bool) -> None:
-        command = [sys.executable, "-m", "experiments.slide_ahead", *(["--smoke"] * smoke)]
+        command = [sys.executable, "-m", "experiments.slide.precompile", *(["--smoke"] * smoke)]
         # A session of its own: a Ctrl-C at the terminal is the loop's to answer.
         self._process = subprocess.Popen(
             command,

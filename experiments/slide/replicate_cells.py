@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments import slide
+from experiments.slide.study import study as slide
 from worldmodel.trust.words import SELF
 
 Examples = tuple[np.ndarray, ...]  # contexts (episodes, 3), strokes (episodes, 2)

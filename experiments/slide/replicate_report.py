@@ -1,7 +1,7 @@
 """What the whole-loop replicates say, as Markdown: worded from measurement.json alone.
 
 Question: did alpha rise, did the control hold, did the oracles come out as theory has them?
-Command:  python -m experiments.replicate_report DIR/measurement.json --out cells.md
+Command:  python -m experiments.slide.replicate_report DIR/measurement.json --out cells.md
 Runtime:  one second
 Expected: one page; no sentence is fixed where a number decides
 """
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.loop_report import COLUMNS, row_of
-from experiments.replicate_cells import ORACLES, Oracle
+from experiments.slide.study.report import COLUMNS, row_of
+from experiments.slide.study.replicate_cells import ORACLES, Oracle
 from worldmodel import runtime
-from worldmodel.capture import write_whole
+from worldmodel.reality.capture import write_whole
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.law import REFUSED
 from worldmodel.trust.words import (
@@ -100,9 +100,9 @@ def page(document: Document) -> str:
         table(("version", "parameter", "mean", "sd over the replicates"), _physics(document)),
         _hidden(document["config"]["hidden"]),
         f"Again: `{document['command']}`; this page alone: `python -m "
-        "experiments.replicate_report DIR/measurement.json --out cells.md`. Commit "
+        "experiments.slide.replicate_report DIR/measurement.json --out cells.md`. Commit "
         f"{document['provenance'].get('commit', 'unknown')}; the design stands in the header of "
-        "experiments/loop_replicates.py.",
+        "experiments/slide/replicates.py.",
     ]
     return "\n\n".join(lines) + "\n"
 

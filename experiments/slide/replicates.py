@@ -3,7 +3,7 @@
 Question: does alpha rise from version to version when corrections, refits, synthetic episodes,
           demonstrations and policies are all drawn anew, and do the oracles come out through the
           same stack?
-Command:  python -m experiments.loop_replicates --out runs/replicates
+Command:  python -m experiments.slide.replicates --out runs/replicates
 Runtime:  about seven minutes per replicate on one core, ten replicates; resumes where it stopped
 Expected: v* covers 1 within 0.25; thinning covers its p; duplicates cover 0; permuted below 0
 
@@ -44,17 +44,18 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import loop_turn as turn
-from experiments import slide
-from experiments.fit_recording import plain
-from experiments.loop_measurement import players, score, spent_on, table_rows
-from experiments.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
-from experiments.replicate_report import write_markdown
-from worldmodel import capture, loop, runtime, trust
-from worldmodel.dynamics import WorldModel
-from worldmodel.policies import clone
-from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import make_table
+from experiments.slide.study import turn
+from experiments.slide.study import study as slide
+from experiments.recordings.fit_physics import plain
+from experiments.slide.study.measurement import players, score, spent_on, table_rows
+from experiments.slide.study.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
+from experiments.slide.study.replicate_report import write_markdown
+from worldmodel.reality import capture
+from worldmodel import loop, runtime, trust
+from worldmodel.model import WorldModel
+from worldmodel.tasks.slide import clone
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import make_table
 from worldmodel.reality import HiddenPhysics, RobotError
 from worldmodel.trust.report import report
 from worldmodel.trust.words import SELF
@@ -303,7 +304,7 @@ def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Ro
 def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Alpha of everything, with what is needed to make it again."""
     measured = [m for rows in tables(design, done) for m in trust.measure(rows)]
-    command = "python -m experiments.loop_replicates --out DIR" + " --smoke" * args.smoke
+    command = "python -m experiments.slide.replicates --out DIR" + " --smoke" * args.smoke
     command += f" --replicates {args.replicates}" if args.replicates else ""
     return trust.document(measured) | {
         "reality": "held-out simulation",

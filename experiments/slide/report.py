@@ -1,7 +1,7 @@
 """The report of one turn of the loop: one self-contained page, and its cells as Markdown.
 
 Question: what were the synthetic episodes worth, and may that be believed?
-Command:  python -m experiments.loop_report runs/loop/results.json --out report.html
+Command:  python -m experiments.slide.report runs/loop/results.json --out report.html
 Runtime:  one second
 Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
 
@@ -17,9 +17,9 @@ from typing import Any
 
 import tyro
 
-from experiments.loop_figures import launch
+from experiments.slide.study.figures import launch
 from worldmodel import runtime
-from worldmodel.capture import write_whole
+from worldmodel.reality.capture import write_whole
 from worldmodel.trust import figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import head, section, table
@@ -195,8 +195,8 @@ def page(results: Results) -> str:
         f"<h2>Where the time went</h2>{table(('stage', 'seconds'), spent)}",
         f"<h2>Provenance</h2>{table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
         f"<details><summary>Settings</summary><pre>{config}</pre></details>",
-        f"<p>Again: <code>python -m experiments.close_the_loop {again} --out DIR</code>; this page "
-        "alone: <code>python -m experiments.loop_report DIR/results.json --out report.html</code>"
+        f"<p>Again: <code>python -m experiments.slide.close_the_loop {again} --out DIR</code>; this page "
+        "alone: <code>python -m experiments.slide.report DIR/results.json --out report.html</code>"
         "</p></body></html>",
     ]
     return "\n".join(parts) + "\n"

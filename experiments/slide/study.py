@@ -15,12 +15,13 @@ import dataclasses
 
 import numpy as np
 
-from worldmodel.dynamics import Network
-from worldmodel.finetune import FitConfig
-from worldmodel.physics.parameters import Free
-from worldmodel.policies import stroke as task
-from worldmodel.policies.clone import CloneConfig
-from worldmodel.policies.demonstrator import Noise, Simulator
+from worldmodel.model import Network
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.scene import FreeParameter
+
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.clone import CloneConfig
+from worldmodel.tasks.slide.expert import Noise, Simulator
 from worldmodel.reality import HiddenPhysics, SimulatedRobot, run_policy
 from worldmodel.scene import ASSETS, Scene, load_scene
 
@@ -33,12 +34,12 @@ TOUCH = (("finger", "puck_rim"),)
 
 # What a fit may move; the world model is not told of the rest.
 FREE = (
-    Free("friction", "puck_base"),
-    Free("mass", "puck"),
-    Free("damping", "shoulder"),
-    Free("damping", "elbow"),
-    Free("gain", "shoulder"),
-    Free("gain", "elbow"),
+    FreeParameter("friction", "puck_base"),
+    FreeParameter("mass", "puck"),
+    FreeParameter("damping", "shoulder"),
+    FreeParameter("damping", "elbow"),
+    FreeParameter("gain", "shoulder"),
+    FreeParameter("gain", "elbow"),
 )
 
 

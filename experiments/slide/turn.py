@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments import slide
-from experiments.fit_recording import append_row
-from worldmodel import capture, loop, runtime
-from worldmodel.policies import clone
-from worldmodel.policies import stroke as task
-from worldmodel.policies.demonstrator import Noise, Table, demonstrate
+from experiments.slide.study import study as slide
+from experiments.recordings.fit_physics import append_row
+from worldmodel.reality import capture
+from worldmodel import loop, runtime
+from worldmodel.tasks.slide import clone
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import Noise, Table, demonstrate
 from worldmodel.reality import Robot
 
 

@@ -1,7 +1,7 @@
 """What a synthetic episode costs its device: seconds, and energy where the device counts it.
 
 Question: what do whole tosses of the cube and the elbow cost by the batch, states on the host?
-Command:  python -m experiments.episode_cost --out experiments/results/trust/episode_cost
+Command:  python -m experiments.tosses_alpha.episode_cost --out experiments/results/trust/episode_cost
 Runtime:  two minutes per scene and batch on 2 cores; half of one on a GPU
 Expected: one JSON line; OUT.json and OUT.md; on a GPU far below the 58 s of a video model's clip
 
@@ -22,13 +22,13 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.problems import Problem, find_problem
-from experiments.replicate_report import table
+from experiments.recordings.problems import Problem, find_problem
+from experiments.slide.study.replicate_report import table
 from worldmodel import runtime
-from worldmodel.capture import write_whole
-from worldmodel.dynamics import WorldModel
+from worldmodel.reality.capture import write_whole
+from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import make_simulator
+from worldmodel.model.simulate import make_simulator
 from worldmodel.trust.cost import SCALE
 
 FRAMES = 121  # of a recorded elbow toss; the cube's have 80 to 442, median 101
@@ -157,7 +157,7 @@ def main(args: Args) -> int:
             runtime.log(f"{name}, {batch} at once")
             rows.append(measure(find_problem(name), batch, args.seconds) | {"device": device})
     document = {
-        "command": f"python -m experiments.episode_cost --out {args.out}",
+        "command": f"python -m experiments.tosses_alpha.episode_cost --out {args.out}",
         "provenance": kept["provenance"] | {device: provenance},
         "rows": rows,
     }

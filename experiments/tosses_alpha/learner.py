@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from worldmodel.dynamics import HISTORY, Network, Parameters, WorldModel, init
-from worldmodel.episodes.recordings import Channels
-from worldmodel.loss import window_errors, window_loss
-from worldmodel.predict import Windows, predict
-from worldmodel.residuals import residuals, standards
+from worldmodel.model import HISTORY, Network, Parameters, WorldModel, init
+from worldmodel.episodes.recording import Channels
+from worldmodel.finetune.loss import window_errors, window_loss
+from worldmodel.model.simulate import Windows, predict
+from worldmodel.finetune.regression import residuals, standards
 
 
 @dataclasses.dataclass(frozen=True)

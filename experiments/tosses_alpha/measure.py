@@ -2,7 +2,7 @@
 
 Question: how many recorded tosses is a toss made by a world model worth, to a network that learns
           to predict them; before and after the model is fitted on a few of them, and net of these?
-Command:  python -m experiments.trust_recording --recording elbow_toss --out runs/alpha/elbow_toss
+Command:  python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow_toss
 Runtime:  1.5 hours on one core; goes on where it stopped
 Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv
 
@@ -36,27 +36,19 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.fit_recording import plain, protocol_windows, recording_file
-from experiments.problems import Problem, find_problem
-from experiments.toss_learner import Learner
-from experiments.toss_report import ORACLES, publish
-from experiments.toss_study import (
-    CONTROLS,
-    HORIZON,
-    MODELS,
-    STUDIES,
-    Study,
-    recorded,
-    split,
-    training_windows,
-)
+from experiments.recordings.fit_physics import plain, protocol_windows, recording_file
+from experiments.recordings.problems import Problem, find_problem
+from experiments.tosses_alpha.learner import Learner
+from experiments.tosses_alpha.report import ORACLES, publish
+from experiments.tosses_alpha.study import CONTROLS, HORIZON, MODELS, STUDIES, Study, recorded, split, training_windows
 from worldmodel import runtime
-from worldmodel.capture import write_whole
-from worldmodel.dynamics import WorldModel, init
-from worldmodel.episodes.recordings import load
-from worldmodel.predict import Windows, episode_errors, make_predictor
+from worldmodel.reality.capture import write_whole
+from worldmodel.model import WorldModel, init
+from worldmodel.episodes.recording import load
+from worldmodel.model.simulate import Windows, episode_errors, make_predictor
 from worldmodel.trust.words import SELF
-from worldmodel.types import Episode, InputError
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 BATCH = 512  # windows predicted at once
 Cell = tuple[str, int, int]  # version, n, m
@@ -191,7 +183,7 @@ def train_replicate(
 def making_versions(args: Args) -> Iterator[subprocess.Popen]:
     """``toss_versions`` in a second process, in double precision."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "experiments.toss_versions", "--recording", args.recording]
+    command = [sys.executable, "-m", "experiments.tosses_alpha.versions", "--recording", args.recording]
     command += ["--out", str(args.out), "--study", args.study]
     process = subprocess.Popen(command, env=environment)
     try:
@@ -275,7 +267,7 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     results = [result_of(args.out, number) for number in range(study.replicates)]
-    command = f"python -m experiments.trust_recording --recording {args.recording} --out DIR"
+    command = f"python -m experiments.tosses_alpha.measure --recording {args.recording} --out DIR"
     command += f" --study {args.study}" if args.study != "full" else ""
     pool = len(split(study, episodes, 0).pool)
     print(json.dumps(publish(args.out, problem, study, results, pool, simulated, command)))

@@ -1,7 +1,7 @@
 """What ``trust_recording`` publishes: tables, measurement, page and text, from its replicates.
 
 Question: what came out, in words that follow from the numbers?
-Command:  python -m experiments.toss_report DIR/measurement.json --out DIR
+Command:  python -m experiments.tosses_alpha.report DIR/measurement.json --out DIR
 Runtime:  seconds
 Expected: alpha.md and report.html again, the same to the byte
 """
@@ -16,30 +16,15 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.fit_recording import plain
-from experiments.loop_report import COLUMNS, row_of
-from experiments.problems import Problem
-from experiments.replicate_cells import Oracle
-from experiments.replicate_report import (
-    DIFFERENCES,
-    answers,
-    difference_row,
-    mean_alpha,
-    oracle_verdict,
-    table,
-)
-from experiments.toss_study import CONTROLS, MODELS, Study
-from experiments.toss_text import (
-    bullets,
-    commits_of,
-    convergence,
-    on_baseline,
-    on_oracles,
-    on_versions,
-    provenance,
-)
+from experiments.recordings.fit_physics import plain
+from experiments.slide.study.report import COLUMNS, row_of
+from experiments.recordings.problems import Problem
+from experiments.slide.study.replicate_cells import Oracle
+from experiments.slide.study.replicate_report import DIFFERENCES, answers, difference_row, mean_alpha, oracle_verdict, table
+from experiments.tosses_alpha.study import CONTROLS, MODELS, Study
+from experiments.tosses_alpha.text import bullets, commits_of, convergence, on_baseline, on_oracles, on_versions, provenance
 from worldmodel import runtime, trust
-from worldmodel.capture import write_whole
+from worldmodel.reality.capture import write_whole
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.intervals import ends
 from worldmodel.trust.report import report

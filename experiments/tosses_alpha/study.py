@@ -12,17 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.fit_recording import protocol_windows
-from experiments.toss_learner import Recipe
+from experiments.recordings.fit_physics import protocol_windows
+from experiments.tosses_alpha.learner import Recipe
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import Network
-from worldmodel.dynamics.features import heights
-from worldmodel.episodes.recordings import Recording
-from worldmodel.identify import IdentifyConfig
-from worldmodel.predict import Windows
-from worldmodel.residuals import RegressionConfig
+from worldmodel.model import Network
+from worldmodel.model.features import heights
+from worldmodel.episodes.recording import Recording
+from worldmodel.finetune.gauss_newton import IdentifyConfig
+from worldmodel.model.simulate import Windows
+from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.scene import Scene
-from worldmodel.types import Episode, InputError
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 FLIGHT = 5e-3  # [m] above the table: nothing touches
 HORIZON = 16  # frames that are predicted and scored

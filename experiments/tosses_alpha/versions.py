@@ -1,7 +1,7 @@
 """World models fitted on a few corrections, and the tosses they make; ``trust_recording`` calls it.
 
 Question: what would a lab's world model, fitted on K real tosses and nothing else, generate?
-Command:  python -m experiments.toss_versions --recording elbow_toss --out runs/alpha/elbow_toss
+Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss --out runs/alpha/elbow_toss
 Runtime:  one to three minutes per replicate on one core
 Expected: OUT/versions/000.npz, 001.npz, …, one per replicate, each whole or not there
 
@@ -32,30 +32,17 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.fit_recording import protocol_windows, recording_file
-from experiments.problems import Problem, find_problem
-from experiments.toss_study import (
-    HORIZON,
-    STUDIES,
-    Split,
-    Starts,
-    Study,
-    draw_starts,
-    recorded,
-    recorded_starts,
-    split,
-    tracked,
-    tracking_noise,
-    training_windows,
-)
+from experiments.recordings.fit_physics import protocol_windows, recording_file
+from experiments.recordings.problems import Problem, find_problem
+from experiments.tosses_alpha.study import HORIZON, STUDIES, Split, Starts, Study, draw_starts, recorded, recorded_starts, split, tracked, tracking_noise, training_windows
 from worldmodel import runtime
-from worldmodel.capture import write_whole
-from worldmodel.dynamics import Parameters, WorldModel, init
-from worldmodel.episodes.recordings import load
-from worldmodel.identify import identify
+from worldmodel.reality.capture import write_whole
+from worldmodel.model import Parameters, WorldModel, init
+from worldmodel.episodes.recording import load
+from worldmodel.finetune.gauss_newton import identify
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows, episode_errors, make_predictor, make_simulator
-from worldmodel.residuals import regress, residuals
+from worldmodel.model.simulate import Windows, episode_errors, make_predictor, make_simulator
+from worldmodel.finetune.regression import regress, residuals
 from worldmodel.types import Episode
 
 BATCH = 64  # tosses, or windows, in one compiled call

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.episodes.protocol import (
-    errors,
-    paired_ratio,
-    split,
-    whole_start,
-    window_starts,
-)
-from worldmodel.episodes.recordings import ELBOW_TOSS, RECORDINGS, Channels, load
+from worldmodel.episodes.errors import errors, paired_ratio, split, whole_start, window_starts
+from worldmodel.episodes.recording import ELBOW_TOSS, RECORDINGS, Channels, load
 
 
 @given(st.integers(-10, 10_000))

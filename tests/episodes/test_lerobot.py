@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.lerobot_sets import DATA, EPISODES, FEATURES, FILES, OWN, STATISTICS, made, same
+from tests.helpers.lerobot_sets import DATA, EPISODES, FEATURES, FILES, OWN, STATISTICS, made, same
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, write
 

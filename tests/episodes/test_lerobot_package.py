@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, made, same
+from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, made, same
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import read, write
 

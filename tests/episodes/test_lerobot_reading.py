@@ -13,17 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.lerobot_sets import (
-    DATA,
-    EPISODES,
-    FEATURES,
-    FILES,
-    change,
-    change_info,
-    foreign,
-    made,
-    same,
-)
+from tests.helpers.lerobot_sets import DATA, EPISODES, FEATURES, FILES, change, change_info, foreign, made, same
 from worldmodel.episodes.lerobot import Dataset, DatasetError, read, write
 
 QUICK = settings(

@@ -7,19 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.simulate_recording import simulate
-from worldmodel.episodes.recordings import (
-    CUBE_TOSS,
-    DOUBLE_PENDULUM,
-    ELBOW_TOSS,
-    RECORDINGS,
-    SQUARE_DROP,
-    Recording,
-    RecordingError,
-    find,
-    glitches,
-    load,
-)
+from experiments.recordings.simulate import simulate
+from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, RECORDINGS, SQUARE_DROP, Recording, RecordingError, find, glitches, load
 from worldmodel.episodes.resampling import velocities
 
 

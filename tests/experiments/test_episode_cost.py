@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments import episode_cost
-from experiments.problems import CUBE
+from experiments.tosses_alpha import episode_cost
+from experiments.recordings.problems import CUBE
 from worldmodel import runtime
 
 

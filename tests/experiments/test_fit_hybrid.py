@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from test_fit_recording import ROOT, run
 
-from experiments.evaluate_recording import restore_fitted
-from experiments.fit_recording import protocol_windows
-from experiments.simulate_recording import simulate
-from worldmodel.episodes.recordings import DOUBLE_PENDULUM, load
-from worldmodel.predict import episode_errors, make_predictor
+from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.simulate import simulate
+from worldmodel.episodes.recording import DOUBLE_PENDULUM, load
+from worldmodel.model.simulate import episode_errors, make_predictor
 
 PHYSICS = ROOT / "experiments" / "results" / "double_pendulum" / "physics" / "checkpoint"
-HYBRID = ["experiments.fit_hybrid", "--recording", "double_pendulum", "--episodes", "3"]
+HYBRID = ["experiments.recordings.fit_hybrid", "--recording", "double_pendulum", "--episodes", "3"]
 HYBRID += ["--physics", str(PHYSICS)]
 HYBRID += ["--horizon", "10", "--remember", "2", "--regression.steps", "40", "--fit.steps", "2"]
 HYBRID += ["--regression.validate-every", "10", "--fit.batch", "8", "--network.latent", "3"]
@@ -39,7 +39,7 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
     path = tmp_path / "other.npz"
     simulate(DOUBLE_PENDULUM, episodes=2, seed=9, out=path)
     made = tmp_path / "hybrid" / "checkpoint"
-    evaluate = ["experiments.evaluate_recording", "--checkpoint", str(made)]
+    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(made)]
     printed = run(*evaluate, "--recording", str(path), "--horizon", "10")
     assert printed.returncode == 0, printed.stderr
     fitted = restore_fitted(made)

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.evaluate_recording import restore_fitted
-from experiments.simulate_recording import simulate
-from worldmodel.episodes.recordings import CUBE_TOSS, DOUBLE_PENDULUM, Channels
-from worldmodel.loss import window_errors
+from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.simulate import simulate
+from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, Channels
+from worldmodel.finetune.loss import window_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 # The pendulum has no contacts, so it compiles soonest.
-FIT = ["experiments.fit_recording", "--recording", "double_pendulum", "--episodes", "3"]
+FIT = ["experiments.recordings.fit_physics", "--recording", "double_pendulum", "--episodes", "3"]
 FIT += ["--steps", "40", "--batch", "8", "--horizon", "10", "--checkpoint-every", "5"]
 
 
@@ -130,7 +130,7 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     simulate(DOUBLE_PENDULUM, episodes=4, seed=9, out=path)
     with np.load(path) as archive:
         np.savez(path, allow_pickle=False, **(dict(archive) | {"id": ids}))
-    evaluate = ["experiments.evaluate_recording", "--checkpoint", str(out / "checkpoint")]
+    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(out / "checkpoint")]
     done = run(*evaluate, "--recording", str(path), "--horizon", "10")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import bench_gradients, cube_side, useful_gradients
-from experiments.gradient_errors import agreeing
-from experiments.gradient_figure import markdown
+from experiments.gradients import bench as bench_gradients, cube_side, useful as useful_gradients
+from experiments.gradients.errors import agreeing
+from experiments.gradients.figure import markdown
 from worldmodel import runtime
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
 
@@ -74,7 +74,7 @@ def test_jobs_abreast_time_one_after_another_when_all_have_compiled(tmp_path: Pa
     lock.touch()
     script = (
         "import sys, time\n"
-        "from experiments.gradient_measure import alone\n"
+        "from experiments.gradients.measure import alone\n"
         "turn, compiling, path = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]\n"
         "def say(what):\n"
         "    with open(path, 'a') as file: file.write(what + '\\n')\n"

@@ -8,24 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import hybrid_figures
-from experiments.fit_recording import protocol_windows
-from experiments.hybrid_predictions import starting_frames
-from experiments.hybrid_statistics import (
-    against,
-    curves,
-    headline,
-    horizon_block,
-    read_metrics,
-    remaining,
-)
-from experiments.hybrid_table import refuse_diverged
-from experiments.hybrid_text import markdown
-from experiments.recording_film import pyplot
-from tests.test_hybrid_table import episodes_of
-from worldmodel.episodes.recordings import CUBE_TOSS, ELBOW_TOSS, Recording
-from worldmodel.predict import Windows
-from worldmodel.types import InputError
+from experiments.recordings import hybrid_figures
+from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.hybrid_predictions import starting_frames
+from experiments.recordings.hybrid_statistics import against, curves, headline, horizon_block, read_metrics, remaining
+from experiments.recordings.hybrid_table import refuse_diverged
+from experiments.recordings.hybrid_text import markdown
+from experiments.recordings.film import pyplot
+from tests.experiments.test_hybrid_table import episodes_of
+from worldmodel.episodes.recording import CUBE_TOSS, ELBOW_TOSS, Recording
+from worldmodel.model.simulate import Windows
+from worldmodel.errors import InputError
 
 
 def off_by(windows: Windows, amount: np.ndarray | float) -> np.ndarray:
@@ -149,7 +142,7 @@ def synthetic(recording: Recording) -> dict[str, Any]:
         "recording": recording.name,
         "split": "test",
         "control_hz": recording.control_hz,
-        "command": "python -m experiments.hybrid_table",
+        "command": "python -m experiments.recordings.hybrid_table",
         "data_sha256": "0" * 64,
         "split_ids_sha256": "1" * 64,
         "seeds": [0, 1],

@@ -8,37 +8,22 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import hybrid_predictions
-from experiments.evaluate_recording import Fitted
-from experiments.fit_recording import protocol_windows
-from experiments.hybrid_predictions import (
-    REPLAYED,
-    Corrections,
-    Predict,
-    lowest_corners,
-    make_replay,
-    starting_frames,
-)
-from experiments.hybrid_statistics import (
-    deal,
-)
-from experiments.hybrid_table import (
-    Args,
-    command,
-    keep,
-    parse_ablations,
-    read_learned,
-    read_physics,
-)
-from experiments.recording_table import Fit
-from worldmodel import checkpoint
-from worldmodel.checkpoint import CheckpointError
-from worldmodel.dynamics import Network, WorldModel, init
-from worldmodel.episodes.recordings import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, Recording
+from experiments.recordings import hybrid_predictions
+from experiments.recordings.evaluate import Fitted
+from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.hybrid_predictions import REPLAYED, Corrections, Predict, lowest_corners, make_replay, starting_frames
+from experiments.recordings.hybrid_statistics import deal
+from experiments.recordings.hybrid_table import Args, command, keep, parse_ablations, read_learned, read_physics
+from experiments.recordings.physics_table import Fit
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.model import Network, WorldModel, init
+from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, Recording
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows, cut_windows
+from worldmodel.model.simulate import Windows, cut_windows
 from worldmodel.scene import load_scene
-from worldmodel.types import Episode, InputError
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0"/>
 <geom size=".02" pos="0 0 -.2" mass="1"/></body></worldbody></mujoco>"""
@@ -71,7 +56,7 @@ def test_dealt_corrections_go_to_other_windows_each_once() -> None:
 def swinging(weight: float, correction: str = "velocity") -> Fitted:
     """A hybrid of an arm without contacts, its network random."""
     scene = load_scene(ARM, control_hz=50.0, substeps=2)
-    free = (physical.Free("damping", "a"),)
+    free = (physical.FreeParameter("damping", "a"),)
     world = WorldModel(scene, free, "hybrid", SMALL, correction)
     parameters = init(world, jax.random.key(0))
     leaves, tree = jax.tree.flatten(parameters["network"]["weights"])
@@ -218,7 +203,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("fits")
     scene = load_scene(ARM, control_hz=50.0, substeps=1)
     hybrid, latent = (WorldModel(scene, (), k, SMALL) for k in ("hybrid", "latent"))
-    one = (physical.Free("damping", "a"),)
+    one = (physical.FreeParameter("damping", "a"),)
     for seed in (0, 1):
         save_fit(
             root / f"physics{seed}",

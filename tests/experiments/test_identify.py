@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.evaluate_recording import restore_fitted
+from experiments.recordings.evaluate import restore_fitted
 
 ROOT = Path(__file__).resolve().parent.parent
 # The pendulum has no contacts, so it compiles soonest.
-COMMAND = [sys.executable, "-m", "experiments.identify_recording", "--recording"]
+COMMAND = [sys.executable, "-m", "experiments.recordings.identify", "--recording"]
 COMMAND += ["double_pendulum", "--windows", "40", "--horizon", "10", "--fit.iterations", "6"]
 
 

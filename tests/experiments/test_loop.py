@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import slide, slide_ahead
-from worldmodel import capture, loop, runtime
-from worldmodel.dynamics import WorldModel
+from experiments.slide.study import study as slide, precompile as slide_ahead
+from worldmodel.reality import capture
+from worldmodel import loop, runtime
+from worldmodel.model import WorldModel
 from worldmodel.episodes import lerobot
-from worldmodel.finetune import FitConfig
-from worldmodel.policies import stroke as task
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.tasks.slide import task
 from worldmodel.reality import HiddenPhysics, Measurement, RobotError, SimulatedRobot
 from worldmodel.runtime import Interrupted
 
@@ -178,7 +179,7 @@ def programs() -> set[str]:
 
 def run_smoke(out: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.close_the_loop", "--out", str(out), "--smoke"],
+        [sys.executable, "-m", "experiments.slide.close_the_loop", "--out", str(out), "--smoke"],
         cwd=ROOT,
         env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         stdout=subprocess.PIPE,
@@ -191,7 +192,7 @@ def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
     """The main job at its smallest, stopped once by SIGTERM and once killed on the way; all it
     needs of MJX was compiled ahead."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.slide_ahead", "--smoke"],
+        [sys.executable, "-m", "experiments.slide.precompile", "--smoke"],
         cwd=ROOT,
         env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         stdout=subprocess.PIPE,

@@ -9,18 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.loop_report import (
-    COLUMNS,
-    Args,
-    against,
-    headline,
-    main,
-    page,
-    sentences,
-    warnings,
-    write_markdown,
-    write_report,
-)
+from experiments.slide.study.report import COLUMNS, Args, against, headline, main, page, sentences, warnings, write_markdown, write_report
 from tests.pages import whole
 from worldmodel import trust
 from worldmodel.trust.words import interval, number

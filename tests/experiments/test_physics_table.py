@@ -7,23 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import recording_figures
-from experiments.problems import CUBE, PENDULUM
-from experiments.recording_film import pyplot
-from experiments.recording_statistics import (
-    compare,
-    error_curves,
-    film,
-    headline,
-    horizon_table,
-    markdown,
-    ratio_t_interval,
-)
-from experiments.recording_table import Args, command, compile_in_c, predict_in_c
-from worldmodel.episodes.recordings import Channels, Recording
+from experiments.recordings import physics_figures as recording_figures
+from experiments.recordings.problems import CUBE, PENDULUM
+from experiments.recordings.film import pyplot
+from experiments.recordings.physics_statistics import compare, error_curves, film, headline, horizon_table, markdown, ratio_t_interval
+from experiments.recordings.physics_table import Args, command, compile_in_c, predict_in_c
+from worldmodel.episodes.recording import Channels, Recording
 from worldmodel.physics.parameters import KINDS
-from worldmodel.predict import Windows, cut_windows
-from worldmodel.types import Episode, InputError
+from worldmodel.model.simulate import Windows, cut_windows
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 BALL = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1"/></body>
 </worldbody></mujoco>"""

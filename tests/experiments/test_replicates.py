@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import slide
-from experiments.loop_measurement import table_rows
-from experiments.loop_replicates import DESIGN, SMOKE, Design, measure_cells, tables
-from experiments.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
-from experiments.replicate_report import answers, page, verdicts
+from experiments.slide.study import study as slide
+from experiments.slide.study.measurement import table_rows
+from experiments.slide.study.replicates import DESIGN, SMOKE, Design, measure_cells, tables
+from experiments.slide.study.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
+from experiments.slide.study.replicate_report import answers, page, verdicts
 from worldmodel import trust
-from worldmodel.policies import stroke as task
+from worldmodel.tasks.slide import task
 from worldmodel.trust.words import SELF
 
 STUDY = DESIGN.study

@@ -8,18 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import simulate_recording
-from experiments.simulate_recording import simulate
+from experiments.recordings import simulate as simulate_recording
+from experiments.recordings.simulate import simulate
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recordings import (
-    CUBE_TOSS,
-    DOUBLE_PENDULUM,
-    RECORDINGS,
-    SQUARE_DROP,
-    Recording,
-    RecordingError,
-    load,
-)
+from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, RECORDINGS, SQUARE_DROP, Recording, RecordingError, load
 from worldmodel.scene import ASSETS
 
 
@@ -78,7 +70,7 @@ def test_no_episodes_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.simulate_recording", "--recording"]
+    command = [sys.executable, "-m", "experiments.recordings.simulate", "--recording"]
     tail = ["--episodes", "2", "--out", str(tmp_path / "a.npz")]
     root = Path(__file__).parent.parent
     done = subprocess.run(

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from test_toss_study import SCENE, flights
 
-from experiments.problems import CUBE
-from experiments.toss_learner import Learner, Recipe
-from experiments.toss_study import FULL, training_windows
-from experiments.trust_recording import dealt
-from worldmodel.dynamics import Network, Parameters, WorldModel, init
-from worldmodel.episodes.recordings import Channels
-from worldmodel.loss import window_errors
-from worldmodel.predict import Windows, episode_errors, make_predictor
+from experiments.recordings.problems import CUBE
+from experiments.tosses_alpha.learner import Learner, Recipe
+from experiments.tosses_alpha.study import FULL, training_windows
+from experiments.tosses_alpha.measure import dealt
+from worldmodel.model import Network, Parameters, WorldModel, init
+from worldmodel.episodes.recording import Channels
+from worldmodel.finetune.loss import window_errors
+from worldmodel.model.simulate import Windows, episode_errors, make_predictor
 
 CHANNELS = CUBE.recording.channels
 NETWORK = Network(latent=4, width=8)

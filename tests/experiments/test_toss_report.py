@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.problems import CUBE
-from experiments.replicate_cells import Oracle
-from experiments.replicate_report import mean_alpha, oracle_verdict
-from experiments.toss_report import CHANGES, page, publish
-from experiments.toss_study import SMOKE
-from experiments.toss_text import convergence
-from experiments.trust_recording import cells
+from experiments.recordings.problems import CUBE
+from experiments.slide.study.replicate_cells import Oracle
+from experiments.slide.study.replicate_report import mean_alpha, oracle_verdict
+from experiments.tosses_alpha.report import CHANGES, page, publish
+from experiments.tosses_alpha.study import SMOKE
+from experiments.tosses_alpha.text import convergence
+from experiments.tosses_alpha.measure import cells
 from worldmodel.trust.words import SELF
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"

@@ -6,29 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.problems import CUBE
-from experiments.toss_study import (
-    FULL,
-    HORIZON,
-    SMOKE,
-    draw_starts,
-    recorded,
-    recorded_starts,
-    split,
-    tracked,
-    tracking_noise,
-    training_windows,
-)
-from experiments.trust_recording import cells, dealt, remember, synthetic
+from experiments.recordings.problems import CUBE
+from experiments.tosses_alpha.study import FULL, HORIZON, SMOKE, draw_starts, recorded, recorded_starts, split, tracked, tracking_noise, training_windows
+from experiments.tosses_alpha.measure import cells, dealt, remember, synthetic
 from worldmodel._mujoco import mujoco
-from worldmodel.predict import Windows
-from worldmodel.types import Episode, InputError
+from worldmodel.model.simulate import Windows
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 SCENE = CUBE.scene()
 
 
 def flights(count: int, noise: np.ndarray, frames: int = 40) -> list[Episode]:
-    """Free flights of a spinning cube, tracked with noise."""
+    """FreeParameter flights of a spinning cube, tracked with noise."""
     m, rate = SCENE.mj_model, CUBE.recording.control_hz
     rng = np.random.default_rng(0)
     out = np.empty((count, frames, m.nq))
@@ -64,7 +54,7 @@ def test_no_toss_is_in_two_parts_and_every_replicate_splits_anew(tosses: list[Ep
 def test_velocities_are_those_since_the_frame_before(tosses: list[Episode]) -> None:
     toss, rate = tosses[0], CUBE.recording.control_hz
     np.testing.assert_allclose(toss.qvel[1:, :3], np.diff(toss.qpos[:, :3], axis=0) * rate)
-    # Free flight turns at a constant rate in the body's frame.
+    # FreeParameter flight turns at a constant rate in the body's frame.
     np.testing.assert_allclose(toss.qvel[:, 3:], toss.qvel[:1, 3:].repeat(40, 0), atol=1e-9)
 
 

@@ -10,21 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.scenes import BOX_QPOS, BOX_QVEL, box
+from tests.helpers.scenes import BOX_QPOS, BOX_QVEL, box
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import HISTORY, History, WorldModel
-from worldmodel.episodes.recordings import Channels
-from worldmodel.finetune import FitConfig, fit
-from worldmodel.identify import IdentifyConfig, IdentifyError, identify
-from worldmodel.linearise import make_engine, unconverged
+from worldmodel.model import HISTORY, History, WorldModel
+from worldmodel.episodes.recording import Channels
+from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
+from worldmodel.finetune.engines import make_engine, unconverged
 from worldmodel.physics import oracle, parameters
-from worldmodel.physics.parameters import Free, ParameterError
-from worldmodel.predict import Windows, cut_windows
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import ParameterError
+from worldmodel.model.simulate import Windows, cut_windows
 from worldmodel.scene import Scene, SceneError, load_scene
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
-MASS = (Free("mass", "box"),)
+MASS = (FreeParameter("mass", "box"),)
 ON_TRAY = "0.11582545 0.19308134 0.33552376"  # half a millimetre in
 # A ball on a tilted tray that nothing moves, with two keyframes.
 TRAY = """
@@ -242,7 +243,7 @@ def test_a_keyframes_control_is_had_apart_from_its_state() -> None:
 
 def test_a_mocap_body_stays_and_what_lies_on_it_slides_as_in_mujoco() -> None:
     made = tray()
-    free = (Free("mass", "ball"),)
+    free = (FreeParameter("mass", "ball"),)
     start = made.keyframe("on")
 
     def final(x: jax.Array, qvel: jax.Array) -> jax.Array:

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from worldmodel.dynamics import HISTORY, History, WorldModel
-from worldmodel.identify import Identified, IdentifyConfig, IdentifyError, identify, intervals
-from worldmodel.linearise import make_engine, numbers, unpacked
-from worldmodel.physics.parameters import Free, ParameterError
-from worldmodel.predict import Windows
+from worldmodel.model import HISTORY, History, WorldModel
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, IdentifyError, identify, intervals
+from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import ParameterError
+from worldmodel.model.simulate import Windows
 from worldmodel.scene import Scene, load_scene
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 NOISE = 2e-3
 
@@ -86,12 +87,12 @@ def bob() -> Scene:
 
 
 SWING = (
-    Free("mass", "lower"),
-    Free("com", "upper", (0.0, 0.0, 1.0)),
-    Free("damping", "elbow"),
-    Free("frictionloss", "elbow"),
+    FreeParameter("mass", "lower"),
+    FreeParameter("com", "upper", (0.0, 0.0, 1.0)),
+    FreeParameter("damping", "elbow"),
+    FreeParameter("frictionloss", "elbow"),
 )
-PUCK = (Free("friction", "puck"), Free("mass", "puck"), Free("gain", "push"))
+PUCK = (FreeParameter("friction", "puck"), FreeParameter("mass", "puck"), FreeParameter("gain", "push"))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_what_the_data_cannot_say_is_said() -> None:
     """Mass and gain only act as their ratio: each is unknown, the pair is named; the string's
     length is known nevertheless."""
     world = WorldModel(
-        bob(), (Free("com", "bob", (0, 0, 1)), Free("mass", "bob"), Free("gain", "push"))
+        bob(), (FreeParameter("com", "bob", (0, 0, 1)), FreeParameter("mass", "bob"), FreeParameter("gain", "push"))
     )
     u = np.array([0.5, 0.3, -0.4])
     found = identify(world, recorded(world, u, np.random.default_rng(0)), C)
@@ -294,6 +295,6 @@ def test_what_cannot_be_identified_is_refused(swinging: WorldModel) -> None:
         identify(swinging, windows, dataclasses.replace(C, engine="warp"))
     with pytest.raises(InputError, match="kind='physics'"):
         identify(dataclasses.replace(swinging, kind="hybrid"), windows, C)
-    unknown = dataclasses.replace(swinging, free=(Free("mass", "nobody"),))
+    unknown = dataclasses.replace(swinging, free=(FreeParameter("mass", "nobody"),))
     with pytest.raises(ParameterError, match="nobody"):
         identify(unknown, windows, C)

@@ -14,20 +14,16 @@ import pytest
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import Network, Parameters, WorldModel, init
-from worldmodel.episodes.recordings import Channels
-from worldmodel.finetune import FitConfig, FitState, _optimiser, fit
-from worldmodel.physics.parameters import Free
-from worldmodel.predict import (
-    Windows,
-    cut_windows,
-    episode_errors,
-    make_predictor,
-    predict_states,
-)
-from worldmodel.residuals import RegressionConfig, Residuals, regress, residuals
+from worldmodel.model import Network, Parameters, WorldModel, init
+from worldmodel.episodes.recording import Channels
+from worldmodel.finetune.adam import FitConfig, FitState, _optimiser, fit
+from worldmodel.scene import FreeParameter
+
+from worldmodel.model.simulate import Windows, cut_windows, episode_errors, make_predictor, predict_states
+from worldmodel.finetune.regression import RegressionConfig, Residuals, regress, residuals
 from worldmodel.scene import Scene, load_scene
-from worldmodel.types import Episode, InputError
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 HZ, FRAMES = 50.0, 60
 ARM = """<body><joint name="arm" axis="0 1 0" damping="0.01"/>
@@ -146,7 +142,7 @@ class Arm:
 def arm() -> Arm:
     scene = scene_of(ARM)
     world = WorldModel(
-        scene, (Free("damping", "arm"),), "hybrid", Network(latent=4, width=16, members=2)
+        scene, (FreeParameter("damping", "arm"),), "hybrid", Network(latent=4, width=16, members=2)
     )
     origin = init(world, jax.random.key(0))
     train, validation = (recorded(scene, drag, n, seed=n) for n in (8, 3))

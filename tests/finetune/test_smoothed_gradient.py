@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from worldmodel.smoothed import smoothed_gradient
+from worldmodel.finetune.smoothed_gradient import smoothed_gradient
 
 KEYS = jax.random.split(jax.random.key(0), 200)
 

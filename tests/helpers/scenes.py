@@ -180,7 +180,7 @@ HELD_QVEL = np.array([0.1, 0.0, 0.2, 0.5, -0.3, 0.4, 0.0, 0.1, -0.1, 0.3, 0.2, -
 
 
 def linkage() -> Scene:
-    """One of each number that a model has and no ``Free`` kind moves; all of them matter."""
+    """One of each number that a model has and no ``FreeParameter`` kind moves; all of them matter."""
     return load_scene(
         """
         <mujoco model="linkage">

@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from worldmodel.dynamics import HISTORY, History, WorldModel
-from worldmodel.episodes.recordings import Channels
-from worldmodel.finetune import FitConfig, FitError, fit
-from worldmodel.identify import IdentifyConfig, IdentifyError, identify
+from worldmodel.model import HISTORY, History, WorldModel
+from worldmodel.episodes.recording import Channels
+from worldmodel.finetune.adam import FitConfig, FitError, fit
+from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
 from worldmodel.physics import parameters
-from worldmodel.physics.parameters import Free, ParameterError
-from worldmodel.predict import Windows, cut_windows, make_predictor, make_simulator
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import ParameterError
+from worldmodel.model.simulate import Windows, cut_windows, make_predictor, make_simulator
 from worldmodel.scene import Scene, SceneError, load_scene
-from worldmodel.types import Episode, InputError
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 C = IdentifyConfig(engine="c")
-MASS = (Free("mass", "door"),)
+MASS = (FreeParameter("mass", "door"),)
 
 
 def door(option: str = "") -> Scene:
@@ -73,7 +75,7 @@ def test_leaves_are_checked(world: WorldModel, start: Any, message: str, tmp_pat
 @pytest.mark.parametrize("scale", [float("nan"), (1.0, float("inf"), 1.0), (1.0, 1.0)])
 def test_scales_are_checked(scale: Any) -> None:
     with pytest.raises(ParameterError, match=r"door\.com: scale .* is not 1 or 3 "):
-        parameters.check(door(), (Free("com", "door", scale),))
+        parameters.check(door(), (FreeParameter("com", "door", scale),))
 
 
 @pytest.mark.parametrize("noise", [[np.nan], [0.0], [-1.0], [np.inf], [0.1, 0.1]])

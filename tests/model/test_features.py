@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import features as seeing
-from worldmodel.physics.tangent import integrate
+from worldmodel.model import features as seeing
+from worldmodel.scene.tangent import integrate
 from worldmodel.scene import Scene, load_scene
 
 

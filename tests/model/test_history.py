@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_dynamics import SMALL, history_of, puck, shaken
-from worldmodel.dynamics import HISTORY, WorldModel, init
-from worldmodel.finetune import FitConfig, scored_frames
-from worldmodel.predict import Windows, cut_windows, predict
-from worldmodel.types import Episode, InputError
+from tests.model.test_world import SMALL, history_of, puck, shaken
+from worldmodel.model import HISTORY, WorldModel, init
+from worldmodel.finetune.adam import FitConfig, scored_frames
+from worldmodel.model.simulate import Windows, cut_windows, predict
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_features import turned
+from tests.model.test_features import turned
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import HISTORY, History, Network, Parameters, WorldModel, init, stepper
-from worldmodel.dynamics import start as begin
-from worldmodel.dynamics.hybrid import add
+from worldmodel.model import HISTORY, History, Network, Parameters, WorldModel, init, stepper
+from worldmodel.model import start as begin
+from worldmodel.model.world import add
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State

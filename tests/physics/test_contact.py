@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import scenes
-from tests.test_step import GRAVITY, slider
+from tests.helpers import scenes
+from tests.physics.test_step import GRAVITY, slider
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import contact

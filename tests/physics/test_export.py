@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests import scenes
+from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel.rollout import replay, rollout
 

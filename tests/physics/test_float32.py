@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_gradients import box_case, differences, finger_case
+from tests.physics.test_gradients import box_case, differences, finger_case
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """

@@ -14,7 +14,8 @@ from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import oracle, parameters
 from worldmodel.physics.contact import solver_residual
-from worldmodel.physics.parameters import Free
+from worldmodel.scene import FreeParameter
+
 from worldmodel.scene import Scene, load_scene
 
 QUIET = settings(
@@ -67,7 +68,7 @@ def mjcfs(draw: st.DrawFn) -> str:
 def check(mjcf: str, seed: int) -> None:
     scene = load_scene(mjcf, control_hz=500.0, substeps=1)
     m, model = scene.mj_model, scene.mjx_model()
-    free = (Free("mass", "b0"), Free("com", "b0"), Free("friction", "g0"), Free("solref", "g0"))
+    free = (FreeParameter("mass", "b0"), FreeParameter("com", "b0"), FreeParameter("friction", "g0"), FreeParameter("solref", "g0"))
     random = np.random.default_rng(seed)
     at = {
         "parameters": {

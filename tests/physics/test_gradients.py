@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import scenes
-from tests.test_step import MATRIX
+from tests.helpers import scenes
+from tests.physics.test_step import MATRIX
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.mjcf import to_mjcf
+from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
-from worldmodel.physics.parameters import Free
+from worldmodel.scene import FreeParameter
+
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene
 
@@ -22,38 +23,38 @@ STEPS = 3
 
 _BOX_KINDS = ["mass", "com", "inertia", "friction", "solref", "solimp"]
 _BOX_KINDS += ["geom_size", "geom_pos", "geom_rotation"]
-BOX_FREE = (*(Free(kind, "box") for kind in _BOX_KINDS), Free("gravity_tilt", ""))
+BOX_FREE = (*(FreeParameter(kind, "box") for kind in _BOX_KINDS), FreeParameter("gravity_tilt", ""))
 FINGER_FREE = (
-    Free("friction", "tip"),
-    Free("friction_torsional", "tip"),
-    Free("friction_rolling", "tip"),
-    Free("damping", "shoulder"),
-    Free("frictionloss", "shoulder"),
-    Free("armature", "elbow"),
-    Free("joint_pos", "elbow"),
-    Free("joint_axis", "elbow"),
-    Free("gain", "shoulder_motor"),
-    Free("gain", "elbow_servo"),
-    Free("com", "lower"),
-    Free("mass", "upper"),
+    FreeParameter("friction", "tip"),
+    FreeParameter("friction_torsional", "tip"),
+    FreeParameter("friction_rolling", "tip"),
+    FreeParameter("damping", "shoulder"),
+    FreeParameter("frictionloss", "shoulder"),
+    FreeParameter("armature", "elbow"),
+    FreeParameter("joint_pos", "elbow"),
+    FreeParameter("joint_axis", "elbow"),
+    FreeParameter("gain", "shoulder_motor"),
+    FreeParameter("gain", "elbow_servo"),
+    FreeParameter("com", "lower"),
+    FreeParameter("mass", "upper"),
 )
 MECHANISM_FREE = (
-    Free("mass", "crank"),
-    Free("com", "rod"),
-    Free("damping", "crank"),
-    Free("joint_pos", "rod"),
-    Free("frictionloss", "a"),
-    Free("damping", "a"),
-    Free("mass", "b"),
-    Free("gain", "lift"),
-    Free("inertia", "pill", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
-    Free("friction", "pill"),
-    Free("friction_torsional", "pill"),
-    Free("friction_rolling", "pill"),
-    Free("geom_size", "pill", (1, 1, 0)),
-    Free("geom_rotation", "pill"),
-    Free("frictionloss", "pusher"),
-    Free("joint_axis", "pusher"),
+    FreeParameter("mass", "crank"),
+    FreeParameter("com", "rod"),
+    FreeParameter("damping", "crank"),
+    FreeParameter("joint_pos", "rod"),
+    FreeParameter("frictionloss", "a"),
+    FreeParameter("damping", "a"),
+    FreeParameter("mass", "b"),
+    FreeParameter("gain", "lift"),
+    FreeParameter("inertia", "pill", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
+    FreeParameter("friction", "pill"),
+    FreeParameter("friction_torsional", "pill"),
+    FreeParameter("friction_rolling", "pill"),
+    FreeParameter("geom_size", "pill", (1, 1, 0)),
+    FreeParameter("geom_rotation", "pill"),
+    FreeParameter("frictionloss", "pusher"),
+    FreeParameter("joint_axis", "pusher"),
 )
 
 
@@ -63,7 +64,7 @@ class Case:
     def __init__(
         self,
         scene: Scene,
-        free: tuple[Free, ...],
+        free: tuple[FreeParameter, ...],
         qpos: np.ndarray,
         qvel: np.ndarray,
         ctrl: np.ndarray,
@@ -251,12 +252,12 @@ def test_gradients_everywhere(make: str, options: dict) -> None:
 
 
 HELD_FREE = (
-    Free("mass", "rod"),
-    Free("com", "rod"),
-    Free("inertia", "rod", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
-    Free("mass", "plate"),
-    Free("inertia", "plate"),
-    Free("gravity_tilt", ""),
+    FreeParameter("mass", "rod"),
+    FreeParameter("com", "rod"),
+    FreeParameter("inertia", "rod", (1, 1, 1, 0, 0, 0)),  # two moments are equal: one turn is dead
+    FreeParameter("mass", "plate"),
+    FreeParameter("inertia", "plate"),
+    FreeParameter("gravity_tilt", ""),
 )
 
 

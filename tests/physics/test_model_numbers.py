@@ -1,15 +1,15 @@
-"""Gradients in the numbers of a model that no ``Free`` kind moves, by recompiled C MuJoCo."""
+"""Gradients in the numbers of a model that no ``FreeParameter`` kind moves, by recompiled C MuJoCo."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import scenes
-from tests.test_gradients import assert_same
+from tests.helpers import scenes
+from tests.physics.test_gradients import assert_same
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.mjcf import to_mjcf
+from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.physics import oracle
 from worldmodel.physics.derived import with_derived_constants
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import scenes
-from tests.test_gradients import BOX_FREE, box_case, finger_case
+from tests.helpers import scenes
+from tests.physics.test_gradients import BOX_FREE, box_case, finger_case
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
-from worldmodel.physics.parameters import Free, ParameterError
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import ParameterError
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import load_scene
 
@@ -27,7 +28,7 @@ DERIVED = (
 )
 
 
-def random(free: tuple[Free, ...], seed: int, size: float = 1.0) -> dict[str, jax.Array]:
+def random(free: tuple[FreeParameter, ...], seed: int, size: float = 1.0) -> dict[str, jax.Array]:
     generator = np.random.default_rng(seed)
     zeros = parameters.zeros(free)
     return {k: jnp.asarray(size * generator.normal(size=u.shape)) for k, u in zeros.items()}
@@ -68,9 +69,9 @@ def test_wheels_and_sliders_have_the_compilers_constants() -> None:
         substeps=1,
     )
     free = (
-        *(Free("mass", body) for body in ("wheel", "top", "plain", "moved", "oblique")),
-        Free("com", "moved"),
-        Free("joint_axis", "oblique"),
+        *(FreeParameter("mass", body) for body in ("wheel", "top", "plain", "moved", "oblique")),
+        FreeParameter("com", "moved"),
+        FreeParameter("joint_axis", "oblique"),
     )
     u = random(free, 0)
     moved = parameters.apply(scene, scene.mjx_model(), free, u)
@@ -95,7 +96,7 @@ def test_a_tendon_and_a_ball_joint_have_the_compilers_constants_too() -> None:
         control_hz=100.0,
         substeps=1,
     )
-    free = (Free("mass", "ball"), Free("com", "ball"), Free("inertia", "ball"))
+    free = (FreeParameter("mass", "ball"), FreeParameter("com", "ball"), FreeParameter("inertia", "ball"))
     u = random(free, 0)
     moved = parameters.apply(scene, scene.mjx_model(), free, u)
     model = mujoco.MjModel.from_xml_string(parameters.to_mjcf(scene, free, u))
@@ -132,7 +133,7 @@ def test_fitted_mjcf_gives_the_same_trajectory_in_c(make: str) -> None:
 
 def test_an_impedance_that_would_fall_with_depth_is_held_constant() -> None:
     """dmin above dmax: MJX clips to dmax, C would interpolate; the exported MJCF says dmax."""
-    scene, free = scenes.box(), (Free("solimp", "box"),)
+    scene, free = scenes.box(), (FreeParameter("solimp", "box"),)
     u = {"box.solimp": jnp.array([2.0, -2.0, 0.0, 0.0])}
     dmin, dmax = parameters.values(scene, free, u)["box.solimp"][:2]
     assert dmin == dmax == pytest.approx(1 / (1 + np.exp(-(np.log(0.93 / 0.07) - 2))))
@@ -159,7 +160,7 @@ def test_a_simple_body_becomes_general_when_its_centre_of_mass_moves() -> None:
     assert plain.body_simple[1] == 1
     np.testing.assert_allclose(scene.mj_model.body_invweight0, plain.body_invweight0)
 
-    free = (Free("com", "cube"),)
+    free = (FreeParameter("com", "cube"),)
     u = {"cube.com": jnp.array([1.0, -0.5, 0.3])}
     qpos, qvel = np.array([0, 0, 1.0, 1, 0, 0, 0]), np.array([0, 0, 0, 5.0, 6.0, 7.0])
     moved = parameters.apply(scene, scene.mjx_model(), free, u)
@@ -194,7 +195,7 @@ def test_prior_is_a_standard_normal() -> None:
 
 
 def test_values_are_in_physical_units() -> None:
-    scene, free = scenes.box(), (Free("mass", "box"), Free("solref", "box"))
+    scene, free = scenes.box(), (FreeParameter("mass", "box"), FreeParameter("solref", "box"))
     u = {"box.mass": jnp.array([1.0]), "box.solref": jnp.array([0.0, 1.0])}
     values = parameters.values(scene, free, u)
     assert values["box.mass"] == pytest.approx([0.4 * np.exp(0.2)])
@@ -204,16 +205,16 @@ def test_values_are_in_physical_units() -> None:
 @pytest.mark.parametrize(
     ("free", "message"),
     [
-        ((Free("mass", "cube"),), "no body 'cube'.*it has world, box"),
-        ((Free("weight", "box"),), "unknown kind 'weight'.*mass"),
-        ((Free("mass", "box"), Free("mass", "box")), "named twice"),
-        ((Free("damping", "box"),), "moves in log space.*positive"),
-        ((Free("geom_size", "table"),), "plane"),
-        ((Free("joint_pos", "box"),), "motion of a free joint does not depend"),
-        ((Free("joint_axis", "box"),), "motion of a free joint does not depend"),
+        ((FreeParameter("mass", "cube"),), "no body 'cube'.*it has world, box"),
+        ((FreeParameter("weight", "box"),), "unknown kind 'weight'.*mass"),
+        ((FreeParameter("mass", "box"), FreeParameter("mass", "box")), "named twice"),
+        ((FreeParameter("damping", "box"),), "moves in log space.*positive"),
+        ((FreeParameter("geom_size", "table"),), "plane"),
+        ((FreeParameter("joint_pos", "box"),), "motion of a free joint does not depend"),
+        ((FreeParameter("joint_axis", "box"),), "motion of a free joint does not depend"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(free: tuple[Free, ...], message: str) -> None:
+def test_what_cannot_be_fitted_is_refused(free: tuple[FreeParameter, ...], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         parameters.check(scenes.box(), free)
 
@@ -243,11 +244,11 @@ ARM = """
 @pytest.mark.parametrize(
     ("free", "message"),
     [
-        (Free("joint_pos", "reach"), "reach.joint_pos: the motion of a slide joint"),
-        (Free("solimp", "floor"), "floor.solimp.*MuJoCo holds at 0.9999"),
+        (FreeParameter("joint_pos", "reach"), "reach.joint_pos: the motion of a slide joint"),
+        (FreeParameter("solimp", "floor"), "floor.solimp.*MuJoCo holds at 0.9999"),
     ],
 )
-def test_what_no_motion_depends_on_is_refused(free: Free, message: str) -> None:
+def test_what_no_motion_depends_on_is_refused(free: FreeParameter, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         parameters.check(load_scene(ARM, control_hz=100.0, substeps=1), (free,))
 
@@ -255,7 +256,7 @@ def test_what_no_motion_depends_on_is_refused(free: Free, message: str) -> None:
 def test_a_servos_feedback_moves_with_its_gain() -> None:
     """A velocity servo's kv and a position servo's kp, but not the latter's damping."""
     scene = load_scene(ARM, control_hz=100.0, substeps=1)
-    free = tuple(Free("gain", name) for name in ("speed", "place", "push"))
+    free = tuple(FreeParameter("gain", name) for name in ("speed", "place", "push"))
     moved = parameters.apply(scene, scene.mjx_model(), free, {f.name: jnp.ones(1) for f in free})
     factor = np.exp(0.2)
     np.testing.assert_allclose(moved.actuator_gainprm[:, 0], [3 * factor, 7 * factor, factor])
@@ -264,7 +265,7 @@ def test_a_servos_feedback_moves_with_its_gain() -> None:
 
 
 def test_a_held_number_stays() -> None:
-    scene, free = scenes.box(), (Free("com", "box", (1.0, 0.0, 1.0)),)
+    scene, free = scenes.box(), (FreeParameter("com", "box", (1.0, 0.0, 1.0)),)
     u = {"box.com": jnp.ones(3)}
     before, after = scene.mj_model.body_ipos[1], parameters.values(scene, free, u)["box.com"]
     np.testing.assert_allclose(after - before, [0.01, 0.0, 0.01])

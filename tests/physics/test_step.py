@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ellipk
 
-from tests import scenes
+from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel._mujoco import mjx
 from worldmodel.physics import oracle

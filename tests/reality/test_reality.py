@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import slide
+from experiments.slide.study import study as slide
 from worldmodel._mujoco import mujoco
-from worldmodel.policies import stroke as task
+from worldmodel.tasks.slide import task
 from worldmodel.reality import (
     HiddenPhysics,
     Measurement,

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from worldmodel import checkpoint
-from worldmodel.checkpoint import CheckpointError
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.checkpoint import CheckpointError
 
 PARAMETERS = {"link1.mass": jnp.arange(3.0), "gravity_tilt": jnp.zeros(2)}
 TREE = {"u": PARAMETERS, "adam": optax.adam(0.1).init(PARAMETERS), "step": jnp.zeros((), int)}

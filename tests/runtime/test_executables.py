@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import scenes
-from worldmodel import programs
+from tests.helpers import scenes
+from worldmodel.runtime import executables as programs
 
 SCRIPT = """
 import sys

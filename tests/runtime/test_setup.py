@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from worldmodel import runtime
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,8 @@ import pytest
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
-from worldmodel.physics.parameters import Free, ParameterError
+from worldmodel.scene import FreeParameter
+from worldmodel.physics.parameters import ParameterError
 from worldmodel.scene import Scene, load_scene
 
 # A hand that carries a load off its centre, and a tilted tray under a ball; a key of many digits.
@@ -36,7 +37,7 @@ HELD = """
   </equality>
   <keyframe><key name="start" time="0.123456789123" qpos="{qpos}"/></keyframe>
 </mujoco>"""
-FREE = (Free("geom_pos", "tray"), Free("geom_rotation", "tray"), Free("com", "load"))
+FREE = (FreeParameter("geom_pos", "tray"), FreeParameter("geom_rotation", "tray"), FreeParameter("com", "load"))
 
 
 def held() -> Scene:
@@ -84,7 +85,7 @@ def test_what_mocap_bodies_weld_and_touch_moves_as_in_mujoco() -> None:
 
 def test_a_mass_that_never_moves_is_no_parameter() -> None:
     with pytest.raises(ParameterError, match=r"tray\.mass: this body never moves"):
-        parameters.check(held(), (Free("mass", "tray"),))
+        parameters.check(held(), (FreeParameter("mass", "tray"),))
 
 
 def test_a_keyframe_leaves_with_all_its_digits() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import scenes
+from tests.helpers import scenes
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle
 from worldmodel.scene import ASSETS, Scene, SceneError, load_scene

@@ -8,17 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import slide
+from experiments.slide.study import study as slide
 from worldmodel._mujoco import mujoco
-from worldmodel.checkpoint import CheckpointError
-from worldmodel.policies import clone as cloning
-from worldmodel.policies import demonstrator
-from worldmodel.policies import stroke as task
-from worldmodel.policies.clone import CloneConfig, act, clone, restore, save
-from worldmodel.policies.demonstrator import Noise, Table, demonstrate, make_table, plan
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.tasks.slide import clone as cloning
+from worldmodel.tasks.slide import expert as demonstrator
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.clone import CloneConfig, act, clone, restore, save
+from worldmodel.tasks.slide.expert import Noise, Table, demonstrate, make_table, plan
 from worldmodel.reality import HiddenPhysics
 from worldmodel.scene import ASSETS
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 SHORT = CloneConfig(width=8, steps=60, learning_rate=1e-2, weight_decay=0.03)
 Data = tuple[np.ndarray, np.ndarray]

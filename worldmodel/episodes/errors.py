@@ -1,133 +1,233 @@
-"""The protocol by which predictions of recordings are split, cut and scored.
+"""The one error convention: what a predicted pose misses, per named body and joint.
 
-Prediction windows start at frames first, first + stride, …; H frames are predicted from the
-first one on and only those are scored; the starting state uses nothing later. Errors are
-averaged over frames, then windows, then episodes, and models are compared on the same episodes,
-in pairs.
+    position  ‖Δx‖ [m] of a body, |Δ| [m] of a slide joint
+    rotation  2·acos|⟨q, q̂⟩| [rad] of a body; |Δθ| of one that turns in a plane, whole turns counted
+    joint     |Δ| modulo 2π [rad] of a hinge
+
+Scores are these; losses take their squares, made smooth: of a rotation and of a hinge that of the
+chord, (2 sin(Δ / 2))², which equals Δ² to third order. ``position``, ``rotation`` and ``joints`` of
+a scene are the means over its named channels; they are averaged over frames, then over the windows
+of an episode, then over episodes.
 """
 
 import dataclasses
-import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from worldmodel.episodes.recordings import Channels, Recording
+from worldmodel._mujoco import mujoco
+from worldmodel.episodes.windows import Windows
+from worldmodel.scene import Scene, SceneError
+from worldmodel.scene.tangent import chord, full_turns, namespace
 
-TEST, VALIDATION = (0, 7, 14), (3, 10, 17)  # residues of the id modulo 20
+GROUPS = ("position_m", "rotation_rad", "joint_rad")
 
-
-def split(identity: int | str) -> str:
-    """'train', 'validation' or 'test', by the id modulo 20.
-
-    An id that is no whole number counts as the CRC-32 of its UTF-8 text.
-    """
-    try:
-        number = int(identity)
-    except ValueError:
-        number = zlib.crc32(str(identity).encode())
-    residue = number % 20
-    if residue in TEST:
-        return "test"
-    return "validation" if residue in VALIDATION else "train"
-
-
-def window_starts(
-    recording: Recording, horizon: int, valid: np.ndarray, fresh: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Frames at which an episode's prediction windows start.
-
-    A window starts at k = first + i · stride, or at the next ``fresh`` frame before the window
-    after it would, if k + horizon is at most the last frame. It is skipped and counted where no
-    such frame exists or a frame from its start to its end is not valid.
-
-    Args:
-      recording: for its first frame and stride.
-      horizon: H, frames to predict.
-      valid, fresh: (frames,) bool, of the episode.
-
-    Returns:
-      starts: (windows,) ascending; skipped: how many windows were left out.
-    """
-    starts, skipped = [], 0
-    for k in range(recording.first, len(valid) - horizon, recording.stride):
-        found = np.flatnonzero(fresh[k : min(k + recording.stride, len(valid) - horizon)])
-        if len(found) and valid[k + found[0] : k + found[0] + horizon + 1].all():
-            starts.append(k + int(found[0]))
-        else:
-            skipped += 1
-    return np.array(starts, int), skipped
-
-
-def whole_start(valid: np.ndarray) -> tuple[np.ndarray, int]:
-    """The one window that is a whole episode: from frame 0; skipped if any frame is invalid."""
-    return (np.array([0]), 0) if valid.all() else (np.array([], int), 1)
-
-
-def errors(
-    predicted: np.ndarray, recorded: np.ndarray, channels: Channels
-) -> dict[str, np.ndarray | None]:
-    """Error of each predicted frame.
-
-    Args:
-      predicted, recorded: (…, nq) positions.
-      channels: which of them are what.
-
-    Returns:
-      ``position_m``: distance [m]; ``rotation_rad``: 2·acos|⟨q, q̂⟩|, or |Δθ| in a plane;
-      ``joint_rad``: mean over the joints of |Δ| modulo 2π; each (…), None where the scene has
-      no such channel.
-    """
-    position = rotation = joint = None
-    if channels.position:
-        index = list(channels.position)
-        position = np.linalg.norm(predicted[..., index] - recorded[..., index], axis=-1)
-    if channels.quaternion:
-        index = list(channels.quaternion)
-        cosine = np.abs(np.sum(predicted[..., index] * recorded[..., index], axis=-1))
-        rotation = 2.0 * np.arccos(np.minimum(cosine, 1.0))
-    elif channels.angle:
-        index = list(channels.angle)
-        rotation = np.abs(predicted[..., index] - recorded[..., index]).sum(-1)
-    if channels.joints:
-        index = list(channels.joints)
-        difference = predicted[..., index] - recorded[..., index]
-        joint = np.abs((difference + np.pi) % (2 * np.pi) - np.pi).mean(-1)
-    return {"position_m": position, "rotation_rad": rotation, "joint_rad": joint}
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """One model's mean error over another's on the same episodes, with a 95 % interval."""
+class Position:
+    """A place, or one coordinate of it."""
 
-    ratio: float
-    low: float
-    high: float
+    name: str
+    index: tuple[int, ...]  # into qpos [m]
+
+    def error(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [m]."""
+        moved = predicted[..., np.array(self.index)] - recorded[..., np.array(self.index)]
+        return namespace(moved).linalg.norm(moved, axis=-1)
+
+    def squared(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [m²], smooth."""
+        moved = predicted[..., np.array(self.index)] - recorded[..., np.array(self.index)]
+        return (moved * moved).sum(axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+    """A rotation in space."""
+
+    name: str
+    index: tuple[int, ...]  # four, into qpos: a unit quaternion wxyz
+
+    def error(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad], 0 to π."""
+        index = np.array(self.index)
+        cosine = abs((predicted[..., index] * recorded[..., index]).sum(axis=-1))
+        xp = namespace(cosine)
+        return 2.0 * xp.arccos(xp.minimum(cosine, 1.0))
+
+    def squared(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad²], smooth."""
+        moved = chord(recorded[..., np.array(self.index)], predicted[..., np.array(self.index)])
+        return (moved * moved).sum(axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Angle:
+    """A hinge, or the rotation of a body in a plane."""
+
+    name: str
+    index: int  # into qpos [rad]
+    turns: bool = False  # whether a whole turn counts as an error
+
+    def error(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad]."""
+        moved = predicted[..., self.index] - recorded[..., self.index]
+        return abs(moved if self.turns else moved - full_turns(moved))
+
+    def squared(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad²], smooth: a sine, since 1 − cosine rounds to less than nothing
+        near zero in single precision."""
+        moved = predicted[..., self.index] - recorded[..., self.index]
+        sine = namespace(moved).sin(0.5 * moved)
+        return (2.0 * sine) * (2.0 * sine)
+
+
+Channel = Position | Rotation | Angle
+
+
+@dataclasses.dataclass(frozen=True)
+class Channels:
+    """The named channels of a scene that are scored, by group; static."""
+
+    position: tuple[Position, ...] = ()
+    rotation: tuple[Rotation | Angle, ...] = ()
+    joints: tuple[Angle, ...] = ()
 
     @property
-    def better(self) -> bool:
-        """Whether the whole interval lies below 1."""
-        return self.high < 1.0
+    def groups(self) -> tuple[tuple[Channel, ...], ...]:
+        """In the order of ``GROUPS``."""
+        return self.position, self.rotation, self.joints
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        *,
+        planar: Mapping[str, Sequence[str]] | None = None,
+        leave_out: Sequence[str] = (),
+    ) -> "Channels":
+        """Every joint of a scene: a free one is its body's position and rotation, a ball joint a
+        rotation, a slide a position, a hinge an angle; by the names of the MJCF.
+
+        Args:
+          planar: body → its slide joints and hinge: scored as one position and one rotation.
+          leave_out: joints that are not scored.
+
+        Raises:
+          SceneError: a joint that the scene does not have.
+        """
+        m, kinds = scene.mj_model, mujoco.mjtJoint
+        names = [m.joint(j).name or f"joint{j}" for j in range(m.njnt)]
+        bodies = [m.body(b).name or f"body{b}" for b in m.jnt_bodyid]
+        planar = dict(planar or {})
+        grouped = {name: body for body, joints in planar.items() for name in joints}
+        for name in (*grouped, *leave_out):
+            if name not in names:
+                raise SceneError(f"scene '{scene.name}' has no joint '{name}'; it has {names}")
+        position: list[Position] = []
+        rotation: list[Rotation | Angle] = []
+        joints: list[Angle] = []
+        planes: dict[str, list[int]] = {body: [] for body in planar}
+        for name, body, kind, q in zip(
+            names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True
+        ):
+            if name in leave_out:
+                continue
+            if kind == kinds.mjJNT_FREE:
+                position.append(Position(body, (q, q + 1, q + 2)))
+                rotation.append(Rotation(body, (q + 3, q + 4, q + 5, q + 6)))
+            elif kind == kinds.mjJNT_BALL:
+                rotation.append(Rotation(body, (q, q + 1, q + 2, q + 3)))
+            elif kind == kinds.mjJNT_HINGE and name in grouped:
+                rotation.append(Angle(grouped[name], q, turns=True))
+            elif kind == kinds.mjJNT_HINGE:
+                joints.append(Angle(name, q))
+            elif name in grouped:
+                planes[grouped[name]].append(q)
+            else:
+                position.append(Position(name, (q,)))
+        position += [Position(body, tuple(index)) for body, index in planes.items() if index]
+        return cls(tuple(position), tuple(rotation), tuple(joints))
 
 
-def paired_ratio(
-    error: np.ndarray, reference: np.ndarray, *, resamples: int = 10_000, seed: int = 0
-) -> Comparison:
-    """Ratio of mean errors with a paired bootstrap interval over episodes.
+def named_errors(predicted: Array, recorded: Array, channels: Channels) -> dict[str, Array]:
+    """Error of every named channel, such as ``link1.position_m``.
 
     Args:
-      error, reference: (episodes,) the two models' errors on the same episodes, in order.
-      resamples: bootstrap samples of episodes, both models drawn together.
-      seed: of the resampling.
+      predicted, recorded: (…, nq) positions.
 
-    Raises:
-      ValueError: fewer than two episodes, or unequal numbers of them.
+    Returns:
+      (…) each, [m] or [rad].
     """
-    if error.shape != reference.shape or error.ndim != 1 or len(error) < 2:
-        raise ValueError(
-            f"a paired interval needs the same episodes, at least two: {error.shape} and "
-            f"{reference.shape}"
-        )
-    rows = np.random.default_rng(seed).integers(len(error), size=(resamples, len(error)))
-    ratios = error[rows].mean(1) / reference[rows].mean(1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return Comparison(float(error.mean() / reference.mean()), float(low), float(high))
+    return {
+        f"{channel.name}.{group}": channel.error(predicted, recorded)
+        for group, members in zip(GROUPS, channels.groups, strict=True)
+        for channel in members
+    }
+
+
+def errors(predicted: Array, recorded: Array, channels: Channels) -> dict[str, Array | None]:
+    """Error of each predicted frame by group, the mean over the group's channels.
+
+    Args:
+      predicted, recorded: (…, nq) positions.
+
+    Returns:
+      ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, None where the scene has no such
+      channel.
+    """
+    out: dict[str, Array | None] = {}
+    for group, members in zip(GROUPS, channels.groups, strict=True):
+        each = [channel.error(predicted, recorded) for channel in members]
+        out[group] = sum(each[1:], each[0]) / len(each) if each else None
+    return out
+
+
+def squared_errors(predicted: Array, recorded: Array, channels: Channels) -> Array:
+    """Squared errors by group, smooth everywhere, the mean over the group's channels.
+
+    Args:
+      predicted, recorded: (…, nq) positions.
+
+    Returns:
+      (…, 3) position [m²], rotation and joints [rad²]; 0 where the scene has no such channel.
+    """
+    xp, columns = namespace(predicted), []
+    for members in channels.groups:
+        each = [channel.squared(predicted, recorded) for channel in members]
+        none = xp.zeros(predicted.shape[:-1])
+        columns.append(sum(each[1:], each[0]) / len(each) if each else none)
+    return xp.stack(columns, axis=-1)
+
+
+def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) -> np.ndarray:
+    """Errors over the scored frames, then over the windows of an episode.
+
+    Args:
+      predicted: (windows, horizon, nq).
+
+    Returns:
+      (episodes, 3) position [m], rotation [rad], joints [rad]; NaN where the scene has none.
+      Episodes in the order of ``np.unique(windows.episode)``.
+    """
+    error = errors(predicted, np.asarray(windows.target), channels)
+    none = np.full(windows.target.shape[:2], np.nan)
+    return _by_episode([none if error[name] is None else error[name] for name in GROUPS], windows)
+
+
+def named_episode_errors(
+    predicted: np.ndarray, windows: Windows, channels: Channels
+) -> dict[str, np.ndarray]:
+    """``episode_errors`` of every named channel: (episodes,) each, see ``named_errors``."""
+    error = named_errors(predicted, np.asarray(windows.target), channels)
+    return dict(zip(error, _by_episode(list(error.values()), windows).T, strict=True))
+
+
+def _by_episode(error: Sequence[Any], windows: Windows) -> np.ndarray:
+    """Columns of (windows, horizon) → (episodes, columns)."""
+    scored, episode = np.asarray(windows.scored), np.asarray(windows.episode)
+    per_window = np.stack([np.where(scored, e, 0.0).sum(1) / scored.sum(1) for e in error], axis=1)
+    return np.stack([per_window[episode == e].mean(0) for e in np.unique(episode)])

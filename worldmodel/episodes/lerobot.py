@@ -3,18 +3,13 @@
 ``data/chunk-000/file-000.parquet`` holds many episodes, one row group each; ``meta/`` holds
 ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode,
 ``provenance.json`` and ``checksums.json`` (SHA-256 of every file; other writers have neither of
-the last two). A set is written beside its place and renamed into it when complete, so a kill at
-any moment leaves a whole set or none. Videos, images and text are neither written nor read.
+the last two). A set is written atomically, so a kill at any moment
+leaves a whole set or none. Videos, images and text are neither written nor read.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
-import os
-import re
-import shutil
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +32,7 @@ from worldmodel.episodes.lerobot_format import (
     sha256,
 )
 from worldmodel.episodes.lerobot_reading import read
+from worldmodel.runtime.files import new_folder
 
 __all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 
@@ -63,25 +59,14 @@ def write(directory: Path, dataset: Dataset) -> None:
     if directory.exists() or directory.is_symlink():
         raise DatasetError(f"{directory} is there already; choose another folder or delete it")
     episodes = _checked(dataset)
-    temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.writing"
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(directory)
-        _fill(temporary, dataset, episodes)
-        if directory.exists():
-            raise DatasetError(f"{directory} has appeared meanwhile; choose another folder")
-        temporary.rename(directory)
-        try:
-            _sync(directory.parent)
-        except OSError:
-            directory.rename(temporary)
-            raise
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError | pa.ArrowException):
-            remedy = "nothing was left there; free space or choose another folder"
-            raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
-        raise
+        with new_folder(directory) as folder:
+            _fill(folder, dataset, episodes)
+    except FileExistsError:
+        raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
+    except (OSError, pa.ArrowException) as error:
+        remedy = "nothing was left there; free space or choose another folder"
+        raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
 
 
 def _checked(dataset: Dataset) -> list[dict[str, np.ndarray]]:
@@ -139,15 +124,6 @@ def _checked_episode(
     return out
 
 
-def _sweep(directory: Path) -> None:
-    """Removes what killed writes left; renamed first, so that no writer can finish a half one."""
-    pattern = re.compile(re.escape(f".{directory.name}.") + r"[0-9a-f]{32}\.writing")
-    for left in [p for p in directory.parent.iterdir() if pattern.fullmatch(p.name)]:
-        with contextlib.suppress(FileNotFoundError):  # another writer was faster
-            doomed = left.rename(left.with_name(f".{directory.name}.{uuid.uuid4().hex}.writing"))
-            shutil.rmtree(doomed, ignore_errors=True)
-
-
 def _fill(root: Path, dataset: Dataset, episodes: list[dict[str, np.ndarray]]) -> None:
     features = dataset.features | OWN
     tasks = list(dict.fromkeys(dataset.tasks))
@@ -160,7 +136,7 @@ def _fill(root: Path, dataset: Dataset, episodes: list[dict[str, np.ndarray]]) -
         episode["episode_index"] = np.full(frames[i], i)
         episode["index"] = numbers + ends[i] - frames[i]
         episode["task_index"] = np.full(frames[i], tasks.index(dataset.tasks[i]))
-    for folder in (root, root / "data", root / "meta", root / "meta" / "episodes"):
+    for folder in (root / "data", root / "meta", root / "meta" / "episodes"):
         folder.mkdir()
     places = _places([sum(column.nbytes for column in episode.values()) for episode in episodes])
     for (chunk, file), members in itertools.groupby(range(len(episodes)), places.__getitem__):
@@ -203,8 +179,6 @@ def _fill(root: Path, dataset: Dataset, episodes: list[dict[str, np.ndarray]]) -
     files = sorted(path for path in root.rglob("*") if path.is_file())
     sums = {path.relative_to(root).as_posix(): sha256(path) for path in files}
     _write_json(root / "meta" / "checksums.json", sums)
-    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-        _sync(folder)
 
 
 def _places(sizes: list[int]) -> list[tuple[int, int]]:
@@ -259,28 +233,14 @@ def _statistics(name: str, values: np.ndarray) -> dict[str, list[Any]]:
 
 
 def _write_parquet(path: Path, tables: Iterable[pa.Table]) -> None:
-    """One row group per table, closed and on the disk."""
+    """One row group per table; the footer is closed."""
     path.parent.mkdir(exist_ok=True)  # no parents: another writer may have removed them
     tables = iter(tables)
     first = next(tables)
-    with path.open("wb") as sink:
-        with pq.ParquetWriter(sink, first.schema, compression="snappy") as writer:
-            for table in itertools.chain([first], tables):
-                writer.write_table(table, row_group_size=table.num_rows)
-        sink.flush()
-        os.fsync(sink.fileno())
+    with path.open("wb") as sink, pq.ParquetWriter(sink, first.schema, compression="snappy") as out:
+        for table in itertools.chain([first], tables):
+            out.write_table(table, row_group_size=table.num_rows)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as sink:
-        json.dump(content, sink, indent=4, ensure_ascii=False)
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    path.write_text(json.dumps(content, indent=4, ensure_ascii=False), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
 
 
 class DatasetError(InputError):

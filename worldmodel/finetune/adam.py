@@ -19,13 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from worldmodel import checkpoint, programs, runtime
-from worldmodel.dynamics import HISTORY, Parameters, WorldModel
-from worldmodel.episodes.recordings import Channels
-from worldmodel.loss import window_loss
+from worldmodel import runtime
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors
+from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.errors import InputError
+from worldmodel.finetune.loss import window_loss
+from worldmodel.model import Parameters, WorldModel
+from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows, episode_errors, make_predictor
-from worldmodel.types import InputError
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.executables import cached_jit
 
 
 class FitError(InputError):
@@ -121,8 +124,7 @@ def fit(
         return episode_errors(predicted, validation, channels).mean(axis=0)
 
     state = _start(origin, start, config, optimiser)
-    found = checkpoint.latest(directory)
-    if found is not None:
+    if checkpoint.latest(directory) is not None:
         state, _ = checkpoint.restore(
             directory, state, config_hash=metadata["config_hash"], scene=metadata["scene"]
         )
@@ -130,9 +132,8 @@ def fit(
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
             scale = validate(origin)
-        has = [bool(channels.position), bool(channels.quaternion or channels.angle)]
-        # A channel without a finite error would count as one that the scene does not have.
-        if not np.isfinite(scale[[*has, bool(channels.joints)]]).all():
+        # A group without a finite error would count as one that the scene does not have.
+        if not np.isfinite(scale[[bool(group) for group in channels.groups]]).all():
             raise FitError(
                 "the parameters of departure predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"
@@ -185,7 +186,7 @@ def _make_update(
     Kept, so that a loop's many fits of one kind compile once."""
     optimiser = _optimiser(config)
 
-    @programs.kept
+    @cached_jit
     def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
         def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
             def loss(physics: Any, window: Windows) -> jax.Array:
@@ -196,7 +197,8 @@ def _make_update(
             return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
 
         # Physics gets one gradient per window, so that one bad window can be left out; the
-        # network's corrections let no gradient pass that is not finite (``stepper``).
+        # network's corrections let no gradient pass that is not finite
+        # (``network.finite_gradient``).
         count = len(windows)
         physics = jax.tree.map(
             lambda u: jnp.broadcast_to(u, (count, *u.shape)), state.parameters["physics"]
@@ -334,17 +336,18 @@ def _farthest(parameters: Parameters) -> str:
 
 
 def _report(row: dict[str, Any], state: FitState, rate: float, config: FitConfig) -> None:
-    left = f"{(config.steps - int(state.step)) / rate:4.0f} s left at most" if rate > 0 else ""
+    remaining = f"{(config.steps - int(state.step)) / rate:4.0f} s left at most" if rate > 0 else ""
     validation = f"  validation {row['validation']:.4f}" if "validation" in row else ""
     runtime.log(
         f"step {row['step']:4d}/{config.steps}  loss {row['loss']:.4f}{validation}  "
         f"best {float(state.best_error):.4f}  non-finite {row['nonfinite']}  "
-        f"{rate:.2f} steps/s  {left}"
+        f"{rate:.2f} steps/s  {remaining}"
     )
 
 
 def _shown(scale: np.ndarray) -> str:
-    rows = zip(("position", "rotation", "joints"), scale, ("m", "rad", "rad"), strict=True)
     return ", ".join(
-        f"{name} {value:.4g} {unit}" for name, value, unit in rows if np.isfinite(value)
+        f"{name} {value:.4g}"
+        for name, value in zip(GROUPS, scale, strict=True)
+        if np.isfinite(value)
     )

@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodel import physics, programs
+from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
-from worldmodel.dynamics import History, Parameters, WorldModel, start, stepper
-from worldmodel.mjcf import to_mjcf
+from worldmodel.episodes.windows import History, Windows
+from worldmodel.errors import InputError
+from worldmodel.model import Ballistic, Parameters, WorldModel, make_step, start
+from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.tangent import difference, integrate
-from worldmodel.predict import Windows, predict
-from worldmodel.scene import Scene
-from worldmodel.types import InputError, State
+from worldmodel.runtime.executables import cached_jit
+from worldmodel.scene import Scene, to_mjcf
+from worldmodel.scene.tangent import difference, integrate
+from worldmodel.types import State
 
 ENGINES = ("mjx", "c")
 # Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
@@ -33,7 +35,7 @@ DIFFERENCE = 1e-3  # of a number [prior widths]
 POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
 # (jaxlib 0.10.2) never came back from 4096 and more contact solves at once.
-ABREAST = 512
+TANGENTS = 512
 CONVERGED = 1e-3  # of the largest acceleration: what a Newton step may still change
 MORE = 20  # times the iterations, by which C MuJoCo's own solve is judged
 
@@ -82,7 +84,7 @@ def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
     """An engine for a physics model.
 
     Args:
-      world: of kind ``physics``.
+      world: without a network.
       name: ``mjx`` or ``c``.
       batch: windows per compiled call at most (mjx).
 
@@ -92,7 +94,9 @@ def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
     """
     physical.check(world.scene, world.free)
     if world.learns:
-        raise InputError(f"a {world.kind} model has weights; identification is for kind='physics'")
+        raise InputError(
+            f"a {world.name} model has weights; identify its physics: world.without_network()"
+        )
     if name not in ENGINES:
         raise InputError(f"engine '{name}' is none of {', '.join(ENGINES)}")
     return _mjx(world, batch) if name == "mjx" else _c(world)
@@ -131,35 +135,21 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         return error, jnp.concatenate(slope, axis=-1)
 
     axes = (None, 0, 0)
-    value = programs.kept(jax.vmap(missed, axes))
-    derivative = programs.kept(jax.vmap(both, axes))
+    value = cached_jit(jax.vmap(missed, axes))
+    derivative = cached_jit(jax.vmap(both, axes))
 
     def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        run = functools.partial(value, jnp.asarray(u))
-        return np.concatenate(_batched(run, shift, windows, batch))[: len(windows)]
+        return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
-        size = min(batch, max(1, ABREAST // max(1, len(u) + shift.shape[1])))
-        run = functools.partial(derivative, jnp.asarray(u))
-        parts = zip(*_batched(run, shift, windows, size), strict=True)
-        error, slope = (np.concatenate(p)[: len(windows)] for p in parts)
-        return error, slope
+        size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
+        return in_batches(functools.partial(derivative, jnp.asarray(u)), size, shift, windows)
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
         return unconverged(world, parameters, windows, batch, shift)
 
     return Engine(misses, slopes, flags)
-
-
-def _batched(run: Callable, shift: np.ndarray, windows: Windows, size: int) -> list:
-    """``run(shift, windows)`` on ``size`` windows after another; the last ones are repeated."""
-    out = []
-    for begin in range(0, len(windows), size):
-        rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
-        here = jax.tree.map(jnp.asarray, windows.take(rows))
-        out.append(jax.tree.map(np.asarray, run(jnp.asarray(shift[rows]), here)))
-    return out
 
 
 def _c(world: WorldModel) -> Engine:
@@ -226,27 +216,26 @@ def _c(world: WorldModel) -> Engine:
 
 @functools.lru_cache(maxsize=16)
 def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], jax.Array]:
-    scene, dt = world.scene, 1.0 / world.scene.control_hz
-    inertia = jnp.asarray(scene.mj_model.dof_M0)
+    scene, correction = world.scene, world.correction
 
     def flagged(parameters: Parameters, shift: jax.Array, window: Windows) -> jax.Array:
         model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
-        advance = stepper(world, parameters)
+        advance = make_step(world, parameters)
 
         def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
-            if not world.learns:
-                after, left = physics.solver_residuals(scene, model, state, ctrl)
+            if correction is None:
+                after, remaining = physics.solver_residuals(scene, model, state, ctrl)
             else:
                 after = advance(state, ctrl)
-                force = inertia * after.correction / dt if world.correction == "force" else None
-                _, left = physics.solver_residuals(scene, model, state, ctrl, force=force)
-            return after, ~(left <= CONVERGED).all()  # NaN is not
+                force = correction.force(scene, after.correction)
+                _, remaining = physics.solver_residuals(scene, model, state, ctrl, force=force)
+            return after, ~(remaining <= CONVERGED).all()  # NaN is not
 
         begin = start(world, parameters, _moved(world, window, shift).history)
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
-    return programs.kept(jax.vmap(flagged, (None, 0, 0)))
+    return cached_jit(jax.vmap(flagged, (None, 0, 0)))
 
 
 def unconverged(
@@ -261,7 +250,7 @@ def unconverged(
 
     Looked at is the solve of every substep of every scored frame (``physics.solver_residuals``).
     It counts as unconverged where the Newton step that is left exceeds ``CONVERGED`` times the
-    largest acceleration (or 1 m/s², rad/s²). A latent model solves nothing.
+    largest acceleration (or 1 m/s², rad/s²). A ballistic base solves nothing.
 
     Args:
       batch: windows per compiled call.
@@ -270,11 +259,10 @@ def unconverged(
     Returns:
       (windows,) bool.
     """
-    if world.kind == "latent":
+    if isinstance(world.base, Ballistic):
         return np.zeros(len(windows), bool)
     shift = np.zeros((len(windows), 0)) if shift is None else shift
-    run = functools.partial(_flagger(world), parameters)
-    return np.concatenate(_batched(run, shift, windows, batch))[: len(windows)]
+    return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
 
 
 def _broken_off(
@@ -298,8 +286,8 @@ def _broken_off(
             return False
         mujoco.mj_setState(patient, exact, at, whole)
         mujoco.mj_forward(patient, exact)
-        left = np.abs(exact.qacc - probe.qacc).max()
-        return not left <= CONVERGED * max(np.abs(exact.qacc).max(), 1.0)  # NaN is not
+        remaining = np.abs(exact.qacc - probe.qacc).max()
+        return not remaining <= CONVERGED * max(np.abs(exact.qacc).max(), 1.0)  # NaN is not
 
     bad = np.zeros(len(windows), bool)
     starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]

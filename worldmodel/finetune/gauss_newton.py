@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel.dynamics import Parameters, WorldModel
-from worldmodel.least_squares import IdentifyConfig, IdentifyError, LeastSquares, Unknowns
-from worldmodel.linearise import applied, numbers, unpacked
+from worldmodel.episodes.windows import Windows
+from worldmodel.finetune.engines import applied, numbers, unpacked
+from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError, LeastSquares, Unknowns
+from worldmodel.model import Parameters, WorldModel
 from worldmodel.physics import parameters as physical
-from worldmodel.predict import Windows
 
 __all__ = ["Identified", "IdentifyConfig", "IdentifyError", "Number", "Progress", "identify"]
 __all__ += ["intervals"]
@@ -129,66 +129,75 @@ def identify(
         physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
-    x = problem.at(u)
-    damping, converged, done, first = 1e-3, False, 0, 1
-    if progress is not None:
-        x, damping, first = (
-            Unknowns(progress.u, progress.shift),
-            progress.damping,
-            progress.iteration + 1,
-        )
-        problem.kept = progress.kept.copy()
-    normal = problem.linearise(x)
-    problem.noise = problem.first_noise(normal) if progress is None else progress.noise
-    for done in range(first, config.iterations + 1):
-        keep(Progress(done - 1, x.u, x.shift, damping, problem.noise, problem.kept))
+    converged, iteration = False, 0
+    if progress is None:
+        x, damping, first = problem.begin(u), 1e-3, 1
+        at = problem.derivatives(x, problem.usable)
+        sigma = problem.first_noise(at)
+    else:
+        x, damping = Unknowns(progress.u, progress.shift), progress.damping
+        first, sigma = progress.iteration + 1, progress.noise
+        at = problem.derivatives(x, progress.kept)
+    for iteration in range(first, config.iterations + 1):
+        keep(Progress(iteration - 1, x.u, x.shift, damping, sigma, at.kept))
         if stop():
-            raise runtime.Interrupted(f"stopped before iteration {done}; the same command goes on")
-        sigma = problem.noise_of(normal) if noise is None else noise
-        here, tries = problem.cost(normal.error, x, sigma), 0
-        left = problem.left(normal, x, sigma)
+            raise runtime.Interrupted(
+                f"stopped before iteration {iteration}; the same command goes on"
+            )
+        sigma = problem.noise_of(at, sigma) if noise is None else noise
+        here, tries = problem.cost(at.error, at.kept, x, sigma), 0
+        remaining = problem.remaining(at, x, sigma)
         runtime.log(
-            f"iteration {done}/{config.iterations}  cost {here:.6g}  {left:.3g} deviations to go"
+            f"iteration {iteration}/{config.iterations}  cost {here:.6g}  "
+            f"{remaining:.3g} deviations to go"
         )
-        converged = left < config.tolerance
+        converged = remaining < config.tolerance
         accepted = False
         while not converged and not accepted and damping <= 1e8:
             tries += 1
-            there = problem.moved(x, problem.step(normal, x, sigma, damping))
+            there = problem.moved(x, problem.step(at, x, sigma, damping))
             error = problem.engine.misses(there.u, there.shift, windows)
-            accepted = problem.cost(error, there, sigma) < here
+            accepted = problem.cost(error, at.kept, there, sigma) < here
             if not accepted:
                 damping *= 10.0
-        record({"iteration": done, "cost": here, "left": left, "damping": damping, "tries": tries})
+        record(
+            {
+                "iteration": iteration,
+                "cost": here,
+                "left": remaining,
+                "damping": damping,
+                "tries": tries,
+            }
+        )
         if not accepted:  # at the minimum, or at a kink past which nothing falls
             break
-        x, normal = there, problem.linearise(there)
+        x, at = there, problem.derivatives(there, at.kept)
         damping = max(damping * 0.1, 1e-9)
-    sigma = problem.noise_of(normal) if noise is None else noise
-    covariance, by_episode = problem.covariance(normal, x, sigma)
-    found = tuple(
+    sigma = problem.noise_of(at, sigma) if noise is None else noise
+    covariance, by_episode = problem.covariance(at, x, sigma)
+    estimates = tuple(
         Number(name, i, float(v), float(d), bool(abs(v) >= config.bound))
         for (name, i), v, d in zip(names, x.u, np.sqrt(np.diag(covariance)), strict=True)
     )
     parameters = {"physics": unpacked(world, jnp.asarray(x.u)), "network": {}}
-    broken_off = problem.engine.unconverged(x.u, x.shift, windows) & problem.kept
-    if broken_off.any():
+    unconverged = problem.engine.unconverged(x.u, x.shift, windows) & at.kept
+    if unconverged.any():
         runtime.log(
-            f"contact solves ran out of iterations in {int(broken_off.sum())} of {len(windows)} "
+            f"contact solves ran out of iterations in {int(unconverged.sum())} of {len(windows)} "
             "windows; they count as if they had converged"
         )
     return Identified(
-        parameters,
-        found,
-        covariance,
-        by_episode,
-        sigma,
-        x.shift,
-        np.flatnonzero(~problem.kept),
-        np.flatnonzero(broken_off),
-        done,
-        converged,
-        problem.cost(normal.error, x, sigma),
+        parameters=parameters,
+        numbers=estimates,
+        covariance=covariance,
+        by_episode=by_episode,
+        noise=sigma,
+        shift=x.shift,
+        left_out=np.flatnonzero(~at.kept),
+        unconverged=np.flatnonzero(unconverged),
+        iterations=iteration,
+        converged=converged,
+        cost=problem.cost(at.error, at.kept, x, sigma),
     )
 
 
@@ -196,21 +205,21 @@ def _is_noise(noise: np.ndarray, nv: int) -> bool:
     return np.shape(noise) == (nv,) and bool((np.isfinite(noise) & (np.asarray(noise) > 0)).all())
 
 
-def intervals(world: WorldModel, found: Identified) -> dict[str, np.ndarray]:
+def intervals(world: WorldModel, identified: Identified) -> dict[str, np.ndarray]:
     """Physical values and their 95 % intervals: name → (values, 3), value, low, high.
 
     To first order in u; symmetric in the logarithm for what is positive.
     """
-    if not found.numbers:
+    if not identified.numbers:
         return {}
-    apply, u = applied(world), np.array([n.u for n in found.numbers])
+    apply, u = applied(world), np.array([n.u for n in identified.numbers])
 
     def flat(u: np.ndarray) -> np.ndarray:
         return np.concatenate(list(physical.read(world.scene, world.free, apply(u)).values()))
 
     slopes = [(flat(u + h) - flat(u - h)) / 2e-4 for h in 1e-4 * np.eye(len(u))]
     slope = np.stack(slopes, axis=1)
-    half = 1.96 * np.sqrt(np.einsum("vi,ij,vj->v", slope, found.covariance, slope))
+    half = 1.96 * np.sqrt(np.einsum("vi,ij,vj->v", slope, identified.covariance, slope))
     values = physical.read(world.scene, world.free, apply(u))
     out, first = {}, 0
     for f in world.free:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.integrate import quad
 
-from worldmodel.dynamics import WorldModel
-from worldmodel.linearise import make_engine
-from worldmodel.predict import Windows
-from worldmodel.types import InputError
+from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
+from worldmodel.finetune.engines import make_engine
+from worldmodel.model import WorldModel
 
 
 class IdentifyError(InputError):
@@ -44,15 +44,16 @@ class Unknowns:
 
 
 @dataclasses.dataclass(frozen=True)
-class Linearised:
+class Derivatives:
     """What the predictions miss at some unknowns, and its derivative."""
 
     error: np.ndarray  # (windows, horizon, nv)
     slope: np.ndarray  # (windows, horizon, nv, numbers + shifts)
+    kept: np.ndarray  # (windows,) bool; the others are not finite and count nothing
 
 
 class LeastSquares:
-    """The windows, an engine, and the sums over both; see ``identify``."""
+    """The windows, an engine, and the sums over both; nothing in it changes. See ``identify``."""
 
     def __init__(self, world: WorldModel, windows: Windows, config: IdentifyConfig) -> None:
         m = world.scene.mj_model
@@ -73,8 +74,7 @@ class LeastSquares:
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
         self.scored = np.asarray(windows.scored)
         # C MuJoCo would play a control that is not finite as 0.
-        self.kept = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))
-        self.noise = np.ones(nv)  # deviation of the errors, as estimated so far
+        self.usable = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))  # (windows,) bool
         if not self.scored.any():
             raise IdentifyError("no frame of these windows is scored; nothing can be identified")
         if not world.free and not self.shifts:
@@ -85,51 +85,58 @@ class LeastSquares:
         )[0]
         self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[w z²]
 
-    def linearise(self, x: Unknowns) -> Linearised:
-        """Derivatives at ``x``; windows that are not finite there are left out from now on."""
+    def derivatives(self, x: Unknowns, kept: np.ndarray) -> Derivatives:
+        """Derivatives at ``x`` over the windows ``kept``, less those that are not finite there.
+
+        Raises:
+          IdentifyError: too few windows are finite.
+        """
         error, slope = self.engine.slopes(x.u, x.shift, self.windows)
-        bad = ~(np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3)))
-        self.kept &= ~bad
-        if np.mean(~self.kept) > self.config.max_nonfinite:
-            episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~self.kept]})
+        kept = kept & np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
+        if np.mean(~kept) > self.config.max_nonfinite:
+            episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~kept]})
             raise IdentifyError(
-                f"{int((~self.kept).sum())} of {len(self.kept)} windows are not finite (episodes "
+                f"{int((~kept).sum())} of {len(kept)} windows are not finite (episodes "
                 f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, mend "
                 "their controls, or start from parameters under which the scene is stable"
             )
         free = np.concatenate([np.ones(len(x.u), bool), self.free[: self.shifts]])
-        out = ~self.kept[:, None, None]
+        out = ~kept[:, None, None]
         slope = np.where(out[..., None] | ~free, 0.0, slope)
-        return Linearised(np.where(out, 0.0, error), slope)
+        return Derivatives(np.where(out, 0.0, error), slope, kept)
 
-    def at(self, u: np.ndarray) -> Unknowns:
+    def begin(self, u: np.ndarray) -> Unknowns:
         """Numbers within their bound, starts as recorded."""
         shift = np.zeros((len(self.windows), self.shifts))
         return Unknowns(np.clip(u, -self.config.bound, self.config.bound), shift)
 
-    def first_noise(self, normal: Linearised) -> np.ndarray:
+    def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) what is left over at the start, without outliers."""
-        error = np.abs(normal.error)[self.scored & self.kept[:, None]]
+        error = np.abs(at.error)[self.counted(at.kept)]
         return np.maximum(1.4826 * np.median(error, axis=0), 1e-12)
 
-    def weights(self, error: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    def counted(self, kept: np.ndarray) -> np.ndarray:
+        """(windows, horizon) bool: the scored frames of the windows that are kept."""
+        return self.scored & kept[:, None]
+
+    def weights(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
         """What each error counts: 1, less for outliers, 0 where it is not scored."""
-        z = error / sigma
+        z = at.error / sigma
         weight = 1.0 / np.sqrt(1.0 + np.square(z / self.config.huber))
-        return weight * (self.scored & self.kept[:, None])[..., None]
+        return weight * self.counted(at.kept)[..., None]
 
-    def noise_of(self, normal: Linearised) -> np.ndarray:
-        """What is left over at an iterate; outliers count little, and unknowns are paid for."""
-        weight = self.weights(normal.error, self.noise)
-        square = np.sum(weight * np.square(normal.error), axis=(0, 1)) / self.consistent
-        count = float((self.scored & self.kept[:, None]).sum())
-        spent = self.spent(normal, self.noise) / normal.error.shape[2]
-        self.noise = np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
-        return self.noise
+    def noise_of(self, at: Derivatives, former: np.ndarray) -> np.ndarray:
+        """(nv,) deviation of what remains at an iterate, from the ``former`` one's; outliers count
+        little, and the errors that the unknowns explain by themselves are discounted."""
+        weight = self.weights(at, former)
+        square = np.sum(weight * np.square(at.error), axis=(0, 1)) / self.consistent
+        count = float(self.counted(at.kept).sum())
+        spent = self.spent(at, former) / at.error.shape[2]
+        return np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
 
-    def spent(self, normal: Linearised, sigma: np.ndarray) -> float:
+    def spent(self, at: Derivatives, sigma: np.ndarray) -> float:
         """How many errors the unknowns explain by themselves: those that the data determine."""
-        blocks, _ = self.blocks(normal, sigma)
+        blocks, _ = self.blocks(at, sigma)
         p = blocks.shape[1] - self.shifts
         total = blocks[:, :p, :p].sum(0)
         used = np.trace(np.linalg.solve(total + np.eye(p), total)) if p else 0.0
@@ -137,28 +144,28 @@ class LeastSquares:
         prior = np.diag(1.0 / np.square(self.spread))
         return float(used + np.trace(np.linalg.solve(own + prior, own), axis1=1, axis2=2).sum())
 
-    def cost(self, error: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
+    def cost(self, error: np.ndarray, kept: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
         """What is minimised."""
-        z = np.where((self.scored & self.kept[:, None])[..., None], error / sigma, 0.0)
+        z = np.where(self.counted(kept)[..., None], error / sigma, 0.0)
         c = self.config.huber
         data = np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0))
         prior = 0.5 * np.sum(np.square(x.u)) + 0.5 * np.sum(np.square(x.shift / self.spread))
         return float(data + prior) if np.isfinite(data) else float("inf")
 
-    def blocks(self, normal: Linearised, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def blocks(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per window JᵀWJ and JᵀWe."""
-        weight = self.weights(normal.error, sigma) / np.square(sigma)
-        heavy = weight[..., None] * normal.slope
-        rows = normal.slope.shape[0], -1, normal.slope.shape[-1]
-        flat = normal.slope.reshape(rows)
+        weight = self.weights(at, sigma) / np.square(sigma)
+        heavy = weight[..., None] * at.slope
+        rows = at.slope.shape[0], -1, at.slope.shape[-1]
+        flat = at.slope.reshape(rows)
         square = np.einsum("wri,wrj->wij", heavy.reshape(rows), flat, optimize=True)
-        error = normal.error.reshape(rows[0], -1)
+        error = at.error.reshape(rows[0], -1)
         return square, np.einsum("wri,wr->wi", heavy.reshape(rows), error)
 
-    def reduced(self, normal: Linearised, x: Unknowns, sigma: np.ndarray, damping: float) -> Any:
+    def reduced(self, at: Derivatives, x: Unknowns, sigma: np.ndarray, damping: float) -> Any:
         """Curvature and gradient of u per window with the window's own shift eliminated, and what
         gives the shift back."""
-        square, slope = self.blocks(normal, sigma)
+        square, slope = self.blocks(at, sigma)
         p = len(x.u)
         own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))
         own += damping * np.einsum("wii->wi", own)[..., None] * np.eye(self.shifts)
@@ -169,9 +176,9 @@ class LeastSquares:
         gradient = slope[:, :p] - np.einsum("wsi,ws->wi", cross, back[..., -1])
         return curvature, gradient, back
 
-    def step(self, normal: Linearised, x: Unknowns, sigma: np.ndarray, damping: float) -> Unknowns:
+    def step(self, at: Derivatives, x: Unknowns, sigma: np.ndarray, damping: float) -> Unknowns:
         """The damped Gauss-Newton step; numbers that push against their bound stay there."""
-        curvature, gradient, back = self.reduced(normal, x, sigma, damping)
+        curvature, gradient, back = self.reduced(at, x, sigma, damping)
         total = curvature.sum(0) + np.eye(len(x.u))
         pull = gradient.sum(0) + x.u
         moves = ~((np.abs(x.u) >= self.config.bound) & (pull * x.u < 0))
@@ -185,24 +192,24 @@ class LeastSquares:
         bound = self.config.bound
         return Unknowns(np.clip(x.u + step.u, -bound, bound), x.shift + step.shift)
 
-    def left(self, normal: Linearised, x: Unknowns, sigma: np.ndarray) -> float:
+    def remaining(self, at: Derivatives, x: Unknowns, sigma: np.ndarray) -> float:
         """The longest move of an undamped step: of numbers in their deviations, of shifts in what
         theirs would be with the numbers held."""
-        wanted = self.moved(x, self.step(normal, x, sigma, 0.0))
+        wanted = self.moved(x, self.step(at, x, sigma, 0.0))
         p = len(x.u)
-        square, _ = self.blocks(normal, sigma)
+        square, _ = self.blocks(at, sigma)
         own = np.linalg.inv(square[:, p:, p:] + np.diag(1.0 / np.square(self.spread)))
-        u = np.abs(wanted.u - x.u) / np.sqrt(np.diag(self.covariance(normal, x, sigma)[0]))
+        u = np.abs(wanted.u - x.u) / np.sqrt(np.diag(self.covariance(at, x, sigma)[0]))
         shift = np.abs(wanted.shift - x.shift) / np.sqrt(np.einsum("wii->wi", own))
         return float(max(np.max(u, initial=0.0), np.max(shift, initial=0.0)))
 
     def covariance(
-        self, normal: Linearised, x: Unknowns, sigma: np.ndarray
+        self, at: Derivatives, x: Unknowns, sigma: np.ndarray
     ) -> tuple[np.ndarray, bool]:
-        curvature, gradient, _ = self.reduced(normal, x, sigma, 0.0)
+        curvature, gradient, _ = self.reduced(at, x, sigma, 0.0)
         inverse = np.linalg.inv(curvature.sum(0) + np.eye(len(x.u)))
         episode = np.asarray(self.windows.episode)
-        ids = np.unique(episode[self.kept])
+        ids = np.unique(episode[at.kept])
         if len(ids) < 2 * len(x.u) or len(ids) < 10:
             return inverse, False
         scores = np.stack([gradient[episode == e].sum(0) for e in ids])

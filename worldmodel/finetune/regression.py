@@ -1,4 +1,4 @@
-"""Residuals of open-loop physics → the network, by regression.
+"""RegressionData of open-loop physics → the network, by regression.
 
 Windows are rolled out once, with the network off; what is then missing to the recorded frames is
 what the network's corrections should have added up to. The physics is not touched by the
@@ -19,12 +19,13 @@ import numpy as np
 import optax
 
 from worldmodel import runtime
-from worldmodel._mujoco import mujoco
-from worldmodel.dynamics import HISTORY, Parameters, WorldModel, start
-from worldmodel.dynamics import latent as learned
-from worldmodel.dynamics.features import features, rotations, to_body, to_world
-from worldmodel.predict import Windows, predict_states
-from worldmodel.types import InputError
+from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.errors import InputError
+from worldmodel.model import Parameters, WorldModel, start
+from worldmodel.model import network as learned
+from worldmodel.model.features import features, rotations, to_body, to_world
+from worldmodel.model.simulate import in_batches, predict_states
+from worldmodel.scene.tangent import displacements
 
 BATCH = 512  # windows rolled out at once
 
@@ -44,7 +45,7 @@ class RegressionConfig:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Residuals:
+class RegressionData:
     """What the network sees along each window, raw, and what is missing from the prediction."""
 
     past: Any  # (windows, HISTORY − 1, changes)
@@ -56,45 +57,32 @@ class Residuals:
     scored: Any  # (windows, horizon) bool
 
 
-def residuals(world: WorldModel, parameters: Parameters, windows: Windows) -> Residuals:
+def regression_data(world: WorldModel, parameters: Parameters, windows: Windows) -> RegressionData:
     """Rolls windows out with the network off and compares with what was recorded.
 
     Raises:
       InputError: a prediction that is not finite; the message names the episodes.
     """
-    off = dataclasses.replace(world, kind="physics" if world.kind == "hybrid" else "latent")
-    parameters = {"physics": parameters["physics"], "network": {}}
-    if off.learns:
-        untrained = learned.init(world.network, world.scene, jax.random.key(0))
-        parameters = parameters | {"network": untrained}
-
-    run = _make_run(off)
-    out = []
-    for begin in range(0, len(windows), BATCH):
-        rows = np.minimum(np.arange(begin, begin + BATCH), len(windows) - 1)
-        batch = jax.tree.map(jnp.asarray, windows.take(rows))
-        out.append([np.asarray(x) for x in run(parameters, batch)])
-    past, now, push, rotation, qpos = (
-        np.concatenate(column)[: len(windows)] for column in zip(*out, strict=True)
-    )
+    run = functools.partial(_make_run(world.without_network()), {"physics": parameters["physics"]})
+    past, now, push, rotation, qpos = in_batches(run, BATCH, windows)
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})
         raise InputError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
-    return Residuals(
+    return RegressionData(
         past=past,
         known=np.asarray(windows.history.known)[:, 1:],
         now=now,
         push=push,
         rotation=rotation,
-        target=_between(world, qpos, np.asarray(windows.target)),
+        target=displacements(world.scene, qpos, np.asarray(windows.target)),
         scored=np.asarray(windows.scored),
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Array, ...]]:
-    """Compiled once per model, whatever its parameters: what ``residuals`` is made of."""
+    """Compiled once per model, whatever its parameters: what ``regression_data`` is made of."""
     scene = off.scene
 
     @jax.jit
@@ -109,27 +97,18 @@ def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Arra
             rotation = jax.vmap(lambda q: rotations(scene, q))(qpos)
             push = jax.vmap(lambda r, v: to_body(scene, r, v))(rotation, states.qvel - qvel)
             now = jax.vmap(lambda *x: features(scene, *x))(qpos, qvel, w.ctrl)
-            return learned.seen(scene, w.history)[1], now, push, rotation, states.qpos
+            return learned.history_features(scene, w.history)[1], now, push, rotation, states.qpos
 
         return jax.vmap(one)(windows)
 
     return run
 
 
-def _between(world: WorldModel, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(windows, horizon, nv) displacement from the first pose to the second (MuJoCo's tangent)."""
-    m = world.scene.mj_model
-    out = np.zeros((*first.shape[:2], m.nv))
-    for index in np.ndindex(*first.shape[:2]):
-        mujoco.mj_differentiatePos(m, out[index], 1.0, first[index], second[index])
-    return out
-
-
 def regress(
     world: WorldModel,
     parameters: Parameters,
-    train: Residuals,
-    validation: Residuals,
+    train: RegressionData,
+    validation: RegressionData,
     config: RegressionConfig,
     *,
     record: Callable[[dict[str, Any]], None],
@@ -153,21 +132,24 @@ def regress(
       Interrupted: ``stop`` said so; a regression takes minutes and starts anew.
     """
     horizon = train.target.shape[1]
-    if world.correction != "displacement" and horizon > 1:
+    correction = world.correction
+    if correction is None:
+        raise InputError("a model without a correction has no network to regress")
+    if correction.changes_state and horizon > 1:
         raise InputError(
-            f"a {world.correction} correction changes what the physics does next; regress it on "
-            f"windows of 1 frame, not {horizon}"
+            f"{correction} changes what the physics does next; regress it on windows of 1 frame, "
+            f"not {horizon}"
         )
     nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
     encoder, transition = world.network.modules(nv)
     standard = jax.tree.map(jnp.asarray, standards(world, train))
     # Sums of a window's steps need no double precision, and the regression is half its cost.
-    norm, unit = jax.tree.map(_single, (standard, config.huber * _scale(world, train)))
-    moved = 1.0 if world.correction == "displacement" else 1.0 / world.scene.control_hz
+    norm, unit = jax.tree.map(_single, (standard, config.huber * _scale(train)))
+    moved = correction.pose_change(world.scene)
     schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
-    def added(weights: Any, row: Residuals) -> jax.Array:
+    def added(weights: Any, row: RegressionData) -> jax.Array:
         still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
         still = learned.standardised(norm["now"], still)
         now = learned.standardised(norm["now"], row.now)
@@ -185,30 +167,30 @@ def regress(
         nothing = jnp.zeros_like(row.target[0])
         return jax.lax.scan(step, (z, nothing), (now, push, row.rotation))[1]
 
-    def missing(added: jax.Array, row: Residuals) -> jax.Array:
+    def shortfall(added: jax.Array, row: RegressionData) -> jax.Array:
         error = jnp.mean(jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0, axis=-1)
         return jnp.sum(error * row.scored) / jnp.sum(row.scored)
 
-    def loss(weights: Any, batch: Residuals) -> jax.Array:
+    def loss(weights: Any, batch: RegressionData) -> jax.Array:
         """Of every member on a batch of its own."""
 
-        def member(weights: Any, batch: Residuals) -> jax.Array:
-            return jnp.mean(jax.vmap(lambda row: missing(added(weights, row), row))(batch))
+        def member(weights: Any, batch: RegressionData) -> jax.Array:
+            return jnp.mean(jax.vmap(lambda row: shortfall(added(weights, row), row))(batch))
 
         return jnp.mean(jax.vmap(member)(weights, batch))
 
     @jax.jit
-    def update(weights: Any, state: Any, batch: Residuals) -> tuple[Any, Any, jax.Array]:
+    def update(weights: Any, state: Any, batch: RegressionData) -> tuple[Any, Any, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(weights, batch)
         updates, state = optimiser.update(gradient, state, weights)
         return optax.apply_updates(weights, updates), state, value
 
     @jax.jit
-    def judge(weights: Any, batch: Residuals) -> jax.Array:
+    def judge(weights: Any, batch: RegressionData) -> jax.Array:
         """Of the members' mean."""
 
-        def one(row: Residuals) -> jax.Array:
-            return missing(jax.vmap(lambda w: added(w, row))(weights).mean(axis=0), row)
+        def one(row: RegressionData) -> jax.Array:
+            return shortfall(jax.vmap(lambda w: added(w, row))(weights).mean(axis=0), row)
 
         return jnp.mean(jax.lax.map(one, batch, batch_size=config.batch))
 
@@ -217,7 +199,7 @@ def regress(
     weights = jax.tree.map(_single, precise)
     state = optimiser.init(weights)
     nothing = float(
-        jnp.mean(jax.vmap(lambda row: missing(jnp.zeros_like(row.target), row))(judged))
+        jnp.mean(jax.vmap(lambda row: shortfall(jnp.zeros_like(row.target), row))(judged))
     )
     best, lowest = None, float(judge(weights, judged))
     members = world.network.members
@@ -236,9 +218,9 @@ def regress(
             )
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))
-            left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
+            seconds_left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
             row = {"step": step + 1, "loss": float(value), "validation": error / nothing}
-            record(row | {"seconds_left": round(left)})
+            record(row | {"seconds_left": round(seconds_left)})
             if error < lowest:
                 best, lowest = weights, error
     if best is None:
@@ -251,12 +233,12 @@ def _single(x: Any) -> Any:
     return np.asarray(x, np.float32) if np.asarray(x).dtype == np.float64 else x
 
 
-def _scale(world: WorldModel, train: Residuals) -> np.ndarray:
+def _scale(train: RegressionData) -> np.ndarray:
     """(nv,) one standard residual of the pose over the windows [m, rad]."""
     return np.maximum(np.asarray(train.target)[np.asarray(train.scored)].std(0), 1e-6)
 
 
-def standards(world: WorldModel, train: Residuals) -> dict[str, Any]:
+def standards(world: WorldModel, train: RegressionData) -> dict[str, Any]:
     """Constants that standardise inputs and outputs, from the training windows alone."""
 
     def of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -264,11 +246,10 @@ def standards(world: WorldModel, train: Residuals) -> dict[str, Any]:
         return x.mean(0), np.maximum(x.std(0), 1e-3)
 
     past = np.asarray(train.past)[np.asarray(train.known)]
-    residual = _scale(world, train)
-    if world.correction == "displacement":
-        residual = residual / train.target.shape[1]  # a step's share of the window's
-    else:
-        residual = residual * world.scene.control_hz
+    if world.correction is None:
+        raise InputError("a model without a correction has no network to standardise")
+    horizon = train.target.shape[1]
+    residual = world.correction.unit(world.scene, _scale(train), horizon)
     return {
         "now": of(np.asarray(train.now)),
         "past": of(past if len(past) else np.zeros((1, train.past.shape[-1]))),

@@ -21,7 +21,7 @@ DEVIATIONS = 3.0  # of their difference, beyond which the two estimates disagree
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Smoothed:
+class GradientEstimate:
     """Estimates of one gradient, each like the argument."""
 
     gradient: Any  # the blend
@@ -38,7 +38,7 @@ def smoothed_gradient(
     *,
     sigma: Any,
     samples: int,
-) -> Smoothed:
+) -> GradientEstimate:
     """Estimates the gradient of the smoothed loss from ``samples`` antithetic pairs.
 
     Args:
@@ -96,6 +96,6 @@ def smoothed_gradient(
     wrong = first_variance + bias + zeroth_variance
     weight = jnp.where(wrong > 0, zeroth_variance / jnp.where(wrong > 0, wrong, 1.0), 1.0)
     blend = zeroth + weight * (first - zeroth)
-    return Smoothed(
+    return GradientEstimate(
         unravel(blend), unravel(first), unravel(zeroth), unravel(weight), samples - count
     )

@@ -1,27 +1,30 @@
-"""The learned half, and the world model's step: physics plus a learned correction."""
+"""The world model: physics plus a learned correction, and what it predicts."""
 
-from worldmodel.dynamics.hybrid import (
-    CORRECTIONS,
-    KINDS,
+from worldmodel.model.correction import Correction, Displacement, Force, Velocity
+from worldmodel.model.network import Network
+from worldmodel.model.world import (
+    Ballistic,
     Parameters,
+    Physics,
     WorldModel,
     init,
+    make_step,
     pose,
     start,
-    stepper,
 )
-from worldmodel.dynamics.latent import HISTORY, History, Network
 
 __all__ = [
-    "CORRECTIONS",
-    "HISTORY",
-    "KINDS",
-    "History",
+    "Ballistic",
+    "Correction",
+    "Displacement",
+    "Force",
     "Network",
     "Parameters",
+    "Physics",
+    "Velocity",
     "WorldModel",
     "init",
+    "make_step",
     "pose",
     "start",
-    "stepper",
 ]

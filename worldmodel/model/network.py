@@ -18,23 +18,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from worldmodel.dynamics.features import change, features, rotations
+from worldmodel.episodes.windows import HISTORY, History
+from worldmodel.model.features import change, features, rotations
 from worldmodel.scene import Scene
-
-HISTORY = 9  # frames that an encoder sees at most, the present one included
-
-Array = Any  # NumPy on the host, jax.Array inside a compiled function
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class History:
-    """The frames up to a start, latest first; row 0 is the start itself and always there."""
-
-    qpos: Array  # (HISTORY, nq)
-    qvel: Array  # (HISTORY, nv)
-    ctrl: Array  # (HISTORY, nu) held from that frame on; row 0 is not known yet and zero
-    known: Array  # (HISTORY,) bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +138,69 @@ def standardised(norm: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
     return jnp.clip((x - mean) / deviation, -5.0, 5.0)
 
 
-def seen(scene: Scene, history: History) -> tuple[jax.Array, jax.Array]:
-    """What the encoder sees of a history, raw: (features,), (HISTORY − 1, changes)."""
+def encode(
+    network: Network, scene: Scene, parameters: Any, history: History
+) -> tuple[jax.Array, jax.Array]:
+    """History → the members' latent states and their mean correction of the initial velocity.
+
+    Args:
+      parameters: as of ``init``.
+
+    Returns:
+      (members, latent); (nv,) [m/s, rad/s], linear velocities of free bodies in their frames.
+    """
+    encoder, _ = network.modules(scene.mj_model.nv)
+    now, past = history_features(scene, history)
+    norm = parameters["norm"]
+    z, g = jax.vmap(encoder.apply, (0, None, None, None))(
+        parameters["weights"]["encoder"],
+        standardised(norm["now"], now),
+        standardised(norm["past"], past),
+        jnp.asarray(history.known)[1:],
+    )
+    return z, g.mean(axis=0) * norm["residual"]
+
+
+def advance(
+    network: Network, scene: Scene, parameters: Any, z: jax.Array, now: jax.Array, push: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One control step of the latent states, and the members' mean correction.
+
+    Args:
+      parameters: as of ``init``.
+      z: (members, latent).
+      now: (features,) before the step; push: (nv,) change of velocity by the base step, linear
+        velocities of free bodies in their frames.
+
+    Returns:
+      (members, latent); (nv,) the correction, in units of velocity, in the same frames.
+    """
+    _, transition = network.modules(scene.mj_model.nv)
+    norm = parameters["norm"]
+    z, g = jax.vmap(transition.apply, (0, 0, None, None))(
+        parameters["weights"]["transition"],
+        z,
+        standardised(norm["now"], now),
+        standardised(norm["push"], push),
+    )
+    return z, finite_gradient(g.mean(axis=0)) * jax.lax.stop_gradient(norm["residual"])
+
+
+@jax.custom_vjp
+def finite_gradient(g: jax.Array) -> jax.Array:
+    """``g``; a gradient that is not finite stops here. Weights are shared by all windows of a
+    batch, and one contact that cannot be differentiated would spoil the gradient of every one;
+    the fit sees such windows in the gradient of the physics, and counts them."""
+    return g
+
+
+finite_gradient.defvjp(
+    lambda g: (g, None), lambda _, c: (jnp.where(jnp.isfinite(c).all(), c, 0.0),)
+)
+
+
+def history_features(scene: Scene, history: History) -> tuple[jax.Array, jax.Array]:
+    """The encoder's inputs before standardising: (features,), (HISTORY − 1, changes)."""
     qpos, qvel, ctrl = (jnp.asarray(x) for x in (history.qpos, history.qvel, history.ctrl))
     now = features(scene, qpos[0], qvel[0], jnp.zeros_like(ctrl[0]))
     rotation = rotations(scene, qpos[0])

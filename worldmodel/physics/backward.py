@@ -2,7 +2,7 @@
 
 The exact derivative of a discretised contact is not always the useful one: it is zero before the
 touch, and of stiff contact it may have the wrong size or sign. Values never change here, only
-derivatives. ``experiments/useful_gradients.py`` shows when which of these pays.
+derivatives. ``experiments/gradients/useful.py`` shows when which of these pays.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 A leaf is a vector u with prior N(0, 1) per number, and u = 0 is the MJCF's own value. Positive
 quantities move in log space, x = x₀ exp(scale · u); lengths and angles additively, x = x₀ +
 scale · u; so identification is ``grad`` and a prior is ½‖u‖². Which parameters are free is a
-tuple of ``Free``, chosen per scene.
+tuple of ``FreeParameter``, chosen per scene.
 
 A rotational inertia is moved by its principal second moments (log, hence always positive and
 within the triangle inequality) and a rotation of its axes: the parametrisation of Traversaro et
@@ -20,31 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.mjcf import to_mjcf as write_mjcf
+from worldmodel.errors import InputError
 from worldmodel.physics.derived import with_derived_constants
-from worldmodel.physics.tangent import rotated, turned
-from worldmodel.scene import Scene
-from worldmodel.types import InputError
+from worldmodel.scene import FreeParameter, Scene
+from worldmodel.scene.mjcf import to_mjcf as write_mjcf
+from worldmodel.scene.tangent import rotated, turned
 
 Parameters = dict[str, jax.Array]
 
 
 class ParameterError(InputError):
     """A free parameter that the scene does not have or that cannot move from its value."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Free:
-    """One free parameter of a scene."""
-
-    kind: str  # a key of KINDS
-    element: str  # the body's, geom's, joint's or actuator's name; "" for gravity
-    scale: float | tuple[float, ...] = 1.0  # times the kind's own prior width; 0 holds a number
-
-    @property
-    def name(self) -> str:
-        """Key in ``Parameters``: ``element.kind``."""
-        return f"{self.element}.{self.kind}" if self.element else self.kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +161,7 @@ POSED = {  # the joints that have such a place or axis
 }
 
 
-def zeros(free: tuple[Free, ...]) -> Parameters:
+def zeros(free: tuple[FreeParameter, ...]) -> Parameters:
     """The MJCF's own values: every number 0."""
     return {f.name: jnp.zeros(len(KINDS[f.kind].width)) for f in free}
 
@@ -185,7 +171,7 @@ def log_prior(parameters: Parameters) -> jax.Array:
     return -0.5 * jnp.sum(jnp.square(jnp.concatenate(list(parameters.values()))))
 
 
-def check(scene: Scene, free: tuple[Free, ...]) -> None:
+def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
     """Refuses what cannot be fitted.
 
     Raises:
@@ -241,7 +227,7 @@ def check(scene: Scene, free: tuple[Free, ...]) -> None:
             raise ParameterError(f"{f.name}: a plane is infinite; leave its size fixed")
 
 
-def check_leaves(free: tuple[Free, ...], parameters: Parameters) -> None:
+def check_leaves(free: tuple[FreeParameter, ...], parameters: Parameters) -> None:
     """Refuses leaves that are missing or of another shape: ParameterError."""
     for f in free:
         wanted = (len(KINDS[f.kind].width),)
@@ -264,7 +250,7 @@ def check_finite(parameters: Parameters) -> None:
 
 
 def apply(
-    scene: Scene, model: mjx.Model, free: tuple[Free, ...], parameters: Parameters
+    scene: Scene, model: mjx.Model, free: tuple[FreeParameter, ...], parameters: Parameters
 ) -> mjx.Model:
     """The model with its parameters moved and its derived constants recomputed.
 
@@ -287,12 +273,14 @@ def apply(
     return with_derived_constants(scene, model)
 
 
-def values(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> dict[str, np.ndarray]:
+def values(
+    scene: Scene, free: tuple[FreeParameter, ...], parameters: Parameters
+) -> dict[str, np.ndarray]:
     """The physical values, in the units of ``KINDS``; ``inertia`` are the principal moments."""
     return read(scene, free, apply(scene, scene.mjx_model(), free, parameters))
 
 
-def read(scene: Scene, free: tuple[Free, ...], model: mjx.Model) -> dict[str, np.ndarray]:
+def read(scene: Scene, free: tuple[FreeParameter, ...], model: mjx.Model) -> dict[str, np.ndarray]:
     """The physical values in a model that ``apply`` made, see ``values``."""
     out = {}
     for f in free:
@@ -305,7 +293,7 @@ def read(scene: Scene, free: tuple[Free, ...], model: mjx.Model) -> dict[str, np
     return out
 
 
-def to_mjcf(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> str:
+def to_mjcf(scene: Scene, free: tuple[FreeParameter, ...], parameters: Parameters) -> str:
     """The fitted scene as MJCF text; C MuJoCo compiles it to the same trajectories.
 
     Every number that a parameter can touch is written with full precision, inertias explicitly.
@@ -322,7 +310,7 @@ def to_mjcf(scene: Scene, free: tuple[Free, ...], parameters: Parameters) -> str
     return write_mjcf(scene.spec, model)
 
 
-def _ids(scene: Scene, f: Free) -> np.ndarray:
+def _ids(scene: Scene, f: FreeParameter) -> np.ndarray:
     """Rows of ``KINDS[f.kind].field`` that belong to the element."""
     model, element = scene.mj_model, KINDS[f.kind].element
     if not element:

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from worldmodel._mujoco import mjx
+from worldmodel.errors import InputError
 from worldmodel.physics import _mjx, contact
 from worldmodel.physics.backward import HARD, Backward, cut, growth
 from worldmodel.scene import Scene
-from worldmodel.types import InputError, State
+from worldmodel.types import State
 
 _SOLIMP_FIELDS = (
     "geom_solimp",

@@ -1,1 +1,1 @@
-"""Policies of a task, and the demonstrator program that they learn from."""
+"""Policies: ``worldmodel.types.Policy`` is their contract; behaviour cloning trains one."""

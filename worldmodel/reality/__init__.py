@@ -1,14 +1,16 @@
-"""Reality, behind two protocols: a robot that plays commands, and held-out simulations of one."""
+"""Reality, behind one protocol: a robot that plays commands, and held-out simulations of one."""
 
-from worldmodel.reality.robot import Measurement, Operator, Robot, RobotError, run_policy
+from worldmodel.reality.capture import CaptureError, capture
+from worldmodel.reality.deploy import deploy
+from worldmodel.reality.robot import Robot, RobotError
 from worldmodel.reality.simulated import HiddenPhysics, SimulatedRobot
 
 __all__ = [
+    "CaptureError",
     "HiddenPhysics",
-    "Measurement",
-    "Operator",
     "Robot",
     "RobotError",
     "SimulatedRobot",
-    "run_policy",
+    "capture",
+    "deploy",
 ]

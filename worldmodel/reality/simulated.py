@@ -1,4 +1,4 @@
-"""A held-out simulation of reality: C MuJoCo from an MJCF, with physics that no model is told.
+"""A held-out simulation of reality: C MuJoCo from an MJCF, with physics that no model knows.
 
 It stands in for a machine in tests and experiments, and every caption says so. Part of the
 hidden physics lies in the family that a world model can fit (friction, mass, damping), part
@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.reality.robot import Measurement
+from worldmodel.types import Measurement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class SimulatedRobot:
         self._model.body_inertia[self._body] *= hidden.mass
         self._model.dof_damping[:] *= hidden.damping
         mujoco.mj_setConst(self._model, self._data)
-        self.control_hz, self.nq, self.nu = control_hz, self._model.nq, self._model.nu
+        self.control_hz = control_hz
         first = int(self._model.body_dofadr[self._body])
         # Views of MuJoCo's own memory: looked up once, not 120 times an episode.
         self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
@@ -90,7 +90,7 @@ class SimulatedRobot:
         self._noise = np.array(hidden.noise)
         self._keep = math.exp(-1.0 / (control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
         self._late: list[np.ndarray] = []
-        self._held = np.zeros(self.nu)
+        self._held = np.zeros(self._model.nu)
 
     def reset(self, qpos: np.ndarray) -> Measurement:
         """Everything at rest at ``qpos``; the actuators hold where the joints are."""

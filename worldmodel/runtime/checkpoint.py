@@ -1,8 +1,8 @@
 """Checkpoints on Orbax: a pytree and what it is, in one atomic step.
 
 ``directory/step_00000010/`` holds ``tree/`` (Orbax) and ``metadata.json`` with the leaves'
-shapes, the scene, the config's hash, and the SHA-256 of every file. A step is written beside its
-place and renamed into it when complete, so a kill at any moment leaves the former steps whole.
+shapes, the scene, the config's hash, and the SHA-256 of every file. A step is written
+atomically (``files``), so a kill at any moment leaves the former steps whole.
 Steps can be copied, moved and committed: they hold no absolute path and no empty folder.
 """
 
@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
+from worldmodel.runtime.files import new_folder, recover
 
 _PREFIX = "step_"
 _METADATA = "metadata.json"
@@ -57,31 +57,15 @@ def save(
     """
     _quiet_orbax()
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    for stale in directory.glob(f".{_PREFIX}*"):
+        recover(directory / stale.name.split(".")[1])
     final = directory / f"{_PREFIX}{step:08d}"
-    temporary = directory / f".{final.name}.{os.getpid()}"
-    _sweep(directory)
-    try:
-        temporary.mkdir()
-        ocp.save(str((temporary / "tree").resolve()), _as_dict(tree))
-        for note in (temporary / "tree").rglob("commit_success.txt"):
+    with new_folder(final, replace=True) as folder:
+        ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
+        for note in (folder / "tree").rglob("commit_success.txt"):
             note.write_text("complete\n")  # Orbax puts the path of this machine there
-        described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(temporary)}
-        with (temporary / _METADATA).open("w") as file:
-            json.dump(described, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        if final.exists():
-            # rename cannot replace a folder that is not empty: step aside first.
-            former = directory / f".{final.name}{_FORMER}"
-            final.rename(former)
-            temporary.rename(final)
-            shutil.rmtree(former)
-        else:
-            temporary.rename(final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(folder)}
+        (folder / _METADATA).write_text(json.dumps(described, indent=1, sort_keys=True))
     steps = _steps(directory)
     for old in sorted(steps)[:-keep]:
         shutil.rmtree(steps[old])
@@ -207,16 +191,6 @@ def _folder(directory: Path, step: int | None) -> Path:
         what = "no checkpoint" if step is None else f"no step {step}"
         raise CheckpointError(f"{what} in {directory} (steps there: {sorted(steps)})")
     return steps[number]
-
-
-def _sweep(directory: Path) -> None:
-    """Removes what a killed run left half-written; brings back a step it was replacing."""
-    for left in directory.glob(f".{_PREFIX}*"):
-        final = directory / left.name.split(".")[1]
-        if left.name.endswith(_FORMER) and not final.exists():
-            left.rename(final)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -27,7 +27,9 @@ from jax.core import Tracer
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
-from worldmodel import runtime
+from worldmodel.runtime.files import write_bytes
+from worldmodel.runtime.progress import log
+from worldmodel.runtime.provenance import VERSIONED, processor
 
 FORGOTTEN = 30 * 24 * 3600  # [s] a program that nobody loaded for so long is removed
 _SETTINGS = (
@@ -40,7 +42,7 @@ _SETTINGS = (
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
 
 
-def kept(function: Callable) -> Callable:
+def cached_jit(function: Callable) -> Callable:
     """``jax.jit(function)`` whose executables are kept beside JAX's compilation cache.
 
     A program is found again by all that it depends on: what the function closes over; the sources
@@ -55,7 +57,7 @@ def kept(function: Callable) -> Callable:
         a ``Scene``. With anything else it is ``jax.jit``, which is said once.
     """
     jitted = jax.jit(function)
-    programs: dict[Any, Callable] = {}
+    executables: dict[Any, Callable] = {}
 
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
@@ -65,17 +67,17 @@ def kept(function: Callable) -> Callable:
         arguments = jax.tree.map(jnp.asarray, arguments)
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((x.shape, str(x.dtype), x.weak_type) for x in leaves)
-        if (tree, shapes) not in programs:
+        if (tree, shapes) not in executables:
             try:
                 parts = (_described(function, ()), _surroundings(), str(tree), shapes)
             except TypeError as error:
-                runtime.log(f"{function.__qualname__} is compiled in every process: {error}")
-                programs[tree, shapes] = jitted
+                log(f"{function.__qualname__} is compiled in every process: {error}")
+                executables[tree, shapes] = jitted
             else:
                 key = hashlib.sha256(repr(parts).encode()).hexdigest()
-                path = Path(folder) / "programs" / key
-                programs[tree, shapes] = _load(path) or _compile(path, jitted, arguments)
-        return programs[tree, shapes](*arguments)
+                path = Path(folder) / "executables" / key
+                executables[tree, shapes] = _load(path) or _compile(path, jitted, arguments)
+        return executables[tree, shapes](*arguments)
 
     return run
 
@@ -94,7 +96,7 @@ def _load(path: Path) -> Callable | None:
         program = serialize_executable.deserialize_and_load(*pickle.loads(path.read_bytes()))
         os.utime(path)
     except Exception as error:  # whatever pickle and XLA make of a damaged file
-        runtime.log(f"cannot load the compiled program {path} ({error}); compiling it again")
+        log(f"cannot load the compiled program {path} ({error}); compiling it again")
         return None
     return program
 
@@ -103,16 +105,12 @@ def _compile(path: Path, jitted: Any, arguments: tuple) -> Callable:
     lowered = jitted.lower(*arguments)
     with _without_jax_cache():
         program = lowered.compile()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(pickle.dumps(serialize_executable.serialize(program)))
-        temporary.replace(path)
+        write_bytes(path, pickle.dumps(serialize_executable.serialize(program)))
         _forget(path.parent)
     except Exception as error:  # a full disk, a backend that cannot: the program itself is there
-        runtime.log(f"the compiled program is not kept for the next time ({error})")
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        log(f"the compiled program is not kept for the next time ({error})")
     return program
 
 
@@ -196,20 +194,20 @@ def _closure(function: Any, describe: Callable) -> list:
 @functools.cache
 def _sources(name: str) -> str:
     """Digest of a module's file and of those of the modules it imports, installed ones aside."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
 
     def visit(module: ModuleType | None) -> None:
         path = getattr(module, "__file__", None)
-        if not path or path.startswith(_INSTALLED) or path in found:
+        if not path or path.startswith(_INSTALLED) or path in digests:
             return
-        found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         for value in list(vars(module).values()):
             visit(value if isinstance(value, ModuleType) else _home(value))
 
     if not getattr(sys.modules.get(name), "__file__", None):
         raise TypeError(f"its source, module {name}, stands in no file")
     visit(sys.modules[name])
-    return hashlib.sha256(repr(sorted(found.values())).encode()).hexdigest()
+    return hashlib.sha256(repr(sorted(digests.values())).encode()).hexdigest()
 
 
 def _home(value: Any) -> ModuleType | None:
@@ -220,15 +218,15 @@ def _home(value: Any) -> ModuleType | None:
 @functools.cache
 def _surroundings() -> tuple[str, ...]:
     """What a program depends on beside its function and arguments."""
-    package = sorted(Path(__file__).parent.rglob("*.py"))
+    package = sorted(Path(__file__).parents[1].rglob("*.py"))
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in package)).hexdigest()
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in runtime.VERSIONED]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED]
     device = jax.devices()[0]
     return (
         sources,
         *versions,
         *(f"{name} {jax.config.values[name]}" for name in _SETTINGS),
         f"{device.platform} {device.device_kind} {device.client.platform_version}",
-        f"{platform.platform()} {runtime.processor('flags')}",
+        f"{platform.platform()} {processor('flags')}",
         os.environ.get("XLA_FLAGS", ""),
     )

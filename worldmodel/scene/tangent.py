@@ -1,33 +1,38 @@
 """Positions and their differences: a scene's ``qpos`` moves in the space of its ``qvel``."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.scene import Scene
+from worldmodel.scene.scene import Scene
+
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
 
 @functools.lru_cache(maxsize=64)
 def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]], np.ndarray]:
-    """qpos and qvel indices of all that simply adds; first ones of quaternions; hinges in qvel."""
+    """qpos and qvel indices of all that simply adds, first ones of quaternions, and which of the
+    former are hinges."""
     m, joint = scene.mj_model, mujoco.mjtJoint
     plain: list[tuple[int, int]] = []
     turning: list[tuple[int, int]] = []
-    hinges: list[int] = []
+    hinges: list[bool] = []
     for kind, q, v in zip(m.jnt_type, m.jnt_qposadr, m.jnt_dofadr, strict=True):
         if kind == joint.mjJNT_FREE:
             plain += [(q + i, v + i) for i in range(3)]
+            hinges += [False] * 3
             turning.append((int(q) + 3, int(v) + 3))
         elif kind == joint.mjJNT_BALL:
             turning.append((int(q), int(v)))
         else:
             plain.append((q, v))
-            hinges += [int(v)] * bool(kind == joint.mjJNT_HINGE)
+            hinges.append(kind == joint.mjJNT_HINGE)
     q, v = np.array(plain, int).reshape(-1, 2).T
-    return q, v, turning, np.array(hinges, int)
+    return q, v, turning, np.array(hinges, bool)
 
 
 def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:
@@ -40,22 +45,64 @@ def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.
     return qpos
 
 
-def difference(scene: Scene, qpos: jax.Array, other: jax.Array) -> jax.Array:
-    """What leads from ``qpos`` to ``other``: (nv,) [m, rad]; smooth at zero.
+def difference(scene: Scene, qpos: Array, other: Array) -> Array:
+    """What leads from ``qpos`` to ``other``, (…, nq) each: (…, nv) [m, rad]; smooth at zero.
 
-    A hinge's is that of the nearest turn, a quaternion's the chord 2·vec(q⁻¹ p), which is
-    MuJoCo's rotation vector (``mj_differentiatePos``) to third order.
+    A hinge takes the nearest turn, a quaternion the ``chord``, which is MuJoCo's rotation vector
+    (``mj_differentiatePos``) to third order.
     """
     plain_q, plain_v, turning, hinges = _addresses(scene)
-    moved = jnp.zeros(scene.mj_model.nv).at[plain_v].set(other[plain_q] - qpos[plain_q])
-    turns = jnp.round(jax.lax.stop_gradient(moved[hinges]) / (2.0 * jnp.pi))
-    moved = moved.at[hinges].add(-2.0 * jnp.pi * turns)
-    for q, v in turning:
-        p, r = qpos[q : q + 4], other[q : q + 4]
-        vector = p[0] * r[1:] - r[0] * p[1:] - jnp.cross(p[1:], r[1:])
-        nearer = jnp.where(jnp.dot(p, r) < 0.0, -2.0, 2.0)
-        moved = moved.at[v : v + 3].set(nearer * vector)
-    return moved
+    plain = other[..., plain_q] - qpos[..., plain_q]
+    plain = plain - hinges * full_turns(plain)
+    parts = [plain] + [chord(qpos[..., q : q + 4], other[..., q : q + 4]) for q, _ in turning]
+    dofs = np.concatenate([plain_v, *(np.arange(v, v + 3) for _, v in turning)])
+    return namespace(plain).concatenate(parts, axis=-1)[..., np.argsort(dofs)]
+
+
+def full_turns(angle: Array) -> Array:
+    """The whole turns in an angle [rad]: what is left without them lies within ±π."""
+    return 2.0 * np.pi * namespace(angle).round(angle / (2.0 * np.pi))
+
+
+def chord(quat: Array, other: Array) -> Array:
+    """2·vec(quat⁻¹ other) of the nearer sign, (…, 4) each: (…, 3); its length is 2 sin(θ / 2)."""
+    p, r, cosine = quat, other, (quat * other).sum(axis=-1, keepdims=True)
+    xp = namespace(cosine)
+    vector = p[..., :1] * r[..., 1:] - r[..., :1] * p[..., 1:] - xp.cross(p[..., 1:], r[..., 1:])
+    return xp.where(cosine < 0.0, -2.0, 2.0) * vector
+
+
+def namespace(array: Array) -> Any:
+    """``numpy`` for an array on the host, ``jax.numpy`` inside a compiled function."""
+    return jnp if isinstance(array, jax.Array) else np
+
+
+def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """MuJoCo's own difference of poses (``mj_differentiatePos``), on the host.
+
+    Args:
+      qpos, other: (…, nq).
+
+    Returns:
+      (…, nv) [m, rad] from the first to the second, quaternions as rotation vectors.
+    """
+    out = np.zeros((*qpos.shape[:-1], scene.mj_model.nv))
+    for index in np.ndindex(*qpos.shape[:-1]):
+        mujoco.mj_differentiatePos(scene.mj_model, out[index], 1.0, qpos[index], other[index])
+    return out
+
+
+def backward_velocities(scene: Scene, qpos: np.ndarray) -> np.ndarray:
+    """Velocities of measured poses at the control rate: differences to the frame before.
+
+    Args:
+      qpos: (frames, nq).
+
+    Returns:
+      (frames, nv) [m/s, rad/s]; zero in the first frame, which nothing came before.
+    """
+    moved = displacements(scene, qpos[:-1], qpos[1:]) * scene.control_hz
+    return np.concatenate([np.zeros((1, moved.shape[1])), moved])
 
 
 def turned(quat: jax.Array, rotvec: jax.Array) -> jax.Array:

@@ -6,14 +6,15 @@ at hand; planning inverts it.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from worldmodel.policies import stroke as task
-from worldmodel.types import InputError
+from worldmodel.errors import InputError
+from worldmodel.tasks.slide import task
+from worldmodel.types import Episode, Trial
 
 # (episodes, nq) at rest, (episodes, FRAMES, nu) commands → (episodes, FRAMES + 1, nq)
 Simulator = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -103,3 +104,20 @@ def demonstrate(
     strokes[:, 0] = np.clip(strokes[:, 0], *task.SPEED)
     strokes[:, 1] = np.clip(strokes[:, 1], *task.DIRECTION)
     return strokes
+
+
+def demonstrations(
+    table: Table,
+    play: Callable[[Sequence[Trial]], list[Episode]],
+    episodes: int,
+    noise: Noise,
+    rng: np.random.Generator,
+) -> list[Episode]:
+    """Episodes of the demonstrator in contexts drawn at random, in whichever world plays them.
+
+    Args:
+      table: of the simulator that it plans with.
+      play: trials → episodes: a robot's ``capture``, or a world model's ``generate``.
+    """
+    contexts = task.draw_contexts(episodes, rng)
+    return play(task.trials(contexts, demonstrate(table, contexts, noise, rng)))

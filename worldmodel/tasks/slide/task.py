@@ -7,12 +7,19 @@ stopping shortly after. Everything here is the same in the model and in reality.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from worldmodel.types import InputError
+from worldmodel.episodes.errors import Channels
+from worldmodel.errors import InputError
+from worldmodel.scene import FreeParameter, Scene, load_scene
+from worldmodel.types import Episode, Trial
 
+MJCF = Path(__file__).with_name("scene.xml")
 CONTROL_HZ = 50.0
+SUBSTEPS = 4
 FRAMES = 120  # control steps per episode: 2.4 s
 LINKS = (0.35, 0.35)  # [m]
 PUCK_X = 0.45  # [m]
@@ -22,8 +29,33 @@ SPEED = (0.3, 5.0)  # [m/s] the strokes that the arm can play
 DIRECTION = (-1.2, 1.2)  # [rad]
 SUCCESS = 0.03  # [m]
 
-# qpos: shoulder, elbow, puck x, y, z, yaw
-PUCK = slice(2, 4)
+CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of contexts
+
+PUCK = slice(2, 4)  # qpos: shoulder, elbow, puck x, y, z, yaw
+TOUCH = (("finger", "puck_rim"),)  # what the touch sensors report
+# What a fit may move; the world model does not know the rest.
+FREE = (
+    FreeParameter("friction", "puck_base"),
+    FreeParameter("mass", "puck"),
+    FreeParameter("damping", "shoulder"),
+    FreeParameter("damping", "elbow"),
+    FreeParameter("gain", "shoulder"),
+    FreeParameter("gain", "elbow"),
+)
+# What one step of the learned half may add, in units of which it answers: joints and puck in the
+# plane [rad/s, m/s]; nothing lifts the puck, and its yaw decides nothing.
+RESIDUAL = np.array([0.1, 0.1, 0.02, 0.02, 0.0, 0.0])
+
+
+def scene() -> Scene:
+    """The world model's scene, as its MJCF guesses it."""
+    return load_scene(MJCF, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
+
+
+def channels(scene: Scene) -> Channels:
+    """What a fit scores: the puck in the plane of the table, shoulder and elbow."""
+    planar = {"puck": ("puck_x", "puck_y")}
+    return Channels.of(scene, planar=planar, leave_out=("puck_z", "puck_yaw"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +124,51 @@ def play(start: np.ndarray, stroke: np.ndarray) -> np.ndarray:
     run_up = 2.0 * RUN_UP / speed[:, None]
     run_out = 2.0 * RUN_OUT / speed[:, None]
     rising = RUN_UP * np.square(np.minimum(time / run_up, 1.0))
-    left = np.clip(1.0 - (time - run_up) / run_out, 0.0, 1.0)
-    falling = np.where(time > run_up, RUN_OUT * (1.0 - np.square(left)), 0.0)
+    to_go = np.clip(1.0 - (time - run_up) / run_out, 0.0, 1.0)
+    falling = np.where(time > run_up, RUN_OUT * (1.0 - np.square(to_go)), 0.0)
     tip = begin[:, None] + (rising + falling)[..., None] * along[:, None]
     return inverse_kinematics(tip)
+
+
+def trials(contexts: Contexts, strokes: np.ndarray) -> list[Trial]:
+    """Strokes (episodes, 2) as episodes to be played."""
+    ctrl, qpos = play(contexts.start, strokes), initial_qpos(contexts.start, strokes)
+    names = [field.name for field in dataclasses.fields(Contexts)]
+    return [
+        Trial(qpos[i], ctrl[i], dict(zip(names, contexts.table[i], strict=True)), strokes[i])
+        for i in range(len(strokes))
+    ]
+
+
+def examples(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
+    """What a policy learns from: contexts (episodes, 3) and strokes (episodes, 2)."""
+    names = [field.name for field in dataclasses.fields(Contexts)]
+    contexts = np.array([[float(e.goal[name]) for name in names] for e in episodes])
+    return contexts, np.array([e.action for e in episodes])
+
+
+def observe(contexts: np.ndarray) -> np.ndarray:
+    """Contexts (episodes, 3) as a policy observes them, scaled to order one."""
+    return ((contexts - CENTRE) / WIDTH).astype(np.float32)
+
+
+def encode(contexts: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    """Strokes (episodes, 2) as a policy answers them, of order one: the logarithm of the speed,
+    and how far the direction departs from the target's.
+
+    Raises:
+      InputError: a stroke without speed.
+    """
+    if not (strokes[:, 0] > 0).all():
+        raise InputError("a stroke has no speed; nothing can be learned from it")
+    return np.stack(
+        [np.log(strokes[:, 0]) / 0.5, (strokes[:, 1] - contexts[:, 2]) / 0.1], axis=1
+    ).astype(np.float32)
+
+
+def decode(contexts: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode``: (episodes, 2) speed [m/s], direction [rad]."""
+    return np.stack([np.exp(0.5 * answer[:, 0]), contexts[:, 2] + 0.1 * answer[:, 1]], axis=1)
 
 
 def initial_qpos(start: np.ndarray, stroke: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Behaviour cloning: contexts → strokes, for every data set of a study in one vmapped call.
+"""Behaviour cloning: observations → answers, for every data set of a study in one vmapped call.
 
 The recipe is one function of the pooled rows: each row weighs 1, real or synthetic; the number
-of steps is the same for every data set. A policy is a small MLP that answers the logarithm of
-the speed and how far the direction departs from the target's.
+of steps is the same for every data set. A policy is a small MLP; its task scales what it observes
+and what it answers to order one.
 """
 
 import dataclasses
@@ -16,12 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from worldmodel import checkpoint
-from worldmodel.policies.stroke import Contexts
-from worldmodel.types import InputError
-
-CENTRE = np.array([0.0, 0.8, 0.0])  # of the contexts
-WIDTH = np.array([0.15, 0.4, 0.8])
+from worldmodel.errors import InputError
+from worldmodel.runtime import checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +30,17 @@ class CloneConfig:
     weight_decay: float = 30.0  # divided by the number of rows: a prior that data outweigh
 
 
-class _Policy(nn.Module):
+class MLP(nn.Module):
+    """Observation → answer, zero before training."""
+
     width: int
+    size: int  # of the answer
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.tanh(nn.Dense(self.width)(x))
         x = nn.tanh(nn.Dense(self.width)(x))
-        return nn.Dense(2, kernel_init=nn.initializers.zeros)(x)
-
-
-def _observe(contexts: np.ndarray) -> np.ndarray:
-    return ((contexts - CENTRE) / WIDTH).astype(np.float32)
-
-
-def _label(contexts: np.ndarray, strokes: np.ndarray) -> np.ndarray:
-    """What the network should answer, of order one: log speed, departure of the direction."""
-    return np.stack(
-        [np.log(strokes[:, 0]) / 0.5, (strokes[:, 1] - contexts[:, 2]) / 0.1], axis=1
-    ).astype(np.float32)
+        return nn.Dense(self.size, kernel_init=nn.initializers.zeros)(x)
 
 
 def clone(
@@ -61,7 +49,7 @@ def clone(
     """One policy per data set.
 
     Args:
-      data: per policy, contexts (rows, 3) and strokes (rows, 2).
+      data: per policy, observations (rows, observed) and answers (rows, answered).
       seeds: per policy, of its initial weights.
 
     Returns:
@@ -70,20 +58,20 @@ def clone(
     Raises:
       InputError: an empty data set, or numbers that are not finite.
     """
-    most = max(len(contexts) for contexts, _ in data)
-    x, y = np.zeros((len(data), most, 3), np.float32), np.zeros((len(data), most, 2), np.float32)
-    weight = np.zeros((len(data), most), np.float32)
-    for i, (contexts, strokes) in enumerate(data):
-        rows = len(contexts)
-        good = rows and len(strokes) == rows and (np.asarray(strokes)[:, 0] > 0).all()
-        if not (good and np.isfinite(contexts).all() and np.isfinite(strokes).all()):
+    for i, (observed, answered) in enumerate(data):
+        good = len(observed) and len(answered) == len(observed)
+        if not (good and np.isfinite(observed).all() and np.isfinite(answered).all()):
             raise InputError(
-                f"data set {i} of {len(data)} is empty, not finite, or has strokes without speed; "
-                "nothing can be cloned"
+                f"data set {i} of {len(data)} is empty or not finite; nothing can be cloned"
             )
-        x[i, :rows], y[i, :rows] = _observe(contexts), _label(contexts, strokes)
-        weight[i, :rows] = 1.0 / rows
-    module = _Policy(config.width)
+    most = max(len(observed) for observed, _ in data)
+    x = np.zeros((len(data), most, data[0][0].shape[1]), np.float32)
+    y = np.zeros((len(data), most, data[0][1].shape[1]), np.float32)
+    weight = np.zeros((len(data), most), np.float32)
+    for i, (observed, answered) in enumerate(data):
+        rows = len(observed)
+        x[i, :rows], y[i, :rows], weight[i, :rows] = observed, answered, 1.0 / rows
+    module = MLP(config.width, y.shape[2])
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
 
     def train(x: jax.Array, y: jax.Array, weight: jax.Array, seed: jax.Array) -> Any:
@@ -110,28 +98,24 @@ def clone(
     return [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(len(data))]
 
 
-def act(weights: Any, contexts: Contexts, config: CloneConfig) -> np.ndarray:
-    """A policy's strokes: (episodes, 2) speed [m/s], direction [rad]."""
-    table = contexts.table
-    answer = np.asarray(
-        _Policy(config.width).apply(weights, jnp.asarray(_observe(table))), np.float64
-    )
-    return np.stack([np.exp(0.5 * answer[:, 0]), table[:, 2] + 0.1 * answer[:, 1]], axis=1)
+def answer(weights: Any, observed: np.ndarray, size: int, config: CloneConfig) -> np.ndarray:
+    """What a policy answers: (rows, observed) → (rows, size)."""
+    module = MLP(config.width, size)
+    return np.asarray(module.apply(weights, jnp.asarray(observed, jnp.float32)), np.float64)
 
 
 def save(directory: Path, weights: Any, config: CloneConfig, metadata: dict[str, Any]) -> None:
     """Writes one policy, atomically."""
-    metadata = metadata | {"observation": 3, "clone": dataclasses.asdict(config)}
+    metadata = metadata | {"clone": dataclasses.asdict(config)}
     checkpoint.save(directory, 0, weights, metadata, keep=1)
 
 
-def restore(directory: Path, config: CloneConfig) -> Any:
-    """Reads one policy.
+def restore(directory: Path, observed: int, size: int, config: CloneConfig) -> Any:
+    """Reads one policy that observes and answers so many numbers.
 
     Raises:
-      CheckpointError: missing, damaged, or a policy of another observation or width.
+      CheckpointError: absent, damaged, or a policy of another observation or width.
     """
-    module = _Policy(config.width)
-    like = module.init(jax.random.key(0), jnp.zeros(3, jnp.float32))
+    like = MLP(config.width, size).init(jax.random.key(0), jnp.zeros(observed, jnp.float32))
     like = jax.tree.map(lambda w: w.astype(jnp.float32), like)
     return checkpoint.restore(directory, like)[0]

@@ -1,0 +1,1 @@
+"""Gradients through contact: exact, useful, and what they cost."""

@@ -1,0 +1,1 @@
+"""What a synthetic toss is worth in real ones, on real recordings."""

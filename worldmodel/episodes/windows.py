@@ -1,0 +1,179 @@
+"""Prediction windows: cut here and nowhere else, by one rule.
+
+A window starts at frame k of an episode; the H frames after it are predicted and scored, and the
+start may use frames up to k and none later. Whole episodes are windows that start at frame 0.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel.errors import InputError
+from worldmodel.types import Episode
+
+HISTORY = 9  # frames that a model's encoder sees at most, the present one included
+
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The frames up to a start, latest first; row 0 is the start itself and always there."""
+
+    qpos: Array  # (HISTORY, nq)
+    qvel: Array  # (HISTORY, nv)
+    ctrl: Array  # (HISTORY, nu) held from that frame on; row 0 is not known yet and zero
+    known: Array  # (HISTORY,) bool
+
+    @classmethod
+    def without_past(cls, qpos: Array, qvel: Array, nu: int) -> "History":
+        """A start, (nq,) and (nv,), of which nothing earlier is known; ``nu`` controls."""
+        return cls(
+            qpos=jnp.broadcast_to(qpos, (HISTORY, *qpos.shape)),
+            qvel=jnp.broadcast_to(qvel, (HISTORY, *qvel.shape)),
+            ctrl=jnp.zeros((HISTORY, nu)),
+            known=jnp.arange(HISTORY) == 0,
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Stretches of episodes: where they start, the controls played, the frames that followed."""
+
+    history: History  # (windows, HISTORY, …); row 0 is the first frame
+    ctrl: Array  # (windows, horizon, nu)
+    target: Array  # (windows, horizon, nq) the frames after the first
+    scored: Array  # (windows, horizon) bool; False past an episode's end
+    episode: Array  # (windows,) index of the episode in the list it came from
+
+    def __len__(self) -> int:
+        return self.target.shape[0]
+
+    @property
+    def qpos(self) -> Array:
+        """(windows, nq) at the first frame."""
+        return self.history.qpos[..., 0, :]
+
+    @property
+    def qvel(self) -> Array:
+        """(windows, nv) at the first frame."""
+        return self.history.qvel[..., 0, :]
+
+    def take(self, rows: np.ndarray) -> "Windows":
+        """The windows at ``rows``."""
+        return jax.tree.map(lambda x: x[rows], self)
+
+    def shortened(self, frames: int) -> "Windows":
+        """The windows with at most ``frames`` scored frames; shapes stay, so nothing is compiled
+        again. Raises InputError below 1."""
+        if frames < 1:
+            raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
+        near = np.arange(self.target.shape[1]) < frames
+        return dataclasses.replace(self, scored=np.asarray(self.scored) & near)
+
+    def remembering(self, frames: int | np.ndarray) -> "Windows":
+        """The windows with at most ``frames`` frames of history, the first one included.
+
+        Args:
+          frames: from 1 (no past) to HISTORY; one number, or one per window.
+        """
+        shown = np.arange(HISTORY) < np.broadcast_to(frames, (len(self),))[:, None]
+        known = np.asarray(self.history.known) & shown
+        return dataclasses.replace(self, history=dataclasses.replace(self.history, known=known))
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowGrid:
+    """Where the windows of an episode start, and how many frames they predict."""
+
+    first: int  # frame at which the first window starts
+    stride: int  # frames between the starts of windows
+    horizon: int | None  # H, frames to predict; None: whole episodes, from frame 0
+
+    def starts(self, episode: Episode) -> tuple[np.ndarray, int]:
+        """Frames at which an episode's windows start, and how many windows were skipped.
+
+        A window starts at k = first + i · stride, or at the next ``fresh`` frame before the
+        window after it would, if k + horizon is at most the last frame. It is skipped where no
+        such frame exists or a frame from its start to its end is not ``valid``.
+        """
+        valid, fresh = episode.valid, episode.fresh
+        if self.horizon is None:
+            return (np.array([0]), 0) if valid.all() else (np.array([], int), 1)
+        starts, skipped = [], 0
+        for k in range(self.first, len(valid) - self.horizon, self.stride):
+            near = k + np.flatnonzero(fresh[k : min(k + self.stride, len(valid) - self.horizon)])
+            if len(near) and valid[near[0] : near[0] + self.horizon + 1].all():
+                starts.append(int(near[0]))
+            else:
+                skipped += 1
+        return np.array(starts, int), skipped
+
+    def cut(self, episodes: Sequence[Episode]) -> tuple[Windows, int]:
+        """The windows of all episodes, and how many were skipped.
+
+        Raises:
+          InputError: no window fits.
+        """
+        starts, skipped = zip(*map(self.starts, episodes), strict=True) if episodes else ((), ())
+        longest = max((len(e.qpos) for e in episodes), default=1) - 1
+        horizon = longest if self.horizon is None else self.horizon
+        return cut_windows(episodes, starts, horizon), sum(skipped)
+
+
+def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int) -> Windows:
+    """Cuts windows out of episodes; what reaches past an end is held and not scored.
+
+    Args:
+      episodes: the recordings.
+      starts: per episode, the frames at which its windows start.
+      horizon: frames to predict.
+
+    Raises:
+      InputError: no frame to predict, no window, or one that starts outside its episode.
+    """
+    if horizon < 1:
+        raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
+    rows: list[tuple[np.ndarray, ...]] = []
+    for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
+        last = len(episode.qpos) - 1
+        for k in frames:
+            if not 0 <= k <= last:
+                raise InputError(
+                    f"a window starts at frame {k} of episode {episode.id}, whose frames are 0 to "
+                    f"{last}"
+                )
+            after = np.minimum(np.arange(k + 1, k + 1 + horizon), last)
+            held = np.minimum(np.arange(k, k + horizon), last)
+            scored = np.arange(k + 1, k + 1 + horizon) <= last
+            rows.append(
+                (
+                    *_history(episode, int(k)),
+                    episode.ctrl[held],
+                    episode.qpos[after],
+                    scored,
+                    np.array(index),
+                )
+            )
+    if not rows:
+        raise InputError(
+            f"no window of {horizon} frames fits into these {len(episodes)} episodes; "
+            "choose a shorter horizon"
+        )
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    return Windows(History(*columns[:4]), *columns[4:])
+
+
+def _history(episode: Episode, k: int) -> tuple[np.ndarray, ...]:
+    """Frames k, k − 1, …; a frame that is absent or not valid ends what is known."""
+    lags = np.arange(HISTORY)
+    frames = np.maximum(k - lags, 0)
+    known = np.logical_and.accumulate((k - lags >= 0) & (episode.valid[frames] | (lags == 0)))
+    ctrl = np.where(lags[:, None] > 0, episode.ctrl[frames], 0.0)
+    return episode.qpos[frames], episode.qvel[frames], ctrl, known

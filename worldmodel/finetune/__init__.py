@@ -1,0 +1,1 @@
+"""Episodes → parameters: by Adam through the physics, by regression, by Gauss-Newton."""

@@ -1,0 +1,96 @@
+"""Where the network's answer g enters the step: every kind of correction is a type of its own.
+
+- ``Displacement``: g is added to the pose that the model predicts, summed over the steps, while
+  the physics goes on from its own; for scenes whose contacts are chaotic, where a corrected state
+  would be pushed about by the next contact.
+- ``Velocity``: g is added to the velocity after the step, which also moves the positions over it;
+  for scenes where errors of velocity persist, as in sliding.
+- ``Force``: g / dt is added to the acceleration, before the contact solve.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel.scene import Scene
+from worldmodel.scene.tangent import integrate
+from worldmodel.types import State
+
+Forced = Callable[[jax.Array], State]  # the base step again, under a generalised force (nv,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """What all corrections share; static. g is (nv,), in the space of ``qvel``."""
+
+    changes_state: ClassVar[bool] = True  # whether the next physics step goes on from it
+
+    def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
+        """The sum f + g: the corrected state, whose ``correction`` is what was added.
+
+        Args:
+          state: before the step.
+          after: f, the base step from ``state``.
+          again: the base step from ``state`` under a force.
+        """
+        raise NotImplementedError
+
+    def pose(self, scene: Scene, state: State) -> jax.Array:
+        """(nq,) the positions that the model predicts in a corrected state."""
+        return state.qpos
+
+    def force(self, scene: Scene, g: jax.Array) -> jax.Array | None:
+        """(nv,) the generalised force [N, N·m] that g acts as; None where it is not one."""
+        return None
+
+    def pose_change(self, scene: Scene) -> float:
+        """By how much a unit of g moves the pose within its step."""
+        return 1.0 / scene.control_hz
+
+    def unit(self, scene: Scene, residual: np.ndarray, horizon: int) -> np.ndarray:
+        """(nv,) g of one standard residual of the pose over windows of ``horizon`` frames."""
+        return residual * scene.control_hz
+
+
+@dataclasses.dataclass(frozen=True)
+class Displacement(Correction):
+    """g moves the predicted pose [m, rad]."""
+
+    changes_state: ClassVar[bool] = False
+
+    def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
+        return dataclasses.replace(after, correction=state.correction + g)
+
+    def pose(self, scene: Scene, state: State) -> jax.Array:
+        return integrate(scene, state.qpos, state.correction, 1.0)
+
+    def pose_change(self, scene: Scene) -> float:
+        return 1.0
+
+    def unit(self, scene: Scene, residual: np.ndarray, horizon: int) -> np.ndarray:
+        return residual / horizon  # a step's share of the window's
+
+
+@dataclasses.dataclass(frozen=True)
+class Velocity(Correction):
+    """g is added to the velocity [m/s, rad/s]."""
+
+    def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
+        qpos = integrate(scene, after.qpos, g, 1.0 / scene.control_hz)
+        return dataclasses.replace(after, qpos=qpos, qvel=after.qvel + g, correction=g)
+
+
+@dataclasses.dataclass(frozen=True)
+class Force(Correction):
+    """g / dt is added to the acceleration [m/s², rad/s²]."""
+
+    def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
+        return dataclasses.replace(again(self.force(scene, g)), correction=g)
+
+    def force(self, scene: Scene, g: jax.Array) -> jax.Array:
+        dt = 1.0 / scene.control_hz
+        return jnp.asarray(scene.mj_model.dof_M0) * g / dt

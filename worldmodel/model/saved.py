@@ -1,0 +1,89 @@
+"""World models as checkpoints: the numbers, and in the metadata what they are numbers of."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from worldmodel.model.correction import Correction, Displacement, Force, Velocity
+from worldmodel.model.network import Network
+from worldmodel.model.world import Ballistic, Parameters, Physics, WorldModel, init
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.scene import FreeParameter, load_scene
+
+_BASES = {kind.__name__: kind for kind in (Physics, Ballistic)}
+_CORRECTIONS = {kind.__name__: kind for kind in (Displacement, Velocity, Force)}
+_DESCRIBED = ("mjcf", "control_hz", "substeps", "free", "base", "correction", "network")
+
+
+def describe(world: WorldModel) -> dict[str, Any]:
+    """What a world model is made of, as JSON; how its derivative departs is not kept."""
+    scene, correction = world.scene, world.correction
+    return {
+        "scene": scene.name,
+        "mjcf": scene.mjcf,
+        "control_hz": scene.control_hz,
+        "substeps": scene.substeps,
+        "free": [dataclasses.asdict(f) for f in world.free],
+        "base": type(world.base).__name__,
+        "correction": None if correction is None else type(correction).__name__,
+        "network": dataclasses.asdict(world.network),
+    }
+
+
+def save(
+    directory: Path | str,
+    step: int,
+    world: WorldModel,
+    parameters: Parameters,
+    metadata: dict[str, Any],
+    *,
+    keep: int = 2,
+) -> None:
+    """Writes a world model and its parameters, atomically; see ``runtime.checkpoint.save``."""
+    checkpoint.save(directory, step, parameters, describe(world) | metadata, keep=keep)
+
+
+def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, Any]]:
+    """Reads a world model back: its scene compiled again, its parameters, its metadata.
+
+    Raises:
+      CheckpointError: absent, damaged, or no world model.
+    """
+    metadata = checkpoint.read_metadata(directory)
+    absent = [name for name in _DESCRIBED if name not in metadata]
+    if absent:
+        raise CheckpointError(
+            f"{directory} is no world model (no {', '.join(absent)}); give the folder "
+            "'checkpoint' that a fit wrote"
+        )
+    free = tuple(
+        FreeParameter(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
+        for f in metadata["free"]
+    )
+    scene = load_scene(
+        metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
+    )
+    correction: Correction | None = None
+    try:
+        base = _BASES[metadata["base"]]()
+        if metadata["correction"] is not None:
+            correction = _CORRECTIONS[metadata["correction"]]()
+    except KeyError as error:
+        raise CheckpointError(f"{directory} has the unknown part {error}") from None
+    world = WorldModel(scene, free, base, correction, Network(**metadata["network"]))
+    return world, restore_parameters(directory, world), metadata
+
+
+def restore_parameters(
+    directory: Path | str, world: WorldModel, *, config_hash: str | None = None
+) -> Parameters:
+    """Reads the parameters of a world model that is at hand.
+
+    Raises:
+      CheckpointError: absent, damaged, made with another config, or of another model.
+    """
+    like = init(world, jax.random.key(0))
+    return checkpoint.restore(directory, like, config_hash=config_hash)[0]

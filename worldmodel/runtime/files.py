@@ -1,0 +1,121 @@
+"""The one atomic writer: a file or a folder is there whole, or not at all.
+
+What is written lands beside its place under a temporary name, is flushed to the disk and renamed.
+Standard library alone, so that every room can write through it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_WRITING, _FORMER = "writing", "former"
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes or replaces a file in a folder that exists.
+
+    Raises:
+      OSError: such as a full disk; a former file is untouched and nothing else remains.
+    """
+    path = Path(path)
+    temporary = _beside(path, _WRITING)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """``write_bytes`` of UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, content: Any, *, indent: int | None = 1) -> None:
+    """``write_text`` of JSON and a newline.
+
+    Raises:
+      ValueError: a number that is not finite.
+    """
+    text = json.dumps(content, indent=indent, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes ``path`` at the end of the block, or nothing if that raises.
+
+    First removes what killed writers of the same folder left, and puts back one that they were
+    replacing.
+
+    Args:
+      path: parents are created.
+      replace: whether a folder that is there is replaced.
+
+    Raises:
+      FileExistsError: it is there and is not to be replaced.
+      OSError: such as a full disk; a former folder is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover(path)
+    temporary = _beside(path, _WRITING)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for part in (temporary, *temporary.rglob("*")):
+            _sync(part)
+        former = path.with_name(f".{path.name}.{_FORMER}")
+        if replace and path.exists():
+            path.rename(former)  # rename cannot replace a folder that is not empty
+        elif path.exists() or path.is_symlink():
+            raise FileExistsError(f"{path} is there already")
+        temporary.rename(path)
+        try:
+            _sync(path.parent)
+        except OSError:
+            path.rename(temporary)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        recover(path)
+        raise
+
+
+def recover(path: Path | str) -> None:
+    """Removes what killed writers of a folder left; puts back one that they were replacing."""
+    path = Path(path)
+    former = path.with_name(f".{path.name}.{_FORMER}")
+    if former.exists():
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            former.rename(path)
+    pattern = re.compile(re.escape(f".{path.name}.") + rf"[0-9a-f]{{32}}\.{_WRITING}")
+    for stale in [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)]:
+        with contextlib.suppress(FileNotFoundError):  # another writer was faster
+            doomed = stale.rename(_beside(path, _WRITING))  # no writer can finish a half one
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _beside(path: Path, purpose: str) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{purpose}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

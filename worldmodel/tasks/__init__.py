@@ -1,0 +1,1 @@
+"""Tasks, a folder each: what is asked for, its scene, its expert. They know no model."""
