@@ -1,23 +1,23 @@
-"""``python -m worldmodel``: ``doctor``, ``trust``, ``plan``, ``evaluate``.
+"""The commands ``doctor``, ``trust``, ``plan`` and ``judge`` of ``python -m worldmodel``.
 
-Each command imports what it needs.
+Each command imports its own modules.
 """
 
-import json as json_format
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from worldmodel import runtime
+from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
 
 
 def _doctor() -> int:
-    """Says what this machine has, what is missing, and the remedy."""
+    """Lists what this machine has and lacks, with the remedy."""
     from worldmodel import doctor
 
     return doctor.main()
@@ -34,42 +34,44 @@ def _trust(
     assume: tuple[tuple[str, float, float], ...] = (),
     pairs: Path | None = None,
 ) -> int:
-    """Measures the trust coefficient from a table of training runs, and says it in words.
+    """Measures the trust coefficient alpha from a table of training runs.
 
     Args:
-      table: CSV or Parquet; its columns are documented in worldmodel/trust/table.py.
-      json: all numbers, written there.
-      report: one self-contained HTML page, written there.
-      law: that of the learner's weight rule: all rows weigh 1, or the best weight.
+      table: CSV or Parquet; worldmodel/trust/table.py documents the columns.
+      json: file for all numbers.
+      report: file for one self-contained HTML page.
+      law: of the learner's weight rule: weight 1 for all rows, or the best (oracle) weight.
       level: of the intervals.
-      pool: real episodes that the training sets of all seeds are drawn from, if there are no more.
-      costs: a row per version with what its synthetic episodes took on which device, for the cost
-        card; columns in worldmodel/trust/beside.py.
-      assume: NAME LOW HIGH, …: assumptions of the cost card to replace, such as wage 20 30; all in
-        worldmodel/trust/cost.py.
-      pairs: real and simulated evaluation episodes (see the command evaluate), for the same page.
+      pool: number of real episodes that all seeds draw from, if they share a pool.
+      costs: table for the cost card, a row per version with the device time and price of its
+        synthetic episodes; worldmodel/trust/supplements.py documents the columns.
+      assume: NAME LOW HIGH, …: replaced assumptions of the cost card, such as wage 20 30;
+        worldmodel/trust/cost.py lists them.
+      pairs: table of real and simulated evaluation episodes (see the command judge), for the
+        same page.
     """
 
     def work(_: None) -> int:
         from worldmodel import trust
         from worldmodel.errors import InputError
-        from worldmodel.trust import beside
+        from worldmodel.trust import supplements
         from worldmodel.trust.summary import summary
 
         if assume and not costs:
             raise InputError("--assume belongs to the cost card; give --costs too")
         document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
         if costs:
-            made = trust.read_rows(costs, beside.MADE)
-            document = beside.with_costs(document, made, beside.assumed(assume))
+            rows = trust.read_rows(costs, supplements.GENERATION_COSTS)
+            document = supplements.with_costs(document, rows, supplements.assumed(assume))
         if pairs:
-            document = beside.with_evaluations(document, trust.read_rows(pairs, beside.PAIRS))
+            rows = trust.read_rows(pairs, supplements.PAIRS)
+            document = supplements.with_evaluations(document, rows)
         if json:
-            _write_json(json, document)
+            write_json(json, document)
         if report:
             from worldmodel.trust.report import report as page
 
-            report.write_text(page(document), encoding="utf-8")
+            write_text(report, page(document))
         print(summary(document), end="")
         return 0
 
@@ -85,15 +87,15 @@ def _plan(
     nested: bool = False,
     level: float = 0.95,
 ) -> int:
-    """Says how many seeds and cells an interval of alpha takes, or why none would do.
+    """Plans how many seeds and cells an interval of alpha takes, or says why none suffices.
 
     Args:
-      pilot: real-only runs (m = 0) of one task, several seeds at each n; CSV or Parquet.
+      pilot: real-only runs (m = 0) of one task, with several seeds at each n; CSV or Parquet.
       n: real episodes of the mixtures.
       m: synthetic episodes of the mixtures.
-      half_width: wanted, of the interval of alpha.
+      half_width: of the interval of alpha, wanted.
       alpha: expected.
-      nested: whether the smaller real sets are parts of the larger ones.
+      nested: whether smaller real sets are parts of larger ones.
       level: of the interval.
     """
 
@@ -102,48 +104,43 @@ def _plan(
         from worldmodel.trust.summary import planned
 
         rows = trust.read(pilot)
-        found = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
-        print(planned(found, half_width), end="")
-        return int(all(grid.runs is None for grid in found))
+        grids = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
+        print(planned(grids, half_width), end="")
+        return int(all(grid.runs is None for grid in grids))
 
     return runtime.run(work, None)
 
 
-def _evaluate(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
-    """Says what simulated evaluation episodes are worth in real ones (prediction-powered).
+def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
+    """Measures how many real evaluation episodes a simulated one is worth (prediction-powered).
 
-    Another question than training, and never merged with it.
+    alpha_eval is never merged with alpha, which is about training.
 
     Args:
-      pairs: policy, real, simulated: outcomes from the same start, a row each; real empty where the
-        start was played in the simulator alone. CSV or Parquet; see worldmodel/trust/beside.py.
-      json: all numbers by task and policy, written there.
+      pairs: table with a row per start: policy, real, simulated; real is empty if the start was
+        played in the simulator alone. CSV or Parquet; see worldmodel/trust/supplements.py.
+      json: file for all numbers by task and policy.
       level: of the intervals.
     """
 
     def work(_: None) -> int:
         from worldmodel import trust
-        from worldmodel.trust import beside
+        from worldmodel.trust import supplements
         from worldmodel.trust.summary import judged
 
-        rows = trust.read_rows(pairs, beside.PAIRS)
-        found = beside.evaluations_by_task(rows, level)
+        rows = trust.read_rows(pairs, supplements.PAIRS)
+        by_task = supplements.evaluations_by_task(rows, level)
         if json:
-            _write_json(json, found)
-        print(judged(found), end="")
+            write_json(json, by_task)
+        print(judged(by_task), end="")
         return 0
 
     return runtime.run(work, None)
 
 
-def _write_json(path: Path, content: Any) -> None:
-    text = json_format.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; those of the process by default."""
-    commands = {"doctor": _doctor, "trust": _trust, "plan": _plan, "evaluate": _evaluate}
+    """Runs a command line, that of the process by default, and returns the exit status."""
+    commands = {"doctor": _doctor, "trust": _trust, "plan": _plan, "judge": _judge}
     return tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", args=arguments)
 
 

@@ -1,18 +1,19 @@
 """Trust: how many real episodes a synthetic one is worth, D_eff = D_real + alpha · D_syn.
 
-``table`` holds the training runs (``files`` reads them), ``estimate`` measures alpha from them,
-``planner`` says how many runs that takes, ``summary`` and ``report`` say what came out.
-Beside alpha and never merged with it: ``evaluation`` and ``cost``; ``beside`` reads what they take.
+``table`` describes the training runs (``files`` reads them), ``estimate`` measures alpha from them,
+``planner`` computes how many runs that takes, ``summary`` and ``report`` present the result.
+``evaluation`` and ``cost`` supplement alpha and are never merged with it; ``supplements`` reads
+their tables.
 """
 
 from worldmodel.trust.estimate import measure
 from worldmodel.trust.files import read, read_csv, read_parquet, read_rows, write_csv
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import LAWS, Law
-from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
 from worldmodel.trust.plain import document, to_json
 from worldmodel.trust.planner import Grid, Plan, grids, seeds_needed
 from worldmodel.trust.reading import VERDICTS
+from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
 from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
@@ -24,10 +25,10 @@ __all__ = [
     "Grid",
     "Interval",
     "Law",
-    "Measurement",
     "Plan",
     "Row",
     "TableError",
+    "TaskResult",
     "Version",
     "check",
     "document",

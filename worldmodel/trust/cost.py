@@ -1,15 +1,15 @@
-"""The cost card: what a real and a synthetic episode cost, and from which alpha on m of them pay.
+"""The cost card: what a real and a synthetic episode cost, and the alpha from which they pay.
 
 A real episode:       c_r = operator-hours · wage · overhead / yield
 A synthetic one:      c_s = device time · price + (model + K corrections) / m
 Break-even:           alpha = c_s / c_r
 Net value at (n, m):  (D_eff − n) · c_r − m · c_s
 
-The model's cost is building it (an engineer's hours) and fitting it (device time); a correction
-captured in deployment is priced apart from a demonstration: the robot works by itself, and a
-person steps in. Every assumption is a range with its source, for a lab to override; every cost is
-the exact range over all of them: each formula is monotone in each assumption, so that its extremes
-lie at corners, and what stands above and below a fraction (a wage) cancels there as it should.
+The model's cost is the hours of an engineer who builds it and the device time of its fit. A
+correction captured in deployment has a price of its own, below that of a demonstration: a person
+only steps in. Every assumption is a range with its source, which a lab may override. Every cost is
+the exact range over all assumptions: each formula is monotone in each of them, so that its
+extremes lie at corners. A quantity above and below a fraction (the wage) cancels there.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from worldmodel.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a number may be, both ends included and above or equal to 0."""
+    """A closed interval of a number that is 0 or above."""
 
     low: float
     high: float
@@ -42,14 +42,14 @@ H200_HOUR = Range(2.5, 7.0, "$/h", "on-demand list prices of one H200, cheapest 
 
 
 def cpu_hour(cores: int) -> Range:
-    """What so many CPU cores cost for an hour."""
+    """The price of that many CPU cores [$/h]."""
     source = f"{cores} general-purpose cloud cores at list prices, 0.03 to 0.05 $/h each, 2026"
     return Range(0.03 * cores, 0.05 * cores, "$/h", source)
 
 
 @dataclasses.dataclass(frozen=True)
 class Assumptions:
-    """What was not measured. Defaults are wide and US-American; override what you know."""
+    """What was not measured. The defaults are wide, for the USA; override them where you can."""
 
     operator_hours: Range = Range(
         10, 100, "h", "for one task variant (Seeker Labs, What a robot's training data costs)"
@@ -90,14 +90,14 @@ class Assumptions:
                 "real one has no price"
             )
         if self.wage.low <= 0 or self.overhead.low <= 0:
-            raise InputError("wage and overhead must be above 0: no break-even against free work")
+            raise InputError("wage and overhead must be above 0: free work has no break-even")
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What making a version's synthetic episodes took on a device."""
+    """The device time and energy that a version's synthetic episodes took."""
 
-    device: str  # in words
+    device: str  # its name, for the reader
     device_hour: Range  # [$/h] price of that device, all its cores or GPUs
     episode_seconds: float  # [s] of the device, one more episode
     model_seconds: float  # [s] of the device before the first: fitting, compiling
@@ -110,7 +110,7 @@ class Measured:
                 raise InputError(f"{name} = {value}; give what was measured, 0 or above")
 
 
-# For scale: a video world model makes pixels, no actions or forces.
+# For comparison: a video world model, which gives pixels and neither actions nor forces.
 SCALE = {
     "what": "a 7.9 s clip at 480p of NVIDIA Cosmos 3 Nano on one H200",
     "episode_seconds": 58.0,
@@ -153,18 +153,17 @@ def card(
 def net_value(
     d_eff: float, n: int, m: int, k: int, measured: Measured, assumptions: Assumptions | None = None
 ) -> tuple[float, float]:
-    """(D_eff − n) · c_r − m · c_s as a range [$]: what a version saved, less what it cost.
+    """(D_eff − n) · c_r − m · c_s as a range [$]: what a version saves less what it costs.
 
-    A real episode not needed is worth what a demonstration costs; the K corrections are paid as
-    corrections. For an interval of D_eff take the low end of the low end's, the high of the
-    high's.
+    A real episode saved counts as one demonstration, each of the K corrections as a correction.
+    For an interval of D_eff take the low end at its low end and the high end at its high end.
 
     Args:
-      d_eff: real episodes that would have done as well.
+      d_eff: effective number of real episodes.
       n, m, k: real, synthetic episodes, corrections.
 
     Raises:
-      InputError: m < 1, k < 0 or a D_eff that is not finite.
+      InputError: m < 1, k < 0, or D_eff is not finite.
     """
     if not math.isfinite(d_eff):
         raise InputError(f"D_eff = {d_eff}; where it is censored, value its known end alone")
@@ -177,21 +176,21 @@ def price(
     measured: Mapping[str, Measured],
     assumptions: Assumptions | None = None,
 ) -> dict[str, Any]:
-    """The cost card of a measured task as plain numbers and text, to stand in its document.
+    """The cost card of a task, as plain numbers and text for its document.
 
     Args:
-      task: of the document, with ``versions``, each with ``cells``.
-      measured: by version; versions that it lacks have no card.
+      task: one of the document's tasks, with ``versions``, each with ``cells``.
+      measured: by version; a version without an entry has no card.
       assumptions: the defaults if None.
 
     Returns:
       ``assumptions``: list of ``name, low, high, unit, source``; ``scale``; ``versions``: by name,
       ``device``, ``episode_seconds``, ``model_seconds``, ``energy_joules`` and ``cells``: ``n, m,
       k``, every name of ``card`` as ``x_low`` and ``x_high``, and ``net_value_low``,
-      ``net_value_high``, None where D_eff is not known from that side.
+      ``net_value_high`` [$], None where that end of D_eff is unknown.
 
     Raises:
-      InputError: measured names a version that the task does not have.
+      InputError: ``measured`` names a version that the task does not have.
     """
     if unknown := sorted(set(measured) - set(task["versions"])):
         raise InputError(
@@ -201,15 +200,15 @@ def price(
     assumed = assumptions or Assumptions()
     ranges = {f.name: getattr(assumed, f.name) for f in dataclasses.fields(assumed)}
     versions = {}
-    for name, found in measured.items():
-        own = dataclasses.asdict(found) | {"cells": []}
+    for name, taken in measured.items():
+        own = dataclasses.asdict(taken) | {"cells": []}
         for cell in task["versions"][name]["cells"]:
             sizes = {key: cell[key] for key in ("n", "m", "k")}
-            costs = card(found, cell["m"], cell["k"], assumed)
+            costs = card(taken, cell["m"], cell["k"], assumed)
             value = {
                 f"net_value_{end}": None
                 if (d := cell[f"d_eff_{end}"]) is None
-                else net_value(d, **sizes, measured=found, assumptions=assumed)[end == "high"]
+                else net_value(d, **sizes, measured=taken, assumptions=assumed)[end == "high"]
                 for end in _ENDS
             }
             flat = {f"{x}_{e}": v for x, r in costs.items() for e, v in zip(_ENDS, r, strict=True)}
@@ -224,7 +223,7 @@ def price(
 
 
 def _corners(measured: Measured, assumptions: Assumptions | None, m: int, k: int) -> list[dict]:
-    """Every combination of the ends of all ranges, with what was measured."""
+    """Every combination of the ranges' ends, each with the measured numbers."""
     if m < 1 or k < 0:
         raise InputError(f"m = {m}, k = {k}; give m of 1 or more and k of 0 or more")
     assumed = assumptions or Assumptions()
@@ -236,9 +235,9 @@ def _corners(measured: Measured, assumptions: Assumptions | None, m: int, k: int
 
 
 def _point(p: Mapping[str, float], m: int, k: int) -> dict[str, float]:
-    """All costs [$] where every assumption is a number."""
+    """All costs [$] at one value of every assumption."""
     hour = p["wage"] * p["overhead"]
-    # The yield of the operator's hours; they cancel in c_r, and stay in a variant's price.
+    # The hours cancel in c_r and stay in the price of a variant.
     usable = p["operator_hours"] * p["usable_per_hour"]
     real = p["operator_hours"] * hour / usable
     correction = p["correction_minutes"] / 60 * hour
@@ -257,5 +256,5 @@ def _point(p: Mapping[str, float], m: int, k: int) -> dict[str, float]:
 
 
 def _ends(values: Any) -> tuple[float, float]:
-    found = list(values)
-    return min(found), max(found)
+    known = list(values)
+    return min(known), max(known)

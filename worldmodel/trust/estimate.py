@@ -1,12 +1,12 @@
 """The trust coefficient, from errors: D_eff = L⁻¹(E), alpha = (D_eff − n) / m, with intervals.
 
 L is the error of real-only training, see ``curve``. An estimate is that of the means over all
-replicates. The interval of a D_eff holds all D at which the jackknife's t-test does not tell the
-cell's error from the curve's (``intervals.accepted``); those of alpha_avg, alpha_net and the gain
-are the same interval on other scales, and those of a mean, a slope or a difference of several
-D_eff follow from theirs. Where they cover: experiments/trust_coverage.py. There the jackknife over
-blocks of a finite pool, instead of seeds, covers .97 to .99: too wide, and not offered.
-Nothing is extrapolated. Source of the idea: "effective data transferred", Hernandez et al. 2021.
+replicates. The interval of D_eff holds every D at which the jackknife's t-test accepts that the
+cell's error equals the curve's (``intervals.accepted``). The intervals of alpha_avg, alpha_net and
+the gain are that interval on other scales; those of a mean, a slope or a difference follow from
+those of their D_eff. ``experiments.coverage.measure`` measures where they cover. There the
+jackknife over blocks of a finite pool covers .97 to .99; it is too wide and not offered.
+The curve is never extrapolated. Source: "effective data transferred", Hernandez et al. 2021.
 """
 
 import dataclasses
@@ -22,53 +22,60 @@ from worldmodel.trust import intervals
 from worldmodel.trust.curve import leave_one_out
 from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 from worldmodel.trust.law import LAWS, REFUSED, fit
-from worldmodel.trust.measurement import Cell, Curve, Difference, Measurement, Version
+from worldmodel.trust.phrases import number
 from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
+from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
 from worldmodel.trust.runs import budgets, warnings
-from worldmodel.trust.table import Row, arms, check, some
-from worldmodel.trust.words import number
+from worldmodel.trust.table import Row, check, reused_cells, some
 
 Key = tuple[str, int, int, int]  # version, n, m, k
-# Errors of seeds that each draw n of one pool correlate by about (n / pool)²: up to this much times
-# their number less one, intervals cover new episodes as if the seeds were independent.
+# The errors of seeds that each draw n of one pool correlate by about (n / pool)². Intervals cover
+# new episodes as long as that, times the number of seeds less one, is at most this.
 POOL_SHARED = 0.25
-CERTIFIED = 0.3  # of log D_eff, the half-width from one mean error up to which coverage was shown
+CERTIFIED = 0.3  # half-width of log D_eff from one mean error; coverage is shown up to it
 
 
-class _Worth(NamedTuple):
-    """D_eff of a cell; ``values`` and ``value`` NaN unless it has one throughout."""
+class _Estimate(NamedTuple):
+    """D_eff of a cell; ``values`` and ``value`` are NaN unless every replicate has one."""
 
-    values: np.ndarray  # (1 + S,)
+    values: np.ndarray  # (1 + S,) of all replicates, then with each left out
     interval: Interval
     verdict: str
     reason: str
 
 
+_Estimates = Mapping[Key, _Estimate]
+
+
 def measure(
     rows: Sequence[Row], *, level: float = 0.95, law: str = "pooled", pool: int | None = None
-) -> list[Measurement]:
-    """Measures every task of a table, in the order of their names.
+) -> list[TaskResult]:
+    """Measures every task of a table.
 
     Args:
-      rows: in any order.
+      rows: training runs, in any order.
       level: of the intervals, two-sided.
-      law: that of the recipe's weight rule: "pooled" with weight 1, or "oracle" weight.
-      pool: real episodes that all seeds draw theirs from; None: fresh ones for each seed.
+      law: of the recipe's weight rule: "pooled" for weight 1, or "oracle" for the best weight.
+      pool: number of real episodes that all seeds draw from; None if each seed has fresh ones.
+
+    Returns:
+      a result per task, sorted by name.
 
     Raises:
       TableError: see ``table.check``.
-      InputError: a level not between 0 and 1, an unknown law, a pool smaller than an n.
+      InputError: the level is not between 0 and 1, the law is unknown, or the pool is smaller
+        than an n.
     """
     if not 0 < level < 1:
         raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
     if law not in LAWS:
-        raise InputError(f"law = {law!r}; give that of the weight rule, {' or '.join(LAWS)}")
+        raise InputError(f"law = {law!r}; give the law of the weight rule, {' or '.join(LAWS)}")
     check(rows)
     tasks = sorted({row.task for row in rows})
     return [_task([row for row in rows if row.task == task], level, law, pool) for task in tasks]
 
 
-def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Measurement:
+def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> TaskResult:
     error = {(row.version, row.n, row.m, row.k, row.seed): row.error for row in rows}
     sizes = sorted({row.n for row in rows if row.m == 0})
     keys = sorted({key[:4] for key in error if key[2] > 0})
@@ -81,27 +88,28 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Meas
     of_cells = np.stack([means(key) for key in keys]) if keys else np.empty((0, len(seeds) + 1))
     n = np.array([key[1] for key in keys])
     reading = read(np.array(sizes), on_curve, of_cells, n, level)
-    worth = {key: _worth(i, key, sizes, reading) for i, key in enumerate(keys)}
-    second = arms(keys)
+    estimates = {key: _estimate(i, key, sizes, reading) for i, key in enumerate(keys)}
+    second = reused_cells(keys)
     first = [key for key in keys if key not in second.values()]
     cells: list[Cell] = []
     for key in first:
-        about = jackknife(of_cells[keys.index(key)], level)
-        reused = worth[second[key]] if key in second else None
-        cell = _cell(rows[0].task, key, len(seeds), about, worth[key], reused)
+        mean_error = jackknife(of_cells[keys.index(key)], level)
+        reused = estimates[second[key]] if key in second else None
+        cell = _cell(rows[0].task, key, len(seeds), mean_error, estimates[key], reused)
         if cells and (cells[-1].version, cells[-1].n) == key[:2]:
             less = cells[-1].m
-            slope = _less(worth[key], worth[*key[:2], less, key[3]], 0, key[2] - less)
+            smaller = estimates[*key[:2], less, key[3]]
+            slope = _contrast(estimates[key], smaller, 0, key[2] - less)
             cell = dataclasses.replace(cell, alpha_marg=slope)
         cells.append(cell)
     versions = {
-        version: _version([key for key in first if key[0] == version], worth, law, level)
+        version: _version([key for key in first if key[0] == version], estimates, law, level)
         for version in sorted({key[0] for key in first})
     }
     pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
     curve = _curve(sizes, on_curve, reading, level)
     notes = _notes(rows, sizes, first, len(seeds), on_curve, pool)
-    return Measurement(
+    return TaskResult(
         task=rows[0].task,
         recipe=rows[0].recipe,
         split=rows[0].split,
@@ -111,7 +119,7 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Meas
         curve=curve,
         cells=tuple(cells),
         versions=versions,
-        differences=tuple(_difference(a, b, worth, second) for a, b in pairs),
+        differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
         budgets=budgets(rows),
         notes=(*notes, *_uncertain(cells, curve)),
     )
@@ -126,10 +134,10 @@ def _curve(sizes: Sequence[int], means: np.ndarray, reading: Reading, level: flo
     )
 
 
-def _worth(i: int, key: Key, sizes: Sequence[int], reading: Reading) -> _Worth:
-    """A cell's D_eff with its verdict in words."""
+def _estimate(i: int, key: Key, sizes: Sequence[int], reading: Reading) -> _Estimate:
+    """D_eff of cell i, with its verdict and the reason."""
     _, n, m, _ = key
-    values, verdict = reading.worth[i], VERDICTS[int(reading.verdict[i])]
+    values, verdict = reading.d_eff[i], VERDICTS[int(reading.verdict[i])]
     low, high = (
         float(x) if np.isfinite(x) else math.nan for x in (reading.low[i], reading.high[i])
     )
@@ -142,13 +150,13 @@ def _worth(i: int, key: Key, sizes: Sequence[int], reading: Reading) -> _Worth:
     elif verdict == "NOT_IDENTIFIED":
         low, high, reason = math.nan, math.nan, _trouble(i, sizes, reading)
     if reading.verdict[i] <= VERDICTS.index("NEGATIVE"):
-        return _Worth(values, Interval(float(values[0]), low, high), verdict, reason)
+        return _Estimate(values, Interval(float(values[0]), low, high), verdict, reason)
     none = np.full(len(values), math.nan)
-    return _Worth(none, Interval(math.nan, low, high), verdict, reason)
+    return _Estimate(none, Interval(math.nan, low, high), verdict, reason)
 
 
 def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
-    """Why a cell is not identified."""
+    """The reason why cell i is not identified."""
     if reading.rises.any():
         pairs = list(itertools.combinations(sizes, 2))
         a, b = pairs[int(np.flatnonzero(reading.rises)[-1])]
@@ -156,26 +164,26 @@ def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
     if reading.whole <= LEAST_SLOPE:
         least = number(float(reading.whole))
         return f"the real-only curve is flat: its slope may be as low as {least}"
-    if not np.isfinite(reading.worth[i]).all():
+    if not np.isfinite(reading.d_eff[i]).all():
         return "the real-only curve is no longer than its noise"
-    at, least = reading.worth[i, 0], number(float(reading.slope[i]))
+    at, least = reading.d_eff[i, 0], number(float(reading.slope[i]))
     return f"the curve is flat near n = {at:.0f}: its slope may be {least}"
 
 
 def _cell(
-    task: str, key: Key, seeds: int, error: Interval, worth: _Worth, reused: _Worth | None
+    task: str, key: Key, seeds: int, error: Interval, estimate: _Estimate, reused: _Estimate | None
 ) -> Cell:
-    """All but alpha_marg."""
+    """A cell without its alpha_marg."""
     _, n, m, k = key
     cell = Cell(
         *(task, *key, seeds, error),
-        d_eff=worth.interval,
-        alpha_avg=_line(worth.interval, n, m),
-        alpha_net=_line(worth.interval, n + k, m),
-        gain_net=_line(worth.interval, n + k, 1),
+        d_eff=estimate.interval,
+        alpha_avg=_line(estimate.interval, n, m),
+        alpha_net=_line(estimate.interval, n + k, m),
+        gain_net=_line(estimate.interval, n + k, 1),
         alpha_marg=NONE,
-        verdict=worth.verdict,
-        reason=worth.reason,
+        verdict=estimate.verdict,
+        reason=estimate.reason,
     )
     if reused is None:
         return cell
@@ -188,12 +196,11 @@ def _cell(
     )
 
 
-def _version(keys: Sequence[Key], worth: Mapping[Key, _Worth], law: str, level: float) -> Version:
+def _version(keys: Sequence[Key], estimates: _Estimates, law: str, level: float) -> Version:
     n, m = [key[1] for key in keys], [key[2] for key in keys]
-    values = np.stack([worth[key].values for key in keys])
-    low, high = (
-        np.array([getattr(worth[key].interval, e) for key in keys]) for e in ("low", "high")
-    )
+    own = [estimates[key] for key in keys]
+    values = np.stack([x.values for x in own])
+    low, high = (np.array([getattr(x.interval, e) for x in own]) for e in ("low", "high"))
     size, count = np.array(n, float), np.array(m, float)
     share = 1 / (count * len(keys))
     alpha = (values - size[:, None]) / count[:, None]
@@ -202,7 +209,7 @@ def _version(keys: Sequence[Key], worth: Mapping[Key, _Worth], law: str, level: 
         total = (float(x) for x in intervals.mean(share, values, _open(low, -1), _open(high, 1)))
         common = _line(_closed(*total), float(share @ size), 1)
     homogeneity = homogeneous(alpha)
-    verdict = max((worth[key].verdict for key in keys), key=VERDICTS.index)
+    verdict = max((x.verdict for x in own), key=VERDICTS.index)
     if homogeneity < REFUSED:
         verdict = "HETEROGENEOUS"
     fitted = fit(law, n, m, values, low.tolist(), level)
@@ -210,30 +217,30 @@ def _version(keys: Sequence[Key], worth: Mapping[Key, _Worth], law: str, level: 
 
 
 def homogeneous(alpha: np.ndarray) -> float:
-    """Probability of alphas this unequal if all cells had one: Hotelling's T².
+    """p-value of Hotelling's T² test that all cells have one alpha.
 
     Args:
       alpha: (cells, 1 + S); cells with NaN do not count.
 
     Returns:
-      p; NaN for fewer than two cells, for no more replicates than cells less one, or without
-      noise to compare with.
+      p; NaN for fewer than two cells, for no more replicates than cells less one, or for
+      replicates without noise.
     """
     known = alpha[np.isfinite(alpha).all(axis=1)]
     return float(hotelling(np.diff(pseudo_values(known), axis=0).T))
 
 
 def additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
-    """Probability of gains this unequal if m synthetic episodes gained the same beside any n.
+    """p-value of Hotelling's T² test that D_eff = n + g(m): the gain of m is the same at every n.
 
-    The sum D_eff = n + g(m) asks for no more; one alpha asks for g(m) = alpha m besides.
+    One alpha is a stronger hypothesis, g(m) = alpha m.
 
     Args:
       alpha: (cells, 1 + S); cells with NaN do not count.
       n, m: (cells,), sorted by n.
 
     Returns:
-      p; NaN where no m has two n, or as for ``homogeneous``.
+      p; NaN if no m has two n, or as for ``homogeneous``.
     """
     known = [i for i in range(len(n)) if np.isfinite(alpha[i]).all()]
     pairs = [
@@ -246,17 +253,16 @@ def additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
     return float(hotelling(np.stack(contrasts, axis=1))) if contrasts else math.nan
 
 
-def _difference(
-    a: Key, b: Key, worth: Mapping[Key, _Worth], second: Mapping[Key, Key]
-) -> Difference:
+def _difference(a: Key, b: Key, estimates: _Estimates, second: Mapping[Key, Key]) -> Difference:
     (version, n, m, _), spent = a, a[3] - b[3]
-    gain = _less(worth[a], worth[b], spent, 1)
-    found = Difference(version, b[0], n, m, _less(worth[a], worth[b], 0, m), gain, _change(gain))
-    # A version without corrections is the same in both arms.
+    gain = _contrast(estimates[a], estimates[b], spent, 1)
+    alpha = _contrast(estimates[a], estimates[b], 0, m)
+    difference = Difference(version, b[0], n, m, alpha, gain, _change(gain))
+    # A version without corrections has no second arm.
     if not all(key in second or not key[3] for key in (a, b)) or not {a, b} & set(second):
-        return found
-    gain = _less(worth[second.get(a, a)], worth[second.get(b, b)], spent, 1)
-    return dataclasses.replace(found, gain_net_reused=gain, verdict_reused=_change(gain))
+        return difference
+    gain = _contrast(estimates[second.get(a, a)], estimates[second.get(b, b)], spent, 1)
+    return dataclasses.replace(difference, gain_net_reused=gain, verdict_reused=_change(gain))
 
 
 def _change(gain: Interval) -> str:
@@ -265,14 +271,14 @@ def _change(gain: Interval) -> str:
     return "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
 
 
-def _less(a: _Worth, b: _Worth, less: float, per: float) -> Interval:
-    """(D_eff of a − that of b − less) / per, paired over the replicates."""
+def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:
+    """(D_eff of a − D_eff of b − less) / per, paired over the replicates."""
     values = np.stack([a.values, b.values])
     if not np.isfinite(values).all():
         return NONE
     low, high = (np.array([getattr(x.interval, e) for x in (a, b)]) for e in ("low", "high"))
-    found = intervals.difference(values, _open(low, -1), _open(high, 1))
-    return _line(_closed(*(float(x) for x in found)), less, per)
+    ends = intervals.difference(values, _open(low, -1), _open(high, 1))
+    return _line(_closed(*(float(x) for x in ends)), less, per)
 
 
 def _line(interval: Interval, less: float, per: float) -> Interval:
@@ -297,7 +303,7 @@ def _notes(
     means: np.ndarray,
     pool: int | None,
 ) -> tuple[str, ...]:
-    """What the numbers are conditional on, and what the design lacks."""
+    """Sentences on what the numbers are conditional on and what the design lacks."""
     notes = warnings(rows)
     if pool is not None:
         most = max(row.n for row in rows)
@@ -327,17 +333,17 @@ def _notes(
 
 
 def _uncertain(cells: Sequence[Cell], curve: Curve) -> list[str]:
-    """Of which cells with a D_eff the error alone is noisier than where coverage was shown."""
-    found = []
+    """A note on the cells whose error is noisier than where coverage was shown; none if empty."""
+    names = []
     for cell in (cell for cell in cells if math.isfinite(cell.d_eff.value)):
         at = int(np.searchsorted(curve.n, cell.d_eff.value, side="right")) - 1
         slope = curve.slope[min(at, len(curve.slope) - 1)].value
         low, high = cell.error.low, cell.error.high
         if not (low > 0 and math.log(high / low) / 2 <= CERTIFIED * slope):
-            found.append(f"{cell.version} {cell.n} + {cell.m}")
-    if not found:
+            names.append(f"{cell.version} {cell.n} + {cell.m}")
+    if not names:
         return []
     return [
-        f"{some(found)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
+        f"{some(names)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
         f"± {CERTIFIED}, where it was not shown that the intervals cover."
     ]

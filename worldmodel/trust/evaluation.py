@@ -1,18 +1,18 @@
-"""Trust in a simulator as a judge: real episodes that one simulated *evaluation* is worth.
+"""The simulator as a judge: how many real episodes one simulated *evaluation* is worth.
 
-A policy is played n times in reality, the same n starts are played in the simulator, and N more
-starts in the simulator alone. The mean of its real outcome is then estimated by
-prediction-powered inference: θ̂ = Ȳ + λ (F̄_N − F̄_n), with the real outcomes Y and the simulated
-ones F. With the best λ its variance is σ²/n · (1 − ρ² N/(n + N)), ρ the correlation of Y and F
-over episodes, as if alpha_eval · N more real episodes had been played.
+A policy is played from n starts in reality and in the simulator, and from N more starts in the
+simulator alone. Prediction-powered inference estimates the mean of its real outcome:
+θ̂ = Ȳ + λ (F̄_N − F̄_n), with real outcomes Y and simulated outcomes F. With the best λ its variance
+is σ²/n · (1 − ρ² N/(n + N)), ρ the correlation of Y and F over episodes: the variance of
+n + alpha_eval · N real episodes.
 
 Sources: Angelopoulos et al. 2023, "Prediction-powered inference", Science 382; Angelopoulos, Duchi
 and Zrnic 2023, "PPI++", arXiv 2311.01453 (λ: power tuning). With λ estimated from the n pairs it is
 the regression estimator with double sampling (Cochran 1977, "Sampling techniques", chapter 12),
 whose small-sample variance is used here instead of the papers' large-sample one.
 
-This says nothing of training, and is never merged with alpha. The correlation of the *means* of
-several policies says nothing of it either: call once per policy.
+alpha_eval is no measure of training and is never merged with alpha. It does not follow from the
+correlation of several policies' *means* either: call ``evaluate`` once per policy.
 """
 
 import dataclasses
@@ -26,43 +26,43 @@ from scipy import stats
 from worldmodel.errors import InputError
 from worldmodel.trust.intervals import Interval, jackknife
 
-LEAST_PAIRS = 10  # fewer were not tried; successes and failures need fifty for rho
-TINY = 1e-9  # relative; rounding, no variation
+LEAST_PAIRS = 10  # coverage was not tested below; for successes and failures rho needs fifty
+TINY = 1e-9  # relative; a smaller variation is rounding
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What simulated evaluation episodes of one policy are worth; NaN where not defined."""
+    """The value of simulated evaluation episodes of one policy; NaN where not defined."""
 
-    n: int  # pairs: the same start in reality and in the simulator
-    extra: int  # N: episodes in the simulator alone
+    n: int  # pairs: starts played in reality and in the simulator
+    extra: int  # N: starts played in the simulator alone
     rho: Interval  # correlation of real and simulated outcomes over the pairs
-    threshold: float  # rho must lie above it for the simulator to pay, 1/√(n − 2)
+    threshold: float  # 1/√(n − 2); the simulator pays if rho is above it
     alpha: Interval  # alpha_eval: real evaluation episodes that a simulated one is worth
     real: Interval  # mean real outcome from the n real episodes alone, ± t(n − 1)
     mean: Interval  # mean real outcome with the simulator's help, ± t(n − 2)
     weight: float  # λ
-    same_starts_p: float  # that the simulator's outcomes on the n and the N starts have one mean
+    same_starts_p: float  # p that simulated outcomes on the n and the N starts have one mean
     verdict: str  # PAYS, DOES NOT PAY, NOT SHOWN, NOT_IDENTIFIED
     reason: str
 
 
 def alpha_eval(rho: float, n: int, extra: int) -> float:
-    """ρ² n / (n + (1 − ρ²) N): from the variance above, effective episodes n_eff = n + α N.
+    """ρ² n / (n + (1 − ρ²) N), from n + alpha_eval N = n / (1 − ρ² N/(n + N)).
 
     Args:
-      rho: episode-level paired correlation.
-      n, extra: pairs, and simulated episodes beyond them (N).
+      rho: paired correlation over episodes.
+      n, extra: pairs, and further simulated episodes (N).
     """
     return rho**2 * n / (n + (1 - rho**2) * extra)
 
 
 def least_correlation(n: int) -> float:
-    """1/√(n − 2): below it, estimating λ from n pairs costs more than the simulator brings.
+    """1/√(n − 2): below it, estimating λ from n pairs costs more than the simulator saves.
 
     With N → ∞ the variance is σ²/n · (1 − ρ²)(n − 2)/(n − 3) for normal outcomes (Lavenberg and
     Welch 1981, "A perspective on the use of control variables to increase the efficiency of Monte
-    Carlo simulations", Management Science 27); it is below σ²/n from there on.
+    Carlo simulations", Management Science 27); it is below σ²/n above that correlation.
     """
     return 1 / math.sqrt(n - 2)
 
@@ -77,18 +77,18 @@ def evaluate(
     """Measures alpha_eval, and the policy's mean real outcome with and without the simulator.
 
     Args:
-      real: (n,) outcomes of one policy in reality, one per episode: an error, a score, or 0 and 1.
-      paired: (n,) the simulator's outcomes from the same starts, in the same order.
-      extra: (N,) the simulator's outcomes from further starts, drawn as the n were.
-      level: of the intervals, two-sided. Those of the mean cover .94 to .97 from ten pairs on;
-        those of rho too for continuous outcomes, for successes and failures from fifty on.
+      real: (n,) real outcomes of one policy, one per start: an error, a score, or 0 and 1.
+      paired: (n,) simulated outcomes from the same starts, in the same order.
+      extra: (N,) simulated outcomes from further starts of the same distribution.
+      level: of the intervals, two-sided. At .95 those of the mean cover .94 to .97 from ten pairs
+        on; so do those of rho, for successes and failures from fifty pairs on.
 
     Returns:
-      NOT_IDENTIFIED where outcomes do not vary, or are the same but for a single episode.
+      an ``Evaluation``, NOT_IDENTIFIED if all outcomes but one at most are equal.
 
     Raises:
-      InputError: fewer than ``LEAST_PAIRS`` pairs, fewer than two further episodes, lengths that
-        differ, an outcome that is not finite, or a level not between 0 and 1.
+      InputError: there are fewer than ``LEAST_PAIRS`` pairs or two further episodes, the lengths
+        differ, an outcome is not finite, or the level is not between 0 and 1.
     """
     if not 0 < level < 1:
         raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
@@ -103,7 +103,7 @@ def evaluate(
         raise InputError(f"{len(y)} real and {len(f)} paired outcomes; give one for each start")
     n, count, bar = len(y), len(g), least_correlation(len(y))
     alone = _around(float(y.mean()), float(y.std(ddof=1)) / math.sqrt(n), n - 1, level)
-    if _constant(y):  # no width is no certainty
+    if _constant(y):  # equal outcomes are no certainty
         alone = Interval(alone.value, math.nan, math.nan)
     rho = _correlation(y, f, level)
     if math.isnan(rho.value):
@@ -125,10 +125,10 @@ def evaluate(
     return Evaluation(n, count, rho, bar, alpha, alone, mean, weight, same, verdict, reason)
 
 
-def described(found: Evaluation) -> dict[str, Any]:
-    """An evaluation as plain numbers and text; an interval ``x`` is ``x, x_low, x_high``."""
+def described(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain numbers and text, NaN as None; an interval x is x, x_low, x_high."""
     out: dict[str, Any] = {}
-    for name, value in vars(found).items():
+    for name, value in vars(evaluation).items():
         if isinstance(value, Interval):
             out |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
         else:
@@ -141,9 +141,9 @@ def _prediction_powered(
 ) -> tuple[Interval, float]:
     """The PPI++ mean with its interval, and λ. Shapes (n,), (n,), (N,).
 
-    λ = cov(Y, F) / var(F) · N/(n + N) is not cut to [0, 1]: outcomes of
-    different scale are not wrong. The variance is that of a regression on F with n − 2 degrees of
-    freedom, and of the mean of F over all n + N.
+    λ = cov(Y, F) / var(F) · N/(n + N) is not clipped to [0, 1], since Y and F may differ in scale.
+    The variance is that of a regression on F with n − 2 degrees of freedom, plus that of the mean
+    of F over all n + N.
     """
     n, count = len(y), len(g)
     everywhere = np.concatenate([f, g])
@@ -160,19 +160,19 @@ def _prediction_powered(
 
 
 def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
-    """ρ, its interval by the leave-one-out jackknife on Fisher's z = artanh ρ.
+    """ρ with its interval by the leave-one-out jackknife on Fisher's z = artanh ρ.
 
-    Fisher's own variance 1/(n − 3) is that of normal outcomes: with successes and failures and
+    Fisher's own variance 1/(n − 3) holds for normal outcomes: with successes and failures and
     ρ = .9 its interval covers .80, this one .98.
     """
     if _constant(y) or _constant(f):
         return Interval(math.nan, math.nan, math.nan)
     n = len(y)
     a, b = (np.append(0.0, x - x.mean()) for x in (y, f))
-    # Sums of squares with one episode out: the full ones less its own share n/(n - 1).
+    # Sums of squares without an episode: the full sum less n/(n - 1) of its square.
     less = np.append(0.0, np.full(n, n / (n - 1)))
     yy, ff, yf = a @ a - less * a * a, b @ b - less * b * b, a @ b - less * a * b
-    if (yy <= TINY * yy[0]).any() or (ff <= TINY * ff[0]).any():  # all alike but for one
+    if (yy <= TINY * yy[0]).any() or (ff <= TINY * ff[0]).any():  # equal but for one
         return Interval(math.nan, math.nan, math.nan)
     rho = yf / np.sqrt(yy * ff)
     if abs(rho).max() >= 1 - TINY:
@@ -191,10 +191,10 @@ def _around(value: float, error: float, freedom: int, level: float) -> Interval:
 
 
 def _verdict(rho: Interval, bar: float, alpha: Interval) -> tuple[str, str]:
-    worth = f"a simulated evaluation is worth {alpha.value:.2f} real ones"
-    found = f"rho = {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
+    value = f"a simulated evaluation is worth {alpha.value:.2f} real ones"
+    measured = f"rho = {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
     if rho.low > bar:
-        return "PAYS", f"{worth}: {found} lies above 1/√(n − 2) = {bar:.2f}"
+        return "PAYS", f"{value}: {measured} lies above 1/√(n − 2) = {bar:.2f}"
     if rho.high < bar:
-        return "DOES NOT PAY", f"{found} lies below 1/√(n − 2) = {bar:.2f}: play real episodes"
-    return "NOT SHOWN", f"{found} may lie on either side of 1/√(n − 2) = {bar:.2f}: more pairs"
+        return "DOES NOT PAY", f"{measured} lies below 1/√(n − 2) = {bar:.2f}: play real episodes"
+    return "NOT SHOWN", f"{measured} may lie on either side of 1/√(n − 2) = {bar:.2f}: more pairs"

@@ -1,7 +1,7 @@
 """The figures of a measured task: the alpha axis, D_eff against m, the learning curve, costs.
 
-No interval is cut: every axis holds all finite ends, bent (linear about 0, logarithmic beyond)
-where they lie very far apart. What is known on one side alone is an arrow to the axis' end.
+Every axis holds all finite ends of the intervals. Where these lie far apart the axis is bent:
+linear about 0, logarithmic beyond. An arrow to the axis' end marks an unknown end.
 """
 
 import html
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worldmodel.trust.phrases import CONTROL, Task, cell_verdict, corrections, interval
 from worldmodel.trust.svg import (
     DASHES,
     SHAPES,
@@ -30,45 +31,44 @@ from worldmodel.trust.svg import (
     tag,
     text,
 )
-from worldmodel.trust.words import SELF, Task, cell_verdict, corrections, interval
 
-BENT = 15.0  # an axis this many times as long as what it must show is bent
-LEVEL = 2.0  # times n + m
-ROW = 23.0  # per cell
+BENT = 15.0  # an axis is bent if it is this many times as long as what it must show
+LEVEL = 2.0  # highest level drawn, in n + m
+ROW = 23.0  # height of a cell's row
 ENDS = ("", "_low", "_high")
-REUSED = "_reused"  # the arm whose corrections were trained on too
-LONGEST = 25  # characters of a version's name in a figure; tables hold all of it
+REUSED = "_reused"  # suffix of the arm that trains on the corrections too
+LONGEST = 25  # characters of a version's name in a figure; tables show the whole name
 
 
 def order(task: Task) -> list[str]:
-    """The versions as the document has them, the control last."""
-    return sorted(task["versions"], key=lambda name: name == SELF)
+    """The names of the versions in the document's order, the control last."""
+    return sorted(task["versions"], key=lambda name: name == CONTROL)
 
 
 def cells_of(task: Task) -> list[tuple[str, dict[str, Any]]]:
-    """(version, cell) of all cells, versions in order; beside the net gain stands the gross one."""
-    found = []
+    """(version, cell) of all cells, versions in ``order``; each cell has ``gain_gross`` added."""
+    pairs = []
     for name in order(task):
         for cell in task["versions"][name]["cells"]:
-            worth = {e: cell["d_eff" + e] for e in ENDS}
+            ends = {e: cell["d_eff" + e] for e in ENDS}
             gross = {
-                f"gain_gross{e}": None if d is None else d - cell["n"] for e, d in worth.items()
+                f"gain_gross{e}": None if d is None else d - cell["n"] for e, d in ends.items()
             }
-            found.append((name, cell | gross))
-    return found
+            pairs.append((name, cell | gross))
+    return pairs
 
 
 def style_of(task: Task, name: str) -> tuple[str, str, str]:
-    """Class of the colour, shape and dashes of a version."""
-    if name == SELF:
+    """Colour class, shape and dashes of a version."""
+    if name == CONTROL:
         return "ink", STAR, "1 3"
     i = order(task).index(name)
-    # The shape falls out of step with the colour after each round: 36 versions differ.
+    # Shapes shift against colours after each round, so that 36 versions differ.
     return f"c{i % 6}", SHAPES[(i + i // 6) % 6], DASHES[i % 6]
 
 
 def key(task: Task) -> str:
-    """The versions with their marks, as a line of HTML that wraps."""
+    """The legend: the versions with their marks, as a line of HTML that wraps."""
     entries = []
     for name in order(task):
         colour, shape, dashes = style_of(task, name)
@@ -81,13 +81,13 @@ def key(task: Task) -> str:
 
 
 def alpha_axis(task: Task) -> str:
-    """α of every cell: 1 is as good as real, 0 is worth nothing."""
+    """α of every cell on one axis, with lines at 0 and at 1."""
     title = "α: real episodes per synthetic one"
     return _forest(task, ("alpha_avg", "alpha_net"), (0.0, 1.0), title, "as real")
 
 
 def gains(task: Task) -> str:
-    """Real episodes gained by every cell, from 0 to what the largest m would be if it were real."""
+    """Real episodes gained by every cell on one axis, with lines at 0 and at the largest m."""
     most = float(max(cell["m"] for _, cell in cells_of(task)))
     return _forest(
         task, ("gain_gross", "gain_net"), (0.0, most), "real episodes gained", f"{most:g}"
@@ -97,43 +97,41 @@ def gains(task: Task) -> str:
 def _forest(
     task: Task, kinds: tuple[str, str], shown: tuple[float, float], title: str, full: str
 ) -> str:
-    """A row per cell on one axis: gross filled; net hollow, with a dot if K was trained on too."""
+    """A row per cell: gross filled; net hollow, with a dot if the corrections were reused."""
     cells = cells_of(task)
     names = [f"n {cell['n']}, m {cell['m']}" for _, cell in cells]
-    left, right, top = 10 + SMALL * max(map(len, names)), WIDTH - 84.0, 18.0
-    arms = (
-        *kinds,
-        *(x + REUSED for x in kinds[1:] if any(c.get("verdict_reused") for _, c in cells)),
-    )
-    across = _axis([cell for _, cell in cells], arms, shown, (left, right), shown[1])
+    x0, x1, top = 10 + SMALL * max(map(len, names)), WIDTH - 84.0, 18.0
+    reused = any(c.get("verdict_reused") for _, c in cells)
+    drawn_kinds = (*kinds, *([kinds[1] + REUSED] * reused))
+    across = _axis([cell for _, cell in cells], drawn_kinds, shown, (x0, x1), shown[1])
     digits = 2 if shown[1] == 1 else 1
     parts, y = [], 8.0
     for name in order(task):
         colour, shape, _ = style_of(task, name)
         k = corrections(task["versions"][name])
-        about = ": the control" if name == SELF else f": {k} corrections"
+        label = ": the control" if name == CONTROL else f": {k} corrections"
         y += ROW
         parts.append(tag("g", mark(shape, 7, y - 4), class_=colour))
-        parts.append(text(17, y, clipped(name) + about, kind="bold"))
+        parts.append(text(17, y, clipped(name) + label, kind="bold"))
         for cell in (cell for own, cell in cells if own == name):
             y += ROW
             size = f"n {cell['n']}, m {cell['m']}"
-            said = f"{name}, {size}: gross {interval(cell, kinds[0], digits)}, "
-            said += f"net {interval(cell, kinds[1], digits)}"
+            title_text = f"{name}, {size}: gross {interval(cell, kinds[0], digits)}, "
+            title_text += f"net {interval(cell, kinds[1], digits)}"
             lines = (
                 [(kinds[0], "filled"), (kinds[1], "hollow")]
                 if cell["k"]
                 else [(kinds[0], "filled")]
             )
             if cell.get("verdict_reused"):
-                said += f", trained on them too {interval(cell, kinds[1] + REUSED, digits)}"
+                title_text += f", trained on them too {interval(cell, kinds[1] + REUSED, digits)}"
                 lines.append((kinds[1] + REUSED, "dotted"))
-            drawn = [tag("title", html.escape(f"{said}; {cell_verdict(cell)}"))]
+            drawn = [tag("title", html.escape(f"{title_text}; {cell_verdict(cell)}"))]
             for i, (kind, fill) in enumerate(lines):
                 at = y - 4 + 10 * (i - min(len(lines) - 1, 1) / 2)
                 drawn.append(_interval(cell, kind, at, across, shape, fill))
             parts.append(tag("g", *drawn, class_=f"cell {colour}"))
-            parts.append(text(left - 8, y, size, "end", "dim"))
+            parts.append(text(x0 - 8, y, size, "end", "dim"))
             parts.append(text(WIDTH, y, cell_verdict(cell), "end"))
             y += 14 * (len(lines) > 2)
         y += 4
@@ -152,20 +150,20 @@ def _forest(
     return figure(label, bottom + 36, *frame, *parts)
 
 
-def worth(task: Task, n: int) -> str:
-    """D_eff against m beside n real episodes, the versions side by side at each m, with caps."""
+def d_eff(task: Task, n: int) -> str:
+    """D_eff against m at n real episodes, with the versions next to each other and their caps."""
     every = cells_of(task)
     cells = [cell for _, cell in every if cell["n"] == n]
     sizes = sorted({cell["m"] for cell in cells})
     caps = {v: at for v, at in levels(task, n).items() if at <= reach(task, n)}
     longest = max([len(clipped(name, 10)) for name in caps] or [0])
-    top, right, bottom = 12.0, WIDTH - max(56.0, 22 + SMALL * longest), 212.0
+    top, x1, bottom = 12.0, WIDTH - max(56.0, 22 + SMALL * longest), 212.0
     shown = (float(n), float(n + sizes[-1]))
     up = _axis(cells, ("d_eff",), (*shown, *caps.values()), (bottom, top), float(n))
-    left = 12 + SMALL * max(len(plain(v)) for v in up.ticks(20))
-    # Sizes m that differ widely are spread evenly per factor.
+    x0 = 12 + SMALL * max(len(plain(v)) for v in up.ticks(20))
+    # Sizes m that differ widely stand on a logarithmic axis.
     bend = sizes[0] if sizes[-1] > 8 * sizes[0] else None
-    across = scale(sizes, left + 24, right - 24, bend)
+    across = scale(sizes, x0 + 24, x1 - 24, bend)
     names = [name for name in order(task) if any(v == name for v, _ in every)]
     gap = min([across(b) - across(a) for a, b in itertools.pairwise(sizes)] or [80.0])
     step = min(9.0, 0.75 * gap / len(names))
@@ -177,60 +175,60 @@ def worth(task: Task, n: int) -> str:
         known = [(across(c["m"]) + shift, up(c["d_eff"])) for c in own if c["d_eff"] is not None]
         drawn = [line(known, "thin", dashes)] if len(known) > 1 else []
         for cell in own:
-            said = f"{name}, n {n}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
+            title = f"{name}, n {n}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
             x = across(cell["m"]) + shift
             bar = _interval(cell, "d_eff", x, up, shape, upright=True, r=min(4.0, step / 2.2))
-            drawn.append(tag("g", tag("title", html.escape(said)), bar, class_="cell"))
+            drawn.append(tag("g", tag("title", html.escape(title)), bar, class_="cell"))
         if name in caps:
-            drawn.append(line([(left, up(caps[name])), (right, up(caps[name]))], "bar cap", dashes))
+            drawn.append(line([(x0, up(caps[name])), (x1, up(caps[name]))], "bar cap", dashes))
         parts.append(tag("g", *drawn, class_=colour))
-    frame = [line([(left, y), (right, y)], "grid thin") for y in map(up, up.ticks(20))]
-    frame += [text(left - 6, up(v) + 4, plain(v), "end") for v in up.ticks(20)]
+    frame = [line([(x0, y), (x1, y)], "grid thin") for y in map(up, up.ticks(20))]
+    frame += [text(x0 - 6, up(v) + 4, plain(v), "end") for v in up.ticks(20)]
     frame += [text(across(m), bottom + 15, str(m), "middle") for m in apart(sizes, across)]
-    frame.append(line([(left, up(n)), (right, up(n))], "axis"))
+    frame.append(line([(x0, up(n)), (x1, up(n))], "axis"))
     path = [across.low + (across.high - across.low) * i / 24 for i in range(25)]
     as_real = [(across(m), up(n + m)) for m in path if m >= 0 and up.low <= n + m <= up.high]
     frame.append(line(as_real, "axis dash"))
     ends = {"α = 0": up(n), "α = 1": as_real[-1][1]}
     ends |= {f"↦ {clipped(v, 10)}": up(cap) for v, cap in caps.items()}
-    frame += [text(right + 3, y + 4, words) for words, y in spread(ends, top, bottom)]
-    frame.append(text((left + right) / 2, bottom + 31, "synthetic episodes m", "middle"))
+    frame += [text(x1 + 3, y + 4, label) for label, y in spread(ends, top, bottom)]
+    frame.append(text((x0 + x1) / 2, bottom + 31, "synthetic episodes m", "middle"))
     label = f"D_eff against m beside n = {n} real episodes; the numbers are in the table below"
     return figure(label, bottom + 37, *frame, *parts)
 
 
 def reach(task: Task, n: int) -> float:
-    """The highest level that is drawn: one far above would press the rest together."""
+    """The highest level drawn; a level far above would leave the rest no space."""
     return LEVEL * (n + max(cell["m"] for _, cell in cells_of(task) if cell["n"] == n))
 
 
 def levels(task: Task, n: int) -> dict[str, float]:
-    """What the D_eff of each version tends to as m grows, where it is known.
+    """The D_eff that each version tends to as m grows, where known.
 
-    Its cap beyond n where the weight rule has one; pooled with weight 1, its limit whatever n.
+    Under the oracle weight it is n plus the cap; pooled with weight 1, the limit at any n.
     """
-    found = {}
+    limits = {}
     for name, version in task["versions"].items():
         if version.get("cap") is not None:
-            found[name] = n + version["cap"]
+            limits[name] = n + version["cap"]
         elif version.get("limit") is not None:
-            found[name] = version["limit"]
-    return found
+            limits[name] = version["limit"]
+    return limits
 
 
 def learning(task: Task) -> str:
-    """The error of real-only training, and below where on it every mixture lies."""
+    """The error of real-only training, and below it the D_eff of every mixture."""
     curve = task["curve"]
     sizes, errors = curve["n"], curve["error"]
     names = order(task)
-    left = max(48.0, 12 + SMALL * max([len(clipped(name, 10)) for name in names] or [0]))
-    right, top, bottom = WIDTH - 8.0, 8.0, 168.0
-    across = logarithmic(sizes, left, right)
-    # An interval that reaches 0 has no place on a logarithmic axis: its end is an arrow.
+    x0 = max(48.0, 12 + SMALL * max([len(clipped(name, 10)) for name in names] or [0]))
+    x1, top, bottom = WIDTH - 8.0, 8.0, 168.0
+    across = logarithmic(sizes, x0, x1)
+    # A logarithmic axis has no 0: an interval that reaches it ends in an arrow.
     ends = [v for e in errors for v in e.values() if v is not None and v > 0]
     up = logarithmic(ends, bottom, top)
-    parts = [line([(left, up(v)), (right, up(v))], "grid thin") for v in up.ticks(22)]
-    parts += [text(left - 6, up(v) + 4, plain(v), "end") for v in up.ticks(22)]
+    parts = [line([(x0, up(v)), (x1, up(v))], "grid thin") for v in up.ticks(22)]
+    parts += [text(x0 - 6, up(v) + 4, plain(v), "end") for v in up.ticks(22)]
     strip = bottom + 18 * len(names) + 6
     wanted = [across(n) for n in sizes]
     parts += [line([(x, top), (x, strip)], "grid thin") for x in wanted]
@@ -248,31 +246,33 @@ def learning(task: Task) -> str:
         for cell in task["versions"][name]["cells"]:
             point = cell | {"d_eff_low": cell["d_eff"], "d_eff_high": cell["d_eff"]}
             known = cell["d_eff"] is not None
-            said = f"{name}, n {cell['n']}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
-            drawn.append(tag("title", html.escape(said)))
+            title = f"{name}, n {cell['n']}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
+            drawn.append(tag("title", html.escape(title)))
             drawn.append(_interval(point if known else cell, "d_eff", y, across, shape, "hollow"))
         parts.append(tag("g", *drawn, class_=colour))
-        parts.append(text(left - 8, y + 4, clipped(name, 10), "end"))
+        parts.append(text(x0 - 8, y + 4, clipped(name, 10), "end"))
     parts += [text(across(n), strip + 14, str(n), "middle") for n in apart(sizes, across)]
-    parts.append(
-        text((left + right) / 2, strip + 30, "real episodes n; D_eff of mixtures", "middle")
-    )
+    parts.append(text((x0 + x1) / 2, strip + 30, "real episodes n; D_eff of mixtures", "middle"))
     label = f"Error of real-only training at {len(sizes)} sizes; the numbers are in the table below"
     return figure(label, strip + 36, *parts)
 
 
 def costs(rows: Sequence[tuple[str, float, float]]) -> str:
-    """Ranges of prices [$] on a logarithmic axis, a row each; free is an arrow to the left."""
+    """Ranges of prices on a logarithmic axis, a row each; a price of 0 is an arrow to the left.
+
+    Args:
+      rows: (label, low, high) [$].
+    """
     ends = [v for _, *pair in rows for v in pair if v > 0] or [1.0]
-    left, right = 8.0, WIDTH - 8.0
-    across = logarithmic(ends, left, right)
+    x0, x1 = 8.0, WIDTH - 8.0
+    across = logarithmic(ends, x0, x1)
     parts, y = [], 4.0
-    for words, low, high in rows:
+    for label, low, high in rows:
         y += 34
-        place = [(across(low) if low > 0 else left, y), (across(high) if high > 0 else left, y)]
-        parts.append(text(left, y - 9, f"{words}: {dollars(low, high)}"))
+        place = [(across(low) if low > 0 else x0, y), (across(high) if high > 0 else x0, y)]
+        parts.append(text(x0, y - 9, f"{label}: {dollars(low, high)}"))
         parts.append(line(place, "bar wide"))
-        parts += [] if low > 0 else [arrow(left, y, (-1, 0))]
+        parts += [] if low > 0 else [arrow(x0, y, (-1, 0))]
     parts += [text(across(v), y + 24, "$" + price(v), "middle") for v in across.ticks(48)]
     lines = [line([(across(v), 8), (across(v), y + 10)], "grid thin") for v in across.ticks(48)]
     label = "Ranges of prices; the numbers are in the table below"
@@ -280,13 +280,13 @@ def costs(rows: Sequence[tuple[str, float, float]]) -> str:
 
 
 def dollars(low: float, high: float) -> str:
-    """A range of prices, with two digits."""
+    """A range of prices [$] with two digits."""
     ends = dict.fromkeys(price(v) for v in (low, high))
     return "$" + " to ".join(ends)
 
 
 def clipped(name: str, longest: int = LONGEST) -> str:
-    """At most ``longest`` characters; where some are left out an ellipsis is the last."""
+    """The name cut to ``longest`` characters; the last of a cut name is an ellipsis."""
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
@@ -297,7 +297,7 @@ def _axis(
     ends: tuple[float, float],
     bend: float,
 ) -> Scale:
-    """An axis wide enough for what must be shown and every finite end of every interval."""
+    """An axis that holds ``shown`` and every finite end of every interval."""
     values = [c.get(kind + end) for c in cells for kind in kinds for end in ENDS]
     known = [*shown, *(v for v in values if v is not None)]
     long = max(known) - min(known) > BENT * (shown[1] - shown[0])
@@ -315,7 +315,7 @@ def _interval(
     upright: bool = False,
     r: float = 4.0,
 ) -> str:
-    """A bar with its mark, an arrow to the axis' end where a side is open; nothing if unknown."""
+    """A bar with its mark, and an arrow to the axis' end for an open side; empty if unknown."""
     value, low, high = (cell[kind + end] for end in ENDS)
     verdict = cell["verdict" + REUSED * kind.endswith(REUSED)]
     if value is None and not verdict.startswith("CENSORED"):
@@ -327,7 +327,7 @@ def _interval(
     known = [along(v) for v in (low, value, high) if v is not None]
     closed = line([place(known[0]), place(known[-1])], "bar") if len(known) > 1 else ""
     open_ends = [(low, -1, along.start), (high, 1, along.end)]
-    if value is None:  # only the side that it was censored on
+    if value is None:  # an arrow on the censored side only
         open_ends = [end for end in open_ends if (end[1] > 0) == (verdict == "CENSORED_HI")]
     drawn = ""
     for end, sign, edge in open_ends:

@@ -1,18 +1,19 @@
-"""Tables as files: CSV or Parquet in, CSV out. A kind of table is a row's type and ``Columns``."""
+"""Tables as files: reads CSV and Parquet, writes CSV; ``Columns`` describes a kind of table."""
 
 import csv
 import dataclasses
+import io
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from worldmodel.runtime.files import write_text
 from worldmodel.trust.table import OPTIONAL, TYPES, Row, TableError, fault, some
 
 T = TypeVar("T")
-# Numbers as text, in ASCII: what Python's int and float take besides (1_000, ١) is a slip here.
+# Numbers as ASCII text; the further forms of Python's int and float (1_000, ١) are refused.
 WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
 NUMBER = re.compile(
     r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)", re.ASCII | re.IGNORECASE
@@ -22,19 +23,19 @@ OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 
 @dataclasses.dataclass(frozen=True)
 class Columns(Generic[T]):
-    """What the rows of a table are made of."""
+    """The columns of a table and how its rows are built and checked."""
 
-    make: Callable[..., T]  # a row from its columns by name
+    row: Callable[..., T]  # a row from its columns by name
     types: dict[str, type]  # of all columns: str, int or float
-    optional: tuple[str, ...]  # columns that may lack, or be empty in a row
-    fault: Callable[[T], str]  # what is impossible about a row; empty if nothing
+    optional: tuple[str, ...]  # columns that may be absent, or empty in a row
+    fault: Callable[[T], str]  # why a row is invalid; empty if it is valid
 
 
 RUNS = Columns(Row, TYPES, OPTIONAL, fault)
 
 
 def read(path: Path) -> list[Row]:
-    """Reads a table of training runs: Parquet if its name ends so, CSV otherwise.
+    """Reads a table of training runs: Parquet by its suffix .parquet or .pq, CSV otherwise.
 
     Raises:
       TableError: see ``read_csv`` and ``read_parquet``.
@@ -43,7 +44,7 @@ def read(path: Path) -> list[Row]:
 
 
 def read_rows(path: Path, columns: Columns[T]) -> list[T]:
-    """``read`` for a table of other columns."""
+    """Reads a table of any columns, as ``read``."""
     path = Path(path)
     if path.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(path, columns)
@@ -51,15 +52,15 @@ def read_rows(path: Path, columns: Columns[T]) -> list[T]:
 
 
 def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
-    """Reads a table, each row checked by itself; ``check`` holds the rows against each other.
+    """Reads a CSV table and checks every row by itself; ``table.check`` compares the rows.
 
     Args:
-      path: UTF-8, comma-separated, a line of column names first.
+      path: UTF-8, comma-separated, with a first line of column names.
       columns: of the table.
 
     Raises:
-      TableError: no such file or not text; a column missing, unknown or named twice; a line with
-        too few or too many fields, an unreadable number or an impossible row.
+      TableError: there is no such file or it is no text; a column is absent, unknown or named
+        twice; a line has too few or too many fields, an unreadable number or an invalid row.
     """
     path = Path(path)
     try:
@@ -73,12 +74,12 @@ def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
 
 
 def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
-    """Reads a table like ``read_csv``; nulls are empty, rows are counted from 1.
+    """Reads a Parquet table; nulls are empty fields, and rows are counted from 1.
 
     Raises:
-      TableError: no such file or no Parquet; columns or rows as in ``read_csv``.
+      TableError: there is no such file or it is no Parquet; columns and rows as in ``read_csv``.
     """
-    import pyarrow  # only where it is needed: it takes longer to import than a table to measure
+    import pyarrow  # here, since its import takes longer than measuring a table
     import pyarrow.parquet
 
     path = Path(path)
@@ -96,35 +97,30 @@ def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a table with all columns; the file is replaced in one rename, or not at all.
+    """Writes a table of training runs with all columns, whole or not at all.
 
     Args:
       path: in a folder that exists.
-      rows: written as they are; numbers read back exactly.
+      rows: of the table; numbers read back exactly.
     """
     write_rows(path, rows, RUNS)
 
 
 def write_rows(path: Path, rows: Sequence[T], columns: Columns[T]) -> None:
-    """``write_csv`` for a table of other columns."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns.types)
-            for row in rows:
-                values = [getattr(row, name) for name in columns.types]
-                writer.writerow(["" if value is None else value for value in values])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a table of any columns, as ``write_csv``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns.types)
+    for row in rows:
+        values = [getattr(row, name) for name in columns.types]
+        writer.writerow(["" if value is None else value for value in values])
+    write_text(path, text.getvalue())
 
 
 def _csv_lines(
     path: Path, reader: Any, columns: Columns[Any]
 ) -> Iterator[tuple[dict[str, Any] | str, int]]:
-    """Each line's fields by column, or what is wrong with it, and its number."""
+    """Each line's fields by column, or its fault as text, and its number."""
     lines = _split(path, reader)
     names = next(lines, [])
     _check_columns(path, "line 1", names, columns)
@@ -132,8 +128,8 @@ def _csv_lines(
         if not fields:  # an empty line
             continue
         if len(fields) != len(names):
-            said = f"{len(fields)} fields where line 1 names {len(names)} columns"
-            yield said, reader.line_num
+            message = f"{len(fields)} fields where line 1 names {len(names)} columns"
+            yield message, reader.line_num
         else:
             yield dict(zip(names, fields, strict=True)), reader.line_num
 
@@ -142,13 +138,13 @@ def _split(path: Path, reader: Any) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        said = f"line {reader.line_num}: {error}"
-        raise TableError(f"{path} is no CSV in UTF-8 ({said}); write it again") from error
+        message = f"line {reader.line_num}: {error}"
+        raise TableError(f"{path} is no CSV in UTF-8 ({message}); write it again") from error
 
 
-def _rows(path: Path, unit: str, found: Any, columns: Columns[T]) -> list[T]:
+def _rows(path: Path, unit: str, records: Any, columns: Columns[T]) -> list[T]:
     rows, faults = [], []
-    for fields, number in found:
+    for fields, number in records:
         parsed = fields if isinstance(fields, str) else _parse(fields, columns)
         if isinstance(parsed, str):
             faults.append(f"{unit} {number}: {parsed}")
@@ -177,12 +173,12 @@ def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns
 
 
 def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
-    """A row of text or numbers as one of the table's, or what is wrong with it."""
+    """A row of the table from a record's fields, or its fault as text."""
     values: dict[str, Any] = {}
     for name, field in fields.items():
         empty = field is None or (isinstance(field, str) and not field.strip())
-        missing = empty or (isinstance(field, float) and math.isnan(field))
-        if name in columns.optional and missing:
+        absent = empty or (isinstance(field, float) and math.isnan(field))
+        if name in columns.optional and absent:
             continue
         kind = columns.types[name]
         what = {str: "text", int: "whole number"}.get(kind, "number")
@@ -196,10 +192,10 @@ def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
             try:
                 values[name] = _number(field, kind) if isinstance(field, str) else kind(field)
                 if not isinstance(field, str) and values[name] != field and field == field:
-                    raise ValueError  # int(1.5); but 8.0, as pandas keeps 8 beside nulls, is one
+                    raise ValueError  # as for int(1.5); 8.0 passes, since pandas writes it for 8
             except (ValueError, TypeError, OverflowError):
                 return f"{name} = {field!r} is no {what}"
-    row = columns.make(**values)
+    row = columns.row(**values)
     return columns.fault(row) or row
 
 

@@ -1,8 +1,8 @@
 """Intervals and tests from leave-one-out values, as array functions over any leading axes.
 
-``values`` are (..., 1 + S): of all replicates, then with each left out. Three intervals, all with
-t(S − 1): the plain jackknife; the inversion of its test for a D_eff read off a curve; and a linear
-combination of estimates whose own intervals are known.
+``values`` are (..., 1 + S): the estimate from all replicates, then with each left out. There are
+three intervals, all with t(S − 1): the plain jackknife; the inversion of its test, for a D_eff read
+off a curve; and that of a linear combination of estimates whose own intervals are known.
 """
 
 import dataclasses
@@ -14,19 +14,19 @@ from scipy import stats
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An estimate and its bounds; NaN where not defined or not known."""
+    """An estimate and its bounds; NaN where undefined or unknown."""
 
     value: float
     low: float
     high: float
 
 
-DIRECTIONS = 720  # in which a difference is looked at; its ends are good to 1e-5 of its width
+DIRECTIONS = 720  # searched for the ends of a difference, exact to 1e-5 of its width
 NONE = Interval(math.nan, math.nan, math.nan)
 
 
 def quantile(level: float, replicates: int) -> float:
-    """Of t(S − 1), for a two-sided interval."""
+    """The quantile of t(S − 1) for a two-sided interval."""
     return float(stats.t.ppf((1 + level) / 2, replicates - 1))
 
 
@@ -37,7 +37,7 @@ def spread(values: np.ndarray) -> np.ndarray:
 
 
 def pseudo_values(values: np.ndarray) -> np.ndarray:
-    """One per replicate, of mean close to the estimate: (..., 1 + S) to (..., S)."""
+    """The jackknife's pseudo-values, one per replicate: (..., 1 + S) to (..., S)."""
     count = values.shape[-1] - 1
     return count * values[..., :1] - (count - 1) * values[..., 1:]
 
@@ -49,7 +49,7 @@ def ends(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def jackknife(values: np.ndarray, level: float) -> Interval:
-    """``ends`` of one estimate (1 + S,), with it; NaN or infinite values have no interval."""
+    """The interval of one estimate (1 + S,); ``NONE`` if a value is NaN or infinite."""
     if not np.isfinite(values).all():
         return NONE
     low, high = ends(values, level)
@@ -59,29 +59,30 @@ def jackknife(values: np.ndarray, level: float) -> Interval:
 def accepted(
     sizes: np.ndarray, monotone: np.ndarray, logs: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All D at which an error does not differ from the curve's: the hull of what a test accepts.
+    """The hull of all D at which a test accepts that an error equals the curve's.
 
-    At each D the jackknife's t-test holds log E against log L(D), the replicates paired. Both are
-    means with weights that do not depend on the data, so that the test is good at knots and at
+    At each D the jackknife's t-test compares log E with log L(D), the replicates paired. Both are
+    means with weights that do not depend on the data. The test therefore holds at knots and at
     much noise, where an interval around the estimate is too short. In a segment log L is linear
-    in log D, and the test a quadratic inequality (Fieller 1954).
+    in log D, and the test is a quadratic inequality (Fieller 1954).
 
     Args:
-      sizes: (sizes,) of the curve.
-      monotone: (..., sizes, 1 + S) its log errors.
+      sizes: (sizes,) n of the curve, rising.
+      monotone: (..., sizes, 1 + S) log errors of the curve.
       logs: (..., 1 + S) log E.
       level: of the interval.
 
     Returns:
-      low and high (...): -infinity where the smallest size is accepted, infinity where the
-      largest is: not known from this curve. Both NaN where nothing is accepted.
+      low and high (...) in episodes. An end is unknown from this curve and infinite: low is
+      -infinity if the smallest size is accepted, high infinity if the largest is. Both are NaN if
+      no D is accepted.
     """
     gap = logs[..., None, :] - monotone
-    a, b = gap[..., :-1, :], np.diff(gap, axis=-2)  # at part w of a segment: a + w b
+    a, b = gap[..., :-1, :], np.diff(gap, axis=-2)  # at fraction w of a segment: a + w b
     square = quantile(level, logs.shape[-1] - 1) ** 2
 
     def product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Of the estimates, less t² times their jackknife covariance."""
+        """The product of the estimates less t² times their jackknife covariance."""
         dx, dy = (v[..., 1:] - v[..., 1:].mean(-1, keepdims=True) for v in (x, y))
         covariance = (x.shape[-1] - 2) * np.mean(dx * dy, axis=-1)
         return x[..., 0] * y[..., 0] - square * covariance
@@ -98,30 +99,30 @@ def accepted(
     knots = np.stack([knot[..., :-1] * 1.0, knot[..., 1:] * 1.0], axis=-1)
     knots = np.where(knots > 0, np.array([0.0, 1.0]), np.nan)
     parts = np.concatenate([roots, knots], axis=-1)
-    left, right = (np.asarray(x, float)[:, None] for x in (sizes[:-1], sizes[1:]))
-    where = np.where(parts == 1.0, right, left * (right / left) ** parts)
+    start, end = (np.asarray(x, float)[:, None] for x in (sizes[:-1], sizes[1:]))
+    where = np.where(parts == 1.0, end, start * (end / start) ** parts)
     low, high = (pick.reduce(where, axis=(-2, -1)) for pick in (np.fmin, np.fmax))
     low = np.where(knot[..., 0], -np.inf, low)
     return low, np.where(knot[..., -1], np.inf, high)
 
 
 def correlations(values: np.ndarray) -> np.ndarray:
-    """Of estimates over the replicates: (..., cells, 1 + S) to (..., cells, cells)."""
+    """Jackknife correlations of estimates: (..., cells, 1 + S) to (..., cells, cells)."""
     deviation = values[..., 1:] - values[..., 1:].mean(axis=-1, keepdims=True)
     scale = np.sqrt(np.sum(deviation**2, axis=-1, keepdims=True))
     unit = deviation / np.where(scale > 0, scale, 1.0)
-    # Rounded, for what is equal to correlate by 1.
+    # Rounded, so that equal estimates correlate by exactly 1.
     return np.clip(np.round(unit @ np.swapaxes(unit, -1, -2), 12), -1.0, 1.0)
 
 
 def mean(
     weights: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A weighted sum of estimates with the interval that follows from theirs.
+    """A weighted sum of estimates, with the interval that follows from theirs.
 
-    Distances from estimate to bound are added up as standard errors are, with the jackknife's
+    Distances from estimate to bound add up as standard errors do, with the jackknife's
     correlations (MOVER: Zou and Donner 2008, "Construction of confidence limits about effect
-    measures", Statistics in Medicine 27), so that it covers as they do.
+    measures", Statistics in Medicine 27). The sum covers as the estimates do.
 
     Args:
       weights: (cells,) above 0.
@@ -129,7 +130,7 @@ def mean(
       low, high: (..., cells) of each interval.
 
     Returns:
-      estimate, low, high (...); infinite where a bound that it needs is.
+      estimate, low, high (...); a bound is infinite if one that it needs is.
     """
     estimate = values[..., 0]
     total = (weights * estimate).sum(axis=-1)
@@ -148,15 +149,15 @@ def difference(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first of two estimates less the second, with the interval that follows from theirs.
 
-    The extremes over the ellipse of their correlation, each estimate on the side of its interval
-    that a direction takes it to: MOVER where they are independent, of no width where they are one.
+    Its ends are the extremes over the ellipse of their correlation; each direction moves each
+    estimate towards one end of its interval. Independent estimates give MOVER, equal ones no width.
 
     Args:
       values: (..., 2, 1 + S).
       low, high: (..., 2) of each interval.
 
     Returns:
-      estimate, low, high (...); infinite where a bound that it needs is.
+      estimate, low, high (...); a bound is infinite if one that it needs is.
     """
     estimate = values[..., 0]
     rho = correlations(values)[..., 0, 1, None]
@@ -176,14 +177,13 @@ def difference(
 
 
 def hotelling(contrasts: np.ndarray) -> np.ndarray:
-    """Probability of means this far from 0 if all were 0: Hotelling's T².
+    """p-value of Hotelling's T² test that all means are 0.
 
     Args:
-      contrasts: (..., S, contrasts) pseudo-values of the order of 1, roughly normal over the
-        replicates.
+      contrasts: (..., S, contrasts) pseudo-values of order 1, roughly normal over the replicates.
 
     Returns:
-      p (...); NaN without contrasts, with as many as replicates, or without noise in one of them.
+      p (...); NaN if there are no contrasts or no fewer than replicates, or if one has no noise.
     """
     replicates, width = contrasts.shape[-2:]
     none = np.full(contrasts.shape[:-2], np.nan)

@@ -1,4 +1,4 @@
-"""Pieces of the report's HTML: tables, folded details, a figure with the table behind it."""
+"""Parts of the report's HTML: tables, folded details, figures with their tables."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ overflow-wrap:anywhere}pre{white-space:pre-wrap}.lead{font-size:1.15rem}"""
 
 
 def head(title: str) -> str:
-    """A page up to its title, with all that its figures and tables look like."""
+    """A page up to its title, with the style sheet of its figures and tables."""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
@@ -34,7 +34,12 @@ def head(title: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls sideways where it does not fit; long texts wrap."""
+    """A table that scrolls sideways if it does not fit; long texts wrap.
+
+    Args:
+      header: text of the columns.
+      rows: text of the cells, which is escaped.
+    """
     lines = [f"<tr>{''.join(f'<th scope=col>{html.escape(h)}</th>' for h in header)}</tr>"]
     for row in rows:
         cells = (f"<td{' class=words' * (len(c) > 40)}>{html.escape(c)}</td>" for c in row)
@@ -43,7 +48,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def section(title: str, drawn: str, caption: str, behind: str = "", keys: str = "") -> str:
-    """A figure with its title, what it shows and, folded, the table behind it."""
+    """A figure with its title, its caption and, folded, its table.
+
+    ``title`` and ``caption`` are text and escaped; ``drawn``, ``behind`` and ``keys`` are markup.
+    """
     folded = details("The numbers", behind) if behind else ""
     return (
         f"<div><h3>{html.escape(title)}</h3><figure>{keys}{drawn}<figcaption>"
@@ -52,10 +60,10 @@ def section(title: str, drawn: str, caption: str, behind: str = "", keys: str = 
 
 
 def details(summary: str, inside: str) -> str:
-    """Shut until opened; ``summary`` is text and is escaped, ``inside`` is markup already."""
+    """A folded part; ``summary`` is text and escaped, ``inside`` is markup."""
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
 
 
 def sizes(cell: Mapping[str, Any]) -> list[str]:
-    """n, m and k as a table's first fields, after the version."""
+    """n, m and k of a cell, as text for a table."""
     return [str(cell[key]) for key in ("n", "m", "k")]

@@ -1,4 +1,4 @@
-"""A measurement as JSON: plain numbers and text, no NaN."""
+"""Results as documents for JSON: plain numbers and text, without NaN."""
 
 import dataclasses
 import math
@@ -9,26 +9,26 @@ import numpy as np
 
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import Law
-from worldmodel.trust.measurement import Measurement
+from worldmodel.trust.result import TaskResult
 
 
-def document(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """What ``python -m worldmodel trust --json`` writes: ``tasks``, each as of ``to_json``."""
-    return {"tasks": [to_json(measurement) for measurement in measurements]}
+def document(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """The document that ``python -m worldmodel trust --json`` writes: ``tasks``, as ``to_json``."""
+    return {"tasks": [to_json(result) for result in results]}
 
 
-def to_json(measurement: Measurement) -> dict[str, Any]:
-    """A measurement as plain numbers, text, lists and dictionaries; NaN becomes None.
+def to_json(result: TaskResult) -> dict[str, Any]:
+    """A result as plain numbers, text, lists and dictionaries; NaN becomes None.
 
-    The fields of ``measurement.Measurement``; each version with its ``cells`` and, flat, its law,
-    whose ``p`` and ``reason`` are ``law_p`` and ``law_reason``. An interval ``x`` is ``x``,
-    ``x_low`` and ``x_high``; the curve's are lists of ``value``, ``low`` and ``high``.
+    It has the fields of ``TaskResult``. Each version has its ``cells`` and the fields of its law,
+    ``p`` and ``reason`` as ``law_p`` and ``law_reason``. An interval ``x`` becomes ``x``, ``x_low``
+    and ``x_high``; those of the curve are lists of ``value``, ``low`` and ``high``.
     """
-    out = _plain(measurement)
+    out = _plain(result)
     cells = out.pop("cells")
     out["versions"] = {
         name: _plain(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
-        for name, version in measurement.versions.items()
+        for name, version in result.versions.items()
     }
     return out
 

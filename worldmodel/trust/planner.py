@@ -1,8 +1,8 @@
-"""How many replicates a measurement of the trust coefficient needs, from a real-only pilot.
+"""The number of replicates that a measurement of alpha needs, from a real-only pilot.
 
 sd(alpha) ≈ f · (n/m + alpha) · (cv/β) · √((1/J + 1/J_c) / S), cv and β taken at D_eff, with J
-mixture cells, J_c knots of the curve in use, f = 1 for independent draws and 1.5 for nested
-ones; the interval's half-width is t(S − 1) times that.
+mixture cells, J_c knots of the curve in use, and f = 1 for independent draws, 1.5 for nested ones.
+The interval's half-width is t(S − 1) times that.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from worldmodel.trust.estimate import measure
 from worldmodel.trust.reading import LEAST_SLOPE
 from worldmodel.trust.table import Row, TableError, rate_of_few
 
-PILOT_SEEDS = 3  # fewer say nothing of the noise
-LEAST_SEEDS = 10  # of a measurement, however little noise there is
+PILOT_SEEDS = 3  # the fewest that show the noise
+LEAST_SEEDS = 10  # of a measurement, at any noise
 MOST_SEEDS = 10_000
 LEAST_FALL = 2.0  # of the error over the real-only sizes
-NESTED = 1.5
-GRIDS = {1: 1, 2: 1, 4: 2, 6: 2, 9: 3}  # cells averaged: knots of the curve that they use, about
+NESTED = 1.5  # factor f of nested draws
+GRIDS = {1: 1, 2: 1, 4: 2, 6: 2, 9: 3}  # cells averaged: knots of the curve in use, roughly
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The seeds to run, or a refusal: ``seeds`` None. NaN where a refusal came before."""
+    """The seeds to run, or a refusal with ``seeds`` None; NaN for what it left uncomputed."""
 
     seeds: int | None
     cv: float  # seed noise at D_eff: standard deviation over mean of the error
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A number of cells whose mean alpha is wanted, and what its interval takes."""
+    """The plan for the mean alpha of a number of cells."""
 
     cells: int
     plan: Plan
@@ -54,17 +54,17 @@ def grids(
     *,
     level: float = 0.95,
 ) -> list[Grid]:
-    """What the mean of alpha over 1, 2, 4, 6 or 9 cells like (n, m) takes, one version.
+    """Plans for the mean of alpha over 1, 2, 4, 6 or 9 cells like (n, m) of one version.
 
-    More cells need fewer seeds, and more runs per seed. Arguments and errors: ``seeds_needed``.
+    More cells need fewer seeds and more runs per seed. Arguments and errors: ``seeds_needed``.
     """
     sizes = len({row.n for row in pilot})
-    found = []
+    plans = []
     for cells, knots in GRIDS.items():
         plan = seeds_needed(pilot, n, m, alpha, half_width, cells, knots, nested, level=level)
         runs = None if plan.seeds is None else plan.seeds * (cells + sizes)
-        found.append(Grid(cells, plan, runs))
-    return found
+        plans.append(Grid(cells, plan, runs))
+    return plans
 
 
 def seeds_needed(
@@ -79,32 +79,33 @@ def seeds_needed(
     *,
     level: float = 0.95,
 ) -> Plan:
-    """The replicates after which alpha at (n, m) has an interval of that half-width.
+    """The number of seeds that gives alpha at (n, m) an interval of that half-width.
 
     Args:
       pilot: real-only rows of one task, several seeds at each n.
       n, m: real and synthetic episodes of the cells to be measured.
-      alpha: expected; cv and slope are read off the pilot at D_eff = n + alpha · m.
+      alpha: expected; the pilot gives cv and slope at D_eff = n + alpha · m.
       half_width: of the interval of alpha.
-      cells, knots: J and J_c; one of each supposes the most noise.
+      cells, knots: J and J_c; one of each assumes the most noise.
       nested: whether smaller real sets are parts of the larger ones.
       level: of the interval.
 
     Returns:
-      a ``Plan``, at least ``LEAST_SEEDS``; a refusal for a pilot of fewer than ``PILOT_SEEDS``
-      seeds, an error that is a rate over too few rollouts or falls less than ``LEAST_FALL`` times,
-      a D_eff beyond the pilot's sizes, a flat curve, or more than ``MOST_SEEDS``.
+      a ``Plan`` of at least ``LEAST_SEEDS``. It is a refusal if the pilot has fewer than
+      ``PILOT_SEEDS`` seeds, the error is a rate over too few rollouts or falls less than
+      ``LEAST_FALL`` times, D_eff lies beyond the pilot's sizes, the curve is flat there, or over
+      ``MOST_SEEDS`` are needed.
 
     Raises:
-      TableError: mixture rows, several tasks, or see ``table.check``.
-      InputError: an argument that is not above 0 (alpha may be), or a level not below 1.
+      TableError: the pilot has mixture rows or several tasks, or see ``table.check``.
+      InputError: an argument other than alpha is not above 0, or the level is not below 1.
     """
     numbers = {"n": n, "m": m, "half_width": half_width, "cells": cells, "knots": knots}
     for name, value in numbers.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} = {value}; give a number above 0")
     if not math.isfinite(alpha):
-        raise InputError(f"alpha = {alpha}; give the finite one that is expected")
+        raise InputError(f"alpha = {alpha}; give the expected one, a finite number")
     _check_pilot(pilot)
     seeds = sorted({row.seed for row in pilot})
     if len(seeds) < PILOT_SEEDS:
@@ -157,7 +158,7 @@ def seeds_needed(
 def _check_pilot(pilot: Sequence[Row]) -> None:
     if mixed := sum(row.m > 0 for row in pilot):
         raise TableError(
-            f"the pilot holds {mixed} mixture rows (m > 0); it is settled on real-only rows alone"
+            f"the pilot holds {mixed} mixture rows (m > 0); give its real-only rows alone"
         )
     if len(tasks := sorted({row.task for row in pilot})) > 1:
         raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")

@@ -1,7 +1,7 @@
-"""The report of a measurement: one self-contained HTML page that is understood in a minute.
+"""The report of a document: one self-contained HTML page.
 
-Every figure and sentence follows from the document alone; the same document gives the same page.
-No script and nothing from outside, legible on a phone as on a desk, by day and by night.
+The page follows from the document alone. It has no script and loads nothing; it fits phones and
+desks, light and dark screens.
 """
 
 import html
@@ -13,9 +13,9 @@ from worldmodel.errors import InputError
 from worldmodel.trust import cards, figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import details, head, section, sizes, table
-from worldmodel.trust.words import (
-    SELF,
-    WORDS,
+from worldmodel.trust.phrases import (
+    CONTROL,
+    PHRASES,
     Task,
     change,
     doubt,
@@ -36,11 +36,11 @@ ALPHA = (
     "arrow: the real-only curve ends there, and only a bound is known."
 )
 GAINS = "Filled: D_eff − n; hollow: D_eff − n − K. Dashed: the largest m, were it all real."
-WORTH = (
+D_EFF = (
     "D_eff: real episodes that would have done as well. Solid: n, the real ones alone; dashed: "
     "n + m, as if all were real."
 )
-LEVELS = {  # by the law of the weight rule
+LEVELS = {  # by law of the weight rule
     "oracle": " Level lines (↦) in a version's dashes: its cap, which no m exceeds.",
     "pooled": " Level lines (↦) in a version's dashes: where its D_eff tends to as m grows.",
 }
@@ -53,7 +53,7 @@ CURVE = (
 
 CONDITIONS = {"Learner": "recipe", "Judged on split": "split", "Law of the weight rule": "law"}
 LAW = {"α_0": "alpha_0", "cap": "cap", "limit": "limit", "κ": "kappa", "b": "b"}
-TESTS = {  # column: p that ...
+TESTS = {  # p-value in each column
     "p one α": "homogeneity_p",
     "p additive": "additivity_p",
     "p one law": "law_p",
@@ -66,15 +66,15 @@ LAWS = (
 
 
 def report(document: Mapping[str, Any]) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
-      document: ``tasks``, a list of measured tasks as ``to_json`` makes them, or one of them by
-        itself. A task may also hold ``cost``, as ``cost.price`` gives it, and ``evaluation``: by
-        policy, what ``evaluation.described`` gives.
+      document: ``tasks``, a list of results as of ``to_json``, or one of them alone. A task may
+        also hold ``cost``, as of ``cost.price``, and ``evaluation``, as of
+        ``supplements.evaluations``.
 
     Raises:
-      InputError: a document without tasks.
+      InputError: the document has no tasks.
     """
     tasks = document.get("tasks", [document] if "versions" in document else [])
     if not tasks:
@@ -93,20 +93,20 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def _contents(tasks: Sequence[Task]) -> str:
-    """What every task says, first thing on the page."""
+    """The findings of every task, with links to its section."""
     items = []
     for i, task in enumerate(tasks):
-        said = [f"{v} {_finding(task, v)}" for v in order(task) if v != SELF]
-        said = ["not to be believed yet"] * bool(task["versions"] and doubt(task)) + said
+        texts = [f"{v} {_finding(task, v)}" for v in order(task) if v != CONTROL]
+        texts = ["not to be believed yet"] * bool(task["versions"] and doubt(task)) + texts
         name = html.escape(task["task"])
-        what = html.escape("; ".join(said) or "real-only runs alone")
+        what = html.escape("; ".join(texts) or "real-only runs alone")
         items.append(f"<li><a href='#task{i}'>{name}</a>: {what}.</li>")
     return f"<nav aria-label=Tasks><ul>{''.join(items)}</ul></nav>"
 
 
 def _finding(task: Task, name: str) -> str:
     version = task["versions"][name]
-    return verdict(version) if name != SELF else "is reality itself, the control"
+    return verdict(version) if name != CONTROL else "is reality itself, the control"
 
 
 def _task(task: Task, place: int) -> str:
@@ -114,16 +114,16 @@ def _task(task: Task, place: int) -> str:
     begin += f"{html.escape(task['task'])}</h2>{_conditions(task)}"
     curve = section("The real-only curve", figures.learning(task), CURVE, _curve(task))
     if not task["versions"]:
-        said = "Real-only runs alone: no version was measured."
-        return f"{begin}<p class=loud>{said}</p>{curve}</section>"
-    said, dots = doubt(task), REUSED * bool(_arms(task, "alpha_net")[1:])
+        warning = "Real-only runs alone: no version was measured."
+        return f"{begin}<p class=loud>{warning}</p>{curve}</section>"
+    warning, dots = doubt(task), REUSED * bool(_net(task, "alpha_net")[1:])
     parts = [
-        f"{begin}{f'<p class=loud>{html.escape(said)}</p>' if said else ''}",
+        f"{begin}{f'<p class=loud>{html.escape(warning)}</p>' if warning else ''}",
         f"<ul>{''.join(_verdict(task, name) for name in order(task))}</ul>",
         _versions(task),
         "<div class=pair>",
         section("α, version by version", figures.alpha_axis(task), ALPHA + dots, _cells(task)),
-        f"<div>{''.join(_worth(task, n) for n in sorted({c['n'] for _, c in cells_of(task)}))}",
+        f"<div>{''.join(_effective(task, n) for n in sorted({c['n'] for _, c in cells_of(task)}))}",
         "</div>",
         section(
             "What is gained, in real episodes", figures.gains(task), GAINS + dots, _gains(task)
@@ -138,19 +138,19 @@ def _task(task: Task, place: int) -> str:
 
 
 def _costs(task: Task) -> str:
-    """The cost card if there is one, and what training took if the table says it."""
+    """The cost card and the training budgets, where the document has them."""
     card = cards.cost_card(task["cost"]) if task.get("cost") else ""
     took = cards.budgets(task.get("budgets") or ())
     return f"<div>{card}{took}</div>" if card or took else ""
 
 
 def _conditions(task: Task) -> str:
-    """What the numbers belong to, where the document says it."""
-    said = [f"{word}: {task[key]}" for word, key in CONDITIONS.items() if task.get(key)]
+    """The learner, split, law, replicates and notes, where the document has them."""
+    parts = [f"{word}: {task[key]}" for word, key in CONDITIONS.items() if task.get(key)]
     if task.get("seeds"):
-        said.append(f"Replicates: {task['seeds']} {task.get('resampled', 'seeds')}, one left out")
+        parts.append(f"Replicates: {task['seeds']} {task.get('resampled', 'seeds')}, one left out")
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in task.get("notes") or ())
-    return (f"<p class=soft>{html.escape('. '.join(said))}.</p>" if said else "") + notes
+    return (f"<p class=soft>{html.escape('. '.join(parts))}.</p>" if parts else "") + notes
 
 
 def _verdict(task: Task, name: str) -> str:
@@ -161,16 +161,16 @@ def _verdict(task: Task, name: str) -> str:
         text += "; no single α fits all its cells"
     elif version["alpha"] is not None:
         text += f"; mean α {interval(version, 'alpha')}"
-    said = []
-    arms = dict(zip(_arms(task, "alpha_net"), ("net", "net, trained on them too"), strict=False))
-    for kind, word in {"alpha_avg": "gross", **arms}.items():
+    ranges = []
+    net = dict(zip(_net(task, "alpha_net"), ("net", "net, trained on them too"), strict=False))
+    for kind, word in {"alpha_avg": "gross", **net}.items():
         known = [v for cell in cells if (v := cell.get(kind)) is not None]
         ends = dict.fromkeys(number(v) for v in (min(known), max(known))) if known else ()
-        said += [f"{word} {' to '.join(ends)}"] * bool(known)
+        ranges += [f"{word} {' to '.join(ends)}"] * bool(known)
     bounds = sum(cell["verdict"].startswith("CENSORED") for cell in cells)
     flat = [cell["reason"] for cell in cells if cell["verdict"] == "NOT_IDENTIFIED"]
     count = f"{len(cells)} cell{'s' * (len(cells) > 1)}"
-    numbers = f"Over its {count}: {', '.join(said)}." if said else ""
+    numbers = f"Over its {count}: {', '.join(ranges)}." if ranges else ""
     numbers += f" Only a bound is known in {share(bounds, len(cells))}." if bounds else ""
     numbers += f" Not readable in {share(len(flat), len(cells))}: {flat[0]}." if flat else ""
     return (
@@ -179,44 +179,44 @@ def _verdict(task: Task, name: str) -> str:
     )
 
 
-def _arms(task: Task, kind: str) -> list[str]:
-    """The net figure of each arm that was run: corrections for the model alone, or reused."""
+def _net(task: Task, kind: str) -> list[str]:
+    """The net figure ``kind``, and the one with reused corrections if they were reused."""
     reused = any(cell.get("verdict_reused") for _, cell in cells_of(task))
     return [kind, kind + figures.REUSED][: 1 + reused]
 
 
 def _cells(task: Task) -> str:
-    kinds = ["alpha_avg", *_arms(task, "alpha_net"), "alpha_marg"]
-    words = ("α gross", *("α net", "α net, reused")[: len(kinds) - 2], "α marginal")
+    kinds = ["alpha_avg", *_net(task, "alpha_net"), "alpha_marg"]
+    columns = ("α gross", *("α net", "α net, reused")[: len(kinds) - 2], "α marginal")
     rows = []
     for name, cell in cells_of(task):
         rows.append([name, *sizes(cell), *(interval(cell, kind) for kind in kinds)])
-        rows[-1] += [WORDS[cell["verdict"]].split(":")[0], cell.get("reason") or ""]
-    return table(("version", "n", "m", "K", *words, "verdict", "why"), rows)
+        rows[-1] += [PHRASES[cell["verdict"]].split(":")[0], cell.get("reason") or ""]
+    return table(("version", "n", "m", "K", *columns, "verdict", "why"), rows)
 
 
 def _gains(task: Task) -> str:
-    kinds = ["gain_gross", *_arms(task, "gain_net")]
+    kinds = ["gain_gross", *_net(task, "gain_net")]
     rows = [
         [name, *sizes(cell), *(interval(cell, kind, 1) for kind in kinds)]
         for name, cell in cells_of(task)
     ]
-    words = ("gross", "net", "net, reused")[: len(kinds)]
-    return table(("version", "n", "m", "K", *words), rows)
+    columns = ("gross", "net", "net, reused")[: len(kinds)]
+    return table(("version", "n", "m", "K", *columns), rows)
 
 
-def _worth(task: Task, n: int) -> str:
+def _effective(task: Task, n: int) -> str:
     rows = [
         [name, str(cell["m"]), _four(cell, "error"), interval(cell, "d_eff", 1)]
         for name, cell in cells_of(task)
         if cell["n"] == n
     ]
     levels = figures.levels(task, n)
-    caption = WORTH + LEVELS[task.get("law", "oracle")] * bool(levels)
+    caption = D_EFF + LEVELS[task.get("law", "oracle")] * bool(levels)
     if far := [v for v, at in levels.items() if at > figures.reach(task, n)]:
         caption += f" Above the figure: {', '.join(f'{v} at {levels[v]:.0f}' for v in far)}."
     title, behind = f"Worth in real episodes, beside n = {n}", ("version", "m", "error", "D_eff")
-    return section(title, figures.worth(task, n), caption, table(behind, rows), figures.key(task))
+    return section(title, figures.d_eff(task, n), caption, table(behind, rows), figures.key(task))
 
 
 def _curve(task: Task) -> str:
@@ -238,42 +238,42 @@ def _four(entry: Mapping[str, Any], kind: str) -> str:
 
 
 def _versions(task: Task) -> str:
-    """One row per version: what holds for all its cells, and the law fitted to them."""
-    found = task["versions"]
+    """The table of versions: what holds for all cells of one, and the law fitted to them."""
+    versions = task["versions"]
     kinds = {
         word: k
         for word, k in LAW.items()
-        if any(any(v.get(k + end) is not None for end in figures.ENDS) for v in found.values())
+        if any(any(v.get(k + end) is not None for end in figures.ENDS) for v in versions.values())
     }
-    tests = {word: p for word, p in TESTS.items() if any(p in v for v in found.values())}
+    tests = {word: p for word, p in TESTS.items() if any(p in v for v in versions.values())}
     header = ("version", "mean α", *kinds, *tests, "verdict", "law")
     rows = [
         [name, interval(version, "alpha")]
         + [interval(version, kind, 3 if kind == "b" else 2) for kind in kinds.values()]
         + [number(version.get(p), 3) for p in tests.values()]
-        + [WORDS[version["verdict"]], version.get("law_reason") or "fits" * bool(kinds) or "–"]
-        for name, version in ((name, found[name]) for name in order(task))
+        + [PHRASES[version["verdict"]], version.get("law_reason") or "fits" * bool(kinds) or "–"]
+        for name, version in ((name, versions[name]) for name in order(task))
     ]
     note = f"<p class=soft>{LAWS}</p>" if kinds else ""
     return details("The versions in numbers", table(header, rows) + note)
 
 
 def _differences(task: Task) -> str:
-    """From version to version, in words and in numbers; each pair one way round."""
+    """Sentences and the table on the differences of versions, each pair in one order."""
     names = order(task)
-    found = [d for d in task["differences"] if names.index(d["a"]) > names.index(d["b"])]
-    mine = [name for name in names if name != SELF]
+    differences = [d for d in task["differences"] if names.index(d["a"]) > names.index(d["b"])]
+    mine = [name for name in names if name != CONTROL]
     pairs = [(b, a) for a, b in itertools.pairwise(mine)]
     pairs += [(mine[-1], mine[0])] if len(mine) > 2 else []
-    said = [text for a, b in pairs if (text := change(task, a, b))]
-    if not said:
+    sentences = [text for a, b in pairs if (text := change(task, a, b))]
+    if not sentences:
         return ""
-    items = "".join(f"<li>{html.escape(text[0].upper() + text[1:])}.</li>" for text in said)
+    items = "".join(f"<li>{html.escape(text[0].upper() + text[1:])}.</li>" for text in sentences)
     gains = [("net gain", "gain_net", "verdict")]
-    if any(d.get("verdict_reused") for d in found):
+    if any(d.get("verdict_reused") for d in differences):
         gains.append(("net gain, reused", "gain_net_reused", "verdict_reused"))
     rows = []
-    for d in found:
+    for d in differences:
         rows.append([f"{d['a']} − {d['b']}", str(d["n"]), str(d["m"]), interval(d, "alpha_avg")])
         for _, kind, verdict_of in gains:
             rows[-1] += [interval(d, kind, 1), d[verdict_of].lower() or "–"]

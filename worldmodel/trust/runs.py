@@ -1,4 +1,4 @@
-"""The training runs of a table as runs: what they took, and what looks wrong about them."""
+"""The training runs behind a table: their budgets, and warnings about them."""
 
 import itertools
 import math
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worldmodel.trust.measurement import Budget
+from worldmodel.trust.result import Budget
 from worldmodel.trust.table import Row, some
 
-EQUAL = 1.05  # mean budgets within this factor are equal
+EQUAL = 1.05  # mean budgets within this factor count as equal
 
 
 def budgets(rows: Sequence[Row]) -> tuple[Budget, ...]:
-    """What a training run took in each cell, real only first; empty if no row says it."""
+    """The mean budget of a training run in each cell, real only first; empty if no row has one."""
     cells: dict[tuple[str, int, int, int], list[Row]] = {}
     for row in rows:
         cells.setdefault((row.version, row.n, row.m, row.k), []).append(row)
-    found = tuple(
+    means = tuple(
         Budget(
             *key,
             steps=_mean([row.steps for row in own]),
@@ -26,32 +26,32 @@ def budgets(rows: Sequence[Row]) -> tuple[Budget, ...]:
         )
         for key, own in sorted(cells.items())
     )
-    known = (x for b in found for x in (b.steps, b.device_seconds, b.energy_joules))
-    return () if all(map(math.isnan, known)) else found
+    known = (x for b in means for x in (b.steps, b.device_seconds, b.energy_joules))
+    return () if all(map(math.isnan, known)) else means
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """What the numbers of a task's rows may hide, in sentences: copied seeds, unequal training."""
-    said = []
+    """Sentences on copied seeds and unequal training among a task's rows."""
+    sentences = []
     errors: dict[int, dict[tuple[str, int, int, int], float]] = {}
     for row in rows:
         errors.setdefault(row.seed, {})[row.version, row.n, row.m, row.k] = row.error
     pairs = itertools.combinations(sorted(errors), 2)
     if same := [f"{a} and {b}" for a, b in pairs if errors[a] == errors[b]]:
-        said.append(
+        sentences.append(
             f"Seeds {some(same)} have the same error in every cell, as if one run had been entered "
             "twice: the intervals are too narrow by that, and mean nothing where all are alike."
         )
     steps = [b.steps for b in budgets(rows) if not math.isnan(b.steps)]
     if steps and max(steps) > EQUAL * min(steps):
-        said.append(
+        sentences.append(
             f"Training took {min(steps):.0f} to {max(steps):.0f} steps, depending on the cell: "
             "alpha measures that too, unless maximum and stopping rule were the same everywhere."
         )
-    return said
+    return sentences
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """NaN unless all are known."""
+    """The mean, NaN unless all values are known."""
     known = [v for v in values if v is not None]
     return float(np.mean(known)) if len(known) == len(values) else math.nan

@@ -1,13 +1,12 @@
-"""A measurement as plain text for a terminal: what a reader must know, in their order of need."""
+"""Results as plain text for a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worldmodel.trust.planner import Grid
-from worldmodel.trust.words import (
+from worldmodel.trust.phrases import (
     CHANGES,
-    SELF,
-    WORDS,
+    CONTROL,
+    PHRASES,
     Task,
     between,
     corrections,
@@ -17,15 +16,16 @@ from worldmodel.trust.words import (
     number,
     verdict,
 )
+from worldmodel.trust.planner import Grid
 
 
 def summary(document: Mapping[str, Any]) -> str:
-    """The tasks of a document (``plain.document``), one after the other."""
+    """The text of all tasks of a document (as of ``plain.document``)."""
     return "\n\n\n".join(_task(task) for task in document["tasks"]) + "\n"
 
 
 def planned(grids: Sequence[Grid], half_width: float) -> str:
-    """What to run for an interval of that half-width, or why nothing would do."""
+    """The text of a plan: the seeds to run for an interval of that half-width, or the refusal."""
     possible = [grid for grid in grids if grid.runs is not None]
     if not possible:
         return f"No plan: {grids[0].plan.reason}.\n"
@@ -41,27 +41,27 @@ def planned(grids: Sequence[Grid], half_width: float) -> str:
     )
 
 
-def judged(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """What simulated evaluations are worth, by task and policy (``beside.evaluations_by_task``)."""
-    parts = [f"Task {task}\n{_judge(own)}" if task else _judge(own) for task, own in found.items()]
+def judged(by_task: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The text of ``supplements.evaluations_by_task``."""
+    parts = [f"Task {task}\n{_judge(x)}" if task else _judge(x) for task, x in by_task.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def _judge(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _judge(by_policy: Mapping[str, Mapping[str, Any]]) -> str:
     head = ("policy", "pairs", "more", "ρ", "needed", "α_eval", "real alone", "with it")
     rows = []
-    for name, e in found.items():
+    for name, e in by_policy.items():
         rho, alpha = interval(e, "rho"), interval(e, "alpha")
         means = (interval(e, kind, 3) for kind in ("real", "mean"))
         sizes = (str(e["n"]), str(e["extra"]))
         rows.append((name, *sizes, rho, number(e["threshold"]), alpha, *means))
-    said = [f"  {name}: {e['verdict'].lower()}: {e['reason']}" for name, e in found.items()]
+    reasons = [f"  {name}: {e['verdict'].lower()}: {e['reason']}" for name, e in by_policy.items()]
     title = "The simulator as a judge: real evaluation episodes that a simulated one is worth"
-    return "\n".join([title, _table(head, rows), *said])
+    return "\n".join([title, _table(head, rows), *reasons])
 
 
 def _cost(card: Mapping[str, Any]) -> str:
-    """The cost card: prices [$], break-even, net value, and what was assumed."""
+    """The text of a cost card: prices [$], break-even, net value and assumptions."""
     kinds = {"one synthetic": "synthetic", "10 000th": "later", "break-even α": "break_even"}
     kinds |= {"net value": "net_value"}
     rows, cell = [], {}
@@ -120,7 +120,7 @@ def _significant(x: Mapping[str, float | None]) -> str:
 
 
 def _version(name: str, version: Mapping[str, Any], task: Task) -> str:
-    what = "the control: reality itself" if name == SELF else verdict(version)
+    what = "the control: reality itself" if name == CONTROL else verdict(version)
     lines = [f"{name} ({corrections(version)} corrections): {what}"]
     cells, reused = version["cells"], any(c["verdict_reused"] for c in version["cells"])
     kinds = {"D_eff": "d_eff", "α gross": "alpha_avg", "α net": "alpha_net"}
@@ -131,7 +131,7 @@ def _version(name: str, version: Mapping[str, Any], task: Task) -> str:
         (
             f"{cell['n']} + {cell['m']}",
             *(interval(cell, kind, digits.get(kind, 2)) for kind in kinds.values()),
-            WORDS[cell["verdict"]],
+            PHRASES[cell["verdict"]],
         )
         for cell in cells
     ]
@@ -163,11 +163,11 @@ def _p(p: float | None) -> str:
 
 
 def _differences(task: Task) -> str:
-    order = [name for name in task["versions"] if name != SELF]
+    order = [name for name in task["versions"] if name != CONTROL]
     kept = [
         d
         for d in task["differences"]
-        if SELF not in (d["a"], d["b"]) and order.index(d["a"]) > order.index(d["b"])
+        if CONTROL not in (d["a"], d["b"]) and order.index(d["a"]) > order.index(d["b"])
     ]
     reused = any(d["verdict_reused"] for d in kept)
     rows = [

@@ -1,8 +1,7 @@
-"""Marks, scales and ticks for figures written as inline SVG: no script, no outside resource.
+"""Marks, scales and ticks of figures as inline SVG, without script or outside resource.
 
-Colours come from the page's style sheet (``STYLE``), by day and by night; every version can be told
-by its shape and dashes alone. Lengths are in units of a figure ``WIDTH`` wide, which a phone shows
-as pixels.
+The page's style sheet (``STYLE``) has the colours for light and dark screens. Shape and dashes
+alone identify a version. Lengths are in units of a figure ``WIDTH`` wide, pixels on a phone.
 """
 
 import dataclasses
@@ -15,8 +14,8 @@ SMALL = 7.2  # width of a character of figures' text, in a wide typeface
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "plus")
 DASHES = ("", "7 3", "2 2", "7 3 2 3", "10 2", "4 4")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-STAR = "star"  # the control's
-# After Okabe and Ito; darker by day, lighter by night: each 3:1 or more against the paper.
+STAR = "star"  # shape of the control
+# Colours after Okabe and Ito, each with a contrast of 3:1 or more against the paper.
 STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--line:#ccc;--soft:#595959;--box:#fff1d6;
 --c0:#0072b2;--c1:#d55e00;--c2:#007f5f;--c3:#b0508a;--c4:#8f6600;--c5:#2b83b8}
@@ -37,16 +36,15 @@ stroke:var(--ink);stroke-width:5;opacity:.25}.plot .cross{stroke:var(--ink);stro
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Places of numbers in a figure: linear about 0 up to ``bend``, logarithmic beyond.
+    """An axis from numbers to places: linear about 0 up to ``bend``, logarithmic beyond.
 
-    Nothing is cut: the range is chosen so that all that is shown lies in it. With ``bend`` at or
-    below a positive ``low`` it is purely logarithmic.
+    It is purely logarithmic if ``bend`` is at or below a positive ``low``.
     """
 
     low: float
     high: float
-    start: float  # where low lies
-    end: float  # where high lies
+    start: float  # place of low
+    end: float  # place of high
     bend: float = math.inf
 
     def __call__(self, value: float) -> float:
@@ -82,7 +80,7 @@ class Scale:
 
 
 def scale(values: Iterable[float | None], start: float, end: float, bend: float | None) -> Scale:
-    """A scale over all known values, with some room; bent where ``bend`` is given."""
+    """A scale that holds all values but None, with a margin; bent if ``bend`` is given."""
     known = [v for v in values if v is not None]
     unbent = Scale(min(known), max(known), 0.0, 1.0, bend or math.inf)
     low, high = (unbent._bent(v) for v in (unbent.low, unbent.high))
@@ -92,9 +90,9 @@ def scale(values: Iterable[float | None], start: float, end: float, bend: float 
 
 
 def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
-    """A purely logarithmic scale over positive values, with some room; it never comes to 0."""
+    """A purely logarithmic scale that holds positive values, with a margin; never down to 0."""
     known = list(values)
-    # Bent so far below them that the room, a part of the range's logarithm, ends there at most.
+    # The bend lies below the margin, which is a share of the range's logarithm.
     return scale(known, start, end, min(known) * (min(known) / max(known)) ** 0.1)
 
 
@@ -105,26 +103,26 @@ def _straight(bent: float, bend: float | None) -> float:
 
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
-    """An element; ``inside`` is markup already, attributes are escaped, None leaves one out."""
+    """An element; ``inside`` is markup, attributes are escaped, and None omits one."""
     given = {k.rstrip("_").replace("_", "-"): v for k, v in attributes.items() if v is not None}
     shown = {k: f"{v:.5g}" if isinstance(v, float) else str(v) for k, v in given.items()}
     head = "".join([name, *(f' {k}="{html.escape(v)}"' for k, v in shown.items())])
     return f"<{head}>{''.join(inside)}</{name}>"
 
 
-def text(x: float, y: float, words: str, anchor: str = "start", kind: str | None = None) -> str:
-    """``words``, escaped, on the baseline y; ``kind`` is a class of ``STYLE``."""
-    return tag("text", html.escape(words), x=x, y=y, text_anchor=anchor, class_=kind)
+def text(x: float, y: float, label: str, anchor: str = "start", kind: str | None = None) -> str:
+    """A label, escaped, on the baseline y; ``kind`` is a class of ``STYLE``."""
+    return tag("text", html.escape(label), x=x, y=y, text_anchor=anchor, class_=kind)
 
 
 def line(places: Sequence[tuple[float, float]], kind: str, dashes: str = "") -> str:
-    """An open polyline of a class of ``STYLE``; ``dashes`` as SVG's ``stroke-dasharray``."""
+    """An open polyline through (x, y) places; ``kind`` is a class of ``STYLE``."""
     points = " ".join(f"{x:.5g},{y:.5g}" for x, y in places)
     return tag("polyline", points=points, class_=kind, stroke_dasharray=dashes or None)
 
 
 def mark(shape: str, x: float, y: float, r: float = 4.0, *, hollow: bool = False) -> str:
-    """A version's mark about (x, y)."""
+    """A version's mark of radius r at (x, y); ``shape`` is one of ``SHAPES`` or ``STAR``."""
     turns = {"square": (4, 0.25, 1.1), "triangle": (3, 0, 1.25), "down": (3, 1, 1.25)}
     kind = "mark hollow" if hollow else "mark"
     if shape == "circle":
@@ -143,7 +141,7 @@ def mark(shape: str, x: float, y: float, r: float = 4.0, *, hollow: bool = False
 
 
 def arrow(x: float, y: float, way: tuple[int, int], *, hollow: bool = False) -> str:
-    """An arrowhead with its tip at (x, y), pointing to where nothing is known."""
+    """An arrowhead with its tip at (x, y) that points along ``way``, a unit vector."""
     u, v = way
     corners = [(0, 0), (-7 * u - 4 * v, -7 * v - 4 * u), (-7 * u + 4 * v, -7 * v + 4 * u)]
     points = " ".join(f"{x + a:.5g},{y + b:.5g}" for a, b in corners)
@@ -151,22 +149,22 @@ def arrow(x: float, y: float, way: tuple[int, int], *, hollow: bool = False) -> 
 
 
 def figure(label: str, height: float, *inside: str) -> str:
-    """The whole figure; ``label`` is what a screen reader says."""
+    """The whole figure; a screen reader reads ``label``."""
     box = f"0 0 {WIDTH} {height:.5g}"
     return tag("svg", *inside, class_="plot", role="img", aria_label=label, viewBox=box)
 
 
 def spread(labels: Mapping[str, float], top: float, bottom: float) -> list[tuple[str, float]]:
-    """Labels with their heights, moved apart where they would lie on each other."""
+    """Labels with their heights, moved apart where they would overlap."""
     out: list[tuple[str, float]] = []
-    for words, y in sorted(labels.items(), key=lambda pair: pair[1]):
-        out.append((words, max(y, out[-1][1] + 12 if out else top)))
+    for label, y in sorted(labels.items(), key=lambda pair: pair[1]):
+        out.append((label, max(y, out[-1][1] + 12 if out else top)))
     over = max(0.0, out[-1][1] - bottom)
-    return [(words, y - over) for words, y in out]
+    return [(label, y - over) for label, y in out]
 
 
 def apart(sizes: Sequence[int], across: Scale) -> list[int]:
-    """The sizes that can be written below an axis without touching; the largest always."""
+    """The sizes whose labels fit below an axis without overlap; the largest always."""
     kept: list[int] = []
     for size in reversed(sizes):
         if not kept or across(kept[-1]) - across(size) > SMALL * len(str(kept[-1])) + 6:
@@ -175,12 +173,12 @@ def apart(sizes: Sequence[int], across: Scale) -> list[int]:
 
 
 def plain(value: float) -> str:
-    """A tick's number, with a true minus."""
+    """A tick's number with a true minus."""
     return f"{value:g}".replace("-", "−")
 
 
 def price(value: float) -> str:
-    """Two digits; below a thousandth as a power of ten."""
+    """A price with two digits; below a thousandth as a power of ten."""
     if value >= 100 or value == 0:
         return f"{value:,.0f}"
     if value >= 1e-3:
@@ -190,6 +188,6 @@ def price(value: float) -> str:
 
 
 def _turned(count: int, turn: float, sizes: Sequence[float]) -> list[tuple[float, float]]:
-    """Corners about 0, the first one up but for so many half turns."""
+    """Corners about 0; the first points up, turned by ``turn`` half turns."""
     pairs = [(sizes[i % len(sizes)], math.pi * (2 * i / count + turn)) for i in range(count)]
     return [(s * math.sin(a), -s * math.cos(a)) for s, a in pairs]

@@ -1,18 +1,18 @@
-"""The one input of the trust measurement: a long table with a row for each training run.
+"""The input of the trust measurement: a long table with a row for each training run.
 
 Columns, in any order (``files`` reads and writes them as CSV or Parquet):
 
 ================  ======  ==========================================================================
 column            kind    meaning
 ================  ======  ==========================================================================
-task              text    what is learnt; each task is measured by itself
+task              text    the task learnt; each is measured by itself
 version           text    of the world model; empty (null) where m = 0: real episodes only
-recipe            text    the learner, one function of the pooled rows; one per task
-n                 whole   real episodes trained on, every one of them; 1 or more
+recipe            text    the learner, a function of the pooled rows; one per task
+n                 whole   all real episodes trained on; 1 or more
 m                 whole   synthetic episodes trained on; 0 or more
 k                 whole   real episodes that the version cost and that were *not* trained on:
                           corrections, validation, failed deployments, cumulative over its turns
-seed              whole   the replicate: left out of the curve and of every cell at once
+seed              whole   the replicate, paired over the curve and all cells
 split             text    of the held-out reality; one per task
 error             number  on held-out reality; above 0, lower is better, in any unit that keeps it
                           within 1e-100 and 1e100
@@ -22,15 +22,15 @@ device_seconds    number  optional: of training [s]
 energy_joules     number  optional: of training [J]
 ================  ======  ==========================================================================
 
-All real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k however
-the corrections were used. A version that cost K corrections has rows with k = K: used for the
-model only. Where the corrections are trained on too, that is a second arm of the same version: rows
-with the K (or some of them) counted in n and no longer in k. A cell (n + K, m, k = 0) is the second
-arm of (n, m, k = K), which must be in the table as well. Real-only rows are training runs on n
-real episodes, have m = 0 and k = 0, and serve all versions and both arms.
+The real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k at any use
+of the corrections. A version that cost K corrections has rows with k = K: they made the model only.
+If the corrections are trained on too, the rows are a second arm of the same version: they count the
+K (or some of them) in n and no longer in k. A cell (n + K, m, k = 0) is the second arm of
+(n, m, k = K), which must be in the table too. Real-only rows are training runs on n real episodes
+with m = 0 and k = 0; they serve all versions and both arms.
 
-Whole numbers and optional ones lie below 2⁵³, text has no spaces around it (files are stripped of
-them). What is wrong with a table is said by row, in a file by its line (CSV) or row (Parquet).
+Whole numbers and optional ones lie below 2⁵³. Text has no spaces around it; files are stripped of
+them. An error names the bad rows, in a file the line (CSV) or row (Parquet).
 """
 
 import dataclasses
@@ -42,16 +42,16 @@ import numpy as np
 
 from worldmodel.errors import InputError
 
-NAMED = 3  # rows, cells or lines named in one message at most
-LEAST_ROLLOUTS = 200  # of an error that is a rate, such as one less the share of successes
-COUNT_ROUNDED = 0.02  # how far from a whole count a share, rounded to a few digits, may lie
+NAMED = 3  # rows, cells or lines named in one message, at most
+LEAST_ROLLOUTS = 200  # of an error that is a rate, such as the share of failures
+COUNT_ROUNDED = 0.02  # distance of a rounded share from a whole count, at most
 LEAST_COUNTED = 4  # rows; two sizes with two seeds
 LARGEST = 2**53  # whole numbers below it are exact as floating-point ones
-ERRORS = (1e-100, 1e100)  # their squares and ratios stay finite
+ERRORS = (1e-100, 1e100)  # range within which squares and ratios stay finite
 
 
 class TableError(InputError):
-    """A table, or a file of one, from which the trust coefficient cannot be measured."""
+    """A table, or its file, from which alpha cannot be measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Row:
 
     task: str
     version: str  # of the world model; empty where m = 0: real only
-    recipe: str  # the learner: one function of the pooled rows
+    recipe: str  # the learner: a function of the pooled rows
     n: int  # real episodes trained on
     m: int  # synthetic episodes trained on
-    k: int  # real episodes that the version cost, beyond the n; cumulative
-    seed: int  # the replicate: the same seed is dropped from the curve and from every cell
+    k: int  # real episodes that the version cost beyond n; cumulative
+    seed: int  # the replicate, paired over the curve and all cells
     split: str  # of the held-out reality
     error: float  # on held-out reality; above 0, lower is better, any unit
     evaluations: int | None = None
@@ -92,21 +92,20 @@ OPTIONAL = ("evaluations", "steps", "device_seconds", "energy_joules")
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Refuses rows from which nothing, or something wrong, would be measured.
+    """Refuses rows from which alpha cannot be measured.
 
-    A task may have no mixture rows yet (a pilot). Its rows must otherwise be a full grid: every
-    cell, real only or mixture, holds exactly the same seeds, at least two.
+    A task without mixture rows is a pilot. The rows of a task are a full grid: every cell, real
+    only or mixture, holds the same seeds, at least two.
 
     Raises:
-      TableError: no rows; a row impossible in itself (n < 1, an error that is not finite and
-        above 0, m = 0 with a version, m > 0 without one, …); a run given twice; within a task
-        more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
-        seeds or k differ, a second arm without its first (``arms``), or an error that is a rate
-        over fewer than ``LEAST_ROLLOUTS`` evaluations.
+      TableError: there are no rows; a row is invalid (``fault``); a run is given twice; a task
+        has more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
+        seeds or k differ, a second arm without its first (``reused_cells``), or an error that is
+        a rate over fewer than ``LEAST_ROLLOUTS`` evaluations.
     """
     if not rows:
         raise TableError("the table has no rows; give one per training run")
-    faults = [f"{_name(row)}: {found}" for row in rows if (found := fault(row))]
+    faults = [f"{_name(row)}: {text}" for row in rows if (text := fault(row))]
     if faults:
         raise TableError(f"{some(faults)}; mend these rows")
     seen, twice = set(), []
@@ -145,7 +144,7 @@ def _check_task(task: str, rows: Sequence[Row]) -> None:
     cells: dict[tuple[str, int, int, int], set[int]] = {}
     for row in rows:
         cells.setdefault((row.version, row.n, row.m, row.k), set()).add(row.seed)
-    missing = []
+    incomplete = []
     for (version, n, m, _), present in sorted(cells.items()):
         where, absent = f"version {version!r}, n {n}, m {m}", sorted(seeds - present)
         if not absent:
@@ -156,30 +155,33 @@ def _check_task(task: str, rows: Sequence[Row]) -> None:
                 f"task {task!r}: {where} has different k ({some(map(str, sorted(others)))}) over "
                 "its seeds; a cell has one number of corrections: name the versions apart"
             )
-        missing.append(f"{where} lacks seed {some(map(str, absent))}")
-    if missing:
+        incomplete.append(f"{where} lacks seed {some(map(str, absent))}")
+    if incomplete:
         raise TableError(
-            f"task {task!r}: {some(missing)}; replicates are paired: run what is missing, or "
-            "leave these seeds out everywhere"
+            f"task {task!r}: {some(incomplete)}; replicates are paired: run these seeds, or "
+            "leave them out everywhere"
         )
-    arms(sorted(cells))
+    reused_cells(sorted(cells))
 
 
-def arms(
+def reused_cells(
     cells: Sequence[tuple[str, int, int, int]],
 ) -> dict[tuple[str, int, int, int], tuple[str, int, int, int]]:
-    """The cells (version, n, m, k) whose corrections were trained on too, by their first arm.
+    """The second arms, cells whose corrections were trained on too, by their first arms.
 
-    A version's cells with the largest k, its K, are its first arm; one with k < K is the second
+    A version's cells with the largest k, its K, are its first arm; a cell with k < K is the second
     arm of the cell with n − (K − k) and K.
 
+    Args:
+      cells: (version, n, m, k).
+
     Raises:
-      TableError: a second arm without its first, or two second arms of one cell.
+      TableError: a second arm has no first, or a cell has two second arms.
     """
     cost: dict[str, int] = {}
     for version, _, _, k in cells:
         cost[version] = max(k, cost.get(version, 0))
-    found = {}
+    second = {}
     for cell in cells:
         version, n, m, k = cell
         if k == cost[version]:
@@ -191,21 +193,21 @@ def arms(
                 f"{here}; as corrections trained on too it needs its cell n {first[1]}, m {m}, k "
                 f"{first[3]}: run that, or name the versions apart"
             )
-        if first in found:
+        if first in second:
             raise TableError(f"{here}, a third arm of one cell; name the versions apart")
-        found[first] = cell
-    return found
+        second[first] = cell
+    return second
 
 
 def rate_of_few(rows: Sequence[Row]) -> str:
-    """Why the errors cannot be used: rates over too few rollouts; empty if they are not.
+    """The fault of errors that are rates over too few rollouts; empty if there is none.
 
-    A rate is known by its counts: the error, as a share or in per cent, times the evaluations is
-    within ``COUNT_ROUNDED`` of a whole number from 1 to the evaluations, in every row that gives
-    them. One row of a continuous error looks so by chance with probability 0.04, a table of four,
-    the fewest that can be measured, with a few in a million; fewer rows are not judged. Not seen:
-    rates without ``evaluations``, rounded more coarsely than to 0.02 counts, or changed since (a
-    logarithm, a smoothing, a weighted mean).
+    Counts identify a rate: in every row with ``evaluations`` the error, as a share or in per cent,
+    times the evaluations is within ``COUNT_ROUNDED`` of a whole number from 1 to the evaluations.
+    A continuous error passes for one by chance with probability 0.04 in one row, with a few in a
+    million in four, the fewest that can be measured; fewer rows are not judged. Undetected are
+    rates without ``evaluations``, rounded more coarsely than to 0.02 counts, or transformed (a
+    logarithm, a running or weighted mean).
     """
     counted = [(row.error, row.evaluations) for row in rows if row.evaluations]
     if len(counted) < LEAST_COUNTED or not any(
@@ -221,13 +223,13 @@ def rate_of_few(rows: Sequence[Row]) -> str:
 
 
 def _counts(share: float, of: int) -> bool:
-    """Whether a share is that of a whole number of evaluations, one at least."""
+    """Whether a share is a whole number of evaluations, at least one."""
     count = share * of
     return 1 <= round(count) <= of and abs(count - round(count)) <= COUNT_ROUNDED
 
 
 def fault(row: Row) -> str:
-    """What is impossible about a row by itself; empty if nothing."""
+    """The fault of a row by itself; empty if it is valid."""
     for name, least in (("n", 1), ("m", 0), ("k", 0)):
         value = getattr(row, name)
         if not isinstance(value, numbers.Integral):
@@ -245,19 +247,19 @@ def fault(row: Row) -> str:
         if not isinstance(value, str):
             return f"{name} = {value!r} is no text"
         if not value and name != "version":
-            return f"it names no {name}"
+            return f"the {name} is empty; name one"
         if value != value.strip():
             return f"{name} = {value!r} has spaces around it; leave them out"
     if not isinstance(row.error, numbers.Real):
         return f"error = {row.error!r} is no number"
     if not 0 < row.error < math.inf:
-        return f"error = {row.error}, where a finite one above 0 is needed"
+        return f"error = {row.error}; give a finite number above 0"
     if not ERRORS[0] <= row.error <= ERRORS[1]:
         return f"error = {row.error} is not within 1e-100 and 1e100; give it in another unit"
     if row.m == 0 and row.version:
         return "m = 0 with a version; real-only rows have an empty version"
     if row.m > 0 and not row.version:
-        return "m > 0 without a version; say which version made the synthetic episodes"
+        return "m > 0 without a version; name the version of the synthetic episodes"
     if row.m == 0 and row.k:
         return f"m = 0 with k = {row.k}; real-only runs have no corrections"
     for name in OPTIONAL:
@@ -275,7 +277,7 @@ def _name(row: Row) -> str:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first few of them, and how many more."""
+    """The first ``NAMED`` names, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

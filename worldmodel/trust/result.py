@@ -1,6 +1,6 @@
-"""What is measured of a task, as values: the curve, its cells, its versions, their differences.
+"""The result of a task: its curve, cells, versions and their differences.
 
-An end of an interval that lies beyond the curve is NaN: it is not known from this table.
+An end of an interval is NaN if it lies beyond the curve, since the table does not show it.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ from worldmodel.trust.law import Law
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What m synthetic episodes of a version are worth beside n real ones.
+    """The value of m synthetic episodes of a version to a learner with n real ones.
 
-    Censored: the value is NaN and so is the open side; the other side is what is known for sure,
-    unless it is NaN too. The alphas and the gain follow from D_eff. NOT_IDENTIFIED: all are NaN.
+    Censored: the value and the open end are NaN; the other end is a bound, or NaN too. The alphas
+    and the gain follow from D_eff. NOT_IDENTIFIED: all are NaN.
 
     ``…_reused`` is the second arm, whose training set holds the corrections too
-    (``table.arms``): NaN and an empty verdict where it was not run.
+    (``table.reused_cells``): NaN and an empty verdict if it was not run.
     """
 
     task: str
@@ -27,7 +27,7 @@ class Cell:
     k: int
     seeds: int
     error: Interval  # mean over the replicates
-    d_eff: Interval  # real episodes that would have done as well
+    d_eff: Interval  # effective number of real episodes
     alpha_avg: Interval  # (d_eff - n) / m
     alpha_net: Interval  # (d_eff - n - k) / m
     gain_net: Interval  # d_eff - n - k [episodes]
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Real-only training. ``error`` is as measured, ``slope`` that of the monotone curve."""
+    """The real-only curve: the measured ``error``, and the ``slope`` of the monotone curve."""
 
     n: tuple[int, ...]
     error: tuple[Interval, ...]
@@ -52,12 +52,12 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """What holds for all cells of a version, its second arm aside."""
+    """The common result of all cells of a version, its second arm excluded."""
 
-    verdict: str  # HETEROGENEOUS where its cells have no common alpha, else their worst
-    homogeneity_p: float  # that all its cells have one alpha, by Hotelling's test
-    additivity_p: float  # that a gain D_eff - n is the same at every n with the same m
-    alpha: Interval  # mean of alpha_avg over its cells, if all have one
+    verdict: str  # HETEROGENEOUS if its cells have no common alpha, else their worst
+    homogeneity_p: float  # of Hotelling's test that all its cells have one alpha
+    additivity_p: float  # of the test that a gain D_eff - n depends on m alone
+    alpha: Interval  # mean of alpha_avg over its cells; NaN unless all have a value
     law: Law
 
 
@@ -71,14 +71,14 @@ class Difference:
     m: int
     alpha_avg: Interval
     gain_net: Interval
-    verdict: str  # of gain_net: RISES, FALLS, NO DIFFERENCE; CENSORED where either has no value
+    verdict: str  # of gain_net: RISES, FALLS, NO DIFFERENCE; CENSORED if either has no value
     gain_net_reused: Interval = NONE
-    verdict_reused: str = ""  # empty where a version with corrections has no second arm
+    verdict_reused: str = ""  # empty if a version with corrections has no second arm
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a training run took, a mean over the replicates; NaN where the table does not say."""
+    """The budget of a training run, a mean over the replicates; NaN if not in the table."""
 
     version: str  # empty: real only
     n: int
@@ -90,8 +90,8 @@ class Budget:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
-    """All there is to say of one task. Differences are there both ways round."""
+class TaskResult:
+    """The whole result of one task; ``differences`` holds every pair in both orders."""
 
     task: str
     recipe: str
@@ -103,5 +103,5 @@ class Measurement:
     cells: tuple[Cell, ...]  # by version, n, m
     versions: dict[str, Version]
     differences: tuple[Difference, ...]
-    budgets: tuple[Budget, ...]  # of every cell, real-only ones among them; empty if unknown
-    notes: tuple[str, ...]  # what the numbers are conditional on, and what the design lacks
+    budgets: tuple[Budget, ...]  # of every cell, real-only ones included; empty if unknown
+    notes: tuple[str, ...]  # on what the numbers are conditional, and what the design lacks

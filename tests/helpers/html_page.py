@@ -1,4 +1,4 @@
-"""What every page must be: whole, and by itself."""
+"""Checks of an HTML page: it is well formed and needs no other file."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Balanced(HTMLParser):
-    """Fails on a tag that closes another than the last one opened; keeps ids, addresses, tables."""
+    """Parses a page and keeps its ids, addresses and tables; asserts that tags close in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Balanced(HTMLParser):
 
 
 def whole(text: str) -> Balanced:
-    """Asserts that a page is whole, stands alone and shows no number that is none."""
+    """Asserts that a page is well formed, loads nothing else and shows no NaN, None or inf."""
     parser = Balanced()
     parser.feed(text)
     parser.close()

@@ -1,17 +1,17 @@
-"""What stands beside α in a document, from tables of their own: the cost card and the judge.
+"""Supplements of α in a document: the cost card, and the simulator as a judge of policies.
 
-Each is a table like that of the training runs, CSV or Parquet, its bad rows named by line. What
-making a version's synthetic episodes took, a row per version (``MADE``):
+Each has a table of its own, CSV or Parquet; an error names its bad rows by line. The cost of
+generating a version's synthetic episodes, a row per version (``GENERATION_COSTS``):
 
 ====================  ======  ====================================================================
 column                kind    meaning
 ====================  ======  ====================================================================
 task                  text    optional where the document has one task
 version               text    of the world model
-device                text    in words: "1 NVIDIA H200", "2 CPU cores"
-dollars_per_hour_low  number  price of the whole device [$/h], cheapest and dearest
+device                text    such as "1 NVIDIA H200" or "2 CPU cores"
+dollars_per_hour_low  number  price of the whole device [$/h], lowest and highest
 dollars_per_hour_high number
-price_source          text    optional: where the price is from
+price_source          text    optional: source of the price
 episode_seconds       number  of the device [s], one more synthetic episode
 model_seconds         number  of the device [s] before the first: fitting, compiling
 energy_joules         number  optional: per episode [J], from the device's counter
@@ -21,10 +21,9 @@ Evaluation episodes, a row per start (``PAIRS``):
 
 ====================  ======  ====================================================================
 task                  text    optional where the document has one task
-policy                text    that was evaluated; each is judged by itself
-real                  number  its outcome in reality; empty where it was played in the simulator
-                              alone
-simulated             number  its outcome in the simulator, from the same start
+policy                text    evaluated; each policy is judged by itself
+real                  number  outcome in reality; empty where the start was simulated only
+simulated             number  outcome in the simulator, from the same start
 ====================  ======  ====================================================================
 """
 
@@ -41,23 +40,23 @@ from worldmodel.trust.table import TableError, some
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """What making the synthetic episodes of one version took."""
+class GenerationCost:
+    """Cost of generating the synthetic episodes of one version, a row of ``GENERATION_COSTS``."""
 
     version: str
     device: str
-    dollars_per_hour_low: float
-    dollars_per_hour_high: float
-    episode_seconds: float
-    model_seconds: float
-    energy_joules: float | None = None
+    dollars_per_hour_low: float  # [$/h] of the whole device
+    dollars_per_hour_high: float  # [$/h]
+    episode_seconds: float  # [s] of the device, one more episode
+    model_seconds: float  # [s] of the device before the first episode
+    energy_joules: float | None = None  # [J] per episode
     price_source: str = "given with the measurement"
     task: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One start: a policy's outcome in the simulator and, where it was played, in reality."""
+    """A policy's outcomes from one start: simulated, and real where it was played in reality."""
 
     policy: str
     simulated: float
@@ -65,42 +64,42 @@ class Pair:
     task: str = ""
 
 
-def measured(made: Made) -> Measured:
-    """A row as the cost card takes it.
+def measured(row: GenerationCost) -> Measured:
+    """Converts a row for the cost card.
 
     Raises:
-      InputError: a number that is not finite, below 0, or a price whose ends are the wrong way.
+      InputError: a number is not finite or below 0, or a price's low end is above its high end.
     """
-    ends = made.dollars_per_hour_low, made.dollars_per_hour_high
-    hour = Range(*ends, "$/h", f"{made.device}: {made.price_source}")
-    seconds = made.episode_seconds, made.model_seconds
-    return Measured(made.device, hour, *seconds, made.energy_joules)
+    ends = row.dollars_per_hour_low, row.dollars_per_hour_high
+    hour = Range(*ends, "$/h", f"{row.device}: {row.price_source}")
+    seconds = row.episode_seconds, row.model_seconds
+    return Measured(row.device, hour, *seconds, row.energy_joules)
 
 
-def _fault_made(made: Made) -> str:
-    if not made.version:
-        return "it names no version"
-    if not made.device:
-        return "it names no device"
+def _cost_fault(row: GenerationCost) -> str:
+    if not row.version:
+        return "the version is empty; name one"
+    if not row.device:
+        return "the device is empty; name it"
     try:
-        measured(made)
+        measured(row)
     except InputError as error:
         return str(error)
     return ""
 
 
-def _fault_pair(pair: Pair) -> str:
+def _pair_fault(pair: Pair) -> str:
     if not pair.policy:
-        return "it names no policy"
+        return "the policy is empty; name one"
     for name in ("real", "simulated"):
         value = getattr(pair, name)
         if value is not None and not math.isfinite(value):
-            return f"{name} = {value}, where a finite outcome is needed"
+            return f"{name} = {value}; give a finite outcome"
     return ""
 
 
-MADE = Columns(
-    Made,
+GENERATION_COSTS = Columns(
+    GenerationCost,
     {
         "task": str,
         "version": str,
@@ -113,72 +112,84 @@ MADE = Columns(
         "energy_joules": float,
     },
     ("task", "price_source", "energy_joules"),
-    _fault_made,
+    _cost_fault,
 )
 PAIRS = Columns(
     Pair,
     {"task": str, "policy": str, "real": float, "simulated": float},
     ("task", "real"),
-    _fault_pair,
+    _pair_fault,
 )
 
 
 def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
-    """The cost card's assumptions, some of them replaced by (name, low, high).
+    """The default assumptions, with the given ones replaced.
+
+    Args:
+      overridden: (name, low, high) of each assumption to replace, in the default's unit.
 
     Raises:
-      InputError: an unknown name, one given twice, or a range that is none.
+      InputError: a name is unknown or given twice, or its range is invalid.
     """
-    known, found = Assumptions(), {}
+    known, replaced = Assumptions(), {}
     names = [f.name for f in dataclasses.fields(known)]
     for name, low, high in overridden:
         if name not in names:
             raise InputError(f"no assumption is called {name!r}; there are {', '.join(names)}")
-        if name in found:
-            raise InputError(f"the assumption {name!r} is given twice")
-        found[name] = Range(low, high, getattr(known, name).unit, "given by who ran this")
-    return dataclasses.replace(known, **found)
+        if name in replaced:
+            raise InputError(f"the assumption {name!r} is given twice; keep one")
+        replaced[name] = Range(low, high, getattr(known, name).unit, "given by who ran this")
+    return dataclasses.replace(known, **replaced)
 
 
 def with_costs(
-    document: Mapping[str, Any], made: Sequence[Made], assumptions: Assumptions | None = None
+    document: Mapping[str, Any],
+    costs: Sequence[GenerationCost],
+    assumptions: Assumptions | None = None,
 ) -> dict[str, Any]:
-    """The document with a cost card in each task that ``made`` has rows of.
+    """Adds a cost card (``cost``) to each task that ``costs`` has rows of.
+
+    Args:
+      document: as of ``plain.document``; it stays as it is.
+      costs: at most one row per task and version.
+      assumptions: the defaults if None.
 
     Raises:
-      TableError: a row of no task of the document, or two rows of one version.
-      InputError: a version that the task does not have.
+      TableError: a row belongs to no task of the document, or a version has two rows.
+      InputError: the task has no version of that name.
     """
     cards = {}
-    for task, rows in _by_task(document, made).items():
-        twice = [
-            r.version for i, r in enumerate(rows) if r.version in [x.version for x in rows[:i]]
-        ]
-        if twice:
+    for task, rows in _by_task(document, costs).items():
+        names = [row.version for row in rows]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise TableError(f"two rows for the version {some(map(repr, twice))}; keep one")
-        found = {row.version: measured(row) for row in rows}
+        by_version = {row.version: measured(row) for row in rows}
         (whole,) = [t for t in document["tasks"] if t["task"] == task]
-        cards[task] = {"cost": price(whole, found, assumptions)}
-    return _beside(document, cards)
+        cards[task] = {"cost": price(whole, by_version, assumptions)}
+    return _merged(document, cards)
 
 
 def with_evaluations(document: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """The document with the simulator as a judge in each task that ``pairs`` has rows of.
+    """Adds the judge (``evaluation``) to each task that ``pairs`` has rows of.
+
+    Args:
+      document: as of ``plain.document``; it stays as it is.
+      pairs: in any order.
 
     Raises:
-      TableError: a row of no task of the document.
+      TableError: a row belongs to no task of the document.
       InputError: see ``evaluations``.
     """
     level = {task["task"]: task["level"] for task in document["tasks"]}
-    found = {
+    judged = {
         task: {"evaluation": evaluations(rows, level[task])}
         for task, rows in _by_task(document, pairs).items()
     }
-    return _beside(document, found)
+    return _merged(document, judged)
 
 
 def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
-    """By policy, what simulated evaluations are worth, as plain numbers (``described``).
+    """The value of simulated evaluations by policy, as plain numbers (``evaluation.described``).
 
     Args:
       pairs: of one task.
@@ -187,12 +198,12 @@ def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[st
     Raises:
       InputError: see ``evaluation.evaluate``; the message names the policy.
     """
-    found = {}
+    by_policy = {}
     for policy in dict.fromkeys(pair.policy for pair in pairs):
         own = [pair for pair in pairs if pair.policy == policy]
         both = [pair for pair in own if pair.real is not None]
         try:
-            found[policy] = described(
+            by_policy[policy] = described(
                 evaluate(
                     [pair.real for pair in both if pair.real is not None],
                     [pair.simulated for pair in both],
@@ -202,16 +213,16 @@ def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[st
             )
         except InputError as error:
             raise InputError(f"policy {policy!r}: {error}") from error
-    return found
+    return by_policy
 
 
 def evaluations_by_task(
     pairs: Sequence[Pair], level: float = 0.95
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """``evaluations`` of each task; that of rows without one is called "".
+    """``evaluations`` by task; rows that name no task are under the empty string.
 
     Raises:
-      TableError: no rows.
+      TableError: there are no rows.
       InputError: see ``evaluations``.
     """
     if not pairs:
@@ -221,20 +232,20 @@ def evaluations_by_task(
 
 
 def _by_task(document: Mapping[str, Any], rows: Sequence[Any]) -> dict[str, list[Any]]:
-    """The rows of each task of the document; those that name none belong to its only one."""
+    """The rows by task of the document; rows that name none belong to its only task."""
     names = [task["task"] for task in document["tasks"]]
-    found: dict[str, list[Any]] = {}
+    by_task: dict[str, list[Any]] = {}
     for row in rows:
         task = row.task or (names[0] if len(names) == 1 else "")
         if task not in names:
-            said = f"the task {task!r}, which the runs lack" if task else "no task"
+            named = f"the task {task!r}, which the runs lack" if task else "no task"
             raise TableError(
-                f"a row names {said}; name one of {some(map(repr, names))} in the column 'task'"
+                f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
             )
-        found.setdefault(task, []).append(row)
-    return found
+        by_task.setdefault(task, []).append(row)
+    return by_task
 
 
-def _beside(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    tasks = [task | found.get(task["task"], {}) for task in document["tasks"]]
+def _merged(document: Mapping[str, Any], by_task: Mapping[str, Any]) -> dict[str, Any]:
+    tasks = [task | by_task.get(task["task"], {}) for task in document["tasks"]]
     return {**document, "tasks": tasks}

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_trust import GRID, curve, smooth, table
-from test_trust_table import refused
 
+from tests.helpers.refusal import refused
+from tests.helpers.training_runs import GRID, curve, smooth, table
 from worldmodel import trust
-from worldmodel.trust import Row
 from worldmodel.errors import InputError
+from worldmodel.trust import Row
 
 plan: Any = functools.partial(trust.seeds_needed, n=64, m=64)
 

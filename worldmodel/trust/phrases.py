@@ -1,15 +1,15 @@
-"""A measurement in words: what the numbers of a task's document say, no sentence fixed in advance.
+"""Phrases and sentences that follow from the numbers of a task's document.
 
-A task here is the plain document of one task: ``versions`` by name, each with ``cells``, and
-``differences``. A number that is not known is None.
+A task here is one of the document's ``tasks`` (``plain.to_json``): ``versions`` by name, each with
+``cells``, and ``differences``. An unknown number is None.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SELF = "v*"  # the control: reality itself as the world model
-HALF_WIDTH = 0.25  # what the interval of its alpha may have at most
-WORDS = {
+CONTROL = "v*"  # the version that is reality itself
+HALF_WIDTH = 0.25  # of the control's alpha, at most
+PHRASES = {
     "OK": "measured",
     "NEGATIVE": "harmful: worse than leaving the synthetic episodes out",
     "CENSORED_HI": "better than the largest real-only set: only a lower bound",
@@ -27,16 +27,20 @@ Task = Mapping[str, Any]
 
 
 def number(value: float | None, digits: int = 2, factor: float = 1) -> str:
-    """A number as text: a true minus, none before a zero, no decimals from a hundred on."""
+    """A number as text: with a true minus, without a negative zero, without decimals from 100."""
     if value is None:
         return "–"
     text = f"{factor * value:.{0 if abs(factor * value) >= 100 else digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
-def interval(found: Mapping[str, Any], kind: str, digits: int = 2) -> str:
-    """A value with its interval; a bound where one side alone is known."""
-    value, low, high = (found.get(kind + end) for end in ("", "_low", "_high"))
+def interval(row: Mapping[str, Any], kind: str, digits: int = 2) -> str:
+    """A value with its interval, or the bound if only one end is known.
+
+    Args:
+      row: holds ``kind``, ``kind_low`` and ``kind_high``.
+    """
+    value, low, high = (row.get(kind + end) for end in ("", "_low", "_high"))
     if value is not None:
         return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
     bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
@@ -44,7 +48,7 @@ def interval(found: Mapping[str, Any], kind: str, digits: int = 2) -> str:
 
 
 def between(low: float | None, high: float | None) -> str:
-    """A range of costs, three digits; a bound where one end alone is known."""
+    """A range of costs with three digits, or the bound if only one end is known."""
     shown = [
         None if v is None else f"{v:.3g}" if abs(v) < 100 else f"{v:,.0f}" for v in (low, high)
     ]
@@ -53,35 +57,35 @@ def between(low: float | None, high: float | None) -> str:
 
 
 def earns(low: float | None, high: float | None) -> str:
-    """What the range of a net value says."""
+    """Whether a version pays, by the range of its net value."""
     if low is not None and low > 0:
         return "pays"
     return "does not pay" if high is not None and high < 0 else "may pay or not"
 
 
 def share(count: int, of: int) -> str:
-    """How many cells, in words."""
+    """A number of cells out of all."""
     return f"{count} of {of} cells" if 0 < count < of else "every cell" if count else "no cell"
 
 
-def listed(words: Sequence[str]) -> str:
-    """One, two and three."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def listed(items: Sequence[str]) -> str:
+    """The items as "one, two and three"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def beyond(cells: Sequence[Mapping[str, Any]], kind: str, sign: int) -> int:
-    """In how many cells the whole interval is above (1) or below (-1) 0."""
+    """The number of cells whose whole interval is above (sign 1) or below (sign -1) 0."""
     ends = [cell[kind + ("_low" if sign > 0 else "_high")] for cell in cells]
     return sum(end is not None and sign * end > 0 for end in ends)
 
 
 def corrections(version: Mapping[str, Any]) -> str:
-    """The numbers K of corrections that the version's cells were charged with."""
+    """The numbers K of corrections of the version's cells."""
     return listed([str(k) for k in sorted({c["k"] for c in version["cells"]})])
 
 
 def verdict(version: Mapping[str, Any]) -> str:
-    """What a version's episodes do, gross and net, in a few words."""
+    """The effect of a version's episodes, gross and net, as a phrase."""
     cells = [c for c in version["cells"] if c["verdict"] != "NOT_IDENTIFIED"]
     if not cells:
         return "cannot be read: the real-only curve is too flat or too noisy"
@@ -103,7 +107,7 @@ def verdict(version: Mapping[str, Any]) -> str:
 
 
 def cell_verdict(cell: Mapping[str, Any]) -> str:
-    """What a cell says of its version, gross, in two words."""
+    """The gross effect in a cell, as a phrase."""
     low, high = cell["alpha_avg_low"], cell["alpha_avg_high"]
     if cell["verdict"] == "NOT_IDENTIFIED":
         return "not readable"
@@ -116,7 +120,7 @@ def cell_verdict(cell: Mapping[str, Any]) -> str:
 
 
 def sentence(name: str, version: Mapping[str, Any], label: str = "") -> str:
-    """What the numbers say of a version, in how many cells."""
+    """Sentences on a version: the numbers of cells above and below 0, gross and net."""
     cells = version["cells"]
     counts = [beyond(cells, kind, s) for kind in ("alpha_avg", "alpha_net") for s in (1, -1)]
     above, below, paid, lost = (share(count, len(cells)) for count in counts)
@@ -134,37 +138,37 @@ def sentence(name: str, version: Mapping[str, Any], label: str = "") -> str:
 
 
 def change(task: Task, a: str, b: str) -> str:
-    """How the net gain moves from version b to a, over their cells; empty if never compared."""
-    found = [d["verdict"] for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
-    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in found]
-    said = [f"{CHANGES[v]} in {share(found.count(v), len(found))}" for v in kept]
-    return f"from {b} to {a} the gain net of corrections {', '.join(said)}" if found else ""
+    """The change of the net gain from version b to a, over their cells; empty if not compared."""
+    verdicts = [d["verdict"] for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
+    kept = [verdict for verdict in CHANGES if verdict == "RISES" or verdict in verdicts]
+    counts = [f"{CHANGES[v]} in {share(verdicts.count(v), len(verdicts))}" for v in kept]
+    return f"from {b} to {a} the gain net of corrections {', '.join(counts)}" if verdicts else ""
 
 
 def covers_one(control: Mapping[str, Any]) -> bool:
-    """Whether the control's interval covers 1, and is narrow enough to say so."""
+    """Whether the control's interval covers 1 with a half-width of at most ``HALF_WIDTH``."""
     low, high = control["alpha_low"], control["alpha_high"]
     return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
 
 
-def beside_one(control: Mapping[str, Any]) -> str:
-    """The control's mean α; a digit more where an end would round to 1 and seem to cover it."""
+def control_alpha(control: Mapping[str, Any]) -> str:
+    """The control's mean α, with a third digit if an end would round to 1."""
     ends = (control["alpha_low"], control["alpha_high"])
     near = any(end is not None and abs(end - 1) < 0.005 for end in ends)
     return interval(control, "alpha", 3 if near else 2)
 
 
 def doubt(task: Task) -> str:
-    """Why no number of a task should be believed; empty if the control holds."""
-    control = task["versions"].get(SELF)
+    """The reason not to trust a task's numbers; empty if the control covers 1."""
+    control = task["versions"].get(CONTROL)
     if control is None:
-        return f"Nothing below should be believed yet: the control {SELF} was not measured."
+        return f"Nothing below should be believed yet: the control {CONTROL} was not measured."
     if covers_one(control):
         return ""
     lost = sum(c["alpha_avg"] is None for c in control["cells"])
     why = f"; {share(lost, len(control['cells']))} have none" if lost else ""
     return (
-        f"Nothing below should be believed yet: for the control {SELF}, where reality itself "
+        f"Nothing below should be believed yet: for the control {CONTROL}, where reality itself "
         "makes the synthetic episodes, the interval of its mean α over all cells must cover 1 "
-        f"with a half-width of at most {HALF_WIDTH}; it is {beside_one(control)}{why}."
+        f"with a half-width of at most {HALF_WIDTH}; it is {control_alpha(control)}{why}."
     )

@@ -1,0 +1,210 @@
+"""The trust tool's estimates with their intervals, for many simulated tables at once.
+
+They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table; a test
+compares the two. ``cells_independent``, ``percentile_bootstrap`` and ``around_the_estimate`` are
+other common intervals, for comparison.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from worldmodel.trust import intervals, law
+from worldmodel.trust.curve import falling, invert
+from worldmodel.trust.reading import NEGATIVE, NOT_IDENTIFIED, read
+
+LEVEL = 0.95
+RESAMPLES = 500  # of the bootstrap
+CHUNK = 50  # tables resampled at once, to bound the memory
+
+
+class Tables(NamedTuple):
+    """Mean errors over all replicates and with each left out, and the true D_eff of the cells."""
+
+    sizes: np.ndarray  # (sizes,) of the real-only runs
+    curve: np.ndarray  # (tables, sizes, 1 + S)
+    versions: tuple[np.ndarray, ...]  # each (tables, cells, 1 + S)
+    n: np.ndarray  # (cells,)
+    m: np.ndarray  # (cells,)
+    d_eff: tuple[np.ndarray, ...]  # true, of each version: (cells,) or (tables, cells)
+
+
+class Bounds(NamedTuple):
+    """One figure of every table, (tables,) each."""
+
+    value: np.ndarray  # NaN where there is none
+    low: np.ndarray  # infinite where unknown
+    high: np.ndarray
+    truth: np.ndarray
+
+
+class _Cells(NamedTuple):
+    """D_eff of one version's cells."""
+
+    values: np.ndarray  # (tables, cells, 1 + S) D_eff; NaN where it has none
+    low: np.ndarray  # (tables, cells)
+    high: np.ndarray
+    truth: np.ndarray
+
+
+def _all_finite(values: np.ndarray) -> np.ndarray:
+    """Whether all of a table's values are finite: (tables, cells, 1 + S) to (tables,)."""
+    return np.asarray(np.isfinite(values).all(axis=(-2, -1)))
+
+
+def _read(tables: Tables, version: int = 0) -> _Cells:
+    reading = read(tables.sizes, tables.curve, tables.versions[version], tables.n, LEVEL)
+    nothing = reading.verdict == NOT_IDENTIFIED
+    values = np.where((reading.verdict > NEGATIVE)[..., None], np.nan, reading.d_eff)
+    low, high = np.where(nothing, -np.inf, reading.low), np.where(nothing, np.inf, reading.high)
+    return _Cells(values, low, high, np.broadcast_to(tables.d_eff[version], low.shape))
+
+
+def alpha(tables: Tables) -> Bounds:
+    """alpha_avg of the first version's first cell."""
+    cells, n, m = _read(tables), tables.n, tables.m
+    return Bounds(*((x[:, 0] - n[0]) / m[0] for x in (cells.values[..., 0], *cells[1:])))
+
+
+def mean_alpha(tables: Tables) -> Bounds:
+    """The mean of alpha_avg over the first version's cells."""
+    return _mean(tables, intervals.mean)
+
+
+def cells_independent(tables: Tables) -> Bounds:
+    """The mean as if its cells were independent, though they share the curve and the seeds."""
+
+    def mean(
+        weights: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        middle = values[..., 0]
+        total = (weights * middle).sum(-1)
+        halves = (np.sqrt(np.sum((weights * x) ** 2, -1)) for x in (middle - low, high - middle))
+        below, above = halves
+        return total, total - below, total + above
+
+    return _mean(tables, mean)
+
+
+def _mean(tables: Tables, of: Callable[..., tuple[np.ndarray, ...]]) -> Bounds:
+    cells, share = _read(tables), 1 / (tables.m * len(tables.m))
+    with np.errstate(invalid="ignore"):
+        value, low, high = of(share, cells.values, cells.low, cells.high)
+    less = (share * tables.n).sum()
+    none = ~_all_finite(cells.values)
+    return _without(none, value - less, low - less, high - less, cells.truth @ share - less)
+
+
+def difference(tables: Tables) -> Bounds:
+    """alpha_avg of the first version less that of the second, in the first cell."""
+    first, second = (_read(tables, i) for i in (0, 1))
+    return _less(tables.m[0], *(_Cells(*(x[:, 0] for x in w)) for w in (first, second)))
+
+
+def marginal(tables: Tables) -> Bounds:
+    """alpha_marg of the first version's second cell."""
+    cells = _read(tables)
+    per = tables.m[1] - tables.m[0]
+    return _less(per, *(_Cells(*(x[:, i] for x in cells)) for i in (1, 0)))
+
+
+def _less(per: float, a: _Cells, b: _Cells) -> Bounds:
+    values, low, high = (np.stack(x, 1) for x in zip(a[:3], b[:3], strict=True))
+    none = ~_all_finite(values)
+    values = np.where(none[:, None, None], 1.0, values)
+    with np.errstate(invalid="ignore"):
+        estimate = intervals.difference(values, low, high)
+    return _without(none, *(x / per for x in (*estimate, a.truth - b.truth)))
+
+
+def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bounds]:
+    """The law of the first version: ``kappa``, ``b``, ``alpha_0``, and ``cap`` or ``limit``.
+
+    ``fits`` is the test that one (κ, b) fits: its p is above 0.05 in 95 % of tables.
+    """
+    cells = _read(tables)
+    known = _all_finite(cells.values)
+    if rule == "oracle":
+        known = known & np.asarray((cells.low > tables.n).all(axis=-1))
+    values, design = cells.values[known], (rule, tables.n, tables.m)
+    weight = law.precision(*design, values[..., 0])
+    coefficients, contrasts = law.line(tables.m, law.transform(*design, values), weight)
+    p = intervals.hotelling(contrasts)
+    fitted = known.copy()
+    fitted[known] = p >= law.REFUSED
+    two = coefficients[p >= law.REFUSED]
+    (k_low, k_high), (b_low, b_high) = (intervals.ends(two[:, i], LEVEL) for i in (0, 1))
+    k_value, b_value = two[:, 0, 0], two[:, 1, 0]
+
+    def of(
+        value: np.ndarray, low: np.ndarray, high: np.ndarray, truth: float, where: np.ndarray
+    ) -> Bounds:
+        full = [np.full(len(known), fill) for fill in (np.nan, -np.inf, np.inf)]
+        for out, x in zip(full, (value, low, high), strict=True):
+            out[where] = x
+        return Bounds(full[0], full[1], full[2], np.full(len(known), truth))
+
+    start = (2 - k_value, 2 - k_high, 2 - k_low, 2 - kappa)
+    if rule == "oracle":
+        start = (*_inverse(k_value, k_low, k_high), 1 / kappa)
+    return {
+        "kappa": of(k_value, k_low, k_high, kappa, fitted),
+        "b": of(b_value, b_low, b_high, b, fitted),
+        "alpha_0": of(*start, fitted),
+        "cap" if rule == "oracle" else "limit": of(
+            *_inverse(b_value, b_low, b_high), 1 / b, fitted
+        ),
+        "fits": of(p, np.full(len(p), -np.inf), p, law.REFUSED, known),
+    }
+
+
+def _inverse(
+    value: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """1/x, or only a lower bound if x may be 0, as in ``law``."""
+    with np.errstate(divide="ignore"):
+        sure, none = low > 0, high <= 0
+        return (
+            np.where(sure, 1 / value, np.nan),
+            np.where(none, -np.inf, 1 / high),
+            np.where(sure, 1 / low, np.inf),
+        )
+
+
+def percentile_bootstrap(tables: Tables) -> Bounds:
+    """alpha of the first cell from the quantiles of resampled seeds."""
+    rng = np.random.default_rng(0)
+    # The pseudo-values of a mean are the runs.
+    curve, cell = (intervals.pseudo_values(x) for x in (tables.curve, tables.versions[0][:, :1]))
+    seeds, ends = curve.shape[-1], []
+    for start in range(0, len(curve), CHUNK):
+        part = slice(start, start + CHUNK)
+        drawn = rng.integers(seeds, size=(len(curve[part]), RESAMPLES, seeds))
+        share = np.stack(
+            [(drawn == i).mean(-1) for i in range(seeds)], -1
+        )  # (tables, resamples, S)
+        log_curve, log_cell = (np.log(share @ np.swapaxes(x[part], -1, -2)) for x in (curve, cell))
+        d_eff = invert(tables.sizes, falling(log_curve), log_cell[..., 0])[0]
+        tail = (1 - LEVEL) / 2
+        ends.append(np.quantile(d_eff, (tail, 0.5, 1 - tail), axis=1, method="nearest"))
+    low, value, high = np.concatenate(ends, 1)
+    truth = np.broadcast_to(tables.d_eff[0], (len(curve), len(tables.n)))[:, 0]
+    return Bounds(*((x - tables.n[0]) / tables.m[0] for x in (value, low, high, truth)))
+
+
+def around_the_estimate(tables: Tables) -> Bounds:
+    """alpha of the first cell ± t(S − 1) jackknife standard errors of D_eff."""
+    cells = _read(tables)
+    values = cells.values[:, 0]
+    low, high = intervals.ends(values, LEVEL)
+    n, m = tables.n[0], tables.m[0]
+    ends = ((x - n) / m for x in (values[:, 0], low, high, cells.truth[:, 0]))
+    return _without(np.asarray(np.isnan(values).any(-1)), *ends)
+
+
+def _without(none: np.ndarray, *bounds: np.ndarray) -> Bounds:
+    """Bounds, with no value and infinite ends where ``none`` holds."""
+    value, low, high, truth = bounds
+    value = np.where(none, np.nan, value)
+    return Bounds(value, np.where(none, -np.inf, low), np.where(none, np.inf, high), truth)

@@ -1,0 +1,136 @@
+"""The cost card: by hand, at its break-even, and exact over the assumptions' ranges."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worldmodel.trust.cost import (
+    H200_HOUR,
+    SCALE,
+    Assumptions,
+    Measured,
+    Range,
+    card,
+    cpu_hour,
+    net_value,
+    price,
+)
+from worldmodel.types import InputError
+
+FIELDS = [f.name for f in dataclasses.fields(Assumptions)]
+OURS = Measured("2 CPU cores", cpu_hour(2), episode_seconds=0.03, model_seconds=470.0)
+
+
+def exact(**values: float) -> Assumptions:
+    """Assumptions without width: 30 $/h, twice that with overhead, 20 usable an hour."""
+    known = {"operator_hours": 50.0, "usable_per_hour": 20.0, "wage": 30.0, "overhead": 2.0}
+    known |= {"correction_minutes": 1.0, "model_hours": 10.0, "engineer_wage": 60.0} | values
+    return Assumptions(**{name: Range(v, v, "", "known") for name, v in known.items()})
+
+
+def point(interval: tuple[float, float]) -> float:
+    assert interval[0] == pytest.approx(interval[1])
+    return interval[0]
+
+
+def test_by_hand() -> None:
+    device = Measured("a GPU", Range(3.6, 3.6, "$/h", "known"), 2.0, 1000.0)
+    costs = {name: point(r) for name, r in card(device, m=100, k=5, assumptions=exact()).items()}
+    assert costs["real"] == pytest.approx(50 * 30 * 2 / (50 * 20))  # 3 $
+    assert costs["variant"] == pytest.approx(3000)
+    assert costs["correction"] == pytest.approx(1)  # one minute at 60 $/h: not the 3 $ above
+    assert costs["later"] == pytest.approx(0.002)  # 2 s at 0.001 $/s
+    assert costs["first"] == pytest.approx(1200 + 1 + 5 + 0.002)
+    assert costs["synthetic"] == pytest.approx((1200 + 1 + 5) / 100 + 0.002)
+    assert costs["break_even"] == pytest.approx(costs["synthetic"] / 3)
+
+
+@given(
+    m=st.integers(1, 10**5),
+    k=st.integers(0, 50),
+    n=st.integers(1, 99),
+    wage=st.floats(5, 80),
+    minutes=st.floats(0, 30),
+)
+def test_at_the_break_even_nothing_is_gained(
+    m: int, k: int, n: int, wage: float, minutes: float
+) -> None:
+    assumed = exact(wage=wage, correction_minutes=minutes)
+    alpha = point(card(OURS_PRICED, m, k, assumed)["break_even"])
+    value = point(net_value(n + alpha * m, n, m, k, OURS_PRICED, assumed))
+    assert value == pytest.approx(0, abs=1e-6)
+    assert point(net_value(n + (alpha + 0.1) * m, n, m, k, OURS_PRICED, assumed)) > 0
+
+
+OURS_PRICED = dataclasses.replace(OURS, device_hour=Range(0.04, 0.04, "$/h", "known"))
+
+
+@given(st.data())
+def test_ranges_hold_every_point_and_no_more(data: Any) -> None:
+    """Every point lies in the range, whose ends are attained at corners."""
+    wide = Assumptions()
+    parts = data.draw(st.lists(st.floats(0, 1), min_size=len(FIELDS), max_size=len(FIELDS)))
+    inside = {
+        name: (r := getattr(wide, name)).low + part * (r.high - r.low)
+        for name, part in zip(FIELDS, parts, strict=True)
+    }
+    d_eff = data.draw(st.floats(-50, 200))
+    ranges = card(OURS_PRICED, 200, 6, wide)
+    for name, value in card(OURS_PRICED, 200, 6, exact(**inside)).items():
+        low, high = ranges[name]
+        assert low * (1 - 1e-9) <= point(value) <= high * (1 + 1e-9)
+    low, high = net_value(d_eff, 10, 200, 6, OURS_PRICED, wide)
+    value = point(net_value(d_eff, 10, 200, 6, OURS_PRICED, exact(**inside)))
+    assert low - 1e-6 <= value <= high + 1e-6
+
+
+def test_a_wage_on_both_sides_of_the_fraction_cancels() -> None:
+    """Corrections and demonstrations by the same person: their ratio knows no wage."""
+    free = Measured("none", Range(0, 0, "$/h", ""), 0, 0)
+    assumed = dataclasses.replace(exact(model_hours=0), wage=Range(10, 50, "$/h", "unknown"))
+    assert point(card(free, 10, 20, assumed)["break_even"]) == pytest.approx(20 * 1 / 3 / 10)
+
+
+def test_more_episodes_share_the_first_one() -> None:
+    costs = [card(OURS, m, 6) for m in (1, 100, 10_000)]
+    assert costs[0]["synthetic"] == pytest.approx(costs[0]["first"])
+    tops = [c["break_even"][1] for c in costs]
+    assert tops[0] > 50 * tops[1] > 2000 * tops[2]
+    assert costs[2]["later"][1] < 1e-5 * costs[2]["real"][0]  # 0.03 s of a core
+
+
+def test_the_priced_document_is_plain_and_keeps_what_is_unknown() -> None:
+    cell = {"n": 8, "m": 24, "k": 6, "d_eff_low": 20.0, "d_eff_high": None}
+    task = {"task": "slide", "versions": {"v0": {"cells": []}, "v1": {"cells": [cell]}}}
+    document = json.loads(json.dumps(price(task, {"v1": OURS}), allow_nan=False))
+    assert list(document["versions"]) == ["v1"]
+    (priced,) = document["versions"]["v1"]["cells"]
+    assert priced["net_value_high"] is None
+    assert priced["net_value_low"] == net_value(20.0, 8, 24, 6, OURS)[0]
+    assert (priced["synthetic_low"], priced["synthetic_high"]) == card(OURS, 24, 6)["synthetic"]
+    assert {a["name"] for a in document["assumptions"]} == set(FIELDS)
+    assert all(a["unit"] and a["source"] for a in document["assumptions"])
+    assert round(SCALE["gpu_hours_per_1000"]) == 16 and H200_HOUR.source
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: Range(2, 1, "h", ""), "lower first"),
+        (lambda: Range(0, math.inf, "h", ""), "finite"),
+        (lambda: Assumptions(usable_per_hour=Range(0, 1, "", "")), "usable"),
+        (lambda: Assumptions(wage=Range(0, 1, "", "")), "free work"),
+        (lambda: Measured("x", cpu_hour(1), math.nan, 0), "episode_seconds"),
+        (lambda: card(OURS, 0, 0), "m = 0"),
+        (lambda: net_value(math.nan, 8, 8, 0, OURS), "censored"),
+        (lambda: price({"task": "t", "versions": {"v0": {}}}, {"v1": OURS}), "no version 'v1'"),
+    ],
+)
+def test_bad_input_is_named(call: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        call()
