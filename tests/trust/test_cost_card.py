@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worldmodel.errors import InputError
 from worldmodel.trust.cost import (
     H200_HOUR,
     SCALE,
@@ -20,7 +21,6 @@ from worldmodel.trust.cost import (
     net_value,
     price,
 )
-from worldmodel.types import InputError
 
 FIELDS = [f.name for f in dataclasses.fields(Assumptions)]
 OURS = Measured("2 CPU cores", cpu_hour(2), episode_seconds=0.03, model_seconds=470.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from worldmodel.errors import InputError
 from worldmodel.trust.evaluation import alpha_eval, evaluate, least_correlation
-from worldmodel.types import InputError
 
 
 def outcomes(rng: Any, rho: float, n: int, extra: int) -> tuple[np.ndarray, ...]:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.helpers.html_page import whole
 from worldmodel import trust
+from worldmodel.errors import InputError
 from worldmodel.trust import cost, evaluation, figures
 from worldmodel.trust.phrases import interval
 from worldmodel.trust.report import report
 from worldmodel.trust.svg import logarithmic, scale
-from worldmodel.types import InputError
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 22, 34, 50, 75), (8, 12), (8, 16, 24), 12
 VERSIONS = {"v0": (-0.15, 0), "v1": (0.6, 6), "far": (9.0, 6), "v*": (1.0, 0)}  # alpha, K
