@@ -1,4 +1,4 @@
-"""The gradient through contact beside what else there is: speed, compile time, memory, error.
+"""The gradient through contact and its alternatives: speed, compile time, memory, error.
 
 Question: what does a gradient of a contact simulation cost, and is it right?
 Command:  python -m experiments.gradients.bench --out experiments/results/gradients
@@ -8,12 +8,12 @@ Expected: gradient ≤ 3 × forward where the unrolled solver costs more; compil
           ≤ 2.5 × that of the forward; memory that does not grow with the solver's iterations;
           one-step error ≤ 1e-6 (float64), ≤ 1e-4 (float32); 32-step hopper cosine ≥ 0.9999
 
-Every scene and precision is measured in a process of its own (``gradient_measure``), one after
-another; ratios are within one process. ``--abreast`` lets many compile at once, each of which times
-alone, when all have compiled: compile times are then those of a busy machine. OUT gets
-gradients.json (every row), gradients.md and gradients.png, generated from it. What gradients.json
-has of the same machine and versions is not measured again and keeps the commit it was measured at;
-rows that the command does not ask for, or of another machine, are not overwritten but refused.
+Every scene and precision is measured in a process of its own (``measure``), one after another;
+ratios are within one process. With ``--abreast`` several processes compile at once, and each times
+alone after all have compiled: compile times are then those of a busy machine. OUT gets
+gradients.json (every row), and gradients.md and gradients.png generated from it. Rows that
+gradients.json already has of the same machine and versions are kept, with the commit they were
+measured at; a file with rows of another machine or another command is refused.
 """
 
 import dataclasses
@@ -28,19 +28,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments.gradients.figure import draw, markdown
+from experiments.gradients.report import draw, markdown
 from experiments.gradients.scenes import SCENES
 from worldmodel import runtime
 from worldmodel.errors import InputError
+from worldmodel.runtime import files
 
-COMPARE = 64  # batch at which the variants stand beside one another
+COMPARE = 64  # batch at which all variants are compared
 HORIZONS = (8, 32, 128)  # of the memory rows
 ITERATIONS = (5, 40)
-SWEEP_SCENE = "hopper"  # every batch; the other scenes stand at the batch of the comparison
+SWEEP_SCENE = "hopper"  # at every batch; the other scenes only at the batch of the comparison
 WIDE = 1024  # batches from here on have a process of their own
 FIRST_SCENE = "elbow"
 Part = Literal["speed", "errors", "memory", "first"]
@@ -54,7 +55,8 @@ class Args:
     scenes: tuple[str, ...] = tuple(SCENES)
     batches: tuple[int, ...] = (1, 64, 512, 4096)
     parts: tuple[Part, ...] = ("speed", "errors", "memory", "first")
-    abreast: int = 1  # processes that compile at once; "first" has the machine to itself
+    # Processes that compile at once; "first" has the machine to itself.
+    compiling: Annotated[int, tyro.conf.arg(name="abreast")] = 1
     sweep_x32: bool = False  # every batch in single precision too
     bare: bool = False  # in single precision both without the solver's iterations too
 
@@ -85,8 +87,8 @@ def jobs(args: Args) -> list[dict[str, Any]]:
     memory = [{"scene": SWEEP_SCENE} | sizes] * (SWEEP_SCENE in args.scenes)
     first = [{"scene": FIRST_SCENE, "first": True, "compare": COMPARE}]
     first *= FIRST_SCENE in args.scenes
-    found = {"speed": speed, "errors": errors, "memory": memory, "first": first}
-    return [job for part, those in found.items() if part in args.parts for job in those]
+    parts = {"speed": speed, "errors": errors, "memory": memory, "first": first}
+    return [job for part, group in parts.items() if part in args.parts for job in group]
 
 
 def measured(job: dict[str, Any], cache: str | None, turn: int = -1) -> list[dict]:
@@ -96,7 +98,7 @@ def measured(job: dict[str, Any], cache: str | None, turn: int = -1) -> list[dic
       turn: open file whose shared lock the process takes over; -1: none.
 
     Raises:
-      RuntimeError: it failed; its last words are in the message.
+      RuntimeError: it failed; the message ends with its stderr.
     """
     command = [sys.executable, "-m", "experiments.gradients.measure"]
     for name, value in job.items():
@@ -121,18 +123,18 @@ def measured(job: dict[str, Any], cache: str | None, turn: int = -1) -> list[dic
         pass_fds=(turn,) if turn >= 0 else (),
     ) as process:
         if turn >= 0:
-            os.close(turn)  # what is left of it is the process's: the lock ends with it
+            os.close(turn)  # only the process holds it now: the lock ends with the process
         stdout, stderr = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{stderr[-2000:]}")
     return [json.loads(line) for line in stdout.splitlines() if line.startswith("{")]
 
 
-def side_by_side(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[dict]]]:
-    """Jobs with their rows, as they come: all compile at once, each times alone.
+def measured_together(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[dict]]]:
+    """Jobs with their rows, in the order they finish: all compile at once, each times alone.
 
     Raises:
-      RuntimeError: one failed, after the others.
+      RuntimeError: one failed; raised after the others' rows.
     """
     if len(group) == 1:
         (job,) = group
@@ -158,57 +160,57 @@ def side_by_side(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
             for job, turn in zip(group, turns, strict=True)
         }
         for finished in as_completed(running):
-            if finished.exception() is None:  # the others' rows are not lost with one's
+            if finished.exception() is None:  # one's failure does not lose the others' rows
                 yield running[finished], finished.result()
         for finished in running:
             finished.result()
 
 
 def main(args: Args) -> int:
-    """Measures what is not measured yet; one JSON line at the end."""
+    """Measures the jobs that have no rows; prints one JSON line at the end."""
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "gradients.json"
     provenance = runtime.provenance()
     kept = json.loads(path.read_text()) if path.is_file() else {}
-    had = kept.get("provenance", {})
+    before = kept.get("provenance", {})
     done: dict[str, dict] = kept.get("jobs", {})
     todo = jobs(args)
-    same = all(had.get(key) == provenance[key] for key in ("versions", "cpu", "devices"))
+    same = all(before.get(key) == provenance[key] for key in ("versions", "cpu", "devices"))
     if done and not (same and set(done) <= set(map(json.dumps, todo))):
         raise InputError(
             f"{path} has rows of another machine, other versions or another command; remove it to "
-            "begin anew, or choose another --out"
+            "measure all again, or choose another --out"
         )
     command = f"python -m experiments.gradients.bench --out {args.out} --scenes "
     command += f"{' '.join(args.scenes)} --batches {' '.join(map(str, args.batches))}"
     if args.parts != Args.parts:
         command += f" --parts {' '.join(args.parts)}"
-    command += f" --abreast {args.abreast}" * (args.abreast > 1)
+    command += f" --abreast {args.compiling}" * (args.compiling > 1)
     command += " --sweep-x32" * args.sweep_x32 + " --bare" * args.bare
     began = time.monotonic()
-    left = [job for job in todo if json.dumps(job) not in done]
-    together = [job for job in left if not job.get("first")]
-    groups = [together[i : i + args.abreast] for i in range(0, len(together), args.abreast)]
-    groups += [[job] for job in left if job.get("first")]
+    remaining = [job for job in todo if json.dumps(job) not in done]
+    together = [job for job in remaining if not job.get("first")]
+    groups = [together[i : i + args.compiling] for i in range(0, len(together), args.compiling)]
+    groups += [[job] for job in remaining if job.get("first")]
     for group in groups:
         so_far = f"{len(done)}/{len(todo)} jobs, {time.monotonic() - began:.0f} s so far"
         runtime.log(f"{so_far}: {'; '.join(map(json.dumps, group))}")
-        for job, rows in side_by_side(group):
+        for job, rows in measured_together(group):
             done[json.dumps(job)] = {"commit": provenance["commit"], "rows": rows}
-            _save(path, {"command": command, "provenance": provenance, "jobs": done})
+            files.write_json(path, {"command": command, "provenance": provenance, "jobs": done})
     done = {key: done[key] for key in map(json.dumps, todo)}
     result = {"command": command, "provenance": provenance, "jobs": done}
-    _save(path, result)
+    files.write_json(path, result)
     rows = rows_of(result)
     text, summary = markdown(rows, provenance, command)
-    (args.out / "gradients.md").write_text(text)
+    files.write_text(args.out / "gradients.md", text)
     draw(rows, provenance, command, args.out / "gradients.png")
     print(json.dumps(summary | {"out": str(args.out)}))
     return 0
 
 
-def missing(result: dict[str, Any]) -> int:
-    """Jobs that the command of gradients.json names and that it has no rows of."""
+def absent_jobs(result: dict[str, Any]) -> int:
+    """How many jobs of the command in gradients.json have no rows there."""
     args = tyro.cli(Args, args=shlex.split(result["command"])[3:])
     return len({json.dumps(job) for job in jobs(args)} - set(result["jobs"]))
 
@@ -219,10 +221,5 @@ def rows_of(result: dict[str, Any]) -> list[dict]:
     return [row | {"commit": entry["commit"]} for entry in entries for row in entry["rows"]]
 
 
-def _save(path: Path, result: dict[str, Any]) -> None:
-    path.with_suffix(".part").write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".part").replace(path)
-
-
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args)))
+    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))

@@ -1,18 +1,18 @@
 """A cube's side from its tosses, from a start that is wrong by 43 or 34 per cent.
 
-Question: which gradient finds a geometry whose contacts are not where the model has them?
+Question: which gradient identifies a geometry whose contacts are not where the model has them?
 Command:  python -m experiments.gradients.cube_side --out experiments/results/gradients/cube_side
 Runtime:  half an hour on 2 cores
 Expected: one JSON line; Gauss-Newton on windows of 16 frames within 5 per cent of the measured
           104.8 mm from both starts (Paulus et al., ICLR 2026: about 5 per cent from 60 and 140 mm,
-          on tosses of the same cube); on 4 frames only a start that is too large finds it, because
-          one that is too small touches nothing
+          on tosses of the same cube); on 4 frames only from the start that is too large, because
+          a cube that is too small touches nothing
 
-All fit the box's three sides on the same 64 windows of *train* tosses, the rest of the scene as
-the sources have it. ``identify`` by Gauss-Newton: derivatives of MJX or differences of C MuJoCo.
-``fit`` by Adam: whole windows, short ones, a curriculum from short to whole, contacts from
-distance. OUT gets cube_side.json and cube_side.md after every fit; the same command goes on where
-it was interrupted.
+All methods fit the box's three sides on the same 64 windows of *train* tosses; the rest of the
+scene is the sources'. ``identify`` by Gauss-Newton takes derivatives of MJX or differences of C
+MuJoCo. ``fit`` by Adam takes whole windows, short ones, a curriculum from short to whole, or
+contacts from distance. OUT gets cube_side.json and cube_side.md after every fit; the same command
+resumes after an interruption.
 """
 
 import dataclasses
@@ -23,25 +23,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import model_metadata, plain, recording_file, training_windows, write
+from experiments.recordings.fit_physics import plain, recording_file
 from experiments.recordings.problems import CUBE
 from worldmodel import runtime
-from worldmodel.model import WorldModel
-from worldmodel.episodes.errors import split
 from worldmodel.episodes.recording import load
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, FitError, fit
 from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
+from worldmodel.model import Physics, WorldModel, init
+from worldmodel.model.saved import describe
 from worldmodel.physics import Backward
 from worldmodel.physics import parameters as physical
-from worldmodel.scene import FreeParameter
-
-from worldmodel.model.simulate import Windows
-from worldmodel.scene import ASSETS, load_scene
-from worldmodel.errors import InputError
+from worldmodel.runtime import files
+from worldmodel.scene import FreeParameter, load_scene
 
 TRUE_M = 0.1048  # [m] measured by the recording's authors
 STARTS_M = (0.06, 0.14)
@@ -65,14 +65,14 @@ def world_from(side: float, backward: Backward) -> WorldModel:
     """The recording's scene with a cube of this side [m].
 
     Raises:
-      InputError: the scene's cube is not written as expected.
+      InputError: the MJCF has no geom of the cube's size.
     """
-    text = (ASSETS / "cube_toss.xml").read_text()
+    text = CUBE.mjcf.read_text()
     if GEOM_SIZE not in text:
-        raise InputError(f"cube_toss.xml has no geom with {GEOM_SIZE}")
+        raise InputError(f"{CUBE.mjcf} has no geom with {GEOM_SIZE}; correct GEOM_SIZE")
     text = text.replace(GEOM_SIZE, f'size="{side / 2} {side / 2} {side / 2}"')
     scene = load_scene(text, control_hz=CUBE.recording.control_hz, substeps=CUBE.substeps)
-    return WorldModel(scene, SIDES, backward=backward)
+    return WorldModel(scene, SIDES, Physics(backward))
 
 
 def by_newton(world: WorldModel, windows: Windows, engine: str, args: Args) -> Any:
@@ -86,8 +86,8 @@ def by_newton(world: WorldModel, windows: Windows, engine: str, args: Args) -> A
 
 
 def by_adam(world: WorldModel, windows: Windows, frames: tuple[int, ...], args: Args) -> Any:
-    """Physical parameters by Adam, the last of its steps; None where it gives up."""
-    origin = {"physics": physical.zeros(world.free), "network": {}}
+    """Physical parameters after Adam's last step; None where too many windows are not finite."""
+    origin = init(world, jax.random.key(0))
     config = FitConfig(
         steps=args.steps,
         batch=len(windows),
@@ -96,17 +96,17 @@ def by_adam(world: WorldModel, windows: Windows, frames: tuple[int, ...], args: 
         validate_every=args.steps,
         max_nonfinite=0.5,
     )
-    with tempfile.TemporaryDirectory() as kept:
+    with tempfile.TemporaryDirectory() as directory:
         try:
             state = fit(
                 world,
                 origin,
-                CUBE.recording.channels,
+                CUBE.channels(world.scene),
                 windows,
                 windows,
                 config,
-                Path(kept),
-                metadata=model_metadata(CUBE, world.scene, False) | {"config_hash": ""},
+                Path(directory),
+                metadata=describe(world) | {"config_hash": ""},
                 record=lambda row: None,
                 stop=lambda: False,
                 start=origin,
@@ -125,7 +125,7 @@ def main(args: Args) -> int:
     train = [e for e in load(path, CUBE.recording) if split(e.id) == "train"]
 
     def drawn(frames: int) -> Windows:
-        windows = training_windows(train, CUBE, frames)
+        windows, _ = CUBE.training_grid(frames).cut(train)
         order = np.random.default_rng(args.seed).permutation(len(windows))
         return windows.take(np.sort(order[: args.windows]))
 
@@ -167,19 +167,19 @@ def main(args: Args) -> int:
                 continue
             world = world_from(start, backward)
             began = time.monotonic()
-            found = run(world)
+            fitted = run(world)
             row: dict[str, Any] = {"method": name, "start_m": start}
             row["seconds"] = round(time.monotonic() - began, 1)
             row["commit"] = result["provenance"]["commit"]
-            if found is not None:
-                half = physical.values(world.scene, world.free, found)["cube.geom_size"]
-                sides = 2.0 * np.asarray(jnp.asarray(half))
+            if fitted is not None:
+                half = physical.values(world.scene, world.free, fitted)["cube.geom_size"]
+                sides = 2.0 * np.asarray(half)
                 row["sides_m"] = sides.tolist()
                 row["error"] = float(abs(sides.mean() / TRUE_M - 1.0))
             rows.append(row)
             runtime.log(json.dumps(row))
-            write(target, json.dumps(result, indent=1) + "\n")
-            write(args.out / "cube_side.md", markdown(result))
+            files.write_json(target, result)
+            files.write_text(args.out / "cube_side.md", markdown(result))
     best = {
         f"{1e3 * start:g} mm": min(
             (r for r in rows if r["start_m"] == start and "error" in r), key=lambda r: r["error"]
@@ -191,12 +191,12 @@ def main(args: Args) -> int:
 
 
 def markdown(result: dict) -> str:
-    """One line per method, one column per start."""
-    made = result["provenance"]
+    """cube_side.md as text: one line per method, one column per start."""
     lines = ["# A cube's side from its tosses, measured", "", f"`{result['command']}`", ""]
     what = "**SIMULATED** tosses" if result["simulated"] else "Real tosses"
     commits = ", ".join(dict.fromkeys(row["commit"][:12] for row in result["rows"]))
-    lines += [f"{what}; commits {commits}; last of {made['date']}. Error of the mean of the"]
+    date = result["provenance"]["date"]
+    lines += [f"{what}; commits {commits}; last of {date}. Error of the mean of the"]
     lines += [f"three sides against the measured {1e3 * result['true_m']:g} mm; sides in mm.", ""]
     heads = " | ".join(f"from {1e3 * s:g} mm" for s in STARTS_M)
     lines += [f"| method | {heads} |", "|---" * (len(STARTS_M) + 1) + "|"]

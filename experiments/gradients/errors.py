@@ -11,22 +11,26 @@ import numpy as np
 from experiments.gradients.rollouts import Rollouts
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.physics import oracle, parameters
+from worldmodel.scene import to_mjcf
 
-# Of differences. Over 32 steps a corner that only just touches is near: 1e-5 m steps over it.
+# Widths of the differences in qpos and in all else. Over 32 steps some corner is close to a touch,
+# which a difference of 1e-5 m in qpos would step over.
 EPSILON = {"qpos": 1e-6}
 WIDE = 3e-5
-# Widths of all differences, times those: a touch within a width is one that the next does not
-# agree with.
+# Factors of these widths: where a touch is within a width, the next width disagrees.
 WIDTHS = (1.0, 0.3, 0.1, 0.03)
-AGREE = 1e-3  # relative: differences of two widths that agree
+AGREE = 1e-3  # relative disagreement of two widths' differences, at most
 
 
 def errors(rollouts: Rollouts) -> dict:
     """The gradient against fourth-order differences of C MuJoCo on recompiled models.
 
-    Both in float64 on C's side; ours in this process's precision.
+    C computes both in float64; our gradient has this process's precision.
+
+    Returns:
+      A row: ``relative`` is the error's norm over the differences', ``disagreement`` that of two
+      widths' differences from one another.
     """
     bench, horizon = rollouts.bench, rollouts.horizon
     scene = bench.scene
@@ -84,10 +88,13 @@ def errors(rollouts: Rollouts) -> dict:
 def agreeing(
     differences: Callable[[float], np.ndarray], widths: tuple[float, ...]
 ) -> tuple[np.ndarray, float, float]:
-    """Differences of the first width that those of the next agree with; else of the last one.
+    """Differences of the first width that agree with the next width's; else of the last one.
+
+    Args:
+      differences: width → (numbers,).
 
     Returns:
-      (numbers,) differences; how far two widths' are from one another, relative; the width.
+      (numbers,) differences; the relative disagreement of two widths; the width.
     """
     here = differences(widths[0])
     disagreement = np.inf

@@ -1,7 +1,12 @@
-"""One measurement of the gradient benchmark, in a process of its own; ``bench_gradients`` calls it.
+"""One measurement of the gradient benchmark, in a process of its own; ``bench`` calls it.
 
-A process measures one scene in one precision: the precision is global to JAX, and so is the patch
-that unrolls MJX's solver. It prints one JSON line per measurement.
+Question: what do the programs of one scene in one precision cost?
+Command:  python -m experiments.gradients.measure --scene hopper --batches 1 64
+Runtime:  minutes, most of them compiling
+Expected: one JSON line per measurement
+
+A process measures one scene in one precision: both the precision and the patch that unrolls MJX's
+solver are global to JAX.
 
 Variants, all of the same rollout and the same loss, a fixed random mix of final positions and
 velocities, differentiated in parameters, start and controls:
@@ -10,13 +15,13 @@ velocities, differentiated in parameters, start and controls:
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``remembered``: the same without this project's checkpoint per step: every residual is kept;
-- ``one``: reverse mode through stock MJX with ``iterations=1``, what its users fall back on;
+- ``one``: reverse mode through stock MJX with ``iterations=1``, its users' usual workaround;
 - ``differences``: one-sided differences of stock MJX, the whole batch anew for every number;
-- ``bare``, ``bare_gradient``: the first two without the solver's iterations: what of their time
-  is not the solver.
+- ``bare``, ``bare_gradient``: the first two without the solver's iterations, which shows the time
+  spent outside the solver.
 
-All programs of a process are compiled before the first is timed. With ``turn`` it then waits until
-every process that shares that lock has compiled too, and times alone.
+All programs of a process are compiled before the first is timed. With ``turn`` the process then
+waits until every process that shares that lock has compiled too, and times alone.
 """
 
 import contextlib
@@ -39,10 +44,10 @@ import tyro
 from experiments.gradients.errors import errors
 from experiments.gradients.rollouts import Rollouts
 from experiments.gradients.scenes import SCENES
-from worldmodel.runtime import executables as programs
 from worldmodel import runtime
 from worldmodel._mujoco import c_rollout, mujoco
 from worldmodel.physics import parameters
+from worldmodel.runtime.executables import cached_jit
 
 REPEATS = 5  # at least; the median is reported
 LEAST = 1.0  # [s] for which calls are repeated
@@ -88,7 +93,7 @@ def unrolled_solver(variant: str, iterations: int) -> Iterator[None]:
 
 
 def compiled(rollouts: Rollouts, variant: str, size: int, iterations: int) -> tuple[Any, dict]:
-    """The executable of a variant, and what compiling it took."""
+    """The executable of a variant, and a row with the cost of compiling it."""
     function = jax.jit(rollouts.total(variant))
     x = rollouts.batch(size)
     began = time.perf_counter()
@@ -168,7 +173,7 @@ def timed_c(rollouts: Rollouts, size: int) -> dict:
 
 @contextlib.contextmanager
 def alone(turn: int) -> Iterator[None]:
-    """While no other process that shares the lock compiles or times; -1: at once."""
+    """Waits until no other process that shares the lock compiles or times; -1: does not wait."""
     if turn >= 0:
         fcntl.flock(turn, fcntl.LOCK_EX)
     yield
@@ -183,7 +188,7 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     if args.first:
         rollouts = Rollouts(bench(args.iterations), args.horizon)
         size = args.compare or 1
-        gradient = programs.kept(rollouts.total("gradient"))
+        gradient = cached_jit(rollouts.total("gradient"))
         jax.block_until_ready(gradient(rollouts.batch(size)))
         seconds = time.time() - began
         yield {"variant": "first", "batch": size, "horizon": args.horizon, "first_s": seconds}
@@ -194,8 +199,8 @@ def measure(args: Args, began: float) -> Iterator[dict]:
     rollouts = Rollouts(bench(args.iterations), args.horizon)
     every = ("forward", "gradient", *(("bare", "bare_gradient") if args.bare else ()))
     wanted = [(variant, size) for size in args.batches for variant in every]
-    beside = ("unrolled", "one", "differences") if args.compare else ()
-    wanted += [(variant, args.compare) for variant in beside]
+    others = ("unrolled", "one", "differences") if args.compare else ()
+    wanted += [(variant, args.compare) for variant in others]
     ready = [compiled(rollouts, variant, size, args.iterations) for variant, size in wanted]
     with alone(args.turn):
         for program, row in ready:
@@ -222,4 +227,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    main(tyro.cli(Args, description=__doc__))

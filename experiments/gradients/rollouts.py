@@ -16,11 +16,11 @@ from worldmodel.physics import parameters
 
 SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
 DIFFERENCE = 1e-6  # of a one-sided difference
-ABREAST = 512  # states at once on a CPU, in every variant: XLA did not come back from 4096
+CPU_BATCH = 512  # states at once on a CPU, in every variant: XLA does not finish 4096
 
 
 class Rollouts:
-    """The scene's rollout and its variants."""
+    """A benchmark scene's rollout of ``horizon`` physics steps, and its variants."""
 
     def __init__(self, bench: Bench, horizon: int) -> None:
         self.bench, self.horizon = bench, horizon
@@ -45,7 +45,14 @@ class Rollouts:
         iterations: int | None = None,
         remember: bool = False,
     ) -> Any:
-        """A mix of the final positions and velocities: (), from one state."""
+        """() a mix of the final positions and velocities, from one state.
+
+        Args:
+          x: parameters, qpos, qvel, ctrl.
+          step: ``physics.step`` or ``mjx.step``.
+          iterations: of the solver; the scene's own where None.
+          remember: whether every residual is kept, without a checkpoint per step.
+        """
         scene = self.bench.scene
         model = parameters.apply(scene, scene.mjx_model(), self.bench.free, x["parameters"])
         if iterations is not None:
@@ -87,8 +94,8 @@ class Rollouts:
         def mean(x: dict[str, Any]) -> Any:
             states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
             here = lambda s: one({"parameters": x["parameters"], **s})  # noqa: E731
-            if narrow and len(states["qpos"]) > ABREAST:
-                return jnp.mean(jax.lax.map(here, states, batch_size=ABREAST))
+            if narrow and len(states["qpos"]) > CPU_BATCH:
+                return jnp.mean(jax.lax.map(here, states, batch_size=CPU_BATCH))
             return jnp.mean(jax.vmap(here)(states))
 
         def differences(x: dict[str, Any]) -> jax.Array:

@@ -5,10 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.recordings.problems import CUBE, ELBOW
-from worldmodel.scene import FreeParameter
-
-from worldmodel.scene import ASSETS, Scene, load_scene
+from experiments.recordings.problems import CUBE, ELBOW, Problem
+from worldmodel.scene import FreeParameter, Scene, load_scene
 
 STEP_HZ = 500.0
 _OPTION = '<option cone="{cone}" integrator="Euler" iterations="{iterations}" ls_iterations="10"/>'
@@ -124,14 +122,14 @@ class Bench:
     ctrl: np.ndarray  # (nu,) held
 
 
-def _own(mjcf: str, cone: str, iterations: int) -> Scene:
+def _from_text(mjcf: str, cone: str, iterations: int) -> Scene:
     option = _OPTION.format(cone=cone, iterations=iterations)
     return load_scene(mjcf.format(option=option), control_hz=STEP_HZ, substeps=1)
 
 
-def _asset(name: str, iterations: int) -> Scene:
-    """A recording's scene at one substep per step, its solver given ``iterations``."""
-    text = (ASSETS / f"{name}.xml").read_text()
+def _from_recording(problem: Problem, iterations: int) -> Scene:
+    """A recording's scene at one substep per step, with ``iterations`` of its solver."""
+    text = problem.mjcf.read_text()
     before, given = text.split(' iterations="', 1)
     after = given.split('"', 1)[1]
     return load_scene(f'{before} iterations="{iterations}"{after}', control_hz=STEP_HZ, substeps=1)
@@ -145,19 +143,19 @@ def cube(iterations: int) -> Bench:
     """The tossed cube, tilted, an edge in the table."""
     qpos = np.array([0, 0, 0.0640, np.cos(0.15), 0.0, np.sin(0.15), 0])
     qvel = np.array([0.5, 0.2, -0.1, 0.3, 0.4, 1.0])
-    return Bench(_asset("cube_toss", iterations), CUBE.free, qpos, qvel, np.zeros(0))
+    return Bench(_from_recording(CUBE, iterations), CUBE.free, qpos, qvel, np.zeros(0))
 
 
 def elbow(iterations: int) -> Bench:
     """The tossed elbow, flat and a millimetre deep in the table, turning and opening."""
     qpos = np.array([0, 0, 0.0240, 1.0, 0, 0, 0, 0.0])
     qvel = np.array([0.6, 0.3, 0.0, 0.0, 0.0, 2.0, 1.0])
-    return Bench(_asset("elbow_toss", iterations), ELBOW.free, qpos, qvel, np.zeros(0))
+    return Bench(_from_recording(ELBOW, iterations), ELBOW.free, qpos, qvel, np.zeros(0))
 
 
 def t_block(iterations: int) -> Bench:
-    """A T on the table, pushed beside its centre."""
-    scene = _own(T_BLOCK, "pyramidal", iterations)
+    """A T on the table, pushed off its centre."""
+    scene = _from_text(T_BLOCK, "pyramidal", iterations)
     free = (
         *_elements("mass com inertia", "block"),
         *_elements("friction solref solimp geom_size geom_pos", "bar", "stem", "pusher")[:-2],
@@ -171,7 +169,7 @@ def t_block(iterations: int) -> Bench:
 
 def hopper(iterations: int) -> Bench:
     """A planar hopper that lands on its foot."""
-    scene = _own(HOPPER, "pyramidal", iterations)
+    scene = _from_text(HOPPER, "pyramidal", iterations)
     free = (
         *_elements("mass com inertia", "torso", "thigh", "leg", "foot"),
         *_elements("damping armature", "hip", "knee", "ankle"),
@@ -185,7 +183,7 @@ def hopper(iterations: int) -> Bench:
 
 def gripper(iterations: int) -> Bench:
     """Two fingers that squeeze a cube on the table and begin to lift it."""
-    scene = _own(GRIPPER, "elliptic", iterations)
+    scene = _from_text(GRIPPER, "elliptic", iterations)
     free = (
         *_elements("mass com inertia", "cube"),
         *_elements("friction solref geom_size", "cube"),

@@ -4,15 +4,15 @@ Question: where is the plain derivative of a contact not the useful one, and wha
 Command:  python -m experiments.gradients.useful --out experiments/results/gradients/useful
 Runtime:  ten minutes on 2 cores
 Expected: bounce: the plain slope is wrong in size and sign at every timestep, the time of the
-          touch mends it; toss: plain is good, the time of the touch a little better; a push
+          touch corrects it; toss: plain is good, the time of the touch a little better; a push
           starts only from distance or from values
 
-*Bounce*: slope of the height after 0.4 s in the drop height. Wanted is the slope of the simulator's
-own values over ±1 cm; estimates are taken at 41 heights there. *Toss*: slopes of a cube's final
-position and velocity in its start velocity, beside a regression on 400 tosses by C MuJoCo at
-5 kHz. *Frames*: slope of the mean squared difference of two bouncing balls' whole paths, many
-bounces long, in the damping ratio: what a Jacobian cut-off is for. *Push*: 100 Adam steps on
-forces, from zero.
+*Bounce*: slope of the height after 0.4 s in the drop height. The reference is the slope of the
+simulator's own values over ±1 cm; estimates are taken at 41 heights there. *Toss*: slopes of a
+cube's final position and velocity in its start velocity; the reference is a regression on 400
+tosses by C MuJoCo at 5 kHz. *Frames*: slope of the mean squared difference of two bouncing balls'
+whole paths, many bounces long, in the damping ratio, the purpose of a Jacobian cut-off. *Push*: 100
+Adam steps on forces, from zero.
 
 OUT gets useful.json (every row), useful.md and useful.png.
 """
@@ -30,17 +30,28 @@ import numpy as np
 import optax
 import tyro
 
-from experiments.recordings.fit_physics import write
+from experiments.gradients.useful_problems import (
+    DROP,
+    NEAR,
+    PIECES,
+    TOSS_QVEL,
+    TOSS_SPREAD,
+    bounce,
+    bounce_by_c,
+    push,
+    toss,
+    toss_by_c,
+)
 from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
-from experiments.gradients.useful_problems import DROP, NEAR, PIECES, TOSS_QVEL, TOSS_SPREAD, bounce, bounce_by_c, push, toss, toss_by_c
 from worldmodel import runtime
-from worldmodel.physics import Backward
 from worldmodel.finetune.smoothed_gradient import smoothed_gradient
+from worldmodel.physics import Backward
+from worldmodel.runtime import files
 
 PLAIN = Backward()
 TIMESTEPS = (2e-3, 5e-4)  # [s]
 SOLREFS = ((0.02, 0.3), (0.02, 0.5), (0.02, 1.0), (0.005, 0.3))  # [s], damping ratio
-FINE = 2e-5  # [s] of C MuJoCo beside them
+FINE = 2e-5  # [s] of C MuJoCo's reference
 HEIGHTS = np.linspace(DROP - NEAR, DROP + NEAR, 41)
 PAIRS = 16  # of a blend
 LONG = 1.5  # [s] of the frames' balls
@@ -80,10 +91,10 @@ def bounces(seed: int) -> list[dict]:
             return bounce(dt, backward, solref, height)[-1]
 
         def blended(solref: jax.Array, height: jax.Array, key: jax.Array) -> tuple:
-            found = smoothed_gradient(
+            estimates = smoothed_gradient(
                 functools.partial(last, solref), height, key, sigma=NEAR / 2, samples=PAIRS
             )
-            return found.gradient, found.first, found.zeroth
+            return estimates.gradient, estimates.first, estimates.zeroth
 
         slopes = {
             name: jax.jit(
@@ -96,10 +107,10 @@ def bounces(seed: int) -> list[dict]:
         blend = jax.jit(jax.vmap(blended, (None, None, 0)))
         for solref in SOLREFS:
             x = jnp.asarray(solref), jnp.asarray(HEIGHTS)
-            found = {name: slope(*x) for name, slope in slopes.items()}
-            wanted = np.polyfit(HEIGHTS, np.asarray(found["plain"][0]), 1)[0]
+            by_option = {name: slope(*x) for name, slope in slopes.items()}
+            wanted = np.polyfit(HEIGHTS, np.asarray(by_option["plain"][0]), 1)[0]
             fine = np.polyfit(HEIGHTS, bounce_by_c(FINE, np.array(solref), HEIGHTS), 1)[0]
-            at = {name: np.asarray(slope) for name, (_, slope) in found.items()}
+            at = {name: np.asarray(slope) for name, (_, slope) in by_option.items()}
             of = blend(x[0], jnp.asarray(DROP), keys)
             named = zip(("blend", "first order", "zeroth order"), map(np.asarray, of), strict=True)
             at |= dict(named)
@@ -211,10 +222,10 @@ def pushes(seed: int) -> list[dict]:
 
 
 def markdown(result: dict) -> str:
-    """The tables."""
+    """useful.md as text."""
     lines = ["# Useful gradients, measured", "", f"`{result['command']}`", ""]
-    made = result["provenance"]
-    lines += [f"Commit {made['commit'][:12]}, {made['date']}. Generated from useful.json.", ""]
+    run = result["provenance"]
+    lines += [f"Commit {run['commit'][:12]}, {run['date']}. Generated from useful.json.", ""]
     lines += ["## Bounce: slope of the height after the bounce in the drop height", ""]
     names = list(dict.fromkeys(r["estimate"] for r in result["bounce"]))
     lines += [f"| timestep | solref | wanted | fine | {' | '.join(names)} |"]
@@ -251,8 +262,8 @@ def markdown(result: dict) -> str:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Slopes of the bounce beside what is wanted, and the pushes' progress."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    """Slopes of the bounce and their reference; progress of the pushes."""
+    figure, (slope_axis, push_axis) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     marks = {
         "plain": (GREY, "o"),
         "from distance, 1 cm": (ORANGE, "s"),
@@ -261,10 +272,10 @@ def draw(result: dict, path: Path) -> None:
     }
     groups = [r for r in result["bounce"] if r["estimate"] == "plain"]
     places = np.arange(len(groups))
-    left.plot(places, [r["wanted"] for r in groups], "k_", markersize=26, label="wanted")
+    slope_axis.plot(places, [r["wanted"] for r in groups], "k_", markersize=26, label="wanted")
     for i, (name, (colour, mark)) in enumerate(marks.items()):
         rows = [r for r in result["bounce"] if r["estimate"] == name]
-        left.errorbar(
+        slope_axis.errorbar(
             places + 0.16 * i - 0.24,
             [r["mean"] for r in rows],
             [r["spread"] for r in rows],
@@ -273,19 +284,19 @@ def draw(result: dict, path: Path) -> None:
             label=name,
         )
     labels = [f"{1e3 * r['dt']:g} ms\n{r['solref'][0]:g} s\n{r['solref'][1]:g}" for r in groups]
-    left.set_xticks(places, labels)
-    left.set_yscale("symlog", linthresh=1.0)
-    left.set_ylim(-100.0, 10.0)  # what lies outside is in the table
-    left.set_ylabel("slope of the height after the bounce [m/m]")
-    left.set_xlabel("timestep, contact's time constant, damping ratio")
-    left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
+    slope_axis.set_xticks(places, labels)
+    slope_axis.set_yscale("symlog", linthresh=1.0)
+    slope_axis.set_ylim(-100.0, 10.0)  # the table has the values outside
+    slope_axis.set_ylabel("slope of the height after the bounce [m/m]")
+    slope_axis.set_xlabel("timestep, contact's time constant, damping ratio")
+    slope_axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
     styles = [(GREY, "-"), (BLUE, ":"), (ORANGE, "--"), (ORANGE, "-"), (GREEN, "-.")]
     for r, (colour, style) in zip(result["push"], styles, strict=True):
-        right.plot(r["distance"], linestyle=style, color=colour, label=r["estimate"])
-    right.set_xlabel("Adam step")
-    right.set_ylabel("block to target [m]")
-    right.set_ylim(bottom=0.0)
-    right.legend(fontsize=8)
+        push_axis.plot(r["distance"], linestyle=style, color=colour, label=r["estimate"])
+    push_axis.set_xlabel("Adam step")
+    push_axis.set_ylabel("block to target [m]")
+    push_axis.set_ylim(bottom=0.0)
+    push_axis.legend(fontsize=8)
     text = "Left: mean and spread over 41 drops, and what 2 cm of drop height are worth. Right: a "
     text += "pusher that does not touch its block yet, planned by gradient descent from zero force."
     caption(figure, result, text)
@@ -294,7 +305,7 @@ def draw(result: dict, path: Path) -> None:
 
 
 def main(args: Args) -> int:
-    """Measures; prints one JSON line."""
+    """Measures and writes; prints one JSON line."""
     runtime.configure()
     result = {
         "command": f"python -m experiments.gradients.useful --out {args.out} --seed {args.seed}",
@@ -305,8 +316,8 @@ def main(args: Args) -> int:
         "toss": tosses(args.seed),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    write(args.out / "useful.json", json.dumps(result, indent=1) + "\n")
-    write(args.out / "useful.md", markdown(result))
+    files.write_json(args.out / "useful.json", result)
+    files.write_text(args.out / "useful.md", markdown(result))
     draw(result, args.out / "useful.png")
     print(json.dumps({"out": str(args.out), "rows": sum(map(len, list(result.values())[2:]))}))
     return 0

@@ -1,4 +1,4 @@
-"""Problems on which the plain derivative of a contact is not the useful one."""
+"""Problems on which the plain derivative of a contact is not the useful one, for ``useful``."""
 
 import functools
 from typing import Any
@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.recordings.problems import CUBE
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import Backward
 from worldmodel.rollout import replay, rollout
-from worldmodel.scene import ASSETS, Scene, load_scene
+from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
 
 BALL = """
@@ -44,7 +45,7 @@ PUSH = """
 </mujoco>"""
 
 DROP, AFTER = 0.3, 0.4  # [m], [s]
-NEAR = 0.01  # [m] half-width of the heights over which a slope is meant
+NEAR = 0.01  # [m] half-width of the heights over which slopes are taken
 TOSS_S = 0.2
 TOSS_QPOS = np.array([0.0, 0.0, 0.104, 0.9234, 0.3078, 0.2052, 0.1026])
 TOSS_QVEL = np.array([1.0, 0.3, -0.8, 2.0, -3.0, 1.0])
@@ -68,8 +69,13 @@ def ball(dt: float) -> Scene:
 def bounce(
     dt: float, backward: Backward, solref: jax.Array, height: jax.Array, seconds: float = AFTER
 ) -> jax.Array:
-    """(steps,) heights [m] of a ball dropped from ``height`` [m] over a floor, at a timestep [s],
-    its contact's (time constant [s], damping ratio) given."""
+    """(steps,) heights [m] of a ball dropped on a floor.
+
+    Args:
+      dt: timestep [s].
+      solref: (2,) the contact's time constant [s] and damping ratio.
+      height: () of the start [m].
+    """
     scene = ball(dt)
     model = scene.mjx_model()
     model = model.replace(geom_solref=model.geom_solref.at[:].set(solref))
@@ -79,7 +85,7 @@ def bounce(
 
 
 def bounce_by_c(dt: float, solref: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """The last heights [m] by C MuJoCo."""
+    """The last heights [m] of ``bounce`` by C MuJoCo: (n,) start heights → (n,)."""
     model = mujoco.MjModel.from_xml_string(BALL.format(dt=dt))
     model.geom_solref[:] = solref
     data = mujoco.MjData(model)
@@ -95,7 +101,7 @@ def bounce_by_c(dt: float, solref: np.ndarray, heights: np.ndarray) -> np.ndarra
 
 @functools.cache
 def _cube(hz: float) -> Scene:
-    return load_scene(ASSETS / "cube_toss.xml", control_hz=hz, substeps=1)
+    return load_scene(CUBE.mjcf, control_hz=hz, substeps=1)
 
 
 def toss(hz: float, backward: Backward, qvel: jax.Array) -> jax.Array:
@@ -108,7 +114,7 @@ def toss(hz: float, backward: Backward, qvel: jax.Array) -> jax.Array:
 
 
 def toss_by_c(hz: float, qvel: np.ndarray) -> np.ndarray:
-    """The same by C MuJoCo: (n, 6) start velocities → (n, 6)."""
+    """``toss`` by C MuJoCo: (n, 6) start velocities → (n, 6)."""
     model = _cube(hz).mj_model
     data = mujoco.MjData(model)
     out = []

@@ -1,14 +1,14 @@
 """What a synthetic episode costs its device: seconds, and energy where the device counts it.
 
 Question: what do whole tosses of the cube and the elbow cost by the batch, states on the host?
-Command:  python -m experiments.tosses_alpha.episode_cost --out experiments/results/trust/episode_cost
-Runtime:  two minutes per scene and batch on 2 cores; half of one on a GPU
+Command:  python -m experiments.tosses_alpha.episode_cost --out runs/episode_cost
+Runtime:  two minutes per scene and batch on 2 cores; half a minute on a GPU
 Expected: one JSON line; OUT.json and OUT.md; on a GPU far below the 58 s of a video model's clip
 
 Each scene plays tosses with the sources' parameters from random poses above the table, batch after
-batch for SECONDS, after a first batch that is not counted (it compiles). Energy is the difference
-of the GPU's own counter, its idle power over the same seconds beside it. Rows of other devices that
-OUT.json has are kept: the page shows them side by side.
+batch for SECONDS, after a first batch that is not counted because it compiles. Energy is the
+difference of the GPU's own counter; its idle power is measured too. Rows of other devices in
+OUT.json are kept, so that the page compares devices.
 """
 
 import dataclasses
@@ -23,12 +23,11 @@ import numpy as np
 import tyro
 
 from experiments.recordings.problems import Problem, find_problem
-from experiments.slide.study.replicate_report import table
+from experiments.slide.replicate_report import table
 from worldmodel import runtime
-from worldmodel.reality.capture import write_whole
-from worldmodel.model import WorldModel
-from worldmodel.physics import parameters as physical
+from worldmodel.model import WorldModel, init
 from worldmodel.model.simulate import make_simulator
+from worldmodel.runtime import files
 from worldmodel.trust.cost import SCALE
 
 FRAMES = 121  # of a recorded elbow toss; the cube's have 80 to 442, median 101
@@ -46,21 +45,21 @@ class Args:
 
 
 def starts(problem: Problem, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(size, nq) poses turned any way, 0.1 to 0.3 m above the table; (size, nv) velocities."""
+    """(size, nq) poses of any rotation, 0.1 to 0.3 m above the table; (size, nv) velocities."""
     model = problem.scene().mj_model
     rng = np.random.default_rng(0)
     qpos = np.tile(model.qpos0, (size, 1))
     qpos[:, 2] = rng.uniform(0.1, 0.3, size)
-    turn = rng.normal(size=(size, 4))
-    qpos[:, 3:7] = turn / np.linalg.norm(turn, axis=1, keepdims=True)
+    quat = rng.normal(size=(size, 4))
+    qpos[:, 3:7] = quat / np.linalg.norm(quat, axis=1, keepdims=True)
     return qpos, rng.normal(size=(size, model.nv))
 
 
 def measure(problem: Problem, batch: int, seconds: float) -> dict[str, Any]:
-    """A row: what ``batch`` tosses at once cost, each."""
+    """A row: the cost of each of ``batch`` tosses played at once for ``seconds`` or more."""
     world = WorldModel(problem.scene(), problem.free)
     simulate = make_simulator(world, batch)
-    parameters = {"physics": physical.zeros(world.free), "network": {}}
+    parameters = init(world, jax.random.key(0))
     qpos, qvel = starts(problem, batch)
     ctrl = np.zeros((batch, FRAMES, world.scene.mj_model.nu))
     began = time.monotonic()
@@ -93,16 +92,17 @@ def measure(problem: Problem, batch: int, seconds: float) -> dict[str, Any]:
 
 
 def power(seconds: float) -> float | None:
-    """[W] that the idle device takes; None without a counter."""
+    """Mean power of the idle device over ``seconds`` [W]; None without a counter."""
     before = runtime.energy_joules()
     if before is None:
         return None
     time.sleep(seconds)
-    return ((runtime.energy_joules() or before) - before) / seconds
+    after = runtime.energy_joules()
+    return None if after is None else (after - before) / seconds
 
 
 def page(document: dict[str, Any]) -> str:
-    """The text."""
+    """OUT.md as text."""
     header = ("recording", "tosses at once", "device", "precision", "one toss [ms]", "tosses/s")
     header += ("of real time", "energy of one [J]", "idle [W]", "first batch [s]")
     lines = [
@@ -113,8 +113,8 @@ def page(document: dict[str, Any]) -> str:
         table(header, map(_row, document["rows"])),
         "Energy is the GPU's own counter's (the idle power included); a CPU's was not read. The "
         "first batch compiles.",
-        "\n".join(f"- {_made(made)}" for made in document["provenance"].values()),
-        "Generated from the JSON beside it.",
+        "\n".join(f"- {_provenance(entry)}" for entry in document["provenance"].values()),
+        "Generated from the JSON of the same name.",
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -135,14 +135,14 @@ def _row(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _made(made: dict[str, Any]) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in made["versions"].items() if "orbax" not in k)
-    devices = ", ".join(made["devices"])
-    return f"{devices}: commit {made['commit']}, {made['date']}, {made['cpu']}, {versions}"
+def _provenance(entry: dict[str, Any]) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in entry["versions"].items() if "orbax" not in k)
+    devices = ", ".join(entry["devices"])
+    return f"{devices}: commit {entry['commit']}, {entry['date']}, {entry['cpu']}, {versions}"
 
 
 def main(args: Args) -> int:
-    """Measures this device; one JSON line at the end."""
+    """Measures this device; prints one JSON line at the end."""
     runtime.configure(x64=args.x64)
     provenance = runtime.provenance()
     device = provenance["devices"][0]
@@ -161,9 +161,8 @@ def main(args: Args) -> int:
         "provenance": kept["provenance"] | {device: provenance},
         "rows": rows,
     }
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    write_whole(path, text.encode())
-    write_whole(args.out.with_suffix(".md"), page(document).encode())
+    files.write_json(path, document)
+    files.write_text(args.out.with_suffix(".md"), page(document))
     print(json.dumps({"rows": [row for row in rows if row["device"] == device]}))
     return 0
 

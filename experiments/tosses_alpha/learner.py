@@ -1,8 +1,8 @@
-"""The learner whose real episodes are counted: the latent model, alone, on pooled windows.
+"""The learner whose real episodes are counted: the latent model on pooled windows.
 
-One recipe for every cell: the same network, steps, batch and schedule, whatever it is trained on;
-rows of real and synthetic windows weigh the same. Kept are the weights whose primary error was
-lowest on the replicate's validation episodes, the same ones for every cell. Many trainings are one
+One recipe serves every cell: the same network, steps, batch and schedule, whatever the training
+windows; real and synthetic windows weigh the same. Training keeps the weights whose primary error
+was lowest on the replicate's validation episodes, which all cells share. Many trainings are one
 compiled call: their arrays are padded to one size and each draws only from its own rows.
 """
 
@@ -16,16 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from worldmodel.model import HISTORY, Network, Parameters, WorldModel, init
-from worldmodel.episodes.recording import Channels
-from worldmodel.finetune.loss import window_errors, window_loss
-from worldmodel.model.simulate import Windows, predict
-from worldmodel.finetune.regression import residuals, standards
+from worldmodel.episodes.errors import Channels, squared_errors
+from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.finetune.loss import window_loss
+from worldmodel.finetune.regression import regression_data, standards
+from worldmodel.model import Network, Parameters, WorldModel, init
+from worldmodel.model.simulate import predict
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How every cell is trained; settled in the pilot."""
+    """How every cell is trained."""
 
     network: Network = dataclasses.field(default_factory=lambda: Network(latent=24, width=64))
     steps: int = 500
@@ -44,19 +45,22 @@ ROWS = 4096  # windows of a training are padded to a multiple
 class Learner:
     """What every cell of a replicate shares."""
 
-    world: WorldModel  # of kind latent
+    world: WorldModel  # a latent model
     channels: Channels
     recipe: Recipe
-    judged: Windows  # of validation episodes, always as many: another number compiles anew
+    judged: Windows  # of validation episodes; another number of them compiles anew
     scale: np.ndarray  # (3,) ballistic errors on them; NaN where the scene has no such channel
     seed: int  # initial weights and draws, the same for every cell
 
     def train(self, sets: Sequence[Windows]) -> list[Parameters]:
-        """One training on each set of windows; ``recipe.together`` at most.
+        """The best parameters of one training on each set of windows.
+
+        Args:
+          sets: 1 to ``recipe.together`` of them.
 
         Raises:
           ValueError: no set, or too many.
-          FloatingPointError: a training, or the error it is judged by, is not finite.
+          FloatingPointError: the primary error of a training is not finite.
         """
         rows = self.recipe.together
         if not 0 < len(sets) <= rows:
@@ -88,14 +92,14 @@ class Learner:
         ]
 
     def _standards(self, fresh: Parameters, windows: Windows) -> Any:
-        """Constants that standardise what the network sees, from its own training windows."""
+        """Constants that standardise the network's inputs, from its own training windows."""
         frames = dataclasses.replace(
             windows,
             ctrl=windows.ctrl[:, :1],
             target=windows.target[:, :1],
             scored=windows.scored[:, :1],
         )
-        return _single(standards(self.world, residuals(self.world, fresh, frames)))
+        return _single(standards(self.world, regression_data(self.world, fresh, frames)))
 
 
 def _single(tree: Any) -> Any:
@@ -115,8 +119,8 @@ def _row(tree: Any, i: Any) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[..., Any]:
-    """Many trainings in one compiled call: (weights, norms, windows, rows, judged, scale, key) →
-    the weights of each that were best on ``judged``, and their primary error there."""
+    """Many trainings in one compiled call: (weights, norms, windows, rows, judged, scale, key) → of
+    each the weights that were best on ``judged``, and their primary error there."""
     schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
     optimiser = optax.adamw(schedule, weight_decay=recipe.weight_decay)
     one = functools.partial(window_loss, world, channels, recipe.huber)
@@ -129,7 +133,7 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         """The primary error: the geometric mean of the channels' mean errors over ``scale``."""
         parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
         predicted = jax.vmap(lambda w: predict(world, parameters, w))(judged)
-        error = jnp.sqrt(window_errors(predicted, judged.target, channels))
+        error = jnp.sqrt(squared_errors(predicted, judged.target, channels))
         mean = jnp.mean(error, axis=(0, 1), where=judged.scored[..., None])
         has = jnp.isfinite(scale)
         logs = jnp.where(has, jnp.log(jnp.where(has, mean / scale, 1.0)), 0.0)

@@ -1,23 +1,20 @@
 """What a synthetic toss is worth in real ones, on real recordings.
 
-Question: how many recorded tosses is a toss made by a world model worth, to a network that learns
-          to predict them; before and after the model is fitted on a few of them, and net of these?
-Command:  python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow_toss
-Runtime:  1.5 hours on one core; goes on where it stopped
+Question: how many recorded tosses is a world model's toss worth to a network that learns to predict
+          tosses, before and after the model is fitted on a few of them, and net of these?
+Command:  python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
+Runtime:  1.5 hours on one core; the same command resumes
 Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv
 
-Registered before any mixture was trained: the sizes of ``toss_study.FULL``; one primary error, the
-geometric mean of position, rotation and hinge error over their ballistic values (the body keeps its
-velocity) at 16 frames, on the replicate's test tosses; weight 1; the claim is "for the loop": every
-replicate splits all tosses anew and fits its own versions. The three errors apart stand beside it.
+Fixed before any mixture was trained: the sizes of ``study.FULL``, weight 1, and one primary error,
+the geometric mean of position, rotation and hinge error over their ballistic values (the body keeps
+its velocity) at 16 frames on the replicate's test tosses; alpha.md also shows each error apart. The
+claim is about the loop: every replicate splits all tosses anew and fits its own versions. Later
+changes, after each of which everything was trained anew: ``report.CHANGES``.
 
-The learner is the latent model (``toss_learner``), its recipe settled on real-only runs of three
-splits. What was changed after a look, and everything trained anew each time (alpha.md says it too):
-``toss_report.CHANGES``.
-
-Versions and controls are made by ``toss_versions`` in a second process. Reality itself as the world
-model (v*) must come out at 1, thinned reality at its share, duplicates at 0, dealt futures below 0;
-else nothing else is to be believed.
+The learner is the latent model (``learner``). A second process (``versions``) makes the synthetic
+tosses. The controls decide whether to believe the rest: reality itself as the world model (v*) must
+come out at 1, thinned reality at its share, duplicates at 0, dealt futures below 0.
 """
 
 import contextlib
@@ -28,7 +25,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +33,29 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import plain, protocol_windows, recording_file
+from experiments.recordings.fit_physics import plain, recording_file
 from experiments.recordings.problems import Problem, find_problem
 from experiments.tosses_alpha.learner import Learner
 from experiments.tosses_alpha.report import ORACLES, publish
-from experiments.tosses_alpha.study import CONTROLS, HORIZON, MODELS, STUDIES, Study, recorded, split, training_windows
+from experiments.tosses_alpha.study import (
+    CONTROLS,
+    MODELS,
+    STUDIES,
+    Study,
+    recorded,
+    scored_windows,
+    split,
+    training_windows,
+)
 from worldmodel import runtime
-from worldmodel.reality.capture import write_whole
-from worldmodel.model import WorldModel, init
+from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.recording import load
-from worldmodel.model.simulate import Windows, episode_errors, make_predictor
-from worldmodel.trust.words import SELF
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.model import WorldModel, init
+from worldmodel.model.simulate import make_predictor
+from worldmodel.runtime import files
+from worldmodel.trust.phrases import CONTROL
 from worldmodel.types import Episode
 
 BATCH = 512  # windows predicted at once
@@ -65,40 +73,47 @@ class Args:
 
 def cells(study: Study) -> list[Cell]:
     """Real-only sizes, the versions' grid, and the controls at the smallest n and largest m."""
-    found: list[Cell] = [("", n, 0) for n in study.real]
-    found += [(version, n, m) for version in (*MODELS, SELF) for n in study.n for m in study.m]
-    return found + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *ORACLES)]
+    grid: list[Cell] = [("", n, 0) for n in study.real]
+    grid += [(version, n, m) for version in (*MODELS, CONTROL) for n in study.n for m in study.m]
+    return grid + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *ORACLES)]
 
 
 def synthetic(
-    version: str, n: int, m: int, problem: Problem, study: Study, pool: list[Episode], made: Any
+    version: str,
+    n: int,
+    m: int,
+    problem: Problem,
+    study: Study,
+    pool: list[Episode],
+    tosses: Mapping[str, np.ndarray],
 ) -> Windows | None:
-    """The windows that a version's first m tosses add; None: no rows."""
-    recording = problem.recording
+    """The windows that a version's first m tosses add to the first n of the pool.
+
+    Args:
+      tosses: arrays of ``versions``, by name.
+
+    Returns:
+      None where they add no window.
+    """
     fresh = pool[max(study.real) : max(study.real) + m]  # of reality, in no real set
-
-    def of(tosses: list[Episode]) -> Windows:
-        return training_windows(recording, study, tosses)
-
     if version.startswith("thin"):
         kept = round(int(version[4:]) / 100 * m)
-        return of(fresh[:kept]) if kept else None
-    if version == SELF:
-        return of(fresh)
+        return training_windows(study, fresh[:kept]) if kept else None
+    if version == CONTROL:
+        return training_windows(study, fresh)
     if version == "copies":
-        return of([pool[i % n] for i in range(m)])
+        return training_windows(study, [pool[i % n] for i in range(m)])
     if version == "dealt":
-        return dealt(of(fresh), np.random.default_rng(m))
-    qpos, frames = made[f"{version}.qpos"], made[f"{version}.frames"]
-    windows = of(recorded(problem.scene(), recording, qpos[:m], frames[:m]))
-    if f"{version}.ahead" in made:  # made from all tosses, in this order
-        future = made[f"{version}.ahead"][: len(windows)]
-        windows = dataclasses.replace(windows, target=future)
+        return dealt(training_windows(study, fresh), np.random.default_rng(m))
+    qpos, frames = tosses[f"{version}.qpos"][:m], tosses[f"{version}.frames"][:m]
+    windows = training_windows(study, recorded(problem.scene(), qpos, frames))
+    if version == "v2":  # its predictions are of the windows of all its tosses, in this order
+        windows = dataclasses.replace(windows, target=tosses["v2.predicted"][: len(windows)])
     return windows
 
 
 def dealt(windows: Windows, rng: np.random.Generator) -> Windows:
-    """Each window with the future of another, moved to where its own start stands."""
+    """Each window with the future of another, moved to its own start."""
     other = rng.permutation(len(windows))
     here, there = windows.qpos, windows.qpos[other]
     future = np.asarray(windows.target)[other].copy()
@@ -110,7 +125,7 @@ def dealt(windows: Windows, rng: np.random.Generator) -> Windows:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of quaternions wxyz."""
+    """(…, 4) product of quaternions wxyz."""
     w, v, s, u = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
     real = w * s - (v * u).sum(-1, keepdims=True)
     return np.concatenate([real, w * u + s * v + np.cross(v, u)], axis=-1)
@@ -126,53 +141,58 @@ def train_replicate(
     study: Study,
     episodes: list[Episode],
     number: int,
-    made: Any,
+    tosses: Mapping[str, np.ndarray],
     provenance: dict[str, Any],
     interrupt: runtime.Interrupt,
 ) -> dict[str, Any]:
-    """All cells of a replicate: errors over the ballistic ones, (channels,) each."""
-    recording, parts = problem.recording, split(study, episodes, number)
-    world = WorldModel(problem.scene(), kind="latent", network=study.recipe.network)
+    """All cells of a replicate: errors over the ballistic ones, (channels,) each.
+
+    Args:
+      tosses: arrays of ``versions``, by name.
+
+    Raises:
+      FloatingPointError: the primary error of a training is not finite.
+      Interrupted: a signal came.
+    """
+    scene, parts = problem.scene(), split(study, episodes, number)
+    world, channels = WorldModel.latent(scene, study.recipe.network), problem.channels(scene)
     predict = make_predictor(world, BATCH)
-    still = init(world, jax.random.key(0))
-    test, _ = protocol_windows(parts.test, recording, HORIZON)
-    judged, _ = protocol_windows(parts.validation, recording, HORIZON)
+    untrained = init(world, jax.random.key(0))  # a body that keeps its velocity
+    test = scored_windows(problem, parts.test)
+    judged = scored_windows(problem, parts.validation)
     rows = np.resize(np.random.default_rng([number, 2]).permutation(len(judged)), study.judged)
     judged = judged.take(rows)
 
     def errors(parameters: Any, windows: Windows) -> np.ndarray:
-        return episode_errors(predict(parameters, windows), windows, recording.channels).mean(0)
+        return episode_errors(predict(parameters, windows), windows, channels).mean(0)
 
-    ballistic = errors(still, test)
+    ballistic = errors(untrained, test)
     has = np.isfinite(ballistic)
-    learner = Learner(
-        world, recording.channels, study.recipe, judged, errors(still, judged), number
-    )
+    learner = Learner(world, channels, study.recipe, judged, errors(untrained, judged), number)
     shuffle = np.random.default_rng([number, 3])
-    todo, found = cells(study), []
+    todo, done = cells(study), []
     began = time.monotonic()
     for first in range(0, len(todo), study.recipe.together):
         if interrupt.requested:
-            raise runtime.Interrupted("stopped between two trainings; the same command goes on")
+            raise runtime.Interrupted("stopped between two trainings; the same command resumes")
         group, sets = todo[first : first + study.recipe.together], []
         for version, n, m in group:
-            real = training_windows(recording, study, parts.pool[:n])
-            more = synthetic(version, n, m, problem, study, parts.pool, made) if m else None
+            real = training_windows(study, parts.pool[:n])
+            more = synthetic(version, n, m, problem, study, parts.pool, tosses) if m else None
             windows = joined([real, more]) if more is not None else real
-            if version in ORACLES:  # else with its draws ``copies`` is the real set, to the bit
+            if version in ORACLES:  # unshuffled, ``copies`` would repeat the real set's draws
                 windows = windows.take(shuffle.permutation(len(windows)))
             sets.append(windows)
         for (version, n, m), parameters in zip(group, learner.train(sets), strict=True):
             ratio = (errors(parameters, test) / ballistic)[has]
-            found.append({"version": version, "n": n, "m": m, "errors": ratio.tolist()})
-        done = len(found)
-        rate = done / (time.monotonic() - began)
+            done.append({"version": version, "n": n, "m": m, "errors": ratio.tolist()})
+        rate = len(done) / (time.monotonic() - began)
         runtime.log(
-            f"replicate {number + 1}/{study.replicates}  training {done}/{len(todo)}  "
-            f"{(len(todo) - done) / rate:.0f} s left in it"
+            f"replicate {number + 1}/{study.replicates}  training {len(done)}/{len(todo)}  "
+            f"{(len(todo) - len(done)) / rate:.0f} s to its end"
         )
     return {
-        "cells": found,
+        "cells": done,
         "ballistic": ballistic[has].tolist(),
         "seconds": time.monotonic() - began,
         "provenance": provenance,
@@ -180,11 +200,11 @@ def train_replicate(
 
 
 @contextlib.contextmanager
-def making_versions(args: Args) -> Iterator[subprocess.Popen]:
-    """``toss_versions`` in a second process, in double precision."""
+def versions_process(args: Args) -> Iterator[subprocess.Popen]:
+    """``versions`` in a second process, in double precision."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "experiments.tosses_alpha.versions", "--recording", args.recording]
-    command += ["--out", str(args.out), "--study", args.study]
+    command = [sys.executable, "-m", "experiments.tosses_alpha.versions"]
+    command += ["--recording", args.recording, "--out", str(args.out), "--study", args.study]
     process = subprocess.Popen(command, env=environment)
     try:
         yield process
@@ -194,7 +214,7 @@ def making_versions(args: Args) -> Iterator[subprocess.Popen]:
 
 
 def wait_for(path: Path, process: subprocess.Popen, interrupt: runtime.Interrupt) -> None:
-    """Until the file is there.
+    """Returns when the file is there.
 
     Raises:
       InputError: the process ended without it.
@@ -202,14 +222,16 @@ def wait_for(path: Path, process: subprocess.Popen, interrupt: runtime.Interrupt
     """
     while not path.is_file():
         if interrupt.requested:
-            raise runtime.Interrupted("stopped while versions are fitted; run it again")
+            raise runtime.Interrupted("stopped while versions are fitted; the same command resumes")
         if process.poll() is not None and not path.is_file():
-            raise InputError(f"the versions' process ended without {path}; see above")
+            raise InputError(
+                f"the process that makes the versions ended without {path}; mend its error above"
+            )
         time.sleep(1.0)
 
 
 def result_of(out: Path, number: int) -> dict[str, Any]:
-    """A replicate's errors, and ``about`` its versions; their own over the ballistic ones too."""
+    """A replicate's errors, and ``about`` its versions, whose errors are over the ballistic too."""
     result = json.loads((out / "replicates" / f"{number:03d}.json").read_text())
     with np.load(out / "versions" / f"{number:03d}.npz", allow_pickle=False) as archive:
         about = json.loads(str(archive["about"]))
@@ -220,36 +242,36 @@ def result_of(out: Path, number: int) -> dict[str, Any]:
     return result | {"about": about}
 
 
-def remember(out: Path, study: Study, recording: Path) -> None:
-    """Writes what the folder's replicates are of.
+def claim(out: Path, study: Study, recording: Path) -> None:
+    """Writes to OUT/study.json which study and recording the folder's replicates belong to.
 
     Raises:
-      InputError: they are of another study or of other recordings.
+      InputError: they belong to another study or to other recordings.
     """
     digest = hashlib.sha256(recording.read_bytes()).hexdigest()
-    of = json.dumps({"study": plain(study), "recording": digest}, indent=1, sort_keys=True)
+    settings = {"study": plain(study), "recording": digest}
     path = out / "study.json"
-    if path.is_file() and path.read_text() != of:
+    if path.is_file() and json.loads(path.read_text()) != settings:
         raise InputError(
             f"{out} holds replicates of other sizes, settings or recordings (see {path}); "
             "give another --out or move it away"
         )
-    write_whole(path, of.encode())
+    files.write_json(path, settings)
 
 
 def main(args: Args) -> int:
-    """Trains what is not trained yet, measures, publishes; one JSON line."""
-    # The learner is all small matrix products: XLA's full optimisation halves their time.
+    """Trains the replicates that are absent, measures, publishes; prints one JSON line."""
+    # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
     runtime.configure(x64=False)
     problem, study = find_problem(args.recording), STUDIES[args.study]
     folder = args.out / "replicates"
     folder.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
-    remember(args.out, study, path)
+    claim(args.out, study, path)
     episodes = load(path, problem.recording)
     provenance = runtime.provenance()
-    with runtime.Interrupt() as interrupt, making_versions(args) as process:
+    with runtime.Interrupt() as interrupt, versions_process(args) as process:
         try:
             for number in range(study.replicates):
                 target = folder / f"{number:03d}.json"
@@ -258,11 +280,11 @@ def main(args: Args) -> int:
                 versions = args.out / "versions" / f"{number:03d}.npz"
                 wait_for(versions, process, interrupt)
                 with np.load(versions, allow_pickle=False) as archive:
-                    made = {name: archive[name] for name in archive.files}
-                found = train_replicate(
-                    problem, study, episodes, number, made, provenance, interrupt
+                    tosses = {name: archive[name] for name in archive.files}
+                result = train_replicate(
+                    problem, study, episodes, number, tosses, provenance, interrupt
                 )
-                write_whole(target, json.dumps(found).encode())
+                files.write_json(target, result, indent=None)
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status

@@ -1,6 +1,6 @@
-"""What ``trust_recording`` publishes: tables, measurement, page and text, from its replicates.
+"""What ``measure`` publishes from its replicates: tables, measurement, page and text.
 
-Question: what came out, in words that follow from the numbers?
+Question: what do the replicates show, in sentences that follow from the numbers?
 Command:  python -m experiments.tosses_alpha.report DIR/measurement.json --out DIR
 Runtime:  seconds
 Expected: alpha.md and report.html again, the same to the byte
@@ -17,21 +17,35 @@ import numpy as np
 import tyro
 
 from experiments.recordings.fit_physics import plain
-from experiments.slide.study.report import COLUMNS, row_of
 from experiments.recordings.problems import Problem
-from experiments.slide.study.replicate_cells import Oracle
-from experiments.slide.study.replicate_report import DIFFERENCES, answers, difference_row, mean_alpha, oracle_verdict, table
+from experiments.slide.replicate_cells import Oracle
+from experiments.slide.replicate_report import (
+    DIFFERENCES,
+    answers,
+    difference_row,
+    mean_alpha,
+    oracle_verdict,
+    table,
+)
+from experiments.slide.report import COLUMNS, row_of
+from experiments.tosses_alpha.report_text import (
+    bullets,
+    commits_of,
+    convergence,
+    notes_on_baseline,
+    notes_on_oracles,
+    notes_on_versions,
+    provenance,
+)
 from experiments.tosses_alpha.study import CONTROLS, MODELS, Study
-from experiments.tosses_alpha.text import bullets, commits_of, convergence, on_baseline, on_oracles, on_versions, provenance
 from worldmodel import runtime, trust
-from worldmodel.reality.capture import write_whole
+from worldmodel.runtime import files
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.intervals import ends
+from worldmodel.trust.phrases import CONTROL, covers_one, interval, listed, number, verdict
 from worldmodel.trust.report import report
-from worldmodel.trust.words import SELF, covers_one, interval, listed, number, verdict
 
-CHANNELS = ("position", "rotation", "joints")
-CALLED = {"joints": "hinge"}
+CHANNELS = {"position": "position", "rotation": "rotation", "joints": "hinge"}  # labels
 ORACLES = {
     "thin25": Oracle(0.25, "a quarter of the tosses are fresh real ones, the rest empty"),
     "thin75": Oracle(0.75, "three quarters of the tosses are fresh real ones, the rest empty"),
@@ -42,7 +56,7 @@ LABELS = {
     "v0": "the sources' parameters",
     "v1": "physics fitted on K1",
     "v2": "physics and network fitted on K2",
-    SELF: "reality itself, the control",
+    CONTROL: "reality itself, the control",
     "v1-sham": "physics fitted on K1 tosses that v0 made",
     "v1-worst": "physics fitted on the K1 of K2 that v0 predicts worst",
     "v1-quiet": "v1 without tracking noise",
@@ -74,17 +88,18 @@ class Args:
 def rows_of(
     problem: Problem, study: Study, results: list[Document], names: Iterable[str], channel: str = ""
 ) -> list[trust.Row]:
-    """A trust table; ``channel`` names one error, or is empty for the primary one."""
+    """The trust table of one error: of ``channel``, or the primary one where that is empty."""
     spent = {"v0": study.first, "v1": study.first, "v2": study.second}
     spent |= {f"v1-{name}": study.first for name in ("sham", "quiet", "loud", "leak")}
     spent |= {"v1-worst": study.second}
+    column = list(CHANNELS).index(channel) if channel else None
     rows = []
     for seed, result in enumerate(results):
         for cell in result["cells"]:
             if cell["version"] not in ("", *names):
                 continue
             ratios = cell["errors"]
-            error = ratios[CHANNELS.index(channel)] if channel else np.exp(np.log(ratios).mean())
+            error = np.exp(np.log(ratios).mean()) if column is None else ratios[column]
             rows.append(
                 trust.Row(
                     task=problem.recording.name,
@@ -112,36 +127,33 @@ def publish(
     simulated: bool,
     command: str,
 ) -> Document:
-    """Measures, writes everything whole, returns the summary.
+    """Measures, writes every file atomically, returns the summary.
 
     Args:
-      results: per replicate, as ``trust_recording`` keeps them.
+      results: per replicate, see ``measure.result_of``.
       pool: tosses that the learner's sets are drawn from.
     """
     name = problem.recording.name
-    models = rows_of(problem, study, results, (*MODELS, *CONTROLS, SELF))
+    models = rows_of(problem, study, results, (*MODELS, *CONTROLS, CONTROL))
     oracles = rows_of(problem, study, results, ORACLES)
     oracles = [dataclasses.replace(row, task=f"{name}, oracles") for row in oracles]
-    channels = CHANNELS[: len(results[0]["ballistic"])]
-    apart = {
-        channel: trust.to_json(
-            trust.measure(rows_of(problem, study, results, (*MODELS, SELF), channel), pool=pool)[0]
-        )
-        for channel in channels
-    }
+    apart = {}
+    for channel in list(CHANNELS)[: len(results[0]["ballistic"])]:
+        rows = rows_of(problem, study, results, (*MODELS, CONTROL), channel)
+        apart[channel] = trust.to_json(trust.measure(rows, pool=pool)[0])
     measured = [m for rows in (models, oracles) for m in trust.measure(rows, pool=pool)]
-    made = runtime.provenance()
+    here = runtime.provenance()
     document = trust.document(measured) | {
         "recording": name,
         "simulated": simulated,
         "command": command,
         "study": plain(study),
         "pool": pool,
-        "provenance": made,
+        "provenance": here,
         "commits": {
             "learner": commits_of(results),
             "versions": commits_of(result["about"] for result in results),
-            "published": made["commit"],
+            "published": here["commit"],
         },
         "apart": apart,
         "ballistic": [result["ballistic"] for result in results],
@@ -149,14 +161,13 @@ def publish(
         "seconds": [result["seconds"] for result in results],
     }
     trust.write_csv(out / "rows.csv", [*models, *oracles])
-    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_whole(out / "measurement.json", text.encode())
+    files.write_json(out / "measurement.json", document)
     write(document, out)
     alphas = {
         key: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
         for key, version in document["tasks"][0]["versions"].items()
     }
-    holds = covers_one(document["tasks"][0]["versions"][SELF])
+    holds = covers_one(document["tasks"][0]["versions"][CONTROL])
     return {
         "recording": name,
         "simulated": simulated,
@@ -168,15 +179,15 @@ def publish(
 
 def write(document: Document, out: Path) -> None:
     """alpha.md and report.html, from measurement.json alone."""
-    write_whole(out / "alpha.md", page(document).encode())
-    write_whole(out / "report.html", report(document).encode())
+    files.write_text(out / "alpha.md", page(document))
+    files.write_text(out / "report.html", report(document))
 
 
 def page(document: Document) -> str:
-    """The text."""
+    """alpha.md as text."""
     models, oracles = document["tasks"]
     study = document["study"]
-    errors = listed([CALLED.get(str(channel), str(channel)) for channel in document["apart"]])
+    errors = listed([CHANNELS[name] for name in document["apart"]])
     data = "SIMULATED tosses" if document["simulated"] else "real tosses"
     lines = [
         f"# {document['recording']}: what a synthetic toss is worth in real ones",
@@ -197,17 +208,17 @@ def page(document: Document) -> str:
         ),
         "Mean α over the version's cells, gross; then of each error apart. Controls have the one "
         f"cell n = {study['n'][0]}, m = {study['m'][-1]}.",
-        bullets(on_versions(document)),
+        bullets(notes_on_versions(document)),
         convergence(document["about"]),
         "## The oracles, through the same stack",
         bullets(
             oracle_verdict(name, oracle, oracles["versions"][name])
             for name, oracle in ORACLES.items()
         ),
-        bullets(on_oracles(document)),
+        bullets(notes_on_oracles(document)),
         "## The strong baseline: predict with the model itself",
         table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
-        bullets(on_baseline()),
+        bullets(notes_on_baseline()),
         "## All cells",
         table(
             [name.replace("miss [cm]", "error [%]") for name in COLUMNS],
@@ -241,28 +252,28 @@ def _version(document: Document, name: str) -> list[str]:
     return [
         *(name, LABELS[name], str(version["cells"][0]["k"]), mean_alpha(version)),
         number(version["homogeneity_p"], 3),
-        *("–" if found is None else mean_alpha(found) for found in apart),
-        control if name == SELF else verdict(version),
+        *("–" if entry is None else mean_alpha(entry) for entry in apart),
+        control if name == CONTROL else verdict(version),
     ]
 
 
 def _direct(document: Document) -> Iterable[list[str]]:
-    """Errors of the models themselves, and of the best mixture of each, over the replicates."""
+    """Rows of the models' own errors, and of the best mixture of each, over the replicates."""
     spent = {"v0": 0, "v1": document["study"]["first"]}
     for name in document["about"][0]["direct"]:
         errors = [np.exp(np.log(about["direct"][name]).mean()) for about in document["about"]]
         shown = _mean(np.array(errors))
         yield [f"{name}, open loop", str(spent.get(name, document["study"]["second"])), shown]
-    for name in (*MODELS, SELF):
+    for name in (*MODELS, CONTROL):
         cells = document["tasks"][0]["versions"][name]["cells"]
         best = min(cells, key=lambda cell: cell["error"])
-        real = best["n"] + best["k"] + (best["m"] if name == SELF else 0)
+        real = best["n"] + best["k"] + (best["m"] if name == CONTROL else 0)
         label = f"learner, best cell of {name}: n = {best['n']}, m = {best['m']}"
         yield [label, str(real), interval(best, "error", 3)]
 
 
 def _mean(values: np.ndarray) -> str:
-    """A mean over replicates, with its interval."""
+    """A mean over replicates and its 95 % interval, as text."""
     rest = [np.delete(values, i).mean() for i in range(len(values))]
     low, high = ends(np.array([values.mean(), *rest]), 0.95)
     return f"{number(values.mean(), 3)} [{number(float(low), 3)}, {number(float(high), 3)}]"
@@ -281,7 +292,7 @@ def _between(error: Document) -> str:
 
 
 def main(args: Args) -> int:
-    """Makes page and text again from their numbers."""
+    """Generates page and text again from their numbers."""
     write(json.loads(args.measurement.read_text()), args.out)
     runtime.log(f"wrote alpha.md and report.html in {args.out}")
     return 0

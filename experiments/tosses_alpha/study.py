@@ -1,28 +1,28 @@
-"""The study of alpha on real tosses: sizes, splits, starts and noise, before any model is fitted.
+"""The study of alpha on real tosses: its sizes, splits, starts and noise.
 
-Frozen values beside the scripts that use them (``toss_versions`` makes the synthetic tosses,
-``trust_recording`` trains and measures). Everything that a version knows comes from its own
-corrections: its physics, its network, the density of starts, the tracking noise. Pool and test
-tosses steer nothing.
+``versions`` makes the synthetic tosses, ``measure`` trains and measures. A version knows its own
+corrections alone: from them come its physics, its network, its density of starts and its tracking
+noise. Pool and test tosses steer nothing.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.problems import Problem
 from experiments.tosses_alpha.learner import Recipe
 from worldmodel._mujoco import mujoco
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.errors import InputError
+from worldmodel.finetune.gauss_newton import IdentifyConfig
+from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network
 from worldmodel.model.features import heights
-from worldmodel.episodes.recording import Recording
-from worldmodel.finetune.gauss_newton import IdentifyConfig
-from worldmodel.model.simulate import Windows
-from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.scene import Scene
-from worldmodel.errors import InputError
+from worldmodel.scene.tangent import backward_velocities, displacements
 from worldmodel.types import Episode
 
 FLIGHT = 5e-3  # [m] above the table: nothing touches
@@ -37,7 +37,7 @@ class Study:
     """Sizes and settings; the same for every recording and replicate."""
 
     replicates: int = 10
-    test: int = 90  # tosses; the rest that is not named below is the learner's pool
+    test: int = 90  # tosses; the learner's pool is all that no other field takes
     validation: int = 24  # of the learner, the same for every cell
     first: int = 24  # K1: corrections that version 1 is fitted on
     second: int = 48  # K2, these among them: version 2
@@ -72,7 +72,7 @@ class Split:
 
 
 def split(study: Study, episodes: list[Episode], replicate: int) -> Split:
-    """Splits all tosses anew."""
+    """All tosses, split anew for a replicate."""
     order = np.random.default_rng([replicate, 1]).permutation(len(episodes))
     sizes = np.cumsum([study.test, study.validation, study.second])
     parts = ([episodes[i] for i in rows] for rows in np.split(order, sizes))
@@ -89,8 +89,8 @@ class Starts:
 
 
 def recorded_starts(tosses: list[Episode]) -> Starts:
-    """Frame 1 of each toss, its velocity the mean of the stored ones around it (they are
-    backward differences: half a frame late)."""
+    """Frame 1 of each toss; its velocity is the mean of the stored ones at frames 1 and 2, which
+    are backward differences and so half a frame late."""
     return Starts(
         np.stack([e.qpos[1] for e in tosses]),
         np.stack([0.5 * (e.qvel[1] + e.qvel[2]) for e in tosses]),
@@ -99,116 +99,102 @@ def recorded_starts(tosses: list[Episode]) -> Starts:
 
 
 def draw_starts(
-    scene: Scene,
-    recording: Recording,
-    tosses: list[Episode],
-    bandwidth: float,
-    count: int,
-    rng: np.random.Generator,
+    scene: Scene, tosses: list[Episode], bandwidth: float, count: int, rng: np.random.Generator
 ) -> Starts:
     """Starts from a kernel density of recorded ones: one of them, moved by a normal kernel.
 
     The kernel's width is ``bandwidth`` standard deviations of each height, velocity and hinge
-    angle, and of the turns between recorded rotations; where a toss stands on the table matters
-    to nobody. None starts deeper in the table than the lowest recorded one.
+    angle, and of the turns between recorded rotations; the place on the table is kept. No start is
+    deeper in the table than the lowest recorded one.
+
+    Args:
+      scene: a free body, and hinges.
+      count: starts to draw.
     """
     known = recorded_starts(tosses)
-    m = scene.mj_model
+    nv = scene.mj_model.nv
     rows = rng.integers(len(tosses), size=count)
-    width = np.zeros(m.nv)
+    width = np.zeros(nv)
     width[2] = known.qpos[:, 2].std()
-    turns = [_turn(a, b) for a, b in zip(known.qpos, np.roll(known.qpos, 1, axis=0), strict=True)]
+    turns = displacements(scene, np.roll(known.qpos, 1, axis=0), known.qpos)[:, 3:6]
     width[3:6] = np.std(turns) / np.sqrt(2)
-    if recording.channels.joints:
-        width[6:] = known.qpos[:, 7:].std(axis=0)
-    qpos = known.qpos[rows].copy()
-    for place, kernel in zip(qpos, bandwidth * width * rng.normal(size=(count, m.nv)), strict=True):
-        mujoco.mj_integratePos(m, place, kernel, 1.0)
-    qvel = known.qvel[rows] + bandwidth * known.qvel.std(axis=0) * rng.normal(size=(count, m.nv))
-    lowest = jax.jit(jax.vmap(lambda q: jnp.min(heights(scene, q))))
-    floor = min(0.0, float(jnp.min(lowest(known.qpos))))
-    qpos[:, 2] += np.maximum(0.0, floor - np.asarray(lowest(qpos)))
+    width[6:] = known.qpos[:, 7:].std(axis=0)
+    qpos = _moved(scene, known.qpos[rows], bandwidth * width * rng.normal(size=(count, nv)))
+    qvel = known.qvel[rows] + bandwidth * known.qvel.std(axis=0) * rng.normal(size=(count, nv))
+    floor = min(0.0, float(jnp.min(_lowest(scene, known.qpos))))
+    qpos[:, 2] += np.maximum(0.0, floor - np.asarray(_lowest(scene, qpos)))
     return Starts(qpos, qvel, known.frames[rows])
-
-
-def _turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.empty(3)
-    mujoco.mju_subQuat(out, a[3:7], b[3:7])
-    return out
 
 
 def tracking_noise(scene: Scene, tosses: list[Episode]) -> np.ndarray:
     """Deviation of a tracked pose per degree of freedom: (nv,) [m, rad].
 
-    From third differences in free flight, where what the body does is smooth: those of
-    independent noise of variance σ² have 20 σ². By the median, which no glitch moves.
+    From third differences in free flight, where the body's motion is smooth: those of independent
+    noise of variance σ² have variance 20 σ². The median over frames ignores glitches.
 
     Raises:
       InputError: in no toss does the body fly for four frames in a row.
     """
-    lowest = jax.jit(jax.vmap(lambda q: jnp.min(heights(scene, q))))
-    found = []
+    differences = []
     for toss in tosses:
-        moved = np.empty((len(toss.qpos) - 1, scene.mj_model.nv))
-        for out, a, b in zip(moved, toss.qpos[:-1], toss.qpos[1:], strict=True):
-            mujoco.mj_differentiatePos(scene.mj_model, out, 1.0, a, b)
-        flies = np.asarray(lowest(toss.qpos)) > FLIGHT
+        moves = displacements(scene, toss.qpos[:-1], toss.qpos[1:])
+        flies = np.asarray(_lowest(scene, toss.qpos)) > FLIGHT
         flies = np.lib.stride_tricks.sliding_window_view(flies, 4).all(axis=1)
-        found.append(np.diff(moved, n=2, axis=0)[flies])
-    if not any(map(len, found)):
+        differences.append(np.diff(moves, n=2, axis=0)[flies])
+    if not any(map(len, differences)):
         raise InputError(
             f"none of {len(tosses)} tosses flies for four frames in a row, {1e3 * FLIGHT:g} mm "
             "above the table, so the tracking noise cannot be measured; give more corrections, or "
             "longer flights"
         )
-    return 1.4826 * np.median(np.abs(np.concatenate(found)), axis=0) / np.sqrt(20.0)
+    return 1.4826 * np.median(np.abs(np.concatenate(differences)), axis=0) / np.sqrt(20.0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _lowest(scene: Scene, qpos: jax.Array) -> jax.Array:
+    """(poses, nq) → (poses,) height [m] of the body's lowest corner above the table."""
+    return jax.vmap(lambda q: jnp.min(heights(scene, q)))(qpos)
+
+
+def _moved(scene: Scene, qpos: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """Poses (poses, nq), each moved by its (nv,) [m, rad] (``mj_integratePos``)."""
+    out = qpos.copy()
+    for pose, move in zip(out, displacement, strict=True):
+        mujoco.mj_integratePos(scene.mj_model, pose, move, 1.0)
+    return out
 
 
 def tracked(scene: Scene, qpos: np.ndarray, noise: np.ndarray, seed: list[int]) -> np.ndarray:
-    """Poses (…, nq) as a tracker sees them: each moved by independent noise (nv,)."""
-    out = qpos.reshape(-1, qpos.shape[-1]).copy()
-    moves = noise * np.random.default_rng(seed).normal(size=(len(out), len(noise)))
-    for place, moved in zip(out, moves, strict=True):
-        mujoco.mj_integratePos(scene.mj_model, place, moved, 1.0)
-    return out.reshape(qpos.shape)
+    """Poses (…, nq) as a tracker reports them: each moved by independent noise of deviation (nv,)
+    [m, rad]."""
+    poses = qpos.reshape(-1, qpos.shape[-1])
+    moves = noise * np.random.default_rng(seed).normal(size=(len(poses), len(noise)))
+    return _moved(scene, poses, moves).reshape(qpos.shape)
 
 
-def recorded(
-    scene: Scene, recording: Recording, qpos: np.ndarray, frames: np.ndarray
-) -> list[Episode]:
+def recorded(scene: Scene, qpos: np.ndarray, frames: np.ndarray) -> list[Episode]:
     """Tracked poses (tosses, frames, nq) as episodes, each cut to its ``frames``.
 
-    Velocities are made as the recordings' are: from the frame before; the first one's from the
-    second.
+    Velocities follow the recordings' rule: from the frame before; the first one is the second's.
     """
     out = []
     for i, (poses, count) in enumerate(zip(qpos, frames, strict=True)):
         poses = poses[:count]
-        moved = np.empty((count, recording.nv))
-        for k in range(1, count):
-            dt = 1.0 / recording.control_hz
-            mujoco.mj_differentiatePos(scene.mj_model, moved[k], dt, poses[k - 1], poses[k])
-        moved[0] = moved[1]
-        out.append(
-            Episode(
-                id=i,
-                time=np.arange(count) / recording.control_hz,
-                qpos=poses,
-                qvel=moved,
-                ctrl=np.zeros((count, recording.nu)),
-                valid=np.ones(count, bool),
-                fresh=np.ones(count, bool),
-            )
-        )
+        qvel = backward_velocities(scene, poses)
+        qvel[0] = qvel[1]
+        ctrl = np.zeros((count, scene.mj_model.nu))
+        out.append(Episode.regular(i, scene.control_hz, qpos=poses, qvel=qvel, ctrl=ctrl))
     return out
 
 
-def training_windows(
-    recording: Recording, study: Study, tosses: list[Episode], first: int = FIRST
-) -> Windows:
-    """Every ``study.stride``-th frame from ``first`` on starts a window of ``HORIZON`` frames."""
-    dense = dataclasses.replace(recording, first=first, stride=study.stride)
-    return protocol_windows(tosses, dense, HORIZON)[0]
+def training_windows(study: Study, tosses: list[Episode], first: int = FIRST) -> Windows:
+    """Windows of ``HORIZON`` frames that start every ``study.stride`` frames from ``first`` on."""
+    return WindowGrid(first, study.stride, HORIZON).cut(tosses)[0]
+
+
+def scored_windows(problem: Problem, tosses: list[Episode]) -> Windows:
+    """The recording's protocol windows, of ``HORIZON`` frames."""
+    return dataclasses.replace(problem.recording.windows, horizon=HORIZON).cut(tosses)[0]
 
 
 FULL = Study()

@@ -10,25 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.gradients import bench as bench_gradients, cube_side, useful as useful_gradients
+from experiments.gradients import bench, cube_side, useful
 from experiments.gradients.errors import agreeing
-from experiments.gradients.figure import markdown
+from experiments.gradients.report import markdown
 from worldmodel import runtime
 from worldmodel.errors import InputError
 
-RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results" / "gradients"
+RESULTS = Path(__file__).parents[2] / "experiments" / "results" / "gradients"
 
 
 @pytest.mark.parametrize("folder", [".", "gpu"])
 def test_the_benchmarks_report_is_that_of_its_rows(folder: str) -> None:
     result = json.loads((RESULTS / folder / "gradients.json").read_text())
-    rows, missing = bench_gradients.rows_of(result), bench_gradients.missing(result)
-    text, summary = markdown(rows, result["provenance"], result["command"], missing)
+    rows, absent = bench.rows_of(result), bench.absent_jobs(result)
+    text, summary = markdown(rows, result["provenance"], result["command"], absent)
     assert text == (RESULTS / folder / "gradients.md").read_text()
-    assert ("Stopped before its end" in text) == (missing > 0)
+    assert ("Stopped before its end" in text) == (absent > 0)
     if folder == ".":
-        assert not missing
-        assert summary["error_64"] < 1e-6  # a gradient that got wrong would be committed as such
+        assert not absent
+        assert summary["error_64"] < 1e-6  # the committed gradient is right
 
 
 def test_rows_that_a_command_does_not_ask_for_are_not_overwritten(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_rows_that_a_command_does_not_ask_for_are_not_overwritten(tmp_path: Path
     text = json.dumps(result | {"provenance": runtime.provenance()})  # only the command differs
     (tmp_path / "gradients.json").write_text(text)
     with pytest.raises(InputError, match=r"rows of another machine.*choose another --out"):
-        bench_gradients.main(bench_gradients.Args(tmp_path, scenes=("cube",)))
+        bench.main(bench.Args(tmp_path, scenes=("cube",)))
     assert (tmp_path / "gradients.json").read_text() == text
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(useful_gradients, "useful"), (cube_side, "cube_side")], ids=str
+    ("module", "name"), [(useful, "useful"), (cube_side, "cube_side")], ids=str
 )
 def test_a_report_is_that_of_its_rows(module: object, name: str) -> None:
     folder = RESULTS / name
@@ -59,16 +59,16 @@ def test_an_error_is_reported_only_where_two_widths_agree() -> None:
     _, disagreement, _ = agreeing(differences, (3e-5, 1e-5))
     assert disagreement > 0.1
 
-    made = {"versions": {}, "date": "", "cpu": "", "cores": 1, "devices": []}
+    provenance = {"versions": {}, "date": "", "cpu": "", "cores": 1, "devices": []}
     row = {"commit": "c", "scene": "hopper", "dtype": "float64", "variant": "error", "numbers": 3}
     row |= {"relative": 0.9, "cosine": 0.57, "disagreement": disagreement}
     rows = [row | {"horizon": 32}, row | {"horizon": 1, "relative": 1e-9, "disagreement": 1e-8}]
-    text, summary = markdown(rows, made, "")
+    text, summary = markdown(rows, provenance, "")
     assert "differences disagree with each other" in text and "0.57" not in text.split("steps")[0]
     assert "hopper_cosine" not in summary and summary["error_64"] == 1e-9
 
 
-def test_jobs_abreast_time_one_after_another_when_all_have_compiled(tmp_path: Path) -> None:
+def test_jobs_that_compile_at_once_time_one_after_another(tmp_path: Path) -> None:
     """Two processes share a lock: neither is alone before both have compiled."""
     lock, log = tmp_path / "lock", tmp_path / "log"
     lock.touch()
@@ -90,5 +90,4 @@ def test_jobs_abreast_time_one_after_another_when_all_have_compiled(tmp_path: Pa
         running.append(subprocess.Popen(command, pass_fds=(turn,)))
         os.close(turn)
     assert [process.wait(timeout=120) for process in running] == [0, 0]
-    said = log.read_text().split()
-    assert said == ["compiled", "compiled", "begin", "end", "begin", "end"]
+    assert log.read_text().split() == ["compiled", "compiled", "begin", "end", "begin", "end"]

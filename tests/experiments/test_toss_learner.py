@@ -6,21 +6,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_toss_study import SCENE, flights
 
 from experiments.recordings.problems import CUBE
 from experiments.tosses_alpha.learner import Learner, Recipe
-from experiments.tosses_alpha.study import FULL, training_windows
 from experiments.tosses_alpha.measure import dealt
+from experiments.tosses_alpha.study import FULL, training_windows
+from tests.helpers.flights import SCENE, flights
+from worldmodel.episodes.errors import (
+    Angle,
+    Channels,
+    Position,
+    Rotation,
+    episode_errors,
+    squared_errors,
+)
+from worldmodel.episodes.windows import Windows
 from worldmodel.model import Network, Parameters, WorldModel, init
-from worldmodel.episodes.recording import Channels
-from worldmodel.finetune.loss import window_errors
-from worldmodel.model.simulate import Windows, episode_errors, make_predictor
+from worldmodel.model.simulate import make_predictor
 
-CHANNELS = CUBE.recording.channels
+CHANNELS = CUBE.channels(SCENE)
 NETWORK = Network(latent=4, width=8)
 RECIPE = Recipe(network=NETWORK, steps=40, batch=8, validate_every=10, together=2)
-WORLD = WorldModel(SCENE, kind="latent", network=NETWORK)
+WORLD = WorldModel.latent(SCENE, NETWORK)
 
 
 def errors(parameters: Parameters, windows: Windows) -> np.ndarray:
@@ -31,7 +38,7 @@ def errors(parameters: Parameters, windows: Windows) -> np.ndarray:
 @pytest.fixture(scope="module")
 def windows() -> Windows:
     noise = np.array([1e-4, 1e-4, 1e-4, 1e-2, 1e-2, 1e-2])
-    return training_windows(CUBE.recording, FULL, flights(12, noise))
+    return training_windows(FULL, flights(12, noise))
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +55,21 @@ def primary(learner: Learner, parameters: Parameters) -> float:
 
 def test_errors_keep_their_digits_in_single_precision() -> None:
     """A rotation's was 4 (1 − ⟨q, q̂⟩²): below zero for poses equal to the digit."""
-    channels = Channels(position=(0, 1, 2), quaternion=(3, 4, 5, 6), joints=(7,))
+    channels = Channels(
+        position=(Position("body", (0, 1, 2)),),
+        rotation=(Rotation("body", (3, 4, 5, 6)),),
+        joints=(Angle("hinge", 7),),
+    )
     q = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
     q[:, 3:7] /= np.linalg.norm(q[:, 3:7], axis=1, keepdims=True)
     # To rounding: 1e-14 where the cosine's would be 1e-6 of either sign.
-    assert (np.abs(window_errors(jnp.asarray(q), jnp.asarray(q), channels)) < 1e-13).all()
+    assert (np.abs(squared_errors(jnp.asarray(q), jnp.asarray(q), channels)) < 1e-13).all()
     angle = np.float32(1e-3)
     half = np.array([np.cos(angle / 2), np.sin(angle / 2), 0, 0], np.float32)
     still = np.array([0, 0, 0, 1, 0, 0, 0, 0.5], np.float32)
     turned = np.concatenate([still[:3], half, still[7:] + angle])
-    found = window_errors(jnp.asarray(turned), jnp.asarray(still), channels)
-    np.testing.assert_allclose(found, [0, 1e-6, 1e-6], rtol=1e-4)
+    error = squared_errors(jnp.asarray(turned), jnp.asarray(still), channels)
+    np.testing.assert_allclose(error, [0, 1e-6, 1e-6], rtol=1e-4)
 
 
 def test_what_is_kept_is_never_worse_than_the_untrained_network(
@@ -73,8 +84,8 @@ def test_what_is_kept_is_never_worse_than_the_untrained_network(
 def test_a_training_knows_only_its_own_windows(learner: Learner, windows: Windows) -> None:
     few = windows.take(np.arange(20))
     (alone,) = learner.train([few])
-    beside, _ = learner.train([few, windows])
-    jax.tree.map(np.testing.assert_array_equal, alone, beside)
+    together, _ = learner.train([few, windows])
+    jax.tree.map(np.testing.assert_array_equal, alone, together)
 
 
 def test_errors_that_are_not_finite_end_the_training(learner: Learner, windows: Windows) -> None:

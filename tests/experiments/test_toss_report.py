@@ -10,29 +10,29 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.slide.study.replicate_cells import Oracle
-from experiments.slide.study.replicate_report import mean_alpha, oracle_verdict
-from experiments.tosses_alpha.report import CHANGES, page, publish
-from experiments.tosses_alpha.study import SMOKE
-from experiments.tosses_alpha.text import convergence
+from experiments.slide.replicate_cells import Oracle
+from experiments.slide.replicate_report import mean_alpha, oracle_verdict
 from experiments.tosses_alpha.measure import cells
-from worldmodel.trust.words import SELF
+from experiments.tosses_alpha.report import CHANGES, page, publish
+from experiments.tosses_alpha.report_text import convergence
+from experiments.tosses_alpha.study import SMOKE
+from worldmodel.trust.phrases import CONTROL
 
-RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 STUDY = dataclasses.replace(SMOKE, real=(2, 4, 8, 16, 32, 64), m=(4, 16))
-ALPHA = {SELF: 1.0, "thin25": 0.25, "thin75": 0.75, "copies": 0.0}
+ALPHA = {CONTROL: 1.0, "thin25": 0.25, "thin75": 0.75, "copies": 0.0}
 FIT = {"converged": True, "costs": [300.0, 102.0, 101.0, 99.0, 100.0], "to_go": 2.5, "left_out": 1}
 
 
 def result(seed: int) -> dict[str, Any]:
     """A replicate whose errors follow the law: 1 at two real tosses, then D to the power −1/2."""
     rng = np.random.default_rng(seed)
-    found = []
+    done = []
     for version, n, m in cells(STUDY):
-        worth = n + ALPHA.get(version, 0.6) * m
-        error = np.sqrt(2 / worth) * np.exp(0.01 * rng.normal(size=2) * (worth > 2))
+        effective = n + ALPHA.get(version, 0.6) * m  # real tosses
+        error = np.sqrt(2 / effective) * np.exp(0.01 * rng.normal(size=2) * (effective > 2))
         error = np.ones(2) if version == "dealt" else error
-        found.append({"version": version, "n": n, "m": m, "errors": error.tolist()})
+        done.append({"version": version, "n": n, "m": m, "errors": error.tolist()})
     about = {
         "direct": {name: [0.3, 0.3] for name in ("v0", "v1", "v2-physics", "v2")},
         "regression": 0.9 + 0.1 * seed,
@@ -40,7 +40,7 @@ def result(seed: int) -> dict[str, Any]:
         "provenance": {"commit": f"versions{seed % 2}"},
     }
     return {
-        "cells": found,
+        "cells": done,
         "ballistic": [0.1, 0.2],
         "seconds": 1.0,
         "provenance": {"commit": "learner0"},
@@ -76,13 +76,13 @@ def test_a_page_of_an_older_run_says_what_it_does_not_have(document: dict[str, A
 
 
 def test_convergence_is_counted(document: dict[str, Any]) -> None:
-    said = convergence(document["about"])
-    assert said in page(document)
-    assert said.startswith("8 of 10 fits of physics converged")
+    text = convergence(document["about"])
+    assert text in page(document)
+    assert text.startswith("8 of 10 fits of physics converged")
     # Costs 102, 101, 99, 100: three of a hundred.
-    assert "varies by 3.00 % (median), 3.00 % at most" in said and "up to 2.5 of its" in said
-    assert "left out, in all fits: 10." in said and "1 or above" in said
-    assert "in 4 of 5 replicates" in said
+    assert "varies by 3.00 % (median), 3.00 % at most" in text and "up to 2.5 of its" in text
+    assert "left out, in all fits: 10." in text and "1 or above" in text
+    assert "in 4 of 5 replicates" in text
     first = convergence(document["about"][:1])
     assert "1 or above" not in first and "0.90 to 0.90" in first
     mixed = [document["about"][0], {"regression": 0.9}]
@@ -96,7 +96,7 @@ def test_weaknesses_stand_where_they_hold(document: dict[str, Any]) -> None:
     assert "The error of dealt is the ballistic one in every replicate" in text
     assert "it holds" in text and "it fails" not in text and "The control fails" not in text
     failed = copy.deepcopy(document)
-    control = failed["tasks"][0]["versions"][SELF]
+    control = failed["tasks"][0]["versions"][CONTROL]
     control |= {"alpha": 1.18, "alpha_low": 1.003, "alpha_high": 1.357}
     failed["tasks"][1]["versions"]["dealt"]["cells"][0]["error"] = 0.98
     text = page(failed)
@@ -136,9 +136,9 @@ def test_an_oracle_off_the_curve_is_no_failure_and_no_success(
     alpha: float | None, low: float | None, high: float | None, word: str
 ) -> None:
     verdict = "CENSORED_LO" if low is None else "CENSORED_HI" if high is None else "OK"
-    said = oracle_verdict("one", Oracle(alpha, "why"), bounds(low, high, verdict))
-    assert f": {word}" in said
-    assert ("worse than the smallest real-only set" in said) == (word == "cannot be told")
+    text = oracle_verdict("one", Oracle(alpha, "why"), bounds(low, high, verdict))
+    assert f": {word}" in text
+    assert ("worse than the smallest real-only set" in text) == (word == "cannot be told")
 
 
 def test_a_mean_over_unlike_cells_is_marked(document: dict[str, Any]) -> None:

@@ -7,29 +7,22 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.tosses_alpha.study import FULL, HORIZON, SMOKE, draw_starts, recorded, recorded_starts, split, tracked, tracking_noise, training_windows
-from experiments.tosses_alpha.measure import cells, dealt, remember, synthetic
+from experiments.tosses_alpha.measure import cells, claim, dealt, synthetic
+from experiments.tosses_alpha.study import (
+    FULL,
+    HORIZON,
+    SMOKE,
+    draw_starts,
+    recorded_starts,
+    split,
+    tracking_noise,
+    training_windows,
+)
+from tests.helpers.flights import SCENE, flights
 from worldmodel._mujoco import mujoco
-from worldmodel.model.simulate import Windows
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.types import Episode
-
-SCENE = CUBE.scene()
-
-
-def flights(count: int, noise: np.ndarray, frames: int = 40) -> list[Episode]:
-    """FreeParameter flights of a spinning cube, tracked with noise."""
-    m, rate = SCENE.mj_model, CUBE.recording.control_hz
-    rng = np.random.default_rng(0)
-    out = np.empty((count, frames, m.nq))
-    for toss in out:
-        qpos, qvel = m.qpos0.copy(), rng.normal(size=m.nv)
-        qpos[2] = 3.0
-        for k in range(frames):
-            toss[k] = qpos
-            mujoco.mj_integratePos(m, qpos, qvel, 1.0 / rate)
-            qvel[2] -= 9.81 / rate
-    return recorded(SCENE, CUBE.recording, tracked(SCENE, out, noise, [1]), np.full(count, frames))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +47,17 @@ def test_no_toss_is_in_two_parts_and_every_replicate_splits_anew(tosses: list[Ep
 def test_velocities_are_those_since_the_frame_before(tosses: list[Episode]) -> None:
     toss, rate = tosses[0], CUBE.recording.control_hz
     np.testing.assert_allclose(toss.qvel[1:, :3], np.diff(toss.qpos[:, :3], axis=0) * rate)
-    # FreeParameter flight turns at a constant rate in the body's frame.
+    # It spins at a constant rate in its own frame; the first frame has the second's velocity.
     np.testing.assert_allclose(toss.qvel[:, 3:], toss.qvel[:1, 3:].repeat(40, 0), atol=1e-9)
 
 
-def test_noise_is_found_in_flight() -> None:
+def test_noise_is_measured_in_flight() -> None:
     noise = np.array([1e-4, 2e-4, 1e-4, 2e-3, 1e-3, 1e-3])
-    found = tracking_noise(SCENE, flights(12, noise))
-    np.testing.assert_allclose(found, noise, rtol=0.15)
+    np.testing.assert_allclose(tracking_noise(SCENE, flights(12, noise)), noise, rtol=0.15)
     assert (tracking_noise(SCENE, flights(2, 0.0 * noise)) < 1e-5).all()
 
 
-def test_without_flight_there_is_no_noise_to_find() -> None:
+def test_without_flight_noise_is_refused() -> None:
     lying = [
         dataclasses.replace(t, qpos=t.qpos - [0, 0, 50, 0, 0, 0, 0])
         for t in flights(2, np.zeros(6))
@@ -79,16 +71,16 @@ def test_starts_are_recorded_ones_moved_by_the_kernel(tosses: list[Episode]) -> 
     # Frame 1, and the velocity there: gravity acts half a frame before and after.
     np.testing.assert_allclose(known.qpos, [e.qpos[1] for e in tosses])
     rng = np.random.default_rng
-    still = draw_starts(SCENE, CUBE.recording, tosses, 0.0, 5, rng(0))
+    still = draw_starts(SCENE, tosses, 0.0, 5, rng(0))
     assert all((np.abs(known.qpos - q).max(1) < 1e-12).any() for q in still.qpos)
-    moved = draw_starts(SCENE, CUBE.recording, tosses, 0.25, 400, rng(0))
+    moved = draw_starts(SCENE, tosses, 0.25, 400, rng(0))
     spread = (moved.qvel - known.qvel[rng(0).integers(len(tosses), size=400)]).std(0)
     np.testing.assert_allclose(spread, 0.25 * known.qvel.std(0), rtol=0.15)
 
 
 def test_dealt_futures_start_where_their_windows_do(tosses: list[Episode]) -> None:
-    windows = training_windows(CUBE.recording, FULL, tosses)
-    found = dealt(windows, np.random.default_rng(3))
+    windows = training_windows(FULL, tosses)
+    moved = dealt(windows, np.random.default_rng(3))
     other = np.random.default_rng(3).permutation(len(windows))
     assert (other != np.arange(len(windows))).any()
 
@@ -100,36 +92,33 @@ def test_dealt_futures_start_where_their_windows_do(tosses: list[Episode]) -> No
             mujoco.mju_mulQuat(out[i], inverse[i[0]], w.target[i][3:7])
         return out
 
-    np.testing.assert_allclose(since_start(found), since_start(windows)[other], atol=1e-12)
-    gone = np.asarray(found.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
+    np.testing.assert_allclose(since_start(moved), since_start(windows)[other], atol=1e-12)
+    gone = np.asarray(moved.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
     was = np.asarray(windows.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
     np.testing.assert_allclose(gone, was[other], atol=1e-12)
 
 
 def test_what_each_version_adds(tosses: list[Episode]) -> None:
     study = dataclasses.replace(SMOKE, real=(1, 2), n=(2,), m=(4,))
-    each = len(training_windows(CUBE.recording, study, tosses[:1]))
+    each = len(training_windows(study, tosses[:1]))
 
-    def rows(version: str, made: dict | None = None) -> int:
-        added = synthetic(version, 2, 4, CUBE, study, tosses, made or {})
+    def rows(version: str, generated: dict | None = None) -> int:
+        added = synthetic(version, 2, 4, CUBE, study, tosses, generated or {})
         return 0 if added is None else len(added)
 
     counted = {"v*": 4, "thin25": 1, "thin75": 3, "copies": 4, "dealt": 4}
     assert {name: rows(name) for name in counted} == {k: v * each for k, v in counted.items()}
     qpos = np.stack([e.qpos for e in tosses])
-    made = {"v1.qpos": qpos, "v1.frames": np.array([40, 30, 40, 40, *[40] * 8])}
-    assert rows("v1", made) == 3 * each + len(
-        training_windows(
-            CUBE.recording, study, [dataclasses.replace(tosses[0], valid=np.ones(30, bool))]
-        )
-    )
+    generated = {"v1.qpos": qpos, "v1.frames": np.array([40, 30, 40, 40, *[40] * 8])}
+    short = dataclasses.replace(tosses[0], valid=np.ones(30, bool))
+    assert rows("v1", generated) == 3 * each + len(training_windows(study, [short]))
     # Of v2 the futures are its own predictions.
-    windows = training_windows(CUBE.recording, study, tosses)
-    ahead = np.asarray(windows.target) + 1.0
-    made = {"v2.qpos": qpos, "v2.frames": np.full(12, 40), "v2.ahead": ahead}
-    added = synthetic("v2", 2, 4, CUBE, study, tosses, made)
+    windows = training_windows(study, tosses)
+    predicted = np.asarray(windows.target) + 1.0
+    generated = {"v2.qpos": qpos, "v2.frames": np.full(12, 40), "v2.predicted": predicted}
+    added = synthetic("v2", 2, 4, CUBE, study, tosses, generated)
     assert added is not None
-    np.testing.assert_array_equal(added.target, ahead[: 4 * each])
+    np.testing.assert_array_equal(added.target, predicted[: 4 * each])
 
 
 def test_every_training_is_in_a_full_call() -> None:
@@ -140,10 +129,10 @@ def test_every_training_is_in_a_full_call() -> None:
 def test_replicates_of_another_study_are_not_mixed_in(tmp_path: Path) -> None:
     recording = tmp_path / "tosses.npz"
     recording.write_bytes(b"tosses")
-    remember(tmp_path, FULL, recording)
-    remember(tmp_path, FULL, recording)
+    claim(tmp_path, FULL, recording)
+    claim(tmp_path, FULL, recording)
     with pytest.raises(InputError, match="replicates of other sizes"):
-        remember(tmp_path, SMOKE, recording)
+        claim(tmp_path, SMOKE, recording)
     recording.write_bytes(b"others")
     with pytest.raises(InputError, match="recordings"):
-        remember(tmp_path, FULL, recording)
+        claim(tmp_path, FULL, recording)

@@ -1,6 +1,6 @@
-"""What a sceptic asks of ``trust_recording``: sentences of its page, from measurement.json alone.
+"""Sentences of the page of ``measure``, from measurement.json alone.
 
-Each stands only where its condition holds; what a document does not have is "not recorded".
+Each is there only where its condition holds; what a document does not have is "not recorded".
 """
 
 from collections.abc import Iterable
@@ -8,43 +8,43 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.trust.words import SELF, covers_one, listed, number
+from worldmodel.trust.phrases import CONTROL, covers_one, listed, number
 
 Document = dict[str, Any]
 UNKNOWN = "not recorded"
-LAST = 3  # iterations of a fit over which its cost is looked at
+LAST = 3  # iterations of a fit whose costs are compared
 BALLISTIC = 1e-6  # an error this near to the ballistic one is that of the untrained weights
 
 
-def commits_of(kept: Iterable[Document]) -> list[str]:
-    """The different commits of what a run kept, each with its own ``provenance``."""
-    return sorted({(one.get("provenance") or {}).get("commit", UNKNOWN) for one in kept})
+def commits_of(parts: Iterable[Document]) -> list[str]:
+    """The distinct commits of a run's parts, each with its own ``provenance``."""
+    return sorted({(one.get("provenance") or {}).get("commit", UNKNOWN) for one in parts})
 
 
 def provenance(document: Document) -> str:
-    """What ran at which commit, and what it was published on."""
-    made = document["provenance"]
+    """The commits of every part, and the machine that published."""
+    here = document["provenance"]
     commits = document.get("commits") or {}
     learner = listed(commits.get("learner") or [UNKNOWN])
     versions = listed(commits.get("versions") or commits_of(document["about"]))
     return (
         f"Commits: the learner's replicates {learner}; the versions {versions}; published "
-        f"{made['commit']}, {made['date']}, {made['cpu']} ({made['cores']} cores), "
-        + ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+        f"{here['commit']}, {here['date']}, {here['cpu']} ({here['cores']} cores), "
+        + ", ".join(f"{k} {v}" for k, v in here["versions"].items())
         + ". Generated from measurement.json."
     )
 
 
 def convergence(abouts: list[Document]) -> str:
-    """How far the fits of all versions and replicates came, and what v2's network added."""
+    """How far the fits of all versions and replicates converged, and what v2's network added."""
     fits = [fit for about in abouts for fit in (about.get("fits") or {}).values()]
-    lost = sum(not about.get("fits") for about in abouts)
-    said = f"Convergence of the fits: {UNKNOWN}."
+    unrecorded = sum(not about.get("fits") for about in abouts)
+    text = f"Convergence of the fits: {UNKNOWN}."
     if fits:
         ends = [np.array(fit["costs"][-1 - LAST :]) for fit in fits]
         moved = [100 * (end.max() - end.min()) / end[-1] for end in ends]
         windows = sum(fit["left_out"] for fit in fits)
-        said = (
+        text = (
             f"{sum(fit['converged'] for fit in fits)} of {len(fits)} fits of physics converged by "
             f"the tolerance. Over the last {LAST} iterations a fit's cost varies by "
             f"{number(float(np.median(moved)))} % (median), {number(max(moved))} % at most; its "
@@ -52,52 +52,52 @@ def convergence(abouts: list[Document]) -> str:
             f"{number(max(f['to_go'] for f in fits), 1)} of its standard deviations. "
             f"Windows left out, in all fits: {windows}."
         )
-        if lost:
-            said += f" Of {lost} of {len(abouts)} replicates this was {UNKNOWN}."
+        if unrecorded:
+            text += f" Of {unrecorded} of {len(abouts)} replicates this was {UNKNOWN}."
     ratios = [about["regression"] for about in abouts if about.get("regression") is not None]
     if not ratios:
-        return said
+        return text
     nothing = sum(ratio >= 1 for ratio in ratios)
-    said += (
+    text += (
         " The network of v2 leaves, at its best on the held-out corrections, "
         f"{number(min(ratios))} to {number(max(ratios))} of what physics leaves"
     )
     if nothing:
-        said += f"; 1 or above, so that it added nothing, in {nothing} of {len(ratios)} replicates"
-    return said + "."
+        text += f"; 1 or above, so that it added nothing, in {nothing} of {len(ratios)} replicates"
+    return text + "."
 
 
-def on_versions(document: Document) -> list[str]:
-    """What to know beside the table of versions."""
+def notes_on_versions(document: Document) -> list[str]:
+    """Notes on the table of versions."""
     task, study = document["tasks"][0], document["study"]
-    said = []
-    if not covers_one(task["versions"][SELF]):
-        said.append(
+    notes = []
+    if not covers_one(task["versions"][CONTROL]):
+        notes.append(
             "The control fails: the words are what the intervals say, and not to be believed yet."
         )
     if "v1-worst" in task["versions"]:
-        said.append(
+        notes.append(
             f"v1-worst takes its starts and tracking noise from all {study['second']} of K2, not "
             f"from the {study['first']} that it is fitted on."
         )
     return [
-        *said,
+        *notes,
         f"The {study['validation']} validation tosses are charged to nobody, in every arm alike.",
     ]
 
 
-def on_oracles(document: Document) -> list[str]:
-    """What to know beside the oracles."""
+def notes_on_oracles(document: Document) -> list[str]:
+    """Notes on the oracles."""
     models, oracles = (task["versions"] for task in document["tasks"])
-    known = {(cell["n"], cell["m"]) for cell in models[SELF]["cells"]}
-    said = []
+    known = {(cell["n"], cell["m"]) for cell in models[CONTROL]["cells"]}
+    notes = []
     for name in (name for name in oracles if name.startswith("thin")):
         for cell in oracles[name]["cells"]:
             n, fresh = cell["n"], round(int(name[4:]) / 100 * cell["m"])
             if (n, fresh) in known:
-                said.append(
+                notes.append(
                     f"{name} ({n}, {cell['m']}) holds the same {fresh} fresh tosses as the cell "
-                    f"{SELF} ({n}, {fresh}), in another order of draws: it is no second sample."
+                    f"{CONTROL} ({n}, {fresh}), in another order of draws: it is no second sample."
                 )
     floor = [
         name
@@ -109,16 +109,16 @@ def on_oracles(document: Document) -> list[str]:
         )
     ]
     if floor and abs(document["tasks"][1]["curve"]["error"][0]["value"] - 1) < BALLISTIC:
-        said.append(
+        notes.append(
             f"The error of {listed(floor)} is the ballistic one in every replicate: no training "
             "beat the untrained weights on the validation tosses, and these were kept. The "
             "real-only curve has no lower place, so harm cannot show as an α below 0."
         )
-    return said
+    return notes
 
 
-def on_baseline() -> list[str]:
-    """What to know beside the strong baseline."""
+def notes_on_baseline() -> list[str]:
+    """Notes on the strong baseline."""
     return [
         "The models are fitted on their K tosses alone, not on n + K, which a mixture's learner "
         "has: the baseline is weaker than it could be.",
@@ -127,6 +127,6 @@ def on_baseline() -> list[str]:
     ]
 
 
-def bullets(said: Iterable[str]) -> str:
-    """As a Markdown list."""
-    return "\n".join(f"- {text}" for text in said)
+def bullets(notes: Iterable[str]) -> str:
+    """Notes as a Markdown list."""
+    return "\n".join(f"- {note}" for note in notes)

@@ -1,4 +1,4 @@
-"""Text and figure of the gradient benchmark, from its rows alone."""
+"""Report and figure of the gradient benchmark, from its rows alone."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from experiments.gradients.errors import AGREE
 from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
 
 GREEN = "#009E73"
-TARGETS = {  # what the benchmark is asked to show: limit, whether it is an upper one, in words
+TARGETS = {  # what the benchmark is to show: limit, whether it is an upper one, description
     "gradient_over_forward": (3.0, True, "gradient / forward, float64, worst scene and batch"),
     "compile_over_forward": (2.5, True, "compile of the gradient / of the forward, worst row"),
     "memory_over_remembered": (0.2, True, "peak memory / unrolled, worst horizon or iterations"),
@@ -54,7 +54,7 @@ def _speed(rows: list[dict], dtype: str = "float64") -> list[dict]:
 
 
 def summary_of(rows: list[dict]) -> dict[str, float]:
-    """The figures that the targets speak of; those whose rows were not measured are absent."""
+    """The numbers of the targets; one whose rows were not measured is absent."""
     out: dict[str, float] = {}
     if every := _speed(rows):
         ratios = [s["gradient"]["seconds"] / s["forward"]["seconds"] for s in every]
@@ -77,7 +77,7 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
     memory = [r for r in rows if r.get("memory")]
     ours = _find(memory, variant="gradient")
     for variant in ("remembered", "unrolled"):
-        shares = [r["temporary_bytes"] / _beside(memory, r, variant) for r in ours]
+        shares = [r["temporary_bytes"] / _temporary_bytes(memory, r, variant) for r in ours]
         if shares:
             out[f"memory_over_{variant}"] = max(shares)
     if ours:
@@ -88,9 +88,9 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
             by_iterations[-1]["temporary_bytes"] / by_iterations[0]["temporary_bytes"]
         )
     for name, dtype in (("error_64", "float64"), ("error_32", "float32")):
-        found = [r for r in _find(rows, variant="error", dtype=dtype, horizon=1) if _known(r)]
-        if found:
-            out[name] = max(r["relative"] for r in found)
+        known = [r for r in _find(rows, variant="error", dtype=dtype, horizon=1) if _known(r)]
+        if known:
+            out[name] = max(r["relative"] for r in known)
     hopper = _find(rows, variant="error", scene="hopper", dtype="float64", horizon=32)
     if hopper and _known(hopper[0]):
         out["hopper_cosine"] = hopper[0]["cosine"]
@@ -99,15 +99,14 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
     return out
 
 
-def _beside(memory: list[dict], row: dict, variant: str) -> int:
+def _temporary_bytes(memory: list[dict], row: dict, variant: str) -> int:
     """Bytes of a variant's temporaries at a row's horizon and iterations."""
     same = {k: row[k] for k in ("horizon", "iterations")}
     return _find(memory, variant=variant, **same)[0]["temporary_bytes"]
 
 
 def _known(row: dict) -> bool:
-    """Whether the differences of an error row agree with each other; rows from before two widths
-    were measured count as they are."""
+    """Whether the differences of an error row agree with each other; a row of one width counts."""
     return row.get("disagreement", 0.0) <= AGREE
 
 
@@ -117,12 +116,12 @@ def _reached(name: str, value: float) -> bool:
 
 
 def markdown(
-    rows: list[dict], provenance: dict, command: str, missing: int = 0
+    rows: list[dict], provenance: dict, command: str, absent: int = 0
 ) -> tuple[str, dict[str, Any]]:
-    """(the report, the one line of the command).
+    """gradients.md as text, and the numbers of the targets with those that are missed.
 
     Args:
-      missing: jobs of the command that have no rows: it was stopped.
+      absent: jobs of the command that have no rows because it was stopped.
     """
     summary = summary_of(rows)
     missed = [name for name, value in summary.items() if not _reached(name, value)]
@@ -140,16 +139,16 @@ def markdown(
         f"({provenance['cores']} cores), {', '.join(provenance['devices'])}; {versions}. "
         "Generated from gradients.json. 32 steps of 2 ms, 10 solver iterations; medians of five "
         "calls or more; ratios within one process.",
-        *([] if not missing else ["", f"Stopped before its end: {missing} jobs have no rows."]),
+        *([] if not absent else ["", f"Stopped before its end: {absent} jobs have no rows."]),
         "",
         "| wanted | limit | measured | |",
         "|---|---|---|---|",
     ]
-    for name, (limit, upper, words) in TARGETS.items():
+    for name, (limit, upper, description) in TARGETS.items():
         if name in summary:
             value = summary[name]
             sign, verdict = "≤" if upper else "≥", "reached" if _reached(name, value) else "MISSED"
-            lines.append(f"| {words} | {sign} {limit:g} | {value:.6g} | {verdict} |")
+            lines.append(f"| {description} | {sign} {limit:g} | {value:.6g} | {verdict} |")
     for dtype in ("float64", "float32"):
         if not _speed(rows, dtype):
             continue
@@ -224,7 +223,9 @@ def markdown(
         ]
         for r in _find(memory, variant="gradient"):
             sizes = [r["temporary_bytes"]]
-            sizes += [_beside(memory, r, variant) for variant in ("unrolled", "remembered")]
+            sizes += [
+                _temporary_bytes(memory, r, variant) for variant in ("unrolled", "remembered")
+            ]
             shown = " | ".join(f"{size / 1e6:.2f} MB" for size in sizes)
             lines.append(f"| {r['horizon']} | {r['iterations']} | {shown} |")
     return "\n".join(lines) + "\n", summary | {"missed": missed}
