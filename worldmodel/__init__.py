@@ -44,39 +44,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "Channels",
-    "Displacement",
-    "Episode",
-    "FitConfig",
-    "Force",
-    "FreeParameter",
-    "IdentifyConfig",
-    "InputError",
-    "Measurement",
-    "Network",
-    "Policy",
-    "Recording",
-    "Scene",
-    "State",
-    "Velocity",
-    "Version",
-    "WindowGrid",
-    "Windows",
-    "WorldModel",
-    "capture",
-    "configure",
-    "deploy",
-    "episode_errors",
-    "fit",
-    "generate",
-    "identify",
-    "init",
-    "load_scene",
-    "predict",
-    "simulate",
-    "step",
-]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
