@@ -1,58 +1,54 @@
-"""Splits, windows and errors of the protocol, against brute force and values by hand."""
+"""The error convention: values by hand, every body and joint counted, losses that can be fitted."""
 
-from pathlib import Path
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from worldmodel.episodes.errors import errors, paired_ratio, split, whole_start, window_starts
-from worldmodel.episodes.recording import ELBOW_TOSS, RECORDINGS, Channels, load
-
-
-@given(st.integers(-10, 10_000))
-def test_split_is_the_residue(number: int) -> None:
-    expected = "test" if number % 20 in (0, 7, 14) else "train"
-    expected = "validation" if number % 20 in (3, 10, 17) else expected
-    assert split(number) == expected == split(str(number))
-
-
-def test_text_ids_split_by_their_checksum() -> None:
-    assert {split(f"run {k}") for k in range(50)} == {"train", "validation", "test"}
-    assert split("sysid_03") == "validation"  # fixed for ever
-
-
-@given(
-    st.integers(2, 140),
-    st.integers(1, 40),
-    st.lists(st.integers(0, 139), max_size=5),
+from worldmodel.episodes.errors import (
+    Angle,
+    Channels,
+    Position,
+    Rotation,
+    episode_errors,
+    errors,
+    named_episode_errors,
+    named_errors,
+    squared_errors,
 )
-def test_windows_are_those_of_brute_force(frames: int, horizon: int, bad: list[int]) -> None:
-    valid = np.ones(frames, bool)
-    valid[[b for b in bad if b < frames]] = False
-    starts, skipped = window_starts(ELBOW_TOSS, horizon, valid, np.ones(frames, bool))
-    every = [k for k in range(8, 1000, 8) if k + horizon <= frames - 1]
-    good = [k for k in every if valid[k : k + horizon + 1].all()]
-    assert starts.tolist() == good
-    assert skipped == len(every) - len(good)
+from worldmodel.episodes.windows import cut_windows
+from worldmodel.scene import Scene, SceneError, load_scene
+from worldmodel.types import Episode
+
+FREE_BODY = '<body name="{0}"><freejoint name="{0}"/><geom size=".1"/></body>'
+SQUARE = """<body name="square"><joint name="x" type="slide" axis="1 0 0"/>
+<joint name="z" type="slide" axis="0 0 1"/><joint name="theta" axis="0 1 0"/>
+<geom type="box" size=".1 .1 .1"/></body>"""
 
 
-def test_a_window_starts_at_the_next_fresh_frame() -> None:
-    fresh = np.zeros(100, bool)
-    fresh[[10, 30]] = True
-    starts, skipped = window_starts(ELBOW_TOSS, 16, np.ones(100, bool), fresh)
-    assert starts.tolist() == [10, 30]
-    assert skipped == len(range(8, 84, 8)) - 2
+def scene_of(*bodies: str) -> Scene:
+    text = f'<mujoco model="things"><worldbody>{"".join(bodies)}</worldbody></mujoco>'
+    return load_scene(text, control_hz=100.0, substeps=1)
 
 
-def test_whole_episodes() -> None:
-    assert whole_start(np.ones(5, bool))[0].tolist() == [0]
-    assert whole_start(np.array([True, False]))[1] == 1
+def two_bodies() -> Scene:
+    return scene_of(FREE_BODY.format("cup"), FREE_BODY.format("lid"))
+
+
+def turned_lid() -> tuple[np.ndarray, np.ndarray]:
+    """(predicted, recorded) of ``two_bodies``: the second body is a quarter turn off."""
+    recorded = np.array([0, 0, 0, 1.0, 0, 0, 0, 1, 2, 3, 1.0, 0, 0, 0])
+    predicted = recorded.copy()
+    predicted[10:14] = np.cos(np.pi / 4), 0.0, np.sin(np.pi / 4), 0.0
+    return predicted, recorded
 
 
 def test_errors_by_hand() -> None:
-    channels = Channels((0, 1, 2), (3, 4, 5, 6), (), (7, 8))
+    channels = Channels(
+        (Position("body", (0, 1, 2)),),
+        (Rotation("body", (3, 4, 5, 6)),),
+        (Angle("knee", 7), Angle("ankle", 8)),
+    )
     recorded = np.array([0, 0, 0, 1.0, 0, 0, 0, 0.1, 3.0])
     half = np.radians(40) / 2
     predicted = np.array([3.0, 4.0, 0, np.cos(half), 0, np.sin(half), 0, 0.4, -3.0])
@@ -65,27 +61,136 @@ def test_errors_by_hand() -> None:
     again = errors(flipped, recorded, channels)
     for name, value in out.items():
         assert again[name] == pytest.approx(value)
-    planar = errors(np.array([0, 0, 2.0]), np.array([0, 0, 0.5]), Channels((0, 1), (), (2,)))
+    square = Channels((Position("square", (0, 1)),), (Angle("square", 2, turns=True),))
+    planar = errors(np.array([0, 0, 2.0]), np.array([0, 0, 0.5]), square)
     assert planar["rotation_rad"] == pytest.approx(1.5)
     assert planar["joint_rad"] is None
 
 
-def test_paired_ratio_sees_through_shared_difficulty() -> None:
-    generator = np.random.default_rng(0)
-    reference = generator.lognormal(0, 1.0, size=60)
-    comparison = paired_ratio(0.9 * reference * generator.lognormal(0, 0.05, size=60), reference)
-    assert comparison.low < comparison.ratio < comparison.high < 1.0
-    assert comparison.better
-    assert not paired_ratio(reference[::-1], reference).better
-    with pytest.raises(ValueError, match="same episodes"):
-        paired_ratio(reference, reference[1:])
+def test_the_second_of_two_bodies_counts() -> None:
+    predicted, recorded = turned_lid()
+    channels = Channels.of(two_bodies())
+    named = named_errors(predicted, recorded, channels)
+    bodies = ("cup", "lid")
+    assert list(named) == [
+        f"{body}.{group}" for group in ("position_m", "rotation_rad") for body in bodies
+    ]
+    assert named["lid.rotation_rad"] == pytest.approx(np.pi / 2, rel=1e-12)
+    assert named["cup.rotation_rad"] == 0.0
+    out = errors(predicted, recorded, channels)
+    assert out["rotation_rad"] == pytest.approx(np.pi / 4, rel=1e-12)  # the mean over the bodies
+    assert out["position_m"] == 0.0 and out["joint_rad"] is None
+    moved = recorded.copy()
+    moved[7:10] += (0.0, 0.3, 0.4)
+    assert errors(moved, recorded, channels)["position_m"] == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.name)
-def test_real_splits_are_disjoint_and_cover(recordings: Path, recording) -> None:
-    episodes = load(recordings / f"{recording.name}.npz", recording)
-    names = [split(e.id) for e in episodes]
-    assert {n: names.count(n) > 0 for n in ("train", "validation", "test")} == dict.fromkeys(
-        ("train", "validation", "test"), True
+def test_the_loss_of_two_bodies_is_finite_and_pulls_at_both() -> None:
+    predicted, recorded = turned_lid()
+    channels = Channels.of(two_bodies())
+    squared = squared_errors(predicted, recorded, channels)
+    np.testing.assert_allclose(squared, [0.0, 0.5 * (2 * np.sin(np.pi / 4)) ** 2, 0.0], atol=1e-15)
+
+    def loss(qpos: jax.Array) -> jax.Array:
+        return jnp.sum(squared_errors(qpos, recorded, channels))
+
+    slope = jax.grad(loss)(jnp.asarray(predicted))
+    assert np.isfinite(slope).all() and np.abs(slope[10:14]).max() > 0.1
+    at_rest = jax.grad(loss)(jnp.asarray(recorded))  # where nothing is wrong it is 0, not NaN
+    np.testing.assert_allclose(at_rest, 0.0, atol=1e-12)
+    moved = jax.grad(loss)(jnp.asarray(recorded).at[:3].add(0.1))
+    np.testing.assert_allclose(moved[:3], 0.1)  # half of 2 · 0.1: the mean over two bodies
+
+
+def test_any_number_of_bodies_and_every_kind_of_joint_is_a_channel() -> None:
+    scene = scene_of(
+        *(FREE_BODY.format(f"cube{i}") for i in range(3)),
+        '<body name="wrist"><joint name="wrist" type="ball"/><geom size=".1"/></body>',
+        '<body name="drawer"><joint name="rail" type="slide"/><geom size=".1"/></body>',
+        '<body name="door"><joint name="hinge"/><geom size=".1" pos=".3 0 0"/></body>',
+        '<body><joint/><geom size=".1" pos=".3 0 0"/></body>',
     )
-    assert names.count("train") > 0.55 * len(names)
+    channels = Channels.of(scene)
+    assert [c.name for c in channels.position] == ["cube0", "cube1", "cube2", "rail"]
+    assert [c.name for c in channels.rotation] == ["cube0", "cube1", "cube2", "wrist"]
+    assert [c.name for c in channels.joints] == ["hinge", "joint6"]
+    m = scene.mj_model
+    recorded = m.qpos0
+    predicted = recorded.copy()
+    predicted[21:25] = np.cos(0.1), np.sin(0.1), 0.0, 0.0  # the wrist by 0.2 rad
+    predicted[25:] = 0.3, 0.4, 2 * np.pi + 0.1
+    named = named_errors(predicted, recorded, channels)
+    assert named["wrist.rotation_rad"] == pytest.approx(0.2)
+    assert named["rail.position_m"] == pytest.approx(0.3)
+    assert named["hinge.joint_rad"] == pytest.approx(0.4)
+    assert named["joint6.joint_rad"] == pytest.approx(0.1)
+    out = errors(predicted, recorded, channels)
+    assert out["position_m"] == pytest.approx(0.3 / 4)
+    assert out["rotation_rad"] == pytest.approx(0.2 / 4)
+    assert out["joint_rad"] == pytest.approx(0.25)
+    fewer = Channels.of(scene, leave_out=("cube1", "hinge"))
+    assert [c.name for c in fewer.position] == ["cube0", "cube2", "rail"]
+    assert [c.name for c in fewer.joints] == ["joint6"]
+
+
+def test_a_body_in_a_plane_is_one_position_and_one_rotation_that_counts_turns() -> None:
+    channels = Channels.of(scene_of(SQUARE), planar={"square": ("x", "z", "theta")})
+    predicted, recorded = np.array([3.0, 4.0, 7.0]), np.zeros(3)
+    named = named_errors(predicted, recorded, channels)
+    assert named == {
+        "square.position_m": pytest.approx(5.0),
+        "square.rotation_rad": pytest.approx(7.0),
+    }
+    alone = named_errors(predicted, recorded, Channels.of(scene_of(SQUARE)))
+    assert alone == {
+        "x.position_m": pytest.approx(3.0),
+        "z.position_m": pytest.approx(4.0),
+        "theta.joint_rad": pytest.approx(7.0 - 2 * np.pi),
+    }
+
+
+@pytest.mark.parametrize("given", [{"planar": {"square": ("x", "y")}}, {"leave_out": ("y",)}])
+def test_an_unknown_joint_is_refused_by_name(given: dict) -> None:
+    with pytest.raises(
+        SceneError, match=r"'things' has no joint 'y'; it has \['x', 'z', 'theta'\]"
+    ):
+        Channels.of(scene_of(SQUARE), **given)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_the_formulas_are_those_of_the_protocol(convert) -> None:
+    """2·acos|⟨q, q̂⟩|, ‖Δx‖, |Δθ| modulo 2π; squares of the chord and of 2 sin(Δ / 2)."""
+    scene = scene_of(
+        '<body name="arm"><freejoint name="arm"/><geom size=".1"/><body name="tip">'
+        '<joint name="knee"/><geom size=".1" pos=".3 0 0"/></body></body>'
+    )
+    rng = np.random.default_rng(0)
+    predicted, recorded = rng.normal(size=(2, 5, 4, 8))
+    for poses in (predicted, recorded):
+        poses[..., 3:7] /= np.linalg.norm(poses[..., 3:7], axis=-1, keepdims=True)
+    given = convert(predicted), convert(recorded), Channels.of(scene)
+    out, squared = errors(*given), np.asarray(squared_errors(*given))
+    moved = np.linalg.norm(predicted[..., :3] - recorded[..., :3], axis=-1)
+    cosine = np.abs(np.sum(predicted[..., 3:7] * recorded[..., 3:7], axis=-1))
+    turned = 2.0 * np.arccos(np.minimum(cosine, 1.0))
+    swung = np.abs((predicted[..., 7] - recorded[..., 7] + np.pi) % (2 * np.pi) - np.pi)
+    for name, wanted in {"position_m": moved, "rotation_rad": turned, "joint_rad": swung}.items():
+        np.testing.assert_allclose(out[name], wanted, rtol=1e-12, atol=1e-12, err_msg=name)
+    wanted = moved**2, (2 * np.sin(turned / 2)) ** 2, (2 * np.sin(swung / 2)) ** 2
+    np.testing.assert_allclose(squared, np.stack(wanted, axis=-1), rtol=1e-12, atol=1e-12)
+
+
+def test_episodes_weigh_the_same_and_unscored_frames_nothing() -> None:
+    scene = scene_of('<body name="door"><joint name="hinge"/><geom size=".1" pos=".3 0 0"/></body>')
+    rows = np.zeros((6, 1))
+    episode = Episode.regular("a", 100.0, qpos=rows, qvel=rows, ctrl=rows[:, :0])
+    starts = [np.array([0, 4]), np.array([0])]
+    windows = cut_windows([episode, episode], starts, 2)
+    assert windows.scored.tolist() == [[True, True], [True, False], [True, True]]
+    predicted = np.array([0.1, 0.3, 0.6, 9.0, 0.5, 0.7])[:, None].reshape(3, 2, 1)
+    channels = Channels.of(scene)
+    out = episode_errors(predicted, windows, channels)
+    np.testing.assert_allclose(out[:, 2], [(0.2 + 0.6) / 2, 0.6])
+    assert np.isnan(out[:, :2]).all()
+    named = named_episode_errors(predicted, windows, channels)
+    np.testing.assert_allclose(named["hinge.joint_rad"], out[:, 2])

@@ -18,7 +18,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.lerobot_sets import DATA, EPISODES, FEATURES, FILES, OWN, STATISTICS, made, same
+from tests.helpers.lerobot_sets import (
+    DATA,
+    EPISODES,
+    FEATURES,
+    FILES,
+    OWN,
+    STATISTICS,
+    example,
+    same,
+)
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, write
 
@@ -29,7 +38,7 @@ QUICK = settings(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "set", made())
+    write(tmp_path / "set", example())
     return tmp_path / "set"
 
 
@@ -67,7 +76,7 @@ def test_what_is_written_is_read(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_layout_and_names_are_the_format_s(folder: Path) -> None:
-    dataset = made()
+    dataset = example()
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert files == set(FILES)
     info = json.loads((folder / "meta/info.json").read_text())
@@ -116,23 +125,23 @@ def test_layout_and_names_are_the_format_s(folder: Path) -> None:
     assert rows["tasks"].to_pylist() == [[task] for task in dataset.tasks]
     stats = json.loads((folder / "meta/stats.json").read_text())
     whole = np.concatenate([episode["action"] for episode in dataset.episodes])
-    for found, values in (
+    for statistics, values in (
         (stats["action"], whole),
         (
             {w: rows[f"stats/action/{w}"][2].as_py() for w in STATISTICS},
             dataset.episodes[2]["action"],
         ),
     ):
-        assert set(found) == STATISTICS and found["count"] == [len(values)]
-        np.testing.assert_allclose(found["mean"], values.mean(axis=0))
-        np.testing.assert_allclose(found["std"], values.std(axis=0))
-        np.testing.assert_array_equal(found["max"], values.max(axis=0))
-        np.testing.assert_allclose(found["q90"], np.quantile(values, 0.9, axis=0))
+        assert set(statistics) == STATISTICS and statistics["count"] == [len(values)]
+        np.testing.assert_allclose(statistics["mean"], values.mean(axis=0))
+        np.testing.assert_allclose(statistics["std"], values.std(axis=0))
+        np.testing.assert_array_equal(statistics["max"], values.max(axis=0))
+        np.testing.assert_allclose(statistics["q90"], np.quantile(values, 0.9, axis=0))
     assert stats["next.done"]["min"] in ([True], [False]) and stats["index"]["max"] == [11]
 
 
 def with_value(name: str, value: Any, episode: int = 1) -> dict[str, Any]:
-    episodes = made().episodes
+    episodes = example().episodes
     episodes[episode][name] = value
     return {"episodes": episodes}
 
@@ -141,12 +150,13 @@ def with_feature(name: str, feature: Feature) -> dict[str, Any]:
     return {"features": FEATURES | {name: feature}}
 
 
-BROKEN = made().episodes[2]["action"].copy()
+NO_FRAMES = {name: values[:0] for name, values in example().episodes[0].items()}
+BROKEN = example().episodes[2]["action"].copy()
 BROKEN[5, 1] = np.nan
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         (with_feature("a/b", Feature("bool", (1,))), "'a/b'"),
         (with_feature("index", Feature("int64", (1,))), "'index'.*rename"),
@@ -164,7 +174,7 @@ BROKEN[5, 1] = np.nan
         (with_value("next.reward", np.full(1, 1e300)), "'next.reward' is not finite at frame 0"),
         (with_value("action", np.full((1, 2), 1e300)), "'action'.*overflow"),
         ({"episodes": [], "tasks": []}, "at least one"),
-        ({"episodes": [{name: v[:0] for name, v in made().episodes[0].items()}] * 3}, "one frame"),
+        ({"episodes": [NO_FRAMES] * 3}, "one frame"),
         ({"tasks": ["push"]}, "1 tasks for 3 episodes"),
         ({"tasks": ["a", "b", "\ud800"]}, "not JSON"),
         ({"provenance": {"a": np.zeros(1)}}, "provenance"),
@@ -173,27 +183,27 @@ BROKEN[5, 1] = np.nan
         ({"robot_type": None}, "robot_type"),
     ],
 )  # fmt: skip
-def test_refused_when_written(entries: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=said):
-        write(tmp_path / "set", dataclasses.replace(made(), **entries))
+def test_refused_when_written(entries: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=message):
+        write(tmp_path / "set", dataclasses.replace(example(), **entries))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_existing_folder_is_refused(folder: Path) -> None:
     with pytest.raises(DatasetError, match="there already; choose another folder or delete it"):
-        write(folder, made(seed=1))
-    same(made(), read(folder))
+        write(folder, example(seed=1))
+    same(example(), read(folder))
 
 
 def test_rolls_over_into_files_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lerobot, "_DATA_FILES_SIZE_IN_MB", 1200 / 2**20)
     monkeypatch.setattr(lerobot, "_CHUNKS_SIZE", 2)
-    dataset = made((4, 3, 50, 2, 2, 12, 1))
+    dataset = example((4, 3, 50, 2, 2, 12, 1))
     write(tmp_path / "set", dataset)
     same(dataset, read(tmp_path / "set"))
     paths = sorted((tmp_path / "set/data").glob("*/*"))
-    found = {p.relative_to(tmp_path / "set/data").as_posix(): pq.read_metadata(p) for p in paths}
-    assert {name: (f.num_row_groups, f.num_rows) for name, f in found.items()} == {
+    files = {p.relative_to(tmp_path / "set/data").as_posix(): pq.read_metadata(p) for p in paths}
+    assert {name: (f.num_row_groups, f.num_rows) for name, f in files.items()} == {
         "chunk-000/file-000.parquet": (2, 7),
         "chunk-000/file-001.parquet": (1, 50),  # above the limit on its own
         "chunk-001/file-000.parquet": (2, 4),
@@ -204,13 +214,13 @@ def test_rolls_over_into_files_and_chunks(tmp_path: Path, monkeypatch: pytest.Mo
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from tests.lerobot_sets import made
+from tests.helpers.lerobot_sets import example
 from worldmodel.episodes.lerobot import write
 random.seed(0)
 for k in range(12):
     child = os.fork()
     for n in range(10**6) if not child else ():
-        write(Path(sys.argv[1]) / f"{k}-{n}", made(seed=k))
+        write(Path(sys.argv[1]) / f"{k}-{n}", example(seed=k))
     while not (Path(sys.argv[1]) / f"{k}-0").exists():
         time.sleep(0.001)
     time.sleep(0.1 * random.random())
@@ -220,17 +230,17 @@ for k in range(12):
 
 
 def test_killed_at_any_moment_leaves_whole_sets_only(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, check=True)
-    left = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    whole = [path for path in tmp_path.iterdir() if path not in left]
-    assert left and len(whole) >= 12
+    stale = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    whole = [path for path in tmp_path.iterdir() if path not in stale]
+    assert stale and len(whole) >= 12
     for path in whole:
-        same(made(seed=int(path.name.split("-")[0])), read(path))
-    for path in left:
+        same(example(seed=int(path.name.split("-")[0])), read(path))
+    for path in stale:
         name = path.name.split(".")[1]
         if not (tmp_path / name).exists():
-            write(tmp_path / name, made())
+            write(tmp_path / name, example())
             assert not [*tmp_path.glob(f".{name}.*")]
 
 
@@ -253,14 +263,14 @@ def test_failing_disk_leaves_nothing(
     while True:  # one call after the other fails, until none is left to fail
         calls, failing = 0, failing + 1
         try:
-            write(tmp_path / "set", made())
+            write(tmp_path / "set", example())
         except DatasetError as error:
             assert "No space left" in str(error) and "free space" in str(error)
             assert list(tmp_path.iterdir()) == []
         else:
             break
     assert failing > {"fsync": 10, "rename": 1, "write": 5}[what]
-    same(made(), read(tmp_path / "set"))
+    same(example(), read(tmp_path / "set"))
 
 
 def test_files_that_cannot_grow(tmp_path: Path) -> None:
@@ -268,7 +278,7 @@ def test_files_that_cannot_grow(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, former[1]))
     try:
         with pytest.raises(DatasetError, match="File too large; nothing was left"):
-            write(tmp_path / "set", made())
+            write(tmp_path / "set", example())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert list(tmp_path.iterdir()) == []
@@ -285,12 +295,12 @@ def test_swept_by_another_writer(
         nonlocal calls
         calls += 1
         if calls == moment:
-            write(tmp_path / "set", made(seed=1))
+            write(tmp_path / "set", example(seed=1))
         real(handle)
 
     (tmp_path / f".set.x.{'0' * 32}.writing").mkdir()  # of the set "set.x", which is not swept
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(DatasetError, match=r"cannot write|meanwhile"):
-        write(tmp_path / "set", made())
-    same(made(seed=1), read(tmp_path / "set"))
+        write(tmp_path / "set", example())
+    same(example(seed=1), read(tmp_path / "set"))
     assert {p.name for p in tmp_path.iterdir()} == {"set", f".set.x.{'0' * 32}.writing"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, made, same
+from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, example, same
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import read, write
 
@@ -30,7 +30,7 @@ def test_the_real_package_reads_what_we_write(
     )
 
     monkeypatch.setattr(lerobot, "_DATA_FILES_SIZE_IN_MB", 1200 / 2**20)
-    dataset = made((4, 3, 50, 2))
+    dataset = example((4, 3, 50, 2))
     write(tmp_path / "set", dataset)
     loaded = real("us/set", root=tmp_path / "set", delta_timestamps={"action": [0, 1 / 30]})
     assert (loaded.fps, loaded.num_frames, loaded.num_episodes) == (30, 59, 4)
@@ -71,15 +71,15 @@ def test_the_real_package_reads_what_we_write(
 def test_we_read_what_the_real_package_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = made()
+    dataset = example()
     described = {name: dataclasses.asdict(feature) for name, feature in FEATURES.items()}
-    made_there = package(tmp_path, monkeypatch).create(
+    recorder = package(tmp_path, monkeypatch).create(
         "us/set", 30, described, root=tmp_path / "set", robot_type="arm", use_videos=False
     )
     for episode, task in zip(dataset.episodes, dataset.tasks, strict=True):
         for frame in range(len(episode["action"])):
             row = {name: np.atleast_1d(values[frame]) for name, values in episode.items()}
-            made_there.add_frame(row | {"task": task})
-        made_there.save_episode()
-    made_there.finalize()
+            recorder.add_frame(row | {"task": task})
+        recorder.save_episode()
+    recorder.finalize()
     same(dataclasses.replace(dataset, provenance={}), read(tmp_path / "set"))

@@ -1,4 +1,4 @@
-"""LeRobot sets on the way in: what is damaged, mixed up or foreign is said by file."""
+"""LeRobot sets on the way in: what is damaged, mixed up or foreign is message by file."""
 
 import dataclasses
 import json
@@ -13,7 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.lerobot_sets import DATA, EPISODES, FEATURES, FILES, change, change_info, foreign, made, same
+from tests.helpers.lerobot_sets import (
+    DATA,
+    EPISODES,
+    FEATURES,
+    FILES,
+    change,
+    change_info,
+    example,
+    foreign,
+    same,
+)
 from worldmodel.episodes.lerobot import Dataset, DatasetError, read, write
 
 QUICK = settings(
@@ -23,7 +33,7 @@ QUICK = settings(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "set", made())
+    write(tmp_path / "set", example())
     return tmp_path / "set"
 
 
@@ -65,7 +75,7 @@ def test_other_versions_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES[:-1])
 def test_a_file_of_another_set_is_seen(name: str, folder: Path, tmp_path: Path) -> None:
-    other = dataclasses.replace(made(seed=1, word="lift"), robot_type="leg")  # of the same form
+    other = dataclasses.replace(example(seed=1, word="lift"), robot_type="leg")  # of the same form
     write(tmp_path / "other", other)
     shutil.copy(tmp_path / "other" / name, folder / name)
     with pytest.raises(DatasetError, match=f"{Path(name).name} is not as it was written"):
@@ -74,7 +84,7 @@ def test_a_file_of_another_set_is_seen(name: str, folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", [DATA, EPISODES, "meta/tasks.parquet", "meta/info.json"])
 def test_a_file_of_another_foreign_set_is_seen(name: str, folder: Path, tmp_path: Path) -> None:
-    write(tmp_path / "other", made((4, 7, 3, 2), word="lift"))
+    write(tmp_path / "other", example((4, 7, 3, 2), word="lift"))
     shutil.copy(tmp_path / "other" / name, folder / name)
     with pytest.raises(DatasetError, match="fetch it again"):
         read(foreign(folder))
@@ -85,7 +95,7 @@ def at(index: int, value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "to", "said"),
+    ("name", "column", "to", "message"),
     [
         (DATA, "index", at(3, 4), "episode 0: index is not"),
         (DATA, "index", lambda v: [i + 1 for i in v], "episode 0: index is not"),
@@ -118,9 +128,9 @@ def at(index: int, value: Any) -> Any:
         ("meta/tasks.parquet", "task", None, "wants tasks"),
     ],
 )  # fmt: skip
-def test_inconsistent_tables(name: str, column: str, to: Any, said: str, folder: Path) -> None:
+def test_inconsistent_tables(name: str, column: str, to: Any, message: str, folder: Path) -> None:
     change(foreign(folder) / name, column, to)
-    with pytest.raises(DatasetError, match=said) as error:
+    with pytest.raises(DatasetError, match=message) as error:
         read(folder)
     assert str(folder) in str(error.value)
 
@@ -132,7 +142,7 @@ def test_data_file_of_no_episode(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("feature", "spec", "said"),
+    ("feature", "spec", "message"),
     [
         (
             "observation.images.up",
@@ -145,10 +155,10 @@ def test_data_file_of_no_episode(folder: Path) -> None:
         ("index", {"dtype": "float32", "shape": [1]}, "'index' is missing or not a scalar int64"),
     ],
 )
-def test_declared_features(feature: str, spec: Any, said: str, folder: Path) -> None:
+def test_declared_features(feature: str, spec: Any, message: str, folder: Path) -> None:
     features = json.loads((folder / "meta/info.json").read_text())["features"]
     change_info(foreign(folder), features=features | {feature: spec})
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         read(folder)
 
 
@@ -179,7 +189,7 @@ def test_odd_info_is_read_or_refused(data: st.DataObject, folder: Path) -> None:
 
 def test_foreign_set_of_other_habits(folder: Path) -> None:
     """Lists of free length, row groups at will, an index without a name, several episode files."""
-    dataset = made()
+    dataset = example()
     change_info(foreign(folder), robot_type=None)
     info = json.loads((folder / "meta/info.json").read_text())
     info["features"]["observation.state"] |= {"names": {"motors": ["x", "y", "z"]}, "fps": 30}
@@ -192,15 +202,15 @@ def test_foreign_set_of_other_habits(folder: Path) -> None:
     rows = pq.read_table(folder / EPISODES)
     pq.write_table(rows[:2], folder / EPISODES)
     pq.write_table(rows[2:], folder / EPISODES.replace("file-000", "file-001"))
-    found = read(folder)
-    assert (found.robot_type, found.provenance, found.tasks) == ("unknown", {}, dataset.tasks)
-    assert found.features["observation.state"].names is None
-    for one, other in zip(found.episodes, dataset.episodes, strict=True):
+    result = read(folder)
+    assert (result.robot_type, result.provenance, result.tasks) == ("unknown", {}, dataset.tasks)
+    assert result.features["observation.state"].names is None
+    for one, other in zip(result.episodes, dataset.episodes, strict=True):
         for name in FEATURES:
             np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_long_episodes_keep_their_time(tmp_path: Path) -> None:
-    dataset = made((300_000,))  # 2.8 h: float32 seconds are coarser than the tolerance
+    dataset = example((300_000,))  # 2.8 h: float32 seconds are coarser than the tolerance
     write(tmp_path / "set", dataset)
     same(dataset, read(tmp_path / "set"))

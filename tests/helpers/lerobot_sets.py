@@ -27,7 +27,7 @@ OWN = ["timestamp", "frame_index", "episode_index", "index", "task_index"]
 STATISTICS = {"min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99"}
 
 
-def made(lengths: tuple[int, ...] = (4, 1, 7), seed: int = 0, word: str = "push") -> Dataset:
+def example(lengths: tuple[int, ...] = (4, 1, 7), seed: int = 0, word: str = "push") -> Dataset:
     rng = np.random.default_rng(seed)
     episodes = []
     for frames in lengths:

@@ -4,6 +4,17 @@ import numpy as np
 
 from worldmodel.scene import Scene, load_scene
 
+GRAVITY = 9.81  # [m/s²], MuJoCo's
+# Scenes and options: all that MJX has, of two bodies.
+MATRIX = [
+    (name, {"cone": cone, "integrator": integrator, "condim": condim})
+    for name in ("box", "finger")
+    for cone in ("elliptic", "pyramidal")
+    for integrator in ("Euler", "implicitfast", "RK4")
+    for condim in (1, 3, 4, 6)
+    if (cone, condim) != ("elliptic", 1)  # not in MJX, refused by the scene
+]
+
 
 def box(
     *, cone: str = "elliptic", integrator: str = "Euler", condim: int = 3, substeps: int = 1
@@ -180,7 +191,7 @@ HELD_QVEL = np.array([0.1, 0.0, 0.2, 0.5, -0.3, 0.4, 0.0, 0.1, -0.1, 0.3, 0.2, -
 
 
 def linkage() -> Scene:
-    """One of each number that a model has and no ``FreeParameter`` kind moves; all of them matter."""
+    """One of each number that no ``FreeParameter`` kind moves; all of them matter."""
     return load_scene(
         """
         <mujoco model="linkage">
@@ -242,3 +253,52 @@ LINKAGE_QPOS = np.array([0.36, -0.44, 0.004, -0.001])
 LINKAGE_QVEL = np.array([0.8, -0.6, 0.3, -0.2])
 LINKAGE_ACT = np.array([0.3])
 LINKAGE_CTRL = np.array([0.8, -0.2])
+
+
+def slider() -> Scene:
+    """A block of 1 kg that slides along x on a table, friction 0.4."""
+    return load_scene(
+        """
+        <mujoco model="slider">
+          <option cone="elliptic" tolerance="1e-14" iterations="50" impratio="10"/>
+          <worldbody>
+            <geom name="table" type="plane" size="0 0 .1"/>
+            <body name="block" pos="0 0 .005">
+              <joint name="x" type="slide" axis="1 0 0"/>
+              <joint name="z" type="slide" axis="0 0 1"/>
+              <geom name="block" type="sphere" size="0.005" mass="1" friction="0.4 0 0"
+                    priority="1"/>
+            </body>
+          </worldbody>
+        </mujoco>
+        """,
+        control_hz=1000.0,
+        substeps=1,
+    )
+
+
+def tray() -> Scene:
+    """A ball half a millimetre inside a tilted tray that nothing moves; two keyframes."""
+    return load_scene(
+        """
+        <mujoco model="tray">
+          <option tolerance="1e-14" iterations="50" ls_iterations="30"/>
+          <worldbody>
+            <body name="tray" mocap="true" pos="0.1 0.2 0.3" quat="0.97 0.1 0.2 0.05">
+              <geom name="tray" type="box" size="0.1 0.1 0.02" friction="0.5 0.01 0.001"/>
+            </body>
+            <body name="ball" pos="0 0 1">
+              <freejoint name="ball"/>
+              <geom name="ball" type="sphere" size="0.02" mass="0.3"/>
+            </body>
+          </worldbody>
+          <keyframe>
+            <key name="on" time="0.5" qpos="0.11582545 0.19308134 0.33552376 1 0 0 0"
+                 qvel="0.1 0.2 0 1 0 0"/>
+            <key name="elsewhere" qpos="0.3 0.25 0.2 1 0 0 0" mpos="1 1 1"/>
+          </keyframe>
+        </mujoco>
+        """,
+        control_hz=250.0,
+        substeps=2,
+    )

@@ -1,4 +1,4 @@
-"""What of the past a prediction knows, and its gradient with respect to the weights."""
+"""Which past a prediction may use, and its gradient with respect to the weights."""
 
 import dataclasses
 from typing import Any
@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.test_world import SMALL, history_of, puck, shaken
-from worldmodel.model import HISTORY, WorldModel, init
-from worldmodel.finetune.adam import FitConfig, scored_frames
-from worldmodel.model.simulate import Windows, cut_windows, predict
-from worldmodel.errors import InputError
-from worldmodel.types import Episode
+from tests.helpers.learned_models import SMALL, history_of, puck, shaken
+from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.model import Velocity, WorldModel, init
+from worldmodel.model.simulate import predict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Slide:
 
 @pytest.fixture(scope="module")
 def sliding() -> Slide:
-    world = WorldModel(puck(), (), "hybrid", SMALL)
+    world = WorldModel(puck(), correction=Velocity(), network=SMALL)
     parameters = shaken(init(world, jax.random.key(0)))
     network = parameters["network"]
     network["norm"]["residual"] = jnp.array([0.05, 0.02])  # [m/s]
@@ -105,79 +103,3 @@ def test_a_window_that_is_not_finite_leaves_the_weights_gradient_finite(
     (loss, _), gradient = sliding.run(sliding.weights, window)
     assert not np.isfinite(loss)  # the fit sees and counts it
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-
-
-def recorded(seed: int = 0) -> Episode:
-    rng, frames = np.random.default_rng(seed), 30
-    return Episode(
-        "a",
-        np.arange(frames) / 100,
-        rng.normal(size=(frames, 2)),
-        rng.normal(size=(frames, 2)),
-        rng.normal(size=(frames, 1)),
-        np.ones(frames, bool),
-        np.ones(frames, bool),
-    )
-
-
-def test_histories_run_backwards_and_know_what_they_may() -> None:
-    episode = recorded()
-    valid = episode.valid.copy()
-    valid[[14, 11]] = False  # 11 is no matter: what is known ended at 14 already
-    episode = dataclasses.replace(episode, valid=valid)
-    starts = np.array([0, 3, 17, 10, 28])
-    windows = cut_windows([episode], [starts], horizon=4)
-    history = windows.history
-    known = [1, 4, 3, HISTORY, HISTORY]
-    assert np.asarray(history.known).sum(axis=1).tolist() == known
-    for row, (k, count) in enumerate(zip(starts, known, strict=True)):
-        frames = k - np.arange(count)
-        assert history.known[row, :count].all()
-        np.testing.assert_array_equal(history.qpos[row, :count], episode.qpos[frames])
-        np.testing.assert_array_equal(history.qvel[row, :count], episode.qvel[frames])
-        np.testing.assert_array_equal(history.ctrl[row, 1:count], episode.ctrl[frames[1:]])
-    assert not np.asarray(history.ctrl)[:, 0].any()  # the command to come is not of the past
-    np.testing.assert_array_equal(windows.qpos, episode.qpos[starts])
-    np.testing.assert_array_equal(windows.qvel, episode.qvel[starts])
-    np.testing.assert_array_equal(windows.target[0], episode.qpos[1:5])
-    np.testing.assert_array_equal(windows.ctrl[0], episode.ctrl[:4])
-    assert windows.scored.sum(axis=1).tolist() == [4, 4, 4, 4, 1]
-
-    later = {
-        name: np.where(np.arange(30)[:, None] > 17, 99.0, getattr(episode, name))
-        for name in ("qpos", "qvel", "ctrl")
-    }
-    other = cut_windows([dataclasses.replace(episode, **later)], [starts[:4]], horizon=4)
-    for a, b in zip(jax.tree.leaves(history), jax.tree.leaves(other.history), strict=True):
-        np.testing.assert_array_equal(a[:4], b)
-
-
-def test_windows_forget_on_demand() -> None:
-    windows = cut_windows([recorded()], [np.array([0, 3, 20])], horizon=2)
-
-    def counts(frames: Any) -> list[int]:
-        shown = windows.remembering(frames)
-        np.testing.assert_array_equal(shown.history.qpos, windows.history.qpos)
-        known = np.asarray(shown.history.known)
-        assert (np.diff(known.astype(int), axis=1) <= 0).all()  # the latest are kept
-        return known.sum(axis=1).tolist()
-
-    assert counts(HISTORY) == [1, 4, HISTORY]
-    assert counts(1) == [1, 1, 1]
-    assert counts(np.array([5, 2, 6])) == [1, 2, 6]
-    assert len(windows.take(np.array([2, 2]))) == 2
-
-
-def test_windows_are_shortened_without_a_new_shape() -> None:
-    windows = cut_windows([recorded()], [np.array([0, 20])], horizon=4)
-    short = windows.shortened(3)
-    assert short.target.shape == windows.target.shape
-    assert short.scored.tolist() == [[True, True, True, False]] * 2
-    assert short.shortened(4).scored.tolist() == short.scored.tolist()
-    with pytest.raises(InputError, match="0 frames"):
-        windows.shortened(0)
-
-
-def test_a_curriculum_grows_in_equal_shares() -> None:
-    config = FitConfig(steps=6, curriculum=(2, 4, 16))
-    assert [scored_frames(config, i) for i in range(6)] == [2, 2, 4, 4, 16, 16]

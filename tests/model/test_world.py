@@ -1,4 +1,4 @@
-"""The world model's step: what the learned half adds to physics, and what it leaves alone."""
+"""The world model's step: what the network adds to physics, and what it leaves alone."""
 
 import dataclasses
 from typing import Any
@@ -8,60 +8,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.test_features import turned
+from tests.helpers.learned_models import (
+    INSIDE,
+    MOVING,
+    RESTING,
+    SMALL,
+    answering,
+    ball,
+    history_of,
+    puck,
+    shaken,
+    turned,
+)
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
-from worldmodel.model import HISTORY, History, Network, Parameters, WorldModel, init, stepper
-from worldmodel.model import start as begin
-from worldmodel.model.world import add
+from worldmodel.episodes.windows import History
+from worldmodel.model import (
+    Ballistic,
+    Correction,
+    Displacement,
+    Force,
+    Parameters,
+    Velocity,
+    WorldModel,
+    init,
+    make_step,
+    start,
+)
 from worldmodel.physics import parameters as physical
-from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
-
-SMALL = Network(latent=4, width=8, members=2)
-OPTIONS = '<option cone="elliptic" tolerance="1e-14" iterations="50" ls_iterations="30"/>'
-
-
-def ball() -> Scene:
-    return load_scene(
-        f"""<mujoco model="ball">{OPTIONS}<worldbody><geom type="plane" size="0 0 .1"/>
-        <body name="ball" pos="0 0 .05"><freejoint name="ball"/>
-        <geom type="sphere" size=".05" mass=".3"/></body></worldbody></mujoco>""",
-        control_hz=100.0,
-        substeps=1,
-    )
-
-
-def puck() -> Scene:
-    return load_scene(
-        f"""<mujoco model="puck">{OPTIONS}<worldbody><geom type="plane" size="0 0 .1"/>
-        <body pos="0 0 .05"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>
-        <geom type="sphere" size=".05" mass=".3" friction=".3 0 0"/></body></worldbody></mujoco>""",
-        control_hz=100.0,
-        substeps=1,
-    )
-
-
-def shaken(parameters: Parameters, seed: int = 0) -> Parameters:
-    """Weights moved at random, so that corrections are of order one."""
-    leaves, structure = jax.tree.flatten(parameters["network"]["weights"])
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    leaves = [w + 0.5 * jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
-    weights = jax.tree.unflatten(structure, leaves)
-    return parameters | {"network": parameters["network"] | {"weights": weights}}
-
-
-def answering(parameters: Parameters, g: jax.Array) -> Parameters:
-    """An untrained transition whose correction, before the change of frame, is g everywhere."""
-
-    def biased(layer: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        last = not layer["kernel"].any()
-        return layer | {"bias": jnp.broadcast_to(g, layer["bias"].shape)} if last else layer
-
-    transition = parameters["network"]["weights"]["transition"]["params"]
-    layers = {name: biased(layer) for name, layer in transition.items()}
-    weights = parameters["network"]["weights"] | {"transition": {"params": layers}}
-    return parameters | {"network": parameters["network"] | {"weights": weights}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +45,7 @@ class Ball:
 
     world: WorldModel
     parameters: Parameters
-    step: Any  # (parameters, state) → after, base, base + add(correction)
+    step: Any  # (parameters, state) → after, base, their sum
     force: Any  # (parameters, state) → after, with the correction as a force
 
     def state(self, qpos: np.ndarray, qvel: np.ndarray) -> State:
@@ -86,24 +61,19 @@ class Ball:
 @pytest.fixture(scope="module")
 def rolling() -> Ball:
     scene = ball()
-    world = WorldModel(scene, (), "hybrid", SMALL)
-    forced = dataclasses.replace(world, correction="force")
+    world = WorldModel(scene, correction=Velocity(), network=SMALL)
+    forced = dataclasses.replace(world, correction=Force())
     model, none = scene.mjx_model(), jnp.zeros(0)
 
     @jax.jit
     def step(parameters: Parameters, state: State) -> tuple[State, State, State]:
-        after = stepper(world, parameters)(state, none)
+        after = make_step(world, parameters)(state, none)
         base = physics.control_step(scene, model, state, none)
-        return after, base, add(scene, base, after.correction, 0.01)
+        summed = Velocity().add(scene, state, base, lambda force: base, after.correction)
+        return after, base, summed
 
-    force = jax.jit(lambda parameters, state: stepper(forced, parameters)(state, none))
+    force = jax.jit(lambda parameters, state: make_step(forced, parameters)(state, none))
     return Ball(world, init(world, jax.random.key(0)), step, force)
-
-
-# Two millimetres inside the table, sliding and spinning about no special axis.
-INSIDE = np.array([0.3, -0.2, 0.048, 0.9, 0.1, -0.3, 0.2]) / np.r_[1, 1, 1, np.full(4, 0.95**0.5)]
-MOVING = np.array([0.6, 0.3, -0.1, 1.0, -2.0, 0.5])
-RESTING = np.array([0.0, 0.0, 0.0499, 1.0, 0.0, 0.0, 0.0])
 
 
 def test_an_untrained_hybrid_is_its_physics(rolling: Ball) -> None:
@@ -201,7 +171,7 @@ def test_physics_alone_is_the_physics_step_the_same_program() -> None:
     parameters = init(world, jax.random.key(0))
     state = physics.initial_state(scene, np.zeros(2), np.array([0.1, 0.0]))
     ctrl = jnp.zeros(0)
-    ours = jax.make_jaxpr(lambda s, u: stepper(world, parameters)(s, u))(state, ctrl)
+    ours = jax.make_jaxpr(lambda s, u: make_step(world, parameters)(s, u))(state, ctrl)
 
     def control_step(state: State, ctrl: jax.Array) -> State:
         model = physical.apply(scene, scene.mjx_model(), (), {})
@@ -212,17 +182,17 @@ def test_physics_alone_is_the_physics_step_the_same_program() -> None:
     assert len(equations(ours.jaxpr)) > 1000
     for a, b in zip(ours.consts, theirs.consts, strict=True):
         np.testing.assert_array_equal(a, b)
-    first = begin(world, parameters, history_of(np.zeros(2), np.array([0.1, 0.0])))
+    first = start(world, parameters, history_of(np.zeros(2), np.array([0.1, 0.0])))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_an_untrained_latent_model_moves_by_inertia_alone() -> None:
-    world = WorldModel(ball(), (), "latent", SMALL)
+    world = WorldModel.latent(ball(), SMALL)
 
     @jax.jit
     def step(parameters: Parameters, history: History) -> State:
-        return stepper(world, parameters)(begin(world, parameters, history), jnp.zeros(0))
+        return make_step(world, parameters)(start(world, parameters, history), jnp.zeros(0))
 
     parameters = init(world, jax.random.key(0))
     after = step(parameters, history_of(INSIDE, MOVING))
@@ -235,23 +205,17 @@ def test_an_untrained_latent_model_moves_by_inertia_alone() -> None:
     assert np.abs(step(shaken(parameters), history_of(INSIDE, MOVING)).correction).min() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"kind": "magic"}, "kind 'magic' is none of physics, latent, hybrid"),
-        ({"correction": "spell"}, "correction 'spell' is none of displacement, velocity, force"),
-    ],
-)
-def test_unknown_kinds_are_refused(how: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        WorldModel(puck(), (), **how)
+@pytest.mark.parametrize("correction", [Displacement(), Force()])
+def test_a_ballistic_base_takes_a_velocity_alone(correction: Correction) -> None:
+    with pytest.raises(ValueError, match="nothing but its velocity to correct"):
+        WorldModel(puck(), base=Ballistic(), correction=correction)
 
 
-def history_of(qpos: np.ndarray, qvel: np.ndarray) -> History:
-    """A robot that went evenly in a straight line."""
-    return History(
-        np.tile(qpos, (HISTORY, 1)),
-        qvel - 0.01 * np.arange(HISTORY)[:, None],
-        np.zeros((HISTORY, 0)),
-        np.ones(HISTORY, bool),
-    )
+def test_the_names_of_reports() -> None:
+    world = WorldModel(puck())
+    hybrid = dataclasses.replace(world, correction=Force())
+    latent = WorldModel.latent(puck(), SMALL)
+    worlds = world, hybrid, latent, latent.without_network()
+    assert [w.name for w in worlds] == ["physics", "hybrid", "latent", "ballistic"]
+    assert [w.learns for w in worlds] == [False, True, True, False]
+    assert hybrid.without_network() == world

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
-from worldmodel.scene import FreeParameter
 from worldmodel.physics.parameters import ParameterError
-from worldmodel.scene import Scene, load_scene
+from worldmodel.scene import FreeParameter, Scene, load_scene
 
 # A hand that carries a load off its centre, and a tilted tray under a ball; a key of many digits.
 HELD = """
@@ -37,7 +37,11 @@ HELD = """
   </equality>
   <keyframe><key name="start" time="0.123456789123" qpos="{qpos}"/></keyframe>
 </mujoco>"""
-FREE = (FreeParameter("geom_pos", "tray"), FreeParameter("geom_rotation", "tray"), FreeParameter("com", "load"))
+FREE = (
+    FreeParameter("geom_pos", "tray"),
+    FreeParameter("geom_rotation", "tray"),
+    FreeParameter("com", "load"),
+)
 
 
 def held() -> Scene:
@@ -95,3 +99,28 @@ def test_a_keyframe_leaves_with_all_its_digits() -> None:
         ours, written = getattr(scene.mj_model, field), getattr(again, field)
         np.testing.assert_array_equal(written, ours, err_msg=field)
     assert scene.mj_model.key_qpos[0, 0] == 0.121234567891
+
+
+def test_a_mocap_body_stays_and_what_lies_on_it_slides_as_in_mujoco() -> None:
+    scene = scenes.tray()
+    free = (FreeParameter("mass", "ball"),)
+    start = scene.keyframe("on")
+
+    def final(x: jax.Array, qvel: jax.Array) -> jax.Array:
+        model = parameters.apply(scene, scene.mjx_model(), free, {"ball.mass": x})
+        state = physics.initial_state(scene, **start | {"qvel": qvel})
+        for _ in range(3):
+            state = physics.control_step(scene, model, state, jnp.zeros(0))
+        return jnp.concatenate([state.qpos, state.qvel])
+
+    def truth(qvel: np.ndarray) -> np.ndarray:
+        model = mujoco.MjModel.from_xml_string(scene.mjcf)
+        qpos, qvel = oracle.trajectory(model, start["qpos"], qvel, np.zeros((3, 0)), scene.substeps)
+        return np.concatenate([qpos[-1], qvel[-1]])
+
+    here = jnp.zeros(1), jnp.asarray(start["qvel"])
+    value = jax.jit(final)(*here)
+    np.testing.assert_allclose(value, truth(start["qvel"]), rtol=1e-7, atol=1e-9)
+    slope = jax.jit(jax.jacfwd(final, 1))(*here)
+    wanted = oracle.differences(truth, start["qvel"])
+    np.testing.assert_allclose(slope, wanted, rtol=1e-5, atol=1e-6)

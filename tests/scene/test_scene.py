@@ -9,8 +9,9 @@ import pytest
 from tests.helpers import scenes
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle
-from worldmodel.scene import ASSETS, Scene, SceneError, load_scene
+from worldmodel.scene import Scene, SceneError, load_scene
 
+ASSETS = Path(__file__).resolve().parents[2] / "experiments" / "recordings"
 BODY = "<body name='b'><freejoint/><geom name='{0}' type='{1}' size='.1 .1 .1'/></body>"
 
 
@@ -113,3 +114,15 @@ def test_a_written_scene_runs_as_the_scene_to_the_last_bit(make: Callable[[], Sc
     np.testing.assert_array_equal(before[0], after[0])
     np.testing.assert_array_equal(before[1], after[1])
     assert np.abs(before[1] - qvel).max() > 0.01
+
+
+def test_constraints_that_are_switched_off_are_named() -> None:
+    option = "<option><flag constraint='disable'/></option>"
+    text = scene(BODY.format("ball", "sphere"), option)
+    with pytest.raises(SceneError, match=r"constraint='disable'.*contact, limit"):
+        load_scene(text, control_hz=100.0, substeps=1)
+
+
+def test_a_scene_in_which_nothing_moves_is_refused() -> None:
+    with pytest.raises(SceneError, match="nothing in this scene moves"):
+        load_scene(scene("<geom size='.1'/>"), control_hz=100.0, substeps=1)
