@@ -73,7 +73,7 @@ def test_anothers_checkpoint_is_refused(
         checkpoint.restore(tmp_path, like, **arguments)
 
 
-def test_missing_and_damaged_are_said(tmp_path: Path) -> None:
+def test_absent_and_damaged_steps_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         checkpoint.restore(tmp_path, TREE)
     checkpoint.save(tmp_path, 1, TREE, METADATA)
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_former_step_whole(
 SAVER = """
 import sys
 import jax.numpy as jnp
-from worldmodel import checkpoint
+from worldmodel.runtime import checkpoint
 step = checkpoint.latest(sys.argv[1]) or 0
 print("ready", flush=True)
 while True:

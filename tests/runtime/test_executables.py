@@ -1,4 +1,4 @@
-"""Kept programs: a second process neither traces nor compiles, and never runs a stale one."""
+"""Executables on disk: a second process neither traces nor compiles, and never runs a stale one."""
 
 import os
 import subprocess
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from tests.helpers import scenes
-from worldmodel.runtime import executables as programs
+from worldmodel.runtime.executables import cached_jit
 
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp
-from worldmodel import programs, runtime
+from worldmodel import runtime
+from worldmodel.runtime.executables import cached_jit
 import helper
 runtime.configure()
 def traced(x, y):
@@ -25,14 +26,14 @@ def traced(x, y):
     return {"solved": jnp.linalg.solve(x @ x.T, y) * helper.factor() * FACTOR}
 FACTOR = 2.0
 x = jnp.arange(9.0).reshape(3, 3) ** 2 + jnp.eye(3)
-print(programs.kept(traced)(x, jnp.ones(3))["solved"].tolist())
+print(cached_jit(traced)(x, jnp.ones(3))["solved"].tolist())
 """
 
 
 def played(folder: Path, **environment: str) -> tuple[bool, str, str]:
-    """Whether the script traced its function, what it computed, and what it said."""
+    """Whether the script traced its function, what it computed, and its messages."""
     command = [sys.executable, "script.py"]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     environment = {"PYTHONPATH": str(root), "JAX_COMPILATION_CACHE_DIR": "cache"} | environment
     done = subprocess.run(
         command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
@@ -56,14 +57,14 @@ def test_a_second_process_loads_it_and_a_changed_one_does_not(tmp_path: Path) ->
         again, same, _ = played(tmp_path)
         assert first and not again and same == other != value
         value = other
-    # A damaged file is said and replaced.
-    for path in (tmp_path / "cache" / "programs").iterdir():
+    # A damaged file is reported and replaced.
+    for path in (tmp_path / "cache" / "executables").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
-    first, same, said = played(tmp_path)
-    assert first and same == value and "cannot load the compiled program" in said
+    first, same, messages = played(tmp_path)
+    assert first and same == value and "cannot load the compiled program" in messages
     assert not played(tmp_path)[0]
-    # What JAX's own cache has of it is not what is kept.
-    for path in (tmp_path / "cache" / "programs").iterdir():
+    # JAX's own cache does not serve it.
+    for path in (tmp_path / "cache" / "executables").iterdir():
         path.unlink()
     assert played(tmp_path)[:2] == (True, value) and played(tmp_path)[:2] == (False, value)
     # Other flags are another program.
@@ -74,7 +75,7 @@ def test_a_second_process_loads_it_and_a_changed_one_does_not(tmp_path: Path) ->
 def cache(tmp_path: Path):
     former = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    yield tmp_path / "programs"
+    yield tmp_path / "executables"
     jax.config.update("jax_compilation_cache_dir", former)
 
 
@@ -82,9 +83,9 @@ def files(folder: Path) -> int:
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def test_what_it_closes_over_tells_programs_apart(cache: Path) -> None:
+def test_executables_differ_by_what_a_function_closes_over(cache: Path) -> None:
     def scaled(by):
-        return programs.kept(lambda x: x * by)
+        return cached_jit(lambda x: x * by)
 
     x = np.ones(2)
     for count, by in enumerate((2.0, 3.0, np.array([1.0, 2.0]), jnp.array([2.0, 1.0])), 1):
@@ -99,8 +100,8 @@ def test_what_it_closes_over_tells_programs_apart(cache: Path) -> None:
 def test_functions_of_one_line_are_told_apart(cache: Path) -> None:
     both = (lambda x: x.real + 2.0), (lambda x: x.imag + 2.0), (lambda x: x.real + 3.0)
     x = np.array([1.0 + 5.0j])
-    assert [programs.kept(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
-    assert [programs.kept(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
+    assert [cached_jit(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
+    assert [cached_jit(function)(x).item() for function in both] == [3.0, 7.0, 4.0]
     assert files(cache) == 3
 
 
@@ -114,12 +115,12 @@ def test_scenes_are_told_apart_by_their_numbers() -> None:
 def test_inside_a_transformation_and_over_strange_objects_it_is_jit(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    square = programs.kept(lambda x: x**2)
+    square = cached_jit(lambda x: x**2)
     assert jax.grad(square)(3.0) == 6.0
     assert files(cache) == 0
     lock = open(os.devnull)  # noqa: SIM115
     with lock:
-        assert programs.kept(lambda x: x + (lock is None))(1.0) == 1.0
+        assert cached_jit(lambda x: x + (lock is None))(1.0) == 1.0
     assert files(cache) == 0
     assert "is compiled in every process" in capsys.readouterr().err
 
@@ -128,5 +129,5 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.write_text("a file where the folder should be")
-    assert programs.kept(lambda x: x + 1.0)(1.0) == 2.0
+    assert cached_jit(lambda x: x + 1.0)(1.0) == 2.0
     assert "not kept for the next time" in capsys.readouterr().err

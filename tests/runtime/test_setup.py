@@ -34,11 +34,11 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
     def bad(_: object) -> int:
         raise InputError("no such thing; do this")
 
-    for main, words in ((full, "No space left"), (bad, "no such thing; do this")):
+    for main, text in ((full, "No space left"), (bad, "no such thing; do this")):
         assert runtime.run(main, None) == 2
         out, err = capsys.readouterr()
         assert out == ""
-        assert err.startswith("error: ") and words in err and err.count("\n") == 1
+        assert err.startswith("error: ") and text in err and err.count("\n") == 1
 
     def broken(_: object) -> int:
         raise ZeroDivisionError

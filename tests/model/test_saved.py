@@ -1,0 +1,103 @@
+"""World models as checkpoints: what comes back is what was saved, or a refusal by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.doors import door
+from worldmodel.model import (
+    Ballistic,
+    Displacement,
+    Force,
+    Network,
+    Physics,
+    Velocity,
+    WorldModel,
+    init,
+    saved,
+)
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.scene import FreeParameter
+
+FREE = (FreeParameter("com", "door", (1.0, 0.0, 0.5)), FreeParameter("mass", "door", 2.0))
+NETWORK = Network(latent=3, width=5, members=2)
+
+
+def worlds() -> dict[str, WorldModel]:
+    parts: dict[str, Any] = {
+        "physics": (Physics(), None),
+        "displacement": (Physics(), Displacement()),
+        "velocity": (Physics(), Velocity()),
+        "force": (Physics(), Force()),
+        "ballistic": (Ballistic(), None),
+        "latent": (Ballistic(), Velocity()),
+    }
+    return {
+        name: WorldModel(door(), FREE if name != "latent" else (), base, correction, NETWORK)
+        for name, (base, correction) in parts.items()
+    }
+
+
+@pytest.mark.parametrize("name", list(worlds()))
+def test_every_base_and_correction_comes_back(name: str, tmp_path: Path) -> None:
+    world = worlds()[name]
+    parameters = jax.tree.map(lambda x: x + 0.25, init(world, jax.random.key(1)))
+    saved.save(tmp_path, 3, world, parameters, {"config_hash": "abc", "note": name})
+    again, same, metadata = saved.restore(tmp_path)
+    assert (again.base, again.correction) == (world.base, world.correction)
+    assert (again.free, again.network, again.name) == (world.free, world.network, world.name)
+    assert again.scene.digest == world.scene.digest
+    assert (again.scene.control_hz, again.scene.substeps) == (100.0, 1)
+    assert jax.tree.structure(same) == jax.tree.structure(parameters)
+    for ours, theirs in zip(jax.tree.leaves(same), jax.tree.leaves(parameters), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (metadata["note"], metadata["step"]) == (name, 3)
+    saved.restore_parameters(tmp_path, world, config_hash="abc")
+    with pytest.raises(CheckpointError, match="config_hash 'abc', not 'xyz'"):
+        saved.restore_parameters(tmp_path, world, config_hash="xyz")
+
+
+def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
+    world = worlds()["physics"]
+    saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
+    again, _, _ = saved.restore(tmp_path)
+    assert [f.scale for f in again.free] == [(1.0, 0.0, 0.5), 2.0]
+    assert hash(again.free) == hash(world.free)  # static arguments must be hashable
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": "Magic"}, "unknown part 'Magic'"),
+        ({"correction": "Spell"}, "unknown part 'Spell'"),
+        ({"base": None, "mjcf": None}, r"is no world model \(no mjcf, base\)"),
+    ],
+)
+def test_unknown_and_absent_parts_are_named(
+    change: dict[str, str | None], message: str, tmp_path: Path
+) -> None:
+    world = worlds()["velocity"]
+    saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
+    path = tmp_path / "step_00000000" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    for name, value in change.items():
+        if value is None:
+            del metadata[name]
+        else:
+            metadata[name] = value
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(CheckpointError, match=message):
+        saved.restore(tmp_path)
+
+
+def test_parameters_of_another_model_are_refused(tmp_path: Path) -> None:
+    world = worlds()["velocity"]
+    saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        saved.restore_parameters(tmp_path, worlds()["physics"])
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        saved.restore(tmp_path / "elsewhere")
