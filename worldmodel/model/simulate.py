@@ -125,12 +125,12 @@ def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
       starting one first; qpos (episodes, nq), ctrl (episodes, frames, nu), qvel (episodes, nv),
       from rest when absent. InputError without episodes.
     """
-    m = world.scene.mj_model
+    nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
 
     @cached_jit
     def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
         def one(qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
-            history = History.without_past(qpos, qvel, m.nu)
+            history = History.without_past(qpos, qvel, nu)
             states = simulate(world, parameters, history, ctrl)
             first = start(world, parameters, history)
             return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, states)
@@ -145,7 +145,7 @@ def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
     ) -> State:
         if not len(qpos):
             raise InputError("no episode to simulate")
-        qvel = np.zeros((len(qpos), m.nv)) if qvel is None else qvel
+        qvel = np.zeros((len(qpos), nv)) if qvel is None else qvel
         return in_batches(functools.partial(run, parameters), batch, qpos, ctrl, qvel)
 
     return simulator
