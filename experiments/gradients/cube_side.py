@@ -27,8 +27,9 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import plain, recording_file
 from experiments.recordings.problems import CUBE
+from experiments.recordings.source import recording_file
+from experiments.records import plain
 from worldmodel import runtime
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split

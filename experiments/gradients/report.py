@@ -1,5 +1,6 @@
 """Report and figure of the gradient benchmark, from its rows alone."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from experiments.gradients.errors import AGREE
 from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
+from worldmodel.runtime import files
 
 GREEN = "#009E73"
 TARGETS = {  # what the benchmark is to show: limit, whether it is an upper one, description
@@ -289,5 +291,7 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
         f"{dtype} (bars: float64), {provenance['cpu']} ({provenance['cores']} cores), "
         f"{', '.join(provenance['devices'])}; 32 steps, 10 solver iterations.",
     )
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110, bbox_inches="tight")
     pyplot.close(figure)
+    files.write_bytes(path, image.getvalue())

@@ -19,6 +19,7 @@ OUT gets useful.json (every row), useful.md and useful.png.
 
 import dataclasses
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -300,8 +301,10 @@ def draw(result: dict, path: Path) -> None:
     text = "Left: mean and spread over 41 drops, and what 2 cm of drop height are worth. Right: a "
     text += "pusher that does not touch its block yet, planned by gradient descent from zero force."
     caption(figure, result, text)
-    figure.savefig(path, dpi=150)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
     pyplot.close(figure)
+    files.write_bytes(path, image.getvalue())
 
 
 def main(args: Args) -> int:

@@ -33,8 +33,9 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import plain, recording_file
 from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.source import recording_file
+from experiments.records import plain
 from experiments.tosses_alpha.learner import Learner
 from experiments.tosses_alpha.report import ORACLES, publish
 from experiments.tosses_alpha.study import (

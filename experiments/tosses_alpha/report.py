@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import plain
 from experiments.recordings.problems import Problem
+from experiments.records import plain
 from experiments.slide.replicate_cells import Oracle
 from experiments.slide.replicate_report import (
     DIFFERENCES,

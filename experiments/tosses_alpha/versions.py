@@ -34,8 +34,8 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import recording_file
 from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.source import recording_file
 from experiments.tosses_alpha.study import (
     STUDIES,
     Starts,
