@@ -1,0 +1,130 @@
+"""Adam through the physics: what it moves, what it holds, and that it resumes bit for bit."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.helpers import planted_arm
+from tests.helpers.planted_arm import Arm, equal, leaves, windows_of
+from worldmodel import runtime
+from worldmodel.episodes.errors import Angle, Channels, episode_errors
+from worldmodel.errors import InputError
+from worldmodel.finetune.adam import FitConfig, FitState, _optimiser, fit, scored_frames
+from worldmodel.model.simulate import make_predictor
+
+CHANNELS = Channels(joints=(Angle("arm", 0),))
+METADATA = {"scene": "arm", "config_hash": "test"}
+
+
+@pytest.fixture(scope="module")
+def arm() -> Arm:
+    return planted_arm.arm()
+
+
+FIT = FitConfig(
+    steps=4,
+    batch=8,
+    learning_rate=0.02,
+    network_learning_rate=2e-3,
+    validate_every=2,
+    checkpoint_every=2,
+)
+
+
+def fitted(
+    arm: Arm, directory: Path, config: FitConfig, stop_after: int = 99
+) -> tuple[FitState, list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    state = fit(
+        arm.world,
+        arm.origin,
+        CHANNELS,
+        windows_of(arm.train, 4),
+        windows_of(arm.validation, 4, stride=8),
+        config,
+        directory,
+        metadata=METADATA,
+        record=rows.append,
+        stop=lambda: bool(rows) and rows[-1]["step"] == stop_after,
+        start=arm.start,
+    )
+    return state, rows
+
+
+@pytest.fixture(scope="module")
+def straight(arm: Arm, tmp_path_factory: pytest.TempPathFactory) -> tuple[FitState, list]:
+    """A fit that ran through."""
+    return fitted(arm, tmp_path_factory.mktemp("fit"), FIT)
+
+
+def test_a_hybrid_predicts_what_its_physics_cannot(
+    arm: Arm, straight: tuple[FitState, list]
+) -> None:
+    state, rows = straight
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    validation = [row["validation"] for row in rows if "validation" in row]
+    assert float(state.best_error) == min(validation) < 0.5
+    assert int(state.nonfinite) == 0
+
+    # The same by hand: the error over that of physics alone.
+    judged = windows_of(arm.validation, 4, stride=8)
+    alone = arm.world.without_network()
+    errors = [
+        np.nanmean(episode_errors(make_predictor(w, 8)(p, judged), judged, CHANNELS))
+        for w, p in ((arm.world, state.best), (alone, arm.origin))
+    ]
+    assert errors[0] / errors[1] == pytest.approx(float(state.best_error), rel=1e-9)
+
+
+def test_an_interrupted_fit_goes_on_bit_for_bit(
+    arm: Arm, straight: tuple[FitState, list], tmp_path: Path
+) -> None:
+    with pytest.raises(runtime.Interrupted, match="stopped at step 3"):
+        fitted(arm, tmp_path, FIT, stop_after=3)
+    state, rows = fitted(arm, tmp_path, FIT)
+    assert [row["step"] for row in rows] == [4]
+    assert equal(state, straight[0])
+    assert rows[-1] == straight[1][-1]
+
+
+@pytest.mark.parametrize("half", ["network", "physics", "both"])
+def test_a_frozen_half_stays(arm: Arm, half: str) -> None:
+    optimiser = _optimiser(dataclasses.replace(FIT, train=half))
+    parameters: Any = arm.start
+    state = optimiser.init(parameters)
+    for _ in range(2):
+        gradient = jax.tree.map(jnp.ones_like, parameters)
+        updates, state = optimiser.update(gradient, state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+    moved = {
+        "network": not equal(parameters["network"]["weights"], arm.start["network"]["weights"]),
+        "physics": not equal(parameters["physics"], arm.start["physics"]),
+    }
+    assert moved == {"network": half != "physics", "physics": half != "network"}
+    assert equal(parameters["network"]["norm"], arm.start["network"]["norm"])
+
+
+def test_a_fit_moves_both_halves_and_refuses_others(
+    arm: Arm, straight: tuple[FitState, list], tmp_path: Path
+) -> None:
+    parameters = straight[0].parameters
+    assert not equal(parameters["physics"], arm.start["physics"])
+    for ours, theirs in zip(
+        leaves(parameters["network"]["weights"]),
+        leaves(arm.start["network"]["weights"]),
+        strict=True,
+    ):
+        assert not np.array_equal(ours, theirs)
+    with pytest.raises(InputError, match="train 'half' is none of physics, network, both"):
+        fitted(arm, tmp_path, dataclasses.replace(FIT, train="half"))
+
+
+def test_a_curriculum_grows_in_equal_shares() -> None:
+    config = FitConfig(steps=6, curriculum=(2, 4, 16))
+    assert [scored_frames(config, i) for i in range(6)] == [2, 2, 4, 4, 16, 16]

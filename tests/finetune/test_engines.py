@@ -1,0 +1,56 @@
+"""Windows whose predictions rest on contact solves that did not converge are flagged."""
+
+import numpy as np
+
+from tests.helpers.scenes import BOX_QPOS, BOX_QVEL, box
+from worldmodel.episodes.windows import HISTORY, History, Windows
+from worldmodel.finetune.engines import make_engine, unconverged
+from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
+from worldmodel.model import WorldModel
+from worldmodel.physics import parameters
+from worldmodel.scene import FreeParameter
+
+MASS = (FreeParameter("mass", "box"),)
+
+
+def windows_of(qpos: np.ndarray, qvel: np.ndarray, horizon: int = 2) -> Windows:
+    known = np.tile(np.arange(HISTORY) == 0, (len(qpos), 1))
+    history = History(
+        np.repeat(qpos[:, None], HISTORY, 1),
+        np.repeat(qvel[:, None], HISTORY, 1),
+        np.zeros((len(qpos), HISTORY, 0)),
+        known,
+    )
+    target = np.repeat(qpos[:, None], horizon, 1)
+    scored = np.ones((len(qpos), horizon), bool)
+    ctrl = np.zeros((len(qpos), horizon, 0))
+    return Windows(history, ctrl, target, scored, np.arange(len(qpos)))
+
+
+def test_windows_through_broken_off_solves_are_flagged() -> None:
+    def world(iterations: int) -> WorldModel:
+        scene = box(substeps=2)
+        scene.mj_model.opt.iterations = scene.spec.option.iterations = iterations
+        return WorldModel(scene, MASS)
+
+    up, near, falling = BOX_QPOS.copy(), BOX_QPOS.copy(), BOX_QVEL.copy()
+    up[2] += 0.1
+    near[2], falling[2] = 0.0437, -0.5  # 0.2 mm above the table: it touches in the second substep
+    qpos, qvel = np.stack([BOX_QPOS, up, near]), np.stack([BOX_QVEL, BOX_QVEL, falling])
+    windows = windows_of(qpos, qvel, horizon=1)
+    zero = {"physics": parameters.zeros(MASS), "network": {}}
+    held, lowered = np.zeros((3, 12)), np.zeros((3, 12))
+    lowered[1, 2] = -0.1
+
+    def flags(world: WorldModel, shift: np.ndarray) -> list[bool]:
+        ours = unconverged(world, zero, windows, batch=3, shift=shift)
+        theirs = make_engine(world, "c", 3).unconverged(np.zeros(1), shift, windows)
+        assert ours.tolist() == theirs.tolist()
+        return ours.tolist()
+
+    hasty = world(2)
+    assert flags(world(50), held) == [False, False, False]
+    assert flags(hasty, held) == [True, False, True]  # in flight there is nothing to solve
+    assert flags(hasty, lowered) == [True, True, True]
+    result = identify(hasty, windows, IdentifyConfig(engine="c", iterations=1))
+    assert result.unconverged.tolist() == [0, 2]
