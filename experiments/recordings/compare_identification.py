@@ -29,18 +29,20 @@ import numpy as np
 import tyro
 
 from experiments.recordings.evaluate import BATCH
-from experiments.recordings.fit_physics import protocol_windows, recording_file, training_windows
 from experiments.recordings.problems import find_problem
+from experiments.recordings.source import recording_file
 from worldmodel import runtime
-from worldmodel.model import WorldModel
-from worldmodel.episodes.errors import split
+from worldmodel.episodes.errors import GROUPS, episode_errors
 from worldmodel.episodes.recording import load
-from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, identify
-from worldmodel.finetune.engines import make_engine, numbers, unpacked
-from worldmodel.model.simulate import Windows, episode_errors, make_predictor
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
+from worldmodel.model import WorldModel
+from worldmodel.model.simulate import make_predictor
+from worldmodel.runtime.files import write_json
 
-CHANNELS = ("position_m", "rotation_rad", "joint_rad")
 BOUND = 4.0
 
 
@@ -64,22 +66,22 @@ def by_engine(
     config = IdentifyConfig(
         iterations=iterations, engine=engine, huber=1e6, bound=BOUND, batch=min(128, len(windows))
     )
-    found: Identified = identify(world, windows, config, noise=sigma, record=rows.append)
+    identified = identify(world, windows, config, noise=sigma, record=rows.append)
     tries = sum(r["tries"] for r in rows)
     slopes = 1 + len(rows)  # at most: a last step that gains nothing takes none
-    columns = len(found.numbers)
+    columns = len(identified.numbers)
     per_slope = {"mjx": {"tangents": columns}, "c": {"rollouts": 2 * columns}}[engine]
     counts = {"rollouts": tries + slopes, "tangents": 0}
     for name, count in per_slope.items():
         counts[name] += slopes * count
-    u = np.array([n.u for n in found.numbers])
-    return u, counts | {"iterations": found.iterations, "converged": found.converged}
+    u = np.array([n.u for n in identified.numbers])
+    return u, counts | {"iterations": identified.iterations, "converged": identified.converged}
 
 
 def by_sysid(
     residual: Callable[[np.ndarray], np.ndarray], size: int, optimizer: Any, iterations: int
 ) -> tuple[np.ndarray, dict]:
-    """mujoco.sysid's optimiser on the same residuals; (u, counts).
+    """mujoco.sysid's optimiser on the same objective; (u, counts).
 
     Raises:
       InputError: the extra is not installed.
@@ -89,7 +91,7 @@ def by_sysid(
         raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
     count = 0
 
-    def residuals(x: np.ndarray, *_: Any) -> tuple[list[np.ndarray], None, None]:
+    def evaluate(x: np.ndarray, *_: Any) -> tuple[list[np.ndarray], None, None]:
         nonlocal count
         columns = np.atleast_2d(x.T)
         count += len(columns)
@@ -98,7 +100,7 @@ def by_sysid(
 
     bound = np.full(size, BOUND)
     start = sysid.ParameterDict({"u": sysid.Parameter("u", np.zeros(size), -bound, bound)})
-    _, result = sysid.optimize(start, residuals, optimizer, verbose=False, max_iters=iterations)
+    _, result = sysid.optimize(start, evaluate, optimizer, verbose=False, max_iters=iterations)
     return np.asarray(result.x).ravel(), {"rollouts": count, "tangents": 0}
 
 
@@ -108,15 +110,17 @@ def main(args: Args) -> int:
     problem = find_problem(args.recording)
     path, simulated = recording_file(problem.recording, args.out)
     episodes = load(path, problem.recording)
-    horizon = args.horizon or problem.recording.horizon
+    grid = problem.recording.windows
+    grid = dataclasses.replace(grid, horizon=args.horizon or grid.horizon)
     random = np.random.default_rng(args.seed)
     train = [e for e in episodes if split(e.id) == "train"]
-    windows = training_windows(train, problem, horizon)
+    windows, _ = problem.training_grid(grid.horizon).cut(train)
     rows = random.permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(rows))
     test = [e for e in episodes if split(e.id) == "test"]
-    held_out, _ = protocol_windows(test, problem.recording, horizon)
+    held_out, _ = grid.cut(test)
     world = WorldModel(problem.scene(), problem.free)
+    channels = problem.channels(world.scene)
     predictor = make_predictor(world, min(BATCH, len(held_out)))
     size = len(numbers(world))
     c = make_engine(world, "c", len(windows))
@@ -130,10 +134,10 @@ def main(args: Args) -> int:
 
     def error(u: np.ndarray) -> dict[str, float | None]:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
-        mean = episode_errors(predictor(parameters, held_out), held_out, problem.recording.channels)
+        mean = episode_errors(predictor(parameters, held_out), held_out, channels)
         return {
             k: float(v) if np.isfinite(v) else None
-            for k, v in zip(CHANNELS, mean.mean(0), strict=True)
+            for k, v in zip(GROUPS, mean.mean(0), strict=True)
         }
 
     methods: dict[str, Callable[[], tuple[np.ndarray, dict]]] = {
@@ -144,14 +148,14 @@ def main(args: Args) -> int:
         ),
         "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
     }
-    steps = len(windows) * horizon * world.scene.substeps
+    steps = windows.ctrl.shape[0] * windows.ctrl.shape[1] * world.scene.substeps
     result: dict[str, Any] = {
         "command": "python -m experiments.recordings.compare_identification "
         f"--recording {args.recording} --windows {args.windows} --iterations {args.iterations} "
         f"--seed {args.seed} --out {args.out}",
         "provenance": runtime.provenance(),
         "simulated": simulated,
-        "config": {**dataclasses.asdict(args), "out": str(args.out), "horizon": horizon},
+        "config": {**dataclasses.asdict(args), "out": str(args.out), "horizon": grid.horizon},
         "numbers": size,
         "windows": len(windows),
         "test_windows": len(held_out),
@@ -177,8 +181,7 @@ def main(args: Args) -> int:
             **counts,
             "u": list(u),
         }
-        target.with_suffix(".part").write_text(json.dumps(result, indent=1))
-        target.with_suffix(".part").replace(target)
+        write_json(target, result)
         runtime.log(json.dumps({k: v for k, v in result["methods"][name].items() if k != "u"}))
     shown = {k: {a: b for a, b in v.items() if a != "u"} for k, v in result["methods"].items()}
     print(json.dumps({"recording": args.recording, "start": result["start"], "methods": shown}))

@@ -4,7 +4,8 @@ Question: how wrong is a checkpoint on these episodes, H frames ahead or over wh
 Command:  python -m experiments.recordings.evaluate --checkpoint DIR --recording FILE.npz
           --horizon 16        (or --whole)
 Runtime:  about a minute on 2 cores; whole episodes of a large archive up to four
-Expected: one JSON line: episodes, windows, skipped, position_m, rotation_rad, joint_rad
+Expected: one JSON line: episodes, windows, skipped, position_m, rotation_rad, joint_rad, and
+          under channels the error of every named body and joint
 """
 
 import dataclasses
@@ -13,22 +14,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import protocol_windows
-from worldmodel.runtime import checkpoint
+from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
-from worldmodel.model import HISTORY, Network, Parameters, WorldModel, init
-from worldmodel.episodes.errors import split
-from worldmodel.episodes.recording import Recording, find, load
-from worldmodel.physics import parameters as physical
-from worldmodel.scene import FreeParameter
-
-from worldmodel.model.simulate import episode_errors, make_predictor
-from worldmodel.scene import load_scene
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, named_episode_errors
+from worldmodel.episodes.recording import load
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
+from worldmodel.model import Parameters, WorldModel, saved
+from worldmodel.model.simulate import make_predictor
+from worldmodel.runtime.checkpoint import CheckpointError
 
 BATCH = 256
 
@@ -46,44 +44,29 @@ class Args:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A checkpoint brought back to life."""
+    """A fit of a recording, read back from its checkpoint."""
 
-    recording: Recording
+    problem: Problem
     world: WorldModel
     parameters: Parameters
     metadata: dict[str, Any]
 
+    @property
+    def channels(self) -> Channels:
+        """What is scored of its scene."""
+        return self.problem.channels(self.world.scene)
+
 
 def restore_fitted(directory: Path) -> Fitted:
-    """Reads a fitted checkpoint: of fit_recording (physics) or of fit_hybrid (with a network).
+    """Reads a checkpoint of fit_physics, fit_hybrid or identify.
 
     Raises:
-      CheckpointError: missing, damaged, or of another kind.
+      CheckpointError: absent, damaged, or not of a recording.
     """
-    metadata = checkpoint.read_metadata(directory)
-    missing = [
-        k for k in ("recording", "mjcf", "control_hz", "substeps", "free") if k not in metadata
-    ]
-    if missing:
-        raise checkpoint.CheckpointError(
-            f"{directory} is no fitted model (no {', '.join(missing)}); give the folder "
-            "'checkpoint' that fit_recording or fit_hybrid wrote"
-        )
-    free = tuple(
-        FreeParameter(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
-        for f in metadata["free"]
-    )
-    scene = load_scene(
-        metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
-    )
-    if "world" not in metadata:
-        physics, _ = checkpoint.restore(directory, physical.zeros(free))
-        parameters = {"physics": physics, "network": {}}
-        return Fitted(find(metadata["recording"]), WorldModel(scene, free), parameters, metadata)
-    made = metadata["world"]
-    world = WorldModel(scene, free, made["kind"], Network(**made["network"]), made["correction"])
-    parameters, _ = checkpoint.restore(directory, init(world, jax.random.key(0)))
-    return Fitted(find(metadata["recording"]), world, parameters, metadata)
+    world, parameters, metadata = saved.restore(directory)
+    if "recording" not in metadata:
+        raise CheckpointError(f"{directory} is not of a recording; give a fit's 'checkpoint'")
+    return Fitted(find_problem(metadata["recording"]), world, parameters, metadata)
 
 
 def main(args: Args) -> int:
@@ -94,13 +77,14 @@ def main(args: Args) -> int:
     if args.horizon is not None and args.horizon < 1:
         raise InputError(f"--horizon {args.horizon}: at least one frame")
     fitted = restore_fitted(args.checkpoint)
-    episodes = load(args.recording, fitted.recording)
+    recording = fitted.problem.recording
+    episodes = load(args.recording, recording)
     if args.split is not None:
         episodes = [e for e in episodes if split(e.id) == args.split]
         if not episodes:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
-    horizon = None if args.whole else args.horizon or fitted.recording.horizon
-    windows, skipped = protocol_windows(episodes, fitted.recording, horizon)
+    horizon = None if args.whole else args.horizon or recording.windows.horizon
+    windows, skipped = dataclasses.replace(recording.windows, horizon=horizon).cut(episodes)
     windows = windows.remembering(fitted.metadata.get("remember", HISTORY))  # as it was fitted
     predictor = make_predictor(fitted.world, min(BATCH, len(windows)))
     with runtime.compiling(f"and predicting {len(windows)} windows"):
@@ -109,14 +93,13 @@ def main(args: Args) -> int:
     if bad.any():
         ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})
         raise InputError(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
-    error = episode_errors(predicted, windows, fitted.recording.channels)
+    error = episode_errors(predicted, windows, fitted.channels)
     mean = [float(x) if np.isfinite(x) else None for x in error.mean(0)]
-    counts = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    print(
-        json.dumps(
-            counts | dict(zip(("position_m", "rotation_rad", "joint_rad"), mean, strict=True))
-        )
-    )
+    named = named_episode_errors(predicted, windows, fitted.channels)
+    result = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
+    result |= dict(zip(GROUPS, mean, strict=True))
+    result |= {"channels": {name: float(e.mean()) for name, e in named.items()}}
+    print(json.dumps(result))
     return 0
 
 

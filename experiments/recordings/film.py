@@ -91,9 +91,9 @@ def film_figure(table: dict[str, Any], model: mujoco.MjModel) -> Figure:
 
 def caption(figure: Figure, table: dict[str, Any], text: str) -> None:
     """Below the figure: what it shows, the command and the commit."""
-    made = f"{table['command']}  (commit {table['provenance']['commit']})"
+    drawn = f"{table['command']}  (commit {table['provenance']['commit']})"
     width = int(figure.get_figwidth() * 17.5)
-    lines = textwrap.wrap(text, width) + textwrap.wrap(made, width)
+    lines = textwrap.wrap(text, width) + textwrap.wrap(drawn, width)
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="#444444")
 
 

@@ -7,7 +7,7 @@ Command:  python -m experiments.recordings.fit_hybrid --recording elbow_toss --o
 Runtime:  five to ten minutes on 2 cores, two of them compiling
 Expected: elbow_toss, validation error relative to the fitted physics below 0.93
 
-First the network is regressed on what open-loop physics leaves over (a minute), then network and
+First the network is regressed on what open-loop physics gets wrong (a minute), then network and
 physics are fitted together through windows. --kind latent fits the network alone, without
 physics, on the same data. --fit.train network freezes the physics in the second stage,
 --fit.train physics the network; --remember 1 hides the past. The same command resumes after
@@ -19,21 +19,25 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import tyro
 
 from experiments.recordings.evaluate import restore_fitted
-from experiments.recordings.fit_physics import append_row, plain, protocol_windows, recording_file, training_windows
 from experiments.recordings.problems import find_problem
-from worldmodel.runtime import checkpoint
+from experiments.recordings.source import recording_file
+from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.model import HISTORY, Network, WorldModel, init
-from worldmodel.episodes.errors import split
 from worldmodel.episodes.recording import load
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import HISTORY
 from worldmodel.finetune.adam import FitConfig, fit
-from worldmodel.finetune.regression import RegressionConfig, regress, residuals
+from worldmodel.finetune.regression import RegressionConfig, regress, regression_data
+from worldmodel.model import Displacement, Force, Network, Velocity, WorldModel, init, saved
+from worldmodel.runtime import checkpoint
+
+CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +45,10 @@ class Args:
     """Command line."""
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
-    physics: Path  # checkpoint of fit_recording: the physics to start from
+    physics: Path  # checkpoint of fit_physics: the physics to start from
     out: Path  # folder for checkpoint, progress and metrics
-    kind: str = "hybrid"  # hybrid or latent
-    correction: str | None = None  # displacement, velocity or force; of a hybrid the first
+    kind: Literal["hybrid", "latent"] = "hybrid"
+    correction: Literal["displacement", "velocity", "force"] = "displacement"  # of a hybrid
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
@@ -63,31 +67,36 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(recording, args.out)
     fitted = restore_fitted(args.physics)
-    correction = args.correction or ("displacement" if args.kind == "hybrid" else "velocity")
-    world = WorldModel(fitted.world.scene, fitted.world.free, args.kind, args.network, correction)
+    physics = fitted.world
+    world = {
+        "hybrid": dataclasses.replace(
+            physics, correction=CORRECTIONS[args.correction], network=args.network
+        ),
+        "latent": dataclasses.replace(
+            WorldModel.latent(physics.scene, args.network), free=physics.free
+        ),
+    }[args.kind]
+    assert world.correction is not None
     episodes = load(path, recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    horizon = args.horizon or recording.horizon
-    train_windows = training_windows(train, problem, horizon).remembering(args.remember)
-    judged = protocol_windows(validation, recording, horizon)[0].remembering(args.remember)
+    grid = dataclasses.replace(recording.windows, horizon=args.horizon or recording.windows.horizon)
+    train_windows = problem.training_grid(grid.horizon).cut(train)[0].remembering(args.remember)
+    judged = grid.cut(validation)[0].remembering(args.remember)
 
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
         "physics": fitted.metadata["config_hash"],
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    kept = ("scene", "mjcf", "control_hz", "substeps", "free", "recording", "dtype")
-    metadata: dict[str, Any] = {k: fitted.metadata[k] for k in kept} | {
+    metadata: dict[str, Any] = {
+        "scene": world.scene.name,
+        "mjcf": fitted.metadata["mjcf"],
+        "recording": recording.name,
         "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
         "train_ids": [plain(e.id) for e in train],
-        "world": {
-            "kind": args.kind,
-            "network": dataclasses.asdict(args.network),
-            "correction": correction,
-        },
         "remember": args.remember,
     }
     rows = args.out / "metrics.jsonl"
@@ -97,14 +106,15 @@ def main(args: Args) -> int:
         try:
             start = origin
             if checkpoint.latest(args.out / "progress") is None:
-                ahead = horizon if correction == "displacement" else 1
-                dense = dataclasses.replace(problem, train_stride=2)
-                frames = training_windows(train, dense, ahead).remembering(args.remember)
-                unseen = training_windows(validation, dense, ahead).remembering(args.remember)
-                count = len(frames) + len(unseen)
-                with runtime.compiling(f"and predicting {count} windows of {ahead} frames"):
-                    learnt = residuals(world, origin, frames)
-                    held = residuals(world, origin, unseen)
+                frames = 1 if world.correction.changes_state else grid.horizon
+                dense = problem.training_grid(frames, stride=2)
+                learned, unseen = (
+                    dense.cut(part)[0].remembering(args.remember) for part in (train, validation)
+                )
+                count = len(learned) + len(unseen)
+                with runtime.compiling(f"and predicting {count} windows of {frames} frames"):
+                    learned_data = regression_data(world, origin, learned)
+                    unseen_data = regression_data(world, origin, unseen)
 
                 def record(row: dict[str, Any]) -> None:
                     runtime.log(f"regression {row}")
@@ -113,8 +123,8 @@ def main(args: Args) -> int:
                 start = regress(
                     world,
                     origin,
-                    learnt,
-                    held,
+                    learned_data,
+                    unseen_data,
                     args.regression,
                     record=record,
                     stop=lambda: interrupt.requested,
@@ -122,7 +132,7 @@ def main(args: Args) -> int:
             state = fit(
                 world,
                 origin,
-                recording.channels,
+                problem.channels(world.scene),
                 train_windows,
                 judged,
                 args.fit,
@@ -148,7 +158,7 @@ def main(args: Args) -> int:
         "provenance": runtime.provenance(),
     }
     stored = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
-    checkpoint.save(args.out / "checkpoint", int(state.step), state.best, stored, keep=1)
+    saved.save(args.out / "checkpoint", int(state.step), world, state.best, stored, keep=1)
     print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
     return 0
 

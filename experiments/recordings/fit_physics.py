@@ -14,7 +14,6 @@ resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,18 @@ import numpy as np
 import tyro
 
 from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.simulate import simulate
-from worldmodel.runtime import checkpoint
+from experiments.recordings.source import recording_file
+from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.model import WorldModel, init
-from worldmodel.episodes.errors import split, whole_start, window_starts
-from worldmodel.episodes.recording import Recording, load
+from worldmodel.episodes.errors import GROUPS
+from worldmodel.episodes.recording import load
+from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
+from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
-from worldmodel.model.simulate import Windows, cut_windows
-from worldmodel.scene import Scene
-from worldmodel.types import Episode
-
-SIMULATED_EPISODES = 80
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.files import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +62,17 @@ def main(args: Args) -> int:
     overrides |= {"curriculum": args.curriculum}
     given = {k: v for k, v in overrides.items() if v is not None}
     config = dataclasses.replace(problem.fit, **given)
-    horizon = args.horizon or problem.recording.horizon
+    grid = problem.recording.windows
+    horizon = args.horizon or grid.horizon
+    grid = dataclasses.replace(grid, horizon=horizon)
 
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
     episodes = load(path, problem.recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    train_windows = training_windows(train, problem, horizon)
-    validation_windows = protocol_windows(validation, problem.recording, horizon)[0]
+    train_windows, _ = problem.training_grid(horizon).cut(train)
+    validation_windows, _ = grid.cut(validation)
     runtime.log(
         f"{problem.recording.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
         f"{len(train)} train episodes, {len(train_windows)} windows of {horizon} frames; "
@@ -89,7 +88,10 @@ def main(args: Args) -> int:
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    metadata = model_metadata(problem, scene, simulated) | {
+    metadata = {
+        "scene": scene.name,
+        "recording": problem.recording.name,
+        "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
         "train_ids": [plain(e.id) for e in train],
@@ -100,7 +102,7 @@ def main(args: Args) -> int:
             state = fit(
                 world,
                 init(world, jax.random.key(args.seed)),
-                problem.recording.channels,
+                problem.channels(scene),
                 train_windows,
                 validation_windows,
                 config,
@@ -112,82 +114,23 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
-    best = {"physics": state.best["physics"], "network": {}}
     size = min(config.batch, len(validation_windows))
-    broken_off = int(unconverged(world, best, validation_windows, size).sum())
+    stopped_early = int(unconverged(world, state.best, validation_windows, size).sum())
     runtime.log(
-        f"contact solves ran out of iterations in {broken_off} of {len(validation_windows)} "
+        f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
         "validation windows; their gradient is as if they had converged"
     )
-    result = finish(args.out, problem, state, metadata | {"unconverged": broken_off})
+    result = finish(args.out, problem, world, state, metadata | {"unconverged": stopped_early})
     print(json.dumps(result))
     return 0
 
 
-def model_metadata(problem: Problem, scene: Scene, simulated: bool) -> dict[str, Any]:
-    """What a checkpoint of fitted physics says of its model."""
-    return {
-        "scene": scene.name,
-        "recording": problem.recording.name,
-        "simulated": simulated,
-        "mjcf": scene.mjcf,
-        "control_hz": scene.control_hz,
-        "substeps": scene.substeps,
-        "free": [dataclasses.asdict(f) for f in problem.free],
-        "dtype": "float64",
-    }
-
-
-def recording_file(recording: Recording, out: Path) -> tuple[Path, bool]:
-    """The recording's file, and whether it is simulated because there is none."""
-    data = os.environ.get("WORLDMODEL_DATA")
-    if data:
-        path = Path(data) / f"{recording.name}.npz"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"WORLDMODEL_DATA is {data}, but there is no {path.name} in it; "
-                "correct it, or unset it to run on a simulated recording"
-            )
-        return path, False
-    path = out / f"simulated_{recording.name}.npz"
-    runtime.log(
-        "WORLDMODEL_DATA is not set: this run fits a SIMULATED recording, made with C MuJoCo "
-        "and hidden parameters"
-    )
-    if not path.is_file():
-        simulate(recording, episodes=SIMULATED_EPISODES, seed=0, out=path)
-    return path, True
-
-
-def training_windows(episodes: list[Episode], problem: Problem, horizon: int) -> Windows:
-    """Every ``train_stride``-th frame starts a window; rejected frames are left out."""
-    dense = dataclasses.replace(problem.recording, first=1, stride=problem.train_stride)
-    return protocol_windows(episodes, dense, horizon)[0]
-
-
-def protocol_windows(
-    episodes: list[Episode], recording: Recording, horizon: int | None
-) -> tuple[Windows, int]:
-    """Windows by the recording's protocol, and how many were skipped; None: whole episodes."""
-    longest = max(len(e.qpos) for e in episodes) - 1 if episodes else 0
-    starts, skipped = [], 0
-    for episode in episodes:
-        if horizon is None:
-            found, left_out = whole_start(episode.valid)
-        else:
-            found, left_out = window_starts(recording, horizon, episode.valid, episode.fresh)
-        starts.append(found)
-        skipped += left_out
-    return cut_windows(episodes, starts, longest if horizon is None else horizon), skipped
-
-
 def finish(
-    out: Path, problem: Problem, state: FitState, metadata: dict[str, Any]
+    out: Path, problem: Problem, world: WorldModel, state: FitState, metadata: dict[str, Any]
 ) -> dict[str, Any]:
     """Writes the fitted parameters: ``checkpoint/`` (small), ``fitted.xml``, ``fit.json``."""
-    scene = problem.scene()
     best = state.best["physics"]
-    values = physical.values(scene, problem.free, best)
+    values = physical.values(world.scene, world.free, best)
     result = {
         "recording": problem.recording.name,
         "simulated": metadata["simulated"],
@@ -197,10 +140,7 @@ def finish(
         "nonfinite": int(state.nonfinite),
         "unconverged": metadata["unconverged"],
         "validation_start": {
-            name: _number(x)
-            for name, x in zip(
-                ("position_m", "rotation_rad", "joint_rad"), np.asarray(state.scale), strict=True
-            )
+            name: _number(x) for name, x in zip(GROUPS, np.asarray(state.scale), strict=True)
         },
         "parameters": {name: value.tolist() for name, value in values.items()},
         "checkpoint": str(out / "checkpoint"),
@@ -208,38 +148,14 @@ def finish(
     result |= {"provenance": runtime.provenance()}
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
-    checkpoint.save(out / "checkpoint", int(state.step), best, kept, keep=1)
-    write(out / "fitted.xml", physical.to_mjcf(scene, problem.free, best))
-    write(out / "fit.json", json.dumps(result, indent=1) + "\n")
+    saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)
+    write_text(out / "fitted.xml", physical.to_mjcf(world.scene, world.free, best))
+    write_json(out / "fit.json", result)
     return result
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """One row per step; a resumed run writes the steps since its checkpoint again."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _number(x: float) -> float | None:
     return float(x) if np.isfinite(x) else None
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, tuples and NumPy scalars as JSON has them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The learned half's table as text and figures, from table.json alone.
 
-Question: how far ahead does the learned half help, what is left, and had the fits converged?
-Command:  python -m experiments.recordings.hybrid_figures --table experiments/results/elbow_toss/hybrid
+Question: how far ahead does the learned half help, what remains, and had the fits converged?
+Command:  python -m experiments.recordings.hybrid_figures
+          --table experiments/results/elbow_toss/hybrid
 Runtime:  ten seconds
 Expected: table.md, error_vs_horizon.png, remaining.png and convergence.png beside table.json
 
@@ -20,10 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.recordings.film import BLUE, CHANNELS, GREY, ORANGE, caption, pyplot
 from experiments.recordings.hybrid_statistics import BIN, TOUCHING
 from experiments.recordings.hybrid_text import label, markdown
-from experiments.recordings.film import BLUE, CHANNELS, GREY, ORANGE, caption, pyplot
 from worldmodel import runtime
+from worldmodel.runtime.files import write_text
 
 GREEN = "#009E73"
 STYLES = {  # model: colour, dashes, width, mark
@@ -94,8 +96,8 @@ def curves_figure(table: dict[str, Any]) -> Figure:
 
 def remaining_figure(table: dict[str, Any]) -> Figure:
     """Physics' and hybrid's errors by where in the toss a window starts and by contact there."""
-    left = table["remaining"]
-    rows = [(n, left[n]) for n in ("start", "contact") if left[n]]
+    rest = table["remaining"]
+    rows = [(n, rest[n]) for n in ("start", "contact") if rest[n]]
     channels = list(rows[0][1][0]["physics"])
     figure, axes = pyplot.subplots(
         len(rows),
@@ -126,7 +128,7 @@ def remaining_figure(table: dict[str, Any]) -> Figure:
     caption(
         figure,
         table,
-        f"{table['recording']}, {table['split']} split: mean error over {left['frames']} frames of "
+        f"{table['recording']}, {table['split']} split: mean error over {rest['frames']} frames of "
         f"windows by where in the toss they start (bins of {BIN} frames) and by the height of the "
         f"lowest corner there (touching: at most {1e3 * TOUCHING:.0f} mm). Bars: 95 % over "
         "episodes, not paired; paired ratios are in table.md.",
@@ -184,7 +186,7 @@ def _numbers(values: list[float | None]) -> list[float]:
 def main(args: Args) -> int:
     """Writes text and figures again; prints their paths as one JSON line."""
     table = json.loads((args.table / "table.json").read_text())
-    (args.table / "table.md").write_text(markdown(table))
+    write_text(args.table / "table.md", markdown(table))
     paths = draw(table, args.table)
     runtime.log(f"drawn from {args.table / 'table.json'}")
     print(json.dumps({"written": [str(p) for p in (args.table / "table.md", *paths)]}))

@@ -5,7 +5,8 @@ Programs are compiled once per kind of model and number of windows, whatever the
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,18 +16,19 @@ import numpy as np
 from experiments.recordings.evaluate import Fitted
 from experiments.recordings.hybrid_statistics import deal
 from worldmodel import physics, runtime
-from worldmodel.model import HISTORY, Parameters, WorldModel, pose, start
+from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.model import Force, Parameters, WorldModel, pose, start
 from worldmodel.model.features import heights, layout
-from worldmodel.model.world import add
-from worldmodel.episodes.errors import window_starts
-from worldmodel.episodes.recording import Recording
+from worldmodel.model.simulate import in_batches, make_predictor, predict_states
 from worldmodel.physics import parameters as physical
-from worldmodel.scene.tangent import integrate
-from worldmodel.model.simulate import Windows, make_predictor, predict_states
-from worldmodel.types import Episode, State
+from worldmodel.types import State
 
 DEAL_SEED = 0
-REPLAYED = ("displacement", "velocity")  # corrections that can be played without their network
+
+
+def replayed(world: WorldModel) -> bool:
+    """Whether a model's corrections can be played without their network."""
+    return world.name == "hybrid" and not isinstance(world.correction, Force)
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +61,7 @@ class Predict:
         world = fitted.world
         if world.learns:
             windows = windows.remembering(fitted.metadata.get("remember", HISTORY))
-        if world.kind == "hybrid" and world.correction in REPLAYED:
+        if replayed(world):
             observed = self._program("observe", fitted, make_observer)
             predicted, corrections = observed(fitted.parameters, windows)
             self.last = (fitted, corrections)
@@ -87,13 +89,13 @@ class Predict:
         """Made for the first fit of a structure: scenes are compared by what they compile from."""
         world, meta = fitted.world, fitted.metadata
         scene = (meta["mjcf"], meta["control_hz"], meta["substeps"])
-        key = (what, *scene, world.free, world.kind, world.network, world.correction)
+        key = (what, *scene, world.free, world.base, world.network, world.correction)
         if key not in self._programs:
             program = make(world, self.batch)
 
             def first(*arguments: Any) -> Any:
                 self._programs[key] = program
-                with runtime.compiling(f"to {what}, {world.kind} ({world.correction})"):
+                with runtime.compiling(f"to {what}, {world.name} ({world.correction})"):
                     return program(*arguments)
 
             self._programs[key] = first
@@ -103,7 +105,7 @@ class Predict:
 def make_observer(
     world: WorldModel, batch: int
 ) -> Callable[[Parameters, Windows], tuple[np.ndarray, Corrections]]:
-    """``predict.make_predictor`` of a hybrid that also tells its corrections."""
+    """``model.simulate.make_predictor`` of a hybrid that also returns its corrections."""
 
     @jax.jit
     def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, Corrections]:
@@ -115,7 +117,7 @@ def make_observer(
 
         return jax.vmap(one)(windows)
 
-    return lambda parameters, windows: _in_batches(run, batch, parameters, windows)
+    return lambda parameters, windows: in_batches(partial(run, parameters), batch, windows)
 
 
 def make_replay(
@@ -126,7 +128,8 @@ def make_replay(
     Returns:
       ``replay(parameters, windows, corrections)`` → (windows, horizon, nq).
     """
-    scene, dt = world.scene, 1.0 / world.scene.control_hz
+    scene, correction = world.scene, world.correction
+    assert correction is not None
 
     @jax.jit
     def run(parameters: Parameters, windows: Windows, corrections: Corrections) -> jax.Array:
@@ -134,36 +137,19 @@ def make_replay(
 
         def step(state: State, given: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
             ctrl, g = given
-            state = physics.control_step(scene, model, state, ctrl)
-            if world.correction == "displacement":
-                return state, integrate(scene, state.qpos, g, 1.0)
-            state = add(scene, state, g, dt)
-            return state, state.qpos
+            after = physics.control_step(scene, model, state, ctrl)
+            none = dataclasses.replace(state, correction=jnp.zeros_like(g))  # g is a sum already
+            after = correction.add(scene, none, after, lambda force: after, g)
+            return after, correction.pose(scene, after)
 
         def one(window: Windows, own: Corrections) -> jax.Array:
             state = physics.initial_state(scene, window.qpos, window.qvel + own.first)
+            state = dataclasses.replace(state, correction=jnp.zeros_like(own.first))
             return jax.lax.scan(step, state, (window.ctrl, own.steps))[1]
 
         return jax.vmap(one)(windows, corrections)
 
-    return lambda parameters, *given: _in_batches(run, batch, parameters, *given)
-
-
-def _in_batches(run: Callable[..., Any], batch: int, parameters: Parameters, *given: Any) -> Any:
-    """``run`` over rows of ``given``, the last batch filled up with its last row."""
-    count, out = len(given[0]), []
-    for begin in range(0, count, batch):
-        rows = np.minimum(np.arange(begin, begin + batch), count - 1)
-        part = jax.tree.map(lambda x, rows=rows: jnp.asarray(np.asarray(x)[rows]), given)
-        out.append(jax.tree.map(np.asarray, run(parameters, *part)))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *out)
-
-
-def starting_frames(episodes: Sequence[Episode], recording: Recording, horizon: int) -> np.ndarray:
-    """(windows,) frame at which each of ``protocol_windows`` starts, in its order."""
-    return np.concatenate(
-        [window_starts(recording, horizon, e.valid, e.fresh)[0] for e in episodes]
-    )
+    return lambda parameters, *rows: in_batches(partial(run, parameters), batch, *rows)
 
 
 def lowest_corners(world: WorldModel, windows: Windows) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What is said of a learned half: errors, paired ratios, where in the toss the rest lies.
+"""Statistics of a learned half: errors, paired ratios, where in the toss the rest lies.
 
 Pure functions from predictions, by model and by seed of the physics, to what JSON can hold.
 """
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from experiments.recordings.physics_statistics import CHANNELS, FEW, compare, ratio_t_interval
+from experiments.recordings.physics_statistics import FEW, compare, ratio_t_interval
 from worldmodel import runtime
-from worldmodel.episodes.errors import errors
-from worldmodel.episodes.recording import Channels
-from worldmodel.model.simulate import Windows, episode_errors
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 
 SHOWN = ("physics", "hybrid", "latent", "dealt")  # models in the curves over the horizon
@@ -66,8 +65,8 @@ def horizon_block(
         bad = {s: int(n) for s, p in by_seed.items() if (n := diverged(p, windows).sum())}
         row: dict[str, Any] = {"model": model, "seeds": sorted(by_seed), "reason": None}
         if bad:
-            told = ", ".join(f"seed {s}: {n}" for s, n in sorted(bad.items()))
-            row["reason"] = f"windows of {len(windows)} that are not finite: {told}"
+            listed = ", ".join(f"seed {s}: {n}" for s, n in sorted(bad.items()))
+            row["reason"] = f"windows of {len(windows)} that are not finite: {listed}"
             rows.append(row | _named(np.full(3, np.nan)))
             continue
         error[model] = {s: episode_errors(p, windows, channels) for s, p in by_seed.items()}
@@ -78,8 +77,8 @@ def horizon_block(
     for model in error:
         for reference in ("physics", "hybrid"):
             if model not in ("physics", reference) and reference in error:
-                found = against(error[model], error[reference])
-                comparisons.setdefault(model, {})[reference] = found
+                compared = against(error[model], error[reference])
+                comparisons.setdefault(model, {})[reference] = compared
     episodes = len(np.unique(np.asarray(windows.episode)))
     counts = {"episodes": episodes, "windows": len(windows)}
     return counts | {"rows": rows, "comparisons": comparisons}
@@ -100,13 +99,13 @@ def against(error: BySeed, reference: BySeed) -> dict[str, Any]:
         raise InputError(f"no fit seed in common: {sorted(error)} and {sorted(reference)}")
     ours = np.stack([error[s] for s in shared])
     theirs = np.stack([reference[s] for s in shared])
-    found = {}
-    for i, name in enumerate(CHANNELS):
+    compared = {}
+    for i, name in enumerate(GROUPS):
         if np.isfinite(ours[..., i]).all():
             ratios = ours[..., i].mean(axis=1) / theirs[..., i].mean(axis=1)
             seeds = {"seeds": [float(r) for r in ratios]}
-            found[name] = compare(ours[..., i], theirs[..., i].mean(axis=0)) | seeds
-    return found
+            compared[name] = compare(ours[..., i], theirs[..., i].mean(axis=0)) | seeds
+    return compared
 
 
 def curves(
@@ -121,7 +120,7 @@ def curves(
     if not np.asarray(windows.scored).all():
         raise ValueError("curves over the horizon need windows that end within their episodes")
     shown: dict[str, dict[str, Any]] = {}
-    for name in CHANNELS:
+    for name in GROUPS:
         frames = {}
         for model in SHOWN:
             by_seed = predicted.get(model, {})
@@ -130,9 +129,9 @@ def curves(
             seeds = [
                 errors(p, np.asarray(windows.target), channels)[name] for p in by_seed.values()
             ]
-            found = [e for e in seeds if e is not None]
-            if found:
-                mean = np.mean(found, axis=0)
+            measured = [e for e in seeds if e is not None]
+            if measured:
+                mean = np.mean(measured, axis=0)
                 frames[model] = np.stack([mean[episode == e].mean(0) for e in np.unique(episode)])
         if frames:
             shown[name] = {m: _band(*mean_interval(e)) for m, e in frames.items()}
@@ -193,7 +192,7 @@ def _group(
     for model, by_seed in error.items():
         mean = np.mean(list(by_seed.values()), axis=0)
         group[model] = {}
-        for i, name in enumerate(CHANNELS):
+        for i, name in enumerate(GROUPS):
             if np.isfinite(mean[:, i]).all():
                 group[model][name] = _band(*mean_interval(mean[:, i]))
     enough = episodes >= 2
@@ -204,7 +203,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The progress of a fit: rows {"stage", "step", "validation", …}, those with a validation.
 
     Of a step that a resumed run wrote again the last row counts; a validation that is not finite
-    becomes null. A line that a kill cut short is left out, and said.
+    becomes null. A line that a kill cut short is left out, and logged.
 
     Raises:
       InputError: no such file, or nothing of a fit in it.
@@ -234,10 +233,10 @@ def headline(table: dict[str, Any], out: Path) -> dict[str, Any]:
     kind = "t" if own["episodes"] < FEW else "bootstrap"
 
     def over_physics(horizon: dict[str, Any], model: str) -> dict[str, list[float]] | None:
-        found = horizon["comparisons"].get(model, {}).get("physics")
-        if found is None:
+        compared = horizon["comparisons"].get(model, {}).get("physics")
+        if compared is None:
             return None
-        return {c: [round(x, 4) for x in (f["ratio"], *f[kind])] for c, f in found.items()}
+        return {c: [round(x, 4) for x in (f["ratio"], *f[kind])] for c, f in compared.items()}
 
     line = {"recording": table["recording"], "split": table["split"], "frames": own["frames"]}
     line |= {"episodes": own["episodes"], "seeds": table["seeds"], "interval": kind}
@@ -272,4 +271,4 @@ def _plain(values: np.ndarray) -> Any:
 
 def _named(error: Sequence[float] | np.ndarray) -> dict[str, float | None]:
     values = (float(e) if np.isfinite(e) else None for e in error)
-    return dict(zip(CHANNELS, values, strict=True))
+    return dict(zip(GROUPS, values, strict=True))

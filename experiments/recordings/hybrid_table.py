@@ -10,7 +10,7 @@ Runtime:  ten to twenty minutes on 2 cores: a compilation per kind of model and 
 Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames below 0.93 with an
           interval clear of 1, and the dealt corrections' at 1 or above
 
---physics are --out folders of fit_recording, one per seed; --hybrid, --latent and --ablations
+--physics are --out folders of fit_physics, one per seed; --hybrid, --latent and --ablations
 NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from, and
 sees as much of the past as in its fit. Three rows come from the hybrid itself, unless it corrects
 forces: *dealt* plays its own physics with the corrections of another window, *start_only* with
@@ -35,20 +35,32 @@ import numpy as np
 import tyro
 
 from experiments.recordings.evaluate import BATCH, restore_fitted
-from experiments.recordings.fit_physics import plain, protocol_windows
 from experiments.recordings.hybrid_figures import draw
-from experiments.recordings.hybrid_predictions import DEAL_SEED, REPLAYED, Predict, lowest_corners, starting_frames
-from experiments.recordings.hybrid_statistics import curves, diverged, headline, horizon_block, read_metrics, remaining
+from experiments.recordings.hybrid_predictions import (
+    DEAL_SEED,
+    Predict,
+    lowest_corners,
+    replayed,
+)
+from experiments.recordings.hybrid_statistics import (
+    curves,
+    diverged,
+    headline,
+    horizon_block,
+    read_metrics,
+    remaining,
+)
 from experiments.recordings.hybrid_text import markdown
+from experiments.recordings.physics_table import Fit, grids, keep_checkpoints, read_fits
 from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.physics_table import LONG_FRAMES, LONG_SECONDS, Fit, keep_checkpoints, read_fits
-from worldmodel.runtime import checkpoint
+from experiments.records import plain
 from worldmodel import runtime
-from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.episodes.errors import split
 from worldmodel.episodes.recording import load
-from worldmodel.model.simulate import Windows
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.runtime.files import write_json, write_text
 
 CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
@@ -62,7 +74,7 @@ class Args:
     """Command line."""
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
-    physics: tuple[Path, ...]  # --out folders of fit_recording, one per seed
+    physics: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     hybrid: tuple[Path, ...]  # --out folders of fit_hybrid, one per seed
     out: Path  # folder for the table, the figures and the checkpoints
     latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
@@ -76,17 +88,17 @@ def parse_ablations(given: Sequence[str]) -> dict[str, tuple[Path, ...]]:
     Raises:
       InputError: not of that form, a name twice, or one that the table uses itself.
     """
-    found: dict[str, tuple[Path, ...]] = {}
+    ablations: dict[str, tuple[Path, ...]] = {}
     for text in given:
         name, _, folders = text.partition("=")
         parts = tuple(Path(f) for f in folders.split(",") if f)
         if not name or not parts:
             raise InputError(f"--ablations {text}: give NAME=DIR or NAME=DIR,DIR")
-        if name in RESERVED or name in found:
-            why = "given twice" if name in found else "a row of the table already"
+        if name in RESERVED or name in ablations:
+            why = "given twice" if name in ablations else "a row of the table already"
             raise InputError(f"--ablations {text}: '{name}' is {why}; choose another name")
-        found[name] = parts
-    return found
+        ablations[name] = parts
+    return ablations
 
 
 def read_physics(folders: Sequence[Path], recording: str) -> Group:
@@ -95,10 +107,11 @@ def read_physics(folders: Sequence[Path], recording: str) -> Group:
     Raises:
       CheckpointError: a folder of another kind, or what ``read_fits`` refuses.
     """
-    for folder in folders:
-        if "world" in checkpoint.read_metadata(folder / "checkpoint"):
-            raise CheckpointError(f"--physics {folder} has a network; give fit_recording's folder")
-    return {f.seed: f for f in read_fits(folders, recording)}
+    fits = read_fits(folders, recording)
+    for f in fits:
+        if f.fitted.world.learns:
+            raise CheckpointError(f"--physics {f.folder} has a network; give fit_physics' folder")
+    return {f.seed: f for f in fits}
 
 
 def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Group) -> Group:
@@ -115,7 +128,7 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
     group: Group = {}
     for folder in folders:
         fitted = restore_fitted(folder / "checkpoint")
-        meta, kind = fitted.metadata, fitted.world.kind
+        meta, kind = fitted.metadata, fitted.world.name
         if meta["recording"] != recording or meta.get("simulated"):
             what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
             raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
@@ -162,19 +175,19 @@ def predictions(
       InputError: a model that may not diverge did; it is named, and the episodes.
     """
     predict = Predict(min(BATCH, len(windows)))
-    found: dict[str, dict[int, np.ndarray]] = {}
+    by_model: dict[str, dict[int, np.ndarray]] = {}
     for name, group in groups.items():
         for seed, fit in group.items():
             runtime.log(f"{windows.target.shape[1]} frames: {name}, seed {seed}")
-            made = {name: predict.model(fit.fitted, windows)}
-            if name == "hybrid" and fit.fitted.world.correction in REPLAYED:
-                made |= predict.controls(fit.fitted, windows)
-            for model, predicted in made.items():
-                lenient = model in LENIENT or fit.fitted.world.kind == "latent"
+            rows = {name: predict.model(fit.fitted, windows)}
+            if name == "hybrid" and replayed(fit.fitted.world):
+                rows |= predict.controls(fit.fitted, windows)
+            for model, predicted in rows.items():
+                lenient = model in LENIENT or fit.fitted.world.name == "latent"
                 if not lenient:
                     refuse_diverged(predicted, windows, f"{model}, seed {seed}", ids)
-                found.setdefault(model, {})[seed] = predicted
-    return found
+                by_model.setdefault(model, {})[seed] = predicted
+    return by_model
 
 
 def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequence[Any]) -> None:
@@ -193,27 +206,23 @@ def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) 
     recording, hz = problem.recording, problem.recording.control_hz
     episodes = [e for e in load(path, recording) if split(e.id) == args.split]
     ids = [plain(e.id) for e in episodes]
-    longer = LONG_FRAMES if recording.channels.position else round(LONG_SECONDS * hz)
+    some_fit = next(iter(groups["physics"].values())).fitted
+    channels = some_fit.channels
     table: dict[str, Any] = {"horizons": []}
-    for horizon in (recording.horizon, longer, None):
-        if horizon is None and not recording.channels.position:
-            continue  # an excited arm has no whole toss
-        if horizon == longer and all(len(e.qpos) <= longer + recording.first for e in episodes):
-            runtime.log(f"no episode is long enough for {horizon} frames; left out")
-            continue
-        windows, skipped = protocol_windows(episodes, recording, horizon)
+    for grid in grids(some_fit, episodes):
+        horizon = grid.horizon
+        windows, skipped = grid.cut(episodes)
         predicted = predictions(groups, windows, ids)
         head = {"frames": horizon, "seconds": None if horizon is None else horizon / hz}
-        block = horizon_block(predicted, windows, recording.channels)
+        block = horizon_block(predicted, windows, channels)
         table["horizons"].append(head | {"skipped": skipped} | block)
         if horizon is not None:  # the longer one's is kept
-            table["curves"] = curves(predicted, windows, recording.channels)
-        if horizon is not None and horizon == recording.horizon:
-            any_fit = next(iter(groups["physics"].values())).fitted
-            starts = starting_frames(episodes, recording, horizon)
-            lowest = lowest_corners(any_fit.world, windows)
-            left = remaining(predicted, windows, recording.channels, starts, lowest)
-            table["remaining"] = {"frames": horizon} | left
+            table["curves"] = curves(predicted, windows, channels)
+        if horizon == recording.windows.horizon:
+            starts = np.concatenate([grid.starts(e)[0] for e in episodes])
+            lowest = lowest_corners(some_fit.world, windows)
+            rest = remaining(predicted, windows, channels, starts, lowest)
+            table["remaining"] = {"frames": horizon} | rest
     best = min(groups["hybrid"].values(), key=lambda f: f.validation)
     return {
         "recording": recording.name,
@@ -235,7 +244,7 @@ def describe(fit: Fit) -> dict[str, Any]:
     """A fit's own account: ``validation`` is comparable between the seeds of a row."""
     meta = fit.fitted.metadata
     result = {k: v for k, v in meta["result"].items() if k != "parameters"}
-    about = {k: meta[k] for k in ("world", "remember") if k in meta}
+    about = {k: meta[k] for k in ("base", "correction", "network", "remember") if k in meta}
     return {"seed": fit.seed, "validation": fit.validation, "result": result} | about
 
 
@@ -246,14 +255,16 @@ def command(args: Args) -> str:
         path = Path(os.path.relpath(path)) if path.is_absolute() else path
         return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
 
-    words = ["--recording", args.recording, "--physics", *map(shown, args.physics)]
-    words += ["--hybrid", *map(shown, args.hybrid)]
-    words += ["--latent", *map(shown, args.latent)] if args.latent else []
+    arguments = ["--recording", args.recording, "--physics", *map(shown, args.physics)]
+    arguments += ["--hybrid", *map(shown, args.hybrid)]
+    arguments += ["--latent", *map(shown, args.latent)] if args.latent else []
     named = parse_ablations(args.ablations).items()
-    words += ["--ablations"] if named else []
-    words += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
-    words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
-    return "python -m experiments.recordings.hybrid_table " + shlex.join(words)
+    arguments += ["--ablations"] if named else []
+    arguments += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
+    arguments += ["--out", shown(args.out)] + (
+        ["--split", args.split] if args.split != "test" else []
+    )
+    return "python -m experiments.recordings.hybrid_table " + shlex.join(arguments)
 
 
 def keep(group: Group, out: Path) -> None:
@@ -265,7 +276,7 @@ def keep(group: Group, out: Path) -> None:
     keep_checkpoints(list(group.values()), out)
     for seed, text in metrics.items():
         folder = out if seed == best.seed else out / f"seed{seed}"
-        (folder / "metrics.jsonl").write_text(text)
+        write_text(folder / "metrics.jsonl", text)
 
 
 def main(args: Args) -> int:
@@ -294,8 +305,8 @@ def main(args: Args) -> int:
     table["convergence"] = convergence
     args.out.mkdir(parents=True, exist_ok=True)
     keep(groups["hybrid"], args.out)
-    (args.out / "table.json").write_text(json.dumps(table, allow_nan=False) + "\n")
-    (args.out / "table.md").write_text(markdown(table))
+    write_json(args.out / "table.json", table, indent=None)
+    write_text(args.out / "table.md", markdown(table))
     for path in draw(table, args.out):
         runtime.log(f"wrote {path}")
     print(json.dumps(headline(table, args.out)))

@@ -55,7 +55,7 @@ def markdown(table: dict[str, Any]) -> str:
     lines += [f"## What is left at {table['remaining']['frames']} frames", ""]
     for name, head in (("start", "start [frame]"), ("contact", "at the start")):
         if table["remaining"][name]:
-            lines += _left(table["remaining"][name], head)
+            lines += _remaining(table["remaining"][name], head)
     lines += [
         "## Validation of each fit",
         "",
@@ -106,8 +106,8 @@ def _errors(horizon: dict[str, Any], table: dict[str, Any]) -> list[str]:
 
 
 def _ratios(horizon: dict[str, Any], reference: str) -> list[str]:
-    found = {m: r[reference] for m, r in horizon["comparisons"].items() if reference in r}
-    if not found:
+    compared = {m: r[reference] for m, r in horizon["comparisons"].items() if reference in r}
+    if not compared:
         return []
     has, few = _channels(horizon), horizon["episodes"] < FEW
     kind = "t-intervals: few episodes" if few else "bootstrap"
@@ -115,13 +115,13 @@ def _ratios(horizon: dict[str, Any], reference: str) -> list[str]:
         f"| over {label(reference)} ({kind}) | " + " | ".join(TITLES[c] for c in has) + " |",
         "|---|" + "---|" * len(has),
     ]
-    for model, ratios in found.items():
+    for model, ratios in compared.items():
         shown = " | ".join(_ratio(ratios[c], few) for c in has)
         lines.append(f"| {label(model)} | {shown} |")
     return [*lines, ""]
 
 
-def _left(groups: list[dict[str, Any]], head: str) -> list[str]:
+def _remaining(groups: list[dict[str, Any]], head: str) -> list[str]:
     has = list(groups[0]["physics"])
     titles = " | ".join(f"{TITLES[c]}: physics → hybrid" for c in has)
     lines = [f"| {head} | windows | episodes | {titles} |", "|---|---|---|" + "---|" * len(has)]
@@ -157,7 +157,7 @@ def _error(channel: str, value: float) -> str:
     return f"{np.degrees(value):.3g}° ({value:.3g} rad)"
 
 
-def _ratio(found: dict[str, Any], few: bool, *, seeds: bool = True) -> str:
-    low, high = found["t" if few else "bootstrap"]
-    spread = f"; {min(found['seeds']):.3f}–{max(found['seeds']):.3f}" if seeds else ""
-    return f"**{found['ratio']:.3f}** [{low:.3f}, {high:.3f}]{spread}"
+def _ratio(compared: dict[str, Any], few: bool, *, seeds: bool = True) -> str:
+    low, high = compared["t" if few else "bootstrap"]
+    spread = f"; {min(compared['seeds']):.3f}–{max(compared['seeds']):.3f}" if seeds else ""
+    return f"**{compared['ratio']:.3f}** [{low:.3f}, {high:.3f}]{spread}"

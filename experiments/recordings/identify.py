@@ -1,19 +1,20 @@
-"""What a recording says of each physical number: values, intervals, and what it cannot say.
+"""Each physical number of a recording: its value, its interval, or that it is not identified.
 
 Question: which parameters do the tosses identify, how well, and which only together?
-Command:  python -m experiments.recordings.identify --recording elbow_toss --out runs/elbow_said
-Runtime:  three to ten minutes on 2 cores; --engine mjx is the slower one on a CPU
+Command:  python -m experiments.recordings.identify --recording elbow_toss --out runs/identified
+Runtime:  three to ten minutes on 2 cores; --fit.engine mjx is the slower one on a CPU
 Expected: one JSON line; OUT/identified.md names every number with its 95 % interval, those that
           are not identified, and the pairs that the data cannot tell apart
 
 Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
 windows used, the scene's structure and the priors of its parameters. The same command resumes
 after Ctrl-C, SIGTERM or a kill, to the same numbers. OUT also gets identified.json, the scene as
-MJCF (identified.xml) and ``checkpoint``, which ``evaluate_recording`` reads.
+MJCF (identified.xml) and ``checkpoint``, which ``evaluate`` reads.
 """
 
 import dataclasses
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -22,16 +23,24 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.fit_physics import append_row, model_metadata, plain, recording_file, training_windows, write
 from experiments.recordings.problems import find_problem
-from worldmodel.runtime import checkpoint
+from experiments.recordings.source import recording_file
+from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.model import WorldModel
-from worldmodel.episodes.errors import split
 from worldmodel.episodes.recording import load
-from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress, identify, intervals
-from worldmodel.physics import parameters as physical
+from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
+from worldmodel.finetune.gauss_newton import (
+    Identified,
+    IdentifyConfig,
+    Progress,
+    identify,
+    intervals,
+)
+from worldmodel.model import WorldModel, saved
+from worldmodel.physics import parameters as physical
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.files import write_bytes, write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +62,8 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
     train = [e for e in load(path, problem.recording) if split(e.id) == "train"]
-    horizon = args.horizon or problem.recording.horizon
-    windows = training_windows(train, problem, horizon)
+    horizon = args.horizon or problem.recording.windows.horizon
+    windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
     scene = problem.scene()
@@ -65,7 +74,7 @@ def main(args: Args) -> int:
     kept = args.out / "progress.npz"
     with runtime.Interrupt() as interrupt:
         try:
-            found = identify(
+            identified = identify(
                 world,
                 windows,
                 args.fit,
@@ -77,58 +86,59 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
-    bounds = intervals(world, found)
-    labels = [f"{n.name}[{n.index}]" for n in found.numbers]
+    bounds = intervals(world, identified)
+    labels = [f"{n.name}[{n.index}]" for n in identified.numbers]
     result: dict[str, Any] = {
         "recording": args.recording,
         "simulated": simulated,
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
-        "left_out": len(found.left_out),
-        "unconverged": len(found.unconverged),
-        "iterations": found.iterations,
-        "converged": found.converged,
+        "left_out": len(identified.left_out),
+        "unconverged": len(identified.unconverged),
+        "iterations": identified.iterations,
+        "converged": identified.converged,
         "numbers": len(labels),
         "not_identified": [
-            label for label, n in zip(labels, found.numbers, strict=True) if not n.identified
+            label for label, n in zip(labels, identified.numbers, strict=True) if not n.identified
         ],
-        "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in found.together()],
-        "by_episode": found.by_episode,
+        "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in identified.together()],
+        "by_episode": identified.by_episode,
     }
     detail = result | {
-        "unconverged_windows": found.unconverged.tolist(),
-        "noise": found.noise.tolist(),
-        "u": [n.u for n in found.numbers],
-        "covariance": found.covariance.tolist(),
+        "unconverged_windows": identified.unconverged.tolist(),
+        "noise": identified.noise.tolist(),
+        "u": [n.u for n in identified.numbers],
+        "covariance": identified.covariance.tolist(),
         "intervals": {name: rows.tolist() for name, rows in bounds.items()},
         "settings": settings,
         "provenance": runtime.provenance(),
     }
-    metadata = model_metadata(problem, scene, simulated)
-    metadata |= {"settings": settings, "config_hash": config, "result": result}
-    best = found.parameters["physics"]
-    checkpoint.save(args.out / "checkpoint", found.iterations, best, metadata, keep=1)
-    write(args.out / "identified.xml", physical.to_mjcf(scene, problem.free, best))
-    write(args.out / "identified.json", json.dumps(detail, indent=1) + "\n")
-    write(args.out / "identified.md", markdown(detail, found, bounds))
+    metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
+    metadata |= {"config_hash": config, "result": result}
+    parameters = identified.parameters
+    saved.save(args.out / "checkpoint", identified.iterations, world, parameters, metadata, keep=1)
+    mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
+    write_text(args.out / "identified.xml", mjcf)
+    write_json(args.out / "identified.json", detail)
+    write_text(args.out / "identified.md", markdown(detail, identified, bounds))
     print(json.dumps(result))
     return 0
 
 
-def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.ndarray]) -> str:
+def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, np.ndarray]) -> str:
     """The table of every number, the unidentified ones and the pairs."""
-    made = detail["provenance"]
+    about = detail["provenance"]
     spread = "of the noise alone, too narrow where an episode's frames err together"
-    if found.by_episode:
+    if identified.by_episode:
         spread = "of the episodes' own scatter (sandwich)"
     lines = [
         f"# {detail['recording']}: what the data say of each number",
         "",
         f"{detail['windows']} windows of {detail['episodes']} train episodes"
         f"{' (SIMULATED)' if detail['simulated'] else ''}; "
-        f"{'converged' if found.converged else 'NOT converged'} after {found.iterations} "
+        f"{'converged' if identified.converged else 'NOT converged'} after {identified.iterations} "
         f"iterations; intervals {spread}. "
-        f"Commit {made['commit'][:12]}, {made['date']}, {made['cpu']} ({made['cores']} cores).",
+        f"Commit {about['commit'][:12]}, {about['date']}, {about['cpu']} ({about['cores']} cores).",
         "",
         f"Contact solves that ran out of the engine's iterations at these values: in "
         f"{detail['unconverged']} windows.",
@@ -140,7 +150,7 @@ def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.nda
         "|---|---|---|---|---|---|",
     ]
     kinds = {f.name: f.kind for f in find_problem(detail["recording"]).free}
-    for n in found.numbers:
+    for n in identified.numbers:
         kind, rows = kinds[n.name], bounds[n.name]
         unit = physical.KINDS[kind].unit
         if kind != "inertia" and len(rows) == len(physical.KINDS[kind].width):
@@ -156,9 +166,9 @@ def markdown(detail: dict[str, Any], found: Identified, bounds: dict[str, np.nda
 
 
 def _keep(path: Path, progress: Progress, config: str) -> None:
-    temporary = path.with_name("progress.part.npz")
-    np.savez(temporary, config=config, **dataclasses.asdict(progress))
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    np.savez(buffer, config=config, **dataclasses.asdict(progress))
+    write_bytes(path, buffer.getvalue())
 
 
 def _read(path: Path, config: str) -> Progress | None:
@@ -169,11 +179,10 @@ def _read(path: Path, config: str) -> Progress | None:
             raise InputError(
                 f"{path} belongs to other settings or data; give another --out, or delete it"
             )
-        plainly = {k: arrays[k] for k in arrays.files if k != "config"}
-    runtime.log(f"going on after iteration {plainly['iteration']}")
-    return Progress(
-        **plainly | {"iteration": int(plainly["iteration"]), "damping": float(plainly["damping"])}
-    )
+        fields = {k: arrays[k] for k in arrays.files if k != "config"}
+    runtime.log(f"going on after iteration {fields['iteration']}")
+    fields |= {"iteration": int(fields["iteration"]), "damping": float(fields["damping"])}
+    return Progress(**fields)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,7 @@ SQUARE_DROP = Recording(
     windows=_TOSS,
     # It meets the table at 2.6 m/s at most, which as rotation alone would be 106 rad/s; spins of 60
     # to 75 rad/s that last a whole flight are real, and an impact changes the velocity by 4 m/s.
-    rejects=PlanarGlitches(
-        250.0, (0, 1), 2, turn=100.0, turn_change=60.0, velocity_change=6.0
-    ),
+    rejects=PlanarGlitches(250.0, (0, 1), 2, turn=100.0, turn_change=60.0, velocity_change=6.0),
 )
 DOUBLE_PENDULUM = Recording(
     name="double_pendulum",

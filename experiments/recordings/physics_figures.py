@@ -1,7 +1,8 @@
 """The figures of a recording's table, drawn from table.json with matplotlib alone.
 
 Question: where do the fitted and the published parameters part, and what did the fit change?
-Command:  python -m experiments.recordings.physics_figures --table experiments/results/elbow_toss/physics
+Command:  python -m experiments.recordings.physics_figures
+          --table experiments/results/elbow_toss/physics
 Runtime:  ten seconds
 Expected: error_vs_horizon.png, parameters.png and film_strip.png beside table.json
 
@@ -21,8 +22,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
+from experiments.recordings.film import (
+    BLACK,
+    BLUE,
+    CHANNELS,
+    GREY,
+    ORANGE,
+    STYLES,
+    caption,
+    film_figure,
+    pyplot,
+)
 from experiments.recordings.problems import find_problem
-from experiments.recordings.film import BLACK, BLUE, CHANNELS, GREY, ORANGE, STYLES, caption, film_figure, pyplot
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 
@@ -46,7 +57,7 @@ UNITS = {  # kind: names of its numbers, unit, factor from SI
     "joint_axis": (("1", "2"), "°", np.degrees(1.0)),
     "gravity_tilt": ("xy", "°", np.degrees(1.0)),
 }
-WORDS = {
+KIND_NAMES = {
     "com": "centre of mass",
     "geom_size": "half size",
     "geom_pos": "box centre",
@@ -176,7 +187,7 @@ def _line(
 def _name(row: dict[str, Any]) -> str:
     """Element, kind and number, in words."""
     numbers = UNITS.get(row["kind"], (("",),))[0]
-    kind = WORDS.get(row["kind"], row["kind"].replace("_", " "))
+    kind = KIND_NAMES.get(row["kind"], row["kind"].replace("_", " "))
     return " ".join(w for w in (row["element"], kind, numbers[row["index"]]) if w)
 
 

@@ -1,4 +1,4 @@
-"""What is said of predictions: ratios with intervals, curves, a film's poses, parameter rows.
+"""Statistics of predictions: ratios with intervals, curves, a film's poses, parameter rows.
 
 Pure functions from predictions (by model name: ``default``, ``sources``, ``sources_scene``,
 ``fitted<seed>``, ``exported<seed>``) to what JSON can hold.
@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from worldmodel.episodes.errors import errors, paired_ratio
-from worldmodel.episodes.recording import Channels
+from experiments.recordings.comparison import paired_ratio
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
+from worldmodel.episodes.windows import Windows
 from worldmodel.physics import parameters as physical
-from worldmodel.scene import FreeParameter
 from worldmodel.physics.parameters import KINDS, Parameters
-from worldmodel.model.simulate import Windows, episode_errors
-from worldmodel.scene import Scene
+from worldmodel.scene import FreeParameter, Scene
 from worldmodel.types import Episode
 
-CHANNELS = ("position_m", "rotation_rad", "joint_rad")
 REFERENCES = ("default", "sources", "sources_scene")
 FEW = 20  # episodes below which a percentile bootstrap is too narrow to be shown
 INSTANTS = 8  # of the film strip
@@ -69,7 +67,7 @@ def horizon_table(
     comparisons = {
         reference: {
             name: compare(fitted[:, :, i], error[reference][:, i])
-            for i, name in enumerate(CHANNELS)
+            for i, name in enumerate(GROUPS)
             if np.isfinite(fitted[:, :, i]).all()
         }
         for reference in REFERENCES
@@ -85,7 +83,7 @@ def error_curves(
     high, each (horizon,); and ``ratio``, of the fits to the sources, with paired bands."""
     episode = np.asarray(windows.episode)
     wanted = ("default", "sources", *(f"fitted{s}" for s in seeds))
-    frames: dict[str, dict[str, np.ndarray]] = {name: {} for name in CHANNELS}
+    frames: dict[str, dict[str, np.ndarray]] = {name: {} for name in GROUPS}
     for model in wanted:
         for name, value in errors(predicted[model], np.asarray(windows.target), channels).items():
             if value is not None:
@@ -168,7 +166,7 @@ def parameter_rows(
 def markdown(table: dict[str, Any]) -> str:
     """The table for people, from table.json's content alone."""
     about, seeds = table["provenance"], [f["seed"] for f in table["fits"]]
-    has = [c for c in CHANNELS if table["horizons"][0]["rows"][0][c] is not None]
+    has = [c for c in GROUPS if table["horizons"][0]["rows"][0][c] is not None]
     titles = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
     lines = [
         f"# {table['recording']}: prediction errors on the {table['split']} episodes",
@@ -207,8 +205,8 @@ def markdown(table: dict[str, Any]) -> str:
             "| fitted over | " + " | ".join(titles[c] for c in has) + " |",
             "|---|" + "---|" * len(has),
         ]
-        for reference, found in horizon["comparisons"].items():
-            shown = " | ".join(_ratio(found[c], few) for c in has)
+        for reference, compared in horizon["comparisons"].items():
+            shown = " | ".join(_ratio(compared[c], few) for c in has)
             lines.append(f"| {_model(reference)} | {shown} |")
     return "\n".join(lines) + "\n"
 
@@ -219,8 +217,8 @@ def headline(table: dict[str, Any], out: Path) -> dict[str, Any]:
     kind = "t" if own["episodes"] < FEW else "bootstrap"
     ratios = {
         f"over_{reference}": {
-            c: [round(x, 4) for x in (found["ratio"], *found[kind])]
-            for c, found in own["comparisons"][reference].items()
+            c: [round(x, 4) for x in (compared["ratio"], *compared[kind])]
+            for c, compared in own["comparisons"][reference].items()
         }
         for reference in ("sources", "default")
     }
@@ -249,10 +247,10 @@ def _error(channel: str, value: float) -> str:
     return f"{np.degrees(value):.3g}° ({value:.3g} rad)"
 
 
-def _ratio(found: dict[str, Any], few: bool) -> str:
-    low, high = found["t" if few else "bootstrap"]
-    seeds = f"{min(found['seeds']):.3f}–{max(found['seeds']):.3f}"
-    return f"**{found['ratio']:.3f}** [{low:.3f}, {high:.3f}]; {seeds}"
+def _ratio(compared: dict[str, Any], few: bool) -> str:
+    low, high = compared["t" if few else "bootstrap"]
+    seeds = f"{min(compared['seeds']):.3f}–{max(compared['seeds']):.3f}"
+    return f"**{compared['ratio']:.3f}** [{low:.3f}, {high:.3f}]; {seeds}"
 
 
 def _mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -269,7 +267,7 @@ def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list
 def _channels(error: np.ndarray) -> dict[str, float | None]:
     """Named errors; None where the scene has no such channel."""
     values = (float(e) if np.isfinite(e) else None for e in error)
-    return dict(zip(CHANNELS, values, strict=True))
+    return dict(zip(GROUPS, values, strict=True))
 
 
 def _rounded(values: np.ndarray) -> Any:

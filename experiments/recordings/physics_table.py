@@ -9,7 +9,7 @@ Runtime:  two to five minutes on 2 cores, mostly three compilations
 Expected: one JSON line with the ratios of mean errors at the recording's own horizon and their
           intervals; elbow_toss: every ratio to the sources below 0.87
 
-Each of --fits is an --out folder of fit_recording, one per seed. The folders that this script
+Each of --fits is an --out folder of fit_physics, one per seed. The folders that this script
 leaves (OUT and OUT/seed<N>) serve as well, so a table can be made again from what is committed.
 OUT gets table.json (everything), table.md and the figures (generated from it), fitted.xml and
 the checkpoint of the seed that was best on *validation*, the other seeds' under seed<N>/.
@@ -30,20 +30,29 @@ import numpy as np
 import tyro
 
 from experiments.recordings.evaluate import BATCH, Fitted, restore_fitted
-from experiments.recordings.fit_physics import protocol_windows
-from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.physics_figures import draw
-from experiments.recordings.physics_statistics import error_curves, film, headline, horizon_table, markdown, parameter_rows
+from experiments.recordings.physics_statistics import (
+    error_curves,
+    film,
+    headline,
+    horizon_table,
+    markdown,
+    parameter_rows,
+)
+from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.episodes.errors import split
 from worldmodel.episodes.recording import load
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.errors import InputError
+from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.oracle import trajectory
-from worldmodel.model.simulate import Windows, make_predictor
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.runtime.files import write_json, write_text
 from worldmodel.scene import parse_mjcf
-from worldmodel.errors import InputError
+from worldmodel.types import Episode
 
 LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
 LONG_SECONDS = 1.0  # of a recording without a body that flies
@@ -56,7 +65,7 @@ class Args:
     """Command line."""
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
-    fits: tuple[Path, ...]  # --out folders of fit_recording, one per seed
+    fits: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     out: Path  # folder for the table, the figures and the checkpoints
     split: str = "test"  # test, validation or train episodes
 
@@ -183,29 +192,24 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
     recording, hz = problem.recording, problem.recording.control_hz
     episodes = [e for e in load(path, recording) if split(e.id) == args.split]
     best = min(fits, key=lambda f: f.validation)
-    world = best.fitted.world
+    world, channels = best.fitted.world, best.fitted.channels
     seeds = [f.seed for f in fits]
-    longer = LONG_FRAMES if recording.channels.position else round(LONG_SECONDS * hz)
     table: dict[str, Any] = {"horizons": []}
-    for horizon in (recording.horizon, longer, None):
-        if horizon is None and not recording.channels.position:
-            continue  # an excited arm has no whole toss: minutes ahead nothing is predictable
-        if horizon is not None and all(len(e.qpos) <= horizon + recording.first for e in episodes):
-            runtime.log(f"no episode is long enough for {horizon} frames; left out")
-            continue
-        windows, skipped = protocol_windows(episodes, recording, horizon)
+    for grid in grids(best.fitted, episodes):
+        horizon = grid.horizon
+        windows, skipped = grid.cut(episodes)
         models = make_models(problem, fits, min(BATCH, len(windows)))
         predicted = {}
         for name, model in models.items():
             runtime.log(f"{horizon or 'whole'}: {name}, {len(windows)} windows")
             predicted[name] = model(windows)
-        measured = horizon_table(predicted, windows, recording.channels, seeds)
+        measured = horizon_table(predicted, windows, channels, seeds)
         head = {"frames": horizon, "seconds": None if horizon is None else horizon / hz}
         table["horizons"].append(head | {"skipped": skipped} | measured)
-        if horizon == longer:
-            table["curves"] = error_curves(predicted, windows, recording.channels, seeds)
+        if horizon is not None:  # the longer one's is kept
+            table["curves"] = error_curves(predicted, windows, channels, seeds)
         # The last horizon measured is the longest: that film is kept.
-        table["film"] = film(predicted, windows, episodes, recording.channels, best.seed, hz)
+        table["film"] = film(predicted, windows, episodes, channels, best.seed, hz)
     return {
         "recording": recording.name,
         "split": args.split,
@@ -225,6 +229,21 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
     } | table
 
 
+def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
+    """The recording's own horizon, a longer one where an episode lasts so long, and whole tosses:
+    an arm that is driven has none, since minutes ahead nothing is predictable."""
+    recording = fitted.problem.recording
+    flies = bool(fitted.channels.position)
+    longer = LONG_FRAMES if flies else round(LONG_SECONDS * recording.control_hz)
+    horizons = [recording.windows.horizon]
+    if any(len(e.qpos) > longer + recording.windows.first for e in episodes):
+        horizons.append(longer)
+    else:
+        runtime.log(f"no episode is long enough for {longer} frames; left out")
+    horizons += [None] if flies else []
+    return [dataclasses.replace(recording.windows, horizon=h) for h in horizons]
+
+
 def command(args: Args) -> str:
     """The command line; of a folder outside the working directory only the last two names."""
 
@@ -232,9 +251,11 @@ def command(args: Args) -> str:
         path = Path(os.path.relpath(path)) if path.is_absolute() else path
         return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
 
-    words = ["--recording", args.recording, "--fits", *(shown(f) for f in args.fits)]
-    words += ["--out", shown(args.out)] + (["--split", args.split] if args.split != "test" else [])
-    return "python -m experiments.recordings.physics_table " + shlex.join(words)
+    arguments = ["--recording", args.recording, "--fits", *(shown(f) for f in args.fits)]
+    arguments += ["--out", shown(args.out)] + (
+        ["--split", args.split] if args.split != "test" else []
+    )
+    return "python -m experiments.recordings.physics_table " + shlex.join(arguments)
 
 
 def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
@@ -276,9 +297,9 @@ def main(args: Args) -> int:
     keep_checkpoints(fits, args.out)
     best = min(fits, key=lambda f: f.validation).fitted
     fitted_mjcf = physical.to_mjcf(best.world.scene, best.world.free, best.parameters["physics"])
-    (args.out / "fitted.xml").write_text(fitted_mjcf)
-    (args.out / "table.json").write_text(json.dumps(table) + "\n")
-    (args.out / "table.md").write_text(markdown(table))
+    write_text(args.out / "fitted.xml", fitted_mjcf)
+    write_json(args.out / "table.json", table, indent=None)
+    write_text(args.out / "table.md", markdown(table))
     for path in draw(table, problem.mjcf, args.out):
         runtime.log(f"wrote {path}")
     print(json.dumps(headline(table, args.out)))

@@ -50,7 +50,7 @@ class Problem:
         """What is scored of the scene."""
         return Channels.of(scene, planar=dict(self.planar))
 
-    def training_grid(self, horizon: int, stride: int | None = None) -> WindowGrid:
+    def training_grid(self, horizon: int | None, stride: int | None = None) -> WindowGrid:
         """Where training windows start: every ``train_stride``-th frame, unless said otherwise."""
         return WindowGrid(1, self.train_stride if stride is None else stride, horizon)
 

@@ -10,6 +10,7 @@ backward differences of the noisy poses, as the real recordings' were.
 """
 
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -17,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from experiments.recordings.layouts import find
+from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recording import Recording, RecordingError, find
-from worldmodel.scene import ASSETS
+from worldmodel.episodes.recording import Recording, RecordingError
+from worldmodel.runtime.files import write_bytes
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
 ANGLE_NOISE = 1e-3  # [rad] of a tracked pose; the elbow's hinge shows 1.5e-3
@@ -50,7 +53,7 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
       recording: the layout.
       episodes: how many; ids are 0, 1, 2, …
       seed: of everything random.
-      out: replaced in one rename.
+      out: written whole or not at all.
 
     Returns:
       the hidden parameters by name.
@@ -61,11 +64,12 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
     if episodes < 1:
         raise RecordingError(f"{episodes} episodes asked for; a recording has at least one")
     generator = np.random.default_rng(seed)
-    spec = mujoco.MjSpec.from_file(str(ASSETS / f"{recording.name}.xml"))
+    problem = find_problem(recording.name)
+    spec = mujoco.MjSpec.from_file(str(problem.mjcf))
     rate = recording.rate_hz or 500.0
     substeps = int(np.ceil(1 / (rate * SUBSTEP)))
     spec.option.timestep = 1 / (rate * substeps)
-    hidden = _hide(spec, recording, generator)
+    hidden = _hide(spec, problem, generator)
     model = spec.compile()
     frames = FRAMES.get(recording.name, DEFAULT_FRAMES)
     rolled = [_episode(model, recording, frames, substeps, generator) for _ in range(episodes)]
@@ -84,20 +88,17 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
     else:
         arrays |= {"rate_hz": np.array(rate)}
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp.npz")
-    try:
-        np.savez(temporary, allow_pickle=False, **arrays)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(out, buffer.getvalue())
     return hidden
 
 
 def _hide(
-    spec: mujoco.MjSpec, recording: Recording, generator: np.random.Generator
+    spec: mujoco.MjSpec, problem: Problem, generator: np.random.Generator
 ) -> dict[str, float]:
     hidden: dict[str, float] = {}
-    plane = recording.channels.angle or not recording.channels.position
+    plane = not problem.recording.quaternions
     for body in spec.bodies[1:]:
         factor = np.exp(0.25 * generator.normal(size=2))
         shift = 0.003 * generator.normal(size=3) * (np.array([1, 0, 1]) if plane else 1)
@@ -141,34 +142,38 @@ def _episode(
 
 def _throw(data: mujoco.MjData, recording: Recording, generator: np.random.Generator) -> None:
     """A start like the real ones: released above the table, or hanging."""
-    channels = recording.channels
-    if not channels.position:
+    if recording.rate_hz is None:
         data.qpos[:] = 0.3 * generator.normal(size=recording.nq)
         return
-    up = channels.position[-1]
+    up = _position(recording)[-1]
     data.qpos[up] = generator.uniform(0.12, 0.2)
     data.qvel[up] = generator.uniform(-1.5, 0.0)
     data.qvel[0] = generator.uniform(-1.0, 1.0)
-    if channels.quaternion:
+    if recording.quaternions:
         quaternion = generator.normal(size=4)
         data.qpos[3:7] = quaternion / np.linalg.norm(quaternion)
         data.qvel[3:6] = 5.0 * generator.normal(size=3)
     else:
         data.qpos[2], data.qvel[2] = generator.uniform(-np.pi, np.pi), 5.0 * generator.normal()
-    for hinge in channels.joints:
+    for hinge in recording.hinges:
         data.qpos[hinge] = generator.uniform(-np.pi, np.pi)
+
+
+def _position(recording: Recording) -> list[int]:
+    """Where the body's place stands in qpos; nothing for an arm."""
+    if recording.rate_hz is None:
+        return []
+    return [0, 1, 2] if recording.quaternions else [0, 1]
 
 
 def _tracked(poses: np.ndarray, recording: Recording, generator: np.random.Generator) -> np.ndarray:
     """Poses as a tracker sees them."""
-    channels = recording.channels
-    noise = ANGLE_NOISE if channels.position else ENCODER_NOISE
+    noise = ENCODER_NOISE if recording.rate_hz is None else ANGLE_NOISE
     noisy = poses + noise * generator.normal(size=poses.shape)
-    position = list(channels.position)
+    position = _position(recording)
     shape = (len(poses), len(position))
     noisy[:, position] = poses[:, position] + POSITION_NOISE * generator.normal(size=shape)
-    if channels.quaternion:
-        index = list(channels.quaternion)
+    for index in map(list, recording.quaternions):
         noisy[:, index] = poses[:, index] + 0.5 * ANGLE_NOISE * generator.normal(
             size=(len(poses), 4)
         )
@@ -178,7 +183,7 @@ def _tracked(poses: np.ndarray, recording: Recording, generator: np.random.Gener
 
 def _velocities(qpos: np.ndarray, recording: Recording, rate: float) -> np.ndarray:
     """Backward differences, the first frame's copied from the second."""
-    if not recording.channels.quaternion:
+    if not recording.quaternions:
         difference = np.diff(qpos, axis=0)
     else:
         turn = np.empty((len(qpos) - 1, 3))
