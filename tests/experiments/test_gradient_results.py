@@ -1,4 +1,4 @@
-"""The committed reports on gradients are those of the rows beside them."""
+"""The committed reports on gradients are those of their rows."""
 
 import fcntl
 import json
