@@ -70,12 +70,12 @@ def bounces(backward: Backward) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @functools.cache
 def one_step(backward: Backward, **scene: str | int) -> Callable:
     """(height, speed, push) → the speed after one step, and its slopes in all three; compiled."""
-    made = ball(**scene)
+    bouncing = ball(**scene)
 
     def speed(height: jax.Array, speed: jax.Array, push: jax.Array) -> jax.Array:
-        start = physics.initial_state(made, height[None], speed[None])
-        model = made.mjx_model()
-        return physics.control_step(made, model, start, push[None], backward=backward).qvel[0]
+        start = physics.initial_state(bouncing, height[None], speed[None])
+        model = bouncing.mjx_model()
+        return physics.control_step(bouncing, model, start, push[None], backward=backward).qvel[0]
 
     run = jax.jit(jax.value_and_grad(speed, (0, 1, 2)))
     return lambda *x: jax.tree.map(float, run(*map(jnp.asarray, x)))

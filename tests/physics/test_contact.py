@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.helpers import scenes
-from tests.physics.test_step import GRAVITY, slider
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import contact
@@ -74,20 +73,20 @@ def test_forces_are_those_of_mujoco() -> None:
 
 
 def test_sliding_friction_is_coulombs_and_opposes_the_motion() -> None:
-    scene = slider()
+    scene = scenes.slider()
     for direction in (1.0, -1.0):
         states = states_of(scene, np.zeros(2), np.array([1.5 * direction, 0.0]), 300)
         force = np.asarray(states.contacts.force[:, 0])
         friction = np.linalg.norm(force[:, 1:], axis=1)
         np.testing.assert_allclose(friction, 0.4 * force[:, 0], rtol=1e-6)
         # A fast sliding contact of MuJoCo hops (slip adds to the normal force): so on average.
-        assert force[:, 0].mean() == pytest.approx(GRAVITY, rel=0.03)
+        assert force[:, 0].mean() == pytest.approx(scenes.GRAVITY, rel=0.03)
         # Newton, each step: what a block of 1 kg loses in speed is the friction on it.
         lost = scene.control_hz * np.diff(np.asarray(states.qvel[:, 0], float))
         np.testing.assert_allclose(lost, -direction * friction[1:], rtol=1e-9, atol=1e-9)
 
 
-def test_residual_tells_a_converged_solve_from_a_broken_off_one() -> None:
+def test_residual_separates_a_converged_solve_from_a_broken_off_one() -> None:
     scene = scenes.box()
     model = scene.mjx_model()
     data = mjx.make_data(scene.mj_model).replace(
@@ -108,8 +107,8 @@ def test_the_solvers_values_are_passed_on_bit_for_bit() -> None:
 
     @jax.jit
     def both(data: mjx.Data) -> tuple[mjx.Data, mjx.Data]:
-        ahead = mjx.fwd_acceleration(model, mjx.forward(model, data))
-        return contact.solve(model, ahead), mjx.solve(model, ahead)
+        before = mjx.fwd_acceleration(model, mjx.forward(model, data))
+        return contact.solve(model, before), mjx.solve(model, before)
 
     ours, theirs = both(data)
     assert np.abs(theirs.qfrc_constraint).max() > 1.0

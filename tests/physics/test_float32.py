@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.physics.test_gradients import box_case, differences, finger_case
+from tests.helpers.gradient_cases import box_case, differences, finger_case
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 from worldmodel import runtime
 runtime.configure(x64=False)
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from tests.test_gradients import box_case, finger_case
+from tests.helpers.gradient_cases import box_case, finger_case
 from worldmodel import physics
 from worldmodel._mujoco import mjx
 

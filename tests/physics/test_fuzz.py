@@ -14,9 +14,7 @@ from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import oracle, parameters
 from worldmodel.physics.contact import solver_residual
-from worldmodel.scene import FreeParameter
-
-from worldmodel.scene import Scene, load_scene
+from worldmodel.scene import FreeParameter, Scene, load_scene
 
 QUIET = settings(
     deadline=None,
@@ -68,7 +66,12 @@ def mjcfs(draw: st.DrawFn) -> str:
 def check(mjcf: str, seed: int) -> None:
     scene = load_scene(mjcf, control_hz=500.0, substeps=1)
     m, model = scene.mj_model, scene.mjx_model()
-    free = (FreeParameter("mass", "b0"), FreeParameter("com", "b0"), FreeParameter("friction", "g0"), FreeParameter("solref", "g0"))
+    free = (
+        FreeParameter("mass", "b0"),
+        FreeParameter("com", "b0"),
+        FreeParameter("friction", "g0"),
+        FreeParameter("solref", "g0"),
+    )
     random = np.random.default_rng(seed)
     at = {
         "parameters": {
@@ -97,10 +100,10 @@ def check(mjcf: str, seed: int) -> None:
 
     ours = functools.partial(stepped, physics.step)
     value, slope = jax.jit(lambda x: jax.jvp(ours, (x,), (direction,)))(at)
-    wanted, left = jax.jit(theirs)(at)
+    wanted, remaining = jax.jit(theirs)(at)
     # Where MJX's solver stalls, in an elliptic cone, each compiled program ends elsewhere.
     apart = np.abs(np.asarray(value) - wanted).max()
-    assert apart < 1e-11 * np.linalg.norm(wanted) + 10.0 * float(left)
+    assert apart < 1e-11 * np.linalg.norm(wanted) + 10.0 * float(remaining)
     along = jax.jit(lambda h: ours(jax.tree.map(lambda x, d: x + h * d, at, direction)))
 
     def differences(epsilon: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The private names of MJX that the contact gradient stands on: fails by name when they move."""
 
 import inspect
+import re
 
 import pytest
 from mujoco.mjx._src import collision_driver, forward, solver, types
@@ -33,6 +34,19 @@ def test_data_has(field: str) -> None:
     assert field in types.DataJAX.__dataclass_fields__
 
 
-@pytest.mark.parametrize("name", ["fwd_position", "fwd_velocity", "fwd_actuation", "solve"])
-def test_public_stage_exists(name: str) -> None:
-    assert callable(getattr(mjx, name))
+STAGES = "fwd_position fwd_velocity fwd_actuation fwd_acceleration sensor_pos sensor_vel "
+STAGES += "sensor_acc make_constraint solve euler implicit kinematics com_pos crb tendon "
+STAGES += "tendon_armature transmission full_m forward step"
+
+
+@pytest.mark.parametrize("name", STAGES.split())
+def test_public_stage_takes_a_model_and_its_data(name: str) -> None:
+    assert list(inspect.signature(getattr(mjx, name)).parameters) == ["m", "d"]
+
+
+def test_the_stages_of_forward_are_those_that_ours_calls_in_this_order() -> None:
+    """``physics.forward`` calls them one by one: a stage that MJX adds shows here."""
+    source = inspect.getsource(forward.forward)
+    called = re.findall(r"d = (?:named_scope\()?(?:\w+\.)?(\w+)\)?\(m, d\)", source)
+    before = ["fwd_position", "sensor_pos", "fwd_velocity", "sensor_vel", "fwd_actuation"]
+    assert called == [*before, "fwd_acceleration", "solve", "sensor_acc"]

@@ -1,4 +1,4 @@
-"""Gradients in the numbers of a model that no ``FreeParameter`` kind moves, by recompiled C MuJoCo."""
+"""Gradients in the numbers that no ``FreeParameter`` kind moves, by recompiled C MuJoCo."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import scenes
-from tests.physics.test_gradients import assert_same
+from tests.helpers.gradient_cases import assert_same
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.physics import oracle
 from worldmodel.physics.derived import with_derived_constants
+from worldmodel.scene import to_mjcf
 
 pytestmark = pytest.mark.slow  # one compilation, a minute on a busy machine
 
@@ -118,7 +118,7 @@ def test_gradient_in_the_models_own_numbers_is_that_of_recompiled_mujoco(
 
 
 @pytest.mark.parametrize("leaf", ["geom_solimp", "jnt_solimp", "eq_solimp"])
-def test_the_power_of_solimp_has_no_gradient_by_decree(
+def test_the_power_of_solimp_has_a_gradient_of_zero(
     leaf: str, jacobians: tuple[dict, dict]
 ) -> None:
     ours, truth = (x[leaf] for x in jacobians)

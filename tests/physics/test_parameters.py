@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import scenes
-from tests.physics.test_gradients import BOX_FREE, box_case, finger_case
+from tests.helpers.gradient_cases import BOX_FREE, box_case, finger_case
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
-from worldmodel.scene import FreeParameter
 from worldmodel.physics.parameters import ParameterError
 from worldmodel.rollout import replay, rollout
-from worldmodel.scene import load_scene
+from worldmodel.scene import FreeParameter, load_scene
 
 DERIVED = (
     "body_subtreemass",
@@ -96,7 +95,11 @@ def test_a_tendon_and_a_ball_joint_have_the_compilers_constants_too() -> None:
         control_hz=100.0,
         substeps=1,
     )
-    free = (FreeParameter("mass", "ball"), FreeParameter("com", "ball"), FreeParameter("inertia", "ball"))
+    free = (
+        FreeParameter("mass", "ball"),
+        FreeParameter("com", "ball"),
+        FreeParameter("inertia", "ball"),
+    )
     u = random(free, 0)
     moved = parameters.apply(scene, scene.mjx_model(), free, u)
     model = mujoco.MjModel.from_xml_string(parameters.to_mjcf(scene, free, u))

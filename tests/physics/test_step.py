@@ -15,8 +15,6 @@ from worldmodel.physics import oracle
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene, load_scene
 
-GRAVITY = 9.81
-
 
 def simulate(scene: Scene, model: mjx.Model, qpos, qvel, steps: int):
     """States along a passive trajectory."""
@@ -37,35 +35,14 @@ def test_free_fall_is_exact_to_rounding() -> None:
     states = jax.jit(lambda: simulate(scene, scene.mjx_model(), qpos, qvel, 20))()
     n, dt = 3 * np.arange(1, 21), 1 / 300
     # Semi-implicit Euler: the velocity after n steps is v − n g dt, the position its running sum.
-    height = 9.0 + 3.0 * n * dt - GRAVITY * dt**2 * n * (n + 1) / 2
+    height = 9.0 + 3.0 * n * dt - scenes.GRAVITY * dt**2 * n * (n + 1) / 2
     np.testing.assert_allclose(states.qpos[:, 2], height, rtol=1e-13)
     np.testing.assert_allclose(states.qpos[:, 0], n * dt, rtol=1e-13)
     np.testing.assert_allclose(states.time, n * dt, rtol=1e-13)
 
 
-def slider() -> Scene:
-    return load_scene(
-        """
-        <mujoco model="slider">
-          <option cone="elliptic" tolerance="1e-14" iterations="50" impratio="10"/>
-          <worldbody>
-            <geom name="table" type="plane" size="0 0 .1"/>
-            <body name="block" pos="0 0 .005">
-              <joint name="x" type="slide" axis="1 0 0"/>
-              <joint name="z" type="slide" axis="0 0 1"/>
-              <geom name="block" type="sphere" size="0.005" mass="1" friction="0.4 0 0"
-                    priority="1"/>
-            </body>
-          </worldbody>
-        </mujoco>
-        """,
-        control_hz=1000.0,
-        substeps=1,
-    )
-
-
 def test_sliding_block_stops_where_coulomb_says_and_so_do_the_derivatives() -> None:
-    scene = slider()
+    scene = scenes.slider()
     model, speed, friction, steps = scene.mjx_model(), 1.5, 0.4, 450
     block = 1  # geom id
 
@@ -75,18 +52,18 @@ def test_sliding_block_stops_where_coulomb_says_and_so_do_the_derivatives() -> N
         return states.qpos[-1, 0]
 
     value, (by_speed, by_friction) = jax.jit(jax.value_and_grad(distance, (0, 1)))(speed, friction)
-    exact = speed**2 / (2 * friction * GRAVITY)
+    exact = speed**2 / (2 * friction * scenes.GRAVITY)
     assert value == pytest.approx(exact, rel=0.005)
     # A fast sliding contact of MuJoCo hops, as slip adds to the normal force: Coulomb's law holds
     # on average over some 60 hops. C MuJoCo's own differences scatter as much.
-    assert by_speed == pytest.approx(speed / (friction * GRAVITY), rel=0.03)
+    assert by_speed == pytest.approx(speed / (friction * scenes.GRAVITY), rel=0.03)
     assert by_friction == pytest.approx(-exact / friction, rel=0.03)
 
 
 @pytest.mark.parametrize("amplitude", [0.05, 2.0])
 def test_pendulum_period_converges_to_the_elliptic_integral(amplitude: float) -> None:
     length = 0.5
-    exact = 4 * np.sqrt(length / GRAVITY) * ellipk(np.sin(amplitude / 2) ** 2)
+    exact = 4 * np.sqrt(length / scenes.GRAVITY) * ellipk(np.sin(amplitude / 2) ** 2)
 
     def period(rate: float) -> float:
         scene = load_scene(
@@ -138,14 +115,6 @@ CASES = [
     ("finger", {"cone": "elliptic", "integrator": "Euler", "condim": 6}),
     ("box", {"cone": "elliptic", "integrator": "RK4", "condim": 3}),
 ]
-MATRIX = [
-    (name, {"cone": cone, "integrator": integrator, "condim": condim})
-    for name in ("box", "finger")
-    for cone in ("elliptic", "pyramidal")
-    for integrator in ("Euler", "implicitfast", "RK4")
-    for condim in (1, 3, 4, 6)
-    if (cone, condim) != ("elliptic", 1)  # not in MJX, refused by the scene
-]
 
 
 def check_equality(name: str, options: dict) -> None:
@@ -177,7 +146,7 @@ def test_step_is_mjx_step_and_mujoco(name: str, options: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), MATRIX)
+@pytest.mark.parametrize(("name", "options"), scenes.MATRIX)
 def test_step_is_mjx_step_and_mujoco_everywhere(name: str, options: dict) -> None:
     check_equality(name, options)
 
@@ -274,3 +243,25 @@ def test_vmap_is_a_loop() -> None:
     one = jax.jit(last)
     # Two programs: rounding, which contact multiplies from step to step.
     np.testing.assert_allclose(batched, jnp.stack([one(v) for v in qvels]), atol=1e-10)
+
+
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+def test_a_scene_without_contacts_is_mujocos(cone: str) -> None:
+    door = load_scene(
+        f"""<mujoco><option cone="{cone}"/><worldbody><body name="door">
+        <joint name="hinge" type="hinge" axis="0 1 0"/><geom size=".1" pos=".3 0 0"/></body>
+        </worldbody></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+    start = jnp.array([0.4]), jnp.array([0.3])
+    step = jax.jit(
+        lambda q, v: physics.control_step(
+            door, door.mjx_model(), physics.initial_state(door, q, v), jnp.zeros(0)
+        )
+    )
+    state = step(*start)
+    at = np.asarray(start[0]), np.asarray(start[1])
+    qpos, qvel = oracle.trajectory(door.mj_model, at[0], at[1], np.zeros((1, 0)), 1)
+    np.testing.assert_allclose([state.qpos, state.qvel], [qpos[0], qvel[0]], rtol=1e-12)
+    assert np.isfinite(jax.jit(jax.jacfwd(lambda q: step(q, start[1]).qvel))(start[0])).all()
