@@ -1,9 +1,10 @@
-"""One resumable turn of the picture, for any task:
+"""The versions of a world model, for any task: two stages of the loop
 
     generate → train → deploy → capture → finetune
 
-Every stage leaves its result in a folder, whole or not at all, and takes it from there when it
-is run again. What reality plays comes in as captured episodes (``reality.capture``).
+``generate`` plays trials in a version, ``finetune`` turns captured episodes (``reality.capture``)
+into the next version. A version is a folder with a checkpoint, written atomically and read when the
+same stage runs again.
 """
 
 import dataclasses
@@ -29,13 +30,13 @@ from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.types import Episode, Trial
 
-WHOLE = WindowGrid(first=0, stride=1, horizon=None)
-FRAMES = WindowGrid(first=1, stride=1, horizon=1)
+WHOLE = WindowGrid(first=0, stride=1, horizon=None)  # what a fit predicts
+FRAMES = WindowGrid(first=1, stride=1, horizon=1)  # what standardises a network
 BATCH = 128  # episodes simulated at once
 
 
 class LoopError(InputError):
-    """A stage that cannot be taken up: another configuration's, or a parent that is absent."""
+    """A stage that cannot run: no corrections, no parent, or a model that cannot play."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +69,22 @@ def finetune(
 
     Args:
       directory: of all versions; this one gets the folder ``name``.
-      parent: whose parameters are started from.
-      world: what the next version is made of: the parent's world, or that with a correction, whose
-        network is then fitted too.
-      corrections: episodes that began at rest; the last ``held_out`` of them steer the stopping
-        where a network is fitted.
-      channels: what is scored.
-      residual: (nv,) units of a first network's answers.
-      spent: how many corrections this version has cost, ancestors included.
+      parent: its parameters are the start.
+      world: the next version's: the parent's world, or that with a correction, whose network is
+        then fitted too.
+      corrections: episodes that began at rest.
+      channels: which positions are scored.
+      config: of the fit.
+      residual: (nv,) the unit of a new network's answers, see ``model.network``.
+      held_out: the last so many corrections steer the stopping where a network is fitted.
+      spent: number of real corrections that this version has cost, ancestors' included.
+      record: called with one row per step.
+      stop: asked after each step; True saves and raises ``runtime.Interrupted``.
 
     Raises:
       LoopError: no corrections; the parent's folder is absent.
-      CheckpointError: ``name`` is there from another run.
+      CheckpointError: the folder ``name`` is of other corrections or settings, or damaged.
+      FitError, Interrupted: see ``finetune.adam.fit``.
     """
     if not corrections:
         raise LoopError("no corrections to finetune on; deploy a policy first")
@@ -131,7 +136,7 @@ def finetune(
 
 
 def _digest(episode: Episode) -> str:
-    """Equal for episodes that hold the same frames and commands."""
+    """Tells episodes apart by their frames and commands."""
     arrays = [np.ascontiguousarray(x, float) for x in (episode.qpos, episode.qvel, episode.ctrl)]
     text = b"".join(str(x.shape).encode() + x.tobytes() for x in arrays)
     return hashlib.sha256(text).hexdigest()[:16]
@@ -157,7 +162,7 @@ def load_version(directory: Path, name: str, world: WorldModel, config_hash: str
     """A version that an earlier run finished; None where there is none.
 
     Raises:
-      CheckpointError: damaged, or made with other settings.
+      CheckpointError: damaged, or of other settings.
     """
     folder = directory / name / "checkpoint"
     if checkpoint.latest(folder) is None:
@@ -168,7 +173,7 @@ def load_version(directory: Path, name: str, world: WorldModel, config_hash: str
 
 
 def first_version(directory: Path, world: WorldModel) -> Version:
-    """Version 0: the scene as its MJCF has it."""
+    """Version 0: the numbers of the scene's MJCF; saved, or loaded where it was saved before."""
     version = Version("v0", None, world, init(world, jax.random.key(0)), 0)
     settings = {"parent": None, "world": saved.describe(world)}
     finished = load_version(directory, "v0", world, checkpoint.config_hash(settings))
@@ -183,8 +188,8 @@ def physical_values(version: Version) -> dict[str, np.ndarray]:
 
 
 def simulator(version: Version) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A version as an expert plans in it: qpos (episodes, nq) at rest and commands (episodes,
-    steps, nu) → (episodes, steps + 1, nq)."""
+    """A version as a function of starts at rest, (episodes, nq), and commands, (episodes, steps,
+    nu): the positions (episodes, steps + 1, nq)."""
     play = make_simulator(version.world, BATCH)
     return lambda qpos, ctrl: np.asarray(play(version.parameters, qpos, ctrl).qpos)
 
@@ -195,20 +200,23 @@ def generate(
     """Synthetic episodes: trials of one length, played in a world model.
 
     Args:
-      touch: geom pairs of the robot's touch sensors: what an episode's ``contact`` reports, so
-        that real and synthetic episodes have the same columns.
+      touch: geom pairs of the robot's touch sensors, the columns of ``contact``; so real and
+        synthetic episodes have the same columns.
 
     Returns:
-      The episodes as a robot without noise would have reported them.
+      The episodes as a robot without sensor noise would report them.
 
     Raises:
-      LoopError: a trial that the model does not survive, or a pair that it has no contact for.
+      LoopError: a trial whose positions are not finite, or a pair that the scene cannot test.
     """
     scene = version.world.scene
     pairs = [frozenset(pair) for pair in contact_pairs(scene)]
     for pair in touch:
         if frozenset(pair) not in pairs:
-            raise LoopError(f"scene '{scene.name}' tests no contact of {' and '.join(pair)}")
+            raise LoopError(
+                f"scene '{scene.name}' tests no contact of {' and '.join(pair)}; give a pair of "
+                "its geoms that can touch"
+            )
     columns = [pairs.index(frozenset(pair)) for pair in touch]
     states = make_simulator(version.world, BATCH)(
         version.parameters,

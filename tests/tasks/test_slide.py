@@ -1,27 +1,14 @@
-"""The task's strokes against kinematics, the planner against a simulator, and cloning."""
+"""The task's strokes against kinematics, the planner against a simulator."""
 
-import dataclasses
-from pathlib import Path
-from typing import Any
-
-import jax
 import numpy as np
 import pytest
 
-from experiments.slide.study import study as slide
+from experiments.slide import study as slide
 from worldmodel._mujoco import mujoco
-from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.tasks.slide import clone as cloning
-from worldmodel.tasks.slide import expert as demonstrator
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.clone import CloneConfig, act, clone, restore, save
-from worldmodel.tasks.slide.expert import Noise, Table, demonstrate, make_table, plan
-from worldmodel.reality import HiddenPhysics
-from worldmodel.scene import ASSETS
 from worldmodel.errors import InputError
-
-SHORT = CloneConfig(width=8, steps=60, learning_rate=1e-2, weight_decay=0.03)
-Data = tuple[np.ndarray, np.ndarray]
+from worldmodel.reality import HiddenPhysics, deploy
+from worldmodel.tasks.slide import expert, task
+from worldmodel.tasks.slide.expert import Noise, Table, demonstrate, make_table, plan
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +47,7 @@ def test_inverse_kinematics_inverts_the_scenes_arm() -> None:
     joints = task.inverse_kinematics(tip)
     np.testing.assert_allclose(tip_of(joints), tip, atol=1e-12)
     assert (joints[:, 1] >= 0).all()  # one of the two elbows, always the same
-    model = mujoco.MjModel.from_xml_path(str(ASSETS / "slide.xml"))
+    model = mujoco.MjModel.from_xml_path(str(task.MJCF))
     data = mujoco.MjData(model)
     for q, place in zip(joints[:5], tip, strict=False):
         data.qpos[:2] = q
@@ -105,14 +92,15 @@ def test_the_tip_goes_through_the_puck_along_the_stroke_at_its_speed() -> None:
 
 def test_the_arm_starts_at_rest_behind_the_puck_and_does_not_touch_it() -> None:
     start, strokes = fan()
-    _, contact = slide.run_policy(
+    episode = deploy(
         slide.robot(HiddenPhysics()),
-        lambda t, seen: seen.qpos[:2],
+        lambda observation, t, key: observation.qpos[:2],
+        task.scene(),
         task.initial_qpos(start, strokes)[7],
         3,
         0,
     )
-    assert not contact.any()
+    assert episode.contact is not None and not episode.contact.any()
 
 
 def test_strokes_are_held_within_what_the_arm_can_play() -> None:
@@ -159,14 +147,12 @@ def test_plans_reach_their_targets_in_the_simulator_they_came_from(table: Table)
 
 def bilinear(start: np.ndarray, speed: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """A mechanics that the table's interpolation represents exactly."""
-    fast = np.log(speed) - np.log(demonstrator.SPEEDS[0])
+    fast = np.log(speed) - np.log(expert.SPEEDS[0])
     return np.stack([0.1 + 0.6 * fast, 0.5 * start + 0.7 * fast * direction], axis=-1)
 
 
 def test_planning_inverts_the_table() -> None:
-    grid = np.meshgrid(
-        demonstrator.STARTS, demonstrator.SPEEDS, demonstrator.DIRECTIONS, indexing="ij"
-    )
+    grid = np.meshgrid(expert.STARTS, expert.SPEEDS, expert.DIRECTIONS, indexing="ij")
     table = Table(bilinear(*grid))
     rng = np.random.default_rng(3)
     start, speed, direction = (
@@ -181,7 +167,7 @@ def test_planning_inverts_the_table() -> None:
 
     far = task.Contexts(np.zeros(1), np.array([50.0]), np.zeros(1))
     (stroke,) = plan(table, far)
-    assert stroke[0] == pytest.approx(demonstrator.SPEEDS[-1], rel=1e-9)
+    assert stroke[0] == pytest.approx(expert.SPEEDS[-1], rel=1e-9)
     assert abs(stroke[1]) < 0.2
 
 
@@ -213,109 +199,14 @@ def test_demonstrations_are_plans_with_a_persons_noise(table: Table) -> None:
     assert abs(np.corrcoef(speed, turn)[0, 1]) < 0.08
 
 
-def rule(rows: int, seed: int) -> Data:
-    """Contexts, and a smooth map of them to strokes."""
-    contexts = task.draw_contexts(rows, np.random.default_rng(seed)).table
-    start, distance, direction = contexts.T
-    speed = np.exp(-0.2 + 0.6 * distance + 0.5 * direction**2 - start)
-    aside = 0.08 * np.sin(2.0 * direction) - 0.4 * start
-    return contexts, np.column_stack([speed, direction + aside])
-
-
-def strokes_of(weights: Any, contexts: np.ndarray, config: CloneConfig) -> np.ndarray:
-    return act(weights, task.Contexts(*contexts.T), config)
-
-
-def test_a_policy_learns_a_smooth_map() -> None:
-    config = CloneConfig(width=32, steps=2000, learning_rate=5e-3, weight_decay=0.0)
-    (weights,) = clone([rule(200, 0)], [0], config)
-    contexts, wanted = rule(200, 1)
-    answered = strokes_of(weights, contexts, config)
-    speed, turn = np.log(answered[:, 0] / wanted[:, 0]), answered[:, 1] - wanted[:, 1]
-    # Without noise or weight decay only the optimiser is in the way: 3 and 2 per cent of how much
-    # the answers vary are left.
-    assert np.std(speed) < 0.1 * np.std(np.log(wanted[:, 0]))
-    assert np.std(turn) < 0.1 * np.std(wanted[:, 1] - contexts[:, 2])
-    assert abs(speed.mean()) < 0.01 and abs(turn.mean()) < 0.01
-
-
-@pytest.fixture(scope="module")
-def together() -> tuple[list[Data], list[Any]]:
-    """Data sets of different sizes, cloned in one call."""
-    data = [rule(5, 2), rule(30, 3), rule(12, 4)]
-    return data, clone(data, [7, 8, 9], SHORT)
-
-
-def close(ours: Any, theirs: Any) -> None:
-    """Equal to float32 rounding, which Adam, dividing by the gradient's size, can enlarge."""
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_each_policy_is_as_if_cloned_alone(together: tuple[list[Data], list[Any]]) -> None:
-    data, policies = together
-    for i in (0, 1):
-        (alone,) = clone([data[i]], [7 + i], SHORT)
-        close(policies[i], alone)
-    contexts = data[1][0]
-    answers = [strokes_of(p, contexts, SHORT) for p in policies]
-    assert np.abs(answers[0] - answers[1]).max() > 0.02  # they are different policies
-
-
-def test_every_row_weighs_the_same(together: tuple[list[Data], list[Any]]) -> None:
-    data, policies = together
-    contexts, strokes = data[2]
-    # Without decay, which counts rows: a prior that more of them outweigh.
-    free = dataclasses.replace(SHORT, weight_decay=0.0)
-    doubled = np.tile(contexts, (2, 1)), np.tile(strokes, (2, 1))
-    (once,), (twice,) = clone([(contexts, strokes)], [9], free), clone([doubled], [9], free)
-    close(once, twice)
-    half = np.r_[0:12, 0:6]
-    (weighted,) = clone([(contexts[half], strokes[half])], [9], SHORT)
-    moved = strokes_of(weighted, contexts, SHORT) - strokes_of(policies[2], contexts, SHORT)
-    assert np.abs(moved).max() > 0.01  # half of the rows counted twice
-
-
-def test_a_seed_makes_one_policy(together: tuple[list[Data], list[Any]]) -> None:
-    data, policies = together
-    same, other = clone(data, [7, 8, 9], SHORT), clone(data, [7, 8, 10], SHORT)
-    for a, b in zip(jax.tree.leaves(policies), jax.tree.leaves(same), strict=True):
-        np.testing.assert_array_equal(a, b)
-    close(other[0], policies[0])
-    contexts = data[2][0]
-    changed = strokes_of(other[2], contexts, SHORT) - strokes_of(policies[2], contexts, SHORT)
-    assert np.abs(changed).max() > 1e-3
-
-
-def test_data_that_cannot_be_cloned_are_refused() -> None:
-    contexts, strokes = rule(4, 0)
-    bad = contexts.copy()
-    bad[2, 1] = np.nan
-    for data in (
-        (contexts[:0], strokes[:0]),
-        (bad, strokes),
-        (contexts, np.where(strokes == strokes[1, 1], np.inf, strokes)),
-        (contexts, strokes * [0.0, 1.0]),
-        (contexts, strokes[:3]),
-    ):
-        with pytest.raises(InputError, match="data set 1 of 2 is empty, not finite"):
-            clone([(contexts, strokes), data], [0, 1], SHORT)
-
-
-def test_policies_are_kept_and_anothers_width_is_refused(
-    together: tuple[list[Data], list[Any]], tmp_path: Path
-) -> None:
-    data, policies = together
-    save(tmp_path / "policy", policies[1], SHORT, {"recipe": "test"})
-    back = restore(tmp_path / "policy", SHORT)
-    contexts = data[1][0]
-    np.testing.assert_array_equal(
-        strokes_of(back, contexts, SHORT), strokes_of(policies[1], contexts, SHORT)
-    )
-    described = cloning.checkpoint.read_metadata(tmp_path / "policy")
-    assert described["recipe"] == "test"
-    assert described["clone"] == dataclasses.asdict(SHORT)
-    with pytest.raises(CheckpointError, match="leaf"):
-        restore(tmp_path / "policy", dataclasses.replace(SHORT, width=9))
-    with pytest.raises(CheckpointError, match="no checkpoint in"):
-        restore(tmp_path / "nothing", SHORT)
+def test_answers_are_the_inverse_of_strokes() -> None:
+    contexts = task.draw_contexts(20, np.random.default_rng(6)).table
+    strokes = np.stack([np.linspace(*task.SPEED, 20), np.linspace(*task.DIRECTION, 20)], axis=1)
+    answers = task.encode(contexts, strokes)
+    assert answers.shape == (20, task.ANSWERED) and answers.dtype == np.float32
+    assert task.observe(contexts).shape == (20, task.OBSERVED)
+    np.testing.assert_allclose(task.decode(contexts, answers), strokes, rtol=1e-6, atol=1e-6)
+    for speed in (0.0, -1.0, np.nan):
+        strokes[3, 0] = speed
+        with pytest.raises(InputError, match="stroke 3 has the speed"):
+            task.encode(contexts, strokes)

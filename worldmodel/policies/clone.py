@@ -1,8 +1,8 @@
 """Behaviour cloning: observations → answers, for every data set of a study in one vmapped call.
 
 The recipe is one function of the pooled rows: each row weighs 1, real or synthetic; the number
-of steps is the same for every data set. A policy is a small MLP; its task scales what it observes
-and what it answers to order one.
+of steps is the same for every data set. A policy is a small MLP; its task scales observations and
+answers to order one.
 """
 
 import dataclasses
@@ -62,7 +62,8 @@ def clone(
         good = len(observed) and len(answered) == len(observed)
         if not (good and np.isfinite(observed).all() and np.isfinite(answered).all()):
             raise InputError(
-                f"data set {i} of {len(data)} is empty or not finite; nothing can be cloned"
+                f"data set {i} of {len(data)} is empty, not finite or of unequal lengths; give one "
+                "finite answer per observation"
             )
     most = max(len(observed) for observed, _ in data)
     x = np.zeros((len(data), most, data[0][0].shape[1]), np.float32)
@@ -99,7 +100,7 @@ def clone(
 
 
 def answer(weights: Any, observed: np.ndarray, size: int, config: CloneConfig) -> np.ndarray:
-    """What a policy answers: (rows, observed) → (rows, size)."""
+    """A policy's answers: (rows, observed) → (rows, size)."""
     module = MLP(config.width, size)
     return np.asarray(module.apply(weights, jnp.asarray(observed, jnp.float32)), np.float64)
 
@@ -111,7 +112,7 @@ def save(directory: Path, weights: Any, config: CloneConfig, metadata: dict[str,
 
 
 def restore(directory: Path, observed: int, size: int, config: CloneConfig) -> Any:
-    """Reads one policy that observes and answers so many numbers.
+    """Reads one policy that observes ``observed`` and answers ``size`` numbers.
 
     Raises:
       CheckpointError: absent, damaged, or a policy of another observation or width.

@@ -1,4 +1,4 @@
-"""Captured episodes are never lost: each is a file of its own the moment it ends."""
+"""Capture: trials played on a robot, each episode in a file of its own as soon as it ends."""
 
 import dataclasses
 import io
@@ -19,7 +19,7 @@ from worldmodel.types import Episode, Trial
 
 
 class CaptureError(InputError):
-    """Captured episodes that are damaged, or of other trials than those asked for."""
+    """A captured episode that is damaged, or of another trial than the one to be played."""
 
 
 def capture(
@@ -39,9 +39,9 @@ def capture(
       stop: asked between episodes.
 
     Raises:
-      RobotError: the robot failed; what it had reported is kept as ``<number>.failed.npz``, and
+      RobotError: the robot failed; the frames before are kept in ``<number>.failed.npz``, and
         running again goes on with that episode.
-      CaptureError: the folder holds episodes of other trials.
+      CaptureError: the folder holds a damaged episode, or one of another goal or action.
       runtime.Interrupted: ``stop`` returned True.
     """
     directory.mkdir(parents=True, exist_ok=True)

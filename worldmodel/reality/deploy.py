@@ -24,22 +24,23 @@ def deploy(
 ) -> Episode:
     """Deploys a policy for one episode: ``steps`` control steps from ``qpos``, at rest.
 
-    Velocities of the episode are backward differences of the measured positions, and zero in
-    the first frame.
+    The episode's velocities are backward differences of the measured positions, and zero in the
+    first frame.
 
     Args:
       policy: observes the last measurement.
       scene: of the robot; for its sizes and its control rate.
       identity: the episode's id.
-      key: of the policy's randomness; the policy gets None without one.
+      key: the policy's randomness, split as ``rollout`` splits it; without one the policy gets
+        None.
 
     Returns:
       The episode, steps + 1 frames long; its last command is repeated.
 
     Raises:
       InputError: the robot runs at another rate than the scene.
-      RobotError: the robot stops answering, or reports something that is not finite or of
-        another size; whatever was captured before comes with it.
+      RobotError: the robot stops answering, or reports positions that are not finite or of
+        another size; it carries the frames before.
       ValueError: the policy's command is not finite or of another size.
     """
     nq, nu = scene.mj_model.nq, scene.mj_model.nu
@@ -83,10 +84,10 @@ def deploy(
             )
         measured.append(Measurement(position, np.asarray(answer.contact, bool)))
 
+    keys = None if key is None else jax.random.split(key, steps)
     take(lambda: robot.reset(qpos))
     for t in range(steps):
-        drawn = None if key is None else jax.random.fold_in(key, t)
-        ctrl = np.asarray(policy(measured[-1], t, drawn), float)
+        ctrl = np.asarray(policy(measured[-1], t, None if keys is None else keys[t]), float)
         if ctrl.shape != (nu,) or not np.isfinite(ctrl).all():
             raise ValueError(
                 f"episode {identity}: the policy commands {ctrl} at step {t}; the robot takes "

@@ -1,9 +1,8 @@
 """A held-out simulation of reality: C MuJoCo from an MJCF, with physics that no model knows.
 
-It stands in for a machine in tests and experiments, and every caption says so. Part of the
-hidden physics lies in the family that a world model can fit (friction, mass, damping), part
-outside of it: friction that differs from place to place and with speed, actuators that lag and
-answer late, sensors that are noisy.
+It stands in for a machine in tests and experiments. Part of the hidden physics lies in the family
+that a world model can fit (friction, mass, damping), part outside of it: friction that differs from
+place to place and with speed, actuators that lag and answer late, sensors that are noisy.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from worldmodel.types import Measurement
 
 @dataclasses.dataclass(frozen=True)
 class HiddenPhysics:
-    """What the held-out simulation does differently from its MJCF."""
+    """How the held-out simulation departs from its MJCF."""
 
     friction: float = 1.0  # factor of the sliding friction
     mass: float = 1.0  # factor of the moved body's mass and inertia
@@ -46,7 +45,7 @@ class SimulatedRobot:
 
     Args:
       mjcf: MJCF text.
-      hidden: what it does differently.
+      hidden: how it departs from that.
       body, geom: the sliding body (its first two degrees of freedom are slides along x and y),
         whose place and speed decide its geom's friction.
       control_hz: rate of commands [1/s]; substeps: physics steps per command.

@@ -1,8 +1,7 @@
 """Episodes of task "slide" as a LeRobot data set.
 
 Real and synthetic episodes have the same columns, so that their sets mix: a synthetic episode is
-what a robot without noise would have measured. Where an episode comes from stands in the set's
-provenance.
+what a robot without noise would have measured. The set's provenance names the source.
 """
 
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.episodes import lerobot
+from worldmodel.errors import InputError
 from worldmodel.tasks.slide import task
 from worldmodel.types import Episode
 
@@ -19,7 +19,16 @@ from worldmodel.types import Episode
 def data_set(
     episodes: Sequence[Episode], provenance: dict[str, Any], *, intervention: bool
 ) -> lerobot.Dataset:
-    """Episodes as a LeRobot data set."""
+    """Episodes as a LeRobot data set.
+
+    Args:
+      episodes: captured or generated, at least one.
+      provenance: JSON.
+      intervention: whether they are corrections.
+
+    Raises:
+      InputError: an episode without contacts.
+    """
     nq, nv = episodes[0].qpos.shape[1], episodes[0].qvel.shape[1]
     nu, pairs = episodes[0].ctrl.shape[1], len(task.TOUCH)
     flag = lerobot.Feature("bool", (1,))
@@ -56,7 +65,8 @@ def _columns(episode: Episode, intervention: bool) -> dict[str, np.ndarray]:
     miss = np.linalg.norm(episode.qpos[:, task.PUCK] - target, axis=1)
     last = np.arange(frames) == frames - 1
     joints = np.concatenate([episode.qpos[:, :2], episode.qvel[:, :2]], axis=1)
-    assert episode.contact is not None
+    if episode.contact is None:
+        raise InputError(f"episode {episode.id} has no contacts; capture or generate it with TOUCH")
     return {
         "observation.state": joints.astype(np.float32),
         "observation.environment_state": episode.qpos[:, task.PUCK].astype(np.float32),

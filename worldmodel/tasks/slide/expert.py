@@ -1,8 +1,8 @@
-"""The demonstrator program: plans with whatever simulator it is given, then errs as a person does.
+"""The demonstrator: plans with a given simulator, then executes with a person's noise.
 
-The same program runs in every world model and in reality, so that a model's demonstrations are
-judged by its physics and not by the person. A table of strokes is played once in the simulator
-at hand; planning inverts it.
+The same demonstrator works in every world model and in reality, so that a model's demonstrations
+differ by its physics and not by the person. A table of strokes is played once in the simulator;
+planning inverts it.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ DIRECTIONS = np.linspace(-0.95, 0.95, 7)  # [rad]
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """A person's errors of execution."""
+    """A person's noise of execution."""
 
     speed: float = 0.15  # relative standard deviation
     direction: float = 0.08  # [rad] standard deviation
@@ -34,16 +34,16 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Where strokes take the puck, in one simulator: (starts, speeds, directions, 2) [m]."""
+    """Displacements of the puck by strokes on a grid, in one simulator."""
 
-    moved: np.ndarray
+    moved: np.ndarray  # (starts, speeds, directions, 2) [m]
 
 
 def make_table(simulate: Simulator) -> Table:
     """Plays the grid of strokes once.
 
     Raises:
-      InputError: a stroke whose puck ends nowhere finite; the message names it.
+      InputError: a stroke after which the puck's position is not finite; the message names it.
     """
     start, speed, direction = (
         x.reshape(-1) for x in np.meshgrid(STARTS, SPEEDS, DIRECTIONS, indexing="ij")
@@ -63,8 +63,8 @@ def make_table(simulate: Simulator) -> Table:
 def plan(table: Table, contexts: task.Contexts) -> np.ndarray:
     """Strokes that reach the targets by the table: (episodes, 2) speed [m/s], direction [rad].
 
-    Gauss-Newton on the trilinear interpolation, from the nearest node; a target beyond what the
-    table reaches gets the stroke that comes nearest along the way.
+    Gauss-Newton on the trilinear interpolation, from the nearest node; a target out of the table's
+    reach gets the nearest iterate.
     """
     outside: Any = None  # extrapolate; SciPy's stubs do not know that None is allowed
     moved = RegularGridInterpolator(
@@ -113,11 +113,12 @@ def demonstrations(
     noise: Noise,
     rng: np.random.Generator,
 ) -> list[Episode]:
-    """Episodes of the demonstrator in contexts drawn at random, in whichever world plays them.
+    """Episodes of the demonstrator in contexts drawn at random.
 
     Args:
       table: of the simulator that it plans with.
       play: trials → episodes: a robot's ``capture``, or a world model's ``generate``.
+      episodes: their number.
     """
     contexts = task.draw_contexts(episodes, rng)
     return play(task.trials(contexts, demonstrate(table, contexts, noise, rng)))

@@ -3,7 +3,7 @@
 A puck starts at ``PUCK_X`` metres in front of the arm, sideways at a given place, and must stop
 at a target given by distance and direction from there. A stroke is a speed and a direction; the
 fingertip goes through the place of the puck along a line, accelerating evenly to that speed and
-stopping shortly after. Everything here is the same in the model and in reality.
+stopping shortly after. All of this is the same in the model and in reality.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ DIRECTION = (-1.2, 1.2)  # [rad]
 SUCCESS = 0.03  # [m]
 
 CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of contexts
+OBSERVED, ANSWERED = 3, 2  # numbers that a policy observes and answers
 
 PUCK = slice(2, 4)  # qpos: shoulder, elbow, puck x, y, z, yaw
 TOUCH = (("finger", "puck_rim"),)  # what the touch sensors report
@@ -42,25 +43,25 @@ FREE = (
     FreeParameter("gain", "shoulder"),
     FreeParameter("gain", "elbow"),
 )
-# What one step of the learned half may add, in units of which it answers: joints and puck in the
-# plane [rad/s, m/s]; nothing lifts the puck, and its yaw decides nothing.
+# The unit of a network's answers, a step's change of velocity: joints and puck in the plane
+# [rad/s, m/s]; the puck is neither lifted nor turned.
 RESIDUAL = np.array([0.1, 0.1, 0.02, 0.02, 0.0, 0.0])
 
 
 def scene() -> Scene:
-    """The world model's scene, as its MJCF guesses it."""
+    """The world model's scene, with the MJCF's guesses."""
     return load_scene(MJCF, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
 
 
 def channels(scene: Scene) -> Channels:
-    """What a fit scores: the puck in the plane of the table, shoulder and elbow."""
+    """The positions that a fit scores: the puck in the plane of the table, shoulder, elbow."""
     planar = {"puck": ("puck_x", "puck_y")}
     return Channels.of(scene, planar=planar, leave_out=("puck_z", "puck_yaw"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Contexts:
-    """What a policy is asked for."""
+    """The goals of episodes."""
 
     start: np.ndarray  # (episodes,) [m] the puck's place sideways
     distance: np.ndarray  # (episodes,) [m] of the target from the puck's start
@@ -71,7 +72,7 @@ class Contexts:
 
     @property
     def table(self) -> np.ndarray:
-        """(episodes, 3) as a policy's observation."""
+        """(episodes, 3) start, distance, direction."""
         return np.stack([self.start, self.distance, self.direction], axis=1)
 
     @property
@@ -141,7 +142,7 @@ def trials(contexts: Contexts, strokes: np.ndarray) -> list[Trial]:
 
 
 def examples(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
-    """What a policy learns from: contexts (episodes, 3) and strokes (episodes, 2)."""
+    """The examples that a policy is cloned from: contexts (episodes, 3), strokes (episodes, 2)."""
     names = [field.name for field in dataclasses.fields(Contexts)]
     contexts = np.array([[float(e.goal[name]) for name in names] for e in episodes])
     return contexts, np.array([e.action for e in episodes])
@@ -154,13 +155,14 @@ def observe(contexts: np.ndarray) -> np.ndarray:
 
 def encode(contexts: np.ndarray, strokes: np.ndarray) -> np.ndarray:
     """Strokes (episodes, 2) as a policy answers them, of order one: the logarithm of the speed,
-    and how far the direction departs from the target's.
+    and the direction's departure from the target's.
 
     Raises:
-      InputError: a stroke without speed.
+      InputError: a stroke whose speed is not positive.
     """
     if not (strokes[:, 0] > 0).all():
-        raise InputError("a stroke has no speed; nothing can be learned from it")
+        i = np.flatnonzero(~(strokes[:, 0] > 0))[0]
+        raise InputError(f"stroke {i} has the speed {strokes[i, 0]}; remove that episode")
     return np.stack(
         [np.log(strokes[:, 0]) / 0.5, (strokes[:, 1] - contexts[:, 2]) / 0.1], axis=1
     ).astype(np.float32)
