@@ -126,11 +126,11 @@ def main(args: Args) -> int:
     c = make_engine(world, "c", len(windows))
     still = np.zeros((len(windows), 0))
     scored = np.asarray(windows.scored)
-    at_start = c.misses(np.zeros(size), still, windows)
+    at_start = c.errors(np.zeros(size), still, windows)
     sigma = np.maximum(1.4826 * np.median(np.abs(at_start[scored]), axis=0), 1e-9)
 
     def residual(u: np.ndarray) -> np.ndarray:
-        return np.concatenate([(c.misses(u, still, windows) / sigma).ravel(), u])
+        return np.concatenate([(c.errors(u, still, windows) / sigma).ravel(), u])
 
     def error(u: np.ndarray) -> dict[str, float | None]:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}

@@ -107,11 +107,7 @@ def read_physics(folders: Sequence[Path], recording: str) -> Group:
     Raises:
       CheckpointError: a folder of another kind, or what ``read_fits`` refuses.
     """
-    fits = read_fits(folders, recording)
-    for f in fits:
-        if f.fitted.world.learns:
-            raise CheckpointError(f"--physics {f.folder} has a network; give fit_physics' folder")
-    return {f.seed: f for f in fits}
+    return {f.seed: f for f in read_fits(folders, recording)}
 
 
 def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Group) -> Group:

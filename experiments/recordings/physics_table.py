@@ -143,6 +143,8 @@ def read_fits(folders: Sequence[Path], recording: str) -> list[Fit]:
         if meta["recording"] != recording or meta.get("simulated"):
             what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
             raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
+        if fitted.world.learns:
+            raise CheckpointError(f"{folder} has a network; give the folder of fit_physics")
         validation = float(meta["result"]["validation"])
         fits.append(Fit(meta["settings"]["config"]["seed"], validation, folder, fitted))
     fits.sort(key=lambda f: f.seed)

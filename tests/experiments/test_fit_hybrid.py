@@ -1,17 +1,19 @@
 """The learned half as a user fits it: on a physics checkpoint, in its own process."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fit_recording import ROOT, run
 
 from experiments.recordings.evaluate import restore_fitted
-from experiments.recordings.fit_physics import protocol_windows
+from experiments.recordings.layouts import DOUBLE_PENDULUM
 from experiments.recordings.simulate import simulate
-from worldmodel.episodes.recording import DOUBLE_PENDULUM, load
-from worldmodel.model.simulate import episode_errors, make_predictor
+from tests.helpers.command import ROOT, run
+from worldmodel.episodes.errors import episode_errors
+from worldmodel.episodes.recording import load
+from worldmodel.model.simulate import make_predictor
 
 PHYSICS = ROOT / "experiments" / "results" / "double_pendulum" / "physics" / "checkpoint"
 HYBRID = ["experiments.recordings.fit_hybrid", "--recording", "double_pendulum", "--episodes", "3"]
@@ -38,18 +40,19 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
 
     path = tmp_path / "other.npz"
     simulate(DOUBLE_PENDULUM, episodes=2, seed=9, out=path)
-    made = tmp_path / "hybrid" / "checkpoint"
-    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(made)]
+    checkpoint = tmp_path / "hybrid" / "checkpoint"
+    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(checkpoint)]
     printed = run(*evaluate, "--recording", str(path), "--horizon", "10")
     assert printed.returncode == 0, printed.stderr
-    fitted = restore_fitted(made)
-    windows = protocol_windows(load(path, DOUBLE_PENDULUM), DOUBLE_PENDULUM, 10)[0]
+    fitted = restore_fitted(checkpoint)
+    grid = dataclasses.replace(DOUBLE_PENDULUM.windows, horizon=10)
+    windows, _ = grid.cut(load(path, DOUBLE_PENDULUM))
     predict = make_predictor(fitted.world, len(windows))
     short, long = (
         episode_errors(
             predict(fitted.parameters, windows.remembering(frames)),
             windows,
-            DOUBLE_PENDULUM.channels,
+            fitted.channels,
         ).mean(0)[2]
         for frames in (2, 9)
     )

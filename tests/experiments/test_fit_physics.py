@@ -1,52 +1,26 @@
 """The main job as a user runs it: in its own process, interrupted, killed and resumed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM
 from experiments.recordings.simulate import simulate
-from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, Channels
-from worldmodel.finetune.loss import window_errors
+from tests.helpers.command import run, start
 
-ROOT = Path(__file__).resolve().parent.parent
 # The pendulum has no contacts, so it compiles soonest.
 FIT = ["experiments.recordings.fit_physics", "--recording", "double_pendulum", "--episodes", "3"]
 FIT += ["--steps", "40", "--batch", "8", "--horizon", "10", "--checkpoint-every", "5"]
 
 
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"}
-
-
-def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment() | changes,
-    )
-
-
 def interrupted(out: Path, after: int, number: int) -> tuple[int, str]:
     """Starts a fit, sends a signal once ``after`` steps are recorded; status and stderr."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *FIT, "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-    )
+    process = start(*FIT, "--out", str(out))
     rows = out / "metrics.jsonl"
     until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
@@ -77,7 +51,9 @@ def same(a: Path, b: Path) -> None:
     assert ours.metadata["result"]["validation"] == theirs.metadata["result"]["validation"]
 
 
-def test_without_recordings_it_makes_its_own_and_says_so(straight: tuple[Path, dict, str]) -> None:
+def test_without_recordings_it_simulates_one_and_reports_that(
+    straight: tuple[Path, dict, str],
+) -> None:
     out, result, stderr = straight
     assert result["simulated"] is True
     assert "SIMULATED" in stderr
@@ -142,7 +118,10 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
         "position_m",
         "rotation_rad",
         "joint_rad",
+        "channels",
     ]
+    assert list(result["channels"]) == ["shoulder.joint_rad", "elbow.joint_rad"]
+    assert np.mean(list(result["channels"].values())) == pytest.approx(result["joint_rad"])
     assert result["episodes"] == 4
     assert result["windows"] == 4 * len(range(0, 400 - 10, 50))
     assert result["position_m"] is None and result["rotation_rad"] is None
@@ -154,19 +133,8 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     assert "no array time" in foreign.stderr
     both = run(*evaluate, "--recording", str(path), "--horizon", "4", "--whole")
     assert "not both" in both.stderr
-    missing = run(*evaluate[:2], str(tmp_path / "none"), "--recording", str(path))
-    assert "no checkpoint in" in missing.stderr
+    absent = run(*evaluate[:2], str(tmp_path / "none"), "--recording", str(path))
+    assert "no checkpoint in" in absent.stderr
     progress = run(*evaluate[:2], str(out / "progress"), "--recording", str(path))
     assert progress.returncode == 2
-    assert "another model" in progress.stderr
-
-
-def test_loss_errors_agree_with_the_protocol() -> None:
-    channels = Channels((0, 1, 2), (3, 4, 5, 6), (), (7,))
-    half = 0.01
-    target = jnp.array([0, 0, 0, 1.0, 0, 0, 0, 0.3])
-    predicted = jnp.array([3e-3, 4e-3, 0, np.cos(half), np.sin(half), 0, 0, 0.3 + 2 * np.pi - 0.02])
-    squared = window_errors(predicted, target, channels)
-    np.testing.assert_allclose(jnp.sqrt(squared), [5e-3, 0.02, 0.02], rtol=1e-3)
-    planar = window_errors(jnp.array([0.0, 1, 0.1]), jnp.zeros(3), Channels((0, 1), (), (2,)))
-    np.testing.assert_allclose(jnp.sqrt(planar), [1.0, 0.1, 0.0], rtol=1e-3)
+    assert "is not a world model" in progress.stderr

@@ -1,4 +1,4 @@
-"""What is said of a learned half: ratios, groups, progress, text and figures."""
+"""Statistics of a learned half: ratios, groups, progress, text and figures."""
 
 import dataclasses
 import json
@@ -9,16 +9,25 @@ import numpy as np
 import pytest
 
 from experiments.recordings import hybrid_figures
-from experiments.recordings.fit_physics import protocol_windows
-from experiments.recordings.hybrid_predictions import starting_frames
-from experiments.recordings.hybrid_statistics import against, curves, headline, horizon_block, read_metrics, remaining
+from experiments.recordings.film import pyplot
+from experiments.recordings.hybrid_statistics import (
+    against,
+    curves,
+    headline,
+    horizon_block,
+    read_metrics,
+    remaining,
+)
 from experiments.recordings.hybrid_table import refuse_diverged
 from experiments.recordings.hybrid_text import markdown
-from experiments.recordings.film import pyplot
-from tests.experiments.test_hybrid_table import episodes_of
-from worldmodel.episodes.recording import CUBE_TOSS, ELBOW_TOSS, Recording
-from worldmodel.model.simulate import Windows
+from experiments.recordings.layouts import CUBE_TOSS
+from experiments.recordings.problems import CUBE, ELBOW, Problem
+from tests.helpers.still_episodes import still_episodes
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+
+CHANNELS = CUBE.channels(CUBE.scene())
+WHOLE = dataclasses.replace(CUBE_TOSS.windows, horizon=None)
 
 
 def off_by(windows: Windows, amount: np.ndarray | float) -> np.ndarray:
@@ -35,9 +44,9 @@ def test_ratios_are_of_shared_seeds_and_paired() -> None:
     base = np.random.default_rng(0).uniform(1, 5, (6, 3))
     base[:, 2] = np.nan  # no joints
     physics = {0: base, 1: 3 * base, 2: 100 * base}
-    found = against({0: 0.5 * base, 1: 0.9 * base}, physics)
-    assert set(found) == {"position_m", "rotation_rad"}
-    for ratio in found.values():  # (.5 + .9) / (1 + 3), whatever the third seed
+    ratios = against({0: 0.5 * base, 1: 0.9 * base}, physics)
+    assert set(ratios) == {"position_m", "rotation_rad"}
+    for ratio in ratios.values():  # (.5 + .9) / (1 + 3), whatever the third seed
         np.testing.assert_allclose([ratio["ratio"], *ratio["bootstrap"]], 0.35)
         np.testing.assert_allclose(ratio["seeds"], [0.5, 0.3])
     with pytest.raises(InputError, match="no fit seed in common"):
@@ -45,15 +54,15 @@ def test_ratios_are_of_shared_seeds_and_paired() -> None:
 
 
 def test_a_diverging_latent_model_gets_an_empty_cell_and_physics_is_refused() -> None:
-    windows, _ = protocol_windows(episodes_of(CUBE_TOSS, 3, 50), CUBE_TOSS, None)
+    windows, _ = WHOLE.cut(still_episodes(CUBE_TOSS, 3, 50))
     scored = np.asarray(windows.scored).copy()
     scored[:, -1] = False
     windows = dataclasses.replace(windows, scored=scored)
     right, wrong, past = off_by(windows, 0.1), off_by(windows, 0.3), off_by(windows, 0.2)
     wrong[1, 5] = np.nan
     past[:, -1] = np.nan  # not scored
-    made = {"physics": {3: past}, "hybrid": {3: right}, "latent": {3: wrong}}
-    block = horizon_block(made, windows, CUBE_TOSS.channels)
+    predicted = {"physics": {3: past}, "hybrid": {3: right}, "latent": {3: wrong}}
+    block = horizon_block(predicted, windows, CHANNELS)
     rows = {r["model"]: r for r in block["rows"]}
     assert rows["latent"]["position_m"] is None
     assert rows["latent"]["reason"] == "windows of 3 that are not finite: seed 3: 1"
@@ -65,18 +74,18 @@ def test_a_diverging_latent_model_gets_an_empty_cell_and_physics_is_refused() ->
         refuse_diverged(wrong, windows, "physics, seed 3", [0, 20, 40])
 
 
-def test_what_is_left_is_split_by_start_and_contact() -> None:
-    episodes = episodes_of(CUBE_TOSS, 3, 57)
-    windows, _ = protocol_windows(episodes, CUBE_TOSS, 16)
-    starts = starting_frames(episodes, CUBE_TOSS, 16)
+def test_the_remaining_error_is_split_by_start_and_contact() -> None:
+    episodes = still_episodes(CUBE_TOSS, 3, 57)
+    windows, _ = CUBE_TOSS.windows.cut(episodes)
+    starts = np.concatenate([CUBE_TOSS.windows.starts(e)[0] for e in episodes])
     assert sorted(set(starts)) == [8, 16, 24, 32, 40]
-    made = {
+    predicted = {
         "physics": {0: off_by(windows, 0.1 * starts)},
         "hybrid": {0: off_by(windows, 0.04 * starts), 1: off_by(windows, 0.06 * starts)},
     }
-    made["physics"][1] = made["physics"][0]
+    predicted["physics"][1] = predicted["physics"][0]
     lowest = np.where(starts == 40, 0.005, 0.0051)
-    groups = remaining(made, windows, CUBE_TOSS.channels, starts, lowest)
+    groups = remaining(predicted, windows, CHANNELS, starts, lowest)
     assert [g["label"] for g in groups["start"]] == ["0–15", "16–31", "32–47"]
     assert [g["windows"] for g in groups["start"]] == [3, 6, 6]
     means = [g["physics"]["position_m"]["mean"] for g in groups["start"]]
@@ -86,7 +95,7 @@ def test_what_is_left_is_split_by_start_and_contact() -> None:
     assert (touching["label"], touching["windows"]) == ("touching", 3)
     np.testing.assert_allclose(touching["hybrid"]["position_m"]["mean"], 2.0)
     np.testing.assert_allclose(flying["ratio"]["position_m"]["ratio"], 0.5)
-    late = remaining(made, windows, CUBE_TOSS.channels, starts + 104, None)
+    late = remaining(predicted, windows, CHANNELS, starts + 104, None)
     assert [(g["label"], g["windows"]) for g in late["start"]] == [("112–", 15)]
     assert late["contact"] == []
 
@@ -105,32 +114,36 @@ def test_progress_is_read_past_resumes_and_kills(tmp_path: Path) -> None:
         {"stage": "regression", "step": 50, "validation": 0.7},
     ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"stage": "wind')
-    found = [(r["stage"], r["step"], r["validation"]) for r in read_metrics(path)]
-    assert found == [("regression", 50, 0.7), ("windows", 5, 0.8), ("windows", 10, None)]
+    rows_read = [(r["stage"], r["step"], r["validation"]) for r in read_metrics(path)]
+    assert rows_read == [("regression", 50, 0.7), ("windows", 5, 0.8), ("windows", 10, None)]
 
 
-def synthetic(recording: Recording) -> dict[str, Any]:
+def synthetic(problem: Problem) -> dict[str, Any]:
     """A table of made-up predictions: the hybrid half as wrong, the latent model not finite over
     whole tosses, one ablation with a single seed."""
-    episodes = episodes_of(recording, 4, 100)
+    recording, channels = problem.recording, problem.channels(problem.scene())
+    episodes = still_episodes(recording, 4, 100)
     amounts = {"physics": 0.2, "hybrid": 0.1, "dealt": 0.2, "latent": 0.4, "no_history": 0.16}
     table: dict[str, Any] = {"horizons": []}
     for horizon in (16, 80, None):
-        windows, skipped = protocol_windows(episodes, recording, horizon)
+        grid = dataclasses.replace(recording.windows, horizon=horizon)
+        windows, skipped = grid.cut(episodes)
         spread = 1 + 0.01 * np.asarray(windows.episode)
-        made = {m: {s: off_by(windows, a * spread) for s in (0, 1)} for m, a in amounts.items()}
-        del made["no_history"][0]
+        predicted = {
+            m: {s: off_by(windows, a * spread) for s in (0, 1)} for m, a in amounts.items()
+        }
+        del predicted["no_history"][0]
         if horizon is None:
-            made["latent"][1][2] = np.nan
+            predicted["latent"][1][2] = np.nan
         else:
-            table["curves"] = curves(made, windows, recording.channels)
+            table["curves"] = curves(predicted, windows, channels)
         if horizon == 16:
-            starts = starting_frames(episodes, recording, 16)
-            left = remaining(made, windows, recording.channels, starts, 0.001 * starts - 0.02)
-            table["remaining"] = {"frames": 16} | left
+            starts = np.concatenate([grid.starts(e)[0] for e in episodes])
+            rest = remaining(predicted, windows, channels, starts, 0.001 * starts - 0.02)
+            table["remaining"] = {"frames": 16} | rest
         head = {"frames": horizon, "skipped": skipped}
         head["seconds"] = None if horizon is None else horizon / recording.control_hz
-        table["horizons"].append(head | horizon_block(made, windows, recording.channels))
+        table["horizons"].append(head | horizon_block(predicted, windows, channels))
     rows = [
         {"stage": stage, "step": s, "validation": 1 - 0.01 * s}
         for stage in ("regression", "windows")
@@ -153,9 +166,9 @@ def synthetic(recording: Recording) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("recording", [CUBE_TOSS, ELBOW_TOSS], ids=lambda r: r.name)
-def test_text_and_figures_come_from_the_table_alone(recording: Recording, tmp_path: Path) -> None:
-    table = json.loads(json.dumps(synthetic(recording), allow_nan=False))
+@pytest.mark.parametrize("problem", [CUBE, ELBOW], ids=lambda p: p.recording.name)
+def test_text_and_figures_come_from_the_table_alone(problem: Problem, tmp_path: Path) -> None:
+    table = json.loads(json.dumps(synthetic(problem), allow_nan=False))
     text = markdown(table)
     assert "kept here: seed 1, with the least product (0.5000)" in text and "(0.8000)" in text
     lines = text.splitlines()
@@ -166,9 +179,9 @@ def test_text_and_figures_come_from_the_table_alone(recording: Recording, tmp_pa
         assert sum(x.startswith(f"| no history | **{ratio}**") for x in lines) == 3
     assert text.count("no history (seeds 1)") == 3
     assert text.count("windows of 4 that are not finite: seed 1: 1") == 1
-    published = 2 if recording is CUBE_TOSS else 0
+    published = 2 if problem is CUBE else 0
     assert text.count("NeRD (CoRL 2025") == text.count("18 mm | 15.2° (0.266 rad)") == published
-    assert ("joints" in text) == bool(recording.channels.joints)
+    assert ("joints" in text) == (problem is ELBOW)
     assert "| flying |" in text and "| touching |" in text
     paths = hybrid_figures.draw(table, tmp_path)
     assert {p.stem for p in paths} == {"error_vs_horizon", "remaining", "convergence"}
@@ -182,7 +195,7 @@ def test_text_and_figures_come_from_the_table_alone(recording: Recording, tmp_pa
 
 
 def test_the_headline_has_ratio_and_interval(tmp_path: Path) -> None:
-    line = headline(synthetic(CUBE_TOSS), tmp_path)
+    line = headline(synthetic(CUBE), tmp_path)
     assert line["interval"] == "t" and line["frames"] == 16
     np.testing.assert_allclose(line["hybrid_over_physics"]["position_m"], 0.5, atol=1e-3)
     np.testing.assert_allclose(line["dealt_over_physics"]["position_m"], 1.0, atol=1e-3)

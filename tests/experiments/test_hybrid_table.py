@@ -10,19 +10,38 @@ import pytest
 
 from experiments.recordings import hybrid_predictions
 from experiments.recordings.evaluate import Fitted
-from experiments.recordings.fit_physics import protocol_windows
-from experiments.recordings.hybrid_predictions import REPLAYED, Corrections, Predict, lowest_corners, make_replay, starting_frames
+from experiments.recordings.hybrid_predictions import (
+    Corrections,
+    Predict,
+    lowest_corners,
+    make_replay,
+)
 from experiments.recordings.hybrid_statistics import deal
-from experiments.recordings.hybrid_table import Args, command, keep, parse_ablations, read_learned, read_physics
+from experiments.recordings.hybrid_table import (
+    Args,
+    command,
+    keep,
+    parse_ablations,
+    read_learned,
+    read_physics,
+)
+from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS
 from experiments.recordings.physics_table import Fit
-from worldmodel.runtime import checkpoint
-from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.model import Network, WorldModel, init
-from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, Recording
-from worldmodel.physics import parameters as physical
-from worldmodel.model.simulate import Windows, cut_windows
-from worldmodel.scene import load_scene
+from experiments.recordings.problems import PENDULUM
+from tests.helpers.still_episodes import still_episodes
+from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.errors import InputError
+from worldmodel.model import (
+    Correction,
+    Displacement,
+    Network,
+    Velocity,
+    WorldModel,
+    init,
+    saved,
+)
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
 
 ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0"/>
@@ -30,17 +49,6 @@ ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis=
 BOX = """<mujoco model="box"><worldbody><geom type="plane" size="1 1 .1"/><body pos="0 0 1">
 <freejoint/><geom type="box" size=".03 .02 .01"/></body></worldbody></mujoco>"""
 SMALL = Network(latent=3, width=4)
-
-
-def episodes_of(recording: Recording, count: int, frames: int) -> list[Episode]:
-    """Motionless episodes, the first position telling the frame."""
-    qpos = np.zeros((frames, recording.nq))
-    qpos[:, 0] = np.arange(frames)
-    if recording.channels.quaternion:
-        qpos[:, 3] = 1.0
-    yes, time = np.ones(frames, bool), np.arange(frames) / recording.control_hz
-    velocity, ctrl = np.zeros((frames, recording.nv)), np.zeros((frames, recording.nu))
-    return [Episode(20 * i, time, qpos, velocity, ctrl, yes, yes) for i in range(count)]
 
 
 def test_dealt_corrections_go_to_other_windows_each_once() -> None:
@@ -53,11 +61,11 @@ def test_dealt_corrections_go_to_other_windows_each_once() -> None:
         deal(1, 0)
 
 
-def swinging(weight: float, correction: str = "velocity") -> Fitted:
+def swinging(weight: float, correction: Correction) -> Fitted:
     """A hybrid of an arm without contacts, its network random."""
     scene = load_scene(ARM, control_hz=50.0, substeps=2)
-    free = (physical.FreeParameter("damping", "a"),)
-    world = WorldModel(scene, free, "hybrid", SMALL, correction)
+    free = (FreeParameter("damping", "a"),)
+    world = WorldModel(scene, free, correction=correction, network=SMALL)
     parameters = init(world, jax.random.key(0))
     leaves, tree = jax.tree.flatten(parameters["network"]["weights"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -65,15 +73,14 @@ def swinging(weight: float, correction: str = "velocity") -> Fitted:
     parameters["network"]["weights"] = jax.tree.unflatten(tree, moved)
     parameters["physics"] = {free[0].name: np.ones(1)}
     meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 2, "remember": 2}
-    return Fitted(DOUBLE_PENDULUM, world, parameters, meta)
+    return Fitted(PENDULUM, world, parameters, meta)
 
 
-@pytest.mark.parametrize("correction", REPLAYED)
-def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: str) -> None:
+@pytest.mark.parametrize("correction", [Displacement(), Velocity()], ids=str)
+def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: Correction) -> None:
     fitted = swinging(0.5, correction)
     angle = np.linspace(0.2, 1.4, 12)[:, None]
-    yes = np.ones(12, bool)
-    episode = Episode(0, np.arange(12) / 50, angle, angle**2, np.zeros((12, 0)), yes, yes)
+    episode = Episode.regular(0, 50.0, qpos=angle, qvel=angle**2, ctrl=np.zeros((12, 0)))
     windows = cut_windows([episode], [np.arange(5, 8)], 4)
     predicting = Predict(batch=2)  # three windows: the last batch is filled up
     predicted = predicting.model(fitted, windows)
@@ -98,10 +105,10 @@ def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: s
 def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made, known = [], []
+    compiled, known = [], []
 
     def stub(world: WorldModel, batch: int) -> Any:
-        made.append((world.kind, batch))
+        compiled.append((world.name, batch))
 
         def predictor(parameters: Any, windows: Windows) -> np.ndarray:
             known.append(np.asarray(windows.history.known).sum(axis=1).tolist())
@@ -111,30 +118,35 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
 
     monkeypatch.setattr(hybrid_predictions, "make_predictor", stub)
     scene = load_scene(ARM, control_hz=50.0, substeps=1)
-    windows = cut_windows(episodes_of(DOUBLE_PENDULUM, 1, 20), [np.array([2, 12])], 3)
+    windows = cut_windows(still_episodes(DOUBLE_PENDULUM, 1, 20), [np.array([2, 12])], 3)
     meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 1}
     predicting = Predict(batch=2)
-    for kind, about in (("physics", {}), ("latent", {"remember": 5}), ("latent", {"remember": 1})):
-        world = WorldModel(load_scene(ARM, control_hz=50.0, substeps=1), (), kind, SMALL)
-        predicting.model(Fitted(DOUBLE_PENDULUM, world, {}, meta | about), windows)
-    assert made == [("physics", 2), ("latent", 2)]
+    for make, about in (
+        (WorldModel, {}),
+        (lambda scene: WorldModel.latent(scene, SMALL), {"remember": 5}),
+        (lambda scene: WorldModel.latent(scene, SMALL), {"remember": 1}),
+    ):
+        world = make(load_scene(ARM, control_hz=50.0, substeps=1))
+        predicting.model(Fitted(PENDULUM, world, {}, meta | about), windows)
+    assert compiled == [("physics", 2), ("latent", 2)]
     assert known == [[3, 9], [3, 5], [1, 1]]
 
 
 def test_starting_frames_are_those_of_the_windows() -> None:
-    episodes = episodes_of(ELBOW_TOSS, 2, 50)
+    episodes = still_episodes(ELBOW_TOSS, 2, 50)
     valid = np.ones(50, bool)
     valid[20] = False
     episodes[1] = dataclasses.replace(episodes[1], valid=valid)
-    windows, _ = protocol_windows(episodes, ELBOW_TOSS, 16)
-    starts = starting_frames(episodes, ELBOW_TOSS, 16)
+    grid = ELBOW_TOSS.windows
+    windows, _ = grid.cut(episodes)
+    starts = np.concatenate([grid.starts(e)[0] for e in episodes])
     np.testing.assert_array_equal(starts, np.asarray(windows.qpos)[:, 0])
     assert starts.tolist() == [8, 16, 24, 32, 24, 32]
 
 
 def test_the_lowest_corner_of_a_box_on_its_edge() -> None:
     scene = load_scene(BOX, control_hz=100.0, substeps=1)
-    episodes = episodes_of(CUBE_TOSS, 1, 3)
+    episodes = still_episodes(CUBE_TOSS, 1, 3)
     half = np.radians(45.0) / 2
     episodes[0].qpos[:, 2] = 0.1
     episodes[0].qpos[1, 3:] = np.cos(half), 0, np.sin(half), 0
@@ -177,24 +189,16 @@ def save_fit(folder: Path, seed: int, world: WorldModel, **changes: Any) -> None
     if world.learns:
         args = {"remember": 9, "fit": {"seed": seed, "steps": 1}, "regression": {"seed": 0}}
         settings = {"data": "d", "args": args, "physics": changes.pop("physics")}
-        network = dataclasses.asdict(world.network)
-        about = {"world": {"kind": world.kind, "network": network, "correction": "velocity"}}
-        about["remember"] = 9
-    parameters = init(world, jax.random.key(0))
+        about = {"remember": 9}
     metadata = {
-        "scene": "arm",
         "recording": "double_pendulum",
         "simulated": False,
-        "mjcf": world.scene.mjcf,
-        "control_hz": 50.0,
-        "substeps": 1,
-        "free": [],
         "settings": settings,
         "config_hash": f"physics{seed}",
         "result": {"validation": 0.5 + 0.1 * seed},
     }
-    tree = parameters if world.learns else parameters["physics"] | {}
-    checkpoint.save(folder / "checkpoint", 1, tree, metadata | about | changes)
+    parameters = init(world, jax.random.key(0))
+    saved.save(folder / "checkpoint", 1, world, parameters, metadata | about | changes)
 
 
 @pytest.fixture(scope="module")
@@ -202,19 +206,12 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fits of two seeds, and one each of what is refused."""
     root = tmp_path_factory.mktemp("fits")
     scene = load_scene(ARM, control_hz=50.0, substeps=1)
-    hybrid, latent = (WorldModel(scene, (), k, SMALL) for k in ("hybrid", "latent"))
-    one = (physical.FreeParameter("damping", "a"),)
+    one = (FreeParameter("damping", "a"),)
+    hybrid = WorldModel(scene, one, correction=Velocity(), network=SMALL)
     for seed in (0, 1):
-        save_fit(
-            root / f"physics{seed}",
-            seed,
-            WorldModel(scene, one),
-            free=[dataclasses.asdict(f) for f in one],
-        )
-        moving = dataclasses.replace(hybrid, free=one)
-        kept = {"free": [dataclasses.asdict(f) for f in one]}
-        save_fit(root / f"hybrid{seed}", seed, moving, physics=f"physics{seed}", **kept)
-    save_fit(root / "latent", 0, latent, physics="physics0")
+        save_fit(root / f"physics{seed}", seed, hybrid.without_network())
+        save_fit(root / f"hybrid{seed}", seed, hybrid, physics=f"physics{seed}")
+    save_fit(root / "latent", 0, WorldModel.latent(scene, SMALL), physics="physics0")
     save_fit(root / "foreign", 0, hybrid, physics="physics7")
     save_fit(root / "simulated", 0, hybrid, physics="physics0", simulated=True)
     save_fit(root / "shorter", 1, hybrid, physics="physics1", remember=1)

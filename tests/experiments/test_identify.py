@@ -1,10 +1,7 @@
-"""The identification command: what it says in words, and an interruption that costs nothing."""
+"""The identification command: its table, and an interruption that costs nothing."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,28 +9,18 @@ import numpy as np
 import pytest
 
 from experiments.recordings.evaluate import restore_fitted
+from tests.helpers.command import run, start
 
-ROOT = Path(__file__).resolve().parent.parent
 # The pendulum has no contacts, so it compiles soonest.
-COMMAND = [sys.executable, "-m", "experiments.recordings.identify", "--recording"]
-COMMAND += ["double_pendulum", "--windows", "40", "--horizon", "10", "--fit.iterations", "6"]
-
-
-def started(out: Path) -> subprocess.Popen:
-    environment = {k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"}
-    pipe = subprocess.PIPE
-    arguments = [*COMMAND, "--out", str(out)]
-    return subprocess.Popen(
-        arguments, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment
-    )
+COMMAND = ["experiments.recordings.identify", "--recording", "double_pendulum"]
+COMMAND += ["--windows", "40", "--horizon", "10", "--fit.iterations", "6"]
 
 
 def finished(out: Path) -> dict:
-    process = started(out)
-    stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    assert len(stdout.splitlines()) == 1, "stdout belongs to the result"
-    return json.loads(stdout)
+    done = run(*COMMAND, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1, "stdout belongs to the result"
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +49,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     straight: tuple[Path, dict], tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    process = started(out)
+    process = start(*COMMAND, "--out", str(out))
     rows, until = out / "metrics.jsonl", time.monotonic() + 200
     while time.monotonic() < until and not rows.is_file() and process.poll() is None:
         time.sleep(0.01)
@@ -76,12 +63,5 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
 
 
 def test_progress_of_another_run_is_refused(straight: tuple[Path, dict]) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "--out", str(straight[0]), "--seed", "1"],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "WORLDMODEL_DATA"},
-    )
-    _, stderr = process.communicate(timeout=200)
-    assert process.returncode == 2 and "other settings or data" in stderr
+    done = run(*COMMAND, "--out", str(straight[0]), "--seed", "1")
+    assert done.returncode == 2 and "other settings or data" in done.stderr

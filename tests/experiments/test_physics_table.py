@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.recordings import physics_figures as recording_figures
-from experiments.recordings.problems import CUBE, PENDULUM
+from experiments.recordings import physics_figures
 from experiments.recordings.film import pyplot
-from experiments.recordings.physics_statistics import compare, error_curves, film, headline, horizon_table, markdown, ratio_t_interval
+from experiments.recordings.physics_statistics import (
+    compare,
+    error_curves,
+    film,
+    headline,
+    horizon_table,
+    markdown,
+    ratio_t_interval,
+)
 from experiments.recordings.physics_table import Args, command, compile_in_c, predict_in_c
-from worldmodel.episodes.recording import Channels, Recording
-from worldmodel.physics.parameters import KINDS
-from worldmodel.model.simulate import Windows, cut_windows
+from experiments.recordings.problems import CUBE, PENDULUM, Problem
+from worldmodel.episodes.errors import GROUPS, Angle, Channels
+from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.errors import InputError
+from worldmodel.physics.parameters import KINDS
 from worldmodel.types import Episode
 
 BALL = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1"/></body>
@@ -24,16 +32,13 @@ SLIDE = """<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="x" typ
 axis="1 0 0"/><geom size=".1" mass="2"/></body></worldbody>
 <actuator><motor joint="x"/></actuator></mujoco>"""
 HZ = 100.0
-CHANNEL_NAMES = ("position_m", "rotation_rad", "joint_rad")
 
 
 def windows_of(qpos: np.ndarray, ctrl: np.ndarray, horizon: int, starts: list[int]) -> Windows:
     """Windows of one motionless episode."""
     frames = len(qpos)
     nv = 6 if qpos.shape[1] == 7 else qpos.shape[1]
-    yes = np.ones(frames, bool)
-    time = np.arange(frames) / HZ
-    episode = Episode(0, time, qpos, np.zeros((frames, nv)), ctrl, yes, yes)
+    episode = Episode.regular(0, HZ, qpos=qpos, qvel=np.zeros((frames, nv)), ctrl=ctrl)
     return cut_windows([episode], [np.array(starts)], horizon)
 
 
@@ -78,9 +83,9 @@ def test_c_gets_solver_limits_it_converges_with() -> None:
 
 def test_a_constant_ratio_has_an_interval_of_no_width() -> None:
     reference = np.array([1.0, 2.0, 5.0])
-    found = compare(np.stack([0.7 * reference, 0.9 * reference]), reference)
-    np.testing.assert_allclose([found["ratio"], *found["bootstrap"], *found["t"]], 0.8)
-    np.testing.assert_allclose(found["seeds"], [0.7, 0.9])
+    ratio = compare(np.stack([0.7 * reference, 0.9 * reference]), reference)
+    np.testing.assert_allclose([ratio["ratio"], *ratio["bootstrap"], *ratio["t"]], 0.8)
+    np.testing.assert_allclose(ratio["seeds"], [0.7, 0.9])
 
 
 def test_the_t_interval_of_a_ratio_covers() -> None:
@@ -92,23 +97,21 @@ def test_the_t_interval_of_a_ratio_covers() -> None:
     assert abs(np.mean((low < 0.8) & (high > 0.8)) - 0.95) < 0.02
 
 
-def synthetic(recording: Recording, tmp: Path) -> dict[str, Any]:
+def synthetic(problem: Problem, tmp: Path) -> dict[str, Any]:
     """A table of made-up predictions: 4 episodes, 2 seeds, the fits half as wrong."""
+    recording, channels = problem.recording, problem.channels(problem.scene())
     generator = np.random.default_rng(1)
     horizon, frames = 12, 30
     base = np.zeros(recording.nq)
-    if recording.channels.quaternion:
+    if recording.quaternions:
         base[[2, 3]] = 0.1, 1.0
-    yes = np.ones(frames, bool)
     episodes = [
-        Episode(
+        Episode.regular(
             i,
-            np.arange(frames) / recording.control_hz,
-            np.tile(base, (frames, 1)),
-            np.zeros((frames, recording.nv)),
-            np.zeros((frames, recording.nu)),
-            yes,
-            yes,
+            recording.control_hz,
+            qpos=np.tile(base, (frames, 1)),
+            qvel=np.zeros((frames, recording.nv)),
+            ctrl=np.zeros((frames, recording.nu)),
         )
         for i in range(4)
     ]
@@ -116,17 +119,16 @@ def synthetic(recording: Recording, tmp: Path) -> dict[str, Any]:
     drift = 1e-3 * np.arange(1, horizon + 1)[:, None] * generator.uniform(1, 2, (8, 1, 1))
     target = np.asarray(windows.target)
     amounts = {"default": 4, "sources": 2, "sources_scene": 2, "fitted0": 1, "fitted3": 1}
-    moved = recording.channels.position or recording.channels.joints
     predicted = {m: target.copy() for m in amounts}
     for model, amount in amounts.items():
-        predicted[model][..., moved[0]] += amount * drift[..., 0]
-        if recording.channels.quaternion:
+        predicted[model][..., 0] += amount * drift[..., 0]
+        if recording.quaternions:
             half = 0.5 * amount * drift[..., 0]
             predicted[model][..., 3], predicted[model][..., 4] = np.cos(half), np.sin(half)
-    channels, seeds = recording.channels, [0, 3]
+    seeds = [0, 3]
     part = horizon_table(predicted, windows, channels, seeds)
     part |= {"frames": horizon, "seconds": horizon / recording.control_hz, "skipped": 1}
-    body = "cube" if recording.channels.position else "link1"
+    body = "cube" if recording.quaternions else "link1"
     return {
         "recording": recording.name,
         "split": "test",
@@ -156,35 +158,36 @@ def synthetic(recording: Recording, tmp: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("problem", [CUBE, PENDULUM], ids=lambda p: p.recording.name)
 def test_text_and_figures_come_from_the_table_alone(problem: Any, tmp_path: Path) -> None:
-    table = json.loads(json.dumps(synthetic(problem.recording, tmp_path)))
+    table = json.loads(json.dumps(synthetic(problem, tmp_path)))
     text = markdown(table)
     assert "4 episodes, 8 windows, 1 skipped" in text
-    channels = sum(c in table["curves"] for c in CHANNEL_NAMES)
+    channels = sum(group in table["curves"] for group in GROUPS)
     assert text.count("**0.500** [0.500, 0.500]") == 2 * channels  # both rows of the sources
     assert text.count("**0.250** [0.250, 0.250]") == channels
-    assert ("joints" in text) == bool(problem.recording.channels.joints)
-    paths = recording_figures.draw(table, problem.mjcf, tmp_path)
+    assert ("joints" in text) == (problem is PENDULUM)
+    paths = physics_figures.draw(table, problem.mjcf, tmp_path)
     assert {p.name for p in paths} == {"parameters.png", "film_strip.png", "error_vs_horizon.png"}
     for path in paths:
         assert path.read_bytes()[:4] == b"\x89PNG"
         assert 5_000 < path.stat().st_size < 400_000
-    figure = recording_figures.curves_figure(table)
+    figure = physics_figures.curves_figure(table)
     assert len(figure.axes) == 2 * channels
     pyplot.close(figure)
 
 
 def test_the_headline_has_ratio_and_interval(tmp_path: Path) -> None:
-    line = headline(synthetic(PENDULUM.recording, tmp_path), tmp_path)
+    line = headline(synthetic(PENDULUM, tmp_path), tmp_path)
     assert line["interval"] == "t"
     np.testing.assert_allclose(line["over_sources"]["joint_rad"], 0.5, atol=1e-4)
 
 
 def test_the_film_takes_the_lower_median_window() -> None:
-    channels = Channels(joints=(0,))
+    channels = Channels(joints=(Angle("hinge", 0),))
     windows = windows_of(np.zeros((9, 1)), np.zeros((9, 0)), 4, [0, 1, 2, 3])
     error = np.array([4.0, 1.0, 2.0, 3.0])[:, None, None] * 0.01
     predicted = {"fitted5": np.tile(error, (1, 4, 1)), "sources": np.full((4, 4, 1), 0.05)}
-    episodes = [Episode("e", *(np.zeros((9, 1)) for _ in range(6)))]
+    rows = np.zeros((9, 1))
+    episodes = [Episode.regular("e", HZ, qpos=rows, qvel=rows, ctrl=rows)]
     shown = film(predicted, windows, episodes, channels, 5, HZ)
     assert shown["episode"] == "e"
     np.testing.assert_allclose(shown["error"]["joint_rad"], 0.02)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings import simulate as simulate_recording
+from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, RECORDINGS, SQUARE_DROP
+from experiments.recordings.problems import find_problem
 from experiments.recordings.simulate import simulate
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recording import CUBE_TOSS, DOUBLE_PENDULUM, RECORDINGS, SQUARE_DROP, Recording, RecordingError, load
-from worldmodel.scene import ASSETS
+from worldmodel.episodes.recording import Recording, RecordingError, load
+from worldmodel.runtime import files
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.name)
@@ -20,10 +21,10 @@ def test_layout_is_that_of_the_real_archive(
     recordings: Path, recording: Recording, tmp_path: Path
 ) -> None:
     simulate(recording, episodes=2, seed=0, out=tmp_path / "a.npz")
-    with np.load(recordings / f"{recording.name}.npz") as real, np.load(tmp_path / "a.npz") as made:
+    with np.load(recordings / f"{recording.name}.npz") as real, np.load(tmp_path / "a.npz") as ours:
         for name in set(real.files) - {"qvel_raw", "id"}:
-            assert made[name].dtype == real[name].dtype, name
-            assert made[name].shape[1:] == real[name].shape[1:], name
+            assert ours[name].dtype == real[name].dtype, name
+            assert ours[name].shape[1:] == real[name].shape[1:], name
 
 
 def test_a_seed_repeats_and_another_differs(tmp_path: Path) -> None:
@@ -53,11 +54,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     out = tmp_path / "a.npz"
     out.write_bytes(b"before")
 
-    def full(path: Path, **_: object) -> None:
-        path.write_bytes(b"half")
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(simulate_recording.np, "savez", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         simulate(DOUBLE_PENDULUM, episodes=1, seed=0, out=out)
     assert out.read_bytes() == b"before"
@@ -72,7 +72,7 @@ def test_no_episodes_are_refused(tmp_path: Path) -> None:
 def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.recordings.simulate", "--recording"]
     tail = ["--episodes", "2", "--out", str(tmp_path / "a.npz")]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [*command, "square_drop", *tail], cwd=root, capture_output=True, text=True, check=True
     )
@@ -92,7 +92,7 @@ def test_the_scenes_solve_their_contacts(recording: Recording, tmp_path: Path) -
     """
     simulate(recording, episodes=4, seed=2, out=tmp_path / "a.npz")
     limited, free = (
-        mujoco.MjModel.from_xml_path(str(ASSETS / f"{recording.name}.xml")) for _ in range(2)
+        mujoco.MjModel.from_xml_path(str(find_problem(recording.name).mjcf)) for _ in range(2)
     )
     free.opt.iterations, free.opt.ls_iterations = 200, 100
     for episode in load(tmp_path / "a.npz", recording):
