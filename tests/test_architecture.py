@@ -38,12 +38,13 @@ def identifiers(tree: ast.AST) -> Iterator[str]:
             yield node.attr
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
-        elif isinstance(node, ast.arg) or (isinstance(node, ast.keyword) and node.arg):
-            yield node.arg
+        elif isinstance(node, ast.arg | ast.keyword):
+            yield node.arg or ""
         elif isinstance(node, ast.ImportFrom):
             yield from (node.module or "").split(".")
         elif isinstance(node, ast.alias):
-            yield from (*node.name.split("."), node.asname or "")
+            yield from node.name.split(".")
+            yield node.asname or ""
 
 
 def forbidden(source: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m worldmodel doctor``: what this machine has, what is missing, and the remedy."""
+"""``python -m worldmodel doctor``: checks the installation; every finding has a remedy."""
 
 import importlib.metadata
 import os
@@ -23,11 +23,11 @@ with mujoco.Renderer(model, 64, 64) as renderer:
 """
 _PACKAGES = {"egl": "libegl1", "osmesa": "libosmesa6"}
 
-Line = tuple[str, str, str]  # "ok", "warn" or "FAIL"; what; how it is, and the remedy
+Line = tuple[str, str, str]  # "ok", "warn" or "FAIL"; the subject; its state and the remedy
 
 
 def check() -> Iterator[Line]:
-    """One line per thing looked at."""
+    """One line per check."""
     yield _python()
     for name in runtime.VERSIONED:
         yield _version(name)
@@ -69,7 +69,7 @@ def _jax() -> Iterator[Line]:
         import jax
 
         devices = ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices())
-    except Exception as error:  # whatever a broken driver raises is the finding
+    except Exception as error:  # a broken driver raises any type
         yield "FAIL", "devices", f"{error}; set JAX_PLATFORMS=cpu to run without accelerator"
         return
     yield "ok", "devices", f"{devices}, backend {jax.default_backend()}"

@@ -1,4 +1,4 @@
-"""What the whole package raises for bad input; here so that it can be raised without JAX."""
+"""The error of the whole package for bad input; importing it needs no JAX."""
 
 
 class InputError(ValueError):

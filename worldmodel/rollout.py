@@ -1,4 +1,4 @@
-"""A trajectory from a step: the combinator. Which model the step runs is the caller's choice."""
+"""A trajectory from a step and a policy, for any model."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The values that pass between the rooms: frozen pytrees, SI units, stated once.
+"""The values that pass between the rooms: frozen pytrees in SI units.
 
 Conventions, everywhere in the package: the world frame has z up; quaternions are unit and
 ordered wxyz; a free joint's ``qvel`` is its linear velocity in the world frame [m/s] followed
@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-# policy(observation, t, key) → action (nu,), t the index of the control step. What is observed is a
-# State in a model and a Measurement on a robot; the same policy plays in both.
+# policy(observation, t, key) → action (nu,), t the index of the control step. The observation is
+# a State in a model and a Measurement on a robot; a policy runs in both.
 Policy = Callable[[Any, Any, Any], Any]
 
 
@@ -43,8 +43,8 @@ class State:
     time: jax.Array  # () [s]
     qacc_warmstart: jax.Array  # (nv,) [m/s², rad/s²]; start of the next contact solve
     contacts: Contacts  # of the last substep taken; all inactive in an initial state
-    latent: jax.Array  # (latent,) the learned half's memory; (0,) without one
-    correction: jax.Array  # (nv,) what it added last (``model.correction``); (0,) without one
+    latent: jax.Array  # (latent,) the network's memory; (0,) without a network
+    correction: jax.Array  # (nv,) its last correction (``model.correction``); (0,) without one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,17 +52,17 @@ class Measurement:
     """What a robot reports at its control rate. NumPy, on the host."""
 
     qpos: np.ndarray  # (nq,) measured, noise included
-    contact: np.ndarray  # (touch pairs,) bool; its touch sensors
+    contact: np.ndarray  # (touch pairs,) bool, of its touch sensors
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """An episode that is to be played, in reality or in a model: a start at rest, and commands."""
+    """An episode to play, in reality or in a model: a start at rest, and commands."""
 
     start: np.ndarray  # (nq,)
     ctrl: np.ndarray  # (steps, nu)
-    goal: dict[str, np.ndarray]  # what was asked for
-    action: np.ndarray  # (action,) what was answered; ``ctrl`` follows from it
+    goal: dict[str, np.ndarray]  # of the task
+    action: np.ndarray  # (action,) the policy's; ``ctrl`` follows from it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Episode:
     qpos: np.ndarray  # (frames, nq); hinge angles unwrapped
     qvel: np.ndarray  # (frames, nv)
     ctrl: np.ndarray  # (frames, nu); row k is held from frame k to frame k + 1
-    valid: np.ndarray  # (frames,) bool; False where the loader's stated rule rejects the frame
-    fresh: np.ndarray  # (frames,) bool; a sample was taken since the last frame: may start here
+    valid: np.ndarray  # (frames,) bool; False where the reader's rule rejects the frame
+    fresh: np.ndarray  # (frames,) bool; a sample was taken since the last frame: a start
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
-    goal: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # what was asked for
-    action: np.ndarray | None = None  # (action,) what the policy or the person answered
+    goal: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of the task
+    action: np.ndarray | None = None  # (action,) the policy's, or the person's
 
     @classmethod
     def regular(

@@ -175,7 +175,9 @@ def test_the_formulas_are_those_of_the_protocol(convert) -> None:
     turned = 2.0 * np.arccos(np.minimum(cosine, 1.0))
     swung = np.abs((predicted[..., 7] - recorded[..., 7] + np.pi) % (2 * np.pi) - np.pi)
     for name, wanted in {"position_m": moved, "rotation_rad": turned, "joint_rad": swung}.items():
-        np.testing.assert_allclose(out[name], wanted, rtol=1e-12, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(out[name]), wanted, rtol=1e-12, atol=1e-12, err_msg=name
+        )
     wanted = moved**2, (2 * np.sin(turned / 2)) ** 2, (2 * np.sin(swung / 2)) ** 2
     np.testing.assert_allclose(squared, np.stack(wanted, axis=-1), rtol=1e-12, atol=1e-12)
 

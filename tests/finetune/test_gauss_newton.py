@@ -73,7 +73,7 @@ def test_both_engines_agree(scene: str, request: pytest.FixtureRequest) -> None:
     # The differences' own error: 1e-3 squared, times a third derivative of order one.
     assert (np.abs(mine[1] - theirs[1]).max(axis=(0, 1, 2)) < 2e-4 * scale).all()
     np.testing.assert_allclose(
-        make_engine(world, "mjx", 2).misses(u, shift, windows), mine[0], atol=1e-12
+        make_engine(world, "mjx", 2).errors(u, shift, windows), mine[0], atol=1e-12
     )
 
 

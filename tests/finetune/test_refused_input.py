@@ -91,10 +91,8 @@ def test_windows_of_which_nothing_is_scored_are_refused(world: WorldModel, tmp_p
             fit(world, zero, HINGE, *pair, FitConfig(), tmp_path, **CALLBACKS)
 
 
-def test_a_departure_that_predicts_nothing_finite_is_named(
-    world: WorldModel, tmp_path: Path
-) -> None:
+def test_an_origin_that_predicts_nothing_finite_is_named(world: WorldModel, tmp_path: Path) -> None:
     far = start_of(door_mass=[1e5])
     both = door_windows(), door_windows(), FitConfig(batch=2), tmp_path
-    with pytest.raises(FitError, match=r"departure .*not finite; door\.mass\[0\] is 1e\+05 prior"):
+    with pytest.raises(FitError, match=r"origin .*not finite; door\.mass\[0\] is 1e\+05 prior"):
         fit(world, far, HINGE, *both, **CALLBACKS)

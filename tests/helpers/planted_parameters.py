@@ -118,7 +118,7 @@ def recorded(
     )
     still = np.zeros((windows, horizon, m.nq))
     blank = Windows(history, ctrl, still, np.ones((windows, horizon), bool), np.arange(windows))
-    played = make_engine(world, "c", windows).misses(u, np.zeros((windows, 0)), blank)
+    played = make_engine(world, "c", windows).errors(u, np.zeros((windows, 0)), blank)
     # From a target of zero the difference is the position itself, up to whole turns.
     target = played + noise * rng.normal(size=played.shape)
     if start_noise:

@@ -74,7 +74,7 @@ def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
     [
         ({"base": "Magic"}, "unknown part 'Magic'"),
         ({"correction": "Spell"}, "unknown part 'Spell'"),
-        ({"base": None, "mjcf": None}, r"is no world model \(no mjcf, base\)"),
+        ({"base": None, "mjcf": None}, r"is not a world model: its metadata lacks mjcf, base;"),
     ],
 )
 def test_unknown_and_absent_parts_are_named(

@@ -1,13 +1,13 @@
-"""The one error convention: what a predicted pose misses, per named body and joint.
+"""The one error convention: the error of a predicted pose, per named body and joint.
 
     position  ‖Δx‖ [m] of a body, |Δ| [m] of a slide joint
     rotation  2·acos|⟨q, q̂⟩| [rad] of a body; |Δθ| of one that turns in a plane, whole turns counted
     joint     |Δ| modulo 2π [rad] of a hinge
 
-Scores are these; losses take their squares, made smooth: of a rotation and of a hinge that of the
-chord, (2 sin(Δ / 2))², which equals Δ² to third order. ``position``, ``rotation`` and ``joints`` of
-a scene are the means over its named channels; they are averaged over frames, then over the windows
-of an episode, then over episodes.
+Scores use these errors. Losses use smooth squares: for a rotation and a hinge the square of the
+chord, (2 sin(Δ / 2))², which equals Δ² to third order. A scene's ``position``, ``rotation`` and
+``joints`` are the means over its named channels; they are averaged over frames, then over the
+windows of an episode, then over episodes.
 """
 
 import dataclasses
@@ -78,8 +78,8 @@ class Angle:
         return abs(moved if self.turns else moved - full_turns(moved))
 
     def squared(self, predicted: Array, recorded: Array) -> Array:
-        """(…, nq) each → (…) [rad²], smooth: a sine, since 1 − cosine rounds to less than nothing
-        near zero in single precision."""
+        """(…, nq) each → (…) [rad²], smooth: a sine, since 1 − cosine can round to a negative
+        number near zero in single precision."""
         moved = predicted[..., self.index] - recorded[..., self.index]
         sine = namespace(moved).sin(0.5 * moved)
         return (2.0 * sine) * (2.0 * sine)

@@ -4,7 +4,7 @@
 ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode,
 ``provenance.json`` and ``checksums.json`` (SHA-256 of every file; other writers have neither of
 the last two). A set is written atomically, so a kill at any moment
-leaves a whole set or none. Videos, images and text are neither written nor read.
+leaves a complete set or none. Videos, images and text are neither written nor read.
 """
 
 import dataclasses
@@ -44,16 +44,16 @@ _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 def write(directory: Path, dataset: Dataset) -> None:
     """Writes a data set, whole or not at all.
 
-    What a killed write of the same set left beside it is removed; two writers of one set at a
-    time are not meant, and the later one wins.
+    Leftovers of a killed writer of the same set are removed. Of two writers of one set at a time,
+    the later one wins.
 
     Args:
       directory: of the set; must not exist yet.
       dataset: its values are cast to the features' dtypes where that is safe, or among floats.
 
     Raises:
-      DatasetError: ``directory`` exists; a feature, episode, task or the provenance is not as
-        ``Dataset`` says; a value is not finite; the disk is full. Nothing is left behind.
+      DatasetError: ``directory`` exists; a feature, episode, task or the provenance does
+        not match ``Dataset``; a value is not finite; the disk is full. Nothing remains on disk.
     """
     directory = Path(directory)
     if directory.exists() or directory.is_symlink():
@@ -88,7 +88,7 @@ def _checked(dataset: Dataset) -> list[dict[str, np.ndarray]]:
         if name in OWN or name == "task" or "image" in name:
             raise DatasetError(f"feature '{name}' has a name that LeRobot reserves; rename it")
     if not all(isinstance(text, str) for text in texts):
-        raise DatasetError("robot_type, the tasks and the features' names are text; give words")
+        raise DatasetError("robot_type, the tasks and the features' names are text; give strings")
     try:
         content = [texts, dict(dataset.provenance)]
         json.dumps(content, allow_nan=False, ensure_ascii=False).encode()

@@ -31,7 +31,7 @@ class Dataset:
     robot_type: str
     features: dict[str, Feature]
     episodes: list[dict[str, np.ndarray]]  # feature: (frames, *shape), or (frames,) for (1,)
-    tasks: list[str]  # per episode: its task in words
+    tasks: list[str]  # per episode: its task as text
     provenance: dict[str, Any]  # JSON: where the episodes come from
 
 

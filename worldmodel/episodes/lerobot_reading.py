@@ -64,9 +64,9 @@ def _read(root: Path) -> Dataset:
     tasks = _tasks(root / "meta" / "tasks.parquet")
     rows = _rows(root)
     frames = sum(row["length"] for row in rows)
-    found = {"episodes": len(rows), "frames": frames, "tasks": len(tasks)}
-    if found != counts:
-        raise DatasetError(f"{path} tells of {counts}, the files hold {found}; fetch it again")
+    counted = {"episodes": len(rows), "frames": frames, "tasks": len(tasks)}
+    if counted != counts:
+        raise DatasetError(f"{path} lists {counts}, the files hold {counted}; fetch it again")
     episodes, of = [], []
     files = [
         root / "data" / PLACE.format(chunk_index=row[ROWS[2]], file_index=row[ROWS[3]])
@@ -195,7 +195,7 @@ def _columns(path: Path, features: dict[str, Feature], frames: int) -> dict[str,
     table = _table(path)
     if table.num_rows != frames:
         raise DatasetError(
-            f"{path} has {table.num_rows} rows where meta/episodes says {frames}; it is truncated "
+            f"{path} has {table.num_rows} rows where meta/episodes lists {frames}; it is truncated "
             "or of another set: fetch it again"
         )
     odd = sorted(features.keys() ^ {*table.column_names})
@@ -214,7 +214,7 @@ def _columns(path: Path, features: dict[str, Feature], frames: int) -> dict[str,
 
 
 def _values(column: Any, feature: Feature) -> np.ndarray | None:
-    """A column as an array, or None where it is not what the feature says."""
+    """A column as an array, or None where its type or shape is not the feature's."""
     shape = array_shape(len(column), feature)
     if len(shape) > 1:
         kinds = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)

@@ -22,11 +22,11 @@ LONGEST = 3600.0  # [s] an episode with its own clock; more is a clock that is n
 
 
 class RecordingError(InputError):
-    """An unknown recording, or an archive that is damaged, foreign or not what it should be."""
+    """An unknown recording, or an archive that is damaged or does not match its layout."""
 
 
 class Rejects(Protocol):
-    """A stated rule that leaves frames out; a frozen dataclass, so that a config can hold it."""
+    """A rule that rejects frames; a frozen dataclass, so that a config can hold it."""
 
     def rejected(self, qpos: np.ndarray) -> np.ndarray:
         """(frames, nq) of an episode → (frames,) bool, True where a frame is not valid."""
@@ -59,7 +59,7 @@ def load(path: str | Path, recording: Recording) -> list[Episode]:
 
     Args:
       path: the .npz.
-      recording: the layout to hold it against.
+      recording: its layout.
 
     Raises:
       RecordingError: no such file, truncated, pickled, arrays missing or of another shape,

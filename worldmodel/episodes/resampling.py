@@ -1,4 +1,4 @@
-"""From samples with a clock of their own to frames at the control rate, looking only back."""
+"""From samples with a clock of their own to frames at the control rate, without later samples."""
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def velocities(
 
     Args:
       time: (samples,) [s]. qpos, recorded: (samples, joints).
-      last: (frames,) the samples asked for; where fewer than 3 came before, ``recorded`` stands.
+      last: (frames,) indices of the samples; ``recorded`` is kept where fewer than 3 precede.
 
     Returns:
       (frames, joints) [rad/s].

@@ -1,4 +1,4 @@
-"""Which episodes train, validate and test: fixed by their ids, whatever is read beside them."""
+"""The split into training, validation and test episodes: by their ids alone."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""Prediction windows: cut here and nowhere else, by one rule.
+"""Prediction windows: where they start, and the one function that cuts them.
 
 A window starts at frame k of an episode; the H frames after it are predicted and scored, and the
 start may use frames up to k and none later. Whole episodes are windows that start at frame 0.
@@ -15,7 +15,7 @@ import numpy as np
 from worldmodel.errors import InputError
 from worldmodel.types import Episode
 
-HISTORY = 9  # frames that a model's encoder sees at most, the present one included
+HISTORY = 9  # frames of a model's encoder at most, the present one included
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
@@ -32,7 +32,7 @@ class History:
 
     @classmethod
     def without_past(cls, qpos: Array, qvel: Array, nu: int) -> "History":
-        """A start, (nq,) and (nv,), of which nothing earlier is known; ``nu`` controls."""
+        """A start, (nq,) and (nv,), without an earlier frame; ``nu`` controls."""
         return cls(
             qpos=jnp.broadcast_to(qpos, (HISTORY, *qpos.shape)),
             qvel=jnp.broadcast_to(qvel, (HISTORY, *qvel.shape)),
@@ -128,7 +128,7 @@ class WindowGrid:
 
 
 def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int) -> Windows:
-    """Cuts windows out of episodes; what reaches past an end is held and not scored.
+    """Cuts windows out of episodes; frames past an end repeat the last one and are not scored.
 
     Args:
       episodes: the recordings.

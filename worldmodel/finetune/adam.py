@@ -1,10 +1,10 @@
-"""Corrections → parameters, by gradient descent through the physics.
+"""Parameters from episodes, by gradient descent through the physics.
 
 Windows of recorded episodes are predicted open loop, their error is differentiated through every
 contact, and Adam moves the physical parameters and the network's weights together. The loss of a
-window is, per channel (position, rotation, joints), the mean over its frames of a pseudo-Huber
-error in units of what the parameters of departure get wrong on the validation windows, so that
-1.0 means "no better than those" and tumbling, which is chaotic, cannot let one window rule.
+window is, per group (position, rotation, joints), the mean over its frames of a pseudo-Huber error
+in units of the validation error of the parameters of origin: 1.0 means no better than those. Its
+slope is bounded, so that one window of chaotic tumbling does not dominate.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from worldmodel.runtime.executables import cached_jit
 
 
 class FitError(InputError):
-    """A fit that cannot start or go on: nothing is scored, too many samples are not finite."""
+    """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FitConfig:
     validate_every: int = 5  # steps
     patience: int = 10  # validations without improvement before stopping
     checkpoint_every: int = 10  # steps
-    max_nonfinite: float = 0.1  # fraction of a batch that may be non-finite before giving up
+    max_nonfinite: float = 0.1  # fraction of a batch that may be non-finite
     seed: int = 0
 
 
@@ -65,9 +65,9 @@ class FitState:
     best: Parameters  # parameters of the best validation so far
     best_error: jax.Array  # ()
     since_best: jax.Array  # () validations since then
-    nonfinite: jax.Array  # () samples left out so far
+    nonfinite: jax.Array  # () samples excluded so far
     step: jax.Array  # ()
-    scale: jax.Array  # (3,) the start's error per channel; NaN where the scene has none
+    scale: jax.Array  # (3,) the origin's error per group; NaN where the scene has none
 
 
 def fit(
@@ -90,21 +90,21 @@ def fit(
       world: static; its free parameters are checked against the scene.
       origin: the parameters that errors are relative to, kept if nothing beats them.
       channels: which positions are what.
-      train, validation: windows; the latter only steer the stopping.
+      train, validation: windows; the latter decide when to stop and which parameters are best.
       config: static.
       directory: where the running state is kept.
       metadata: stored with each checkpoint; its "config_hash" guards against another run's.
       record: called with one row per step.
       stop: asked after each step; True saves and raises ``runtime.Interrupted``.
-      start: where to start from; ``origin`` with a random spread of the physics when absent.
+      start: parameters to start from; ``origin`` with a random spread of the physics when absent.
 
     Raises:
-      ParameterError: a parameter that the scene does not have, or a leaf that is missing, of
+      ParameterError: a parameter that the scene does not have, or a leaf that is absent, of
         another shape or not finite.
       CheckpointError: ``directory`` belongs to another scene, config or precision.
       FitError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
         predictions are not, or windows of which no frame is scored.
-      Interrupted: ``stop`` said so; everything is saved.
+      Interrupted: ``stop`` returned True; the state is saved.
     """
     physical.check(world.scene, world.free)
     for given in (origin, start) if start is not None else (origin,):
@@ -132,14 +132,14 @@ def fit(
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
             scale = validate(origin)
-        # A group without a finite error would count as one that the scene does not have.
+        # A group without a finite error would count as absent from the scene.
         if not np.isfinite(scale[[bool(group) for group in channels.groups]]).all():
             raise FitError(
-                "the parameters of departure predict validation windows that are not finite"
+                "the parameters of origin predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"
             )
         state = dataclasses.replace(state, scale=jnp.asarray(scale))
-        runtime.log("validation errors of the parameters of departure: " + _shown(scale))
+        runtime.log("validation errors of the parameters of origin: " + _shown(scale))
         if start is not None:
             state, relative = _judge(state, validate(start))
             runtime.log(f"the start's, relative to them: {relative:.4f}")
@@ -160,8 +160,7 @@ def fit(
         else:
             state, loss, finite = jax.block_until_ready(update(state, windows))
         _refuse_nonfinite(np.asarray(finite), train.episode[rows], state, config, metadata)
-        row: dict[str, Any] = {"step": step + 1, "loss": float(loss)}
-        row["nonfinite"] = int(state.nonfinite)
+        row = {"step": step + 1, "loss": float(loss), "nonfinite": int(state.nonfinite)}
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             state, relative = _judge(state, validate(state.parameters))
             row["validation"] = relative
@@ -183,7 +182,7 @@ def _make_update(
     world: WorldModel, channels: Channels, config: FitConfig
 ) -> Callable[[FitState, Windows], tuple[FitState, jax.Array, jax.Array]]:
     """One compiled Adam step: the state after, the mean loss, (windows,) which were finite.
-    Kept, so that a loop's many fits of one kind compile once."""
+    Cached, so that many fits of one kind compile once."""
     optimiser = _optimiser(config)
 
     @cached_jit
@@ -196,8 +195,8 @@ def _make_update(
             losses = jax.vmap(loss)(physics, windows)
             return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
 
-        # Physics gets one gradient per window, so that one bad window can be left out; the
-        # network's corrections let no gradient pass that is not finite
+        # Physics gets one gradient per window, so that one bad window can be excluded; the
+        # network's corrections pass no gradient that is not finite
         # (``network.finite_gradient``).
         count = len(windows)
         physics = jax.tree.map(
@@ -232,22 +231,23 @@ def _make_update(
 
 
 def _optimiser(config: FitConfig) -> optax.GradientTransformation:
-    """Adam at each half's own rate; constants that standardise, and a frozen half, stay."""
+    """Adam at separate rates for physics and weights; standards and a frozen part do not move."""
 
     def adam(rate: float) -> optax.GradientTransformation:
         return optax.adam(optax.cosine_decay_schedule(rate, config.steps, 0.1))
 
-    moves: dict[Hashable, optax.GradientTransformation]
-    moves = {"physics": adam(config.learning_rate), "weights": adam(config.network_learning_rate)}
-    moves |= {"fixed": optax.set_to_zero()}
+    moves: dict[Hashable, optax.GradientTransformation] = {
+        "physics": adam(config.learning_rate),
+        "weights": adam(config.network_learning_rate),
+        "fixed": optax.set_to_zero(),
+    }
     if config.train not in ("physics", "network", "both"):
         raise InputError(f"train '{config.train}' is none of physics, network, both")
 
     def label(parameters: Parameters) -> Parameters:
         physics = "fixed" if config.train == "network" else "physics"
         weights = "fixed" if config.train == "physics" else "weights"
-        network = parameters["network"]
-        marked = {k: weights if k == "weights" else "fixed" for k in network}
+        marked = {k: weights if k == "weights" else "fixed" for k in parameters["network"]}
         return {"physics": physics, "network": marked}
 
     return optax.partition(moves, label)
@@ -328,7 +328,7 @@ def _refuse_nonfinite(
 
 
 def _farthest(parameters: Parameters) -> str:
-    """The physical number that is farthest from the MJCF's, in words; nothing where none is."""
+    """The physical number farthest from the MJCF's, as text; empty where there is none."""
     leaves = parameters["physics"].items()
     numbers = {f"{k}[{i}]": float(x) for k, u in leaves for i, x in enumerate(u)}
     name = max(numbers, key=lambda k: abs(numbers[k]), default=None)
@@ -346,8 +346,5 @@ def _report(row: dict[str, Any], state: FitState, rate: float, config: FitConfig
 
 
 def _shown(scale: np.ndarray) -> str:
-    return ", ".join(
-        f"{name} {value:.4g}"
-        for name, value in zip(GROUPS, scale, strict=True)
-        if np.isfinite(value)
-    )
+    named = zip(GROUPS, scale, strict=True)
+    return ", ".join(f"{name} {value:.4g}" for name, value in named if np.isfinite(value))

@@ -1,9 +1,9 @@
-"""What a window's prediction misses, and how that changes with physics and start: two engines.
+"""Errors of predicted windows, and their derivatives in physics and start: two engines.
 
 ``mjx`` differentiates the simulator forward, one tangent per unknown, all of them and all windows
 of a batch in one compiled call; its memory does not grow with the horizon. ``c`` compiles C
 MuJoCo's model anew for every difference and rolls all windows out on all cores. The unknowns are
-the numbers of the free parameters, then, where asked for, a shift of each window's own start.
+the numbers of the free parameters, then, where starts are free, a shift of each window's start.
 """
 
 import copy
@@ -34,12 +34,12 @@ ENGINES = ("mjx", "c")
 DIFFERENCE = 1e-3  # of a number [prior widths]
 POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
-# (jaxlib 0.10.2) never came back from 4096 and more contact solves at once.
+# (jaxlib 0.10.2) hangs at 4096 and more contact solves in one call.
 TANGENTS = 512
-CONVERGED = 1e-3  # of the largest acceleration: what a Newton step may still change
-MORE = 20  # times the iterations, by which C MuJoCo's own solve is judged
+CONVERGED = 1e-3  # of the largest acceleration: the largest remaining Newton step
+RETRY = 20  # times the iterations, for the solve that C MuJoCo's own one is compared with
 
-Misses = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
+Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
 Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
@@ -48,7 +48,7 @@ Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 class Engine:
     """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
 
-    misses: Misses  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
+    errors: Errors  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
     slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
 
@@ -73,7 +73,7 @@ def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
 
 @functools.lru_cache(maxsize=16)
 def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
-    """(numbers,) → the model they make, its arrays on the host; compiled once."""
+    """(numbers,) → the model with those numbers, its arrays on the host; compiled once."""
     scene, free = world.scene, world.free
     apply = jax.jit(lambda u: physical.apply(scene, scene.mjx_model(), free, unpacked(world, u)))
     return lambda u: jax.device_get(apply(jnp.asarray(u)))
@@ -89,7 +89,7 @@ def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
       batch: windows per compiled call at most (mjx).
 
     Raises:
-      InputError: an unknown engine, or a model with a learned half.
+      InputError: an unknown engine, or a model with a network.
       ParameterError: a parameter that the scene does not have.
     """
     physical.check(world.scene, world.free)
@@ -116,18 +116,18 @@ def _moved(world: WorldModel, window: Windows, shift: jax.Array) -> Windows:
     return dataclasses.replace(window, history=started)
 
 
-def _missed(world: WorldModel, predicted: jax.Array, window: Windows) -> jax.Array:
+def _error(world: WorldModel, predicted: jax.Array, window: Windows) -> jax.Array:
     error = jax.vmap(functools.partial(difference, world.scene))(window.target, predicted)
     return jnp.where(jnp.asarray(window.scored)[:, None], error, 0.0)
 
 
 def _mjx(world: WorldModel, batch: int) -> Engine:
-    def missed(u: jax.Array, shift: jax.Array, window: Windows) -> jax.Array:
+    def error_of(u: jax.Array, shift: jax.Array, window: Windows) -> jax.Array:
         parameters = {"physics": unpacked(world, u), "network": {}}
-        return _missed(world, predict(world, parameters, _moved(world, window, shift)), window)
+        return _error(world, predict(world, parameters, _moved(world, window, shift)), window)
 
     def twice(*x: Any) -> tuple[jax.Array, jax.Array]:
-        error = missed(*x)
+        error = error_of(*x)
         return error, error
 
     def both(u: jax.Array, shift: jax.Array, window: Windows) -> tuple[jax.Array, jax.Array]:
@@ -135,10 +135,10 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         return error, jnp.concatenate(slope, axis=-1)
 
     axes = (None, 0, 0)
-    value = cached_jit(jax.vmap(missed, axes))
+    value = cached_jit(jax.vmap(error_of, axes))
     derivative = cached_jit(jax.vmap(both, axes))
 
-    def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+    def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
@@ -149,7 +149,7 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
         return unconverged(world, parameters, windows, batch, shift)
 
-    return Engine(misses, slopes, flags)
+    return Engine(errors, slopes, flags)
 
 
 def _c(world: WorldModel) -> Engine:
@@ -158,7 +158,7 @@ def _c(world: WorldModel) -> Engine:
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
     begun = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
-    compare = jax.jit(jax.vmap(functools.partial(_missed, world)))
+    compare = jax.jit(jax.vmap(functools.partial(_error, world)))
 
     moved = applied(world)
 
@@ -192,13 +192,13 @@ def _c(world: WorldModel) -> Engine:
         predicted = played[..., first : first + m.nq]
         return np.asarray(compare(predicted, windows))
 
-    def misses(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
+    def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return play(compiled(u), shift, windows)
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
         columns = []
         for step in DIFFERENCE * np.eye(len(u)):
-            change = misses(u + step, shift, windows) - misses(u - step, shift, windows)
+            change = errors(u + step, shift, windows) - errors(u - step, shift, windows)
             columns.append(change / (2.0 * DIFFERENCE))
         model = compiled(u)
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
@@ -211,7 +211,7 @@ def _c(world: WorldModel) -> Engine:
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return _broken_off(scene, compiled(u), begun(windows, shift), windows)
 
-    return Engine(misses, slopes, flags)
+    return Engine(errors, slopes, flags)
 
 
 @functools.lru_cache(maxsize=16)
@@ -245,12 +245,12 @@ def unconverged(
     batch: int,
     shift: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Which windows' predictions by MJX rest on contact solves that ran out of iterations: such a
+    """Windows whose predictions by MJX rest on contact solves that ran out of iterations: such a
     solve is differentiated as if it had converged.
 
-    Looked at is the solve of every substep of every scored frame (``physics.solver_residuals``).
-    It counts as unconverged where the Newton step that is left exceeds ``CONVERGED`` times the
-    largest acceleration (or 1 m/s², rad/s²). A ballistic base solves nothing.
+    Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
+    unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest
+    acceleration (or 1 m/s², rad/s²). A ballistic base has no solve.
 
     Args:
       batch: windows per compiled call.
@@ -269,16 +269,16 @@ def _broken_off(
     scene: Scene, model: mujoco.MjModel, history: History, windows: Windows
 ) -> np.ndarray:
     """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
-    with ``MORE`` times as many, and what that changes is what was left. Of RK4's four solves per
-    substep it is the first one's."""
+    with ``RETRY`` times as many, and the change is the remaining step. Of RK4's four solves per
+    substep it checks the first."""
     patient = copy.copy(model)
-    patient.opt.iterations *= MORE
+    patient.opt.iterations *= RETRY
     data, probe, exact = (mujoco.MjData(m) for m in (model, model, patient))
     whole = mujoco.mjtState.mjSTATE_INTEGRATION
     at = np.empty(mujoco.mj_stateSize(model, whole))
 
     def ran_out() -> bool:
-        """Whether the solve of the next step will."""
+        """Whether the solve of the next step runs out of iterations before it converges."""
         mujoco.mj_getState(model, data, at, whole)
         mujoco.mj_setState(model, probe, at, whole)
         mujoco.mj_forward(model, probe)

@@ -1,4 +1,4 @@
-"""Physical parameters from recorded windows, and what the windows say of them: Gauss-Newton.
+"""Physical parameters from recorded windows, with their uncertainty, by Gauss-Newton.
 
 For few parameters (up to about fifty). With the prior N(0, 1) of every number u, noise of
 deviation σ per degree of freedom and, where starts are free, a shift s of every window's start,
@@ -6,11 +6,11 @@ deviation σ per degree of freedom and, where starts are free, a shift s of ever
     minimise  Σ ρ((predicted − recorded) / σ)  +  ½ ‖u‖²  +  ½ Σ ‖s / spread‖²,
 
 ρ(z) = c² (√(1 + z²/c²) − 1), by Levenberg-Marquardt steps on the derivatives of an engine
-(``linearise``). The shifts of one window meet no other window, so they are eliminated window by
-window (Schur complement), however many windows there are. At the minimum the curvature H is what
-the data and the prior say; with as many episodes as allow it the covariance is the sandwich
-H⁻¹ (G + 1) H⁻¹, G the scatter of the episodes' gradients, which holds where the frames of an
-episode err together (White 1982; Liang & Zeger 1986).
+(``engines``). The shift of a window affects no other window, so shifts are eliminated window
+by window (Schur complement). At the minimum H is the curvature of data and prior, and H⁻¹ the
+covariance; with enough episodes the covariance is the sandwich H⁻¹ (G + 1) H⁻¹, G the scatter of
+the episodes' gradients, which also holds where the errors of an episode's frames are correlated
+(White 1982; Liang & Zeger 1986).
 """
 
 import dataclasses
@@ -30,23 +30,23 @@ from worldmodel.physics import parameters as physical
 __all__ = ["Identified", "IdentifyConfig", "IdentifyError", "Number", "Progress", "identify"]
 __all__ += ["intervals"]
 
-UNKNOWN = 0.7  # a number whose deviation is above this part of its prior's is not identified
-TOGETHER = 0.9  # numbers that correlate more than this are named as a pair
+UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
+TOGETHER = 0.9  # correlation above which two numbers are named as a pair
 
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """One physical number and what is known of it."""
+    """One physical number and its uncertainty."""
 
     name: str  # leaf of the parameters
     index: int
     u: float  # in prior widths from the MJCF's value
-    deviation: float  # of u; 1 where the data say nothing
+    deviation: float  # of u; 1 where the data add nothing to the prior
     at_bound: bool
 
     @property
     def identified(self) -> bool:
-        """Whether the data say clearly more than the prior."""
+        """Whether the data add clearly to the prior."""
         return self.deviation < UNKNOWN and not self.at_bound
 
 
@@ -58,16 +58,16 @@ class Identified:
     numbers: tuple[Number, ...]
     covariance: np.ndarray  # (numbers, numbers) of u
     by_episode: bool  # whether it is the sandwich over episodes
-    noise: np.ndarray  # (nv,) deviation of what is left over [m, rad]
+    noise: np.ndarray  # (nv,) deviation of the remaining errors [m, rad]
     shift: np.ndarray  # (windows, 0 or 2 nv) of the starts
-    left_out: np.ndarray  # windows that were not finite
-    unconverged: np.ndarray  # windows whose contact solves the engine broke off at these values
+    left_out: np.ndarray  # windows that are not finite
+    unconverged: np.ndarray  # windows with unconverged contact solves at these values
     iterations: int
-    converged: bool  # False: at a kink past which nothing falls, or out of iterations
+    converged: bool  # False: no step lowers the cost (a kink), or out of iterations
     cost: float
 
     def together(self) -> list[tuple[int, int, float]]:
-        """Pairs of identified or unidentified numbers that the data cannot tell apart."""
+        """Pairs of numbers that the data do not separate: (first, second, correlation)."""
         deviation = np.sqrt(np.diag(self.covariance))
         correlation = self.covariance / np.outer(deviation, deviation)
         pairs = np.argwhere(np.triu(np.abs(correlation) > TOGETHER, 1))
@@ -76,7 +76,7 @@ class Identified:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a fit stands before an iteration: it goes on from here to the same numbers."""
+    """A fit before an iteration; continued from here it ends at the same numbers."""
 
     iteration: int  # done
     u: np.ndarray  # (numbers,)
@@ -101,12 +101,12 @@ def identify(
     """Fits the free parameters of a physics model.
 
     Args:
-      world: static; of kind ``physics``.
+      world: static; without a network.
       windows: recorded stretches.
-      start: where to start from; the MJCF's own values when absent.
-      noise: (nv,) deviation of a recorded position [m, rad], over which nothing is to be
-        explained; estimated from what is left over when absent.
-      progress: what ``keep`` was given, to go on from.
+      start: parameters to start from; the MJCF's own values when absent.
+      noise: (nv,) deviation of a recorded position [m, rad]; estimated from the remaining errors
+        when absent.
+      progress: an argument of ``keep``, to continue from.
       keep: called before every iteration.
       record: called with one row per iteration.
       stop: asked between iterations.
@@ -116,7 +116,7 @@ def identify(
         free, windows of another scene, or a noise that is not positive.
       ParameterError: a parameter that the scene does not have, or a start that lacks a leaf or is
         not finite.
-      Interrupted: ``stop`` said so.
+      Interrupted: ``stop`` returned True.
     """
     problem = LeastSquares(world, windows, config)
     if noise is not None and not _is_noise(noise, world.scene.mj_model.nv):
@@ -156,7 +156,7 @@ def identify(
         while not converged and not accepted and damping <= 1e8:
             tries += 1
             there = problem.moved(x, problem.step(at, x, sigma, damping))
-            error = problem.engine.misses(there.u, there.shift, windows)
+            error = problem.engine.errors(there.u, there.shift, windows)
             accepted = problem.cost(error, at.kept, there, sigma) < here
             if not accepted:
                 damping *= 10.0
@@ -169,7 +169,7 @@ def identify(
                 "tries": tries,
             }
         )
-        if not accepted:  # at the minimum, or at a kink past which nothing falls
+        if not accepted:  # at the minimum, or no step lowers the cost (a kink)
             break
         x, at = there, problem.derivatives(there, at.kept)
         damping = max(damping * 0.1, 1e-9)

@@ -1,7 +1,7 @@
-"""The least squares of an identification: windows in, damped Gauss-Newton steps out.
+"""The least-squares problem of an identification, and its damped Gauss-Newton steps.
 
-A window's own shift meets no other window, so it is eliminated window by window (Schur
-complement), however many windows there are.
+The shift of a window affects no other window, so shifts are eliminated window by window (Schur
+complement).
 """
 
 import dataclasses
@@ -32,12 +32,12 @@ class IdentifyConfig:
     pose_spread: float = 0.0  # [m, rad] deviation of a free start's pose; 0 holds it
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
     tolerance: float = 1e-2  # converged when no unknown would move by more of its deviation
-    max_nonfinite: float = 0.1  # fraction of windows that may be left out
+    max_nonfinite: float = 0.1  # fraction of windows that may be excluded
 
 
 @dataclasses.dataclass(frozen=True)
 class Unknowns:
-    """What is sought: numbers, and shifts of the windows' starts."""
+    """The unknowns: numbers, and shifts of the windows' starts."""
 
     u: np.ndarray  # (numbers,)
     shift: np.ndarray  # (windows, shifts)
@@ -45,15 +45,15 @@ class Unknowns:
 
 @dataclasses.dataclass(frozen=True)
 class Derivatives:
-    """What the predictions miss at some unknowns, and its derivative."""
+    """Errors of the predictions at some unknowns, and their derivative."""
 
     error: np.ndarray  # (windows, horizon, nv)
     slope: np.ndarray  # (windows, horizon, nv, numbers + shifts)
-    kept: np.ndarray  # (windows,) bool; the others are not finite and count nothing
+    kept: np.ndarray  # (windows,) bool; the others are not finite and excluded
 
 
 class LeastSquares:
-    """The windows, an engine, and the sums over both; nothing in it changes. See ``identify``."""
+    """Windows, an engine, and the sums of a step; immutable. See ``identify``."""
 
     def __init__(self, world: WorldModel, windows: Windows, config: IdentifyConfig) -> None:
         m = world.scene.mj_model
@@ -97,8 +97,8 @@ class LeastSquares:
             episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~kept]})
             raise IdentifyError(
                 f"{int((~kept).sum())} of {len(kept)} windows are not finite (episodes "
-                f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, mend "
-                "their controls, or start from parameters under which the scene is stable"
+                f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, "
+                "correct their controls, or start from parameters under which the scene is stable"
             )
         free = np.concatenate([np.ones(len(x.u), bool), self.free[: self.shifts]])
         out = ~kept[:, None, None]
@@ -111,7 +111,7 @@ class LeastSquares:
         return Unknowns(np.clip(u, -self.config.bound, self.config.bound), shift)
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
-        """(nv,) what is left over at the start, without outliers."""
+        """(nv,) deviation of the errors at the start, robust to outliers."""
         error = np.abs(at.error)[self.counted(at.kept)]
         return np.maximum(1.4826 * np.median(error, axis=0), 1e-12)
 
@@ -120,14 +120,14 @@ class LeastSquares:
         return self.scored & kept[:, None]
 
     def weights(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
-        """What each error counts: 1, less for outliers, 0 where it is not scored."""
+        """The weight of each error: 1, less for outliers, 0 where it is not scored."""
         z = at.error / sigma
         weight = 1.0 / np.sqrt(1.0 + np.square(z / self.config.huber))
         return weight * self.counted(at.kept)[..., None]
 
     def noise_of(self, at: Derivatives, former: np.ndarray) -> np.ndarray:
-        """(nv,) deviation of what remains at an iterate, from the ``former`` one's; outliers count
-        little, and the errors that the unknowns explain by themselves are discounted."""
+        """(nv,) deviation of the errors at an iterate, given the ``former`` iterate's; robust to
+        outliers, and corrected for the degrees of freedom that the unknowns take."""
         weight = self.weights(at, former)
         square = np.sum(weight * np.square(at.error), axis=(0, 1)) / self.consistent
         count = float(self.counted(at.kept).sum())
@@ -135,7 +135,7 @@ class LeastSquares:
         return np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
 
     def spent(self, at: Derivatives, sigma: np.ndarray) -> float:
-        """How many errors the unknowns explain by themselves: those that the data determine."""
+        """Degrees of freedom that the unknowns take, as far as the data determine them."""
         blocks, _ = self.blocks(at, sigma)
         p = blocks.shape[1] - self.shifts
         total = blocks[:, :p, :p].sum(0)
@@ -145,7 +145,7 @@ class LeastSquares:
         return float(used + np.trace(np.linalg.solve(own + prior, own), axis1=1, axis2=2).sum())
 
     def cost(self, error: np.ndarray, kept: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
-        """What is minimised."""
+        """The cost that is minimised."""
         z = np.where(self.counted(kept)[..., None], error / sigma, 0.0)
         c = self.config.huber
         data = np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0))
@@ -163,8 +163,8 @@ class LeastSquares:
         return square, np.einsum("wri,wr->wi", heavy.reshape(rows), error)
 
     def reduced(self, at: Derivatives, x: Unknowns, sigma: np.ndarray, damping: float) -> Any:
-        """Curvature and gradient of u per window with the window's own shift eliminated, and what
-        gives the shift back."""
+        """Curvature and gradient of u per window with the window's shift eliminated, and the solve
+        from which the shift follows."""
         square, slope = self.blocks(at, sigma)
         p = len(x.u)
         own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))

@@ -21,7 +21,7 @@ def window_loss(
 
     Args:
       huber: errors below this multiple of ``scale`` count quadratically.
-      scale: (3,) errors of reference, position [m], rotation and joints [rad]; NaN where the
+      scale: (3,) reference errors, position [m], rotation and joints [rad]; NaN where the
         scene has no such channel.
       window: one window (no leading dimension).
     """

@@ -1,10 +1,10 @@
-"""RegressionData of open-loop physics → the network, by regression.
+"""The network by regression on the errors of open-loop physics.
 
-Windows are rolled out once, with the network off; what is then missing to the recorded frames is
-what the network's corrections should have added up to. The physics is not touched by the
-corrections of ``displacement`` models, so this is all they need; models that correct velocities
-learn from single frames. No gradient passes through physics: seconds where fitting through
-windows takes minutes, and the start that the latter needs.
+Windows are rolled out once, without the network; the error to the recorded frames is the sum that
+the network's corrections should have. A ``Displacement`` does not change the physics, so windows of
+any length serve; corrections that change the state are regressed on single frames. No gradient
+passes through physics: a regression takes seconds where a fit through windows takes minutes, and it
+gives that fit its start.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class RegressionConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RegressionData:
-    """What the network sees along each window, raw, and what is missing from the prediction."""
+    """The network's inputs along each window, not standardised, and its targets."""
 
     past: Any  # (windows, HISTORY − 1, changes)
     known: Any  # (windows, HISTORY − 1) bool
@@ -58,7 +58,7 @@ class RegressionData:
 
 
 def regression_data(world: WorldModel, parameters: Parameters, windows: Windows) -> RegressionData:
-    """Rolls windows out with the network off and compares with what was recorded.
+    """Rolls windows out without the network and compares them with the recorded frames.
 
     Raises:
       InputError: a prediction that is not finite; the message names the episodes.
@@ -82,7 +82,7 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
 
 @functools.lru_cache(maxsize=8)
 def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Array, ...]]:
-    """Compiled once per model, whatever its parameters: what ``regression_data`` is made of."""
+    """The rollout of ``regression_data``, compiled once per model for all parameters."""
     scene = off.scene
 
     @jax.jit
@@ -114,22 +114,22 @@ def regress(
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
 ) -> Parameters:
-    """Fits the network to residuals; the best on validation is kept. Physics is left alone.
+    """Fits the network and returns the weights that are best on validation; physics stays.
 
-    The loss is a pseudo-Huber one of the summed corrections; every sample forgets a random part
+    The loss is a pseudo-Huber one of the summed corrections; every sample masks a random part
     of its history. Each member of the network learns from batches of its own; validation judges
     their mean.
 
     Args:
-      parameters: with a network (``dynamics.init``), whose weights are started from.
-      train, validation: of horizon 1 unless the world corrects displacements.
+      parameters: with a network (``model.init``), whose weights it starts from.
+      train, validation: of horizon 1 unless the correction is a ``Displacement``.
       record: called with {"step", "loss", "validation", "seconds_left"}; validation is relative
         to no correction.
       stop: asked after each step; True raises ``runtime.Interrupted``.
 
     Raises:
-      InputError: longer windows for a correction that the physics would answer to.
-      Interrupted: ``stop`` said so; a regression takes minutes and starts anew.
+      InputError: longer windows for a correction that changes the state.
+      Interrupted: ``stop`` returned True; nothing is saved, a regression takes minutes.
     """
     horizon = train.target.shape[1]
     correction = world.correction
@@ -214,7 +214,7 @@ def regress(
         weights, state, value = update(weights, state, batch)
         if stop():
             raise runtime.Interrupted(
-                f"stopped at step {step + 1} of the regression; the same command starts it anew"
+                f"stopped at step {step + 1} of the regression; the same command starts it again"
             )
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))

@@ -2,7 +2,7 @@
 
 Two estimates of one number. The first-order one averages ∇f; stiff contact makes its variance
 explode, and where f jumps it is wrong by what the jumps contribute. The zeroth-order one needs
-values alone and is always right, but noisy. They are blended coordinate by coordinate in
+values alone and is unbiased, but noisy. They are blended coordinate by coordinate in
 inverse proportion to their errors (Suh et al., ICML 2022, "Do differentiable simulators give
 better policy gradients?", who take the variances alone and bound the bias by a constant; here a
 disagreement beyond the noise of both counts as the first-order one's bias).
@@ -28,7 +28,7 @@ class GradientEstimate:
     first: Any  # mean of the gradients
     zeroth: Any  # antithetic, of values
     weight: Any  # of the first-order one in the blend, 0 to 1
-    nonfinite: jax.Array  # () samples left out
+    nonfinite: jax.Array  # () samples excluded
 
 
 def smoothed_gradient(
@@ -43,12 +43,12 @@ def smoothed_gradient(
 
     Args:
       loss: a scalar function of a pytree; called at x ± σ ε under ``vmap``, with its gradient.
-      x: where.
+      x: the point.
       key: of ε, standard normal.
       sigma: σ, one number or a pytree like ``x``. A coordinate of σ 0 is not smoothed: both its
         estimates are the mean of the derivative.
-      samples: pairs, at least 2. One whose value or gradient is not finite is left out and
-        counted; with fewer than 2 left the estimates are NaN.
+      samples: pairs, at least 2. One whose value or gradient is not finite is excluded and
+        counted; with fewer than 2 others the estimates are NaN.
 
     Raises:
       ValueError: fewer than 2 samples, or a ``sigma`` of another structure than ``x``.

@@ -1,8 +1,8 @@
-"""Where the network's answer g enters the step: every kind of correction is a type of its own.
+"""Where the network's output g enters the step: one type for each kind of correction.
 
 - ``Displacement``: g is added to the pose that the model predicts, summed over the steps, while
-  the physics goes on from its own; for scenes whose contacts are chaotic, where a corrected state
-  would be pushed about by the next contact.
+  the physics goes on from its own; for scenes whose contacts are chaotic, where the next contact
+  would amplify a corrected state.
 - ``Velocity``: g is added to the velocity after the step, which also moves the positions over it;
   for scenes where errors of velocity persist, as in sliding.
 - ``Force``: g / dt is added to the acceleration, before the contact solve.
@@ -30,7 +30,7 @@ class Correction:
     changes_state: ClassVar[bool] = True  # whether the next physics step goes on from it
 
     def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
-        """The sum f + g: the corrected state, whose ``correction`` is what was added.
+        """The sum f + g: the corrected state, whose ``correction`` is the added term.
 
         Args:
           state: before the step.
@@ -44,11 +44,11 @@ class Correction:
         return state.qpos
 
     def force(self, scene: Scene, g: jax.Array) -> jax.Array | None:
-        """(nv,) the generalised force [N, N·m] that g acts as; None where it is not one."""
+        """(nv,) the generalised force [N, N·m] of g; None where g is not a force."""
         return None
 
     def pose_change(self, scene: Scene) -> float:
-        """By how much a unit of g moves the pose within its step."""
+        """How far one unit of g moves the pose within its step."""
         return 1.0 / scene.control_hz
 
     def unit(self, scene: Scene, residual: np.ndarray, horizon: int) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""What the learned half sees of a state: invariant to where, and how turned, a free body is.
+"""Features of a state for the network: they do not depend on a free body's place or heading.
 
-A free body is seen from its own frame: the direction of gravity, its velocities, and the heights
-of the corners of its geoms above the ground, once in decimetres and once, squashed, in the
-millimetres that decide about contact. Its place on the ground and its heading do not enter. All
-other joints are seen as they are (hinges as sine and cosine). Velocities that come out of the
-network go the same way back.
+A free body's features are in its own frame: the direction of gravity, its velocities, and the
+heights of its geoms' corners above the ground, once in decimetres and once, squashed, in the
+millimetres that matter for contact. Hinges enter as sine and cosine, slides as they are.
+Velocities that the network predicts are turned back to the world frame.
 """
 
 import dataclasses
@@ -48,8 +47,8 @@ def layout(scene: Scene) -> Layout:
     joint = mujoco.mjtJoint
     if int(joint.mjJNT_BALL) in kinds:
         raise SceneError(
-            f"scene {scene.name} has a ball joint, which the learned half does not see yet; use "
-            "three hinges, or kind='physics'"
+            f"scene {scene.name} has a ball joint, which a network has no features for; use "
+            "three hinges, or a WorldModel without a correction"
         )
     floating = {
         b
@@ -127,7 +126,7 @@ def heights(scene: Scene, qpos: jax.Array) -> jax.Array:
 
 
 def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
-    """What the network sees of one frame, of order one only after standardising: (features,).
+    """(features,) of one frame; the network standardises them.
 
     Args:
       qpos: (nq,); qvel: (nv,); ctrl: (nu,).
@@ -142,7 +141,7 @@ def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) ->
 
 
 def change(scene: Scene, since: jax.Array, qpos: tuple, qvel: tuple) -> jax.Array:
-    """How an earlier frame differs from a later one, seen from the later one: (changes,).
+    """(changes,) from a later frame to an earlier one, in the later one's frame.
 
     Args:
       since: (free joints, 3, 3) the later frame's ``rotations``.

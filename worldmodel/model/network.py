@@ -1,10 +1,10 @@
 """The network: an encoder of the past, a latent transition, and the corrections they give.
 
-One latent vector per robot. The encoder makes it, once, from up to ``HISTORY`` past frames, so
-that what a single frame hides (the noise of its velocity, a body that still slides) can be
-carried along; the transition moves it by one control step. Frames that do not exist are masked,
-and training drops them at random, so a start without history is no stranger (DreamerV3's
-recurrent state, Hafner et al. 2023, without its categorical part and its images).
+One latent vector per robot. The encoder computes it, once, from up to ``HISTORY`` past frames: it
+holds what a single frame does not show, such as the noise of its velocity. The transition advances
+it by one control step. Frames that do not exist are masked, and training masks frames at random,
+so that starts without a history are part of the training (DreamerV3's recurrent state, Hafner et
+al. 2023, without its categorical part and its images).
 
 A network is an ensemble: members that differ in their initial weights and in the order of the
 data, each with a latent vector of its own; their corrections are averaged (deep ensembles,
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
 
 
 class Transition(nn.Module):
-    """Latent, present frame and what the base step did → next latent, and a correction."""
+    """Latent, present frame and the base step's change of velocity → next latent, correction."""
 
     latent: int
     width: int
@@ -87,7 +87,7 @@ class Transition(nn.Module):
         x = jnp.concatenate([latent, now, push])
         x = nn.silu(_dense(self.width)(x))
         x = nn.silu(_dense(self.width)(x))
-        keep = nn.sigmoid(_dense(self.latent)(x) + 2.0)  # starts by keeping most of it
+        keep = nn.sigmoid(_dense(self.latent)(x) + 2.0)  # initially keeps most of it
         return keep * latent + (1.0 - keep) * jnp.tanh(_dense(self.latent)(x)), _small(self.nv)(x)
 
 
@@ -96,7 +96,7 @@ def _dense(width: int) -> nn.Dense:
 
 
 def _small(width: int) -> nn.Dense:
-    """Starts at zero: an untrained hybrid is its physics."""
+    """Its output starts at zero: an untrained hybrid model equals its physics."""
     return nn.Dense(width, param_dtype=float, kernel_init=nn.initializers.zeros)
 
 
@@ -130,9 +130,9 @@ def init(network: Network, scene: Scene, key: jax.Array) -> dict[str, Any]:
 
 
 def standardised(norm: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
-    """(x − mean) / deviation, held within ±5 so that no state drives the network far outside
-    what it has seen. What is not finite counts as the mean: the state shows it, and the weights,
-    which all windows of a batch share, must not get a gradient that is not a number from it."""
+    """(x − mean) / deviation, clipped to ±5, near the training data. Values that are not finite
+    count as the mean: the state still holds them, and the weights, which all windows of a batch
+    share, get no gradient that is not finite from them."""
     mean, deviation = jax.lax.stop_gradient(norm)
     x = jnp.where(jnp.isfinite(x), x, mean)
     return jnp.clip((x - mean) / deviation, -5.0, 5.0)
@@ -188,9 +188,9 @@ def advance(
 
 @jax.custom_vjp
 def finite_gradient(g: jax.Array) -> jax.Array:
-    """``g``; a gradient that is not finite stops here. Weights are shared by all windows of a
-    batch, and one contact that cannot be differentiated would spoil the gradient of every one;
-    the fit sees such windows in the gradient of the physics, and counts them."""
+    """``g``; a gradient that is not finite stops here. All windows of a batch share the weights,
+    so that one contact that cannot be differentiated would spoil the gradient of all. The fit
+    counts such windows by the gradient of the physics."""
     return g
 
 

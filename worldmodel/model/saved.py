@@ -1,4 +1,4 @@
-"""World models as checkpoints: the numbers, and in the metadata what they are numbers of."""
+"""World models as checkpoints: parameters, and in the metadata the model that they belong to."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ _DESCRIBED = ("mjcf", "control_hz", "substeps", "free", "base", "correction", "n
 
 
 def describe(world: WorldModel) -> dict[str, Any]:
-    """What a world model is made of, as JSON; how its derivative departs is not kept."""
+    """A world model as JSON, without the options of its derivative (``Physics.backward``)."""
     scene, correction = world.scene, world.correction
     return {
         "scene": scene.name,
@@ -50,14 +50,14 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     """Reads a world model back: its scene compiled again, its parameters, its metadata.
 
     Raises:
-      CheckpointError: absent, damaged, or no world model.
+      CheckpointError: absent, damaged, not a world model, or with an unknown base or correction.
     """
     metadata = checkpoint.read_metadata(directory)
     absent = [name for name in _DESCRIBED if name not in metadata]
     if absent:
         raise CheckpointError(
-            f"{directory} is no world model (no {', '.join(absent)}); give the folder "
-            "'checkpoint' that a fit wrote"
+            f"{directory} is not a world model: its metadata lacks {', '.join(absent)}; give the "
+            "folder 'checkpoint' that a fit wrote"
         )
     free = tuple(
         FreeParameter(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
@@ -72,7 +72,8 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
         if metadata["correction"] is not None:
             correction = _CORRECTIONS[metadata["correction"]]()
     except KeyError as error:
-        raise CheckpointError(f"{directory} has the unknown part {error}") from None
+        known = ", ".join((*_BASES, *_CORRECTIONS))
+        raise CheckpointError(f"{directory} has the unknown part {error}; known: {known}") from None
     world = WorldModel(scene, free, base, correction, Network(**metadata["network"]))
     return world, restore_parameters(directory, world), metadata
 
@@ -83,7 +84,7 @@ def restore_parameters(
     """Reads the parameters of a world model that is at hand.
 
     Raises:
-      CheckpointError: absent, damaged, made with another config, or of another model.
+      CheckpointError: absent, damaged, of another config or of another model.
     """
     like = init(world, jax.random.key(0))
     return checkpoint.restore(directory, like, config_hash=config_hash)[0]

@@ -1,4 +1,4 @@
-"""Predict and simulate: what a model plays from a start, every correction applied."""
+"""Predictions and simulations of a model, every correction applied."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from worldmodel.types import State
 
 
 def simulate(world: WorldModel, parameters: Parameters, history: History, ctrl: jax.Array) -> State:
-    """The states that a model plays from a start, one robot.
+    """The states of a model from a start, one robot.
 
     Args:
       world: static.

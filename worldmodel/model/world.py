@@ -1,13 +1,13 @@
-"""The world model's step: physics + a learned correction, one visible sum.
+"""The world model's step: the sum of physics and a learned correction.
 
     physics:  x' = f(x, u; θ)
     latent:   x' = x moved on at its velocity + g(x, u, z; φ)
     hybrid:   x' = f(x, u; θ) + g(x, u, z; φ)
 
 f is the model's ``base``: MuJoCo's contact simulator with physical parameters θ, or a body that
-keeps its velocity. g is the network's answer, z its latent state, which the past frames start; the
-``correction`` decides what g is added to (``model.correction``). Without a correction the step is
-the base's, the same program.
+keeps its velocity. g is the network's output, z its latent state, which the encoder computes from
+the past; the ``correction`` decides what g is added to (``model.correction``). Without a correction
+the step is the base's.
 """
 
 import dataclasses
@@ -35,9 +35,9 @@ Parameters = dict[str, Any]  # {"physics": {name: (size,)}, "network": {"weights
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """The base that is MuJoCo's contact simulator; static."""
+    """The base of MuJoCo's contact simulator; static."""
 
-    backward: Backward = HARD  # how its derivative departs from its value's
+    backward: Backward = HARD  # options of its derivative
 
     def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> mjx.Model:
         """The scene's model, its physical parameters applied."""
@@ -55,7 +55,7 @@ class Ballistic:
     """The base without physics: every body keeps its velocity; static."""
 
     def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> None:
-        """Nothing: there is no parameter."""
+        """None: there is no parameter."""
 
     def step(
         self, scene: Scene, model: Any, state: State, ctrl: jax.Array, force: jax.Array | None
@@ -68,18 +68,20 @@ class Ballistic:
 
 @dataclasses.dataclass(frozen=True)
 class WorldModel:
-    """What a world model is made of; static. Its numbers are ``Parameters``."""
+    """A world model: scene, base, correction, network; static. Its numbers are ``Parameters``."""
 
     scene: Scene
     free: tuple[FreeParameter, ...] = ()  # physical parameters that can be fitted
     base: Physics | Ballistic = Physics()
-    correction: Correction | None = None  # what the network's answer is added to; None: none
+    correction: Correction | None = None  # how the network's output is added; None: not
     network: Network = dataclasses.field(default_factory=Network)
 
     def __post_init__(self) -> None:
         ballistic = isinstance(self.base, Ballistic)
         if ballistic and not isinstance(self.correction, Velocity | None):
-            raise ValueError("a ballistic base has nothing but its velocity to correct")
+            raise ValueError(
+                "a ballistic base has nothing but its velocity to correct; give Velocity() or None"
+            )
 
     @classmethod
     def latent(cls, scene: Scene, network: Network) -> "WorldModel":
@@ -93,7 +95,7 @@ class WorldModel:
 
     @property
     def name(self) -> str:
-        """What a report calls it: physics, ballistic, hybrid or latent."""
+        """Its name in reports: physics, ballistic, hybrid or latent."""
         if isinstance(self.base, Ballistic):
             return "latent" if self.learns else "ballistic"
         return "hybrid" if self.learns else "physics"
@@ -110,7 +112,7 @@ def init(world: WorldModel, key: jax.Array) -> Parameters:
 
 
 def start(world: WorldModel, parameters: Parameters, history: History) -> State:
-    """The state a rollout starts from: the last recorded frame, and what the past says of it.
+    """The state that a rollout starts from: the last recorded frame, corrected by the encoder.
 
     Args:
       history: frames up to the start; nothing later is used.

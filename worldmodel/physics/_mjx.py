@@ -1,8 +1,7 @@
 """The only file that touches private names of MJX (tested by name, pinned with mujoco-mjx 3.17).
 
-What MJX keeps to itself and the implicit contact gradient needs: the constraint forces as a
-function of the acceleration, the Hessian of the solver's cost, and where each contact's rows
-stand among the constraint rows.
+The implicit contact gradient needs what MJX does not export: the constraint forces as a function of
+the acceleration, the Hessian of the solver's cost, and the constraint rows of each contact.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
-"""What the backward pass may do that the forward pass does not; all of it off by default.
+"""Options of the backward pass that change derivatives and no value; all off by default.
 
 The exact derivative of a discretised contact is not always the useful one: it is zero before the
-touch, and of stiff contact it may have the wrong size or sign. Values never change here, only
-derivatives. ``experiments/gradients/useful.py`` shows when which of these pays.
+touch, and of stiff contact it may have the wrong size or sign. ``experiments/gradients/useful.py``
+measures when each option helps.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx
 from worldmodel.types import State
 
-REACH = 8.0  # widths; beyond, a contact is as good as none
+REACH = 8.0  # widths; beyond, a contact has no effect
 
 
 @dataclasses.dataclass(frozen=True)
 class Backward:
-    """How the derivative of a step departs from that of its value; static."""
+    """How the derivative of a step differs from that of its value; static."""
 
     contact_width: float = 0.0  # [m] over which a contact's onset is smoothed; 0: not at all
     touch_speed: float = 0.0  # [m/s] above which the time of a touch is differentiated; 0: not
@@ -40,13 +40,13 @@ HARD = Backward()
 
 
 def contacts_from_distance(model: mjx.Model, data: mjx.Data, width: float) -> mjx.Data:
-    """``data`` whose contacts set in smoothly, before they touch, as its constraint rows say.
+    """``data`` with constraint rows of contacts that set in smoothly, before they touch.
 
     With d the distance of a slot less its margin, the penetration becomes w·log(1 + exp(−d/w))
     and the impedance is multiplied by 1/(1 + exp(d/w)): deep contacts stay as they are, those
     within a few widths pull a little ("contacts from distance", Paulus et al., ICLR 2026,
     arXiv 2506.14186, who smooth the same two quantities by other functions). No slot is added:
-    what the collider does not report stays unseen.
+    contacts that the collider does not report have no effect.
 
     Args:
       model: the model.
@@ -74,7 +74,7 @@ def growth(advance: Callable[[State], State], state: State, dt: float) -> jax.Ar
     """() how much a control step amplifies a small change of its state, root mean square.
 
     The Frobenius norm of ∂(q′/dt, v′)/∂(q/dt, v) over the root of its size: without a contact
-    about 1, whatever the units.
+    about 1, in any units.
 
     Args:
       advance: one control step.

@@ -24,8 +24,8 @@ from worldmodel.physics.backward import HARD, Backward, contacts_from_distance
 from worldmodel.scene import Scene
 from worldmodel.types import Contacts
 
-TOUCH = 1e-12  # [m] deep: a contact that has just set in
-SOLUTION = "contact_solution"  # what a rematerialised step may keep instead of solving again
+TOUCH = 1e-12  # [m] depth of a contact that has just set in
+SOLUTION = "contact_solution"  # name of the values that spare a rematerialised step its solve
 
 
 def _derivative_only(x: jax.Array) -> jax.Array:
@@ -61,11 +61,11 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
     newton = _mjx.newton_direction(
         fixed_model, fixed_data, jax.lax.stop_gradient(context), residual
     )
-    # This grouping, and no other, leaves the solver's value untouched.
+    # Only this grouping leaves the solver's value unchanged.
     moved = -_derivative_only(newton)
     qacc = solution + moved
     if backward.touch_speed and _mjx.contact_dims(data).size:
-        qacc = qacc + _derivative_only(_sooner(fixed_model, data, backward.touch_speed))
+        qacc = qacc + _derivative_only(_earlier_touch(fixed_model, data, backward.touch_speed))
     # At the solution qfrc_constraint = M a − qfrc_smooth. Differentiating that side avoids the
     # cancellation between stiff rows that Jᵀf would suffer in float32.
     balance = mjx.mul_m(model, data, qacc) - data.qfrc_smooth
@@ -74,9 +74,9 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
     return _mjx.with_efc_force(data, force + _derivative_only(rows))
 
 
-def _sooner(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Array:
-    """(nv,) acceleration over this step by which contacts that have set in within it are short
-    of having acted since they touched; only its derivative is meant.
+def _earlier_touch(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Array:
+    """(nv,) acceleration that contacts which set in within this step lack, as they did not act
+    since they touched; only its derivative is used.
 
     A slot at distance d < 0 that closes at speed ḋ < 0 touched τ = d/ḋ ago. Had it touched δτ
     sooner, the velocities would have changed by Δa δτ, with Δa the acceleration that its touch
@@ -111,9 +111,10 @@ def _residual(
 
 
 def solver_residual(model: mjx.Model, data: mjx.Data) -> jax.Array:
-    """Largest Newton step [m/s², rad/s²] still to go at ``data.qacc``; about 0 when converged.
+    """Largest remaining Newton step [m/s², rad/s²] at ``data.qacc``; about 0 when converged.
 
-    ``data`` as a step or ``mjx.forward`` left it, before its positions are integrated further.
+    Args:
+      data: after a step or ``mjx.forward``, before its positions are integrated further.
     """
     if _mjx.constraint_rows(data) == 0:
         return jnp.zeros(())

@@ -1,8 +1,8 @@
 """Constants that MuJoCo's compiler derives from the parameters, recomputed in JAX.
 
 ``body_invweight0``, ``dof_invweight0`` and ``tendon_invweight0`` scale the softness of every
-constraint, so a model whose masses were changed but whose derived constants were not is another
-simulator than its own MJCF (MuJoCo, "Computation", impedance; ``engine_setconst.c``).
+constraint, so a model with changed masses and stale derived constants simulates
+something other than its own MJCF (MuJoCo, "Computation", impedance; ``engine_setconst.c``).
 """
 
 import jax

@@ -1,8 +1,7 @@
-"""C MuJoCo as the truth: trajectories, and central differences over recompiled models.
+"""C MuJoCo as the reference: trajectories, and central differences over recompiled models.
 
-A derivative by changing a field of a compiled model is no truth: MuJoCo's compiler derives
-constants and shortcuts from the fields. So the model is written out and compiled anew for every
-difference.
+Changing a field of a compiled model gives a wrong derivative: MuJoCo's compiler derives constants
+and shortcuts from the fields. So the model is written out and compiled anew for every difference.
 """
 
 from collections.abc import Callable
@@ -45,13 +44,13 @@ def differences(
 ) -> np.ndarray:
     """Jacobian by central differences of fourth order.
 
-    Fourth order, because then the step can be wide: a C solve is only converged to about 1e-13,
-    and a narrow step would divide that by itself.
+    The order allows a wide step: a C solve is converged to about 1e-13 alone, and the difference
+    divides that by the step.
 
     Args:
-      function: (n,) → (m,); for a parameter it writes and compiles a model.
+      function: (n,) → (m,); of a parameter, it writes and compiles a model.
       x: (n,) where.
-      epsilon: step; the error is O(epsilon²) plus rounding over epsilon.
+      epsilon: step; the error is O(epsilon⁴) plus rounding over epsilon.
 
     Returns:
       (m, n).

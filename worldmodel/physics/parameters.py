@@ -8,8 +8,8 @@ tuple of ``FreeParameter``, chosen per scene.
 A rotational inertia is moved by its principal second moments (log, hence always positive and
 within the triangle inequality) and a rotation of its axes: the parametrisation of Traversaro et
 al., IROS 2016, eq. 27. It covers the same set as the log-Cholesky pseudo-inertia (Rucker &
-Wensing, RA-L 2022) and is what MJCF stores, so that nothing is lost on the way out; the price
-is that where two moments are equal the rotation about the third has no effect, nor gradient.
+Wensing, RA-L 2022) and is what MJCF stores, so that it is written without loss. Where
+two moments are equal, the rotation about the third has no effect and no gradient.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class ParameterError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a kind of parameter is: where it lives, how wide its prior is, how it is applied."""
+    """A kind of parameter: its element, the width of its prior, and how it is applied."""
 
     element: str  # "body", "geom", "joint", "actuator" or "" for the whole scene
     width: tuple[float, ...]  # prior standard deviation of each number, in log or SI units
@@ -155,7 +155,7 @@ KINDS = {
     "gain": Kind("actuator", (0.2,), "", "actuator_gainprm", _move_gain, True, (0, 1)),
     "gravity_tilt": Kind("", (0.02,) * 2, "m/s²", "", _move_gravity),
 }
-POSED = {  # the joints that have such a place or axis
+POSED = {  # the joint types whose motion depends on such a place or axis
     "joint_pos": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_BALL),
     "joint_axis": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE),
 }
@@ -172,7 +172,7 @@ def log_prior(parameters: Parameters) -> jax.Array:
 
 
 def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
-    """Refuses what cannot be fitted.
+    """Refuses parameters that cannot be fitted.
 
     Raises:
       ParameterError: an unknown kind, element or repeated name; a positive quantity whose value
@@ -228,7 +228,11 @@ def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
 
 
 def check_leaves(free: tuple[FreeParameter, ...], parameters: Parameters) -> None:
-    """Refuses leaves that are missing or of another shape: ParameterError."""
+    """Refuses leaves that are absent or of another shape.
+
+    Raises:
+      ParameterError: the message names the leaf and the shape.
+    """
     for f in free:
         wanted = (len(KINDS[f.kind].width),)
         if f.name not in parameters or np.shape(parameters[f.name]) != wanted:
@@ -237,7 +241,7 @@ def check_leaves(free: tuple[FreeParameter, ...], parameters: Parameters) -> Non
 
 
 def check_finite(parameters: Parameters) -> None:
-    """Refuses numbers that no model can be made of.
+    """Refuses numbers that are not finite.
 
     Raises:
       ParameterError: one is NaN or infinite.
@@ -261,7 +265,7 @@ def apply(
       parameters: unconstrained numbers; differentiable.
 
     Raises:
-      ParameterError: a leaf that is missing or of another shape.
+      ParameterError: a leaf that is absent or of another shape.
     """
     if not free:
         return model
@@ -281,7 +285,7 @@ def values(
 
 
 def read(scene: Scene, free: tuple[FreeParameter, ...], model: mjx.Model) -> dict[str, np.ndarray]:
-    """The physical values in a model that ``apply`` made, see ``values``."""
+    """The physical values in a model that ``apply`` returned, see ``values``."""
     out = {}
     for f in free:
         kind, ids = KINDS[f.kind], _ids(scene, f)
@@ -296,7 +300,7 @@ def read(scene: Scene, free: tuple[FreeParameter, ...], model: mjx.Model) -> dic
 def to_mjcf(scene: Scene, free: tuple[FreeParameter, ...], parameters: Parameters) -> str:
     """The fitted scene as MJCF text; C MuJoCo compiles it to the same trajectories.
 
-    Every number that a parameter can touch is written with full precision, inertias explicitly.
+    Every number that a parameter can change is written with full precision, inertias explicitly.
 
     Raises:
       ParameterError: a number is NaN or infinite, or makes a value that is.

@@ -31,8 +31,8 @@ def step(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Dat
 
     Works under ``jit``, ``vmap``, ``jvp`` and ``vjp``, in float32 and float64; both friction
     cones, friction loss, limits, equality constraints, condim 1, 3, 4 and 6. The derivative is
-    the implicit one of the converged solve (``contact.solve``); that of the fifth solimp
-    number, the power, is zero by decree (it is the log of a negative number past the width).
+    the implicit one of the converged solve (``contact.solve``); that in the fifth solimp
+    number, the power, is set to zero (past the width it is the log of a negative number).
 
     Euler, implicitfast and RK4. ``backward`` changes the derivative and no value.
     """
@@ -103,7 +103,7 @@ def initial_state(
     act: jax.typing.ArrayLike | None = None,
     time: jax.typing.ArrayLike = 0.0,
 ) -> State:
-    """A state at rest in the solver's memory: no contact yet, no warm start.
+    """A state to start from: no contact yet, no warm start.
 
     Args:
       qpos: (nq,) positions.
@@ -184,7 +184,7 @@ def solver_residuals(
     """``control_step``, and how far each of its contact solves is from its optimum.
 
     Returns:
-      The state after; (substeps,) the largest Newton step still to go, over the largest
+      The state after; (substeps,) the largest remaining Newton step, over the largest
       acceleration (at least 1 m/s², rad/s²): about 0 where converged. Of RK4's four solves per
       substep it is the last one's.
 
@@ -196,8 +196,8 @@ def solver_residuals(
     def substep(state: State, _: None) -> tuple[State, jax.Array]:
         data = step(model, _loaded(blank, state))
         scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
-        left = contact.solver_residual(model, data) / scale
-        return _unloaded(scene, model, state, data), left
+        remaining = contact.solver_residual(model, data) / scale
+        return _unloaded(scene, model, state, data), remaining
 
     return jax.lax.scan(substep, state, length=scene.substeps)
 
@@ -205,7 +205,7 @@ def solver_residuals(
 def _held(
     scene: Scene, state: State, ctrl: jax.typing.ArrayLike, force: jax.Array | None
 ) -> mjx.Data:
-    """What does not change in a control step; refuses what cannot be stepped."""
+    """The data that a control step does not change; refuses arrays that it cannot take."""
     ctrl = jnp.asarray(ctrl, float)
     if ctrl.shape != (scene.mj_model.nu,):
         raise InputError(

@@ -1,8 +1,8 @@
-"""Checkpoints on Orbax: a pytree and what it is, in one atomic step.
+"""Checkpoints on Orbax: a pytree and its description, in one atomic step.
 
 ``directory/step_00000010/`` holds ``tree/`` (Orbax) and ``metadata.json`` with the leaves'
 shapes, the scene, the config's hash, and the SHA-256 of every file. A step is written
-atomically (``files``), so a kill at any moment leaves the former steps whole.
+atomically (``files``), so a kill at any moment leaves the former steps complete.
 Steps can be copied, moved and committed: they hold no absolute path and no empty folder.
 """
 
@@ -31,7 +31,7 @@ class CheckpointError(InputError):
 
 
 def config_hash(config: Any) -> str:
-    """A short hash of a config: a dataclass or anything JSON can hold; the keys' order is free."""
+    """A short hash of a config: a dataclass, or a value of JSON in any order of its keys."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = dataclasses.asdict(config)
     text = json.dumps(config, sort_keys=True, default=str)
@@ -47,13 +47,13 @@ def save(
       directory: of the run; created if need be.
       step: its number; a step of that number is replaced.
       tree: pytree of arrays.
-      metadata: JSON; "scene" and "config_hash" are what ``restore`` checks.
+      metadata: JSON; ``restore`` can check "scene" and "config_hash".
 
     Returns:
       The step's folder.
 
     Raises:
-      OSError: the disk is full, say; earlier steps are untouched.
+      OSError: such as a full disk; earlier steps are untouched.
     """
     _quiet_orbax()
     directory = Path(directory)
@@ -78,7 +78,7 @@ def latest(directory: Path | str) -> int | None:
 
 
 def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, Any]:
-    """What a step says of itself.
+    """The metadata of a step.
 
     Raises:
       CheckpointError: no such step, or its metadata is damaged.

@@ -1,7 +1,7 @@
-"""Compiled programs kept on disk, so that a second process neither traces nor compiles them.
+"""Executables on disk, so that a second process neither traces nor compiles a function.
 
-JAX's compilation cache spares XLA's part. Tracing a gradient through contact is ten seconds of
-Python that every process spends again; a kept program is the executable itself and loads in two.
+JAX's compilation cache saves XLA's part alone. Tracing a gradient through contact takes ten seconds
+of Python in every process; an executable loads in two.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from worldmodel.runtime.files import write_bytes
 from worldmodel.runtime.progress import log
 from worldmodel.runtime.provenance import VERSIONED, processor
 
-FORGOTTEN = 30 * 24 * 3600  # [s] a program that nobody loaded for so long is removed
+MAX_AGE = 30 * 24 * 3600  # [s] since an executable was last loaded; older ones are removed
 _SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
@@ -43,18 +43,19 @@ _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"
 
 
 def cached_jit(function: Callable) -> Callable:
-    """``jax.jit(function)`` whose executables are kept beside JAX's compilation cache.
+    """``jax.jit(function)`` whose executables are kept in JAX's compilation cache folder.
 
-    A program is found again by all that it depends on: what the function closes over; the sources
-    of this package, of the function's module and of those it imports at its top; the arguments'
-    structure, shapes and types; versions, JAX's settings, the machine. Without a compilation cache
-    (``runtime.configure``), inside another transformation and across devices it is ``jax.jit``.
-    The files are read with ``pickle``: let nobody write to the cache who may not run programs.
+    The key of an executable holds all that it depends on: what the function closes over; the
+    sources of this package, of the function's module and of those it imports at its top; the
+    arguments' structure, shapes and types; versions, JAX's settings, the machine. Without a
+    compilation cache (``runtime.configure``), inside another transformation and across devices it
+    is ``jax.jit``.
+    The files are read with ``pickle``: who can write to the cache can run code.
 
     Args:
-      function: of positional pytrees of arrays. It may close over functions that stand in files,
+      function: of positional pytrees of arrays. It may close over functions defined in files,
         arrays, plain data, Python objects that hold these, and objects with a ``digest``, such as
-        a ``Scene``. With anything else it is ``jax.jit``, which is said once.
+        a ``Scene``. With anything else it is ``jax.jit``, which is logged once.
     """
     jitted = jax.jit(function)
     executables: dict[Any, Callable] = {}
@@ -62,7 +63,7 @@ def cached_jit(function: Callable) -> Callable:
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
         folder = jax.config.values["jax_compilation_cache_dir"]
-        if folder is None or any(map(_elsewhere, jax.tree.leaves(arguments))):
+        if folder is None or any(map(_traced_or_sharded, jax.tree.leaves(arguments))):
             return jitted(*arguments)
         arguments = jax.tree.map(jnp.asarray, arguments)
         leaves, tree = jax.tree.flatten(arguments)
@@ -82,20 +83,20 @@ def cached_jit(function: Callable) -> Callable:
     return run
 
 
-def _elsewhere(x: Any) -> bool:
+def _traced_or_sharded(x: Any) -> bool:
     return isinstance(x, Tracer) or (isinstance(x, jax.Array) and len(x.sharding.device_set) > 1)
 
 
 def _load(path: Path) -> Callable | None:
     if not path.is_file():
         return None
-    # XLA's CPU client knows LAPACK's kernels once a program with one was lowered; a loaded program
-    # that calls them before that ends the process (github.com/jax-ml/jax/issues/28908).
+    # XLA's CPU client registers LAPACK's kernels when a program with one is lowered; a loaded
+    # program that calls them before that ends the process (github.com/jax-ml/jax/issues/28908).
     jax.jit(jnp.linalg.cholesky).lower(jnp.eye(1))
     try:
         program = serialize_executable.deserialize_and_load(*pickle.loads(path.read_bytes()))
         os.utime(path)
-    except Exception as error:  # whatever pickle and XLA make of a damaged file
+    except Exception as error:  # pickle and XLA raise many types on a damaged file
         log(f"cannot load the compiled program {path} ({error}); compiling it again")
         return None
     return program
@@ -108,22 +109,22 @@ def _compile(path: Path, jitted: Any, arguments: tuple) -> Callable:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, pickle.dumps(serialize_executable.serialize(program)))
-        _forget(path.parent)
-    except Exception as error:  # a full disk, a backend that cannot: the program itself is there
+        _remove_old(path.parent)
+    except Exception as error:  # a full disk, or a backend that cannot serialise; the program runs
         log(f"the compiled program is not kept for the next time ({error})")
     return program
 
 
-def _forget(folder: Path) -> None:
+def _remove_old(folder: Path) -> None:
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - path.stat().st_mtime > MAX_AGE:
                 path.unlink()
 
 
 @contextlib.contextmanager
 def _without_jax_cache() -> Iterator[None]:
-    """An executable from JAX's own cache misses functions once it is written out again."""
+    """An executable from JAX's own cache lacks functions when it is serialised again."""
     former = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
@@ -176,7 +177,7 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
 
 
 def _code(code: CodeType) -> tuple:
-    """What tells two functions of one line apart: their instructions, names and constants."""
+    """Distinguishes two functions of one line: instructions, names and constants."""
     constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     return code.co_code.hex(), code.co_names, constants
 
@@ -205,7 +206,7 @@ def _sources(name: str) -> str:
             visit(value if isinstance(value, ModuleType) else _home(value))
 
     if not getattr(sys.modules.get(name), "__file__", None):
-        raise TypeError(f"its source, module {name}, stands in no file")
+        raise TypeError(f"its source, module {name}, is not a file")
     visit(sys.modules[name])
     return hashlib.sha256(repr(sorted(digests.values())).encode()).hexdigest()
 
@@ -217,7 +218,7 @@ def _home(value: Any) -> ModuleType | None:
 
 @functools.cache
 def _surroundings() -> tuple[str, ...]:
-    """What a program depends on beside its function and arguments."""
+    """What an executable depends on in addition to its function and arguments."""
     package = sorted(Path(__file__).parents[1].rglob("*.py"))
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in package)).hexdigest()
     versions = [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED]

@@ -1,7 +1,7 @@
-"""The one atomic writer: a file or a folder is there whole, or not at all.
+"""The one atomic writer: a file or a folder is complete, or absent.
 
-What is written lands beside its place under a temporary name, is flushed to the disk and renamed.
-Standard library alone, so that every room can write through it.
+Content is written under a temporary name in the same folder, flushed to the disk and renamed. The
+module needs the standard library alone, so every room can use it.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
       OSError: such as a full disk; a former file is untouched and nothing else remains.
     """
     path = Path(path)
-    temporary = _beside(path, _WRITING)
+    temporary = _temporary(path, _WRITING)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -53,23 +53,23 @@ def write_json(path: Path | str, content: Any, *, indent: int | None = 1) -> Non
 
 @contextlib.contextmanager
 def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to fill, which becomes ``path`` at the end of the block, or nothing if that raises.
+    """A folder to fill; it becomes ``path`` at the end of the block, and is removed if that raises.
 
-    First removes what killed writers of the same folder left, and puts back one that they were
-    replacing.
+    First removes the leftovers of killed writers of the same folder, and restores a folder that
+    one of them was replacing (``recover``).
 
     Args:
       path: parents are created.
-      replace: whether a folder that is there is replaced.
+      replace: whether an existing folder is replaced.
 
     Raises:
-      FileExistsError: it is there and is not to be replaced.
+      FileExistsError: it exists, and ``replace`` is False.
       OSError: such as a full disk; a former folder is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
-    temporary = _beside(path, _WRITING)
+    temporary = _temporary(path, _WRITING)
     try:
         temporary.mkdir()
         yield temporary
@@ -94,7 +94,7 @@ def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
 
 
 def recover(path: Path | str) -> None:
-    """Removes what killed writers of a folder left; puts back one that they were replacing."""
+    """Removes the leftovers of killed writers of a folder; restores one that was being replaced."""
     path = Path(path)
     former = path.with_name(f".{path.name}.{_FORMER}")
     if former.exists():
@@ -104,12 +104,12 @@ def recover(path: Path | str) -> None:
             former.rename(path)
     pattern = re.compile(re.escape(f".{path.name}.") + rf"[0-9a-f]{{32}}\.{_WRITING}")
     for stale in [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)]:
-        with contextlib.suppress(FileNotFoundError):  # another writer was faster
-            doomed = stale.rename(_beside(path, _WRITING))  # no writer can finish a half one
+        with contextlib.suppress(FileNotFoundError):  # another writer removed it
+            doomed = stale.rename(_temporary(path, _WRITING))  # so that its writer cannot finish
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _beside(path: Path, purpose: str) -> Path:
+def _temporary(path: Path, purpose: str) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{purpose}")
 
 

@@ -13,7 +13,7 @@ def log(message: str) -> None:
 
 @contextlib.contextmanager
 def compiling(what: str) -> Iterator[None]:
-    """Says that a compilation is under way and how long it took with the first run."""
+    """Logs that a compilation begins, and its duration [s], the first run included."""
     log(f"compiling {what} … (Ctrl-C takes effect when it is done)")
     began = time.monotonic()
     yield

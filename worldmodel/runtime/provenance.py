@@ -1,4 +1,4 @@
-"""What a row of results says of where it was made: commit, versions, hardware, energy."""
+"""The origin of a row of results: commit, versions, hardware, energy."""
 
 import ctypes
 import datetime

@@ -1,4 +1,4 @@
-"""What an entry point sets up before it computes: XLA, precision, cache, exit status."""
+"""Set-up of an entry point: XLA, precision, compilation cache, exit status."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def configure(*, x64: bool = True, cache: bool = True) -> None:
 
     Raises:
       RuntimeError: JAX holds arrays of another precision. Flags that come after a first
-        computation have no effect and are not told: they are a matter of speed alone.
+        computation have no effect, without an error: they change the speed alone.
     """
     import jax
 
@@ -55,7 +55,8 @@ def cache_directory() -> Path:
 
 
 def run(main: Callable[[Any], int], arguments: Any) -> int:
-    """A command's exit status; bad input and a full disk are said in one line, status 2."""
+    """Runs a command and returns its exit status: 2, and one line on stderr, for bad input or a
+    file that cannot be read or written."""
     try:
         return main(arguments)
     except (InputError, OSError) as error:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag, so that long work can save and leave."""
+"""SIGINT and SIGTERM as a flag, so that long work can save and stop."""
 
 import signal
 from types import FrameType
@@ -12,9 +12,9 @@ class Interrupted(RuntimeError):
 
 
 class Interrupt:
-    """Turns the first SIGINT or SIGTERM into a flag, so that a loop can save and leave.
+    """Turns the first SIGINT or SIGTERM into a flag, so that a loop can save and stop.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. The former handlers come back on exit.
+    A second Ctrl-C raises KeyboardInterrupt at once. The former handlers are restored on exit.
     """
 
     def __init__(self) -> None:

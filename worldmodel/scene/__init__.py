@@ -1,4 +1,4 @@
-"""MJCF in, a ``Scene`` or a refusal by name; MJCF out; poses and their differences."""
+"""Scenes from MJCF and back, or a refusal by name; poses and their differences."""
 
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.mjcf import to_mjcf

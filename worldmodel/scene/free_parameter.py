@@ -1,4 +1,4 @@
-"""Which number of a scene is unknown and may be fitted."""
+"""A number of a scene that is unknown and may be fitted."""
 
 import dataclasses
 

@@ -1,9 +1,9 @@
 """A model's numbers written out as MJCF, with every digit.
 
-MuJoCo's own writer rounds to six digits, which a contact trajectory notices after a few bounces.
-So its canonical XML gives the structure, and every number that a parameter can touch is set
-again from the model, in full precision, inertias explicitly. Frames are dissolved first: the
-model knows poses relative to bodies only.
+MuJoCo's own writer rounds to six digits, which changes a contact trajectory after a few bounces.
+So its canonical XML gives the structure, and every number that a parameter can change is set
+again from the model, in full precision, inertias explicitly. Frames are dissolved first, since the
+model holds poses relative to bodies only.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -25,7 +25,7 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
     """
     root = ElementTree.fromstring(spec.to_xml())
     compiler = root.find("compiler")
-    if compiler is not None:  # what would override explicit inertias
+    if compiler is not None:  # these would override explicit inertias
         for name in ("inertiafromgeom", "settotalmass", "boundmass", "boundinertia"):
             compiler.attrib.pop(name, None)
     option = root.find("option")
@@ -160,7 +160,7 @@ def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
 
 
 def _dissolve_frames(parent: ElementTree.Element) -> None:
-    """Moves what stands in a ``<frame>`` into the frame's parent coordinates, in place."""
+    """Moves the elements of every ``<frame>`` into the frame's parent coordinates, in place."""
     for frame in parent.iter("frame"):  # outer frames first
         pos = _numbers(frame.attrib.pop("pos", "0 0 0"))
         quat = _numbers(frame.attrib.pop("quat", "1 0 0 0"))
@@ -193,13 +193,13 @@ def _set(element: ElementTree.Element, **values: Any) -> None:
 
 
 def _refine(element: ElementTree.Element, **values: Any) -> None:
-    """Gives the numbers that the writer has rounded all their digits; adds none."""
+    """Sets attributes that the writer has rounded in full precision; adds none."""
     _set(element, **{name: value for name, value in values.items() if name in element.attrib})
 
 
-def _matched(tag: str, found: int, expected: int) -> None:
-    if found != expected:
+def _matched(tag: str, listed: int, expected: int) -> None:
+    if listed != expected:
         raise ValueError(
-            f"the MJCF lists {found} <{tag}> elements where the model has {expected}; expand "
+            f"the MJCF lists {listed} <{tag}> elements where the model has {expected}; expand "
             "<replicate>, <composite> and <flexcomp> before fitting"
         )

@@ -58,7 +58,7 @@ class Scene:
     def keyframe(self, name: str) -> dict[str, np.ndarray]:
         """A keyframe of the MJCF, as ``physics.initial_state`` takes it: qpos, qvel, act, time.
 
-        A state holds no control, so the keyframe's is apart: ``keyframe_ctrl``.
+        A state holds no control; ``keyframe_ctrl`` gives the keyframe's.
 
         Raises:
           SceneError: no such keyframe, or one that moves a mocap body, which a state does not
@@ -83,8 +83,8 @@ class Scene:
         }
 
     def keyframe_ctrl(self, name: str) -> np.ndarray:
-        """(nu,) the control of a keyframe [in the actuators' units]: give it to the first
-        ``physics.control_step``, or play it on, where the keyframe is a pose that it holds.
+        """(nu,) the control of a keyframe [in the actuators' units]: for the first
+        ``physics.control_step``, or for all where the control holds the keyframe's pose.
 
         Raises:
           SceneError: no such keyframe.

@@ -1,4 +1,4 @@
-"""Positions and their differences: a scene's ``qpos`` moves in the space of its ``qvel``."""
+"""Positions and their differences, which are tangents: vectors in the space of ``qvel``."""
 
 import functools
 from typing import Any
@@ -15,8 +15,8 @@ Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
 @functools.lru_cache(maxsize=64)
 def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]], np.ndarray]:
-    """qpos and qvel indices of all that simply adds, first ones of quaternions, and which of the
-    former are hinges."""
+    """Indices into qpos and qvel of the numbers that add, the first ones of quaternions, and which
+    of the former are hinges."""
     m, joint = scene.mj_model, mujoco.mjtJoint
     plain: list[tuple[int, int]] = []
     turning: list[tuple[int, int]] = []
@@ -46,7 +46,7 @@ def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.
 
 
 def difference(scene: Scene, qpos: Array, other: Array) -> Array:
-    """What leads from ``qpos`` to ``other``, (…, nq) each: (…, nv) [m, rad]; smooth at zero.
+    """The tangent from ``qpos`` to ``other``, (…, nq) each: (…, nv) [m, rad]; smooth at zero.
 
     A hinge takes the nearest turn, a quaternion the ``chord``, which is MuJoCo's rotation vector
     (``mj_differentiatePos``) to third order.
@@ -60,7 +60,7 @@ def difference(scene: Scene, qpos: Array, other: Array) -> Array:
 
 
 def full_turns(angle: Array) -> Array:
-    """The whole turns in an angle [rad]: what is left without them lies within ±π."""
+    """The whole turns in an angle [rad]; without them it lies within ±π."""
     return 2.0 * np.pi * namespace(angle).round(angle / (2.0 * np.pi))
 
 
@@ -99,7 +99,7 @@ def backward_velocities(scene: Scene, qpos: np.ndarray) -> np.ndarray:
       qpos: (frames, nq).
 
     Returns:
-      (frames, nv) [m/s, rad/s]; zero in the first frame, which nothing came before.
+      (frames, nv) [m/s, rad/s]; zero in the first frame, which has none before it.
     """
     moved = displacements(scene, qpos[:-1], qpos[1:]) * scene.control_hz
     return np.concatenate([np.zeros((1, moved.shape[1])), moved])

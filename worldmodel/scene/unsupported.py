@@ -1,4 +1,4 @@
-"""What MJX cannot run or differentiate, refused by the name of the element with the remedy."""
+"""Refuses models that MJX cannot run or differentiate, with the element's name and the remedy."""
 
 import re
 
