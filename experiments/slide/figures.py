@@ -1,6 +1,6 @@
 """One stroke of the loop's task from above, drawn from ``results.json``.
 
-The figures of what was measured are ``worldmodel.trust.figures``.
+The figures of alpha are in ``worldmodel.trust.figures``.
 """
 
 import html
@@ -12,7 +12,7 @@ from worldmodel.trust.svg import WIDTH, Scale, figure, line, mark, plain, tag, t
 
 TARGET = 0.03  # [m] within it a launch is a success
 MARGIN = 0.02  # [m] around what a panel must show
-LEFT, TALLEST = 44.0, 190.0
+INDENT, TALLEST = 44.0, 190.0  # of the panels
 Place = Sequence[float]  # x, y [m]
 
 
@@ -25,23 +25,23 @@ def launch(results: dict[str, Any]) -> str:
     everything = [place for path in paths for place in path]
     whole, bottom = _panel(results, everything + target, 6.0)
     near, end = _panel(results, [path[-1] for path in paths] + target, bottom + 30)
-    names = [text(LEFT, bottom + 25, "where it stops, closer", kind="bold")]
-    names.append(text((LEFT + WIDTH) / 2, end + 32, "x [m]; upwards: y [m]", "middle"))
+    names = [text(INDENT, bottom + 25, "where it stops, closer", kind="bold")]
+    names.append(text((INDENT + WIDTH) / 2, end + 32, "x [m]; upwards: y [m]", "middle"))
     label = "the puck's path in one stroke, in reality and in every version"
     return figure(label, end + 38, whole, near, *names)
 
 
 def _panel(results: dict[str, Any], shown: Sequence[Place], top: float) -> tuple[str, float]:
     """All paths, cut to a box around what must be shown, and where the box ends."""
-    (left, right), (low, high) = (
+    (west, east), (low, high) = (
         (min(v) - MARGIN, max(v) + MARGIN) for v in zip(*shown, strict=True)
     )
-    wide = WIDTH - LEFT
-    metre = min(wide / (right - left), TALLEST / (high - low))  # the same along both axes
+    wide = WIDTH - INDENT
+    metre = min(wide / (east - west), TALLEST / (high - low))  # the same along both axes
     tall = metre * (high - low)
-    right += (wide / metre - (right - left)) / 2
-    left = right - wide / metre
-    x, y = Scale(left, right, 0.0, wide), Scale(low, high, tall, 0.0)
+    east += (wide / metre - (east - west)) / 2
+    west = east - wide / metre
+    x, y = Scale(west, east, 0.0, wide), Scale(low, high, tall, 0.0)
 
     def path(places: Sequence[Place], kind: str, dashes: str = "") -> str:
         return line([(x(a), y(b)) for a, b in places], kind, dashes)
@@ -50,7 +50,7 @@ def _panel(results: dict[str, Any], shown: Sequence[Place], top: float) -> tuple
     # A version may have been launched without having been measured.
     versions = {"versions": {**results["trust"]["versions"], **launch["versions"]}}
     parts = [path([(v, low), (v, high)], "grid thin") for v in x.ticks(48)]
-    parts += [path([(left, v), (right, v)], "grid thin") for v in y.ticks(24)]
+    parts += [path([(west, v), (east, v)], "grid thin") for v in y.ticks(24)]
     parts.append(path(launch["reality"], "road"))
     a, b = launch["target"]
     parts.append(tag("circle", cx=x(a), cy=y(b), r=metre * TARGET, class_="axis dash"))
@@ -62,7 +62,7 @@ def _panel(results: dict[str, Any], shown: Sequence[Place], top: float) -> tuple
     a, b = x(launch["reality"][-1][0]), y(launch["reality"][-1][1])
     cross = [[(a - 5, b + s * 5), (a + 5, b - s * 5)] for s in (1, -1)]
     parts += [line(arm, "cross") for arm in cross]
-    box = tag("svg", *parts, x=LEFT, y=top, width=wide, height=tall)  # cuts what leaves it
-    marks = [text(LEFT + x(v), top + tall + 14, plain(v), "middle") for v in x.ticks(48)]
-    marks += [text(LEFT - 5, top + y(v) + 4, plain(v), "end") for v in y.ticks(24)]
+    box = tag("svg", *parts, x=INDENT, y=top, width=wide, height=tall)  # cuts what leaves it
+    marks = [text(INDENT + x(v), top + tall + 14, plain(v), "middle") for v in x.ticks(48)]
+    marks += [text(INDENT - 5, top + y(v) + 4, plain(v), "end") for v in y.ticks(24)]
     return box + "".join(marks), top + tall + 14

@@ -1,4 +1,4 @@
-"""The measured part of the loop: every policy of every cell, and the results that come of it."""
+"""The measured part of the loop: every policy of every cell, and the results from them."""
 
 import json
 import os
@@ -12,35 +12,35 @@ from typing import Any
 
 import numpy as np
 
-from experiments.slide.study import study as slide
-from experiments.recordings.fit_physics import plain
-from experiments.slide.study.turn import examples
-from worldmodel.reality import capture
+from experiments.records import plain
+from experiments.slide import study as slide
+from experiments.slide.turn import clone_policies, strokes_of
 from worldmodel import loop, runtime, trust
-from worldmodel.tasks.slide import clone
+from worldmodel.reality import HiddenPhysics
+from worldmodel.runtime.files import write_json
 from worldmodel.tasks.slide import task
 from worldmodel.tasks.slide.expert import Table, make_table, plan
-from worldmodel.reality import HiddenPhysics
-from worldmodel.trust.words import SELF
+from worldmodel.trust.phrases import CONTROL
+from worldmodel.types import Episode
 
 
 def players() -> ProcessPoolExecutor:
-    """Processes that play policies in reality (``slide.final_places``), one per core given to us.
+    """Processes that play policies in reality (``slide.final_places``), one per available core.
 
-    A Ctrl-C at the terminal is for the process that asked them.
+    They ignore Ctrl-C at the terminal: it is for the process that started them.
     """
-    given = getattr(os, "sched_getaffinity", None)
+    affinity = getattr(os, "sched_getaffinity", None)
     return ProcessPoolExecutor(
-        max_workers=len(given(0)) if given else os.cpu_count(),
+        max_workers=len(affinity(0)) if affinity else os.cpu_count(),
         mp_context=get_context("spawn"),
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
 
 
-def score(asked: task.Contexts, places: np.ndarray) -> dict[str, float]:
-    """How a policy did: its mean miss [m] and its share of successes."""
-    miss = task.distance_to_target(asked, places)
+def score(contexts: task.Contexts, places: np.ndarray) -> dict[str, float]:
+    """A policy's mean miss [m] and its share of successes."""
+    miss = task.distance_to_target(contexts, places)
     return {"error": float(miss.mean()), "success": float((miss < task.SUCCESS).mean())}
 
 
@@ -53,18 +53,18 @@ def play_policies(
     out: Path,
     study: slide.Study,
     hidden: HiddenPhysics,
-    demos: list[capture.Captured],
-    pools: dict[str, list[capture.Captured]],
-    made: dict[str, loop.Version],
+    demos: list[Episode],
+    pools: dict[str, list[Episode]],
+    versions: Mapping[str, loop.Version],
     seed: int,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Every policy of every cell and replicate: {"rows": [...], "pure": [...]}.
+    """Every policy of every cell and replicate: {"rows": [...], "contexts": ...}.
 
     Real-only sizes are nested within a replicate; nothing is shared between replicates.
     """
-    asked = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
-    cells = _cells(study, [*made, SELF])
+    contexts = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
+    cells = _cells(study, [*versions, CONTROL])
     each, most = max(study.real), max(study.m)
     folder = out / "replicates"
     folder.mkdir(exist_ok=True)
@@ -72,29 +72,24 @@ def play_policies(
     if todo:
         data, seeds = [], []
         for s in todo:
-            real = examples(demos[s * each : (s + 1) * each])
+            real = demos[s * each : (s + 1) * each]
             for version, n, m in cells:
-                made_up = examples(pools[version][s * most : (s + 1) * most]) if m else None
-                data.append(
-                    tuple(
-                        np.concatenate([r[:n], made_up[i][:m]]) if made_up else r[:n]
-                        for i, r in enumerate(real)
-                    )
-                )
+                synthetic = pools[version][s * most : (s + 1) * most] if m else []
+                data.append(task.examples(real[:n] + synthetic[:m]))
                 seeds.append(s)
         with runtime.compiling(f"and training {len(data)} policies in one call"):
-            policies = clone.clone(data, seeds, study.recipe)
-        strokes = [clone.act(p, asked, study.recipe) for p in policies]
+            policies = clone_policies(data, seeds, study.recipe)
+        strokes = [strokes_of(p, contexts, study.recipe) for p in policies]
         began = time.monotonic()
         with players() as workers:
-            jobs = [(hidden, asked.start, s) for s in strokes]
+            jobs = [(hidden, contexts.start, s) for s in strokes]
             places = workers.map(slide.final_places, jobs, chunksize=4)
             for done, s in enumerate(todo, 1):
-                played = []
-                for version, n, m in cells:
-                    found = score(asked, next(places))
-                    played.append({"version": version, "n": n, "m": m} | found)
-                capture.write_whole(folder / f"{s:03d}.json", json.dumps(played).encode())
+                played = [
+                    {"version": version, "n": n, "m": m} | score(contexts, next(places))
+                    for version, n, m in cells
+                ]
+                write_json(folder / f"{s:03d}.json", played, indent=None)
                 rate = done / (time.monotonic() - began)
                 runtime.log(
                     f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
@@ -109,12 +104,12 @@ def play_policies(
     for s in range(study.seeds):
         for row in json.loads((folder / f"{s:03d}.json").read_text()):
             rows.append(row | {"seed": s})
-    return {"rows": rows, "contexts": asked}
+    return {"rows": rows, "contexts": contexts}
 
 
-def spent_on(made: Mapping[str, loop.Version]) -> dict[str, int]:
+def spent_on(versions: Mapping[str, loop.Version]) -> dict[str, int]:
     """Corrections that each version cost, ancestors' included; by the names that rows have."""
-    return {name: v.corrections for name, v in made.items()} | {SELF: 0, "": 0}
+    return {name: v.corrections for name, v in versions.items()} | {CONTROL: 0, "": 0}
 
 
 def table_rows(
@@ -157,23 +152,26 @@ def assemble(
     hidden: HiddenPhysics,
     seconds: dict[str, float],
     tables: dict[str, Table],
-    made: dict[str, loop.Version],
+    versions: Mapping[str, loop.Version],
     direct: loop.Version,
     measured: dict[str, Any],
     hidden_seed: int,
     *,
     smoke: bool,
 ) -> dict[str, Any]:
-    """Measures alpha, and everything else that the report shows."""
-    asked, rows = measured["contexts"], measured["rows"]
-    measurement = trust.measure(table_rows(study, spent_on(made), rows))[0]
-    reference = plan(tables[SELF], asked)
-    there = slide.final_places((hidden, asked.start, reference))
-    planned = plan(make_table(loop.simulator(direct)), asked)
-    best = task.distance_to_target(asked, slide.final_places((hidden, asked.start, planned)))
+    """Alpha, and everything else that the report shows."""
+    contexts, rows = measured["contexts"], measured["rows"]
+    result = trust.measure(table_rows(study, spent_on(versions), rows))[0]
+    reference = plan(tables[CONTROL], contexts)
+    reached = slide.final_places((hidden, contexts.start, reference))
+    planned = plan(make_table(loop.simulator(direct)), contexts)
+    best = slide.final_places((hidden, contexts.start, planned))
+    best = task.distance_to_target(contexts, best)
     half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
-    versions = [_described(v, _predicted(v, asked, reference, there)) for v in made.values()]
-    twin = {"name": SELF, "label": "reality itself", "parent": None, "kind": "reality"}
+    described = [
+        _described(v, _prediction_error(v, contexts, reference, reached)) for v in versions.values()
+    ]
+    twin = {"name": CONTROL, "label": "reality itself", "parent": None, "kind": "reality"}
     return {
         "task": "slide",
         "reality": "held-out simulation",
@@ -181,10 +179,10 @@ def assemble(
         "smoke": smoke,
         "config": plain(study) | {"hidden": plain(hidden)},
         "provenance": runtime.provenance(),
-        "trust": trust.to_json(measurement),
-        "versions": [*versions, twin],
-        "launch": _launch(hidden, made, tables[SELF]),
-        "learning": _learning(measurement, rows),
+        "trust": trust.to_json(result),
+        "versions": [*described, twin],
+        "launch": _launch(hidden, versions, tables[CONTROL]),
+        "learning": _learning(result, rows),
         "policies": _means(rows),
         "direct": {
             "version": "v1",
@@ -201,36 +199,39 @@ def assemble(
     }
 
 
-def _predicted(
-    version: loop.Version, asked: task.Contexts, strokes: np.ndarray, there: np.ndarray
+def _prediction_error(
+    version: loop.Version, contexts: task.Contexts, strokes: np.ndarray, reached: np.ndarray
 ) -> float:
     """Mean distance [m] between where a version and reality put the puck, same strokes."""
-    qpos, ctrl = task.initial_qpos(asked.start, strokes), task.play(asked.start, strokes)
+    qpos, ctrl = task.initial_qpos(contexts.start, strokes), task.play(contexts.start, strokes)
     end = loop.simulator(version)(qpos, ctrl)[:, -1, task.PUCK]
-    return float(np.linalg.norm(end - there, axis=1).mean())
+    return float(np.linalg.norm(end - reached, axis=1).mean())
 
 
 def _described(version: loop.Version, error: float) -> dict[str, Any]:
-    label = "the MJCF's guess" if version.parent is None else f"finetuned {version.world.kind}"
+    kind = version.world.name
+    label = "the MJCF's guess" if version.parent is None else f"finetuned {kind}"
     values = loop.physical_values(version)
     return {
         "name": version.name,
         "label": label,
         "parent": version.parent,
-        "kind": version.world.kind,
+        "kind": kind,
         "corrections": version.corrections,
         "prediction_m": error,
         "parameters": {name: value.tolist() for name, value in values.items()},
     }
 
 
-def _launch(hidden: HiddenPhysics, made: dict[str, loop.Version], table: Table) -> dict[str, Any]:
+def _launch(
+    hidden: HiddenPhysics, versions: Mapping[str, loop.Version], table: Table
+) -> dict[str, Any]:
     """One stroke, in reality and in every version: the puck's paths."""
     context = task.Contexts(np.array([0.05]), np.array([0.9]), np.array([0.3]))
     stroke = plan(table, context)
     qpos, ctrl = task.initial_qpos(context.start, stroke), task.play(context.start, stroke)
     paths = {"reality": slide.simulator(hidden)(qpos, ctrl)}
-    paths |= {name: loop.simulator(version)(qpos, ctrl) for name, version in made.items()}
+    paths |= {name: loop.simulator(version)(qpos, ctrl) for name, version in versions.items()}
     drawn = {name: path[0, :, task.PUCK].tolist() for name, path in paths.items()}
     return {
         "start": drawn["reality"][0],
@@ -249,15 +250,15 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "version": version,
             "n": n,
             "m": m,
-            "error_m": float(np.mean([r["error"] for r in found])),
-            "success": float(np.mean([r["success"] for r in found])),
+            "error_m": float(np.mean([r["error"] for r in members])),
+            "success": float(np.mean([r["success"] for r in members])),
         }
-        for (version, n, m), found in cells.items()
+        for (version, n, m), members in cells.items()
     ]
 
 
-def _learning(measurement: trust.Measurement, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    curve = measurement.curve
+def _learning(result: trust.TaskResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    curve = result.curve
     success = {r["n"]: r["success"] for r in _means(rows) if r["version"] == ""}
     return {
         "n": list(curve.n),
@@ -270,12 +271,12 @@ def _learning(measurement: trust.Measurement, rows: list[dict[str, Any]]) -> dic
 
 def _cost(seconds: dict[str, float], study: slide.Study) -> dict[str, Any]:
     """What episodes cost: measured seconds for synthetic ones, stated assumptions for real."""
-    made = [s for name, s in seconds.items() if name.endswith(": synthetic episodes")]
+    generated = [s for name, s in seconds.items() if name.endswith(": synthetic episodes")]
     count = max(study.seeds * max(study.m), study.deployed)
     fits = sum(s for name, s in seconds.items() if ": finetune" in name)
     return {
-        "synthetic_episode_s": min(made) / count,
-        "synthetic_first_s": max(made) + fits,
+        "synthetic_episode_s": min(generated) / count,
+        "synthetic_first_s": max(generated) + fits,
         "real_episode_s": task.FRAMES / task.CONTROL_HZ,
         "operator_low_usd": 22.0 * 0.5 / 60.0,
         "operator_high_usd": 48.0 * 2.0 / 60.0,

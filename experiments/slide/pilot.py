@@ -6,28 +6,27 @@ Command:  python -m experiments.slide.pilot --out experiments/results/slide
 Runtime:  about three minutes on 2 cores
 Expected: pilot.json; the error falls at least twofold, the planner asks for 20 replicates or fewer
 
-It reads no world model and runs no mixture: grid, recipe and hidden physics in experiments/slide/study.py
-were settled on it.
+It reads no world model and runs no mixture: the grid, the recipe and the hidden physics in
+experiments/slide/study.py were settled on it.
 """
 
 import dataclasses
 import json
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from experiments.slide.study import study as slide
-from experiments.recordings.fit_physics import plain
+from experiments.records import plain
+from experiments.slide import study as slide
+from experiments.slide.measurement import players
+from experiments.slide.turn import clone_policies, strokes_of
 from worldmodel import runtime, trust
-from worldmodel.reality.capture import write_whole
-from worldmodel.tasks.slide import clone
+from worldmodel.reality import HiddenPhysics
+from worldmodel.runtime.files import write_json
 from worldmodel.tasks.slide import task
 from worldmodel.tasks.slide.expert import demonstrate, make_table, plan
-from worldmodel.reality import HiddenPhysics
 
 FRICTIONS = np.geomspace(0.6, 1.5, 13)  # factors tried for the best in-family physics
 
@@ -47,7 +46,7 @@ def main(args: Args) -> int:
     study, seed = slide.STUDY, slide.PILOT_SEED
     hidden = slide.draw_hidden(seed)
     table = make_table(slide.simulator(hidden))
-    asked = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
+    judged = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
     data = []
     for s in range(args.seeds):
         rng = np.random.default_rng([seed, 1, s])
@@ -55,17 +54,17 @@ def main(args: Args) -> int:
         strokes = demonstrate(table, contexts, study.noise, rng)
         data += [(contexts.table[:n], strokes[:n]) for n in study.real]
     seeds = [s for s in range(args.seeds) for _ in study.real]
-    policies = clone.clone(data, seeds, study.recipe)
-    jobs = [(hidden, asked.start, clone.act(p, asked, study.recipe)) for p in policies]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
+    policies = clone_policies(data, seeds, study.recipe)
+    jobs = [(hidden, judged.start, strokes_of(p, judged, study.recipe)) for p in policies]
+    with players() as workers:
         places = list(workers.map(slide.final_places, jobs, chunksize=4))
 
         def family(friction: float) -> HiddenPhysics:
-            """The best that a fit could do, but for the value of its friction."""
+            """The best that a fit could do with this friction."""
             return HiddenPhysics(friction, mass=hidden.mass, damping=hidden.damping)
 
-        planned = [plan(make_table(slide.simulator(family(f))), asked) for f in FRICTIONS]
-        tried = list(workers.map(slide.final_places, [(hidden, asked.start, s) for s in planned]))
+        planned = [plan(make_table(slide.simulator(family(f))), judged) for f in FRICTIONS]
+        tried = list(workers.map(slide.final_places, [(hidden, judged.start, s) for s in planned]))
     rows = [
         trust.Row(
             task="slide",
@@ -76,7 +75,7 @@ def main(args: Args) -> int:
             k=0,
             seed=s,
             split="test",
-            error=float(task.distance_to_target(asked, place).mean()),
+            error=float(task.distance_to_target(judged, place).mean()),
             evaluations=study.contexts,
         )
         for (s, n), place in zip(
@@ -84,10 +83,10 @@ def main(args: Args) -> int:
         )
     ]
     means = {n: [r.error for r in rows if r.n == n] for n in study.real}
-    in_family = [float(task.distance_to_target(asked, p).mean()) for p in tried]
-    true = slide.final_places((hidden, asked.start, plan(table, asked)))
+    in_family = [float(task.distance_to_target(judged, p).mean()) for p in tried]
+    true = slide.final_places((hidden, judged.start, plan(table, judged)))
     shown = slide.final_places(
-        (hidden, asked.start, demonstrate(table, asked, study.noise, np.random.default_rng(0)))
+        (hidden, judged.start, demonstrate(table, judged, study.noise, np.random.default_rng(0)))
     )
     plans = {
         f"n={n} m={m}": dataclasses.asdict(
@@ -101,8 +100,8 @@ def main(args: Args) -> int:
         "error_m": {n: float(np.mean(e)) for n, e in means.items()},
         "seed_cv": {n: float(np.std(e, ddof=1) / np.mean(e)) for n, e in means.items()},
         "falls": float(np.mean(means[study.real[0]]) / np.mean(means[study.real[-1]])),
-        "demonstrator_m": float(task.distance_to_target(asked, shown).mean()),
-        "planned_in_reality_m": float(task.distance_to_target(asked, true).mean()),
+        "demonstrator_m": float(task.distance_to_target(judged, shown).mean()),
+        "planned_in_reality_m": float(task.distance_to_target(judged, true).mean()),
         "planned_in_family_m": dict(zip(FRICTIONS.round(3).tolist(), in_family, strict=True)),
         "best_in_family_m": min(in_family),
         "plans": plans,
@@ -110,7 +109,7 @@ def main(args: Args) -> int:
         "provenance": runtime.provenance(),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out / "pilot.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_json(args.out / "pilot.json", result)
     kept = ("falls", "planned_in_reality_m", "best_in_family_m")
     seeds_wanted = {name: p["seeds"] for name, p in plans.items()}
     print(json.dumps({k: result[k] for k in kept} | {"seeds": seeds_wanted}))

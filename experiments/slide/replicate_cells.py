@@ -1,17 +1,17 @@
 """The cells of a replicate and what their policies are trained on; pure functions of examples.
 
-Beside the versions of the world model stand oracles, whose worth theory knows. Their "synthetic"
-episodes are real ones, left out in part, given twice, or with their strokes dealt anew.
+Oracles are control versions whose alpha theory knows. Their "synthetic" episodes are real ones,
+omitted in part, given twice, or with their strokes dealt anew.
 """
 
 import dataclasses
 
 import numpy as np
 
-from experiments.slide.study import study as slide
-from worldmodel.trust.words import SELF
+from experiments.slide.study import Study
+from experiments.slide.turn import Examples
+from worldmodel.trust.phrases import CONTROL
 
-Examples = tuple[np.ndarray, ...]  # contexts (episodes, 3), strokes (episodes, 2)
 MODELS = ("v0", "v1", "v1-sham", "v2")
 
 
@@ -34,11 +34,11 @@ ORACLES = {
 }
 
 
-def cells_of(study: slide.Study) -> list[tuple[str, int, int]]:
+def cells_of(study: Study) -> list[tuple[str, int, int]]:
     """(version, n, m) of every cell, real-only sizes first; n is a real-only size."""
     mixtures = [(n, m) for n in study.n for m in study.m]
     real = [("", n, 0) for n in sorted({*study.real, *study.n})]
-    return real + [(v, *cell) for v in (*MODELS, SELF, *ORACLES) for cell in mixtures]
+    return real + [(v, *cell) for v in (*MODELS, CONTROL, *ORACLES) for cell in mixtures]
 
 
 def training_set(
@@ -61,11 +61,11 @@ def _added(version: str, n: int, m: int, real: Examples, pools: dict[str, Exampl
     if version == "duplicates":
         return tuple(x[np.arange(m) % n] for x in real)
     if version == "permuted":
-        contexts, strokes = (x[:m] for x in pools[SELF])
+        contexts, strokes = (x[:m] for x in pools[CONTROL])
         return contexts, np.roll(strokes, 1, axis=0)
     if version in THINNED:
         part, of = THINNED[version]
         if m * part % of:
             raise ValueError(f"{part}/{of} of {m} episodes is no whole number")
-        return tuple(x[: m * part // of] for x in pools[SELF])
+        return tuple(x[: m * part // of] for x in pools[CONTROL])
     return tuple(x[:m] for x in pools[version])

@@ -1,4 +1,4 @@
-"""What the whole-loop replicates say, as Markdown: worded from measurement.json alone.
+"""The results of the whole-loop replicates as Markdown, worded from measurement.json alone.
 
 Question: did alpha rise, did the control hold, did the oracles come out as theory has them?
 Command:  python -m experiments.slide.replicate_report DIR/measurement.json --out cells.md
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.slide.study.report import COLUMNS, row_of
-from experiments.slide.study.replicate_cells import ORACLES, Oracle
+from experiments.slide.replicate_cells import ORACLES, Oracle
+from experiments.slide.report import COLUMNS, row_of
 from worldmodel import runtime
-from worldmodel.reality.capture import write_whole
+from worldmodel.runtime.files import write_text
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.law import REFUSED
-from worldmodel.trust.words import (
+from worldmodel.trust.phrases import (
+    CONTROL,
     HALF_WIDTH,
-    SELF,
-    WORDS,
-    beside_one,
+    PHRASES,
     change,
+    control_alpha,
     covers_one,
     doubt,
     interval,
@@ -41,7 +41,7 @@ LABELS = {
     "v1": "physics refit on 6 corrections",
     "v1-sham": "physics refit on what v0 predicts of the same 6",
     "v2": "hybrid refit on 12 corrections",
-    SELF: "reality itself, the control",
+    CONTROL: "reality itself, the control",
 }
 STEPS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # to, from
 DIFFERENCES = ("versions", "n", "m", "α gross", "net gain", "net gain …")
@@ -58,8 +58,8 @@ class Args:
 
 
 def write_markdown(document: Document, path: Path) -> None:
-    """Writes the page, whole or not at all."""
-    write_whole(path, page(document).encode())
+    """Writes the page, atomically."""
+    write_text(path, page(document))
 
 
 def page(document: Document) -> str:
@@ -109,33 +109,33 @@ def page(document: Document) -> str:
 
 def answers(task: Document) -> list[str]:
     """Whether alpha rises: the control, each step net and gross, and the sham turn."""
-    control = task["versions"][SELF]
+    control = task["versions"][CONTROL]
     low, high = control["alpha_low"], control["alpha_high"]
     half = None if low is None or high is None else (high - low) / 2
     holds = "holds" if covers_one(control) else "does not hold"
-    said = [
-        f"The control {SELF} {holds}: its mean α is {beside_one(control)}, half-width "
+    lines = [
+        f"The control {CONTROL} {holds}: its mean α is {control_alpha(control)}, half-width "
         f"{number(half)}; it must cover 1 within ±{HALF_WIDTH}."
     ]
     if text := doubt(task):
-        said.append(text)
-    said += [_step(task, *pair) for pair in STEPS]
-    said.append(_sham(task))
-    return said
+        lines.append(text)
+    lines += [_step(task, *pair) for pair in STEPS]
+    lines.append(_sham(task))
+    return lines
 
 
 def _step(task: Document, to: str, since: str) -> str:
-    found = [d for d in task["differences"] if (d["a"], d["b"]) == (to, since)]
-    rises = sum(d["verdict"] == "RISES" for d in found)
-    small = sum(_below(d["gain_net_high"], NEGLIGIBLE * d["n"]) for d in found)
-    gross = sum(_below(0, d["alpha_avg_low"]) for d in found)
-    answer = "yes" if rises == len(found) else f"in {share(rises, len(found))}"
-    if not covers_one(task["versions"][SELF]):
+    pairs = _pairs(task, to, since)
+    rises = sum(d["verdict"] == "RISES" for d in pairs)
+    small = sum(_below(d["gain_net_high"], NEGLIGIBLE * d["n"]) for d in pairs)
+    gross = sum(_below(0, d["alpha_avg_low"]) for d in pairs)
+    answer = "yes" if rises == len(pairs) else f"in {share(rises, len(pairs))}"
+    if not covers_one(task["versions"][CONTROL]):
         answer = "not to be answered without the control"
     return (
         f"{since} → {to}: {answer}; {change(task, to, since)}; gross α rises in "
-        f"{share(gross, len(found))}; a net rise of {100 * NEGLIGIBLE:.0f} % of n is refuted in "
-        f"{share(small, len(found))}."
+        f"{share(gross, len(pairs))}; a net rise of {100 * NEGLIGIBLE:.0f} % of n is refuted in "
+        f"{share(small, len(pairs))}."
     )
 
 
@@ -143,13 +143,18 @@ def _sham(task: Document) -> str:
     """Whether a turn without reality raises alpha as the real one does (gross)."""
 
     def above(a: str, b: str) -> str:
-        found = [d for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
-        return share(sum(_below(0, d["alpha_avg_low"]) for d in found), len(found))
+        pairs = _pairs(task, a, b)
+        return share(sum(_below(0, d["alpha_avg_low"]) for d in pairs), len(pairs))
 
     return (
         f"The sham turn: gross α of v1-sham is above v0's in {above('v1-sham', 'v0')}, that of v1 "
         f"above v1-sham's in {above('v1', 'v1-sham')}."
     )
+
+
+def _pairs(task: Document, a: str, b: str) -> list[Document]:
+    """The differences of version ``a`` less ``b``, a cell each."""
+    return [d for d in task["differences"] if (d["a"], d["b"]) == (a, b)]
 
 
 def _below(a: float | None, b: float | None) -> bool:
@@ -158,15 +163,15 @@ def _below(a: float | None, b: float | None) -> bool:
 
 
 def verdicts(task: Document) -> list[str]:
-    """Each oracle against what theory says of it."""
+    """Each oracle against its theory."""
     return [
         oracle_verdict(name, oracle, task["versions"][name]) for name, oracle in ORACLES.items()
     ]
 
 
 def oracle_verdict(name: str, oracle: Oracle, version: Document) -> str:
-    """An oracle's alpha against what theory says of it: as theory has it, not, or, where an end of
-    an interval lies off the curve and what is known refutes nothing, not to be told."""
+    """An oracle's alpha against its theory: as theory has it, not, or undecided, where an end of an
+    interval lies off the curve and the known ends refute nothing."""
     cells = version["cells"]
     measured = f"mean α {interval(version, 'alpha')}"
     highest = [c["alpha_avg_high"] for c in cells if c["alpha_avg_high"] is not None]
@@ -189,7 +194,7 @@ def oracle_verdict(name: str, oracle: Oracle, version: Document) -> str:
         refuted = known or any(_excludes(entry, kind, oracle.alpha) for entry, kind in ends)
     word = "as theory has it" if agrees else "NOT as theory has it"
     if not agrees and not refuted:
-        word = f"cannot be told: {_untold(cells)}"
+        word = f"cannot be told: {_undecided(cells)}"
     return f"**{name}** ({oracle.why}): theory α {expected}; {measured}; {counted}: {word}."
 
 
@@ -198,13 +203,13 @@ def _excludes(entry: Document, kind: str, value: float) -> bool:
     return _below(value, entry[f"{kind}_low"]) or _below(entry[f"{kind}_high"], value)
 
 
-def _untold(cells: list[Document]) -> str:
-    """Why an alpha cannot be told: of the cells with an open end, each reason once."""
+def _undecided(cells: list[Document]) -> str:
+    """Why an alpha is undecided: of the cells with an open end, each reason once."""
     why = []
     for cell in cells:
         if None in (cell["alpha_avg_low"], cell["alpha_avg_high"]):
             open_end = "the interval has an end off the real-only curve"
-            why.append(open_end if cell["verdict"] == "OK" else WORDS[cell["verdict"]])
+            why.append(open_end if cell["verdict"] == "OK" else PHRASES[cell["verdict"]])
     return "; ".join(dict.fromkeys(why))
 
 
@@ -229,27 +234,27 @@ def _version(task: Document, name: str) -> list[str]:
     paid = float(np.mean([c["k"] / c["m"] for c in cells]))
     ends = ("alpha", "alpha_low", "alpha_high")
     net = {end: None if version[end] is None else version[end] - paid for end in ends}
-    words = "the control" if name == SELF else verdict(version)
+    judgement = "the control" if name == CONTROL else verdict(version)
     return [
         *(name, LABELS[name], str(cells[0]["k"]), mean_alpha(version)),
-        *(interval(net, "alpha"), number(version["homogeneity_p"], 3), words),
+        *(interval(net, "alpha"), number(version["homogeneity_p"], 3), judgement),
     ]
 
 
 def _without_control(task: Document) -> Iterable[tuple[str, Document]]:
-    return (found for found in cells_of(task) if found[0] != SELF)
+    return (named for named in cells_of(task) if named[0] != CONTROL)
 
 
 def _shown(task: Document) -> list[Document]:
     pairs = [*STEPS, ("v1-sham", "v0"), ("v1", "v1-sham")]
-    return [d for pair in pairs for d in task["differences"] if (d["a"], d["b"]) == pair]
+    return [d for pair in pairs for d in _pairs(task, *pair)]
 
 
 def difference_row(d: Document) -> list[str]:
     """A difference between two versions in a cell, under ``DIFFERENCES``."""
     sizes = [str(d["n"]), str(d["m"])]
-    worth = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
-    return [f"{d['a']} − {d['b']}", *sizes, *worth, d["verdict"].lower()]
+    gains = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
+    return [f"{d['a']} − {d['b']}", *sizes, *gains, d["verdict"].lower()]
 
 
 def _curve(task: Document) -> Iterable[list[str]]:
@@ -261,10 +266,10 @@ def _curve(task: Document) -> Iterable[list[str]]:
 
 def _physics(document: Document) -> Iterable[list[str]]:
     """Physical parameters of each version over the replicates, and what reality has."""
-    found = document["physics"]
-    for version in found[0]:
-        for name, first in found[0][version].items():
-            values = np.array([f[version][name] for f in found]).reshape(len(found), -1)
+    fits = document["physics"]
+    for version in fits[0]:
+        for name, first in fits[0][version].items():
+            values = np.array([f[version][name] for f in fits]).reshape(len(fits), -1)
             for i in range(values.shape[1]):
                 label = name if np.size(first) == 1 else f"{name}[{i}]"
                 mean, spread = values[:, i].mean(), values[:, i].std(ddof=1)
@@ -280,13 +285,13 @@ def _hidden(hidden: Document) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """As Markdown."""
+    """A table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
 
 
 def main(args: Args) -> int:
-    """Makes the page again from its numbers."""
+    """Writes the page again from its numbers."""
     write_markdown(json.loads(args.measurement.read_text()), args.out)
     runtime.log(f"wrote {args.out}")
     return 0

@@ -11,32 +11,32 @@ Expected: v* covers 1 within 0.25; thinning covers its p; duplicates cover 0; pe
 a turn. Version 0's policy, cloned from its own synthetic episodes, is deployed in contexts and
 with sensor noise of its own and brings 6 corrections; version 1 is its physics refit on them;
 version 1's policy brings 6 more; version 2 is physics and network on all 12. Refits differ in seed
-as well. What all replicates share is reality itself (hidden seed 21), version 0's physics and the
-prior: the claim is "for the loop, in this reality".
+as well. All replicates share reality itself (hidden seed 21), version 0's physics and the prior:
+the claim is "for the loop, in this reality".
 
-Fixed before any mixture was run, from the real-only curve of pilot.json (another reality, then
-discarded): its error falls from 0.164 m at n = 3 to 0.045 m at 48, and by a tenth from there to 84.
-So n = 6, 12 and m = 12, 18, 24, of which all n + m lie between 18 and 36; real-only sizes about 1.6
-times apart from 3 to 48, which bracket them on either side. No m below 12 could pay for version 2's
-12 corrections, even at alpha = 1. One policy's error varies by 0.2 to 0.4 of itself there. A
-replicate's error in a cell is therefore the mean over 20 trainings, each on demonstrations and
-synthetic episodes of its own and judged in 8 contexts of its own: at cv 0.08, slope 0.4, six cells
-and ten replicates the planner's formula gives the control's mean alpha a half-width of 0.2.
+The design was fixed before any mixture was run, from the real-only curve of pilot.json (another
+reality, then discarded): its error falls from 0.164 m at n = 3 to 0.045 m at 48, and by a tenth
+from there to 84. So n = 6, 12 and m = 12, 18, 24, of which all n + m lie between 18 and 36;
+real-only sizes are about 1.6 times apart from 3 to 48 and bracket them. No m below 12 could pay for
+version 2's 12 corrections, even at alpha = 1. One policy's error varies by 0.2 to 0.4 of itself
+there. A replicate's error in a cell is therefore the mean over 20 trainings, each on demonstrations
+and synthetic episodes of its own and judged in 8 contexts of its own: at cv 0.08, slope 0.4, six
+cells and ten replicates the planner's formula gives the control's mean alpha a half-width of 0.2.
 
-What is expected, and what would refute it: v* covers 1, or nothing else is believed. Thinning, of
-whose m episodes exactly p m are fresh real ones and the rest empty, covers alpha = p. Duplicates of
-the n cover 0 (more rows also loosen the recipe's weight decay, so a little below is no surprise).
-Permuted strokes, dealt to other contexts, lie below 0. "Alpha rises" from one version to the next
-only where the lower bound of the difference of net gains is above 0. The sham turn, refit on the
-same six contexts and strokes with the outcomes that version 0 itself predicts, under the same
-sensor noise, must not raise alpha over version 0 as version 1 does.
+Expectations: v* covers 1, or nothing else is believed. Thinning, of whose m episodes exactly p m
+are fresh real ones and the rest empty, covers alpha = p. Duplicates of the n cover 0 (more rows
+also loosen the recipe's weight decay, so a little below is no surprise). Permuted strokes, dealt to
+other contexts, lie below 0. "Alpha rises" from one version to the next only where the lower bound
+of the difference of net gains is above 0. The sham turn, refit on the same six contexts and strokes
+with the outcomes that version 0 itself predicts, under the same sensor noise, must not raise alpha
+over version 0 as version 1 does.
 """
 
 import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -44,21 +44,23 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.slide.study import turn
-from experiments.slide.study import study as slide
-from experiments.recordings.fit_physics import plain
-from experiments.slide.study.measurement import players, score, spent_on, table_rows
-from experiments.slide.study.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
-from experiments.slide.study.replicate_report import write_markdown
-from worldmodel.reality import capture
+from experiments.records import plain
+from experiments.slide import study as slide
+from experiments.slide import turn
+from experiments.slide.measurement import players, score, spent_on, table_rows
+from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
+from experiments.slide.replicate_report import write_markdown
+from experiments.slide.turn import Examples
 from worldmodel import loop, runtime, trust
 from worldmodel.model import WorldModel
-from worldmodel.tasks.slide import clone
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import make_table
 from worldmodel.reality import HiddenPhysics, RobotError
+from worldmodel.runtime.files import write_json, write_text
+from worldmodel.scene.tangent import backward_velocities
+from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.expert import Table, make_table
+from worldmodel.trust.phrases import CONTROL
 from worldmodel.trust.report import report
-from worldmodel.trust.words import SELF
+from worldmodel.types import Episode
 
 HIDDEN_SEED = 21
 DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED, JUDGED, SHAM = range(1, 7)  # streams of random numbers
@@ -122,23 +124,22 @@ def main(args: Args) -> int:
 
 
 def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list[dict[str, Any]]:
-    """So many replicates, each from its file where an earlier run finished it."""
+    """``count`` replicates, each from its file where an earlier run finished it."""
     hidden = slide.draw_hidden(HIDDEN_SEED)
-    world = WorldModel(slide.scene(), slide.FREE, network=design.study.network)
-    operator = turn.Operator(make_table(slide.simulator(hidden)), design.study.noise)
+    world, table = turn.physics(design.study), make_table(slide.simulator(hidden))
     began, played = time.monotonic(), 0
     done = []
     with players() as workers:
         for s in range(count):
             path = out / f"replicate_{s:02d}.json"
             if not path.is_file():
-                found = replicate(out, s, design, world, hidden, operator, workers, stop)
-                capture.write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
+                write_json(path, replicate(out, s, design, world, hidden, table, workers, stop))
                 played += 1
                 each = (time.monotonic() - began) / played
-                left = (count - s - 1) * each / 60
-                what = f"replicate {s + 1}/{count}"
-                runtime.log(f"{what}: {each:.0f} s each, {left:.1f} min left")
+                runtime.log(
+                    f"replicate {s + 1}/{count}: {each:.0f} s each, "
+                    f"{(count - s - 1) * each / 60:.1f} min to go"
+                )
             done.append(json.loads(path.read_text()))
     return done
 
@@ -149,7 +150,7 @@ def replicate(
     design: Design,
     world: WorldModel,
     hidden: HiddenPhysics,
-    operator: turn.Operator,
+    table: Table,
     workers: Executor,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
@@ -158,8 +159,8 @@ def replicate(
     most, each = max(study.m), max(study.real)
     clock = turn.Clock(here / "seconds.json")
     here.mkdir(exist_ok=True)
-    made: dict[str, loop.Version] = {}
-    pools: dict[str, list[capture.Captured]] = {}
+    versions: dict[str, loop.Version] = {}
+    pools: dict[str, list[Episode]] = {}
 
     def rng(*stream: int) -> np.random.Generator:
         return np.random.default_rng([HIDDEN_SEED, 8, s + 1, *stream])
@@ -174,76 +175,78 @@ def replicate(
 
     def add(version: loop.Version) -> None:
         stage(f"{version.name}: synthetic episodes")
-        made[version.name] = version
+        versions[version.name] = version
         count = max(design.trainings * most, study.deployed)
-        _, pools[version.name] = loop.generate(
-            version, count, study.noise, rng(SYNTHETIC, len(made))
+        _, pools[version.name] = turn.synthetic_demonstrations(
+            version, count, study.noise, rng(SYNTHETIC, len(versions))
         )
         clock.done()
 
-    def deploy(name: str, count: int) -> list[capture.Captured]:
+    def deploy(name: str, count: int) -> list[Episode]:
         stage(f"{name}: train its policy, deploy it, capture {count} corrections")
-        asked = task.draw_contexts(count, rng(DEPLOYED, len(made)))
-        robot = machine(10 + len(made))
-        found = turn.deploy(here, name, pools[name], asked, robot, study, stop, seed=s)
+        contexts = task.draw_contexts(count, rng(DEPLOYED, len(versions)))
+        robot = machine(10 + len(versions))
+        corrections = turn.deploy(here, name, pools[name], contexts, robot, study, stop, seed=s)
         clock.done()
-        return found
+        return corrections
 
-    def refit(parent: str, name: str, kind: str, captured: list[capture.Captured]) -> loop.Version:
-        stage(f"{name}: finetune {kind} from {parent} on {len(captured)} episodes")
-        version = turn.refit(here, made[parent], name, kind, captured, study, stop, seed=s)
+    def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
+        stage(f"{name}: finetune {world.name} from {parent} on {len(episodes)} episodes")
+        version = turn.refit(here, versions[parent], name, world, episodes, study, stop, seed=s)
         clock.done()
         return version
 
+    def demonstrate(folder: str, count: int, robot: int, stream: int) -> list[Episode]:
+        noise, draws = study.noise, rng(stream)
+        return turn.real_demonstrations(
+            here / folder, machine(robot), table, count, noise, draws, stop
+        )
+
     stage("reality: demonstrations")
-    demos = capture.demonstrations(
-        here / "real", machine(1), operator, design.trainings * each, rng(DEMONSTRATIONS)
-    )
-    pools[SELF] = capture.demonstrations(
-        here / "twin", machine(2), operator, design.trainings * most, rng(TWIN)
-    )
+    demos = demonstrate("real", design.trainings * each, 1, DEMONSTRATIONS)
+    pools[CONTROL] = demonstrate("twin", design.trainings * most, 2, TWIN)
     clock.done()
     add(loop.first_version(here / "versions", world))
     first = deploy("v0", study.first)
-    add(refit("v0", "v1", "physics", first))
+    add(refit("v0", "v1", world, first))
     both = first + deploy("v1", study.second)
-    add(refit("v1", "v2", "hybrid", both))
-    sham = refit("v0", "v1-sham", "physics", imagined(made["v0"], first, hidden.noise, rng(SHAM)))
+    add(refit("v1", "v2", turn.hybrid(world), both))
+    outcomes = predicted(versions["v0"], first, hidden.noise, rng(SHAM))
+    sham = refit("v0", "v1-sham", world, outcomes)
     add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
 
     stage("train every policy and play it in reality")
-    data = {name: turn.examples(pool) for name, pool in pools.items()}
+    data = {name: task.examples(pool) for name, pool in pools.items()}
     judged = [task.draw_contexts(study.contexts, rng(JUDGED, r)) for r in range(design.trainings)]
-    rows = measure_cells(s, design, hidden, turn.examples(demos), data, judged, workers)
+    rows = measure_cells(s, design, hidden, task.examples(demos), data, judged, workers)
     clock.done()
     fitted = {
         name: {key: value.tolist() for key, value in loop.physical_values(version).items()}
-        for name, version in made.items()
+        for name, version in versions.items()
     }
-    spent = spent_on(made) | dict.fromkeys(ORACLES, 0)
+    spent = spent_on(versions) | dict.fromkeys(ORACLES, 0)
     return {"rows": rows, "spent": spent, "physics": fitted, "seconds": clock.seconds}
 
 
-def imagined(
+def predicted(
     version: loop.Version,
-    corrections: Sequence[capture.Captured],
+    corrections: Sequence[Episode],
     noise: tuple[float, ...],
     rng: np.random.Generator,
-) -> list[capture.Captured]:
+) -> list[Episode]:
     """The same contexts and strokes, with the outcomes that a version predicts.
 
     Args:
       noise: of the robot's sensors, per position; added as the robot adds it.
     """
-    starts = task.Contexts(*np.stack([c.context for c in corrections]).T).start
-    strokes = np.stack([c.stroke for c in corrections])
+    contexts, strokes = task.examples(corrections)
+    starts = contexts[:, 0]
     qpos = loop.simulator(version)(task.initial_qpos(starts, strokes), task.play(starts, strokes))
     qpos = qpos + np.array(noise) * rng.standard_normal(qpos.shape)
-    qvel = np.zeros_like(qpos)
-    qvel[:, 1:] = np.diff(qpos, axis=1) * task.CONTROL_HZ
+    scene = version.world.scene
     return [
-        dataclasses.replace(c, episode=dataclasses.replace(c.episode, qpos=q, qvel=v))
-        for c, q, v in zip(corrections, qpos, qvel, strict=True)
+        dataclasses.replace(episode, qpos=q, qvel=backward_velocities(scene, q))
+        for episode, q in zip(corrections, qpos, strict=True)
     ]
 
 
@@ -252,7 +255,7 @@ def measure_cells(
     design: Design,
     hidden: HiddenPhysics,
     real: Examples,
-    pools: dict[str, Examples],
+    pools: Mapping[str, Examples],
     judged: Sequence[task.Contexts],
     workers: Executor,
 ) -> list[dict[str, Any]]:
@@ -262,37 +265,37 @@ def measure_cells(
     data, seeds = [], []
     for r in range(design.trainings):
         mine = tuple(x[r * each : (r + 1) * each] for x in real)
-        made_up = {
+        synthetic = {
             name: tuple(x[r * most : (r + 1) * most] for x in pool) for name, pool in pools.items()
         }
-        data += [training_set(*cell, mine, made_up) for cell in cells]
+        data += [training_set(*cell, mine, synthetic) for cell in cells]
         seeds += [s * design.trainings + r] * len(cells)
     runtime.log(f"training {len(data)} policies in one call")
-    policies = clone.clone(data, seeds, study.recipe)
-    asked = [judged[i // len(cells)] for i in range(len(policies))]
+    policies = turn.clone_policies(data, seeds, study.recipe)
+    contexts = [judged[i // len(cells)] for i in range(len(policies))]
     jobs = [
-        (hidden, a.start, clone.act(p, a, study.recipe))
-        for a, p in zip(asked, policies, strict=True)
+        (hidden, c.start, turn.strokes_of(p, c, study.recipe))
+        for c, p in zip(contexts, policies, strict=True)
     ]
     places = workers.map(slide.final_places, jobs, chunksize=8)
-    scores = [score(a, place) for a, place in zip(asked, places, strict=True)]
+    scores = [score(c, place) for c, place in zip(contexts, places, strict=True)]
     rows = []
     for i, (version, n, m) in enumerate(cells):
-        found = scores[i :: len(cells)]
-        mean = {key: float(np.mean([x[key] for x in found])) for key in found[0]}
+        trainings = scores[i :: len(cells)]
+        mean = {key: float(np.mean([x[key] for x in trainings])) for key in trainings[0]}
         rows.append({"version": version, "n": n, "m": m, "seed": s} | mean)
     return rows
 
 
 def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Row]]:
-    """The trust tables: the versions as task "slide", the oracles as a task beside it."""
-    rows = [row for found in done for row in found["rows"]]
+    """The trust tables: the versions as task "slide", the oracles as a task of their own."""
+    rows = [row for result in done for row in result["rows"]]
     count = design.trainings * design.study.contexts
     return [
         table_rows(
             design.study,
             done[0]["spent"],
-            [row for row in rows if row["version"] in ("", SELF, *names)],
+            [row for row in rows if row["version"] in ("", CONTROL, *names)],
             name=name,
             recipe=design.recipe,
             evaluations=count,
@@ -302,7 +305,7 @@ def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Ro
 
 
 def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Alpha of everything, with what is needed to make it again."""
+    """Alpha of everything, with what is needed to reproduce it."""
     measured = [m for rows in tables(design, done) for m in trust.measure(rows)]
     command = "python -m experiments.slide.replicates --out DIR" + " --smoke" * args.smoke
     command += f" --replicates {args.replicates}" if args.replicates else ""
@@ -313,19 +316,18 @@ def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[
         "command": command,
         "config": plain(design) | {"hidden": plain(slide.draw_hidden(HIDDEN_SEED))},
         "provenance": runtime.provenance(),
-        "physics": [found["physics"] for found in done],
-        "seconds": [found["seconds"] for found in done],
+        "physics": [result["physics"] for result in done],
+        "seconds": [result["seconds"] for result in done],
     }
 
 
 def write(
     out: Path, design: Design, done: Sequence[dict[str, Any]], results: dict[str, Any]
 ) -> None:
-    """rows.csv, measurement.json, cells.md and report.html, each whole or not at all."""
+    """Writes rows.csv, measurement.json, cells.md and report.html."""
     trust.write_csv(out / "rows.csv", [row for rows in tables(design, done) for row in rows])
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    capture.write_whole(out / "measurement.json", text.encode())
-    capture.write_whole(out / "report.html", report(results).encode())
+    write_json(out / "measurement.json", results)
+    write_text(out / "report.html", report(results))
     write_markdown(results, out / "cells.md")
 
 

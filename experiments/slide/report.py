@@ -1,6 +1,6 @@
 """The report of one turn of the loop: one self-contained page, and its cells as Markdown.
 
-Question: what were the synthetic episodes worth, and may that be believed?
+Question: how many real episodes did the synthetic ones replace, and may that be believed?
 Command:  python -m experiments.slide.report runs/loop/results.json --out report.html
 Runtime:  one second
 Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
@@ -17,16 +17,16 @@ from typing import Any
 
 import tyro
 
-from experiments.slide.study.figures import launch
+from experiments.slide.figures import launch
 from worldmodel import runtime
-from worldmodel.reality.capture import write_whole
+from worldmodel.runtime.files import write_text
 from worldmodel.trust import figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import head, section, table
-from worldmodel.trust.words import (
+from worldmodel.trust.phrases import (
+    CONTROL,
     HALF_WIDTH,
-    SELF,
-    WORDS,
+    PHRASES,
     beyond,
     change,
     doubt,
@@ -41,7 +41,7 @@ COLUMNS = ("version", "n", "m", "K", "miss [cm]", "D_eff", "α gross", "α net",
 COLUMNS = (*COLUMNS, "α marginal", "verdict")
 VERSIONS = ("version", "what", "kind", "parent", "K", "prediction error [cm]")
 ALPHA = "Filled: gross, as are the words; hollow: net. Uprights: 0 and 1. Arrows: bounds."
-WORTH = "D_eff against m. Solid: n, where α is 0; dashed: n + m, where it is 1."
+EFFECTIVE = "D_eff against m. Solid: n, where α is 0; dashed: n + m, where it is 1."
 LEARNING = "The error [m] of real episodes alone; below, where on it the mixtures lie."
 LAUNCH = "One stroke in reality (cross) and in every version. Dashed: the target, 3 cm."
 PURE = ("version", "m", "miss [cm]", "success [%]")
@@ -57,59 +57,59 @@ class Args:
 
 
 def write_report(results: Results, path: Path) -> None:
-    """Writes the page, whole or not at all."""
-    write_whole(path, page(results).encode())
+    """Writes the page, atomically."""
+    write_text(path, page(results))
 
 
 def write_markdown(results: Results, path: Path) -> None:
-    """Writes the table of cells as Markdown, whole or not at all."""
+    """Writes the table of cells as Markdown, atomically."""
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row_of, cells_of(results["trust"]))]
     table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
     lines = [f"# Task {results['task']}, {results['reality']} {results['hidden_seed']}"]
     lines += [*(f"\n**{note}**" for note in warnings(results)), f"\n{headline(results)}\n"]
     commit = f"\nCommit {results['provenance'].get('commit', 'unknown')}."
     lines += [*table, "", *(f"- {s}" for s in sentences(results)), commit]
-    write_whole(path, ("\n".join(lines) + "\n").encode())
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def warnings(results: Results) -> list[str]:
     """Why the numbers should not be believed; empty if they may be."""
     smoke = "This was a smoke run: its sizes are tiny and its numbers mean nothing."
-    found = [smoke] * bool(results.get("smoke"))
-    if said := doubt(results["trust"]):
-        found.append(said)
-    return found
+    doubts = [smoke] * bool(results.get("smoke"))
+    if text := doubt(results["trust"]):
+        doubts.append(text)
+    return doubts
 
 
 def headline(results: Results) -> str:
     """The verdict in one sentence."""
     groups: dict[str, list[str]] = {}
-    for name in (name for name in order(results["trust"]) if name != SELF):
+    for name in (name for name in order(results["trust"]) if name != CONTROL):
         cells = results["trust"]["versions"][name]["cells"]
         part = share(beyond(cells, "alpha_avg", 1), len(cells))
         groups.setdefault(part, []).append(name)
     above = listed([f"in {part} for {listed(names)}" for part, names in groups.items()])
     moved = change(results["trust"], "v2", "v0") or "v2 and v0 were not compared"
     control = "fails" if warnings(results | {"smoke": False}) else "holds"
-    found = results["trust"]["versions"].get(SELF)
-    measured = f" {interval(found, 'alpha')}" if found else ""
+    twin = results["trust"]["versions"].get(CONTROL)
+    measured = f" {interval(twin, 'alpha')}" if twin else ""
     return (
         f"In the {results['reality']} of the task {results['task']}, α is above 0 {above}; "
-        f"{moved}; the control {SELF} {control}: its mean α{measured} must cover 1 within "
+        f"{moved}; the control {CONTROL} {control}: its mean α{measured} must cover 1 within "
         f"±{HALF_WIDTH}."
     )
 
 
 def sentences(results: Results) -> list[str]:
-    """What the numbers say, version by version and from version to version."""
-    said = []
+    """The results in words, version by version and from version to version."""
+    lines = []
     labels = {v["name"]: v["label"] for v in results["versions"]}
     for name in order(results["trust"]):
         version = results["trust"]["versions"][name]
-        said.append(sentence(name, version, labels.get(name, "unnamed")))
+        lines.append(sentence(name, version, labels.get(name, "unnamed")))
     pairs = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))
     changes = filter(None, (change(results["trust"], *pair) for pair in pairs))
-    return [*said, *(f"{text[0].upper()}{text[1:]}." for text in changes)]
+    return [*lines, *(f"{text[0].upper()}{text[1:]}." for text in changes)]
 
 
 def against(results: Results) -> str:
@@ -117,7 +117,7 @@ def against(results: Results) -> str:
     spent = {(c["version"], c["n"], c["m"]): c["n"] + c["k"] for _, c in cells_of(results["trust"])}
     direct = results["direct"]
     mixed = [(p, spent.get((p["version"], p["n"], p["m"]))) for p in results["policies"]]
-    known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != SELF]
+    known = [(p["error_m"], s, p) for p, s in mixed if s is not None and p["version"] != CONTROL]
     fair = [entry for entry in known if entry[1] <= direct["episodes"]]
     if not known:
         return "There is no mixture to compare it with."
@@ -136,10 +136,9 @@ def page(results: Results) -> str:
     """The whole page as text."""
     cost, direct, measured = results["cost"], results["direct"], results["trust"]
     sizes = sorted({cell["n"] for _, cell in cells_of(measured)})
-    worth = [
-        section(
-            f"Beside n = {n} real", figures.worth(measured, n), WORTH, keys=figures.key(measured)
-        )
+    keys = figures.key(measured)
+    effective = [
+        section(f"With n = {n} real", figures.d_eff(measured, n), EFFECTIVE, keys=keys)
         for n in sizes
     ]
     kept = ("name", "label", "kind", "parent", "corrections")
@@ -160,7 +159,8 @@ def page(results: Results) -> str:
     ]
     stages = results.get("seconds") or {}
     spent = [[k, number(s, 1)] for k, s in (stages | {"all": sum(stages.values())}).items()]
-    made = {**results["provenance"], "data sets": results.get("data_sets") or {}}
+    sources = results["provenance"] | {"data sets": results.get("data_sets") or {}}
+    sources = {name: _flat(value) for name, value in sources.items()}
     again = f"--hidden-seed {results['hidden_seed']}{' --smoke' * bool(results.get('smoke'))}"
     config = html.escape(json.dumps(results.get("config") or {}, indent=1))
     title = f"What synthetic episodes are worth: task {results['task']}"
@@ -171,14 +171,14 @@ def page(results: Results) -> str:
         "<p class=soft>α: how many real episodes one synthetic episode is worth; 1 is as good, 0 "
         "is useless, below 0 harms. Gross counts nothing else; net pays for the K corrections. "
         f"Reality here is a {html.escape(results['reality'])} (hidden seed "
-        f"{results['hidden_seed']}), whose physics no version was told. Intervals: "
+        f"{results['hidden_seed']}), whose physics no version knows. Intervals: "
         f"{100 * results['trust']['level']:.0f} %.</p>",
         "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(results)) + "</ul>",
         "<div class=pair>",
         section("α, version by version", figures.alpha_axis(measured), ALPHA),
-        f"<div>{''.join(worth)}</div>",
+        f"<div>{''.join(effective)}</div>",
         section("The real-only curve", figures.learning(measured), LEARNING),
-        section("One launch", launch(results), LAUNCH, keys=figures.key(measured)),
+        section("One launch", launch(results), LAUNCH, keys=keys),
         "</div>",
         f"<h2>Versions</h2>{table(VERSIONS, versions)}",
         f"<h2>Cells</h2>{table(COLUMNS, [row_of(cell) for cell in cells_of(results['trust'])])}",
@@ -193,11 +193,11 @@ def page(results: Results) -> str:
         f"<h2>What an episode costs</h2>{table(('episode', 'cost'), costs)}",
         f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
         f"<h2>Where the time went</h2>{table(('stage', 'seconds'), spent)}",
-        f"<h2>Provenance</h2>{table(('what', 'which'), [[k, _flat(v)] for k, v in made.items()])}",
+        f"<h2>Provenance</h2>{table(('what', 'which'), list(sources.items()))}",
         f"<details><summary>Settings</summary><pre>{config}</pre></details>",
-        f"<p>Again: <code>python -m experiments.slide.close_the_loop {again} --out DIR</code>; this page "
-        "alone: <code>python -m experiments.slide.report DIR/results.json --out report.html</code>"
-        "</p></body></html>",
+        f"<p>Again: <code>python -m experiments.slide.close_the_loop {again} --out DIR</code>; "
+        "this page alone: <code>python -m experiments.slide.report DIR/results.json "
+        "--out report.html</code></p></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -207,10 +207,10 @@ def row_of(named: tuple[str, dict[str, Any]]) -> list[str]:
     name, cell = named
     sizes = [str(cell[k]) for k in ("n", "m", "k")]
     miss = number(cell["error"], 1, 100)
-    worth = [interval(cell, kind) for kind in ("alpha_avg", "alpha_net")]
+    alphas = [interval(cell, kind) for kind in ("alpha_avg", "alpha_net")]
     gain = [interval(cell, "gain_net", 1), interval(cell, "alpha_marg")]
-    verdict = WORDS[cell["verdict"]].split(":")[0]
-    return [name, *sizes, miss, interval(cell, "d_eff", 1), *worth, *gain, verdict]
+    verdict = PHRASES[cell["verdict"]].split(":")[0]
+    return [name, *sizes, miss, interval(cell, "d_eff", 1), *alphas, *gain, verdict]
 
 
 def _flat(value: Any) -> str:
@@ -222,7 +222,7 @@ def _flat(value: Any) -> str:
 
 
 def main(args: Args) -> int:
-    """Makes the page again from its numbers."""
+    """Writes the page again from its numbers."""
     write_report(json.loads(args.results.read_text()), args.out)
     runtime.log(f"wrote {args.out}")
     return 0

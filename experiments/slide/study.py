@@ -1,46 +1,31 @@
-"""Task "slide": the scene, the prior of the hidden physics, the grid; fixed before any mixture.
+"""The study of task "slide": its sizes, the prior of the hidden physics, and its reality.
 
-Frozen values beside the scripts that use them. ``HIDDEN_SEEDS`` are the three realities that
-results are given for; ``PILOT_SEED`` is the one that the grid, the recipe and the size of the
-out-of-family part were settled on, and is not reported. Three grids were given up: the first prior,
-with patches of half the wavelength, on another reality, where the policies' floor made the curve
-too flat beyond 27 demonstrations; then eight sizes 1.5 times apart with 36 replicates, on seed 11:
-the slope between neighbours was noisier than itself, and half of the control's cells could not be
-identified; sizes twice apart, with m up to 48, left its two largest cells on a flat end and its
-mean within 0.29 of 1. So m stops at 32, there are more replicates, and seed 11, on which this was
-seen, is reported no more than the pilot's.
+``HIDDEN_SEEDS`` are the three realities that results are given for. The grid, the recipe and the
+size of the out-of-family part were settled on ``PILOT_SEED``, which is not reported, before any
+mixture was run. What did not work:
+
+- patches of half the wavelength: the policies' floor makes the curve too flat beyond n = 27;
+- sizes 1.5 times apart, 36 replicates: the curve's slope is noisier than its value, and half of the
+  control's cells are not identified;
+- m up to 48: its cells lie on the flat end of the curve (seen on seed 11, so it is not reported).
 """
 
 import dataclasses
 
 import numpy as np
 
-from worldmodel.model import Network
 from worldmodel.finetune.adam import FitConfig
-from worldmodel.scene import FreeParameter
-
+from worldmodel.model import Network
+from worldmodel.policies.clone import CloneConfig
+from worldmodel.reality import HiddenPhysics, SimulatedRobot, deploy
+from worldmodel.rollout import replay
 from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.clone import CloneConfig
 from worldmodel.tasks.slide.expert import Noise, Simulator
-from worldmodel.reality import HiddenPhysics, SimulatedRobot, run_policy
-from worldmodel.scene import ASSETS, Scene, load_scene
 
 HIDDEN_SEEDS = (21, 22, 23)
 PILOT_SEED = 100
-SUBSTEPS = 4
 SETTLED = 15  # control steps after the last new command: the arm has come to rest
 AT_REST = 1e-6  # [m] moved in a control step
-TOUCH = (("finger", "puck_rim"),)
-
-# What a fit may move; the world model is not told of the rest.
-FREE = (
-    FreeParameter("friction", "puck_base"),
-    FreeParameter("mass", "puck"),
-    FreeParameter("damping", "shoulder"),
-    FreeParameter("damping", "elbow"),
-    FreeParameter("gain", "shoulder"),
-    FreeParameter("gain", "elbow"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +38,7 @@ class Study:
     m: tuple[int, ...]
     first: int  # K1, corrections captured with version 0's policy
     second: int  # K2, with version 1's
-    held_out: int  # one correction in so many, the last ones, stops a hybrid's fit
+    held_out: int  # one in so many corrections, the last ones, stops a hybrid's fit
     contexts: int  # rollouts per policy in reality, the same for all
     deployed: int  # synthetic episodes that the deployed policies are cloned from
     physics: FitConfig
@@ -96,14 +81,10 @@ SMOKE = dataclasses.replace(
 )
 
 
-def scene() -> Scene:
-    """The world model's scene: version 0's guess."""
-    return load_scene(ASSETS / "slide.xml", control_hz=task.CONTROL_HZ, substeps=SUBSTEPS)
-
-
 def draw_hidden(seed: int) -> HiddenPhysics:
-    """The declared prior. Friction is about 20 % away from version 0's guess, up or down; mass
-    and damping are lognormal around it; the rest no rigid-body parameter can express."""
+    """A reality from the declared prior. Friction is about 20 % above (odd seeds) or below version
+    0's guess; mass and damping are lognormal around it. No rigid-body parameter can express the
+    rest."""
     rng = np.random.default_rng([seed, 7])
     side = 1.0 if seed % 2 else -1.0
     return HiddenPhysics(
@@ -128,39 +109,40 @@ def draw_hidden(seed: int) -> HiddenPhysics:
 
 
 def robot(hidden: HiddenPhysics, noise_seed: int = 0) -> SimulatedRobot:
-    """The held-out simulation: its own MJCF text, another engine, and what is hidden."""
+    """The held-out simulation: the task's MJCF in C MuJoCo, with hidden physics."""
     return SimulatedRobot(
-        (ASSETS / "slide.xml").read_text(),
+        task.MJCF.read_text(),
         hidden,
         body="puck",
         geom="puck_base",
         control_hz=task.CONTROL_HZ,
-        substeps=SUBSTEPS,
-        touch=TOUCH,
+        substeps=task.SUBSTEPS,
+        touch=task.TOUCH,
         seed=noise_seed,
     )
 
 
 def simulator(hidden: HiddenPhysics) -> Simulator:
-    """Reality without its sensors' noise, as the person who demonstrates knows it and as an
-    evaluator measures it."""
-    machine = robot(dataclasses.replace(hidden, noise=()))
+    """Reality without its sensors' noise: what a demonstrator knows and an evaluator measures."""
+    machine, scene = robot(dataclasses.replace(hidden, noise=())), task.scene()
 
     def simulate(qpos: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        out = []
-        for i, (place, commands) in enumerate(zip(qpos, ctrl, strict=True)):
-            episode, _ = run_policy(machine, lambda t, _, c=commands: c[t], place, len(commands), i)
-            out.append(episode.qpos)
-        return np.stack(out)
+        return np.stack(
+            [
+                deploy(machine, replay(commands), scene, start, len(commands), i).qpos
+                for i, (start, commands) in enumerate(zip(qpos, ctrl, strict=True))
+            ]
+        )
 
     return simulate
 
 
 def final_places(job: tuple[HiddenPhysics, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Where strokes take the puck in reality: (hidden, starts, strokes) → (episodes, 2) [m].
+    """Where strokes take the puck in reality, without noise: (episodes, 2) [m].
 
-    Measured without noise, and only until the puck rests. One argument, so that a pool of
-    processes can map it.
+    Args:
+      job: hidden physics, starts (episodes,) and strokes (episodes, 2); one argument, so that a
+        pool of processes can map it.
     """
     hidden, start, strokes = job
     machine = robot(dataclasses.replace(hidden, noise=()))

@@ -1,10 +1,11 @@
-"""What every turn of the loop does with reality and the world model; shared by its experiments.
+"""The stages that every experiment on the loop shares: demonstrate, clone, deploy, refit.
 
-Nothing here knows of cells or of alpha: a policy is cloned, deployed and captured, and a version
-is finetuned on what came back, each taken from its folder where an earlier run finished it.
+They know neither cells nor alpha. Each stage is taken from its folder where an earlier run finished
+it.
 """
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,26 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from experiments.slide.study import study as slide
-from experiments.recordings.fit_physics import append_row
-from worldmodel.reality import capture
+from experiments.records import append_row
+from experiments.slide.study import Study
 from worldmodel import loop, runtime
-from worldmodel.tasks.slide import clone
+from worldmodel.model import Velocity, WorldModel
+from worldmodel.policies import clone
+from worldmodel.policies.clone import CloneConfig
+from worldmodel.reality import Robot, capture
+from worldmodel.runtime.files import write_json, write_text
 from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import Noise, Table, demonstrate
-from worldmodel.reality import Robot
+from worldmodel.tasks.slide.expert import Noise, Table, demonstrations, make_table
+from worldmodel.types import Episode
 
-
-@dataclasses.dataclass(frozen=True)
-class Operator:
-    """The person at the real robot: the demonstrator program with reality's own table."""
-
-    table: Table
-    noise: Noise
-
-    def demonstrate(self, contexts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(episodes, 3) contexts → (episodes, 2) strokes."""
-        return demonstrate(self.table, task.Contexts(*contexts.T), self.noise, rng)
+Examples = tuple[np.ndarray, ...]  # contexts (episodes, 3), strokes (episodes, 2)
 
 
 class Clock:
@@ -44,7 +38,7 @@ class Clock:
         self._began = time.monotonic()
 
     def start(self, stage: str) -> None:
-        """Says that a stage begins."""
+        """Logs that a stage begins."""
         runtime.log(f"── {stage} ({time.monotonic() - self._began:.0f} s so far)")
         self._stage, self._at = stage, time.monotonic()
 
@@ -52,11 +46,11 @@ class Clock:
         """Adds the stage's time; a resumed stage counts all its parts."""
         spent = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._at
         self.seconds[self._stage] = round(spent, 2)
-        capture.write_whole(self._path, json.dumps(self.seconds).encode())
+        write_json(self._path, self.seconds, indent=None)
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:
-    """One folder, one study: refuses a folder that another one's results lie in.
+    """Reserves a folder for one study.
 
     Raises:
       LoopError: ``out`` was begun with other settings.
@@ -65,64 +59,113 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
     path, wanted = out / "study.json", json.dumps(settings, indent=1)
     if path.is_file() and path.read_text() != wanted:
         raise loop.LoopError(f"{path} is of another study; give another --out")
-    capture.write_whole(path, wanted.encode())
+    write_text(path, wanted)
 
 
-def examples(captured: Sequence[capture.Captured]) -> tuple[np.ndarray, np.ndarray]:
-    """What a policy learns from: contexts (episodes, 3) and strokes (episodes, 2)."""
-    return np.stack([c.context for c in captured]), np.stack([c.stroke for c in captured])
+def physics(study: Study) -> WorldModel:
+    """The world model of version 0: physics alone."""
+    return WorldModel(task.scene(), task.FREE, network=study.network)
+
+
+def hybrid(world: WorldModel) -> WorldModel:
+    """A physics world model with a network that corrects its velocities."""
+    return dataclasses.replace(world, correction=Velocity())
+
+
+def real_demonstrations(
+    directory: Path,
+    robot: Robot,
+    table: Table,
+    count: int,
+    noise: Noise,
+    rng: np.random.Generator,
+    stop: Callable[[], bool],
+) -> list[Episode]:
+    """Episodes of the demonstrator on a robot, captured in ``directory``.
+
+    Args:
+      table: of reality; the demonstrator knows the robot.
+    """
+    play = functools.partial(capture, directory, robot, task.scene(), stop=stop)
+    return demonstrations(table, play, count, noise, rng)
+
+
+def synthetic_demonstrations(
+    version: loop.Version, count: int, noise: Noise, rng: np.random.Generator
+) -> tuple[Table, list[Episode]]:
+    """The same demonstrator in a world model: the table that it plans with, and its episodes."""
+    table = make_table(loop.simulator(version))
+    play = functools.partial(loop.generate, version, touch=task.TOUCH)
+    return table, demonstrations(table, play, count, noise, rng)
+
+
+def clone_policies(data: Sequence[Examples], seeds: Sequence[int], recipe: CloneConfig) -> list:
+    """One policy per set of examples, see ``clone.clone``."""
+    pairs = [(task.observe(c), task.encode(c, s)) for c, s in data]
+    return clone.clone(pairs, seeds, recipe)
+
+
+def strokes_of(weights: Any, contexts: task.Contexts, recipe: CloneConfig) -> np.ndarray:
+    """A cloned policy's strokes: (episodes, 2) speed [m/s], direction [rad]."""
+    table = contexts.table
+    answers = clone.answer(weights, task.observe(table), task.ANSWERED, recipe)
+    return task.decode(table, answers)
 
 
 def deploy(
     out: Path,
     name: str,
-    made_up: Sequence[capture.Captured],
-    asked: task.Contexts,
-    machine: Robot,
-    study: slide.Study,
+    synthetic: Sequence[Episode],
+    contexts: task.Contexts,
+    robot: Robot,
+    study: Study,
     stop: Callable[[], bool],
     *,
     seed: int = 0,
-) -> list[capture.Captured]:
+) -> list[Episode]:
     """Clones a version's policy from its synthetic episodes, and captures it on the robot.
 
     Args:
-      asked: one context per correction.
+      contexts: one per correction.
       seed: of the policy's first weights.
     """
-    weights = clone.clone([examples(made_up[: study.deployed])], [seed], study.recipe)[0]
+    examples = task.examples(synthetic[: study.deployed])
+    (weights,) = clone_policies([examples], [seed], study.recipe)
     clone.save(out / "policies" / name, weights, study.recipe, {"version": name})
-    played = clone.act(weights, asked, study.recipe)
-    return capture.capture(out / "corrections" / name, machine, asked, played, stop=stop)
+    trials = task.trials(contexts, strokes_of(weights, contexts, study.recipe))
+    return capture(out / "corrections" / name, robot, task.scene(), trials, stop=stop)
 
 
 def refit(
     out: Path,
     parent: loop.Version,
     name: str,
-    kind: str,
-    captured: Sequence[capture.Captured],
-    study: slide.Study,
+    world: WorldModel,
+    corrections: Sequence[Episode],
+    study: Study,
     stop: Callable[[], bool],
     *,
     seed: int = 0,
 ) -> loop.Version:
-    """The next version, finetuned as the study says; one row per step goes to metrics.jsonl.
+    """The next version, finetuned as the study has it; one row per step goes to metrics.jsonl.
 
     Args:
-      captured: all corrections that it has cost, ancestors' included.
+      world: the next version's, see ``loop.finetune``.
+      corrections: all that it has cost, ancestors' included.
       seed: of the network's first weights and of the order of the windows.
     """
-    config = {"physics": study.physics, "hybrid": study.hybrid}[kind]
+    config = study.hybrid if world.learns else study.physics
     return loop.finetune(
         out / "versions",
         parent,
         name,
-        kind,
-        captured,
+        world,
+        corrections,
+        task.channels(world.scene),
         dataclasses.replace(config, seed=seed),
-        held_out=len(captured) // study.held_out,
-        spent=len(captured),
+        residual=task.RESIDUAL,
+        held_out=len(corrections) // study.held_out,
+        spent=len(corrections),
         record=lambda row: append_row(out / "metrics.jsonl", {"version": name} | row),
         stop=stop,
     )

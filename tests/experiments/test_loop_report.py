@@ -9,30 +9,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.slide.study.report import COLUMNS, Args, against, headline, main, page, sentences, warnings, write_markdown, write_report
-from tests.pages import whole
+from experiments.slide.report import (
+    COLUMNS,
+    Args,
+    against,
+    headline,
+    main,
+    page,
+    sentences,
+    warnings,
+    write_markdown,
+    write_report,
+)
+from tests.helpers.html_page import whole
 from worldmodel import trust
-from worldmodel.trust.words import interval, number
+from worldmodel.trust.phrases import interval, number
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 24
-WORTH = {"v0": (-0.2, 0), "v1": (0.6, 6), "v2": (0.9, 12), "v1-hybrid": (8.0, 6), "v*": (1.0, 0)}
+VERSIONS = {"v0": (-0.2, 0), "v1": (0.6, 6), "v2": (0.9, 12), "v1-hybrid": (8.0, 6), "v*": (1.0, 0)}
 ENDS = {"error": "value", "low": "low", "high": "high"}
 
 
 def simulated() -> list[trust.Row]:
-    """A learner whose error falls as the root of its episodes; versions of planted worth."""
+    """A learner whose error falls as the root of its episodes; versions of planted alpha."""
     rng = np.random.default_rng(1)
 
-    def row(version: str, n: int, m: int, k: int, seed: int, worth: float) -> trust.Row:
-        error = 0.3 * worth**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
+    def row(version: str, n: int, m: int, k: int, seed: int, d_eff: float) -> trust.Row:
+        error = 0.3 * d_eff**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
         return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
 
     rows = []
     for seed in range(SEEDS):
         rows += [row("", n, 0, 0, seed, n) for n in CURVE]
-        for version, (worth, k) in WORTH.items():
+        for version, (alpha, k) in VERSIONS.items():
             cells = [(n, m) for n in N for m in M]
-            rows += [row(version, n, m, k, seed, max(n + worth * m, 2)) for n, m in cells]
+            rows += [row(version, n, m, k, seed, max(n + alpha * m, 2)) for n, m in cells]
     return rows
 
 
@@ -46,10 +57,15 @@ def example() -> dict[str, Any]:
         name: np.stack([0.45 + (0.5 + turn) * time, turn * time**1.3], axis=1).tolist()
         for name, turn in turns.items()
     }
-    names = [name for name in WORTH if name != "v*"]
+    names = [name for name in VERSIONS if name != "v*"]
     versions: list[dict[str, Any]] = [
         {"name": name, "label": f"made up & <{name}>", "parent": "v0" if name != "v0" else None}
-        | {"kind": "physics", "corrections": WORTH[name][1], "prediction_m": 0.1, "parameters": {}}
+        | {
+            "kind": "physics",
+            "corrections": VERSIONS[name][1],
+            "prediction_m": 0.1,
+            "parameters": {},
+        }
         for name in names
     ]
     twin = {"name": "v*", "label": "reality itself", "parent": None, "kind": "reality"}
@@ -91,13 +107,13 @@ def example() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, Any]:
+def measured() -> dict[str, Any]:
     return example()
 
 
 @pytest.fixture
-def results(made: dict[str, Any]) -> dict[str, Any]:
-    return copy.deepcopy(made)
+def results(measured: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(measured)
 
 
 def cells(results: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -113,13 +129,13 @@ def test_the_page_is_whole_and_stands_alone(results: dict[str, Any], tmp_path: P
     assert "made up &amp; &lt;v1&gt;" in text
 
 
-def test_the_page_is_made_again_from_a_file(results: dict[str, Any], tmp_path: Path) -> None:
+def test_the_page_is_written_again_from_a_file(results: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results, allow_nan=False))
     assert main(Args(tmp_path / "results.json", tmp_path / "page.html")) == 0
     assert (tmp_path / "page.html").read_text() == page(results)
 
 
-def test_optional_keys_may_be_missing(results: dict[str, Any]) -> None:
+def test_optional_keys_may_be_absent(results: dict[str, Any]) -> None:
     assert "Synthetic episodes alone" in page(results)
     for key in ("pure", "config", "data_sets", "seconds"):
         del results[key]
@@ -135,9 +151,9 @@ def test_the_control_decides_what_may_be_believed(results: dict[str, Any]) -> No
         doubted["trust"]["versions"]["v*"][key] = value
         if value is None:
             cells(doubted, "v*")[0]["alpha_avg"] = None
-        (said,) = warnings(doubted)
-        assert said.startswith("Nothing below should be believed yet")
-        assert ("1 of 6 cells have none" in said) == (value is None)
+        (warning,) = warnings(doubted)
+        assert warning.startswith("Nothing below should be believed yet")
+        assert ("1 of 6 cells have none" in warning) == (value is None)
         assert "the control v* fails" in headline(doubted) and "class=loud" in page(doubted)
     del results["trust"]["versions"]["v*"]
     assert "was not measured" in warnings(results)[0]
@@ -145,26 +161,26 @@ def test_the_control_decides_what_may_be_believed(results: dict[str, Any]) -> No
 
 
 def test_sentences_follow_the_numbers(results: dict[str, Any]) -> None:
-    said = {s.split(" ")[0]: s for s in sentences(results)}
-    assert "gross α is above 0 in no cell, below 0 in every cell" in said["v0"]
-    assert "gross α is above 0 in every cell, below 0 in no cell" in said["v1"]
-    assert "a bound at most, in" in said["v1-hybrid"] and "a bound" not in said["v1"]
+    lines = {s.split(" ")[0]: s for s in sentences(results)}
+    assert "gross α is above 0 in no cell, below 0 in every cell" in lines["v0"]
+    assert "gross α is above 0 in every cell, below 0 in no cell" in lines["v1"]
+    assert "a bound at most, in" in lines["v1-hybrid"] and "a bound" not in lines["v1"]
     assert "in no cell for v0" in headline(results) and "held-out simulation" in headline(results)
     for cell in cells(results, "v0"):
         cell |= {"alpha_avg": 0.5, "alpha_avg_low": 0.4, "alpha_avg_high": 0.6}
     cells(results, "v1")[0]["alpha_avg_low"] = -0.1
-    said = {s.split(" ")[0]: s for s in sentences(results)}
-    assert "gross α is above 0 in every cell, below 0 in no cell" in said["v0"]
-    assert "gross α is above 0 in 5 of 6 cells" in said["v1"]
+    lines = {s.split(" ")[0]: s for s in sentences(results)}
+    assert "gross α is above 0 in every cell, below 0 in no cell" in lines["v0"]
+    assert "gross α is above 0 in 5 of 6 cells" in lines["v1"]
     assert "in no cell" not in headline(results).split(";")[0]
 
 
 def test_net_differences_follow_the_numbers(results: dict[str, Any]) -> None:
     pair = [d for d in results["trust"]["differences"] if (d["a"], d["b"]) == ("v2", "v0")]
-    for verdict, words in (("RISES", "rises in"), ("FALLS", "rises in no cell, falls in")):
+    for verdict, phrase in (("RISES", "rises in"), ("FALLS", "rises in no cell, falls in")):
         for d in pair:
             d["verdict"] = verdict
-        assert f"from v0 to v2 the gain net of corrections {words} every cell" in headline(results)
+        assert f"from v0 to v2 the gain net of corrections {phrase} every cell" in headline(results)
     pair[0]["verdict"] = "CENSORED"
     assert "cannot be compared in 1 of 6 cells" in headline(results)
     results["trust"]["differences"] = []
@@ -174,7 +190,7 @@ def test_net_differences_follow_the_numbers(results: dict[str, Any]) -> None:
 def test_direct_planning_is_held_against_mixtures_of_no_more_episodes(
     results: dict[str, Any],
 ) -> None:
-    spent = {name: k for name, (_, k) in WORTH.items() if name != "v*"}
+    spent = {name: k for name, (_, k) in VERSIONS.items() if name != "v*"}
     fair = [
         p["error_m"]
         for p in results["policies"]
@@ -202,7 +218,7 @@ def test_markdown_has_a_row_per_cell(results: dict[str, Any], tmp_path: Path) ->
     write_markdown(results, tmp_path / "cells.md")
     text = (tmp_path / "cells.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + len(WORTH) * len(N) * len(M)
+    assert len(rows) == 2 + len(VERSIONS) * len(N) * len(M)
     assert {row.count(" | ") for row in rows} == {len(COLUMNS) - 1}
     assert headline(results) in text and not re.search(r"\b(nan|None)\b", text)
     results["trust"]["versions"]["v*"]["alpha_high"] = 0.9

@@ -1,4 +1,4 @@
-"""Whole-loop replicates: what policies are trained on, and that the page says what came out."""
+"""Whole-loop replicates: the rows that policies are trained on, and a page that follows them."""
 
 import copy
 import dataclasses
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.slide.study import study as slide
-from experiments.slide.study.measurement import table_rows
-from experiments.slide.study.replicates import DESIGN, SMOKE, Design, measure_cells, tables
-from experiments.slide.study.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
-from experiments.slide.study.replicate_report import answers, page, verdicts
+from experiments.slide import study as slide
+from experiments.slide.measurement import table_rows
+from experiments.slide.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
+from experiments.slide.replicate_report import answers, page, verdicts
+from experiments.slide.replicates import DESIGN, SMOKE, Design, measure_cells, tables
 from worldmodel import trust
 from worldmodel.tasks.slide import task
-from worldmodel.trust.words import SELF
+from worldmodel.trust.phrases import CONTROL
 
 STUDY = DESIGN.study
 
@@ -26,7 +26,7 @@ def drawn(count: int, seed: int) -> Examples:
 
 
 REAL = drawn(48, 0)
-POOLS = {name: drawn(24, i) for i, name in enumerate((SELF, *MODELS), 1)}
+POOLS = {name: drawn(24, i) for i, name in enumerate((CONTROL, *MODELS), 1)}
 
 
 def test_the_grid_is_whole() -> None:
@@ -51,7 +51,7 @@ def test_thinned_episodes_are_fresh_and_exactly_so_many(name: str, share: float)
     for m in STUDY.m:
         fresh = training_set(name, 6, m, REAL, POOLS)[1][6:]
         assert len(fresh) == pytest.approx(share * m)
-        assert (fresh == POOLS[SELF][1][: len(fresh)]).all()
+        assert (fresh == POOLS[CONTROL][1][: len(fresh)]).all()
         assert not np.isin(fresh, REAL[1]).any()
     with pytest.raises(ValueError, match="of 7 episodes is no whole number"):
         training_set(name, 6, 7, REAL, POOLS)
@@ -61,7 +61,7 @@ def test_duplicates_add_nothing_and_permuted_strokes_fit_no_context() -> None:
     contexts, _ = training_set("duplicates", 6, 18, REAL, POOLS)
     assert (np.unique(contexts, axis=0, return_counts=True)[1] == 4).all()
     contexts, strokes = (x[6:] for x in training_set("permuted", 6, 12, REAL, POOLS))
-    whole = POOLS[SELF]
+    whole = POOLS[CONTROL]
     assert (contexts == whole[0][:12]).all() and not (strokes == whole[1][:12]).any()
     assert (np.sort(strokes, axis=0) == np.sort(whole[1][:12], axis=0)).all()
 
@@ -69,7 +69,7 @@ def test_duplicates_add_nothing_and_permuted_strokes_fit_no_context() -> None:
 def test_a_row_is_the_mean_over_trainings() -> None:
     """Each training has contexts of its own; nothing is shared between them but reality."""
 
-    class Here:
+    class ThisProcess:
         map = staticmethod(lambda f, jobs, chunksize: map(f, jobs))
 
     study = dataclasses.replace(SMOKE.study, recipe=dataclasses.replace(STUDY.recipe, steps=2))
@@ -79,10 +79,10 @@ def test_a_row_is_the_mean_over_trainings() -> None:
 
     def rows(trainings: int, first: int) -> list[dict[str, Any]]:
         mine = tuple(x[12 * first :] for x in real)
-        made_up = {name: tuple(x[3 * first :] for x in pool) for name, pool in pools.items()}
+        synthetic = {name: tuple(x[3 * first :] for x in pool) for name, pool in pools.items()}
         design = Design(dataclasses.replace(study), trainings)
-        here: Any = Here()
-        return measure_cells(0, design, hidden, mine, made_up, judged[first:], here)
+        workers: Any = ThisProcess()
+        return measure_cells(0, design, hidden, mine, synthetic, judged[first:], workers)
 
     both, one = rows(2, 0), rows(1, 0)
     assert [(r["version"], r["n"], r["m"]) for r in both] == cells_of(study)
@@ -91,19 +91,19 @@ def test_a_row_is_the_mean_over_trainings() -> None:
     assert not np.allclose(other, [o["error"] for o in one], rtol=0.01)
 
 
-WORTH = {"v0": -0.1, "v1": 0.9, "v1-sham": -0.1, "v2": 0.9, SELF: 1.0}
-WORTH |= {"thin33": 1 / 3, "thin67": 2 / 3, "duplicates": 0.0, "permuted": -0.4}
-SPENT = {name: 0 for name in ("", *WORTH)} | {"v1": 6, "v2": 12}
+ALPHAS = {"v0": -0.1, "v1": 0.9, "v1-sham": -0.1, "v2": 0.9, CONTROL: 1.0}
+ALPHAS |= {"thin33": 1 / 3, "thin67": 2 / 3, "duplicates": 0.0, "permuted": -0.4}
+SPENT = {name: 0 for name in ("", *ALPHAS)} | {"v1": 6, "v2": 12}
 
 
-def document(worth: dict[str, float]) -> dict[str, Any]:
-    """A measurement of planted worths: the error falls as the root of the episodes."""
+def document(alphas: dict[str, float]) -> dict[str, Any]:
+    """A measurement of planted alphas: the error falls as the root of the episodes."""
     rng = np.random.default_rng(1)  # one seed in twenty has a 95 % interval that misses
     done = []
     for s in range(STUDY.seeds):
         rows = []
         for version, n, m in cells_of(STUDY):
-            count = max(n + worth[version] * m, 3.2) if m else n
+            count = max(n + alphas[version] * m, 3.2) if m else n
             error = 0.3 * count**-0.5 * float(np.exp(0.03 * rng.standard_normal()))
             rows.append({"version": version, "n": n, "m": m, "seed": s, "error": error})
         done.append({"rows": rows, "spent": SPENT})
@@ -122,13 +122,13 @@ def document(worth: dict[str, float]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def planted() -> dict[str, Any]:
-    return document(WORTH)
+    return document(ALPHAS)
 
 
 def test_the_answers_follow_the_numbers(planted: dict[str, Any]) -> None:
-    said = answers(planted["tasks"][0])
-    assert said[0].startswith("The control v* holds")
-    first, second, whole, sham = said[1:]
+    lines = answers(planted["tasks"][0])
+    assert lines[0].startswith("The control v* holds")
+    first, second, whole, sham = lines[1:]
     assert first.startswith("v0 → v1: yes;") and "gross α rises in every cell" in first
     assert second.startswith("v1 → v2: in no cell;") and "falls in every cell" in second
     assert "refuted in every cell" in second and "gross α rises in no cell" in second
@@ -138,12 +138,12 @@ def test_the_answers_follow_the_numbers(planted: dict[str, Any]) -> None:
     assert len(oracles) == len(ORACLES) and all(": as theory has it." in v for v in oracles)
 
 
-def test_what_fails_is_said() -> None:
-    shifted = document(WORTH | {SELF: 0.5, "thin33": 0.6, "duplicates": 0.3, "permuted": 0.1})
-    said = answers(shifted["tasks"][0])
-    assert said[0].startswith("The control v* does not hold")
-    assert said[1].startswith("Nothing below should be believed yet")
-    assert said[2].startswith("v0 → v1: not to be answered without the control;")
+def test_what_fails_is_stated() -> None:
+    shifted = document(ALPHAS | {CONTROL: 0.5, "thin33": 0.6, "duplicates": 0.3, "permuted": 0.1})
+    lines = answers(shifted["tasks"][0])
+    assert lines[0].startswith("The control v* does not hold")
+    assert lines[1].startswith("Nothing below should be believed yet")
+    assert lines[2].startswith("v0 → v1: not to be answered without the control;")
     wrong = ["NOT as theory" in text for text in verdicts(shifted["tasks"][1])]
     assert wrong == [True, False, True, True]
 
@@ -160,7 +160,7 @@ def test_the_page_is_whole(planted: dict[str, Any]) -> None:
 
 def test_tables_pass_the_check_and_count_what_was_played() -> None:
     rows = [{"version": v, "n": n, "m": m, "seed": 0, "error": 0.1} for v, n, m in cells_of(STUDY)]
-    found = table_rows(STUDY, SPENT, rows, recipe=DESIGN.recipe, evaluations=160)
-    assert {row.evaluations for row in found} == {160} and {row.k for row in found} == {0, 6, 12}
+    table = table_rows(STUDY, SPENT, rows, recipe=DESIGN.recipe, evaluations=160)
+    assert {row.evaluations for row in table} == {160} and {row.k for row in table} == {0, 6, 12}
     with pytest.raises(trust.TableError, match="one seed"):
-        trust.measure(found)
+        trust.measure(table)

@@ -1,0 +1,94 @@
+"""The main job closes the loop, small, though it is stopped and killed on the way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.slide import study as slide
+from experiments.slide.precompile import STAGES
+from worldmodel import runtime
+from worldmodel.episodes import lerobot
+from worldmodel.reality import HiddenPhysics
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = runtime.cache_directory() / "loop"  # of its own: other tests compile at the same time
+
+
+def test_hidden_physics_follows_its_prior() -> None:
+    drawn = [slide.draw_hidden(s) for s in range(40)]
+    friction = np.array([h.friction for h in drawn])
+    assert (np.abs(np.abs(np.log(friction)) - 0.2) < 0.1).all()
+    assert (friction[1::2] > 1).all() and (friction[::2] < 1).all()
+    assert all(slide.draw_hidden(s) == drawn[s] for s in slide.HIDDEN_SEEDS)
+    assert slide.PILOT_SEED not in slide.HIDDEN_SEEDS
+    assert HiddenPhysics().friction_at(1.0, 2.0, 3.0) == 1.0
+
+
+def start(module: str, cache: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.slide.{module}", "--smoke", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def precompiled(cache: Path) -> set[str]:
+    """Copies the cache, with those executables alone that the rehearsal loads or compiles now."""
+    began = time.time()
+    job = start("precompile", CACHE)
+    stdout, stderr = job.communicate()
+    assert job.returncode == 0 and tuple(stdout.splitlines()) == STAGES, stderr[-2000:]
+    executables = CACHE / "executables"
+    stale = {p.name for p in executables.iterdir() if p.stat().st_mtime < began}
+    shutil.copytree(CACHE, cache, ignore=lambda folder, names: stale & set(names))
+    return {p.name for p in (cache / "executables").iterdir()}
+
+
+def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
+    """The main job at its smallest, stopped once by SIGTERM and once killed on the way; the
+    rehearsal compiled all that it needs of MJX."""
+    cache, out = tmp_path / "cache", tmp_path / "loop"
+    compiled = precompiled(cache)
+    assert len(compiled) == 6  # a simulator, a prediction and a gradient for each of two kinds
+
+    for until, how in (("real/00020.npz", signal.SIGKILL), ("versions/v1", signal.SIGTERM)):
+        job = start("close_the_loop", cache, "--out", str(out))
+        while not (out / until).exists() and job.poll() is None:
+            time.sleep(0.2)
+        job.send_signal(how)
+        job.communicate()
+        assert job.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM)
+    captured = {p: p.stat().st_mtime_ns for p in (out / "corrections" / "v0").iterdir()}
+    assert captured
+    job = start("close_the_loop", cache, "--out", str(out))
+    stdout, stderr = job.communicate()
+    assert job.returncode == 0, stderr[-2000:]
+    assert {p: p.stat().st_mtime_ns for p in captured} == captured  # not played again
+    assert {p.name for p in (cache / "executables").iterdir()} == compiled
+
+    line = json.loads(stdout)
+    assert set(line["alpha"]) == {"v0", "v1", "v2", "v1-hybrid", "v2-physics", "v*"}
+    results = json.loads((out / "results.json").read_text())
+    assert results["smoke"] and results["reality"] == "held-out simulation"
+    corrections = {v["name"]: v.get("corrections") for v in results["versions"]}
+    assert corrections["v0"] == 0 and corrections["v1"] == 2 and corrections["v2"] == 4
+    kinds = {v["name"]: v["kind"] for v in results["versions"]}
+    assert kinds["v1"] == kinds["v2-physics"] == "physics" and kinds["v*"] == "reality"
+    assert kinds["v2"] == kinds["v1-hybrid"] == "hybrid"
+    assert (out / "report.html").stat().st_size > 10_000
+    assert (out / "cells.md").read_text()
+    for name in ("real", "corrections_v0", "synthetic_v2"):
+        assert lerobot.read(out / "data" / name).episodes
+    with pytest.raises(lerobot.DatasetError):
+        lerobot.write(out / "data" / "real", lerobot.read(out / "data" / "real"))
