@@ -67,7 +67,7 @@ def test_regression_explains_held_out_frames_and_is_what_a_step_adds(arm: Arm) -
     deployed = jax.jit(jax.vmap(lambda p, w: predict_states(arm.world, p, w), (None, 0)))
     windows = jax.tree.map(jnp.asarray, windows_of(arm.validation, 1))
     added = np.asarray(deployed(arm.start, windows).correction[:, 0])
-    wanted = np.asarray(arm.held.target)[:, 0] * HZ
+    wanted = np.asarray(arm.validation_data.target)[:, 0] * HZ
     unexplained = np.square(added - wanted).sum() / np.square(wanted).sum()
     assert unexplained < 0.2
     assert not np.asarray(deployed(arm.origin, windows).correction).any()
@@ -86,11 +86,13 @@ def test_regression_explains_held_out_frames_and_is_what_a_step_adds(arm: Arm) -
 
 def test_displacements_add_up_along_a_window_and_leave_the_physics_alone(arm: Arm) -> None:
     world = dataclasses.replace(arm.world, correction=Displacement())
-    learnt, held = (
+    train_data, validation_data = (
         regression_data(world, arm.origin, windows_of(e, 4)) for e in (arm.train, arm.validation)
     )
     rows: list[dict[str, Any]] = []
-    start = regressed(world, arm.origin, learnt, held, REGRESSION, record=rows.append)
+    start = regressed(
+        world, arm.origin, train_data, validation_data, REGRESSION, record=rows.append
+    )
     windows = windows_of(arm.validation, 4)
     states = jax.jit(jax.vmap(lambda p, w: predict_states(world, p, w), (None, 0)))
     off, on = (states(p, jax.tree.map(jnp.asarray, windows)) for p in (arm.origin, start))
@@ -100,7 +102,9 @@ def test_displacements_add_up_along_a_window_and_leave_the_physics_alone(arm: Ar
     assert error < 0.2 * before
     np.testing.assert_allclose(make_predictor(world, 8)(start, windows), predicted, atol=1e-12)
     with pytest.raises(InputError, match="windows of 1 frame, not 4"):
-        regressed(arm.world, arm.origin, learnt, held, REGRESSION, record=rows.append)
+        regressed(
+            arm.world, arm.origin, train_data, validation_data, REGRESSION, record=rows.append
+        )
 
 
 def noise(like: RegressionData, seed: int) -> RegressionData:
@@ -109,11 +113,13 @@ def noise(like: RegressionData, seed: int) -> RegressionData:
 
 
 def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
-    few = jax.tree.map(lambda x: x[:40], noise(arm.learnt, 0))
+    few = jax.tree.map(lambda x: x[:40], noise(arm.train_data, 0))
     rows: list[dict[str, Any]] = []
     config = dataclasses.replace(REGRESSION, steps=150)
-    kept = regressed(arm.world, arm.origin, few, noise(arm.held, 1), config, record=rows.append)
-    assert all(row["validation"] > 1.0 for row in rows)  # 40 frames learned by heart
+    kept = regressed(
+        arm.world, arm.origin, few, noise(arm.validation_data, 1), config, record=rows.append
+    )
+    assert all(row["validation"] > 1.0 for row in rows)  # it has overfitted 40 frames
     unit = REGRESSION.huber * np.std(few.target)
     nothing = np.mean(np.sqrt(1.0 + np.square(few.target / unit)) - 1.0)
     assert rows[-1]["loss"] < 0.75 * nothing
@@ -121,7 +127,9 @@ def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
 
     def again(seed: int) -> Parameters:
         short = dataclasses.replace(REGRESSION, steps=50, seed=seed)
-        return regressed(arm.world, arm.origin, arm.learnt, arm.held, short, record=lambda _: None)
+        return regressed(
+            arm.world, arm.origin, arm.train_data, arm.validation_data, short, record=lambda _: None
+        )
 
     one, two, other = again(0), again(0), again(1)
     assert equal(one, two)
@@ -130,7 +138,7 @@ def test_noise_teaches_nothing_and_a_seed_decides(arm: Arm) -> None:
     assert equal(one["network"]["norm"], other["network"]["norm"])  # of the frames alone
     with pytest.raises(runtime.Interrupted, match="stopped at step 1 of the regression"):
         regress(
-            *(arm.world, arm.origin, arm.learnt, arm.held, REGRESSION),
+            *(arm.world, arm.origin, arm.train_data, arm.validation_data, REGRESSION),
             record=lambda _: None,
             stop=lambda: True,
         )

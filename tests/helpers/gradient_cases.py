@@ -153,6 +153,6 @@ def differences(
 
 def assert_same(ours: np.ndarray, truth: np.ndarray, name: str, relative: float = 1e-6) -> None:
     size = np.linalg.norm(truth)
-    # 5e-10 is what the difference itself is worth: a C solve converged to 1e-13 over 3e-4.
+    # 5e-10 is the error of the difference itself: a C solve converged to 1e-13 over 3e-4.
     error = np.linalg.norm(ours - truth)
     assert error < relative * size + 5e-10, f"{name}: error {error:.1e} of {size:.1e}"

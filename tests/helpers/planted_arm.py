@@ -97,8 +97,8 @@ class Arm:
     origin: Parameters
     train: list[Episode]
     validation: list[Episode]
-    learnt: RegressionData
-    held: RegressionData
+    train_data: RegressionData
+    validation_data: RegressionData
     start: Parameters
     rows: list[dict[str, Any]]
 
@@ -113,10 +113,12 @@ def arm() -> Arm:
     )
     origin = init(world, jax.random.key(0))
     train, validation = (recorded(scene, drag, n, seed=n) for n in (8, 3))
-    learnt, held = (regression_data(world, origin, windows_of(e, 1)) for e in (train, validation))
+    train_data, validation_data = (
+        regression_data(world, origin, windows_of(e, 1)) for e in (train, validation)
+    )
     rows: list[dict[str, Any]] = []
-    start = regressed(world, origin, learnt, held, REGRESSION, record=rows.append)
-    return Arm(world, origin, train, validation, learnt, held, start, rows)
+    start = regressed(world, origin, train_data, validation_data, REGRESSION, record=rows.append)
+    return Arm(world, origin, train, validation, train_data, validation_data, start, rows)
 
 
 def leaves(tree: Any) -> list[np.ndarray]:

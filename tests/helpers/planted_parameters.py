@@ -60,7 +60,7 @@ def puck() -> Scene:
 
 
 def bob() -> Scene:
-    """A pushed point mass on a string: gravity does not tell its mass, a push only mass / gain."""
+    """A pushed point mass on a string: its motion depends on mass / gain, not on the mass alone."""
     return load_scene(
         """
         <mujoco model="bob">

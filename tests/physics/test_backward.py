@@ -90,7 +90,7 @@ def test_values_stay_bit_for_bit(backward: Backward) -> None:
 
 def test_derivative_of_a_bounce_needs_the_time_of_the_touch() -> None:
     heights, paths, plain = bounces(Backward())
-    wide = np.polyfit(heights, paths[:, -1, 0], 1)[0]  # what 2 cm of start are worth
+    wide = np.polyfit(heights, paths[:, -1, 0], 1)[0]  # slope over 2 cm of starts
     touch = bounces(Backward(touch_speed=0.1))[2]
     assert 0.05 < wide < 0.5
     assert plain.mean() < -5 * wide  # wrong in size and sign

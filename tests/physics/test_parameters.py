@@ -135,7 +135,7 @@ def test_fitted_mjcf_gives_the_same_trajectory_in_c(make: str) -> None:
 
 
 def test_an_impedance_that_would_fall_with_depth_is_held_constant() -> None:
-    """dmin above dmax: MJX clips to dmax, C would interpolate; the exported MJCF says dmax."""
+    """dmin above dmax: MJX clips to dmax, C would interpolate; the exported MJCF holds dmax."""
     scene, free = scenes.box(), (FreeParameter("solimp", "box"),)
     u = {"box.solimp": jnp.array([2.0, -2.0, 0.0, 0.0])}
     dmin, dmax = parameters.values(scene, free, u)["box.solimp"][:2]

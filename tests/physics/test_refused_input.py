@@ -1,4 +1,4 @@
-"""Arrays, leaves and numbers that no step can be made of are refused by name; mixed types run."""
+"""Arrays, leaves and numbers that a step cannot take are refused by name; mixed types run."""
 
 import dataclasses
 from typing import Any

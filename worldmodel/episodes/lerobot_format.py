@@ -45,6 +45,7 @@ ROWS += ("dataset_from_index", "dataset_to_index")
 
 
 def check_feature(where: str, name: str, feature: Feature) -> None:
+    """Raises DatasetError for a name, dtype or shape that is not read or written here."""
     if not isinstance(name, str) or not name or "/" in name:
         raise DatasetError(f"{where}: feature name {name!r}: it must be text without '/'; rename")
     if feature.dtype in ("video", "image"):
@@ -64,6 +65,7 @@ def check_feature(where: str, name: str, feature: Feature) -> None:
 
 
 def check_finite(where: str, values: np.ndarray) -> None:
+    """Raises DatasetError with the first frame, (frames, …), that is not finite."""
     bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if bad.any():
         frame = int(np.flatnonzero(bad)[0])
@@ -71,9 +73,11 @@ def check_finite(where: str, values: np.ndarray) -> None:
 
 
 def array_shape(frames: int, feature: Feature) -> tuple[int, ...]:
+    """The shape of a feature's array in memory: scalar columns are (frames,)."""
     return (frames,) if feature.shape == (1,) else (frames, *feature.shape)
 
 
 def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -206,6 +206,7 @@ class LeastSquares:
     def covariance(
         self, at: Derivatives, x: Unknowns, sigma: np.ndarray
     ) -> tuple[np.ndarray, bool]:
+        """(numbers, numbers) covariance of u, and whether it is the sandwich over episodes."""
         curvature, gradient, _ = self.reduced(at, x, sigma, 0.0)
         inverse = np.linalg.inv(curvature.sum(0) + np.eye(len(x.u)))
         episode = np.asarray(self.windows.episode)
