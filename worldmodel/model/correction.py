@@ -8,6 +8,7 @@
 - ``Force``: g / dt is added to the acceleration, before the contact solve.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
@@ -24,11 +25,12 @@ Forced = Callable[[jax.Array], State]  # the base step again, under a generalise
 
 
 @dataclasses.dataclass(frozen=True)
-class Correction:
+class Correction(abc.ABC):
     """What all corrections share; static. g is (nv,), in the space of ``qvel``."""
 
     changes_state: ClassVar[bool] = True  # whether the next physics step goes on from it
 
+    @abc.abstractmethod
     def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
         """The sum f + g: the corrected state, whose ``correction`` is the added term.
 
@@ -37,7 +39,6 @@ class Correction:
           after: f, the base step from ``state``.
           again: the base step from ``state`` under a force.
         """
-        raise NotImplementedError
 
     def pose(self, scene: Scene, state: State) -> jax.Array:
         """(nq,) the positions that the model predicts in a corrected state."""
