@@ -32,11 +32,24 @@ from worldmodel import runtime
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
+from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data
-from worldmodel.model import Displacement, Force, Network, Velocity, WorldModel, init, saved
+from worldmodel.model import (
+    Ballistic,
+    Displacement,
+    Force,
+    Network,
+    Physics,
+    Velocity,
+    WorldModel,
+    init,
+    saved,
+)
 from worldmodel.runtime import checkpoint
 
+# The values that the command line names.
+BASES = {"hybrid": Physics(), "latent": Ballistic()}
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
@@ -48,7 +61,8 @@ class Args:
     physics: Path  # checkpoint of fit_physics: the physics to start from
     out: Path  # folder for checkpoint, progress and metrics
     kind: Literal["hybrid", "latent"] = "hybrid"
-    correction: Literal["displacement", "velocity", "force"] = "displacement"  # of a hybrid
+    # when absent, of a hybrid the displacement and of a latent model the velocity
+    correction: Literal["displacement", "velocity", "force"] | None = None
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
@@ -67,16 +81,7 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(recording, args.out)
     fitted = restore_fitted(args.physics)
-    physics = fitted.world
-    world = {
-        "hybrid": dataclasses.replace(
-            physics, correction=CORRECTIONS[args.correction], network=args.network
-        ),
-        "latent": dataclasses.replace(
-            WorldModel.latent(physics.scene, args.network), free=physics.free
-        ),
-    }[args.kind]
-    assert world.correction is not None
+    world = make_world(args, fitted.world)
     episodes = load(path, recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
@@ -91,7 +96,6 @@ def main(args: Args) -> int:
     }
     metadata: dict[str, Any] = {
         "scene": world.scene.name,
-        "mjcf": fitted.metadata["mjcf"],
         "recording": recording.name,
         "simulated": simulated,
         "settings": settings,
@@ -106,7 +110,7 @@ def main(args: Args) -> int:
         try:
             start = origin
             if checkpoint.latest(args.out / "progress") is None:
-                frames = 1 if world.correction.changes_state else grid.horizon
+                frames = grid.horizon if isinstance(world.correction, Displacement) else 1
                 dense = problem.training_grid(frames, stride=2)
                 learned, unseen = (
                     dense.cut(part)[0].remembering(args.remember) for part in (train, validation)
@@ -161,6 +165,23 @@ def main(args: Args) -> int:
     saved.save(args.out / "checkpoint", int(state.step), world, state.best, stored, keep=1)
     print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
     return 0
+
+
+def make_world(args: Args, physics: WorldModel) -> WorldModel:
+    """The model that is fitted: the physics, or a body that keeps its velocity, with a network.
+
+    Raises:
+      InputError: a latent model with another correction than of its velocity.
+    """
+    base = BASES[args.kind]
+    correction = Velocity() if isinstance(base, Ballistic) else Displacement()
+    if args.correction is not None:
+        correction = CORRECTIONS[args.correction]
+    if isinstance(base, Ballistic) and not isinstance(correction, Velocity):
+        raise InputError(
+            f"--correction {args.correction}: a latent model corrects its velocity; leave it out"
+        )
+    return dataclasses.replace(physics, base=base, correction=correction, network=args.network)
 
 
 if __name__ == "__main__":

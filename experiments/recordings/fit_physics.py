@@ -6,7 +6,7 @@ Runtime:  four to ten minutes on 2 cores, two of them compiling
 Expected: validation error (relative to the sources' parameters) below 1; see the README's table
 
 With WORLDMODEL_DATA set to a folder with the recordings it fits the real one; otherwise it makes
-a small recording itself, with C MuJoCo and hidden parameters, and says so. Only *train* episodes
+a small recording itself, with C MuJoCo and hidden parameters, and logs that. Only *train* episodes
 are fitted, *validation* episodes stop the fit, *test* episodes are not read. The same command
 resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
@@ -39,7 +39,7 @@ from worldmodel.runtime.files import write_json, write_text
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Command line; what is left out comes from the recording's ``Problem``."""
+    """Command line; an absent option takes the value of the recording's ``Problem``."""
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF

@@ -4,9 +4,9 @@ Question: how far ahead does the learned half help, what remains, and had the fi
 Command:  python -m experiments.recordings.hybrid_figures
           --table experiments/results/elbow_toss/hybrid
 Runtime:  ten seconds
-Expected: table.md, error_vs_horizon.png, remaining.png and convergence.png beside table.json
+Expected: table.md, error_vs_horizon.png, remaining.png and convergence.png next to table.json
 
-Colours are Okabe and Ito's, and every line can be told by its dashes or marks alone.
+Colours are Okabe and Ito's, and every line differs from the others by its dashes or marks alone.
 """
 
 import dataclasses

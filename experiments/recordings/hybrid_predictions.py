@@ -17,7 +17,15 @@ from experiments.recordings.evaluate import Fitted
 from experiments.recordings.hybrid_statistics import deal
 from worldmodel import physics, runtime
 from worldmodel.episodes.windows import HISTORY, Windows
-from worldmodel.model import Force, Parameters, WorldModel, pose, start
+from worldmodel.model import (
+    Displacement,
+    Parameters,
+    Physics,
+    Velocity,
+    WorldModel,
+    pose,
+    start,
+)
 from worldmodel.model.features import heights, layout
 from worldmodel.model.simulate import in_batches, make_predictor, predict_states
 from worldmodel.physics import parameters as physical
@@ -28,7 +36,7 @@ DEAL_SEED = 0
 
 def replayed(world: WorldModel) -> bool:
     """Whether a model's corrections can be played without their network."""
-    return world.name == "hybrid" and not isinstance(world.correction, Force)
+    return isinstance(world.base, Physics) and isinstance(world.correction, Displacement | Velocity)
 
 
 @jax.tree_util.register_dataclass
@@ -53,7 +61,7 @@ class Predict:
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
-        self._programs: dict[Any, Any] = {}
+        self._compiled: dict[Any, Any] = {}
         self.last: tuple[Fitted, Corrections] | None = None  # what a hybrid added last
 
     def model(self, fitted: Fitted, windows: Windows) -> np.ndarray:
@@ -86,20 +94,19 @@ class Predict:
         return {name: replay(fitted.parameters, windows, c) for name, c in given.items()}
 
     def _program(self, what: str, fitted: Fitted, make: Callable[[WorldModel, int], Any]) -> Any:
-        """Made for the first fit of a structure: scenes are compared by what they compile from."""
-        world, meta = fitted.world, fitted.metadata
-        scene = (meta["mjcf"], meta["control_hz"], meta["substeps"])
-        key = (what, *scene, world.free, world.base, world.network, world.correction)
-        if key not in self._programs:
+        """``make`` of the first fit of a structure: scenes that compute the same share it."""
+        world = fitted.world
+        key = (what, world.scene.digest, world.free, world.base, world.network, world.correction)
+        if key not in self._compiled:
             program = make(world, self.batch)
 
             def first(*arguments: Any) -> Any:
-                self._programs[key] = program
+                self._compiled[key] = program
                 with runtime.compiling(f"to {what}, {world.name} ({world.correction})"):
                     return program(*arguments)
 
-            self._programs[key] = first
-        return lambda *arguments: self._programs[key](*arguments)
+            self._compiled[key] = first
+        return lambda *arguments: self._compiled[key](*arguments)
 
 
 def make_observer(

@@ -146,7 +146,7 @@ def remaining(
     starts: np.ndarray,
     lowest: np.ndarray | None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """What is left of the error, by where in the toss a window starts and by contact there.
+    """The remaining error, by where in the toss a window starts and by contact there.
 
     Args:
       predicted: ``physics`` and ``hybrid`` by seed, (windows, horizon, nq).

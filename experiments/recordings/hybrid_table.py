@@ -59,12 +59,14 @@ from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.model import Ballistic, Physics
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.runtime.files import write_json, write_text
 
 CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
 RESERVED = ("physics", "hybrid", *LENIENT)
+BASES = {"hybrid": Physics, "latent": Ballistic}  # of the rows that are of one kind
 
 Group = dict[int, Fit]  # by the seed of the physics
 
@@ -124,12 +126,14 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
     group: Group = {}
     for folder in folders:
         fitted = restore_fitted(folder / "checkpoint")
-        meta, kind = fitted.metadata, fitted.world.name
+        meta, world = fitted.metadata, fitted.world
         if meta["recording"] != recording or meta.get("simulated"):
             what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
             raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
-        if kind == "physics" or (name in ("hybrid", "latent") and kind != name):
-            raise CheckpointError(f"{name}: {folder} holds a model of kind {kind}; give another")
+        if not (world.learns and isinstance(world.base, BASES.get(name, Physics | Ballistic))):
+            raise CheckpointError(
+                f"{name}: {folder} holds a model of kind {world.name}; give another"
+            )
         start = origin.get(meta["settings"]["physics"])
         if start is None:
             raise CheckpointError(
@@ -143,7 +147,7 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
                 f"(seed {start.seed}); give one fit per seed"
             )
         validation = float(meta["result"]["validation"])
-        validation *= start.validation if kind == "hybrid" else 1.0
+        validation *= start.validation if isinstance(world.base, Physics) else 1.0
         group[start.seed] = Fit(start.seed, validation, folder, fitted)
     first, *others = group.values()
     for f in others:
@@ -179,7 +183,7 @@ def predictions(
             if name == "hybrid" and replayed(fit.fitted.world):
                 rows |= predict.controls(fit.fitted, windows)
             for model, predicted in rows.items():
-                lenient = model in LENIENT or fit.fitted.world.name == "latent"
+                lenient = model in LENIENT or isinstance(fit.fitted.world.base, Ballistic)
                 if not lenient:
                     refuse_diverged(predicted, windows, f"{model}, seed {seed}", ids)
                 by_model.setdefault(model, {})[seed] = predicted
@@ -238,10 +242,15 @@ def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) 
 
 def describe(fit: Fit) -> dict[str, Any]:
     """A fit's own account: ``validation`` is comparable between the seeds of a row."""
-    meta = fit.fitted.metadata
+    meta, world = fit.fitted.metadata, fit.fitted.world
     result = {k: v for k, v in meta["result"].items() if k != "parameters"}
-    about = {k: meta[k] for k in ("base", "correction", "network", "remember") if k in meta}
-    return {"seed": fit.seed, "validation": fit.validation, "result": result} | about
+    about = {"seed": fit.seed, "validation": fit.validation, "result": result}
+    if world.learns:
+        correction = type(world.correction).__name__.lower()
+        network = dataclasses.asdict(world.network)
+        about["world"] = {"kind": world.name, "network": network, "correction": correction}
+        about["remember"] = meta["remember"]
+    return about
 
 
 def command(args: Args) -> str:
@@ -287,7 +296,7 @@ def main(args: Args) -> int:
     if not data:
         raise InputError(
             "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({args.recording}.npz); a table of simulated ones would say nothing"
+            f"({args.recording}.npz); a table of simulated ones answers nothing"
         )
     groups = {"physics": read_physics(args.physics, args.recording)}
     for name, folders in named.items():

@@ -1,7 +1,7 @@
 """The four recordings: how each archive is laid out, and where its prediction windows start.
 
-Conventions are those of ``worldmodel.types``; the sources are named in the MJCF files beside this
-one, and in the README.
+Conventions are those of ``worldmodel.types``; the MJCF files in this folder and the README name the
+sources.
 """
 
 import dataclasses

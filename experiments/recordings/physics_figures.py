@@ -4,10 +4,10 @@ Question: where do the fitted and the published parameters part, and what did th
 Command:  python -m experiments.recordings.physics_figures
           --table experiments/results/elbow_toss/physics
 Runtime:  ten seconds
-Expected: error_vs_horizon.png, parameters.png and film_strip.png beside table.json
+Expected: error_vs_horizon.png, parameters.png and film_strip.png next to table.json
 
 No OpenGL: solids are drawn as the outlines of their faces, so any machine makes these pictures.
-Colours are Okabe and Ito's, and every line can be told by its dashes alone.
+Colours are Okabe and Ito's, and every line differs from the others by its dashes alone.
 """
 
 import dataclasses

@@ -291,7 +291,7 @@ def main(args: Args) -> int:
     if not data:
         raise InputError(
             "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({args.recording}.npz); a table of simulated ones would say nothing"
+            f"({args.recording}.npz); a table of simulated ones answers nothing"
         )
     fits = read_fits(args.fits, args.recording)
     table = measure(args, problem, Path(data) / f"{args.recording}.npz", fits)

@@ -1,6 +1,6 @@
 """What is fitted on each recording: scene, free parameters, windows, optimiser.
 
-Frozen values beside the scripts that use them; a paper's configuration is another such value.
+Frozen values next to the scripts that use them; a paper's configuration is another such value.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class Problem:
         return Channels.of(scene, planar=dict(self.planar))
 
     def training_grid(self, horizon: int | None, stride: int | None = None) -> WindowGrid:
-        """Where training windows start: every ``train_stride``-th frame, unless said otherwise."""
+        """Where training windows start: every ``stride``-th frame, ``train_stride`` when absent."""
         return WindowGrid(1, self.train_stride if stride is None else stride, horizon)
 
 

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fit_hybrid import Args, make_world
 from experiments.recordings.layouts import DOUBLE_PENDULUM
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import ROOT, run
+from tests.helpers.doors import MASS, door
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.recording import load
+from worldmodel.errors import InputError
+from worldmodel.model import Ballistic, Displacement, Force, Physics, Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 
 PHYSICS = ROOT / "experiments" / "results" / "double_pendulum" / "physics" / "checkpoint"
@@ -21,6 +25,29 @@ HYBRID += ["--physics", str(PHYSICS)]
 HYBRID += ["--horizon", "10", "--remember", "2", "--regression.steps", "40", "--fit.steps", "2"]
 HYBRID += ["--regression.validate-every", "10", "--fit.batch", "8", "--network.latent", "3"]
 HYBRID += ["--network.width", "8", "--network.members", "2"]
+DOOR = door()
+
+
+@pytest.mark.parametrize(
+    ("options", "base", "correction"),
+    [
+        ({}, Physics(), Displacement()),
+        ({"correction": "force"}, Physics(), Force()),
+        ({"kind": "latent"}, Ballistic(), Velocity()),
+        ({"kind": "latent", "correction": "velocity"}, Ballistic(), Velocity()),
+    ],
+)
+def test_the_command_line_names_a_model(options: dict, base: object, correction: object) -> None:
+    physics = WorldModel(DOOR, MASS)
+    world = make_world(Args("double_pendulum", Path(), Path(), **options), physics)
+    assert (world.scene, world.free) == (DOOR, MASS)
+    assert (world.base, world.correction, world.network.members) == (base, correction, 4)
+
+
+def test_a_latent_model_corrects_its_velocity_alone() -> None:
+    args = Args("double_pendulum", Path(), Path(), kind="latent", correction="displacement")
+    with pytest.raises(InputError, match="--correction displacement: a latent model"):
+        make_world(args, WorldModel(DOOR))
 
 
 def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings import hybrid_predictions
-from experiments.recordings.evaluate import Fitted
+from experiments.recordings.evaluate import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
     Predict,
@@ -20,6 +20,7 @@ from experiments.recordings.hybrid_statistics import deal
 from experiments.recordings.hybrid_table import (
     Args,
     command,
+    describe,
     keep,
     parse_ablations,
     read_learned,
@@ -72,8 +73,7 @@ def swinging(weight: float, correction: Correction) -> Fitted:
     moved = [x + weight * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
     parameters["network"]["weights"] = jax.tree.unflatten(tree, moved)
     parameters["physics"] = {free[0].name: np.ones(1)}
-    meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 2, "remember": 2}
-    return Fitted(PENDULUM, world, parameters, meta)
+    return Fitted(PENDULUM, world, parameters, {"remember": 2})
 
 
 @pytest.mark.parametrize("correction", [Displacement(), Velocity()], ids=str)
@@ -117,9 +117,7 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
         return predictor
 
     monkeypatch.setattr(hybrid_predictions, "make_predictor", stub)
-    scene = load_scene(ARM, control_hz=50.0, substeps=1)
     windows = cut_windows(still_episodes(DOUBLE_PENDULUM, 1, 20), [np.array([2, 12])], 3)
-    meta = {"mjcf": scene.mjcf, "control_hz": 50.0, "substeps": 1}
     predicting = Predict(batch=2)
     for make, about in (
         (WorldModel, {}),
@@ -127,7 +125,7 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
         (lambda scene: WorldModel.latent(scene, SMALL), {"remember": 1}),
     ):
         world = make(load_scene(ARM, control_hz=50.0, substeps=1))
-        predicting.model(Fitted(PENDULUM, world, {}, meta | about), windows)
+        predicting.model(Fitted(PENDULUM, world, {}, about), windows)
     assert compiled == [("physics", 2), ("latent", 2)]
     assert known == [[3, 9], [3, 5], [1, 1]]
 
@@ -224,12 +222,22 @@ def test_fits_are_paired_by_the_physics_they_started_from(fits: Path) -> None:
     group = read_learned("hybrid", hybrids, "double_pendulum", physics)
     assert {s: f.folder.name for s, f in group.items()} == {0: "hybrid0", 1: "hybrid1"}
     np.testing.assert_allclose([f.validation for f in group.values()], [0.25, 0.36])
+    about = describe(group[0])
+    network = {"latent": 3, "width": 4, "members": 1}
+    assert about["world"] == {"kind": "hybrid", "network": network, "correction": "velocity"}
+    assert about["remember"] == 9
+    assert set(describe(physics[0])) == {"seed", "validation", "result"}
+    latent = read_learned("latent", [fits / "latent"], "double_pendulum", physics)
+    assert describe(latent[0])["world"]["kind"] == "latent"
+    assert latent[0].validation == 0.5  # relative to no physics
 
 
 @pytest.mark.parametrize(
     ("name", "folders", "message"),
     [
         ("hybrid", ["latent"], "kind latent"),
+        ("latent", ["hybrid0"], "kind hybrid"),
+        ("x", ["physics0"], "kind physics"),
         ("hybrid", ["foreign"], "did not start from any"),
         ("hybrid", ["simulated"], "a simulated double_pendulum"),
         ("hybrid", ["hybrid0", "hybrid0"], "started from the same physics"),
@@ -248,6 +256,13 @@ def test_fits_that_do_not_belong_are_refused(
 def test_a_hybrid_is_no_physics(fits: Path) -> None:
     with pytest.raises(CheckpointError, match="has a network"):
         read_physics([fits / "hybrid0"], "double_pendulum")
+
+
+def test_a_model_of_no_recording_is_refused(tmp_path: Path) -> None:
+    world = swinging(0.0, Velocity()).world
+    saved.save(tmp_path, 1, world, init(world, jax.random.key(0)), {"config_hash": "c"})
+    with pytest.raises(CheckpointError, match="not of a recording"):
+        restore_fitted(tmp_path)
 
 
 def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) -> None:
