@@ -14,6 +14,7 @@ its own demonstrations, corrections, fit and synthetic throws.
 """
 
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +25,6 @@ import numpy as np
 
 from worldmodel import runtime, trust
 from worldmodel.trust import supplements
-from worldmodel.trust.files import write_rows
 
 REAL = (12, 20, 34, 58, 98, 166)  # n of the real-only curve
 N, M = (20, 34), (20, 40, 60)  # of the mixtures
@@ -141,14 +141,16 @@ def pairs(count: int = 30, more: int = 300) -> list[supplements.Pair]:
     simulated = (land(drag, wind, speed) - target).tolist()
     slipped = speed[:count] * (1 + SLIP * rng.standard_normal(count))
     real = (land(DRAG, wind[:count], slipped) - target[:count]).tolist()
-    both = [supplements.Pair("thrower", s, r) for s, r in zip(simulated, real, strict=False)]
-    return [*both, *(supplements.Pair("thrower", s) for s in simulated[count:])]
+    return [
+        supplements.Pair(policy="thrower", real=r, simulated=s)
+        for s, r in itertools.zip_longest(simulated, real)
+    ]
 
 
 def run(args: Args) -> int:
     """Writes the table."""
     if args.stage == "pairs":
-        write_rows(args.out, pairs(), supplements.PAIRS)
+        trust.write_csv(args.out, pairs(), supplements.PAIRS)
         return 0
     began = time.process_time()
     rows = [r for s in range(args.seeds) for r in replicate(s, mixtures=args.stage == "grid")]

@@ -1,6 +1,7 @@
 """The commands ``trust``, ``plan`` and ``judge``: output, files and refusals, without JAX."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,16 +64,13 @@ def test_trust(tmp_path: Path, run: Run) -> None:
     assert [len(v["cells"]) for v in versions.values()] == [3, 3, 3]  # second arms are no cells
     assert versions["v1"]["cells"][0]["verdict_reused"] == "OK"
     # The printed text.
-    for text in (
-        "v1 (8 corrections): helps",
-        "v2 (4 corrections): harms",
-        "the control: reality",
-        "pool of 600 real episodes",
-        "v2 − v1",
-        "net gain falls",
-        "gain net, reused",
-    ):
-        assert text in printed, text
+    rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()]
+    start = rows.index(["Versions"]) + 2
+    effects = {row[0]: (row[1], row[3].split(",")[0]) for row in rows[start : start + 3]}
+    control = "the control: reality itself"
+    assert effects == {"v1": ("8", "helps"), "v2": ("4", "harms"), "v*": ("0", control)}
+    assert "falls" in next(row for row in rows if row[0] == "v2 − v1")
+    assert "pool of 600 real episodes" in printed and "gain net, reused" in printed
 
 
 def test_bad_input_is_one_line_and_status_2(
@@ -113,7 +111,7 @@ def test_without_jax() -> None:
 
 def test_a_pilot_has_a_summary() -> None:
     document = trust.document(trust.measure(table(smooth())))
-    assert "No mixtures yet" in summary(document)
+    assert "No mixtures" in summary(document)
 
 
 COSTS = (
@@ -128,7 +126,11 @@ def test_the_cost_card_from_a_table(tmp_path: Path, run: Run) -> None:
     costs.write_text(COSTS)
     call = ("trust", path, "--costs", costs, "--json", out, "--report", page)
     status, printed, _ = run(*call, "--assume", "wage", 30, 40, "model_hours", 8, 8)
-    assert status == 0 and "What it costs" in printed and "wage 30 to 40 $/h: given" in printed
+    assert (
+        status == 0
+        and "What it costs" in printed
+        and re.search("wage +30 to 40 [$]/h +given", printed)
+    )
     card = json.loads(out.read_text())["tasks"][0]["cost"]
     assert list(card["versions"]) == ["v1"] and card["versions"]["v1"]["energy_joules"] == 500
     first = card["versions"]["v1"]["cells"][0]
@@ -157,7 +159,7 @@ def test_evaluations_from_a_table(tmp_path: Path, run: Run) -> None:
     path.write_text("\n".join(["policy,real,simulated", *lines]))
     status, printed, _ = run("judge", path, "--json", out)
     wanted = described(evaluate(real, simulated[:30], simulated[30:]))
-    assert status == 0 and "a: pays" in printed
+    assert status == 0 and re.search("  a +30 +50 .*  pays  ", printed)
     assert json.loads(out.read_text()) == {"": {"a": wanted}}
     trust.write_csv(runs, study())
     assert run("trust", runs, "--pairs", path, "--json", out)[0] == 0

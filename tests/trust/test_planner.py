@@ -26,8 +26,8 @@ def pilot(cv: float = 0.3, power: float = 1.0, seeds: int = 9, floor: int = 512)
 def test_planner() -> None:
     # t(S - 1) f (n/m + alpha) (cv/β) √((1/J + 1/J_c)/S) ≤ .25, by hand: with (1 + 1)(.3/1)√2 =
     # .8485, S = 46 gives 2.0141 · .8485/√46 = .2520 and S = 47 gives 2.0129 · .8485/√47 = .2491.
-    found = plan(pilot())
-    assert astuple(found)[:3] == (47, pytest.approx(0.3), pytest.approx(1.0))
+    planned = plan(pilot())
+    assert astuple(planned)[:3] == (47, pytest.approx(0.3), pytest.approx(1.0))
     # What multiplies sd(alpha) by 1.5 does to S what a half-width smaller by 1.5 does.
     same = plan(pilot(), half_width=0.25 / 1.5).seeds
     assert same == plan(pilot(), nested=True).seeds == plan(pilot(cv=0.45)).seeds

@@ -25,7 +25,6 @@ from worldmodel.trust.svg import (
     logarithmic,
     mark,
     plain,
-    price,
     scale,
     spread,
     tag,
@@ -46,16 +45,8 @@ def order(task: Task) -> list[str]:
 
 
 def cells_of(task: Task) -> list[tuple[str, dict[str, Any]]]:
-    """(version, cell) of all cells, versions in ``order``; each cell has ``gain_gross`` added."""
-    pairs = []
-    for name in order(task):
-        for cell in task["versions"][name]["cells"]:
-            ends = {e: cell["d_eff" + e] for e in ENDS}
-            gross = {
-                f"gain_gross{e}": None if d is None else d - cell["n"] for e, d in ends.items()
-            }
-            pairs.append((name, cell | gross))
-    return pairs
+    """(version, cell) of all cells, versions in ``order``."""
+    return [(name, cell) for name in order(task) for cell in task["versions"][name]["cells"]]
 
 
 def style_of(task: Task, name: str) -> tuple[str, str, str]:
@@ -81,30 +72,16 @@ def key(task: Task) -> str:
 
 
 def alpha_axis(task: Task) -> str:
-    """α of every cell on one axis, with lines at 0 and at 1."""
-    title = "α: real episodes per synthetic one"
-    return _forest(task, ("alpha_avg", "alpha_net"), (0.0, 1.0), title, "as real")
+    """α of every cell on one axis, with lines at 0 and at 1.
 
-
-def gains(task: Task) -> str:
-    """Real episodes gained by every cell on one axis, with lines at 0 and at the largest m."""
-    most = float(max(cell["m"] for _, cell in cells_of(task)))
-    return _forest(
-        task, ("gain_gross", "gain_net"), (0.0, most), "real episodes gained", f"{most:g}"
-    )
-
-
-def _forest(
-    task: Task, kinds: tuple[str, str], shown: tuple[float, float], title: str, full: str
-) -> str:
-    """A row per cell: gross filled; net hollow, with a dot if the corrections were reused."""
+    A row per cell: gross filled; net hollow, with a dot if the corrections were reused.
+    """
     cells = cells_of(task)
     names = [f"n {cell['n']}, m {cell['m']}" for _, cell in cells]
     x0, x1, top = 10 + SMALL * max(map(len, names)), WIDTH - 84.0, 18.0
     reused = any(c.get("verdict_reused") for _, c in cells)
-    drawn_kinds = (*kinds, *([kinds[1] + REUSED] * reused))
-    across = _axis([cell for _, cell in cells], drawn_kinds, shown, (x0, x1), shown[1])
-    digits = 2 if shown[1] == 1 else 1
+    kinds = ("alpha_avg", "alpha_net", *(["alpha_net" + REUSED] * reused))
+    across = _axis([cell for _, cell in cells], kinds, (0.0, 1.0), (x0, x1), 1.0)
     parts, y = [], 8.0
     for name in order(task):
         colour, shape, _ = style_of(task, name)
@@ -113,20 +90,18 @@ def _forest(
         y += ROW
         parts.append(tag("g", mark(shape, 7, y - 4), class_=colour))
         parts.append(text(17, y, clipped(name) + label, kind="bold"))
-        for cell in (cell for own, cell in cells if own == name):
+        for cell in task["versions"][name]["cells"]:
             y += ROW
             size = f"n {cell['n']}, m {cell['m']}"
-            title_text = f"{name}, {size}: gross {interval(cell, kinds[0], digits)}, "
-            title_text += f"net {interval(cell, kinds[1], digits)}"
-            lines = (
-                [(kinds[0], "filled"), (kinds[1], "hollow")]
-                if cell["k"]
-                else [(kinds[0], "filled")]
-            )
+            title = f"{name}, {size}: gross {interval(cell, 'alpha_avg')}, "
+            title += f"net {interval(cell, 'alpha_net')}"
+            lines = [("alpha_avg", "filled")]
+            if cell["k"]:
+                lines.append(("alpha_net", "hollow"))
             if cell.get("verdict_reused"):
-                title_text += f", trained on them too {interval(cell, kinds[1] + REUSED, digits)}"
-                lines.append((kinds[1] + REUSED, "dotted"))
-            drawn = [tag("title", html.escape(f"{title_text}; {cell_verdict(cell)}"))]
+                title += f", trained on them too {interval(cell, 'alpha_net' + REUSED)}"
+                lines.append(("alpha_net" + REUSED, "dotted"))
+            drawn = [tag("title", html.escape(f"{title}; {cell_verdict(cell)}"))]
             for i, (kind, fill) in enumerate(lines):
                 at = y - 4 + 10 * (i - min(len(lines) - 1, 1) / 2)
                 drawn.append(_interval(cell, kind, at, across, shape, fill))
@@ -137,14 +112,13 @@ def _forest(
         y += 4
     bottom, marks = y + 6, across.ticks(34)
     frame = [line([(across(v), top), (across(v), bottom)], "grid thin") for v in marks]
-    frame += [
-        line([(across(v), top), (across(v), bottom)], kind)
-        for v, kind in zip(shown, ("axis", "axis dash"), strict=True)
-    ]
+    frame.append(line([(across(0), top), (across(0), bottom)], "axis"))
+    frame.append(line([(across(1), top), (across(1), bottom)], "axis dash"))
     frame.append(text(across(0) + 3, 12, "worth nothing", "end"))
-    frame.append(text(across(shown[1]) - 3, 12, full))
+    frame.append(text(across(1) - 3, 12, "as real"))
     frame += [text(across(v), bottom + 14, plain(v), "middle") for v in marks]
-    title += f" (logarithmic beyond {plain(shown[1])})" if math.isfinite(across.bend) else ""
+    title = "α: real episodes per synthetic one"
+    title += " (logarithmic beyond 1)" if math.isfinite(across.bend) else ""
     frame.append(text(WIDTH / 2, bottom + 30, title, "middle"))
     label = f"{title}, of {len(cells)} cells; the numbers stand in the table below"
     return figure(label, bottom + 36, *frame, *parts)
@@ -255,34 +229,6 @@ def learning(task: Task) -> str:
     parts.append(text((x0 + x1) / 2, strip + 30, "real episodes n; D_eff of mixtures", "middle"))
     label = f"Error of real-only training at {len(sizes)} sizes; the numbers are in the table below"
     return figure(label, strip + 36, *parts)
-
-
-def costs(rows: Sequence[tuple[str, float, float]]) -> str:
-    """Ranges of prices on a logarithmic axis, a row each; a price of 0 is an arrow to the left.
-
-    Args:
-      rows: (label, low, high) [$].
-    """
-    ends = [v for _, *pair in rows for v in pair if v > 0] or [1.0]
-    x0, x1 = 8.0, WIDTH - 8.0
-    across = logarithmic(ends, x0, x1)
-    parts, y = [], 4.0
-    for label, low, high in rows:
-        y += 34
-        place = [(across(low) if low > 0 else x0, y), (across(high) if high > 0 else x0, y)]
-        parts.append(text(x0, y - 9, f"{label}: {dollars(low, high)}"))
-        parts.append(line(place, "bar wide"))
-        parts += [] if low > 0 else [arrow(x0, y, (-1, 0))]
-    parts += [text(across(v), y + 24, "$" + price(v), "middle") for v in across.ticks(48)]
-    lines = [line([(across(v), 8), (across(v), y + 10)], "grid thin") for v in across.ticks(48)]
-    label = "Ranges of prices; the numbers are in the table below"
-    return figure(label, y + 30, *lines, *parts)
-
-
-def dollars(low: float, high: float) -> str:
-    """A range of prices [$] with two digits."""
-    ends = dict.fromkeys(price(v) for v in (low, high))
-    return "$" + " to ".join(ends)
 
 
 def clipped(name: str, longest: int = LONGEST) -> str:

@@ -1,16 +1,16 @@
 """Tables as files: reads CSV and Parquet, writes CSV; ``Columns`` describes a kind of table."""
 
 import csv
-import dataclasses
+import inspect
 import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from worldmodel.runtime.files import write_text
-from worldmodel.trust.table import OPTIONAL, TYPES, Row, TableError, fault, some
+from worldmodel.trust.table import Row, TableError, fault, some
 
 T = TypeVar("T")
 # Numbers as ASCII text; the further forms of Python's int and float (1_000, ١) are refused.
@@ -21,17 +21,23 @@ NUMBER = re.compile(
 OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 
 
-@dataclasses.dataclass(frozen=True)
 class Columns(Generic[T]):
-    """The columns of a table and how its rows are built and checked."""
+    """The columns of a table and how its rows are checked.
 
-    row: Callable[..., T]  # a row from its columns by name
-    types: dict[str, type]  # of all columns: str, int or float
-    optional: tuple[str, ...]  # columns that may be absent, or empty in a row
-    fault: Callable[[T], str]  # why a row is invalid; empty if it is valid
+    Args:
+      row: dataclass whose fields, str, int or float, are the columns; one with a default may be
+        absent, or empty in a row.
+      fault: the reason why a row is invalid; empty if it is valid.
+    """
+
+    def __init__(self, row: type[T], fault: Callable[[T], str]) -> None:
+        self.row, self.fault = row, fault
+        parameters, kinds = inspect.signature(row).parameters, get_type_hints(row)
+        self.types = {name: (*get_args(kinds[name]), kinds[name])[0] for name in parameters}
+        self.optional = [name for name, p in parameters.items() if p.default is not p.empty]
 
 
-RUNS = Columns(Row, TYPES, OPTIONAL, fault)
+RUNS = Columns(Row, fault)
 
 
 def read(path: Path) -> list[Row]:
@@ -45,10 +51,8 @@ def read(path: Path) -> list[Row]:
 
 def read_rows(path: Path, columns: Columns[T]) -> list[T]:
     """Reads a table of any columns, as ``read``."""
-    path = Path(path)
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return read_parquet(path, columns)
-    return read_csv(path, columns)
+    parquet = Path(path).suffix.lower() in (".parquet", ".pq")
+    return (read_parquet if parquet else read_csv)(path, columns)
 
 
 def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
@@ -62,11 +66,16 @@ def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
       TableError: there is no such file or it is no text; a column is absent, unknown or named
         twice; a line has too few or too many fields, an unreadable number or an invalid row.
     """
-    path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = _csv_lines(path, csv.reader(file, strict=True), columns)
-            return _rows(path, "line", lines, columns)
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                return _rows(path, "line", _csv_lines(path, reader, columns), columns)
+            except csv.Error as error:
+                message = f"line {reader.line_num}: {error}"
+                raise TableError(
+                    f"{path} is no CSV in UTF-8 ({message}); write it again"
+                ) from error
     except FileNotFoundError as error:
         raise TableError(f"no file {path}; give a table as CSV or Parquet") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -82,8 +91,7 @@ def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     import pyarrow  # here, since its import takes longer than measuring a table
     import pyarrow.parquet
 
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise TableError(f"no file {path}; give a table as CSV or Parquet")
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
@@ -96,18 +104,14 @@ def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     return _rows(path, "row", rows, columns)
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a table of training runs with all columns, whole or not at all.
+def write_csv(path: Path, rows: Sequence[Any], columns: Columns[Any] = RUNS) -> None:
+    """Writes a table with all columns, whole or not at all.
 
     Args:
       path: in a folder that exists.
       rows: of the table; numbers read back exactly.
+      columns: of the table.
     """
-    write_rows(path, rows, RUNS)
-
-
-def write_rows(path: Path, rows: Sequence[T], columns: Columns[T]) -> None:
-    """Writes a table of any columns, as ``write_csv``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns.types)
@@ -121,25 +125,14 @@ def _csv_lines(
     path: Path, reader: Any, columns: Columns[Any]
 ) -> Iterator[tuple[dict[str, Any] | str, int]]:
     """Each line's fields by column, or its fault as text, and its number."""
-    lines = _split(path, reader)
-    names = next(lines, [])
+    names = next(reader, [])
     _check_columns(path, "line 1", names, columns)
-    for fields in lines:
-        if not fields:  # an empty line
-            continue
+    for fields in filter(None, reader):  # without empty lines
         if len(fields) != len(names):
             message = f"{len(fields)} fields where line 1 names {len(names)} columns"
             yield message, reader.line_num
         else:
             yield dict(zip(names, fields, strict=True)), reader.line_num
-
-
-def _split(path: Path, reader: Any) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        message = f"line {reader.line_num}: {error}"
-        raise TableError(f"{path} is no CSV in UTF-8 ({message}); write it again") from error
 
 
 def _rows(path: Path, unit: str, records: Any, columns: Columns[T]) -> list[T]:

@@ -1,8 +1,7 @@
 """Parts of the report's HTML: tables, folded details, figures with their tables."""
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from worldmodel.trust import svg
 
@@ -62,8 +61,3 @@ def section(title: str, drawn: str, caption: str, behind: str = "", keys: str = 
 def details(summary: str, inside: str) -> str:
     """A folded part; ``summary`` is text and escaped, ``inside`` is markup."""
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
-
-
-def sizes(cell: Mapping[str, Any]) -> list[str]:
-    """n, m and k of a cell, as text for a table."""
-    return [str(cell[key]) for key in ("n", "m", "k")]

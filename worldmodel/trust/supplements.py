@@ -1,30 +1,7 @@
 """Supplements of α in a document: the cost card, and the simulator as a judge of policies.
 
-Each has a table of its own, CSV or Parquet; an error names its bad rows by line. The cost of
-generating a version's synthetic episodes, a row per version (``GENERATION_COSTS``):
-
-====================  ======  ====================================================================
-column                kind    meaning
-====================  ======  ====================================================================
-task                  text    optional where the document has one task
-version               text    of the world model
-device                text    such as "1 NVIDIA H200" or "2 CPU cores"
-dollars_per_hour_low  number  price of the whole device [$/h], lowest and highest
-dollars_per_hour_high number
-price_source          text    optional: source of the price
-episode_seconds       number  of the device [s], one more synthetic episode
-model_seconds         number  of the device [s] before the first: fitting, compiling
-energy_joules         number  optional: per episode [J], from the device's counter
-====================  ======  ====================================================================
-
-Evaluation episodes, a row per start (``PAIRS``):
-
-====================  ======  ====================================================================
-task                  text    optional where the document has one task
-policy                text    evaluated; each policy is judged by itself
-real                  number  outcome in reality; empty where the start was simulated only
-simulated             number  outcome in the simulator, from the same start
-====================  ======  ====================================================================
+Each has a table of its own, CSV or Parquet; an error names its bad rows by line. The columns are
+the fields of ``GenerationCost`` and ``Pair``; a field with a default is optional.
 """
 
 import dataclasses
@@ -39,29 +16,29 @@ from worldmodel.trust.files import Columns
 from worldmodel.trust.table import TableError, some
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationCost:
-    """Cost of generating the synthetic episodes of one version, a row of ``GENERATION_COSTS``."""
+    """Cost of generating the synthetic episodes of one version."""
 
-    version: str
-    device: str
-    dollars_per_hour_low: float  # [$/h] of the whole device
+    task: str = ""  # may be empty where the document has one task
+    version: str  # of the world model
+    device: str  # such as "1 NVIDIA H200" or "2 CPU cores"
+    dollars_per_hour_low: float  # [$/h] price of the whole device, lowest and highest
     dollars_per_hour_high: float  # [$/h]
-    episode_seconds: float  # [s] of the device, one more episode
-    model_seconds: float  # [s] of the device before the first episode
-    energy_joules: float | None = None  # [J] per episode
     price_source: str = "given with the measurement"
-    task: str = ""
+    episode_seconds: float  # [s] of the device, one more synthetic episode
+    model_seconds: float  # [s] of the device before the first: fitting, compiling
+    energy_joules: float | None = None  # [J] per episode, from the device's counter
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A policy's outcomes from one start: simulated, and real where it was played in reality."""
+    """A policy's outcomes from one start."""
 
-    policy: str
-    simulated: float
-    real: float | None = None
-    task: str = ""
+    task: str = ""  # may be empty where the document has one task
+    policy: str  # evaluated; each policy is judged by itself
+    real: float | None = None  # outcome in reality; empty where the start was simulated only
+    simulated: float  # outcome in the simulator, from the same start
 
 
 def measured(row: GenerationCost) -> Measured:
@@ -98,28 +75,8 @@ def _pair_fault(pair: Pair) -> str:
     return ""
 
 
-GENERATION_COSTS = Columns(
-    GenerationCost,
-    {
-        "task": str,
-        "version": str,
-        "device": str,
-        "dollars_per_hour_low": float,
-        "dollars_per_hour_high": float,
-        "price_source": str,
-        "episode_seconds": float,
-        "model_seconds": float,
-        "energy_joules": float,
-    },
-    ("task", "price_source", "energy_joules"),
-    _cost_fault,
-)
-PAIRS = Columns(
-    Pair,
-    {"task": str, "policy": str, "real": float, "simulated": float},
-    ("task", "real"),
-    _pair_fault,
-)
+GENERATION_COSTS = Columns(GenerationCost, _cost_fault)
+PAIRS = Columns(Pair, _pair_fault)
 
 
 def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
@@ -132,10 +89,10 @@ def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
       InputError: a name is unknown or given twice, or its range is invalid.
     """
     known, replaced = Assumptions(), {}
-    names = [f.name for f in dataclasses.fields(known)]
     for name, low, high in overridden:
-        if name not in names:
-            raise InputError(f"no assumption is called {name!r}; there are {', '.join(names)}")
+        if name not in vars(known):
+            names = ", ".join(vars(known))
+            raise InputError(f"no assumption is called {name!r}; there are {names}")
         if name in replaced:
             raise InputError(f"the assumption {name!r} is given twice; keep one")
         replaced[name] = Range(low, high, getattr(known, name).unit, "given by who ran this")

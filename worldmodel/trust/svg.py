@@ -13,7 +13,6 @@ WIDTH = 360
 SMALL = 7.2  # width of a character of figures' text, in a wide typeface
 SHAPES = ("circle", "square", "triangle", "diamond", "down", "plus")
 DASHES = ("", "7 3", "2 2", "7 3 2 3", "10 2", "4 4")
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 STAR = "star"  # shape of the control
 # Colours after Okabe and Ito, each with a contrast of 3:1 or more against the paper.
 STYLE = """
@@ -175,16 +174,6 @@ def apart(sizes: Sequence[int], across: Scale) -> list[int]:
 def plain(value: float) -> str:
     """A tick's number with a true minus."""
     return f"{value:g}".replace("-", "−")
-
-
-def price(value: float) -> str:
-    """A price with two digits; below a thousandth as a power of ten."""
-    if value >= 100 or value == 0:
-        return f"{value:,.0f}"
-    if value >= 1e-3:
-        return f"{float(f'{value:.2g}'):g}"
-    digits, _, power = f"{value:.1e}".partition("e")
-    return f"{float(digits):g}·10{str(int(power)).translate(RAISED)}"
 
 
 def _turned(count: int, turn: float, sizes: Sequence[float]) -> list[tuple[float, float]]:

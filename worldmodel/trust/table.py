@@ -1,26 +1,6 @@
-"""The input of the trust measurement: a long table with a row for each training run.
+"""The input of the trust measurement: a long table with a row for each training run (``Row``).
 
-Columns, in any order (``files`` reads and writes them as CSV or Parquet):
-
-================  ======  ==========================================================================
-column            kind    meaning
-================  ======  ==========================================================================
-task              text    the task learnt; each is measured by itself
-version           text    of the world model; empty (null) where m = 0: real episodes only
-recipe            text    the learner, a function of the pooled rows; one per task
-n                 whole   all real episodes trained on; 1 or more
-m                 whole   synthetic episodes trained on; 0 or more
-k                 whole   real episodes that the version cost and that were *not* trained on:
-                          corrections, validation, failed deployments, cumulative over its turns
-seed              whole   the replicate, paired over the curve and all cells
-split             text    of the held-out reality; one per task
-error             number  on held-out reality; above 0, lower is better, in any unit that keeps it
-                          within 1e-100 and 1e100
-evaluations       whole   optional: rollouts or episodes that the error is a mean over
-steps             whole   optional: of training
-device_seconds    number  optional: of training [s]
-energy_joules     number  optional: of training [J]
-================  ======  ==========================================================================
+Columns are in any order; ``files`` reads and writes them as CSV or Parquet.
 
 The real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k at any use
 of the corrections. A version that cost K corrections has rows with k = K: they made the model only.
@@ -56,38 +36,26 @@ class TableError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One training run and the error it reached on held-out reality."""
+    """One training run and the error it reached; its fields are the columns."""
 
-    task: str
-    version: str  # of the world model; empty where m = 0: real only
-    recipe: str  # the learner: a function of the pooled rows
-    n: int  # real episodes trained on
-    m: int  # synthetic episodes trained on
-    k: int  # real episodes that the version cost beyond n; cumulative
+    task: str  # the task learnt; each is measured by itself
+    version: str  # of the world model; empty (null) where m = 0: real episodes only
+    recipe: str  # the learner, a function of the pooled rows; one per task
+    n: int  # all real episodes trained on; 1 or more
+    m: int  # synthetic episodes trained on; 0 or more
+    # Real episodes that the version cost and that were *not* trained on: corrections, validation,
+    # failed deployments, cumulative over its turns.
+    k: int
     seed: int  # the replicate, paired over the curve and all cells
-    split: str  # of the held-out reality
-    error: float  # on held-out reality; above 0, lower is better, any unit
-    evaluations: int | None = None
-    steps: int | None = None
-    device_seconds: float | None = None  # [s]
-    energy_joules: float | None = None  # [J]
+    split: str  # of the held-out reality; one per task
+    # On held-out reality; above 0, lower is better, in any unit that keeps it in ``ERRORS``.
+    error: float
+    evaluations: int | None = None  # rollouts or episodes that the error is a mean over
+    steps: int | None = None  # of training
+    device_seconds: float | None = None  # [s] of training
+    energy_joules: float | None = None  # [J] of training
 
 
-TYPES: dict[str, type] = {  # of each column
-    "task": str,
-    "version": str,
-    "recipe": str,
-    "n": int,
-    "m": int,
-    "k": int,
-    "seed": int,
-    "split": str,
-    "error": float,
-    "evaluations": int,
-    "steps": int,
-    "device_seconds": float,
-    "energy_joules": float,
-}
 OPTIONAL = ("evaluations", "steps", "device_seconds", "energy_joules")
 
 
