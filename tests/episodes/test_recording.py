@@ -196,16 +196,13 @@ def glitches(qpos: np.ndarray) -> np.ndarray:
 def test_a_bounce_is_no_glitch_and_a_glitch_is() -> None:
     clean = fall_and_bounce()
     assert not glitches(clean).any()
-    spiked = clean.copy()
-    spiked[20, 2] += 0.4
-    assert np.flatnonzero(glitches(spiked)).tolist() in (
-        [19, 20, 21, 22],
-        [20, 21, 22],
-    )
+    for column, height in ((1, 0.03), (2, 0.4)):  # the spike, its neighbours and their successor
+        spiked = clean.copy()
+        spiked[20, column] += height
+        assert np.flatnonzero(glitches(spiked)).tolist() == [19, 20, 21, 22]
     jumped = clean.copy()
     jumped[60:, 2] += np.pi / 2
-    bad = glitches(jumped)
-    assert bad[60] and bad.sum() <= 4 and not bad[:58].any() and not bad[63:].any()
+    assert np.flatnonzero(glitches(jumped)).tolist() == [59, 60, 61]
 
 
 def test_a_fast_spin_is_real_up_to_the_energy_of_the_fall() -> None:
