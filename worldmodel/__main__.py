@@ -3,6 +3,7 @@
 Each command imports its own modules.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,32 +51,28 @@ def _trust(
       pairs: table of real and simulated evaluation episodes (see the command judge), for the
         same page.
     """
+    from worldmodel import trust
+    from worldmodel.errors import InputError
+    from worldmodel.trust import supplements
+    from worldmodel.trust.summary import summary
 
-    def work(_: None) -> int:
-        from worldmodel import trust
-        from worldmodel.errors import InputError
-        from worldmodel.trust import supplements
-        from worldmodel.trust.summary import summary
+    if assume and not costs:
+        raise InputError("--assume belongs to the cost card; give --costs too")
+    document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
+    if costs:
+        rows = trust.read_rows(costs, supplements.GENERATION_COSTS)
+        document = supplements.with_costs(document, rows, supplements.assumed(assume))
+    if pairs:
+        rows = trust.read_rows(pairs, supplements.PAIRS)
+        document = supplements.with_evaluations(document, rows)
+    if json:
+        write_json(json, document)
+    if report:
+        from worldmodel.trust.report import report as page
 
-        if assume and not costs:
-            raise InputError("--assume belongs to the cost card; give --costs too")
-        document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
-        if costs:
-            rows = trust.read_rows(costs, supplements.GENERATION_COSTS)
-            document = supplements.with_costs(document, rows, supplements.assumed(assume))
-        if pairs:
-            rows = trust.read_rows(pairs, supplements.PAIRS)
-            document = supplements.with_evaluations(document, rows)
-        if json:
-            write_json(json, document)
-        if report:
-            from worldmodel.trust.report import report as page
-
-            write_text(report, page(document))
-        print(summary(document), end="")
-        return 0
-
-    return runtime.run(work, None)
+        write_text(report, page(document))
+    print(summary(document), end="")
+    return 0
 
 
 def _plan(
@@ -98,17 +95,13 @@ def _plan(
       nested: whether smaller real sets are parts of larger ones.
       level: of the interval.
     """
+    from worldmodel import trust
+    from worldmodel.trust.summary import planned
 
-    def work(_: None) -> int:
-        from worldmodel import trust
-        from worldmodel.trust.summary import planned
-
-        rows = trust.read(pilot)
-        grids = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
-        print(planned(grids, half_width), end="")
-        return int(all(grid.runs is None for grid in grids))
-
-    return runtime.run(work, None)
+    rows = trust.read(pilot)
+    grids = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
+    print(planned(grids, half_width), end="")
+    return int(all(grid.runs is None for grid in grids))
 
 
 def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
@@ -122,26 +115,23 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
       json: file for all numbers by task and policy.
       level: of the intervals.
     """
+    from worldmodel import trust
+    from worldmodel.trust import supplements
+    from worldmodel.trust.summary import judged
 
-    def work(_: None) -> int:
-        from worldmodel import trust
-        from worldmodel.trust import supplements
-        from worldmodel.trust.summary import judged
-
-        rows = trust.read_rows(pairs, supplements.PAIRS)
-        by_task = supplements.evaluations_by_task(rows, level)
-        if json:
-            write_json(json, by_task)
-        print(judged(by_task), end="")
-        return 0
-
-    return runtime.run(work, None)
+    rows = trust.read_rows(pairs, supplements.PAIRS)
+    by_task = supplements.evaluations_by_task(rows, level)
+    if json:
+        write_json(json, by_task)
+    print(judged(by_task), end="")
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of the process by default, and returns the exit status."""
     commands = {"doctor": _doctor, "trust": _trust, "plan": _plan, "judge": _judge}
-    return tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", args=arguments)
+    call = functools.partial(tyro.extras.subcommand_cli_from_dict, commands, prog="worldmodel")
+    return runtime.run(lambda given: call(args=given), arguments)
 
 
 if __name__ == "__main__":

@@ -80,8 +80,9 @@ def cells_independent(tables: Tables) -> Bounds:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         middle = values[..., 0]
         total = (weights * middle).sum(-1)
-        halves = (np.sqrt(np.sum((weights * x) ** 2, -1)) for x in (middle - low, high - middle))
-        below, above = halves
+        below, above = (
+            np.sqrt(np.sum((weights * x) ** 2, -1)) for x in (middle - low, high - middle)
+        )
         return total, total - below, total + above
 
     return _mean(tables, mean)
@@ -181,9 +182,8 @@ def percentile_bootstrap(tables: Tables) -> Bounds:
     for start in range(0, len(curve), CHUNK):
         part = slice(start, start + CHUNK)
         drawn = rng.integers(seeds, size=(len(curve[part]), RESAMPLES, seeds))
-        share = np.stack(
-            [(drawn == i).mean(-1) for i in range(seeds)], -1
-        )  # (tables, resamples, S)
+        # (tables, resamples, S)
+        share = np.stack([(drawn == i).mean(-1) for i in range(seeds)], -1)
         log_curve, log_cell = (np.log(share @ np.swapaxes(x[part], -1, -2)) for x in (curve, cell))
         d_eff = invert(tables.sizes, falling(log_curve), log_cell[..., 0])[0]
         tail = (1 - LEVEL) / 2

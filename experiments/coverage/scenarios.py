@@ -5,8 +5,9 @@ The interval of a scenario is wanted to cover within the claimed range, see ``in
 
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,7 @@ RANGE = 0.3  # of t(S − 1) · cv / (slope · √S), the half-width of log D_ef
 LAW_RANGE = 0.11  # the same for a law fitted to several cells
 
 CELLS = ((45, 60), (45, 120), (45, 180), (90, 60), (90, 120), (90, 180))  # two n by three m
-LAWS: dict[
-    str, tuple[tuple[float, float], ...]
-] = {  # (κ, b) from high to low alpha, by weight rule
+LAWS = {  # (κ, b) from high to low alpha, by weight rule
     "pooled": ((1.0, 0.0), (1.5, 0.004), (3.0, 0.02)),
     "oracle": ((1.0, 0.0), (2.0, 0.005), (4.0, 0.05)),
 }
@@ -57,6 +56,11 @@ def spread(seeds: int, cv: float, slope: float) -> float:
     return quantile(estimators.LEVEL, seeds) * cv / (slope * math.sqrt(seeds))
 
 
+def noise(d: int) -> float:
+    """The seed noise cv of a learner in d dimensions (``simulation``)."""
+    return math.sqrt(2 / d)
+
+
 def in_range(seeds: int, cv: float, slope: float, most: float = RANGE) -> str:
     """COVERS within the claimed range, OUTSIDE beyond it."""
     return COVERS if spread(seeds, cv, slope) <= most else OUTSIDE
@@ -72,186 +76,119 @@ def scenarios(tables: int, pools: int) -> list[Scenario]:
     return [*_cells(tables), *_several(tables), *_laws(tables), *_pools(pools), *_others(tables)]
 
 
-def _cells(tables: int) -> list[Scenario]:
+def _cells(tables: int) -> Iterator[Scenario]:
     """Scenarios of one cell."""
-    rows = []
-    for rule, laws in LAWS.items():
-        for d in (5, 20, 100):
-            for seeds in (5, 10, 20):
-                for law in laws:
-                    n, m = cell = (64, 64)
-                    alpha = (float(simulation.d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
-                    how: dict[str, Any] = {"rule": rule, "d": d, "seeds": seeds, "cells": [cell]}
-                    cv = math.sqrt(2 / d)
-                    rows.append(
-                        Scenario(
-                            *("fresh episodes", f"{rule}, d = {d}", f"alpha = {alpha:.2f}"),
-                            *(seeds, cv, 1.0, in_range(seeds, cv, 1.0)),
-                            functools.partial(fresh, versions=[law], **how),
-                            estimators.alpha,
-                            tables,
-                        )
-                    )
-    for cv in (0.1, 0.3, 0.6):
-        for slope in (0.3, 0.5, 1.0):
-            for seeds in (5, 10, 20):
-                how: dict[str, Any] = dict(
-                    seeds=seeds, cv=cv, slope=slope, cell=(64, 64), alpha=0.7
-                )
-                rows.append(
-                    Scenario(
-                        *("log-normal noise", f"cv = {cv}, slope = {slope}", "alpha = 0.70"),
-                        *(seeds, cv, slope, in_range(seeds, cv, slope)),
-                        functools.partial(scattered, floor=0.0, **how),
-                        estimators.alpha,
-                        tables,
-                    )
-                )
-    for seeds, cv in ((10, 0.3), (20, 0.3), (20, 0.1)):
-        how: dict[str, Any] = dict(seeds=seeds, cv=cv, slope=1.0, cell=(64, 64), alpha=0.7)
-        rows.append(
-            Scenario(
-                *("curve with a floor", f"1/n + 1/256, cv = {cv}", "alpha = 0.70"),
-                *(seeds, cv, 0.73, in_range(seeds, cv, 0.73)),
-                functools.partial(scattered, floor=1 / 256, **how),
-                estimators.alpha,
-                tables,
+    n, m = cell = (64, 64)
+    for (rule, laws), d, seeds in itertools.product(LAWS.items(), (5, 20, 100), (5, 10, 20)):
+        cv, wanted = noise(d), in_range(seeds, noise(d), 1.0)
+        for law in laws:
+            alpha = (float(simulation.d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
+            named = ("fresh episodes", f"{rule}, d = {d}", f"alpha = {alpha:.2f}")
+            draw = functools.partial(
+                fresh, rule=rule, d=d, seeds=seeds, cells=[cell], versions=[law]
             )
-        )
-    return rows
+            yield Scenario(*named, seeds, cv, 1.0, wanted, draw, estimators.alpha, tables)
+    draw_from = functools.partial(scattered, cell=cell, alpha=0.7)
+    for cv, slope, seeds in itertools.product((0.1, 0.3, 0.6), (0.3, 0.5, 1.0), (5, 10, 20)):
+        wanted = in_range(seeds, cv, slope)
+        named = ("log-normal noise", f"cv = {cv}, slope = {slope}", "alpha = 0.70")
+        draw = functools.partial(draw_from, seeds=seeds, cv=cv, slope=slope, floor=0.0)
+        yield Scenario(*named, seeds, cv, slope, wanted, draw, estimators.alpha, tables)
+    for seeds, cv in ((10, 0.3), (20, 0.3), (20, 0.1)):
+        wanted = in_range(seeds, cv, 0.73)
+        named = ("curve with a floor", f"1/n + 1/256, cv = {cv}", "alpha = 0.70")
+        draw = functools.partial(draw_from, seeds=seeds, cv=cv, slope=1.0, floor=1 / 256)
+        yield Scenario(*named, seeds, cv, 0.73, wanted, draw, estimators.alpha, tables)
 
 
-def _several(tables: int) -> list[Scenario]:
+def _several(tables: int) -> Iterator[Scenario]:
     """Scenarios of means over cells, differences and slopes."""
-    rows = []
     better, worse = (1.0, 0.0), (1.5, 0.01)
-    for kind, draw in (("fresh", functools.partial(fresh, rule="pooled")), ("nested", nested)):
+    figures = (
+        ("mean alpha of 6 cells", estimators.mean_alpha, CELLS, [better]),
+        ("difference of versions", estimators.difference, CELLS[1:2], [better, worse]),
+        ("difference, identical", estimators.difference, CELLS[1:2], [worse, worse]),
+        ("alpha_marg", estimators.marginal, CELLS[:2], [worse]),
+    )
+    for kind, how in (("fresh", functools.partial(fresh, rule="pooled")), ("nested", nested)):
         for d, seeds in ((20, 10), (20, 20), (100, 5), (100, 10), (100, 20)):
-            for figure, of, cells, versions in (
-                ("mean alpha of 6 cells", estimators.mean_alpha, CELLS, [better]),
-                ("difference of versions", estimators.difference, CELLS[1:2], [better, worse]),
-                ("difference, identical", estimators.difference, CELLS[1:2], [worse, worse]),
-                ("alpha_marg", estimators.marginal, CELLS[:2], [worse]),
-            ):
-                cv = math.sqrt(2 / d)
-                rows.append(
-                    Scenario(
-                        *(f"{kind} episodes, several cells", f"pooled, d = {d}", figure),
-                        *(seeds, cv, 1.0, in_range(seeds, cv, 1.0)),
-                        functools.partial(draw, d=d, seeds=seeds, cells=cells, versions=versions),
-                        of,
-                        tables,
-                    )
-                )
-    return rows
+            cv, wanted = noise(d), in_range(seeds, noise(d), 1.0)
+            for figure, of, cells, versions in figures:
+                named = (f"{kind} episodes, several cells", f"pooled, d = {d}", figure)
+                draw = functools.partial(how, d=d, seeds=seeds, cells=cells, versions=versions)
+                yield Scenario(*named, seeds, cv, 1.0, wanted, draw, of, tables)
 
 
-def _laws(tables: int) -> list[Scenario]:
+def _law(tables: Tables, figure: str, **law: Any) -> Bounds:
+    return estimators.law_of(tables, **law)[figure]
+
+
+def _laws(tables: int) -> Iterator[Scenario]:
     """Scenarios of the law fitted to six cells."""
-    rows = []
     for rule, (kappa, b), last in (
         ("pooled", (1.5, 0.01), "limit"),
         ("oracle", (1.0, 0.01), "cap"),
     ):
         for d, seeds in ((20, 20), (100, 10), (100, 20), (400, 10), (400, 20)):
+            cv, wanted = noise(d), in_range(seeds, noise(d), 1.0, LAW_RANGE)
             draw = functools.partial(
                 fresh, rule=rule, d=d, seeds=seeds, cells=CELLS, versions=[(kappa, b)]
             )
-
-            def law(tables: Tables, of: str, rule: str, kappa: float, b: float) -> Bounds:
-                return estimators.law_of(tables, rule, kappa, b)[of]
-
-            for of in ("fits", "kappa", "b", "alpha_0", last):
-                bounds = functools.partial(law, of=of, rule=rule, kappa=kappa, b=b)
-                cv = math.sqrt(2 / d)
-                rows.append(
-                    Scenario(
-                        *("the law", f"{rule}, d = {d}", of, seeds, cv, 1.0),
-                        *(in_range(seeds, cv, 1.0, LAW_RANGE), draw, bounds, tables),
-                    )
-                )
-    return rows
+            for figure in ("fits", "kappa", "b", "alpha_0", last):
+                of = functools.partial(_law, figure=figure, rule=rule, kappa=kappa, b=b)
+                named = ("the law", f"{rule}, d = {d}", figure)
+                yield Scenario(*named, seeds, cv, 1.0, wanted, draw, of, tables)
 
 
-def _pools(tables: int) -> list[Scenario]:
+def _pools(tables: int) -> Iterator[Scenario]:
     """Scenarios with one pool; claimed for new episodes if (S − 1)(D_eff / pool)² is below .25."""
-    rows = []
-    for d, seeds, of, most, cell, population, wanted, how in (
-        (20, 10, 512, 64, (16, 16), "new episodes", COVERS, {}),
-        (20, 10, 512, 64, (32, 24), "new episodes", COVERS, {}),
-        (100, 10, 512, 64, (32, 24), "new episodes", COVERS, {}),
-        (20, 10, 256, 64, (16, 16), "new episodes", COVERS, {}),
-        (20, 10, 256, 64, (32, 24), "new episodes", OUTSIDE, {}),
-        (100, 10, 256, 64, (32, 24), "new episodes", OUTSIDE, {}),
-        (100, 20, 256, 64, (32, 24), "new episodes", OUTSIDE, {}),
-        (100, 5, 256, 64, (32, 24), "new episodes", COVERS, {}),
-        (20, 10, 128, 96, (48, 40), "new episodes", FAILS, {}),
-        (100, 10, 128, 96, (48, 40), "new episodes", FAILS, {}),
-        (100, 20, 128, 96, (48, 40), "new episodes", FAILS, {}),
-        (20, 10, 128, 96, (24, 24), "these episodes", COVERS, {"conditional": True}),
-        (100, 10, 128, 96, (48, 40), "these episodes", COVERS, {"conditional": True}),
-        (20, 10, 256, 64, (16, 16), "new episodes, jackknife of 8 blocks", PROPOSED, {"blocks": 8}),
-        (20, 10, 128, 64, (32, 16), "new episodes, jackknife of 8 blocks", PROPOSED, {"blocks": 8}),
-        (20, 10, 128, 96, (48, 32), "new episodes, jackknife of 8 blocks", PROPOSED, {"blocks": 8}),
-        (20, 5, 128, 96, (48, 32), "new episodes, jackknife of 8 blocks", PROPOSED, {"blocks": 8}),
-        (
-            100,
-            10,
-            128,
-            96,
-            (48, 32),
-            "new episodes, jackknife of 8 blocks",
-            PROPOSED,
-            {"blocks": 8},
-        ),
-        (
-            20,
-            10,
-            128,
-            96,
-            (48, 32),
-            "new episodes, jackknife of 16 blocks",
-            PROPOSED,
-            {"blocks": 16},
-        ),
+    for d, seeds, of, most, cell, wanted, how in (
+        (20, 10, 512, 64, (16, 16), COVERS, {}),
+        (20, 10, 512, 64, (32, 24), COVERS, {}),
+        (100, 10, 512, 64, (32, 24), COVERS, {}),
+        (20, 10, 256, 64, (16, 16), COVERS, {}),
+        (20, 10, 256, 64, (32, 24), OUTSIDE, {}),
+        (100, 10, 256, 64, (32, 24), OUTSIDE, {}),
+        (100, 20, 256, 64, (32, 24), OUTSIDE, {}),
+        (100, 5, 256, 64, (32, 24), COVERS, {}),
+        (20, 10, 128, 96, (48, 40), FAILS, {}),
+        (100, 10, 128, 96, (48, 40), FAILS, {}),
+        (100, 20, 128, 96, (48, 40), FAILS, {}),
+        (20, 10, 128, 96, (24, 24), COVERS, {"conditional": True}),
+        (100, 10, 128, 96, (48, 40), COVERS, {"conditional": True}),
+        (20, 10, 256, 64, (16, 16), PROPOSED, {"blocks": 8}),
+        (20, 10, 128, 64, (32, 16), PROPOSED, {"blocks": 8}),
+        (20, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
+        (20, 5, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
+        (100, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
+        (20, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 16}),
     ):
+        episodes = "these episodes" if "conditional" in how else "new episodes"
+        if "blocks" in how:
+            episodes += f", jackknife of {how['blocks']} blocks"
         sizes = tuple(most >> i for i in range(5, -1, -1))
-        rows.append(
-            Scenario(
-                *("one pool for all seeds", f"d = {d}, n ≤ {most} of {of}, n, m = {cell}"),
-                *(f"alpha = 1, for {population}", seeds, math.sqrt(2 / d), 1.0, wanted),
-                functools.partial(pool, d=d, seeds=seeds, of=of, sizes=sizes, cell=cell, **how),
-                estimators.alpha,
-                tables,
-            )
-        )
-    return rows
+        design = f"d = {d}, n ≤ {most} of {of}, n, m = {cell}"
+        named = ("one pool for all seeds", design, f"alpha = 1, for {episodes}")
+        draw = functools.partial(pool, d=d, seeds=seeds, of=of, sizes=sizes, cell=cell, **how)
+        yield Scenario(*named, seeds, noise(d), 1.0, wanted, draw, estimators.alpha, tables)
 
 
-def _others(tables: int) -> list[Scenario]:
+def _others(tables: int) -> Iterator[Scenario]:
     """Scenarios of other common intervals."""
-    rows = []
     one = {"cells": [(64, 64)], "versions": [(1.5, 0.004)]}
-    for figure, of, d, seeds, wanted, draw in (
-        ("percentile bootstrap", estimators.percentile_bootstrap, 20, 5, FAILS, one),
-        ("percentile bootstrap", estimators.percentile_bootstrap, 100, 5, FAILS, one),
-        ("estimate ± t · jackknife", estimators.around_the_estimate, 5, 20, PROPOSED, one),
-        ("estimate ± t · jackknife", estimators.around_the_estimate, 20, 10, PROPOSED, one),
-        ("estimate ± t · jackknife", estimators.around_the_estimate, 100, 10, PROPOSED, one),
-        *(
-            (
-                *("mean of 6 cells, as if independent", estimators.cells_independent),
-                *(d, seeds, FAILS, {"cells": CELLS, "versions": [(1.0, 0.0)]}),
-            )
-            for d, seeds in ((20, 10), (100, 10))
-        ),
+    six = {"cells": CELLS, "versions": [(1.0, 0.0)]}
+    bootstrap = ("percentile bootstrap", estimators.percentile_bootstrap, FAILS, one)
+    around = ("estimate ± t · jackknife", estimators.around_the_estimate, PROPOSED, one)
+    independent = ("mean of 6 cells, as if independent", estimators.cells_independent, FAILS, six)
+    for (figure, of, wanted, how), d, seeds in (
+        (bootstrap, 20, 5),
+        (bootstrap, 100, 5),
+        (around, 5, 20),
+        (around, 20, 10),
+        (around, 100, 10),
+        (independent, 20, 10),
+        (independent, 100, 10),
     ):
-        rows.append(
-            Scenario(
-                *("other intervals", f"pooled, d = {d}", figure, seeds, math.sqrt(2 / d), 1.0),
-                *(wanted, functools.partial(fresh, rule="pooled", d=d, seeds=seeds, **draw)),
-                of,
-                tables,
-            )
-        )
-    return rows
+        named = ("other intervals", f"pooled, d = {d}", figure)
+        draw = functools.partial(fresh, rule="pooled", d=d, seeds=seeds, **how)
+        yield Scenario(*named, seeds, noise(d), 1.0, wanted, draw, of, tables)

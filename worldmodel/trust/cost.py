@@ -116,7 +116,6 @@ SCALE = {
     "episode_seconds": 58.0,
     "gpu_hours_per_1000": 58.0 * 1000 / 3600,
 }
-_ENDS = ("low", "high")
 _UNITS = {  # of a card's ranges
     "real": "$ per usable real episode",
     "variant": "$ per task variant taught by real episodes alone",
@@ -146,8 +145,8 @@ def card(
     Raises:
       InputError: m < 1 or k < 0.
     """
-    points = [_point(p, m, k) for p in _corners(measured, assumptions, m, k)]
-    return {name: _ends(point[name] for point in points) for name in _UNITS}
+    points = _points(measured, assumptions, m, k)
+    return {name: _range([point[name] for point in points]) for name in _UNITS}
 
 
 def net_value(
@@ -167,8 +166,8 @@ def net_value(
     """
     if not math.isfinite(d_eff):
         raise InputError(f"D_eff = {d_eff}; where it is censored, value its known end alone")
-    points = [_point(p, m, k) for p in _corners(measured, assumptions, m, k)]
-    return _ends((d_eff - n) * p["real"] - m * p["synthetic"] for p in points)
+    points = _points(measured, assumptions, m, k)
+    return _range([(d_eff - n) * p["real"] - m * p["synthetic"] for p in points])
 
 
 def price(
@@ -198,51 +197,52 @@ def price(
             f"{', '.join(sorted(task['versions']))}"
         )
     assumed = assumptions or Assumptions()
-    ranges = {f.name: getattr(assumed, f.name) for f in dataclasses.fields(assumed)}
     versions = {}
     for name, taken in measured.items():
         own = dataclasses.asdict(taken) | {"cells": []}
+        priced: dict[str, Any] = {"measured": taken, "assumptions": assumed}
         for cell in task["versions"][name]["cells"]:
             sizes = {key: cell[key] for key in ("n", "m", "k")}
             costs = card(taken, cell["m"], cell["k"], assumed)
-            value = {
-                f"net_value_{end}": None
-                if (d := cell[f"d_eff_{end}"]) is None
-                else net_value(d, **sizes, measured=taken, assumptions=assumed)[end == "high"]
-                for end in _ENDS
-            }
-            flat = {f"{x}_{e}": v for x, r in costs.items() for e, v in zip(_ENDS, r, strict=True)}
-            own["cells"].append(sizes | flat | value)
+            flat: dict[str, float | None] = {}
+            for x, (low, high) in costs.items():
+                flat |= {f"{x}_low": low, f"{x}_high": high}
+            for i, end in enumerate(("low", "high")):
+                d_eff = cell[f"d_eff_{end}"]
+                value = None if d_eff is None else net_value(d_eff, **sizes, **priced)[i]
+                flat[f"net_value_{end}"] = value
+            own["cells"].append(sizes | flat)
         versions[name] = own
     return {
-        "assumptions": [{"name": key} | dataclasses.asdict(r) for key, r in ranges.items()],
+        "assumptions": [{"name": key} | dataclasses.asdict(r) for key, r in vars(assumed).items()],
         "units": _UNITS | {"net_value": "$ gained by the version at (n, m)"},
         "scale": SCALE,
         "versions": versions,
     }
 
 
-def _corners(measured: Measured, assumptions: Assumptions | None, m: int, k: int) -> list[dict]:
-    """Every combination of the ranges' ends, each with the measured numbers."""
+def _points(
+    measured: Measured, assumptions: Assumptions | None, m: int, k: int
+) -> list[dict[str, float]]:
+    """All costs [$] at every combination of the ranges' ends."""
     if m < 1 or k < 0:
         raise InputError(f"m = {m}, k = {k}; give m of 1 or more and k of 0 or more")
-    assumed = assumptions or Assumptions()
-    ranges = {f.name: getattr(assumed, f.name) for f in dataclasses.fields(assumed)}
-    ranges["device_hour"] = measured.device_hour
-    fixed = {"episode_h": measured.episode_seconds / 3600, "fit_h": measured.model_seconds / 3600}
+    ranges = vars(assumptions or Assumptions()) | {"device_hour": measured.device_hour}
     ends = itertools.product(*({r.low, r.high} for r in ranges.values()))
-    return [dict(zip(ranges, point, strict=True)) | fixed for point in ends]
+    return [_point(dict(zip(ranges, point, strict=True)), measured, m, k) for point in ends]
 
 
-def _point(p: Mapping[str, float], m: int, k: int) -> dict[str, float]:
-    """All costs [$] at one value of every assumption."""
+def _point(p: Mapping[str, float], measured: Measured, m: int, k: int) -> dict[str, float]:
     hour = p["wage"] * p["overhead"]
     # The hours cancel in c_r and stay in the price of a variant.
     usable = p["operator_hours"] * p["usable_per_hour"]
     real = p["operator_hours"] * hour / usable
     correction = p["correction_minutes"] / 60 * hour
-    model = p["model_hours"] * p["engineer_wage"] * p["overhead"] + p["fit_h"] * p["device_hour"]
-    later = p["episode_h"] * p["device_hour"]
+    model = (
+        p["model_hours"] * p["engineer_wage"] * p["overhead"]
+        + measured.model_seconds / 3600 * p["device_hour"]
+    )
+    later = measured.episode_seconds / 3600 * p["device_hour"]
     synthetic = later + (model + k * correction) / m
     return {
         "real": real,
@@ -255,6 +255,5 @@ def _point(p: Mapping[str, float], m: int, k: int) -> dict[str, float]:
     }
 
 
-def _ends(values: Any) -> tuple[float, float]:
-    known = list(values)
-    return min(known), max(known)
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)

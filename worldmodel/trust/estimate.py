@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -107,8 +107,13 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
         for version in sorted({key[0] for key in first})
     }
     pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
-    curve = _curve(sizes, on_curve, reading, level)
-    notes = _notes(rows, sizes, first, len(seeds), on_curve, pool)
+    curve = Curve(
+        n=tuple(sizes),
+        error=tuple(jackknife(values, level) for values in on_curve),
+        slope=tuple(jackknife(values, level) for values in reading.local),
+        falls=float(on_curve[0, 0] / on_curve[-1, 0]),
+    )
+    notes = _notes(rows, curve, first, len(seeds), pool)
     return TaskResult(
         task=rows[0].task,
         recipe=rows[0].recipe,
@@ -122,15 +127,6 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
         differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
         budgets=budgets(rows),
         notes=(*notes, *_uncertain(cells, curve)),
-    )
-
-
-def _curve(sizes: Sequence[int], means: np.ndarray, reading: Reading, level: float) -> Curve:
-    return Curve(
-        n=tuple(sizes),
-        error=tuple(jackknife(values, level) for values in means),
-        slope=tuple(jackknife(values, level) for values in reading.local),
-        falls=float(means[0, 0] / means[-1, 0]),
     )
 
 
@@ -200,14 +196,13 @@ def _version(keys: Sequence[Key], estimates: _Estimates, law: str, level: float)
     n, m = [key[1] for key in keys], [key[2] for key in keys]
     own = [estimates[key] for key in keys]
     values = np.stack([x.values for x in own])
-    low, high = (np.array([getattr(x.interval, e) for x in own]) for e in ("low", "high"))
+    low, high = _bounds(own)
     size, count = np.array(n, float), np.array(m, float)
     share = 1 / (count * len(keys))
     alpha = (values - size[:, None]) / count[:, None]
     common = NONE
     if np.isfinite(values).all():
-        total = (float(x) for x in intervals.mean(share, values, _open(low, -1), _open(high, 1)))
-        common = _line(_closed(*total), float(share @ size), 1)
+        common = _line(_closed(*intervals.mean(share, values, low, high)), float(share @ size), 1)
     homogeneity = homogeneous(alpha)
     verdict = max((x.verdict for x in own), key=VERDICTS.index)
     if homogeneity < REFUSED:
@@ -276,9 +271,7 @@ def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:
     values = np.stack([a.values, b.values])
     if not np.isfinite(values).all():
         return NONE
-    low, high = (np.array([getattr(x.interval, e) for x in (a, b)]) for e in ("low", "high"))
-    ends = intervals.difference(values, _open(low, -1), _open(high, 1))
-    return _line(_closed(*(float(x) for x in ends)), less, per)
+    return _line(_closed(*intervals.difference(values, *_bounds((a, b)))), less, per)
 
 
 def _line(interval: Interval, less: float, per: float) -> Interval:
@@ -286,23 +279,25 @@ def _line(interval: Interval, less: float, per: float) -> Interval:
     return Interval(value, low, high)
 
 
-def _open(bound: np.ndarray, sign: int) -> np.ndarray:
-    return np.where(np.isnan(bound), sign * np.inf, bound)
+def _bounds(estimates: Sequence[_Estimate]) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of each D_eff; infinite where unknown."""
+    low, high = np.array([(x.interval.low, x.interval.high) for x in estimates]).T
+    return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
 
 
-def _closed(value: float, low: float, high: float) -> Interval:
-    ends: Any = (x if math.isfinite(x) else math.nan for x in (low, high))
-    return Interval(value, *ends)
+def _closed(*ends: np.ndarray) -> Interval:
+    """The interval of a finite value; NaN for an infinite bound."""
+    value, low, high = (float(x) if np.isfinite(x) else math.nan for x in ends)
+    return Interval(value, low, high)
 
 
 def _notes(
     rows: Sequence[Row],
-    sizes: Sequence[int],
+    curve: Curve,
     cells: Sequence[Key],
     seeds: int,
-    means: np.ndarray,
     pool: int | None,
-) -> tuple[str, ...]:
+) -> list[str]:
     """Sentences on what the numbers are conditional on and what the design lacks."""
     notes = warnings(rows)
     if pool is not None:
@@ -318,18 +313,18 @@ def _notes(
             )
         else:
             notes.append(f"{to}, up to n = {most}: intervals hold for new episodes too.")
-    if len(sizes) < 6:
-        notes.append(f"{len(sizes)} real-only sizes; there should be six.")
+    if len(curve.n) < 6:
+        notes.append(f"{len(curve.n)} real-only sizes; there should be six.")
     if seeds < 10:
         notes.append(f"{seeds} seeds; there should be ten.")
-    if (falls := means[0, 0] / means[-1, 0]) < 2:
+    if curve.falls < 2:
         notes.append(
-            f"The error falls {falls:.2f} times over the real-only sizes; it should twice."
+            f"The error falls {curve.falls:.2f} times over the real-only sizes; it should twice."
         )
     grids = {key[0]: {k[1:3] for k in cells if k[0] == key[0]} for key in cells}
     if any(len({n for n, _ in g}) < 2 or len({m for _, m in g}) < 3 for g in grids.values()):
         notes.append("A version has fewer cells than two n by three m.")
-    return tuple(notes)
+    return notes
 
 
 def _uncertain(cells: Sequence[Cell], curve: Curve) -> list[str]:

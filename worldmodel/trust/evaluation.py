@@ -24,7 +24,8 @@ import numpy as np
 from scipy import stats
 
 from worldmodel.errors import InputError
-from worldmodel.trust.intervals import Interval, jackknife
+from worldmodel.trust.intervals import NONE, Interval, jackknife
+from worldmodel.trust.plain import flat
 
 LEAST_PAIRS = 10  # coverage was not tested below; for successes and failures rho needs fifty
 TINY = 1e-9  # relative; a smaller variation is rounding
@@ -107,13 +108,12 @@ def evaluate(
         alone = Interval(alone.value, math.nan, math.nan)
     rho = _correlation(y, f, level)
     if math.isnan(rho.value):
-        none = Interval(math.nan, math.nan, math.nan)
         reason = (
             "real and simulated outcomes agree in all episodes but one at most, or do not vary: "
             "no correlation, nor an interval, can be had from them; play more episodes"
         )
         return Evaluation(
-            n, count, none, bar, none, alone, none, math.nan, math.nan, "NOT_IDENTIFIED", reason
+            n, count, NONE, bar, NONE, alone, NONE, math.nan, math.nan, "NOT_IDENTIFIED", reason
         )
     mean, weight = _prediction_powered(y, f, g, level)
     ends = sorted(alpha_eval(end, n, count) for end in (rho.low, rho.high))
@@ -127,13 +127,7 @@ def evaluate(
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as plain numbers and text, NaN as None; an interval x is x, x_low, x_high."""
-    out: dict[str, Any] = {}
-    for name, value in vars(evaluation).items():
-        if isinstance(value, Interval):
-            out |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-        else:
-            out[name] = value
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in out.items()}
+    return flat(evaluation)
 
 
 def _prediction_powered(
@@ -166,17 +160,17 @@ def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
     ρ = .9 its interval covers .80, this one .98.
     """
     if _constant(y) or _constant(f):
-        return Interval(math.nan, math.nan, math.nan)
+        return NONE
     n = len(y)
     a, b = (np.append(0.0, x - x.mean()) for x in (y, f))
     # Sums of squares without an episode: the full sum less n/(n - 1) of its square.
     less = np.append(0.0, np.full(n, n / (n - 1)))
     yy, ff, yf = a @ a - less * a * a, b @ b - less * b * b, a @ b - less * a * b
     if (yy <= TINY * yy[0]).any() or (ff <= TINY * ff[0]).any():  # equal but for one
-        return Interval(math.nan, math.nan, math.nan)
+        return NONE
     rho = yf / np.sqrt(yy * ff)
     if abs(rho).max() >= 1 - TINY:
-        return Interval(math.nan, math.nan, math.nan)
+        return NONE
     z = jackknife(np.arctanh(rho), level)
     return Interval(math.tanh(z.value), math.tanh(z.low), math.tanh(z.high))
 

@@ -24,32 +24,33 @@ def to_json(result: TaskResult) -> dict[str, Any]:
     ``p`` and ``reason`` as ``law_p`` and ``law_reason``. An interval ``x`` becomes ``x``, ``x_low``
     and ``x_high``; those of the curve are lists of ``value``, ``low`` and ``high``.
     """
-    out = _plain(result)
+    out = flat(result)
     cells = out.pop("cells")
     out["versions"] = {
-        name: _plain(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
+        name: flat(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
         for name, version in result.versions.items()
     }
     return out
 
 
-def _plain(value: Any) -> Any:
+def flat(value: Any) -> Any:
+    """The fields of a result as plain numbers, text, lists and dictionaries, as ``to_json``."""
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [flat(v) for v in value]
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: flat(v) for key, v in value.items()}
     if not dataclasses.is_dataclass(value):
         value = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(value, float) and math.isnan(value) else value
     out = {}
     for name, x in vars(value).items():
         if isinstance(x, Law):
-            law = _plain(x)
+            law = flat(x)
             out |= {f"law_{key}": law.pop(key) for key in ("p", "reason")} | law
         else:
-            out |= _interval(name, x) if isinstance(x, Interval) else {name: _plain(x)}
+            out |= _interval(name, x) if isinstance(x, Interval) else {name: flat(x)}
     return out
 
 
 def _interval(name: str, x: Interval) -> dict[str, float | None]:
-    return {name: _plain(x.value), f"{name}_low": _plain(x.low), f"{name}_high": _plain(x.high)}
+    return {name: flat(x.value), f"{name}_low": flat(x.low), f"{name}_high": flat(x.high)}

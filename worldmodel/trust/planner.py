@@ -106,7 +106,12 @@ def seeds_needed(
             raise InputError(f"{name} = {value}; give a number above 0")
     if not math.isfinite(alpha):
         raise InputError(f"alpha = {alpha}; give the expected one, a finite number")
-    _check_pilot(pilot)
+    if mixed := sum(row.m > 0 for row in pilot):
+        raise TableError(
+            f"the pilot holds {mixed} mixture rows (m > 0); give its real-only rows alone"
+        )
+    if len(tasks := sorted({row.task for row in pilot})) > 1:
+        raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
     seeds = sorted({row.seed for row in pilot})
     if len(seeds) < PILOT_SEEDS:
         return _refusal(
@@ -153,15 +158,6 @@ def seeds_needed(
     if count > needed:
         reason += f"; no measurement has fewer than {LEAST_SEEDS}"
     return Plan(count, cv, slope.value, reason)
-
-
-def _check_pilot(pilot: Sequence[Row]) -> None:
-    if mixed := sum(row.m > 0 for row in pilot):
-        raise TableError(
-            f"the pilot holds {mixed} mixture rows (m > 0); give its real-only rows alone"
-        )
-    if len(tasks := sorted({row.task for row in pilot})) > 1:
-        raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
 
 
 def _noise(pilot: Sequence[Row], sizes: Sequence[int], target: float) -> float:

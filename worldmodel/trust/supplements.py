@@ -6,7 +6,7 @@ the fields of ``GenerationCost`` and ``Pair``; a field with a default is optiona
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from worldmodel.errors import InputError
@@ -115,15 +115,14 @@ def with_costs(
       TableError: a row belongs to no task of the document, or a version has two rows.
       InputError: the task has no version of that name.
     """
-    cards = {}
-    for task, rows in _by_task(document, costs).items():
+
+    def card(task: Mapping[str, Any], rows: Sequence[GenerationCost]) -> dict[str, Any]:
         names = [row.version for row in rows]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise TableError(f"two rows for the version {some(map(repr, twice))}; keep one")
-        by_version = {row.version: measured(row) for row in rows}
-        (whole,) = [t for t in document["tasks"] if t["task"] == task]
-        cards[task] = {"cost": price(whole, by_version, assumptions)}
-    return _merged(document, cards)
+        return price(task, {row.version: measured(row) for row in rows}, assumptions)
+
+    return _with(document, "cost", costs, card)
 
 
 def with_evaluations(document: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -137,12 +136,7 @@ def with_evaluations(document: Mapping[str, Any], pairs: Sequence[Pair]) -> dict
       TableError: a row belongs to no task of the document.
       InputError: see ``evaluations``.
     """
-    level = {task["task"]: task["level"] for task in document["tasks"]}
-    judged = {
-        task: {"evaluation": evaluations(rows, level[task])}
-        for task, rows in _by_task(document, pairs).items()
-    }
-    return _merged(document, judged)
+    return _with(document, "evaluation", pairs, lambda task, rows: evaluations(rows, task["level"]))
 
 
 def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
@@ -158,16 +152,11 @@ def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[st
     by_policy = {}
     for policy in dict.fromkeys(pair.policy for pair in pairs):
         own = [pair for pair in pairs if pair.policy == policy]
-        both = [pair for pair in own if pair.real is not None]
+        real = [pair.real for pair in own if pair.real is not None]
+        paired = [pair.simulated for pair in own if pair.real is not None]
+        extra = [pair.simulated for pair in own if pair.real is None]
         try:
-            by_policy[policy] = described(
-                evaluate(
-                    [pair.real for pair in both if pair.real is not None],
-                    [pair.simulated for pair in both],
-                    [pair.simulated for pair in own if pair.real is None],
-                    level=level,
-                )
-            )
+            by_policy[policy] = described(evaluate(real, paired, extra, level=level))
         except InputError as error:
             raise InputError(f"policy {policy!r}: {error}") from error
     return by_policy
@@ -188,8 +177,16 @@ def evaluations_by_task(
     return {task: evaluations([p for p in pairs if p.task == task], level) for task in tasks}
 
 
-def _by_task(document: Mapping[str, Any], rows: Sequence[Any]) -> dict[str, list[Any]]:
-    """The rows by task of the document; rows that name none belong to its only task."""
+def _with(
+    document: Mapping[str, Any],
+    key: str,
+    rows: Sequence[Any],
+    entry: Callable[[Mapping[str, Any], Sequence[Any]], Any],
+) -> dict[str, Any]:
+    """The document with ``entry`` of a task and its rows under ``key``.
+
+    Rows that name no task belong to the document's only one.
+    """
     names = [task["task"] for task in document["tasks"]]
     by_task: dict[str, list[Any]] = {}
     for row in rows:
@@ -200,9 +197,8 @@ def _by_task(document: Mapping[str, Any], rows: Sequence[Any]) -> dict[str, list
                 f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
             )
         by_task.setdefault(task, []).append(row)
-    return by_task
-
-
-def _merged(document: Mapping[str, Any], by_task: Mapping[str, Any]) -> dict[str, Any]:
-    tasks = [task | by_task.get(task["task"], {}) for task in document["tasks"]]
+    tasks = [
+        task | {key: entry(task, by_task[name])} if name in by_task else task
+        for name, task in zip(names, document["tasks"], strict=True)
+    ]
     return {**document, "tasks": tasks}
