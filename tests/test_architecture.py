@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,12 @@ def test_rooms_import_only_what_they_may() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Contracts: " in done.stdout and " 0 broken." in done.stdout
+
+
+def test_the_readmes_picture_is_that_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contracts["contracts"][0]["layers"]
+    section = (ROOT / "README.md").read_text().split("## The house")[1]
+    picture = section.split("```")[1].strip("\n").splitlines()
+    drawn = [line.split("  ")[0] for line in picture if line[0] != " "]
+    assert drawn == layers[::-1]

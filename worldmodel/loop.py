@@ -1,4 +1,4 @@
-"""The versions of a world model, for any task: two stages of the loop
+"""The versions of a world model, for any task. Two stages of the loop stand here:
 
     generate → train → deploy → capture → finetune
 

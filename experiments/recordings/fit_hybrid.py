@@ -36,7 +36,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data
 from worldmodel.model import (
-    Ballistic,
+    ConstantVelocity,
     Displacement,
     Force,
     Network,
@@ -49,7 +49,7 @@ from worldmodel.model import (
 from worldmodel.runtime import checkpoint
 
 # The values that the command line names.
-BASES = {"hybrid": Physics(), "latent": Ballistic()}
+BASES = {"hybrid": Physics(), "latent": ConstantVelocity()}
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
@@ -174,10 +174,10 @@ def make_world(args: Args, physics: WorldModel) -> WorldModel:
       InputError: a latent model with another correction than of its velocity.
     """
     base = BASES[args.kind]
-    correction = Velocity() if isinstance(base, Ballistic) else Displacement()
+    correction = Velocity() if isinstance(base, ConstantVelocity) else Displacement()
     if args.correction is not None:
         correction = CORRECTIONS[args.correction]
-    if isinstance(base, Ballistic) and not isinstance(correction, Velocity):
+    if isinstance(base, ConstantVelocity) and not isinstance(correction, Velocity):
         raise InputError(
             f"--correction {args.correction}: a latent model corrects its velocity; leave it out"
         )

@@ -59,14 +59,14 @@ from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.model import Ballistic, Physics
+from worldmodel.model import ConstantVelocity, Physics
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.runtime.files import write_json, write_text
 
 CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
 RESERVED = ("physics", "hybrid", *LENIENT)
-BASES = {"hybrid": Physics, "latent": Ballistic}  # of the rows that are of one kind
+BASES = {"hybrid": Physics, "latent": ConstantVelocity}  # of the rows that are of one kind
 
 Group = dict[int, Fit]  # by the seed of the physics
 
@@ -130,7 +130,9 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
         if meta["recording"] != recording or meta.get("simulated"):
             what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
             raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
-        if not (world.learns and isinstance(world.base, BASES.get(name, Physics | Ballistic))):
+        if not (
+            world.learns and isinstance(world.base, BASES.get(name, Physics | ConstantVelocity))
+        ):
             raise CheckpointError(
                 f"{name}: {folder} holds a model of kind {world.name}; give another"
             )
@@ -183,7 +185,7 @@ def predictions(
             if name == "hybrid" and replayed(fit.fitted.world):
                 rows |= predict.controls(fit.fitted, windows)
             for model, predicted in rows.items():
-                lenient = model in LENIENT or isinstance(fit.fitted.world.base, Ballistic)
+                lenient = model in LENIENT or isinstance(fit.fitted.world.base, ConstantVelocity)
                 if not lenient:
                     refuse_diverged(predicted, windows, f"{model}, seed {seed}", ids)
                 by_model.setdefault(model, {})[seed] = predicted

@@ -16,7 +16,7 @@ from tests.helpers.doors import MASS, door
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.recording import load
 from worldmodel.errors import InputError
-from worldmodel.model import Ballistic, Displacement, Force, Physics, Velocity, WorldModel
+from worldmodel.model import ConstantVelocity, Displacement, Force, Physics, Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 
 PHYSICS = ROOT / "experiments" / "results" / "double_pendulum" / "physics" / "checkpoint"
@@ -33,8 +33,8 @@ DOOR = door()
     [
         ({}, Physics(), Displacement()),
         ({"correction": "force"}, Physics(), Force()),
-        ({"kind": "latent"}, Ballistic(), Velocity()),
-        ({"kind": "latent", "correction": "velocity"}, Ballistic(), Velocity()),
+        ({"kind": "latent"}, ConstantVelocity(), Velocity()),
+        ({"kind": "latent", "correction": "velocity"}, ConstantVelocity(), Velocity()),
     ],
 )
 def test_the_command_line_names_a_model(options: dict, base: object, correction: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.doors import door
 from worldmodel.model import (
-    Ballistic,
+    ConstantVelocity,
     Displacement,
     Force,
     Network,
@@ -33,11 +33,13 @@ def worlds() -> dict[str, WorldModel]:
         "displacement": (Physics(), Displacement()),
         "velocity": (Physics(), Velocity()),
         "force": (Physics(), Force()),
-        "ballistic": (Ballistic(), None),
-        "latent": (Ballistic(), Velocity()),
+        "constant velocity": (ConstantVelocity(), None),
+        "latent": (ConstantVelocity(), Velocity()),
+        "without any number": (Physics(), None),
     }
+    bare = ("latent", "without any number")
     return {
-        name: WorldModel(door(), FREE if name != "latent" else (), base, correction, NETWORK)
+        name: WorldModel(door(), () if name in bare else FREE, base, correction, NETWORK)
         for name, (base, correction) in parts.items()
     }
 

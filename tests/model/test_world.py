@@ -24,7 +24,7 @@ from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import History
 from worldmodel.model import (
-    Ballistic,
+    ConstantVelocity,
     Correction,
     Displacement,
     Force,
@@ -208,7 +208,7 @@ def test_an_untrained_latent_model_moves_by_inertia_alone() -> None:
 @pytest.mark.parametrize("correction", [Displacement(), Force()])
 def test_a_ballistic_base_takes_a_velocity_alone(correction: Correction) -> None:
     with pytest.raises(ValueError, match="nothing but its velocity to correct"):
-        WorldModel(puck(), base=Ballistic(), correction=correction)
+        WorldModel(puck(), base=ConstantVelocity(), correction=correction)
 
 
 def test_the_names_of_reports() -> None:
@@ -216,6 +216,6 @@ def test_the_names_of_reports() -> None:
     hybrid = dataclasses.replace(world, correction=Force())
     latent = WorldModel.latent(puck(), SMALL)
     worlds = world, hybrid, latent, latent.without_network()
-    assert [w.name for w in worlds] == ["physics", "hybrid", "latent", "ballistic"]
+    assert [w.name for w in worlds] == ["physics", "hybrid", "latent", "constant velocity"]
     assert [w.learns for w in worlds] == [False, True, True, False]
     assert hybrid.without_network() == world

@@ -1,4 +1,4 @@
-"""Prediction windows: where they start, and the one function that cuts them.
+"""Prediction windows: ``WindowGrid`` says where they start, ``cut_windows`` cuts them.
 
 A window starts at frame k of an episode; the H frames after it are predicted and scored, and the
 start may use frames up to k and none later. Whole episodes are windows that start at frame 0.
@@ -99,9 +99,9 @@ class WindowGrid:
     def starts(self, episode: Episode) -> tuple[np.ndarray, int]:
         """Frames at which an episode's windows start, and how many windows were skipped.
 
-        A window starts at k = first + i · stride, or at the next ``fresh`` frame before the
-        window after it would, if k + horizon is at most the last frame. It is skipped where no
-        such frame exists or a frame from its start to its end is not ``valid``.
+        For each k = first + i · stride with k + horizon inside the episode, the window starts at
+        the first ``fresh`` frame in [k, k + stride). It is skipped where there is none, or where a
+        frame from its start to its end is not ``valid``.
         """
         valid, fresh = episode.valid, episode.fresh
         if self.horizon is None:

@@ -21,7 +21,7 @@ from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.errors import InputError
-from worldmodel.model import Ballistic, Parameters, WorldModel, make_step, start
+from worldmodel.model import ConstantVelocity, Parameters, WorldModel, make_step, start
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
@@ -259,7 +259,7 @@ def unconverged(
     Returns:
       (windows,) bool.
     """
-    if isinstance(world.base, Ballistic):
+    if isinstance(world.base, ConstantVelocity):
         return np.zeros(len(windows), bool)
     shift = np.zeros((len(windows), 0)) if shift is None else shift
     return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)

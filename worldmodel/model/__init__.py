@@ -3,7 +3,7 @@
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
 from worldmodel.model.world import (
-    Ballistic,
+    ConstantVelocity,
     Parameters,
     Physics,
     WorldModel,
@@ -14,7 +14,7 @@ from worldmodel.model.world import (
 )
 
 __all__ = [
-    "Ballistic",
+    "ConstantVelocity",
     "Correction",
     "Displacement",
     "Force",

@@ -5,7 +5,8 @@
   would amplify a corrected state.
 - ``Velocity``: g is added to the velocity after the step, which also moves the positions over it;
   for scenes where errors of velocity persist, as in sliding.
-- ``Force``: g / dt is added to the acceleration, before the contact solve.
+- ``Force``: diag(M at ``qpos0``)·g / dt is added to the generalised force before the contact
+  solve.
 """
 
 import abc
@@ -87,7 +88,7 @@ class Velocity(Correction):
 
 @dataclasses.dataclass(frozen=True)
 class Force(Correction):
-    """g / dt is added to the acceleration [m/s², rad/s²]."""
+    """diag(M at ``qpos0``)·g / dt is added to the generalised force [N, N·m]."""
 
     def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
         return dataclasses.replace(again(self.force(scene, g)), correction=g)

@@ -8,12 +8,12 @@ import jax
 
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
-from worldmodel.model.world import Ballistic, Parameters, Physics, WorldModel, init
+from worldmodel.model.world import ConstantVelocity, Parameters, Physics, WorldModel, init
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 
-_BASES = {kind.__name__: kind for kind in (Physics, Ballistic)}
+_BASES = {kind.__name__: kind for kind in (Physics, ConstantVelocity)}
 _CORRECTIONS = {kind.__name__: kind for kind in (Displacement, Velocity, Force)}
 _DESCRIBED = ("mjcf", "control_hz", "substeps", "free", "base", "correction", "network")
 

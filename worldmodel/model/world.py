@@ -2,12 +2,12 @@
 
     physics:  x' = f(x, u; θ)
     latent:   x' = x moved on at its velocity + g(x, u, z; φ)
-    hybrid:   x' = f(x, u; θ) + g(x, u, z; φ)
+    hybrid:   x' = f(x, u; θ) + g(x, u, z, Δv; φ)
 
 f is the model's ``base``: MuJoCo's contact simulator with physical parameters θ, or a body that
-keeps its velocity. g is the network's output, z its latent state, which the encoder computes from
-the past; the ``correction`` decides what g is added to (``model.correction``). Without a correction
-the step is the base's.
+keeps its velocity. g is the network's output, Δv the change of velocity by f, z the latent state,
+which the encoder computes from the past; the encoder also corrects the initial velocity. The
+``correction`` decides what g is added to (``model.correction``). Without one the step is f.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class Physics:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ballistic:
+class ConstantVelocity:
     """The base without physics: every body keeps its velocity; static."""
 
     def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> None:
@@ -72,21 +72,22 @@ class WorldModel:
 
     scene: Scene
     free: tuple[FreeParameter, ...] = ()  # physical parameters that can be fitted
-    base: Physics | Ballistic = Physics()
+    base: Physics | ConstantVelocity = Physics()
     correction: Correction | None = None  # how the network's output is added; None: not
     network: Network = dataclasses.field(default_factory=Network)
 
     def __post_init__(self) -> None:
-        ballistic = isinstance(self.base, Ballistic)
-        if ballistic and not isinstance(self.correction, Velocity | None):
+        moves = isinstance(self.base, Physics)
+        if not moves and not isinstance(self.correction, Velocity | None):
             raise ValueError(
-                "a ballistic base has nothing but its velocity to correct; give Velocity() or None"
+                "a base without physics has nothing but its velocity to correct; give Velocity() "
+                "or None"
             )
 
     @classmethod
     def latent(cls, scene: Scene, network: Network) -> "WorldModel":
         """The network alone, without physics."""
-        return cls(scene, base=Ballistic(), correction=Velocity(), network=network)
+        return cls(scene, base=ConstantVelocity(), correction=Velocity(), network=network)
 
     @property
     def learns(self) -> bool:
@@ -95,9 +96,9 @@ class WorldModel:
 
     @property
     def name(self) -> str:
-        """Its name in reports: physics, ballistic, hybrid or latent."""
-        if isinstance(self.base, Ballistic):
-            return "latent" if self.learns else "ballistic"
+        """Its name in reports: physics, hybrid, latent, or constant velocity."""
+        if isinstance(self.base, ConstantVelocity):
+            return "latent" if self.learns else "constant velocity"
         return "hybrid" if self.learns else "physics"
 
     def without_network(self) -> "WorldModel":
@@ -143,8 +144,8 @@ def make_step(world: WorldModel, parameters: Parameters) -> Step:
         f = base.step(scene, model, state, ctrl, None)
         rotation = rotations(scene, state.qpos)
         now = features(scene, state.qpos, state.qvel, ctrl)
-        push = to_body(scene, rotation, f.qvel - state.qvel)
-        z, g = learned.advance(world.network, scene, parameters["network"], state.latent, now, push)
+        dv = to_body(scene, rotation, f.qvel - state.qvel)
+        z, g = learned.advance(world.network, scene, parameters["network"], state.latent, now, dv)
         g = to_world(scene, rotation, g)
         # x' = f + g
         corrected = correction.add(

@@ -75,8 +75,8 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
 
 
 def _earlier_touch(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Array:
-    """(nv,) acceleration that contacts which set in within this step lack, as they did not act
-    since they touched; only its derivative is used.
+    """(nv,) acceleration that contacts would add if they had acted since their touch within this
+    step; only its derivative is used.
 
     A slot at distance d < 0 that closes at speed ḋ < 0 touched τ = d/ḋ ago. Had it touched δτ
     sooner, the velocities would have changed by Δa δτ, with Δa the acceleration that its touch

@@ -61,7 +61,8 @@ def save(
         recover(directory / stale.name.split(".")[1])
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
-        ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
+        if jax.tree.leaves(tree):  # Orbax refuses an empty tree
+            ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
         for note in (folder / "tree").rglob("commit_success.txt"):
             note.write_text("complete\n")  # Orbax puts the path of this machine there
         described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(folder)}
@@ -146,7 +147,7 @@ def restore(
         )
         for path, leaf in expected.items()
     }
-    leaves = ocp.load(str((folder / "tree").resolve()), abstract)
+    leaves = ocp.load(str((folder / "tree").resolve()), abstract) if abstract else {}
     # Orbax commits its arrays to a device; mixed with fresh ones, which are not, they would make
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]

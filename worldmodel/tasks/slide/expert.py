@@ -1,6 +1,6 @@
-"""The demonstrator: plans with a given simulator, then executes with a person's noise.
+"""The expert, or demonstrator: plans with a given simulator, then executes with a person's noise.
 
-The same demonstrator works in every world model and in reality, so that a model's demonstrations
+The same expert works in every world model and in reality, so that a model's demonstrations
 differ by its physics and not by the person. A table of strokes is played once in the simulator;
 planning inverts it.
 """
