@@ -1,7 +1,8 @@
 """The four recordings: how each archive is laid out, and where its prediction windows start.
 
 Conventions are those of ``worldmodel.types``, the arrays those of
-``worldmodel.episodes.recording``; the MJCF files in this folder and the root README name the sources.
+``worldmodel.episodes.recording``; the MJCF files in this folder and the root README name the
+sources.
 """
 
 import dataclasses
