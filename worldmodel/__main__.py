@@ -60,10 +60,10 @@ def _trust(
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
-        rows = trust.read_rows(costs, supplements.GENERATION_COSTS)
+        rows = trust.read(costs, supplements.GENERATION_COSTS)
         document = supplements.with_costs(document, rows, supplements.assumed(assume))
     if pairs:
-        rows = trust.read_rows(pairs, supplements.PAIRS)
+        rows = trust.read(pairs, supplements.PAIRS)
         document = supplements.with_evaluations(document, rows)
     if json:
         write_json(json, document)
@@ -119,7 +119,7 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
     from worldmodel.trust import supplements
     from worldmodel.trust.summary import judged
 
-    rows = trust.read_rows(pairs, supplements.PAIRS)
+    rows = trust.read(pairs, supplements.PAIRS)
     by_task = supplements.evaluations_by_task(rows, level)
     if json:
         write_json(json, by_task)

@@ -31,19 +31,10 @@ class Tables(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """One figure of every table, (tables,) each."""
+    """One figure of every table, (tables,) each; or D_eff of one version's cells."""
 
-    value: np.ndarray  # NaN where there is none
-    low: np.ndarray  # infinite where unknown
-    high: np.ndarray
-    truth: np.ndarray
-
-
-class _Cells(NamedTuple):
-    """D_eff of one version's cells."""
-
-    values: np.ndarray  # (tables, cells, 1 + S) D_eff; NaN where it has none
-    low: np.ndarray  # (tables, cells)
+    value: np.ndarray  # NaN where there is none; of cells (tables, cells, 1 + S)
+    low: np.ndarray  # infinite where unknown; of cells (tables, cells)
     high: np.ndarray
     truth: np.ndarray
 
@@ -53,18 +44,18 @@ def _all_finite(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(values).all(axis=(-2, -1)))
 
 
-def _read(tables: Tables, version: int = 0) -> _Cells:
+def _read(tables: Tables, version: int = 0) -> Bounds:
     reading = read(tables.sizes, tables.curve, tables.versions[version], tables.n, LEVEL)
     nothing = reading.verdict == NOT_IDENTIFIED
     values = np.where((reading.verdict > NEGATIVE)[..., None], np.nan, reading.d_eff)
     low, high = np.where(nothing, -np.inf, reading.low), np.where(nothing, np.inf, reading.high)
-    return _Cells(values, low, high, np.broadcast_to(tables.d_eff[version], low.shape))
+    return Bounds(values, low, high, np.broadcast_to(tables.d_eff[version], low.shape))
 
 
 def alpha(tables: Tables) -> Bounds:
     """alpha_avg of the first version's first cell."""
     cells, n, m = _read(tables), tables.n, tables.m
-    return Bounds(*((x[:, 0] - n[0]) / m[0] for x in (cells.values[..., 0], *cells[1:])))
+    return Bounds(*((x[:, 0] - n[0]) / m[0] for x in (cells.value[..., 0], *cells[1:])))
 
 
 def mean_alpha(tables: Tables) -> Bounds:
@@ -91,26 +82,26 @@ def cells_independent(tables: Tables) -> Bounds:
 def _mean(tables: Tables, of: Callable[..., tuple[np.ndarray, ...]]) -> Bounds:
     cells, share = _read(tables), 1 / (tables.m * len(tables.m))
     with np.errstate(invalid="ignore"):
-        value, low, high = of(share, cells.values, cells.low, cells.high)
+        value, low, high = of(share, cells.value, cells.low, cells.high)
     less = (share * tables.n).sum()
-    none = ~_all_finite(cells.values)
+    none = ~_all_finite(cells.value)
     return _without(none, value - less, low - less, high - less, cells.truth @ share - less)
 
 
 def difference(tables: Tables) -> Bounds:
     """alpha_avg of the first version less that of the second, in the first cell."""
     first, second = (_read(tables, i) for i in (0, 1))
-    return _less(tables.m[0], *(_Cells(*(x[:, 0] for x in w)) for w in (first, second)))
+    return _less(tables.m[0], *(Bounds(*(x[:, 0] for x in w)) for w in (first, second)))
 
 
 def marginal(tables: Tables) -> Bounds:
     """alpha_marg of the first version's second cell."""
     cells = _read(tables)
     per = tables.m[1] - tables.m[0]
-    return _less(per, *(_Cells(*(x[:, i] for x in cells)) for i in (1, 0)))
+    return _less(per, *(Bounds(*(x[:, i] for x in cells)) for i in (1, 0)))
 
 
-def _less(per: float, a: _Cells, b: _Cells) -> Bounds:
+def _less(per: float, a: Bounds, b: Bounds) -> Bounds:
     values, low, high = (np.stack(x, 1) for x in zip(a[:3], b[:3], strict=True))
     none = ~_all_finite(values)
     values = np.where(none[:, None, None], 1.0, values)
@@ -125,10 +116,10 @@ def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bound
     ``fits`` is the test that one (κ, b) fits: its p is above 0.05 in 95 % of tables.
     """
     cells = _read(tables)
-    known = _all_finite(cells.values)
+    known = _all_finite(cells.value)
     if rule == "oracle":
         known = known & np.asarray((cells.low > tables.n).all(axis=-1))
-    values, design = cells.values[known], (rule, tables.n, tables.m)
+    values, design = cells.value[known], (rule, tables.n, tables.m)
     weight = law.precision(*design, values[..., 0])
     coefficients, contrasts = law.line(tables.m, law.transform(*design, values), weight)
     p = intervals.hotelling(contrasts)
@@ -196,7 +187,7 @@ def percentile_bootstrap(tables: Tables) -> Bounds:
 def around_the_estimate(tables: Tables) -> Bounds:
     """alpha of the first cell ± t(S − 1) jackknife standard errors of D_eff."""
     cells = _read(tables)
-    values = cells.values[:, 0]
+    values = cells.value[:, 0]
     low, high = intervals.ends(values, LEVEL)
     n, m = tables.n[0], tables.m[0]
     ends = ((x - n) / m for x in (values[:, 0], low, high, cells.truth[:, 0]))

@@ -125,17 +125,14 @@ def _law(tables: Tables, figure: str, **law: Any) -> Bounds:
 
 def _laws(tables: int) -> Iterator[Scenario]:
     """Scenarios of the law fitted to six cells."""
-    for rule, (kappa, b), last in (
-        ("pooled", (1.5, 0.01), "limit"),
-        ("oracle", (1.0, 0.01), "cap"),
-    ):
+    for rule, kappa, last in (("pooled", 1.5, "limit"), ("oracle", 1.0, "cap")):
         for d, seeds in ((20, 20), (100, 10), (100, 20), (400, 10), (400, 20)):
             cv, wanted = noise(d), in_range(seeds, noise(d), 1.0, LAW_RANGE)
             draw = functools.partial(
-                fresh, rule=rule, d=d, seeds=seeds, cells=CELLS, versions=[(kappa, b)]
+                fresh, rule=rule, d=d, seeds=seeds, cells=CELLS, versions=[(kappa, 0.01)]
             )
             for figure in ("fits", "kappa", "b", "alpha_0", last):
-                of = functools.partial(_law, figure=figure, rule=rule, kappa=kappa, b=b)
+                of = functools.partial(_law, figure=figure, rule=rule, kappa=kappa, b=0.01)
                 named = ("the law", f"{rule}, d = {d}", figure)
                 yield Scenario(*named, seeds, cv, 1.0, wanted, draw, of, tables)
 

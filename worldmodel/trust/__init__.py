@@ -7,7 +7,7 @@ their tables.
 """
 
 from worldmodel.trust.estimate import measure
-from worldmodel.trust.files import read, read_csv, read_parquet, read_rows, write_csv
+from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import LAWS, Law
 from worldmodel.trust.plain import document, to_json
@@ -37,7 +37,6 @@ __all__ = [
     "read",
     "read_csv",
     "read_parquet",
-    "read_rows",
     "seeds_needed",
     "to_json",
     "write_csv",

@@ -95,13 +95,13 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
     for key in first:
         mean_error = jackknife(of_cells[keys.index(key)], level)
         reused = estimates[second[key]] if key in second else None
-        cell = _cell(rows[0].task, key, len(seeds), mean_error, estimates[key], reused)
+        slope = NONE
         if cells and (cells[-1].version, cells[-1].n) == key[:2]:
-            less = cells[-1].m
-            smaller = estimates[*key[:2], less, key[3]]
-            slope = _contrast(estimates[key], smaller, 0, key[2] - less)
-            cell = dataclasses.replace(cell, alpha_marg=slope)
-        cells.append(cell)
+            smaller = estimates[*key[:2], cells[-1].m, key[3]]
+            slope = _contrast(estimates[key], smaller, 0, key[2] - cells[-1].m)
+        cells.append(
+            _cell(rows[0].task, key, len(seeds), mean_error, estimates[key], reused, slope)
+        )
     versions = {
         version: _version([key for key in first if key[0] == version], estimates, law, level)
         for version in sorted({key[0] for key in first})
@@ -167,28 +167,29 @@ def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
 
 
 def _cell(
-    task: str, key: Key, seeds: int, error: Interval, estimate: _Estimate, reused: _Estimate | None
+    task: str,
+    key: Key,
+    seeds: int,
+    error: Interval,
+    estimate: _Estimate,
+    reused: _Estimate | None,
+    slope: Interval,
 ) -> Cell:
-    """A cell without its alpha_marg."""
     _, n, m, k = key
-    cell = Cell(
+    d_eff, again = estimate.interval, reused.interval if reused else NONE
+    return Cell(
         *(task, *key, seeds, error),
-        d_eff=estimate.interval,
-        alpha_avg=_line(estimate.interval, n, m),
-        alpha_net=_line(estimate.interval, n + k, m),
-        gain_net=_line(estimate.interval, n + k, 1),
-        alpha_marg=NONE,
+        d_eff=d_eff,
+        alpha_avg=_line(d_eff, n, m),
+        alpha_net=_line(d_eff, n + k, m),
+        gain_net=_line(d_eff, n + k, 1),
+        alpha_marg=slope,
         verdict=estimate.verdict,
         reason=estimate.reason,
-    )
-    if reused is None:
-        return cell
-    return dataclasses.replace(
-        cell,
-        d_eff_reused=reused.interval,
-        alpha_net_reused=_line(reused.interval, n + k, m),
-        gain_net_reused=_line(reused.interval, n + k, 1),
-        verdict_reused=reused.verdict,
+        d_eff_reused=again,
+        alpha_net_reused=_line(again, n + k, m),
+        gain_net_reused=_line(again, n + k, 1),
+        verdict_reused=reused.verdict if reused else "",
     )
 
 
@@ -203,46 +204,28 @@ def _version(keys: Sequence[Key], estimates: _Estimates, law: str, level: float)
     common = NONE
     if np.isfinite(values).all():
         common = _line(_closed(*intervals.mean(share, values, low, high)), float(share @ size), 1)
-    homogeneity = homogeneous(alpha)
+    homogeneity = _homogeneous(alpha)
     verdict = max((x.verdict for x in own), key=VERDICTS.index)
     if homogeneity < REFUSED:
         verdict = "HETEROGENEOUS"
     fitted = fit(law, n, m, values, low.tolist(), level)
-    return Version(verdict, homogeneity, additive(alpha, n, m), common, fitted)
+    return Version(verdict, homogeneity, _additive(alpha, n, m), common, fitted)
 
 
-def homogeneous(alpha: np.ndarray) -> float:
-    """p-value of Hotelling's T² test that all cells have one alpha.
-
-    Args:
-      alpha: (cells, 1 + S); cells with NaN do not count.
-
-    Returns:
-      p; NaN for fewer than two cells, for no more replicates than cells less one, or for
-      replicates without noise.
-    """
+def _homogeneous(alpha: np.ndarray) -> float:
+    """p that all cells (cells, 1 + S) without NaN have one alpha; NaN as of ``hotelling``."""
     known = alpha[np.isfinite(alpha).all(axis=1)]
     return float(hotelling(np.diff(pseudo_values(known), axis=0).T))
 
 
-def additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
-    """p-value of Hotelling's T² test that D_eff = n + g(m): the gain of m is the same at every n.
+def _additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
+    """p that D_eff = n + g(m): the gain of m is the same at every n; cells are sorted by n.
 
-    One alpha is a stronger hypothesis, g(m) = alpha m.
-
-    Args:
-      alpha: (cells, 1 + S); cells with NaN do not count.
-      n, m: (cells,), sorted by n.
-
-    Returns:
-      p; NaN if no m has two n, or as for ``homogeneous``.
+    One alpha is a stronger hypothesis, g(m) = alpha m. NaN if no m has two n, too.
     """
     known = [i for i in range(len(n)) if np.isfinite(alpha[i]).all()]
-    pairs = [
-        pair
-        for count in sorted(set(m))
-        for pair in itertools.pairwise([i for i in known if m[i] == count])
-    ]
+    of_size = ([i for i in known if m[i] == count] for count in sorted(set(m)))
+    pairs = [pair for cells in of_size for pair in itertools.pairwise(cells)]
     pseudo = pseudo_values(alpha)
     contrasts = [pseudo[j] - pseudo[i] for i, j in pairs]
     return float(hotelling(np.stack(contrasts, axis=1))) if contrasts else math.nan

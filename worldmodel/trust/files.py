@@ -5,7 +5,7 @@ import inspect
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
@@ -40,17 +40,12 @@ class Columns(Generic[T]):
 RUNS = Columns(Row, fault)
 
 
-def read(path: Path) -> list[Row]:
-    """Reads a table of training runs: Parquet by its suffix .parquet or .pq, CSV otherwise.
+def read(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
+    """Reads a table: Parquet by its suffix .parquet or .pq, CSV otherwise.
 
     Raises:
       TableError: see ``read_csv`` and ``read_parquet``.
     """
-    return read_rows(path, RUNS)
-
-
-def read_rows(path: Path, columns: Columns[T]) -> list[T]:
-    """Reads a table of any columns, as ``read``."""
     parquet = Path(path).suffix.lower() in (".parquet", ".pq")
     return (read_parquet if parquet else read_csv)(path, columns)
 
@@ -70,7 +65,9 @@ def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             try:
-                return _rows(path, "line", _csv_lines(path, reader, columns), columns)
+                names = next(reader, [])
+                lines = ((reader.line_num, fields) for fields in reader if fields)
+                return _rows(path, ("line 1", "line"), names, lines, columns)
             except csv.Error as error:
                 message = f"line {reader.line_num}: {error}"
                 raise TableError(
@@ -97,11 +94,9 @@ def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (OSError, pyarrow.ArrowException) as error:
         raise TableError(f"{path} is no Parquet file ({error}); write it again") from error
-    names = table.column_names
-    _check_columns(path, "its schema", names, columns)
-    values = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    rows = ((dict(zip(names, row, strict=True)), i) for i, row in enumerate(values, 1))
-    return _rows(path, "row", rows, columns)
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    places = ("its schema", "row")
+    return _rows(path, places, table.column_names, enumerate(rows, 1), columns)
 
 
 def write_csv(path: Path, rows: Sequence[Any], columns: Columns[Any] = RUNS) -> None:
@@ -121,24 +116,22 @@ def write_csv(path: Path, rows: Sequence[Any], columns: Columns[Any] = RUNS) -> 
     write_text(path, text.getvalue())
 
 
-def _csv_lines(
-    path: Path, reader: Any, columns: Columns[Any]
-) -> Iterator[tuple[dict[str, Any] | str, int]]:
-    """Each line's fields by column, or its fault as text, and its number."""
-    names = next(reader, [])
-    _check_columns(path, "line 1", names, columns)
-    for fields in filter(None, reader):  # without empty lines
-        if len(fields) != len(names):
-            message = f"{len(fields)} fields where line 1 names {len(names)} columns"
-            yield message, reader.line_num
-        else:
-            yield dict(zip(names, fields, strict=True)), reader.line_num
-
-
-def _rows(path: Path, unit: str, records: Any, columns: Columns[T]) -> list[T]:
+def _rows(
+    path: Path,
+    places: tuple[str, str],
+    names: Sequence[str],
+    records: Iterable[tuple[int, Sequence[Any]]],
+    columns: Columns[T],
+) -> list[T]:
+    """The rows of records (number, fields); ``places`` name the line of names and a row's."""
+    head, unit = places
+    _check_columns(path, head, names, columns)
     rows, faults = [], []
-    for fields, number in records:
-        parsed = fields if isinstance(fields, str) else _parse(fields, columns)
+    for number, fields in records:
+        if len(fields) == len(names):
+            parsed = _parse(dict(zip(names, fields, strict=True)), columns)
+        else:
+            parsed = f"{len(fields)} fields where {head} names {len(names)} columns"
         if isinstance(parsed, str):
             faults.append(f"{unit} {number}: {parsed}")
         else:

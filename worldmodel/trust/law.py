@@ -17,13 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worldmodel.trust.intervals import (
-    NONE,
-    Interval,
-    hotelling,
-    jackknife,
-    pseudo_values,
-)
+from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 
 LAWS = ("pooled", "oracle")
 REFUSED = 0.05  # p below which one (κ, b), or one alpha, for all cells is refused

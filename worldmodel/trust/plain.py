@@ -47,10 +47,9 @@ def flat(value: Any) -> Any:
         if isinstance(x, Law):
             law = flat(x)
             out |= {f"law_{key}": law.pop(key) for key in ("p", "reason")} | law
+        elif isinstance(x, Interval):
+            ends = zip(("", "_low", "_high"), vars(x).values(), strict=True)
+            out |= {name + end: flat(bound) for end, bound in ends}
         else:
-            out |= _interval(name, x) if isinstance(x, Interval) else {name: flat(x)}
+            out[name] = flat(x)
     return out
-
-
-def _interval(name: str, x: Interval) -> dict[str, float | None]:
-    return {name: flat(x.value), f"{name}_low": flat(x.low), f"{name}_high": flat(x.high)}

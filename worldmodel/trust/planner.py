@@ -6,6 +6,7 @@ The interval's half-width is t(S − 1) times that.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -104,6 +105,7 @@ def seeds_needed(
     for name, value in numbers.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} = {value}; give a number above 0")
+    refused = functools.partial(Plan, None, math.nan, math.nan)
     if not math.isfinite(alpha):
         raise InputError(f"alpha = {alpha}; give the expected one, a finite number")
     if mixed := sum(row.m > 0 for row in pilot):
@@ -114,21 +116,21 @@ def seeds_needed(
         raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
     seeds = sorted({row.seed for row in pilot})
     if len(seeds) < PILOT_SEEDS:
-        return _refusal(
+        return refused(
             f"too few seeds: the pilot has {len(seeds)}, and needs {PILOT_SEEDS} at each n to show "
             "the noise"
         )
     if few := rate_of_few(pilot):
-        return _refusal(f"too few rollouts: {few}")
+        return refused(f"too few rollouts: {few}")
     curve = measure(pilot, level=level)[0].curve
     if curve.falls < LEAST_FALL:
-        return _refusal(
+        return refused(
             f"the error falls {curve.falls:.2f} times from n = {curve.n[0]} to n = {curve.n[-1]}, "
             f"less than {LEAST_FALL:g} times: take a wider range of n or another task"
         )
     target = n + alpha * m
     if not curve.n[0] <= target <= curve.n[-1]:
-        return _refusal(
+        return refused(
             f"D_eff = n + alpha m = {target:g} lies beyond the pilot's sizes, n = {curve.n[0]} to "
             f"{curve.n[-1]}: extend them or change (n, m)"
         )
@@ -167,7 +169,3 @@ def _noise(pilot: Sequence[Row], sizes: Sequence[int], target: float) -> float:
         errors = np.array([row.error for row in pilot if row.n == size])
         noise.append(float(errors.std(ddof=1) / errors.mean()))
     return float(np.interp(math.log(target), np.log(sizes), noise))
-
-
-def _refusal(reason: str) -> Plan:
-    return Plan(None, math.nan, math.nan, reason)

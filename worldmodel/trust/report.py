@@ -44,14 +44,13 @@ LAWS = (
     "held for all."
 )
 COSTS = (
-    "Ranges over what is assumed. The first synthetic episode pays for the model and its "
-    "corrections. Break-even: the α from which on m synthetic episodes are cheaper than real ones. "
+    "Ranges over what is assumed. The first episode pays for the model and its corrections. "
+    "Break-even: the α from which on m synthetic episodes are cheaper than real ones. "
     "Net value: real episodes saved, less what the m cost."
 )
 JUDGE = (
-    "Another question than training: how many real evaluation episodes a simulated one is worth, "
-    "α_eval, and the policy's mean outcome without and with the simulator. ρ: correlation of real "
-    "and simulated outcomes, episode by episode."
+    "α_eval: real evaluation episodes that a simulated one is worth, which says nothing about "
+    "training. ρ: correlation of real and simulated outcomes, episode by episode."
 )
 
 

@@ -17,16 +17,12 @@ def budgets(rows: Sequence[Row]) -> tuple[Budget, ...]:
     cells: dict[tuple[str, int, int, int], list[Row]] = {}
     for row in rows:
         cells.setdefault((row.version, row.n, row.m, row.k), []).append(row)
+    kinds = ("steps", "device_seconds", "energy_joules")
     means = tuple(
-        Budget(
-            *key,
-            steps=_mean([row.steps for row in own]),
-            device_seconds=_mean([row.device_seconds for row in own]),
-            energy_joules=_mean([row.energy_joules for row in own]),
-        )
+        Budget(*key, *(_mean([getattr(row, kind) for row in own]) for kind in kinds))
         for key, own in sorted(cells.items())
     )
-    known = (x for b in means for x in (b.steps, b.device_seconds, b.energy_joules))
+    known = (x for b in means for x in (getattr(b, kind) for kind in kinds))
     return () if all(map(math.isnan, known)) else means
 
 
