@@ -6,7 +6,7 @@ other common intervals, for comparison.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,25 +129,21 @@ def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bound
     (k_low, k_high), (b_low, b_high) = (intervals.ends(two[:, i], LEVEL) for i in (0, 1))
     k_value, b_value = two[:, 0, 0], two[:, 1, 0]
 
-    def of(
-        value: np.ndarray, low: np.ndarray, high: np.ndarray, truth: float, where: np.ndarray
-    ) -> Bounds:
-        full = [np.full(len(known), fill) for fill in (np.nan, -np.inf, np.inf)]
-        for out, x in zip(full, (value, low, high), strict=True):
-            out[where] = x
-        return Bounds(full[0], full[1], full[2], np.full(len(known), truth))
+    def of(truth: float, where: np.ndarray, *ends: Any) -> Bounds:
+        value, low, high = (np.full(len(known), fill) for fill in (np.nan, -np.inf, np.inf))
+        value[where], low[where], high[where] = ends
+        return Bounds(value, low, high, np.full(len(known), truth))
 
-    start = (2 - k_value, 2 - k_high, 2 - k_low, 2 - kappa)
+    alpha_0 = of(2 - kappa, fitted, 2 - k_value, 2 - k_high, 2 - k_low)
     if rule == "oracle":
-        start = (*_inverse(k_value, k_low, k_high), 1 / kappa)
+        alpha_0 = of(1 / kappa, fitted, *_inverse(k_value, k_low, k_high))
+    end = of(1 / b, fitted, *_inverse(b_value, b_low, b_high))
     return {
-        "kappa": of(k_value, k_low, k_high, kappa, fitted),
-        "b": of(b_value, b_low, b_high, b, fitted),
-        "alpha_0": of(*start, fitted),
-        "cap" if rule == "oracle" else "limit": of(
-            *_inverse(b_value, b_low, b_high), 1 / b, fitted
-        ),
-        "fits": of(p, np.full(len(p), -np.inf), p, law.REFUSED, known),
+        "kappa": of(kappa, fitted, k_value, k_low, k_high),
+        "b": of(b, fitted, b_value, b_low, b_high),
+        "alpha_0": alpha_0,
+        "cap" if rule == "oracle" else "limit": end,
+        "fits": of(law.REFUSED, known, p, -np.inf, p),
     }
 
 

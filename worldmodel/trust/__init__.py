@@ -8,28 +8,16 @@ their tables.
 
 from worldmodel.trust.estimate import measure
 from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
-from worldmodel.trust.intervals import Interval
-from worldmodel.trust.law import LAWS, Law
 from worldmodel.trust.plain import document, to_json
-from worldmodel.trust.planner import Grid, Plan, grids, seeds_needed
-from worldmodel.trust.reading import VERDICTS
-from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
+from worldmodel.trust.planner import grids, seeds_needed
+from worldmodel.trust.result import Cell, TaskResult
 from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
-    "LAWS",
-    "VERDICTS",
     "Cell",
-    "Curve",
-    "Difference",
-    "Grid",
-    "Interval",
-    "Law",
-    "Plan",
     "Row",
     "TableError",
     "TaskResult",
-    "Version",
     "check",
     "document",
     "grids",
