@@ -14,7 +14,7 @@ from tests.helpers.doors import MASS, door
 from worldmodel import loop
 from worldmodel.episodes.errors import Channels
 from worldmodel.finetune.adam import FitConfig
-from worldmodel.model import Network, Velocity, WorldModel, init
+from worldmodel.model import Displacement, Network, Velocity, WorldModel, init
 from worldmodel.reality import HiddenPhysics
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.types import Episode, Trial
@@ -50,20 +50,20 @@ def refit(
     world: WorldModel,
     corrections: list[Episode],
     rows: list[dict[str, Any]],
+    **changes: Any,
 ) -> loop.Version:
+    options = {"channels": Channels.of(world.scene), "residual": RESIDUAL, "held_out": 1} | changes
     return loop.finetune(
         directory,
         parent,
         name,
         world,
         corrections,
-        Channels.of(world.scene),
-        CONFIG,
-        residual=RESIDUAL,
-        held_out=1,
+        config=CONFIG,
         spent=len(corrections),
         record=rows.append,
         stop=lambda: False,
+        **options,
     )
 
 
@@ -108,6 +108,42 @@ def test_corrections_are_told_apart_by_their_frames(
     for other in (swapped, pushed):
         with pytest.raises(CheckpointError):
             refit(tmp_path, v0, "v1", DOOR, [other, *others], [])
+
+
+def test_another_request_under_a_finished_name_is_refused(
+    tmp_path: Path, corrections: list[Episode]
+) -> None:
+    v0 = loop.first_version(tmp_path, DOOR)
+    refit(tmp_path, v0, "v1", DOOR, corrections, [])
+    for changes in ({"channels": Channels()}, {"residual": 2 * RESIDUAL}):
+        with pytest.raises(CheckpointError):
+            refit(tmp_path, v0, "v1", DOOR, corrections, [], **changes)
+    with pytest.raises(CheckpointError):  # a parent of the same name with other numbers
+        moved = dataclasses.replace(untrained(DOOR, 0.5), name="v0")
+        refit(tmp_path, moved, "v1", DOOR, corrections, [])
+
+
+def test_what_cannot_be_finetuned_is_refused(tmp_path: Path, corrections: list[Episode]) -> None:
+    v0 = loop.first_version(tmp_path, DOOR)
+    hybrid = dataclasses.replace(DOOR, correction=Velocity())
+    learned = dataclasses.replace(untrained(hybrid), name="v0")
+    displaced = dataclasses.replace(DOOR, correction=Displacement())
+    first, *others = corrections
+    valid = np.arange(len(first.qpos)) != 4
+    holed = [dataclasses.replace(first, valid=valid), *others]
+    requests: list[tuple[loop.Version, WorldModel, list[Episode], dict[str, Any], str]] = [
+        (v0, DOOR, holed, {}, r"corrections \[0\] have a frame that is not valid"),
+        (v0, hybrid, corrections, {"held_out": 0}, "0 of 3 corrections are held out"),
+        (v0, hybrid, corrections, {"held_out": 3}, "3 of 3 corrections are held out"),
+        (v0, hybrid, corrections, {"residual": np.ones(2)}, r"shape \(2,\), not \(1,\)"),
+        (learned, displaced, corrections, {}, "base, correction or sizes are others"),
+    ]
+    for parent, world, episodes, changes, message in requests:
+        with pytest.raises(loop.LoopError, match=message):
+            refit(tmp_path, parent, "next", world, episodes, [], **changes)
+    for some in ([], [*trials(1), dataclasses.replace(trials(1)[0], ctrl=np.zeros((5, 1)))]):
+        with pytest.raises(loop.LoopError, match="trials; give one or more"):
+            loop.generate(v0, some, ())
 
 
 def test_generated_episodes_have_a_robots_columns() -> None:

@@ -82,12 +82,32 @@ def finetune(
       stop: asked after each step; True saves and raises ``runtime.Interrupted``.
 
     Raises:
-      LoopError: no corrections; the parent's folder is absent.
+      LoopError: no corrections, or one that cannot be predicted; too few or too many held out; a
+        parent with another network; a residual of another shape; the parent's folder is absent.
       CheckpointError: the folder ``name`` is of other corrections or settings, or damaged.
       FitError, Interrupted: see ``finetune.adam.fit``.
     """
     if not corrections:
         raise LoopError("no corrections to finetune on; deploy a policy first")
+    unusable = [e.id for e in corrections if WHOLE.starts(e)[1]]
+    if unusable:
+        raise LoopError(
+            f"corrections {unusable} have a frame that is not valid, or one frame alone; cut them"
+        )
+    if world.learns and not 0 < held_out < len(corrections):
+        raise LoopError(
+            f"{held_out} of {len(corrections)} corrections are held out to stop the network's fit; "
+            "hold out at least one, and leave one to fit"
+        )
+    nv = world.scene.mj_model.nv
+    if np.shape(residual) != (nv,):
+        raise LoopError(f"residual has the shape {np.shape(residual)}, not ({nv},)")
+    parts = [(w.base, w.correction, w.network) for w in (parent.world, world) if w.learns]
+    if len(parts) == 2 and parts[0] != parts[1]:
+        raise LoopError(
+            f"{name} is to go on with the network of {parent.name}, whose base, correction or "
+            "sizes are others; finetune from a version without a network"
+        )
     if not (directory / parent.name / "checkpoint").is_dir():
         raise LoopError(
             f"{name} is to be finetuned from {parent.name}, which is not in {directory}; restore "
@@ -95,9 +115,12 @@ def finetune(
         )
     settings = {
         "parent": parent.name,
+        "parameters": _digest(*jax.tree.leaves(parent.parameters)),
         "world": saved.describe(world),
+        "channels": repr(channels),
+        "residual": np.asarray(residual).tolist(),
         "config": dataclasses.asdict(config),
-        "corrections": [_digest(episode) for episode in corrections],
+        "corrections": [_digest(e.qpos, e.qvel, e.ctrl) for e in corrections],
         "held_out": held_out,
     }
     config_hash = checkpoint.config_hash(settings)
@@ -135,10 +158,10 @@ def finetune(
     return version
 
 
-def _digest(episode: Episode) -> str:
-    """Tells episodes apart by their frames and commands."""
-    arrays = [np.ascontiguousarray(x, float) for x in (episode.qpos, episode.qvel, episode.ctrl)]
-    text = b"".join(str(x.shape).encode() + x.tobytes() for x in arrays)
+def _digest(*arrays: Any) -> str:
+    """Tells arrays apart by their numbers."""
+    numbers = [np.ascontiguousarray(x, float) for x in arrays]
+    text = b"".join(str(x.shape).encode() + x.tobytes() for x in numbers)
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -204,10 +227,12 @@ def generate(
         synthetic episodes have the same columns.
 
     Returns:
-      The episodes as a robot without sensor noise would report them.
+      The episodes: positions as a robot without sensor noise would report them, velocities the
+      model's own.
 
     Raises:
-      LoopError: a trial whose positions are not finite, or a pair that the scene cannot test.
+      LoopError: no trial, or trials of several lengths; one whose positions are not finite; a pair
+        that the scene cannot test.
     """
     scene = version.world.scene
     pairs = [frozenset(pair) for pair in contact_pairs(scene)]
@@ -217,6 +242,8 @@ def generate(
                 f"scene '{scene.name}' tests no contact of {' and '.join(pair)}; give a pair of "
                 "its geoms that can touch"
             )
+    if len({trial.ctrl.shape for trial in trials}) != 1:
+        raise LoopError(f"{len(trials)} trials; give one or more, all of the same number of steps")
     columns = [pairs.index(frozenset(pair)) for pair in touch]
     states = make_simulator(version.world, BATCH)(
         version.parameters,

@@ -196,3 +196,12 @@ def test_episodes_weigh_the_same_and_unscored_frames_nothing() -> None:
     assert np.isnan(out[:, :2]).all()
     named = named_episode_errors(predicted, windows, channels)
     np.testing.assert_allclose(named["hinge.joint_rad"], out[:, 2])
+
+
+def test_channels_of_one_name_and_planes_of_other_joints_are_refused() -> None:
+    free = '<body name="a"><freejoint/><geom size=".1"/></body>'
+    slide = '<body name="b"><joint name="a" type="slide"/><geom size=".1"/></body>'
+    with pytest.raises(SceneError, match=r"two channels are called \{'a'\}"):
+        Channels.of(scene_of(free, slide))
+    with pytest.raises(SceneError, match="joint 'a' of a plane is neither"):
+        Channels.of(scene_of(FREE_BODY.format("a")), planar={"a": ("a",)})

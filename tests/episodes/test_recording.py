@@ -1,5 +1,6 @@
 """Loaders: the real archives, and every way in which an archive can be bad."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,19 @@ def test_resampling_holds_the_torque_and_never_looks_ahead(tmp_path: Path) -> No
     (other,) = load(tmp_path / "b.npz", DOUBLE_PENDULUM)
     np.testing.assert_array_equal(other.qpos[k], episode.qpos[k])
     np.testing.assert_array_equal(other.qvel[k], episode.qvel[k])
+
+
+@pytest.mark.parametrize(
+    ("recording", "changes", "message"),
+    [
+        (DOUBLE_PENDULUM, {"hinges": (0,)}, "has a clock of its own"),
+        (DOUBLE_PENDULUM, {"command": None}, "has a clock of its own"),
+        (DOUBLE_PENDULUM, {"rejects": SQUARE_DROP.rejects}, "has a clock of its own"),
+        (CUBE_TOSS, {"control_hz": 74.0}, "sampled at 148.0 Hz and read at 74.0 Hz"),
+    ],
+)
+def test_what_the_reader_would_pass_over_is_refused(
+    recording: Recording, changes: dict, message: str
+) -> None:
+    with pytest.raises(RecordingError, match=message):
+        dataclasses.replace(recording, **changes)

@@ -147,3 +147,14 @@ def test_a_window_starts_inside_its_episode(frame: int) -> None:
 def test_windows_of_no_length_are_refused() -> None:
     with pytest.raises(InputError, match="0 frames predict nothing"):
         cut_windows([], [], horizon=0)
+
+
+def test_a_grid_that_goes_nowhere_and_episodes_without_a_valid_window_are_refused() -> None:
+    for first, stride in ((0, 0), (0, -1), (-1, 1)):
+        with pytest.raises(InputError, match="stride of at least 1"):
+            WindowGrid(first, stride, 4)
+    invalid = [blank(np.zeros(20, bool))]
+    for horizon, count in ((4, 4), (None, 1)):
+        with pytest.raises(InputError, match=f"all {count} windows of 1 episodes"):
+            WindowGrid(0, 4, horizon).cut(invalid)
+    assert WindowGrid(0, 1, None).starts(blank(np.ones(1, bool))) == (pytest.approx([]), 1)

@@ -1,12 +1,18 @@
 """Windows whose predictions rest on contact solves that did not converge are flagged."""
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from tests.helpers.doors import MASS as DOOR_MASS
+from tests.helpers.doors import door
 from tests.helpers.scenes import BOX_QPOS, BOX_QVEL, box
 from worldmodel.episodes.windows import HISTORY, History, Windows
+from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine, unconverged
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
-from worldmodel.model import WorldModel
+from worldmodel.model import ConstantVelocity, WorldModel
 from worldmodel.physics import parameters
 from worldmodel.scene import FreeParameter
 
@@ -54,3 +60,25 @@ def test_windows_through_broken_off_solves_are_flagged() -> None:
     assert flags(hasty, lowered) == [True, True, True]
     result = identify(hasty, windows, IdentifyConfig(engine="c", iterations=1))
     assert result.unconverged.tolist() == [0, 2]
+
+
+def test_without_physics_there_is_nothing_to_identify() -> None:
+    with pytest.raises(InputError, match="has no physics to identify"):
+        make_engine(WorldModel(door(), base=ConstantVelocity()), "c", 4)
+
+
+def test_derivatives_are_kept_between_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    world = WorldModel(door(), DOOR_MASS)
+    qpos = np.array([[0.3]])
+    windows = windows_of(qpos, np.zeros((1, 1)))
+    windows = dataclasses.replace(
+        windows,
+        ctrl=np.zeros((1, 2, 1)),
+        history=dataclasses.replace(windows.history, ctrl=np.zeros((1, HISTORY, 1))),
+    )
+    engine = make_engine(world, "mjx", 1)
+    zero, none = np.zeros(1), np.zeros((1, 0))
+    assert engine.slopes(zero, none, windows)[1].shape == (1, 2, 1, 1)
+    assert engine.errors(zero, none, windows).shape == (1, 2, 1)
+    assert not engine.unconverged(zero, none, windows).any()
+    assert "compiled in every process" not in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_another_trial_or_a_damaged_file_is_refused(tmp_path: Path) -> None:
     elsewhere = [dataclasses.replace(t, goal={"x": np.array(9.0)}) for t in trials(2)]
     unnamed = [dataclasses.replace(t, goal={}) for t in trials(2)]
     for others in (trials(2, 5.1), elsewhere, unnamed):
-        with pytest.raises(CaptureError, match="captured for another goal or action"):
+        with pytest.raises(CaptureError, match="captured for another goal, action"):
             capture(tmp_path, robot, SCENE, others)
     whole = (tmp_path / "00001.npz").read_bytes()
     (tmp_path / "00001.npz").write_bytes(whole[: len(whole) // 2])
@@ -95,3 +95,11 @@ def test_a_signal_stops_between_episodes(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         capture(tmp_path, robot, SCENE, trials(3), stop=lambda: robot.played >= 2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.npz", "00001.npz"]
+
+
+def test_other_commands_under_the_same_action_are_refused(tmp_path: Path) -> None:
+    capture(tmp_path, CountingRobot(), SCENE, trials(1))
+    (trial,) = trials(1)
+    for ctrl in (trial.ctrl + 1.0, trial.ctrl[:20]):
+        with pytest.raises(CaptureError, match="another goal, action or commands"):
+            capture(tmp_path, CountingRobot(), SCENE, [dataclasses.replace(trial, ctrl=ctrl)])

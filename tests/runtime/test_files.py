@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -213,3 +214,38 @@ def test_the_standard_library_is_enough() -> None:
     code = "import sys; sys.modules['jax'] = sys.modules['numpy'] = None\n"
     code += Path(files.__file__).read_text()
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_link_is_written_through_and_a_pipe_is_written_into(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "text"
+    read, write = os.pipe()
+    write_text(f"/dev/fd/{write}", "piped")
+    assert os.read(read, 9) == b"piped"
+    with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
+        write_text(tmp_path, "text")
+    with pytest.raises(FileNotFoundError, match="absent/a'"):  # the target, no temporary name
+        write_text(tmp_path / "absent" / "a", "text")
+
+
+def test_only_a_folder_is_replaced_by_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("former")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("file", "link"):
+        for _ in range(2):
+            with (
+                pytest.raises(FileExistsError),
+                new_folder(tmp_path / name, replace=True) as folder,
+            ):
+                fill(folder, "second")
+    assert names(tmp_path) == ["file", "folder", "link"]
+
+
+def test_a_writer_that_fails_leaves_another_ones_folder(tmp_path: Path) -> None:
+    other = tmp_path / f".set.{'0' * 32}.writing"
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "set"):
+        other.mkdir()  # another writer begins
+        raise RuntimeError
+    assert names(tmp_path) == [other.name]

@@ -117,7 +117,8 @@ class Channels:
           leave_out: joints that are not scored.
 
         Raises:
-          SceneError: a joint that the scene does not have.
+          SceneError: a joint that the scene does not have, or of a plane that is no slide or
+            hinge; two channels of one name.
         """
         m, kinds = scene.mj_model, mujoco.mjtJoint
         names = [m.joint(j).name or f"joint{j}" for j in range(m.njnt)]
@@ -127,6 +128,9 @@ class Channels:
         for name in (*grouped, *leave_out):
             if name not in names:
                 raise SceneError(f"scene '{scene.name}' has no joint '{name}'; it has {names}")
+            kind = mujoco.mjtJoint(m.jnt_type[names.index(name)])
+            if name in grouped and kind in (kinds.mjJNT_FREE, kinds.mjJNT_BALL):
+                raise SceneError(f"joint '{name}' of a plane is neither a slide nor a hinge")
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
         joints: list[Angle] = []
@@ -150,7 +154,12 @@ class Channels:
             else:
                 position.append(Position(name, (q,)))
         position += [Position(body, tuple(index)) for body, index in planes.items() if index]
-        return cls(tuple(position), tuple(rotation), tuple(joints))
+        channels = cls(tuple(position), tuple(rotation), tuple(joints))
+        for group in channels.groups:
+            repeated = {c.name for c in group if [d.name for d in group].count(c.name) > 1}
+            if repeated:
+                raise SceneError(f"two channels are called {repeated}; rename a joint or a body")
+        return channels
 
 
 def named_errors(predicted: Array, recorded: Array, channels: Channels) -> dict[str, Array]:

@@ -49,6 +49,19 @@ class Recording:
     command: str | None = None  # array with the command of every sample, where there is one
     rejects: Rejects | None = None  # frames that are not valid
 
+    def __post_init__(self) -> None:
+        if self.rate_hz is None:
+            if self.quaternions or self.hinges or self.rejects or self.command is None:
+                raise RecordingError(
+                    f"{self.name} has a clock of its own: it is read with a command, and without "
+                    "quaternions, wrapped hinges and rejected frames; resample it first"
+                )
+        elif self.rate_hz != self.control_hz:
+            raise RecordingError(
+                f"{self.name} is sampled at {self.rate_hz} Hz and read at {self.control_hz} Hz; "
+                "give both the same rate"
+            )
+
 
 def load(path: str | Path, recording: Recording) -> list[Episode]:
     """Reads and checks an archive of a recording's layout.

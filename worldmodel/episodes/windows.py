@@ -96,6 +96,10 @@ class WindowGrid:
     stride: int  # frames between the starts of windows
     horizon: int | None  # H, frames to predict; None: whole episodes, from frame 0
 
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.first < 0:
+            raise InputError(f"{self}: give a stride of at least 1 and a first frame from 0 on")
+
     def starts(self, episode: Episode) -> tuple[np.ndarray, int]:
         """Frames at which an episode's windows start, and how many windows were skipped.
 
@@ -105,7 +109,8 @@ class WindowGrid:
         """
         valid, fresh = episode.valid, episode.fresh
         if self.horizon is None:
-            return (np.array([0]), 0) if valid.all() else (np.array([], int), 1)
+            whole = valid.all() and len(valid) > 1
+            return (np.array([0]), 0) if whole else (np.array([], int), 1)
         starts, skipped = [], 0
         for k in range(self.first, len(valid) - self.horizon, self.stride):
             near = k + np.flatnonzero(fresh[k : min(k + self.stride, len(valid) - self.horizon)])
@@ -124,6 +129,11 @@ class WindowGrid:
         starts, skipped = zip(*map(self.starts, episodes), strict=True) if episodes else ((), ())
         longest = max((len(e.qpos) for e in episodes), default=1) - 1
         horizon = longest if self.horizon is None else self.horizon
+        if any(skipped) and not any(map(len, starts)):
+            raise InputError(
+                f"all {sum(skipped)} windows of {len(episodes)} episodes hold a frame that is not "
+                "valid, or have no fresh one to start from; mend the frames"
+            )
         return cut_windows(episodes, starts, horizon), sum(skipped)
 
 

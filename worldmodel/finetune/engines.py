@@ -21,7 +21,7 @@ from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.errors import InputError
-from worldmodel.model import ConstantVelocity, Parameters, WorldModel, make_step, start
+from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
@@ -89,10 +89,12 @@ def make_engine(world: WorldModel, name: str, batch: int) -> Engine:
       batch: windows per compiled call at most (mjx).
 
     Raises:
-      InputError: an unknown engine, or a model with a network.
+      InputError: an unknown engine, or a model with a network or without physics.
       ParameterError: a parameter that the scene does not have.
     """
     physical.check(world.scene, world.free)
+    if not isinstance(world.base, Physics):
+        raise InputError(f"a {world.name} model has no physics to identify; give one with a base")
     if world.learns:
         raise InputError(
             f"a {world.name} model has weights; identify its physics: world.without_network()"
@@ -134,9 +136,14 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         slope, error = jax.jacfwd(twice, argnums=(0, 1), has_aux=True)(u, shift, window)
         return error, jnp.concatenate(slope, axis=-1)
 
-    axes = (None, 0, 0)
-    value = cached_jit(jax.vmap(error_of, axes))
-    derivative = cached_jit(jax.vmap(both, axes))
+    # ``jax.vmap``'s own wrapper closes over what no digest describes.
+    @cached_jit
+    def value(u: jax.Array, shift: jax.Array, windows: Windows) -> jax.Array:
+        return jax.vmap(error_of, (None, 0, 0))(u, shift, windows)
+
+    @cached_jit
+    def derivative(u: jax.Array, shift: jax.Array, windows: Windows) -> tuple:
+        return jax.vmap(both, (None, 0, 0))(u, shift, windows)
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
@@ -235,7 +242,11 @@ def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], ja
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
-    return cached_jit(jax.vmap(flagged, (None, 0, 0)))
+    @cached_jit
+    def run(parameters: Parameters, shift: jax.Array, windows: Windows) -> jax.Array:
+        return jax.vmap(flagged, (None, 0, 0))(parameters, shift, windows)
+
+    return run
 
 
 def unconverged(
@@ -250,7 +261,7 @@ def unconverged(
 
     Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
     unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest
-    acceleration (or 1 m/s², rad/s²). A ballistic base has no solve.
+    acceleration (or 1 m/s², rad/s²). ``ConstantVelocity`` has no solve.
 
     Args:
       batch: windows per compiled call.

@@ -41,7 +41,7 @@ def capture(
     Raises:
       RobotError: the robot failed; the frames before are kept in ``<number>.failed.npz``, and
         running again goes on with that episode.
-      CaptureError: the folder holds a damaged episode, or one of another goal or action.
+      CaptureError: the folder holds a damaged episode, or one of another goal, action or commands.
       runtime.Interrupted: ``stop`` returned True.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,8 @@ def capture(
             episode = _read(path)
             if not _is_of(episode, trial):
                 raise CaptureError(
-                    f"{path} was captured for another goal or action; give another --out, or move "
-                    "that folder away"
+                    f"{path} was captured for another goal, action or commands; give another "
+                    "--out, or move that folder away"
                 )
         else:
             if stop():
@@ -78,6 +78,7 @@ def _is_of(episode: Episode, trial: Trial) -> bool:
     return (
         episode.goal.keys() == trial.goal.keys()
         and same(episode.action, trial.action)
+        and same(episode.ctrl[:-1], trial.ctrl)
         and all(same(value, trial.goal[name]) for name, value in episode.goal.items())
     )
 

@@ -39,8 +39,8 @@ def deploy(
 
     Raises:
       InputError: the robot runs at another rate than the scene.
-      RobotError: the robot stops answering, or reports positions that are not finite or of
-        another size; it carries the frames before.
+      RobotError: the robot stops answering, or reports positions that are not finite, or positions
+        or contacts of another size; it carries the frames before.
       ValueError: the policy's command is not finite or of another size.
     """
     nq, nu = scene.mj_model.nq, scene.mj_model.nu
@@ -82,7 +82,14 @@ def deploy(
                 f"{nq} finite positions; check its sensors, then run the same command again",
                 episode(),
             )
-        measured.append(Measurement(position, np.asarray(answer.contact, bool)))
+        contact = np.asarray(answer.contact, bool)
+        if measured and contact.shape != measured[0].contact.shape:
+            raise RobotError(
+                f"episode {identity}: at frame {len(measured)} the robot reports {contact.size} "
+                f"touch sensors, before {measured[0].contact.size}; check them",
+                episode(),
+            )
+        measured.append(Measurement(position, contact))
 
     keys = None if key is None else jax.random.split(key, steps)
     take(lambda: robot.reset(qpos))

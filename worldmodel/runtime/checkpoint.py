@@ -59,6 +59,7 @@ def save(
     directory = Path(directory)
     for stale in directory.glob(f".{_PREFIX}*"):
         recover(directory / stale.name.split(".")[1])
+        shutil.rmtree(stale, ignore_errors=True)  # the temporary folder of another naming
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
         if jax.tree.leaves(tree):  # Orbax refuses an empty tree

@@ -5,6 +5,7 @@ module needs the standard library alone, so every room can use it.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -18,19 +19,30 @@ _WRITING, _FORMER = "writing", "former"
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Writes or replaces a file in a folder that exists.
+    """Writes or replaces a file in a folder that exists; through a link its target, and straight
+    into what cannot be renamed, such as a pipe or ``/dev/stdout``.
 
     Raises:
-      OSError: such as a full disk; a former file is untouched and nothing else remains.
+      OSError: such as a full disk, or a folder of that name; a former file is untouched and
+        nothing else remains.
     """
-    path = Path(path)
-    temporary = _temporary(path, _WRITING)
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if Path(path).exists() and not Path(path).is_file():
+        with Path(path).open("wb") as pipe:
+            pipe.write(data)
+        return
+    target = Path(path).resolve()
+    temporary = _temporary(target, _WRITING)
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -63,20 +75,19 @@ def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
       replace: whether an existing folder is replaced.
 
     Raises:
-      FileExistsError: it exists, and ``replace`` is False.
+      FileExistsError: it exists, and ``replace`` is False or it is no folder.
       OSError: such as a full disk; a former folder is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
-    temporary = _temporary(path, _WRITING)
+    temporary, former = _temporary(path, _WRITING), path.with_name(f".{path.name}.{_FORMER}")
     try:
         temporary.mkdir()
         yield temporary
         for part in (temporary, *temporary.rglob("*")):
             _sync(part)
-        former = path.with_name(f".{path.name}.{_FORMER}")
-        if replace and path.exists():
+        if replace and path.is_dir() and not path.is_symlink():
             path.rename(former)  # rename cannot replace a folder that is not empty
         elif path.exists() or path.is_symlink():
             raise FileExistsError(f"{path} is there already")
@@ -89,7 +100,8 @@ def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        recover(path)
+        if former.exists() and not path.exists():
+            former.rename(path)
         raise
 
 
