@@ -76,11 +76,13 @@ def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
     [
         ({"base": "Magic"}, "unknown part 'Magic'"),
         ({"correction": "Spell"}, "unknown part 'Spell'"),
+        ({"network": {"width": 0}}, "metadata of .* are damaged: .*sizes of at least 1"),
+        ({"network": {"depth": 3}}, "metadata of .* are damaged: .*depth"),
         ({"base": None, "mjcf": None}, r"is not a world model: its metadata lacks mjcf, base;"),
     ],
 )
 def test_unknown_and_absent_parts_are_named(
-    change: dict[str, str | None], message: str, tmp_path: Path
+    change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     world = worlds()["velocity"]
     saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})

@@ -59,22 +59,26 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
             f"{directory} is not a world model: its metadata lacks {', '.join(absent)}; give the "
             "folder 'checkpoint' that a fit wrote"
         )
-    free = tuple(
-        FreeParameter(f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s)
-        for f in metadata["free"]
-    )
     scene = load_scene(
         metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
     )
     correction: Correction | None = None
     try:
+        free = tuple(
+            FreeParameter(
+                f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s
+            )
+            for f in metadata["free"]
+        )
         base = _BASES[metadata["base"]]()
         if metadata["correction"] is not None:
             correction = _CORRECTIONS[metadata["correction"]]()
+        world = WorldModel(scene, free, base, correction, Network(**metadata["network"]))
     except KeyError as error:
         known = ", ".join((*_BASES, *_CORRECTIONS))
         raise CheckpointError(f"{directory} has the unknown part {error}; known: {known}") from None
-    world = WorldModel(scene, free, base, correction, Network(**metadata["network"]))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the metadata of {directory} are damaged: {error}") from error
     return world, restore_parameters(directory, world), metadata
 
 

@@ -87,8 +87,8 @@ def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, A
     """
     folder = _folder(Path(directory), step)
     try:
-        metadata = json.loads((folder / _METADATA).read_text())
-    except (OSError, ValueError) as error:
+        metadata = dict(json.loads((folder / _METADATA).read_text()))
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged: {_METADATA}: {error}; delete it") from error
     return metadata
 

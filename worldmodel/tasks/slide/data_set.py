@@ -1,7 +1,8 @@
 """Episodes of task "slide" as a LeRobot data set.
 
-Real and synthetic episodes have the same columns, so that their sets mix: a synthetic episode is
-what a robot without noise would have measured. The set's provenance names the source.
+Real and synthetic episodes have the same columns, so that their sets mix: a synthetic episode has
+the positions and contacts that a robot without noise would have measured, and the model's own
+velocities. The set's provenance names the source.
 """
 
 from collections.abc import Sequence
