@@ -1,16 +1,13 @@
 """Report and figure of the gradient benchmark, from its rows alone."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.gradients.errors import AGREE
-from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
-from worldmodel.runtime import files
+from experiments.recordings.film import BLUE, GREEN, GREY, ORANGE, caption, pyplot, save
 
-GREEN = "#009E73"
 TARGETS = {  # what the benchmark is to show: limit, whether it is an upper one, description
     "gradient_over_forward": (3.0, True, "gradient / forward, float64, worst scene and batch"),
     "compile_over_forward": (2.5, True, "compile of the gradient / of the forward, worst row"),
@@ -291,7 +288,4 @@ def draw(rows: list[dict], provenance: dict, command: str, path: Path) -> None:
         f"{dtype} (bars: float64), {provenance['cpu']} ({provenance['cores']} cores), "
         f"{', '.join(provenance['devices'])}; 32 steps, 10 solver iterations.",
     )
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
-    files.write_bytes(path, image.getvalue())
+    save(figure, path, dpi=110, bbox_inches="tight")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.recordings.problems import CUBE, ELBOW, Problem
+from experiments.recordings.problems import CUBE, ELBOW, Problem, free_parameters
 from worldmodel.scene import FreeParameter, Scene, load_scene
 
 STEP_HZ = 500.0
@@ -135,10 +135,6 @@ def _from_recording(problem: Problem, iterations: int) -> Scene:
     return load_scene(f'{before} iterations="{iterations}"{after}', control_hz=STEP_HZ, substeps=1)
 
 
-def _elements(kinds: str, *elements: str) -> tuple[FreeParameter, ...]:
-    return tuple(FreeParameter(kind, element) for element in elements for kind in kinds.split())
-
-
 def cube(iterations: int) -> Bench:
     """The tossed cube, tilted, an edge in the table."""
     qpos = np.array([0, 0, 0.0640, np.cos(0.15), 0.0, np.sin(0.15), 0])
@@ -157,10 +153,10 @@ def t_block(iterations: int) -> Bench:
     """A T on the table, pushed off its centre."""
     scene = _from_text(T_BLOCK, "pyramidal", iterations)
     free = (
-        *_elements("mass com inertia", "block"),
-        *_elements("friction solref solimp geom_size geom_pos", "bar", "stem", "pusher")[:-2],
-        *_elements("damping armature", "push_x", "push_y"),
-        *_elements("gain", "servo_x", "servo_y"),
+        *free_parameters("mass com inertia", "block"),
+        *free_parameters("friction solref solimp geom_size geom_pos", "bar", "stem", "pusher")[:-2],
+        *free_parameters("damping armature", "push_x", "push_y"),
+        *free_parameters("gain", "servo_x", "servo_y"),
     )
     qpos = np.array([0, 0, 0.0198, 1, 0, 0, 0, 0, 0])
     qvel = np.array([0, -0.2, 0, 0, 0, -0.5, 0.0, -0.25])
@@ -171,10 +167,10 @@ def hopper(iterations: int) -> Bench:
     """A planar hopper that lands on its foot."""
     scene = _from_text(HOPPER, "pyramidal", iterations)
     free = (
-        *_elements("mass com inertia", "torso", "thigh", "leg", "foot"),
-        *_elements("damping armature", "hip", "knee", "ankle"),
-        *_elements("gain", "hip", "knee", "ankle"),
-        *_elements("friction solref solimp", "foot"),
+        *free_parameters("mass com inertia", "torso", "thigh", "leg", "foot"),
+        *free_parameters("damping armature", "hip", "knee", "ankle"),
+        *free_parameters("gain", "hip", "knee", "ankle"),
+        *free_parameters("friction solref solimp", "foot"),
     )
     qpos = np.array([0, 0.009, 0.02, -0.05, -0.1, 0.07])
     qvel = np.array([0.8, -0.6, 0.2, 0.5, -0.5, 0.3])
@@ -185,11 +181,11 @@ def gripper(iterations: int) -> Bench:
     """Two fingers that squeeze a cube on the table and begin to lift it."""
     scene = _from_text(GRIPPER, "elliptic", iterations)
     free = (
-        *_elements("mass com inertia", "cube"),
-        *_elements("friction solref geom_size", "cube"),
-        *_elements("friction solref", "left", "right"),
-        *_elements("damping armature", "lift", "left", "right"),
-        *_elements("gain", "lift", "left", "right"),
+        *free_parameters("mass com inertia", "cube"),
+        *free_parameters("friction solref geom_size", "cube"),
+        *free_parameters("friction solref", "left", "right"),
+        *free_parameters("damping armature", "lift", "left", "right"),
+        *free_parameters("gain", "lift", "left", "right"),
     )
     qpos = np.array([0, 0, 0.0249, 1, 0, 0, 0, 0, -0.0008, -0.0008])
     qvel = np.array([0, 0, 0, 0, 0, 0, 0.1, 0.02, 0.03])

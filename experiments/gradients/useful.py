@@ -19,7 +19,6 @@ OUT gets useful.json (every row), useful.md and useful.png.
 
 import dataclasses
 import functools
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -43,7 +42,7 @@ from experiments.gradients.useful_problems import (
     toss,
     toss_by_c,
 )
-from experiments.recordings.film import BLUE, GREY, ORANGE, caption, pyplot
+from experiments.recordings.film import BLUE, GREEN, GREY, ORANGE, caption, pyplot, save
 from worldmodel import runtime
 from worldmodel.finetune.smoothed_gradient import smoothed_gradient
 from worldmodel.physics import Backward
@@ -57,7 +56,6 @@ HEIGHTS = np.linspace(DROP - NEAR, DROP + NEAR, 41)
 PAIRS = 16  # of a blend
 LONG = 1.5  # [s] of the frames' balls
 STEPS, RATE = 100, 0.1  # Adam [N]
-GREEN = "#009E73"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,10 +299,7 @@ def draw(result: dict, path: Path) -> None:
     text = "Left: mean and spread over 41 drops, and what 2 cm of drop height are worth. Right: a "
     text += "pusher that does not touch its block yet, planned by gradient descent from zero force."
     caption(figure, result, text)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
-    pyplot.close(figure)
-    files.write_bytes(path, image.getvalue())
+    save(figure, path, dpi=150)
 
 
 def main(args: Args) -> int:

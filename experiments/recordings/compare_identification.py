@@ -29,10 +29,11 @@ import numpy as np
 import tyro
 
 from experiments.recordings.evaluate import BATCH
+from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS, episode_errors
+from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
@@ -134,11 +135,7 @@ def main(args: Args) -> int:
 
     def error(u: np.ndarray) -> dict[str, float | None]:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
-        mean = episode_errors(predictor(parameters, held_out), held_out, channels)
-        return {
-            k: float(v) if np.isfinite(v) else None
-            for k, v in zip(GROUPS, mean.mean(0), strict=True)
-        }
+        return named(episode_errors(predictor(parameters, held_out), held_out, channels).mean(0))
 
     methods: dict[str, Callable[[], tuple[np.ndarray, dict]]] = {
         "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import tyro
 
+from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, named_episode_errors
+from worldmodel.episodes.errors import Channels, episode_errors, named_episode_errors
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
@@ -94,11 +95,10 @@ def main(args: Args) -> int:
         ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})
         raise InputError(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
     error = episode_errors(predicted, windows, fitted.channels)
-    mean = [float(x) if np.isfinite(x) else None for x in error.mean(0)]
-    named = named_episode_errors(predicted, windows, fitted.channels)
+    apart = named_episode_errors(predicted, windows, fitted.channels)
     result = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    result |= dict(zip(GROUPS, mean, strict=True))
-    result |= {"channels": {name: float(e.mean()) for name, e in named.items()}}
+    result |= named(error.mean(0))
+    result |= {"channels": {name: float(e.mean()) for name, e in apart.items()}}
     print(json.dumps(result))
     return 0
 

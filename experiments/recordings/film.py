@@ -1,16 +1,21 @@
 """The film strip: one recorded episode and its predictions, drawn over one another.
 
 No OpenGL: solids are drawn as the outlines of their visible faces under a fixed orthographic
-camera, so any machine makes these pictures. Also what all figures share: colours and caption.
+camera, so any machine makes these pictures. Also what all figures share: colours, caption, files,
+and the curves of errors over the horizon.
 """
 
+import io
 import textwrap
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.runtime.files import write_bytes
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # after the backend is chosen
@@ -18,8 +23,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-BLACK, BLUE, ORANGE, GREY = "#000000", "#0072B2", "#D55E00", "#777777"
-STYLES = {  # model: colour, dashes, width, label
+BLACK, BLUE, ORANGE, GREY, GREEN = "#000000", "#0072B2", "#D55E00", "#777777", "#009E73"
+Style = tuple[str, Any, float, str]  # colour, dashes, width, label
+STYLES: dict[str, Style] = {
     "real": (BLACK, "-", 1.2, "recorded"),
     "fitted": (BLUE, "-", 1.8, "fitted physics"),
     "sources": (ORANGE, (0, (4, 2)), 1.4, "published parameters"),
@@ -95,6 +101,78 @@ def caption(figure: Figure, table: dict[str, Any], text: str) -> None:
     width = int(figure.get_figwidth() * 17.5)
     lines = textwrap.wrap(text, width) + textwrap.wrap(drawn, width)
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="#444444")
+
+
+def save(figure: Figure, path: Path, **options: Any) -> Path:
+    """Writes a figure as PNG, atomically, and closes it; returns the path."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", **options)
+    pyplot.close(figure)
+    write_bytes(path, image.getvalue())
+    return path
+
+
+def error_curves_figure(
+    table: dict[str, Any],
+    styles: Mapping[str, Style],
+    ratio: tuple[str, str],
+    *,
+    height: float,
+    fits: str,
+    remark: str = "",
+) -> tuple[Figure, Any]:
+    """Error of each frame ahead (above) and the ratio of two models' (below); one column per
+    channel, 95 % bands over episodes.
+
+    Args:
+      styles: of the models that are drawn, in order.
+      ratio: the model and its reference, as named in ``styles``.
+      height: of the figure [in].
+      fits: how the fits were averaged, for the caption; ``remark`` is one more sentence in it.
+
+    Returns:
+      The figure and its axes (2, channels).
+    """
+    curves = table["curves"]
+    figure, axes = pyplot.subplots(
+        2,
+        len(curves),
+        figsize=(max(6.0, 3.5 * len(curves)), height),
+        squeeze=False,
+        sharex=True,
+        height_ratios=(2, 1),
+        layout="constrained",
+    )
+    own = table["horizons"][0]["seconds"]
+    for (upper, lower), (channel, models) in zip(axes.T, curves.items(), strict=True):
+        title, factor = CHANNELS[channel]
+        seconds = np.arange(1, len(models["ratio"]["mean"]) + 1) / table["control_hz"]
+        for name in (n for n in styles if n in models):
+            _line(upper, seconds, models[name], styles[name], factor)
+        upper.set(ylabel=title, ylim=(0, None), xlim=(0, seconds[-1]))
+        _line(lower, seconds, models["ratio"], styles[ratio[0]], 1.0)
+        colour, dashes, *_ = styles[ratio[1]]
+        lower.axhline(1.0, color=colour, linestyle=dashes, linewidth=1.2)
+        lower.set(xlabel="time ahead [s]")
+        for axis in (upper, lower):
+            axis.axvline(own, color=GREY, linewidth=0.8, linestyle=":")
+            axis.grid(alpha=0.25, linewidth=0.5)
+    long = next(h for h in table["horizons"] if h["frames"] == len(seconds))
+    caption(
+        figure,
+        table,
+        f"{table['recording']}, {table['split']} split: open-loop error at each frame ahead, mean "
+        f"over {long['episodes']} episodes ({long['windows']} windows){fits}. Bands: 95 % over "
+        f"episodes, below paired.{remark} Dotted upright: the horizon of the table, {own:.3g} s.",
+    )
+    return figure, axes
+
+
+def _line(axis: Axes, x: np.ndarray, band: dict[str, Any], style: Style, factor: float) -> None:
+    colour, dashes, width, label = style
+    mean, low, high = (factor * np.array(band[k], float) for k in ("mean", "low", "high"))
+    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axis.plot(x, mean, color=colour, linestyle=dashes, linewidth=width, label=label)
 
 
 def _shown(error: dict[str, float | None]) -> str:

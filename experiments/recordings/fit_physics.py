@@ -22,11 +22,11 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
@@ -139,9 +139,7 @@ def finish(
         "validation": float(state.best_error),
         "nonfinite": int(state.nonfinite),
         "unconverged": metadata["unconverged"],
-        "validation_start": {
-            name: _number(x) for name, x in zip(GROUPS, np.asarray(state.scale), strict=True)
-        },
+        "validation_start": named(np.asarray(state.scale)),
         "parameters": {name: value.tolist() for name, value in values.items()},
         "checkpoint": str(out / "checkpoint"),
     }
@@ -152,10 +150,6 @@ def finish(
     write_text(out / "fitted.xml", physical.to_mjcf(world.scene, world.free, best))
     write_json(out / "fit.json", result)
     return result
-
-
-def _number(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None
 
 
 if __name__ == "__main__":

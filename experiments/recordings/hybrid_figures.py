@@ -17,17 +17,25 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.recordings.film import BLUE, CHANNELS, GREY, ORANGE, caption, pyplot
+from experiments.recordings.film import (
+    BLUE,
+    CHANNELS,
+    GREEN,
+    GREY,
+    ORANGE,
+    caption,
+    error_curves_figure,
+    pyplot,
+    save,
+)
 from experiments.recordings.hybrid_statistics import BIN, TOUCHING
 from experiments.recordings.hybrid_text import label, markdown
 from worldmodel import runtime
 from worldmodel.runtime.files import write_text
 
-GREEN = "#009E73"
 STYLES = {  # model: colour, dashes, width, mark
     "physics": (BLUE, (0, (5, 2)), 1.6, "s"),
     "hybrid": (GREEN, "-", 1.8, "o"),
@@ -49,48 +57,27 @@ def draw(table: dict[str, Any], out: Path) -> list[Path]:
     figures = {"remaining": remaining_figure(table), "convergence": convergence_figure(table)}
     if table.get("curves"):
         figures["error_vs_horizon"] = curves_figure(table)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(out / f"{name}.png")
-        figure.savefig(paths[-1], dpi=130)
-        pyplot.close(figure)
-    return paths
+    return [save(figure, out / f"{name}.png", dpi=130) for name, figure in figures.items()]
 
 
 def curves_figure(table: dict[str, Any]) -> Figure:
     """Error of each frame ahead (above), and the hybrid's over the physics' (below)."""
-    curves = table["curves"]
-    size = {"figsize": (max(6.0, 3.5 * len(curves)), 5.8), "height_ratios": (2, 1)}
-    figure, axes = pyplot.subplots(
-        2, len(curves), **size, squeeze=False, sharex=True, layout="constrained"
+    styles = {name: (*style[:3], label(name)) for name, style in STYLES.items()}
+    figure, axes = error_curves_figure(
+        table,
+        styles,
+        ("hybrid", "physics"),
+        height=5.8,
+        fits=f" and {len(table['seeds'])} fit seed(s)",
+        remark=" A line above twice the physics is cut at the frame.",
     )
-    own = table["horizons"][0]["seconds"]
-    for (upper, lower), (channel, models) in zip(axes.T, curves.items(), strict=True):
-        title, factor = CHANNELS[channel]
-        seconds = np.arange(1, len(models["ratio"]["mean"]) + 1) / table["control_hz"]
-        for name in (n for n in STYLES if n in models):
-            _line(upper, seconds, models[name], name, factor)
-        # What errs by more than twice the physics leaves the frame.
+    for (upper, lower), (channel, models) in zip(axes.T, table["curves"].items(), strict=True):
         top = max(b for n, m in models.items() if n != "ratio" for b in _numbers(m["high"]))
-        top = factor * min(top, 2.0 * max(_numbers(models["physics"]["high"])))
-        upper.set(ylabel=title, ylim=(0, 1.05 * top), xlim=(0, seconds[-1]))
-        _line(lower, seconds, models["ratio"], "hybrid", 1.0)
-        lower.axhline(1.0, color=BLUE, linestyle=STYLES["physics"][1], linewidth=1.2)
-        lower.set(xlabel="time ahead [s]", ylim=(0, 1.5))
-        for axis in (upper, lower):
-            axis.axvline(own, color=GREY, linewidth=0.8, linestyle=":")
-            axis.grid(alpha=0.25, linewidth=0.5)
+        top = min(top, 2.0 * max(_numbers(models["physics"]["high"])))
+        upper.set(ylim=(0, 1.05 * (CHANNELS[channel][1] * top)))
+        lower.set(ylim=(0, 1.5))
     axes[1, 0].set_ylabel("hybrid / physics")
     axes[0, 0].legend(loc="upper left", fontsize=7, frameon=False)
-    long = next(h for h in table["horizons"] if h["frames"] == len(seconds))
-    caption(
-        figure,
-        table,
-        f"{table['recording']}, {table['split']} split: open-loop error at each frame ahead, mean "
-        f"over {long['episodes']} episodes ({long['windows']} windows) and {len(table['seeds'])} "
-        "fit seed(s). Bands: 95 % over episodes, below paired. A line above twice the physics is "
-        f"cut at the frame. Dotted upright: the horizon of the table, {own:.3g} s.",
-    )
     return figure
 
 
@@ -170,13 +157,6 @@ def convergence_figure(table: dict[str, Any]) -> Figure:
         "that keeps its velocity. The figures of the two rows are in different units.",
     )
     return figure
-
-
-def _line(axis: Axes, x: np.ndarray, band: dict[str, Any], model: str, factor: float) -> None:
-    colour, dashes, width, _ = STYLES[model]
-    mean, low, high = (factor * np.array(band[k], float) for k in ("mean", "low", "high"))
-    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    axis.plot(x, mean, color=colour, linestyle=dashes, linewidth=width, label=label(model))
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -5,14 +5,19 @@ Pure functions from predictions, by model and by seed of the physics, to what JS
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
-from experiments.recordings.physics_statistics import FEW, compare, ratio_t_interval
+from experiments.recordings.physics_statistics import (
+    FEW,
+    compare,
+    mean_interval,
+    named,
+    ratio_t_interval,
+)
 from worldmodel import runtime
 from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
 from worldmodel.episodes.windows import Windows
@@ -67,12 +72,12 @@ def horizon_block(
         if bad:
             listed = ", ".join(f"seed {s}: {n}" for s, n in sorted(bad.items()))
             row["reason"] = f"windows of {len(windows)} that are not finite: {listed}"
-            rows.append(row | _named(np.full(3, np.nan)))
+            rows.append(row | named(np.full(3, np.nan)))
             continue
         error[model] = {s: episode_errors(p, windows, channels) for s, p in by_seed.items()}
         means = {s: e.mean(axis=0) for s, e in error[model].items()}
-        row |= _named(np.mean(list(means.values()), axis=0))
-        rows.append(row | {"by_seed": {str(s): _named(m) for s, m in sorted(means.items())}})
+        row |= named(np.mean(list(means.values()), axis=0))
+        rows.append(row | {"by_seed": {str(s): named(m) for s, m in sorted(means.items())}})
     comparisons: dict[str, dict[str, Any]] = {}
     for model in error:
         for reference in ("physics", "hybrid"):
@@ -249,15 +254,6 @@ def headline(table: dict[str, Any], out: Path) -> dict[str, Any]:
     return line | {"best_seed": table["best_seed"], "out": str(out)}
 
 
-def mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over the first axis with its 95 % t-interval; NaN bounds of a single row."""
-    n, mean = len(error), error.mean(axis=0)
-    if n < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    half = float(stdtrit(n - 1, 0.975)) * error.std(axis=0, ddof=1) / np.sqrt(n)
-    return mean, mean - half, mean + half
-
-
 def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
     return {"mean": _plain(mean), "low": _plain(low), "high": _plain(high)}
 
@@ -267,8 +263,3 @@ def _plain(values: np.ndarray) -> Any:
     if np.ndim(values):
         return [_plain(v) for v in values]
     return round(float(values), 7) if np.isfinite(values) else None
-
-
-def _named(error: Sequence[float] | np.ndarray) -> dict[str, float | None]:
-    values = (float(e) if np.isfinite(e) else None for e in error)
-    return dict(zip(GROUPS, values, strict=True))

@@ -24,8 +24,6 @@ these folders serve as --hybrid again.
 import dataclasses
 import hashlib
 import json
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +32,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH, restore_fitted
+from experiments.recordings.evaluate import BATCH
 from experiments.recordings.hybrid_figures import draw
 from experiments.recordings.hybrid_predictions import (
     DEAL_SEED,
@@ -51,7 +49,16 @@ from experiments.recordings.hybrid_statistics import (
     remaining,
 )
 from experiments.recordings.hybrid_text import markdown
-from experiments.recordings.physics_table import Fit, grids, keep_checkpoints, read_fits
+from experiments.recordings.physics_table import (
+    Fit,
+    command_line,
+    grids,
+    keep_checkpoints,
+    read_fits,
+    real_recording,
+    restored,
+    shown,
+)
 from experiments.recordings.problems import Problem, find_problem
 from experiments.records import plain
 from worldmodel import runtime
@@ -125,11 +132,8 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
     origin = {f.fitted.metadata["config_hash"]: f for f in physics.values()}
     group: Group = {}
     for folder in folders:
-        fitted = restore_fitted(folder / "checkpoint")
+        fitted = restored(folder, recording)
         meta, world = fitted.metadata, fitted.world
-        if meta["recording"] != recording or meta.get("simulated"):
-            what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
-            raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
         if not (
             world.learns and isinstance(world.base, BASES.get(name, Physics | ConstantVelocity))
         ):
@@ -256,22 +260,13 @@ def describe(fit: Fit) -> dict[str, Any]:
 
 
 def command(args: Args) -> str:
-    """The command line; of a folder outside the working directory only the last two names."""
-
-    def shown(path: Path) -> str:
-        path = Path(os.path.relpath(path)) if path.is_absolute() else path
-        return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
-
-    arguments = ["--recording", args.recording, "--physics", *map(shown, args.physics)]
-    arguments += ["--hybrid", *map(shown, args.hybrid)]
+    """The command line."""
+    arguments = ["--physics", *map(shown, args.physics), "--hybrid", *map(shown, args.hybrid)]
     arguments += ["--latent", *map(shown, args.latent)] if args.latent else []
     named = parse_ablations(args.ablations).items()
     arguments += ["--ablations"] if named else []
     arguments += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
-    arguments += ["--out", shown(args.out)] + (
-        ["--split", args.split] if args.split != "test" else []
-    )
-    return "python -m experiments.recordings.hybrid_table " + shlex.join(arguments)
+    return command_line("hybrid_table", args, arguments)
 
 
 def keep(group: Group, out: Path) -> None:
@@ -289,17 +284,10 @@ def keep(group: Group, out: Path) -> None:
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    if args.split not in ("test", "validation", "train"):
-        raise InputError(f"--split {args.split}: give test, validation or train")
+    path = real_recording(args.recording, args.split)
     named = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
     named |= parse_ablations(args.ablations)
     problem = find_problem(args.recording)
-    data = os.environ.get("WORLDMODEL_DATA")
-    if not data:
-        raise InputError(
-            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({args.recording}.npz); a table of simulated ones answers nothing"
-        )
     groups = {"physics": read_physics(args.physics, args.recording)}
     for name, folders in named.items():
         groups[name] = read_learned(name, folders, args.recording, groups["physics"])
@@ -308,7 +296,7 @@ def main(args: Args) -> int:
         for name in ("hybrid", "latent")
         if name in groups
     }
-    table = measure(args, problem, Path(data) / f"{args.recording}.npz", groups)
+    table = measure(args, problem, path, groups)
     table["convergence"] = convergence
     args.out.mkdir(parents=True, exist_ok=True)
     keep(groups["hybrid"], args.out)

@@ -2,9 +2,17 @@
 
 from typing import Any
 
-import numpy as np
-
-from experiments.recordings.physics_statistics import FEW
+from experiments.recordings.physics_statistics import (
+    FEW,
+    TITLES,
+    channels_of,
+    counts_and_head,
+    error_text,
+    heading,
+    horizon_heading,
+    ratio_text,
+    table_head,
+)
 
 LABELS = {
     "physics": "fitted physics",
@@ -14,7 +22,6 @@ LABELS = {
     "start_only": "correction of the initial velocity alone",
     "network_off": "the hybrid's physics, no corrections",
 }
-TITLES = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
 PUBLISHED = {  # recording: source, position [m], rotation [rad]; stretches of 80 steps
     "cube_toss": (
         ("NeRD (CoRL 2025, arXiv 2508.15755)", 0.018, 0.266),
@@ -25,18 +32,11 @@ PUBLISHED = {  # recording: source, position [m], rotation [rad]; stretches of 8
 
 def markdown(table: dict[str, Any]) -> str:
     """The table for people."""
-    about, fits = table["provenance"], table["fits"]
+    fits = table["fits"]
     best = next(f for f in fits["hybrid"] if f["seed"] == table["best_seed"])
+    ids = f"; ids of the {table['split']} episodes: sha256 {table['split_ids_sha256'][:16]}…"
     lines = [
-        f"# {table['recording']}: the learned half on the {table['split']} episodes",
-        "",
-        f"`{table['command']}`",
-        "",
-        f"Commit {about['commit']}, {about['date']}, {about['cpu']} ({about['cores']} cores), "
-        + ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-        + f". Recording: sha256 {table['data_sha256'][:16]}…; ids of the {table['split']} "
-        f"episodes: sha256 {table['split_ids_sha256'][:16]}…. Generated from table.json.",
-        "",
+        *heading(table, "the learned half", ids),
         "Open-loop predictions, averaged over frames, then windows, then episodes, then fit "
         f"seeds ({', '.join(map(str, table['seeds']))}). Ratios are of mean errors, against the "
         "fits of the same seeds, with 95 % intervals paired over episodes, and the seeds' least "
@@ -50,8 +50,8 @@ def markdown(table: dict[str, Any]) -> str:
         "parameters. " + ("*Test* episodes chose nothing." if table["split"] == "test" else ""),
     ]
     for horizon in table["horizons"]:
-        lines += [f"## {_horizon(horizon)}", ""]
-        lines += _errors(horizon, table) + _ratios(horizon, "physics") + _ratios(horizon, "hybrid")
+        lines += horizon_heading(horizon) + _errors(horizon, table)
+        lines += _ratios(horizon, "physics") + _ratios(horizon, "hybrid")
     lines += [f"## What is left at {table['remaining']['frames']} frames", ""]
     for name, head in (("start", "start [frame]"), ("contact", "at the start")):
         if table["remaining"][name]:
@@ -80,25 +80,19 @@ def label(model: str) -> str:
 
 
 def _errors(horizon: dict[str, Any], table: dict[str, Any]) -> list[str]:
-    has = _channels(horizon)
-    lines = [
-        f"{horizon['episodes']} episodes, {horizon['windows']} windows, "
-        f"{horizon['skipped']} skipped.",
-        "",
-        "| model | " + " | ".join(TITLES[c] for c in has) + " |",
-        "|---|" + "---|" * len(has),
-    ]
+    has, lines = channels_of(horizon), counts_and_head(horizon)
     for row in horizon["rows"]:
-        fewer = "" if row["seeds"] == table["seeds"] else f" (seeds {_listed(row['seeds'])})"
+        seeds = ", ".join(map(str, row["seeds"]))
+        fewer = "" if row["seeds"] == table["seeds"] else f" (seeds {seeds})"
         if row["reason"]:
             cells = [f"– ({row['reason']})", *["–"] * (len(has) - 1)]
         else:
-            cells = [_error(c, row[c]) for c in has]
+            cells = [error_text(c, row[c]) for c in has]
         lines.append(f"| {label(row['model'])}{fewer} | " + " | ".join(cells) + " |")
     if horizon["frames"] in (80, None):
         for source, position, rotation in PUBLISHED.get(table["recording"], ()):
             cells = {"position_m": position, "rotation_rad": rotation}
-            shown = " | ".join(_error(c, cells[c]) for c in has)
+            shown = " | ".join(error_text(c, cells[c]) for c in has)
             lines.append(f"| *published, 80 steps:* {source} | {shown} |")
         if table["recording"] in PUBLISHED:
             lines += ["", "The published figures are of stretches of 80 steps and other splits."]
@@ -109,14 +103,11 @@ def _ratios(horizon: dict[str, Any], reference: str) -> list[str]:
     compared = {m: r[reference] for m, r in horizon["comparisons"].items() if reference in r}
     if not compared:
         return []
-    has, few = _channels(horizon), horizon["episodes"] < FEW
+    has, few = channels_of(horizon), horizon["episodes"] < FEW
     kind = "t-intervals: few episodes" if few else "bootstrap"
-    lines = [
-        f"| over {label(reference)} ({kind}) | " + " | ".join(TITLES[c] for c in has) + " |",
-        "|---|" + "---|" * len(has),
-    ]
+    lines = table_head(f"over {label(reference)} ({kind})", has)
     for model, ratios in compared.items():
-        shown = " | ".join(_ratio(ratios[c], few) for c in has)
+        shown = " | ".join(ratio_text(ratios[c], few) for c in has)
         lines.append(f"| {label(model)} | {shown} |")
     return [*lines, ""]
 
@@ -128,36 +119,10 @@ def _remaining(groups: list[dict[str, Any]], head: str) -> list[str]:
     for g in groups:
         cells = []
         for c in has:
-            cell = f"{_error(c, g['physics'][c]['mean'])} → {_error(c, g['hybrid'][c]['mean'])}"
+            cell = " → ".join(error_text(c, g[m][c]["mean"]) for m in ("physics", "hybrid"))
             if g["ratio"]:
-                cell += f"; {_ratio(g['ratio'][c], g['episodes'] < FEW, seeds=False)}"
+                cell += f"; {ratio_text(g['ratio'][c], g['episodes'] < FEW, seeds=False)}"
             cells.append(cell)
         counts = f"{g['windows']} | {g['episodes']}"
         lines.append(f"| {g['label']} | {counts} | " + " | ".join(cells) + " |")
     return [*lines, ""]
-
-
-def _channels(horizon: dict[str, Any]) -> list[str]:
-    return [c for c in TITLES if horizon["rows"][0][c] is not None]
-
-
-def _horizon(horizon: dict[str, Any]) -> str:
-    if horizon["frames"] is None:
-        return "Whole episodes from their first frame"
-    return f"{horizon['frames']} frames ({horizon['seconds']:.3g} s) ahead"
-
-
-def _listed(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
-def _error(channel: str, value: float) -> str:
-    if channel == "position_m":
-        return f"{1e3 * value:.3g} mm"
-    return f"{np.degrees(value):.3g}° ({value:.3g} rad)"
-
-
-def _ratio(compared: dict[str, Any], few: bool, *, seeds: bool = True) -> str:
-    low, high = compared["t" if few else "bootstrap"]
-    spread = f"; {min(compared['seeds']):.3f}–{max(compared['seeds']):.3f}" if seeds else ""
-    return f"**{compared['ratio']:.3f}** [{low:.3f}, {high:.3f}]{spread}"

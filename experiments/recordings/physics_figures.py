@@ -18,20 +18,19 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from experiments.recordings.film import (
     BLACK,
     BLUE,
-    CHANNELS,
-    GREY,
     ORANGE,
     STYLES,
     caption,
+    error_curves_figure,
     film_figure,
     pyplot,
+    save,
 )
 from experiments.recordings.problems import find_problem
 from worldmodel import runtime
@@ -81,58 +80,24 @@ def draw(table: dict[str, Any], mjcf: Path, out: Path) -> list[Path]:
     figures = {"parameters": parameters_figure(table), "film_strip": film_figure(table, model)}
     if table.get("curves"):
         figures["error_vs_horizon"] = curves_figure(table)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(out / f"{name}.png")
-        figure.savefig(paths[-1], dpi=130)
-        pyplot.close(figure)
-    return paths
+    return [save(figure, out / f"{name}.png", dpi=130) for name, figure in figures.items()]
 
 
 def curves_figure(table: dict[str, Any]) -> Figure:
-    """Error of each frame ahead (above), and the fits' over the sources' (below); one column per
-    channel, 95 % bands over episodes."""
-    curves = table["curves"]
-    figure, axes = pyplot.subplots(
-        2,
-        len(curves),
-        figsize=(max(6.0, 3.5 * len(curves)), 5.6),
-        squeeze=False,
-        sharex=True,
-        height_ratios=(2, 1),
-        layout="constrained",
-    )
-    own = table["horizons"][0]["seconds"]
-    for column, (channel, models) in enumerate(curves.items()):
-        label, factor = CHANNELS[channel]
-        upper, lower = axes[:, column]
-        seconds = np.arange(1, len(models["ratio"]["mean"]) + 1) / table["control_hz"]
-        for name in ("default", "sources", "fitted"):
-            _line(upper, seconds, models[name], name, factor)
-        upper.set(ylabel=label, ylim=(0, None), xlim=(0, seconds[-1]))
-        # Of the first frames both errors are the tracker's noise and their ratio says little;
-        # the band shows it.
-        _line(lower, seconds, models["ratio"], "fitted", 1.0)
-        lower.axhline(1.0, color=ORANGE, linestyle=STYLES["sources"][1], linewidth=1.2)
-        lower.set(xlabel="time ahead [s]")
-        for axis in (upper, lower):
-            axis.axvline(own, color=GREY, linewidth=0.8, linestyle=":")
-            axis.grid(alpha=0.25, linewidth=0.5)
-    ratios = np.concatenate([np.r_[m["ratio"]["low"], m["ratio"]["high"]] for m in curves.values()])
+    """Error of each frame ahead (above), and the fits' over the sources' (below)."""
+    styles = {name: STYLES[name] for name in ("default", "sources", "fitted")}
+    fits = f", fitted: mean of {len(table['fits'])} seed(s)"
+    ratio = ("fitted", "sources")
+    figure, axes = error_curves_figure(table, styles, ratio, height=5.6, fits=fits)
+    # Of the first frames both errors are the tracker's noise and their ratio is uncertain; the
+    # band shows it.
+    bands = [models["ratio"] for models in table["curves"].values()]
+    ratios = np.concatenate([np.r_[band["low"], band["high"]] for band in bands])
     limits = (max(0.0, min(0.6, np.nanmin(ratios) - 0.05)), min(1.4, max(1.1, np.nanmax(ratios))))
     for lower in axes[1]:
         lower.set_ylim(*limits)
     axes[1, 0].set_ylabel("fitted / published")
     axes[0, 0].legend(loc="upper left", fontsize=8, frameon=False)
-    long = next(h for h in table["horizons"] if h["frames"] == len(seconds))
-    caption(
-        figure,
-        table,
-        f"{table['recording']}, {table['split']} split: open-loop error at each frame ahead, mean "
-        f"over {long['episodes']} episodes ({long['windows']} windows), fitted: mean of "
-        f"{len(table['fits'])} seed(s). Bands: 95 % over episodes, below paired. Dotted upright: "
-        f"the horizon of the table, {own:.3g} s.",
-    )
     return figure
 
 
@@ -172,16 +137,6 @@ def parameters_figure(table: dict[str, Any]) -> Figure:
         "width. × and °: by how much an inertia's second moment or an axis moved.",
     )
     return figure
-
-
-def _line(
-    axis: Axes, x: np.ndarray, band: dict[str, list[float]], model: str, factor: float
-) -> None:
-    colour, dashes, width, label = STYLES[model]
-    low, high = factor * np.array(band["low"]), factor * np.array(band["high"])
-    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    mean = factor * np.array(band["mean"])
-    axis.plot(x, mean, color=colour, linestyle=dashes, linewidth=width, label=label)
 
 
 def _name(row: dict[str, Any]) -> str:

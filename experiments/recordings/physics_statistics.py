@@ -5,7 +5,7 @@ Pure functions from predictions (by model name: ``default``, ``sources``, ``sour
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from worldmodel.types import Episode
 REFERENCES = ("default", "sources", "sources_scene")
 FEW = 20  # episodes below which a percentile bootstrap is too narrow to be shown
 INSTANTS = 8  # of the film strip
+TITLES = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
 
 
 def compare(error: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def horizon_table(
 ) -> dict[str, Any]:
     """Rows and comparisons at one horizon, from every model's predictions."""
     error = {m: episode_errors(p, windows, channels) for m, p in predicted.items()}
-    rows = [{"model": m} | _channels(e.mean(axis=0)) for m, e in error.items()]
+    rows = [{"model": m} | named(e.mean(axis=0)) for m, e in error.items()]
     fitted = np.stack([error[f"fitted{s}"] for s in seeds])
     comparisons = {
         reference: {
@@ -95,7 +96,7 @@ def error_curves(
             continue
         fitted = np.mean([models.pop(f"fitted{s}") for s in seeds], axis=0)
         models["fitted"] = fitted
-        curves[name] = {m: _band(*_mean_interval(e)) for m, e in models.items()}
+        curves[name] = {m: _band(*mean_interval(e)) for m, e in models.items()}
         curves[name]["ratio"] = _band(*ratio_t_interval(fitted, models["sources"]))
     return curves
 
@@ -133,7 +134,7 @@ def film(
         "real": poses(np.asarray(windows.target)[row]),
         "fitted": poses(predicted[f"fitted{best}"][row]),
         "sources": poses(predicted["sources"][row]),
-        "error": _channels(error[row]),
+        "error": named(error[row]),
     }
 
 
@@ -165,18 +166,9 @@ def parameter_rows(
 
 def markdown(table: dict[str, Any]) -> str:
     """The table for people, from table.json's content alone."""
-    about, seeds = table["provenance"], [f["seed"] for f in table["fits"]]
-    has = [c for c in GROUPS if table["horizons"][0]["rows"][0][c] is not None]
-    titles = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
+    seeds = [f["seed"] for f in table["fits"]]
     lines = [
-        f"# {table['recording']}: prediction errors on the {table['split']} episodes",
-        "",
-        f"`{table['command']}`",
-        "",
-        f"Commit {about['commit']}, {about['date']}, {about['cpu']} ({about['cores']} cores), "
-        + ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-        + f". Recording: sha256 {table['data_sha256'][:16]}…. Generated from table.json.",
-        "",
+        *heading(table, "prediction errors"),
         "Open-loop predictions, averaged over frames, then windows, then episodes. *Default*: the "
         "measured shape, everything else MuJoCo's default. *Sources*: the recording's published "
         f"parameters, both in C MuJoCo, {table['substeps']['sources']} steps per frame. *Our "
@@ -184,16 +176,10 @@ def markdown(table: dict[str, Any]) -> str:
         "where the fits start. *Exported*: a fit written as MJCF, compiled and run by C MuJoCo.",
     ]
     for horizon in table["horizons"]:
-        lines += ["", f"## {_horizon(horizon)}", ""]
-        lines += [
-            f"{horizon['episodes']} episodes, {horizon['windows']} windows, "
-            f"{horizon['skipped']} skipped.",
-            "",
-            "| model | " + " | ".join(titles[c] for c in has) + " |",
-            "|---|" + "---|" * len(has),
-        ]
+        has = channels_of(horizon)
+        lines += ["", *horizon_heading(horizon), *counts_and_head(horizon)]
         for row in horizon["rows"]:
-            shown = " | ".join(_error(c, row[c]) for c in has)
+            shown = " | ".join(error_text(c, row[c]) for c in has)
             lines.append(f"| {_model(row['model'])} | {shown} |")
         few = horizon["episodes"] < FEW
         kind = "t-interval (few episodes)" if few else "bootstrap"
@@ -202,11 +188,10 @@ def markdown(table: dict[str, Any]) -> str:
             f"Ratio of mean errors, fitted (mean of {len(seeds)} seed(s)) over the reference, with "
             f"its 95 % interval, paired over episodes ({kind}), and the seeds' least and greatest:",
             "",
-            "| fitted over | " + " | ".join(titles[c] for c in has) + " |",
-            "|---|" + "---|" * len(has),
+            *table_head("fitted over", has),
         ]
         for reference, compared in horizon["comparisons"].items():
-            shown = " | ".join(_ratio(compared[c], few) for c in has)
+            shown = " | ".join(ratio_text(compared[c], few) for c in has)
             lines.append(f"| {_model(reference)} | {shown} |")
     return "\n".join(lines) + "\n"
 
@@ -226,10 +211,47 @@ def headline(table: dict[str, Any], out: Path) -> dict[str, Any]:
     return kept | {"episodes": own["episodes"], "interval": kind} | ratios | {"out": str(out)}
 
 
-def _horizon(horizon: dict[str, Any]) -> str:
+def heading(table: dict[str, Any], what: str, data: str = "") -> list[str]:
+    """The first lines of a page: title, command, provenance; ``data`` names more of the data."""
+    about = table["provenance"]
+    return [
+        f"# {table['recording']}: {what} on the {table['split']} episodes",
+        "",
+        f"`{table['command']}`",
+        "",
+        f"Commit {about['commit']}, {about['date']}, {about['cpu']} ({about['cores']} cores), "
+        + ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+        + f". Recording: sha256 {table['data_sha256'][:16]}…{data}. Generated from table.json.",
+        "",
+    ]
+
+
+def horizon_heading(horizon: dict[str, Any]) -> list[str]:
+    """A horizon's title and an empty line."""
     if horizon["frames"] is None:
-        return "Whole episodes from their first frame"
-    return f"{horizon['frames']} frames ({horizon['seconds']:.3g} s) ahead"
+        return ["## Whole episodes from their first frame", ""]
+    return [f"## {horizon['frames']} frames ({horizon['seconds']:.3g} s) ahead", ""]
+
+
+def counts_and_head(horizon: dict[str, Any]) -> list[str]:
+    """How much was measured at a horizon, and the head of its table of errors."""
+    counts = f"{horizon['episodes']} episodes, {horizon['windows']} windows, "
+    return [
+        f"{counts}{horizon['skipped']} skipped.",
+        "",
+        *table_head("model", channels_of(horizon)),
+    ]
+
+
+def channels_of(horizon: dict[str, Any]) -> list[str]:
+    """The channels that the scene has."""
+    return [c for c in TITLES if horizon["rows"][0][c] is not None]
+
+
+def table_head(first: str, channels: Sequence[str]) -> list[str]:
+    """The head of a table with a column per channel."""
+    titles = " | ".join(TITLES[c] for c in channels)
+    return [f"| {first} | {titles} |", "|---|" + "---|" * len(channels)]
 
 
 def _model(name: str) -> str:
@@ -241,21 +263,25 @@ def _model(name: str) -> str:
     return f"fitted, seed {name.removeprefix('fitted')}"
 
 
-def _error(channel: str, value: float) -> str:
+def error_text(channel: str, value: float) -> str:
+    """A mean error in the units of its channel."""
     if channel == "position_m":
         return f"{1e3 * value:.3g} mm"
     return f"{np.degrees(value):.3g}° ({value:.3g} rad)"
 
 
-def _ratio(compared: dict[str, Any], few: bool) -> str:
+def ratio_text(compared: dict[str, Any], few: bool, *, seeds: bool = True) -> str:
+    """A ratio of ``compare`` with its interval, and the seeds' least and greatest."""
     low, high = compared["t" if few else "bootstrap"]
-    seeds = f"{min(compared['seeds']):.3f}–{max(compared['seeds']):.3f}"
-    return f"**{compared['ratio']:.3f}** [{low:.3f}, {high:.3f}]; {seeds}"
+    spread = f"; {min(compared['seeds']):.3f}–{max(compared['seeds']):.3f}" if seeds else ""
+    return f"**{compared['ratio']:.3f}** [{low:.3f}, {high:.3f}]{spread}"
 
 
-def _mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over the first axis with its 95 % t-interval."""
+def mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over the first axis with its 95 % t-interval; NaN bounds of a single row."""
     n, mean = len(error), error.mean(axis=0)
+    if n < 2:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     half = float(stdtrit(n - 1, 0.975)) * error.std(axis=0, ddof=1) / np.sqrt(n)
     return mean, mean - half, mean + half
 
@@ -264,8 +290,8 @@ def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list
     return {"mean": _rounded(mean), "low": _rounded(low), "high": _rounded(high)}
 
 
-def _channels(error: np.ndarray) -> dict[str, float | None]:
-    """Named errors; None where the scene has no such channel."""
+def named(error: Iterable[float]) -> dict[str, float | None]:
+    """Errors by channel; None where the scene has no such channel."""
     values = (float(e) if np.isfinite(e) else None for e in error)
     return dict(zip(GROUPS, values, strict=True))
 

@@ -138,11 +138,8 @@ def read_fits(folders: Sequence[Path], recording: str) -> list[Fit]:
     """
     fits = []
     for folder in folders:
-        fitted = restore_fitted(folder / "checkpoint")
+        fitted = restored(folder, recording)
         meta = fitted.metadata
-        if meta["recording"] != recording or meta.get("simulated"):
-            what = f"{'a simulated ' if meta.get('simulated') else ''}{meta['recording']}"
-            raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
         if fitted.world.learns:
             raise CheckpointError(f"{folder} has a network; give the folder of fit_physics")
         validation = float(meta["result"]["validation"])
@@ -157,6 +154,16 @@ def read_fits(folders: Sequence[Path], recording: str) -> list[Fit]:
                 "parameters, config or data); fit both with the same command"
             )
     return fits
+
+
+def restored(folder: Path, recording: str) -> Fitted:
+    """The fit in a folder, of the real recording; else CheckpointError."""
+    fitted = restore_fitted(folder / "checkpoint")
+    of, simulated = fitted.metadata["recording"], fitted.metadata.get("simulated")
+    if of != recording or simulated:
+        what = f"{'a simulated ' if simulated else ''}{of}"
+        raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
+    return fitted
 
 
 def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, Predictor]:
@@ -247,17 +254,38 @@ def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
 
 
 def command(args: Args) -> str:
-    """The command line; of a folder outside the working directory only the last two names."""
+    """The command line."""
+    return command_line("physics_table", args, ["--fits", *map(shown, args.fits)])
 
-    def shown(path: Path) -> str:
-        path = Path(os.path.relpath(path)) if path.is_absolute() else path
-        return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
 
-    arguments = ["--recording", args.recording, "--fits", *(shown(f) for f in args.fits)]
-    arguments += ["--out", shown(args.out)] + (
-        ["--split", args.split] if args.split != "test" else []
-    )
-    return "python -m experiments.recordings.physics_table " + shlex.join(arguments)
+def command_line(script: str, args: Any, folders: Sequence[str]) -> str:
+    """The command line of a script that writes a table, from ``args`` and its options' folders."""
+    options = ["--recording", args.recording, *folders, "--out", shown(args.out)]
+    options += ["--split", args.split] if args.split != "test" else []
+    return f"python -m experiments.recordings.{script} " + shlex.join(options)
+
+
+def shown(path: Path) -> str:
+    """A folder as a command shows it: outside the working directory only its last two names."""
+    path = Path(os.path.relpath(path)) if path.is_absolute() else path
+    return str(Path(*path.parts[-2:]) if ".." in path.parts else path)
+
+
+def real_recording(recording: str, part: str) -> Path:
+    """The file of a real recording.
+
+    Raises:
+      InputError: ``part`` is no split, or WORLDMODEL_DATA is not set.
+    """
+    if part not in ("test", "validation", "train"):
+        raise InputError(f"--split {part}: give test, validation or train")
+    data = os.environ.get("WORLDMODEL_DATA")
+    if not data:
+        raise InputError(
+            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
+            f"({recording}.npz); a table of simulated ones answers nothing"
+        )
+    return Path(data) / f"{recording}.npz"
 
 
 def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
@@ -284,17 +312,10 @@ def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    if args.split not in ("test", "validation", "train"):
-        raise InputError(f"--split {args.split}: give test, validation or train")
+    path = real_recording(args.recording, args.split)
     problem = find_problem(args.recording)
-    data = os.environ.get("WORLDMODEL_DATA")
-    if not data:
-        raise InputError(
-            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({args.recording}.npz); a table of simulated ones answers nothing"
-        )
     fits = read_fits(args.fits, args.recording)
-    table = measure(args, problem, Path(data) / f"{args.recording}.npz", fits)
+    table = measure(args, problem, path, fits)
     args.out.mkdir(parents=True, exist_ok=True)
     keep_checkpoints(fits, args.out)
     best = min(fits, key=lambda f: f.validation).fitted

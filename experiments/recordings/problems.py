@@ -55,6 +55,11 @@ class Problem:
         return WindowGrid(1, self.train_stride if stride is None else stride, horizon)
 
 
+def free_parameters(kinds: str, *elements: str) -> tuple[FreeParameter, ...]:
+    """Every kind of each element, element by element; ``kinds`` separated by spaces."""
+    return tuple(FreeParameter(kind, element) for element in elements for kind in kinds.split())
+
+
 _PLANAR = (1.0, 0.0, 1.0)  # x and z of a body that moves in the x–z plane
 
 ELBOW = Problem(
@@ -63,24 +68,14 @@ ELBOW = Problem(
     source_substeps=4,
     # Not link 1's mass: without a measured force only ratios of masses are observable.
     free=(
-        FreeParameter("com", "link1"),
-        FreeParameter("inertia", "link1"),
-        FreeParameter("mass", "link2"),
-        FreeParameter("com", "link2"),
-        FreeParameter("inertia", "link2"),
-        FreeParameter("friction", "link1"),
-        FreeParameter("friction", "link2"),
-        FreeParameter("solref", "link1"),
-        FreeParameter("solref", "link2"),
-        FreeParameter("solimp", "link1"),
-        FreeParameter("solimp", "link2"),
-        FreeParameter("geom_size", "link1"),
-        FreeParameter("geom_size", "link2"),
-        FreeParameter("geom_pos", "link1"),
-        FreeParameter("geom_pos", "link2"),
-        FreeParameter("damping", "hinge"),
-        FreeParameter("frictionloss", "hinge"),
-        FreeParameter("armature", "hinge"),
+        *free_parameters("com inertia", "link1"),
+        *free_parameters("mass com inertia", "link2"),
+        *free_parameters("friction", "link1", "link2"),
+        *free_parameters("solref", "link1", "link2"),
+        *free_parameters("solimp", "link1", "link2"),
+        *free_parameters("geom_size", "link1", "link2"),
+        *free_parameters("geom_pos", "link1", "link2"),
+        *free_parameters("damping frictionloss armature", "hinge"),
         FreeParameter("joint_pos", "hinge", (1.0, 0.0, 1.0)),  # a shift along the axis does nothing
         FreeParameter("joint_axis", "hinge"),
         FreeParameter("gravity_tilt", ""),
@@ -93,12 +88,7 @@ CUBE = Problem(
     substeps=4,
     source_substeps=10,
     free=(
-        FreeParameter("com", "cube"),
-        FreeParameter("inertia", "cube"),
-        FreeParameter("friction", "cube"),
-        FreeParameter("solref", "cube"),
-        FreeParameter("solimp", "cube"),
-        FreeParameter("geom_size", "cube"),
+        *free_parameters("com inertia friction solref solimp geom_size", "cube"),
         FreeParameter("gravity_tilt", ""),
     ),
     train_stride=4,
@@ -111,9 +101,7 @@ SQUARE = Problem(
     free=(
         FreeParameter("com", "square", _PLANAR),
         FreeParameter("inertia", "square", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
-        FreeParameter("friction", "square"),
-        FreeParameter("solref", "square"),
-        FreeParameter("solimp", "square"),
+        *free_parameters("friction solref solimp", "square"),
         FreeParameter("geom_size", "square", _PLANAR),
         FreeParameter("gravity_tilt", "", (0.0, 1.0)),
     ),
@@ -131,14 +119,10 @@ PENDULUM = Problem(
         FreeParameter("mass", "link2"),
         FreeParameter("com", "link2", _PLANAR),
         FreeParameter("inertia", "link2", (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)),
-        FreeParameter("damping", "shoulder"),
-        FreeParameter("damping", "elbow"),
-        FreeParameter("frictionloss", "shoulder"),
-        FreeParameter("frictionloss", "elbow"),
-        FreeParameter("armature", "shoulder"),
-        FreeParameter("armature", "elbow"),
-        FreeParameter("gain", "shoulder_motor"),
-        FreeParameter("gain", "elbow_motor"),
+        *free_parameters("damping", "shoulder", "elbow"),
+        *free_parameters("frictionloss", "shoulder", "elbow"),
+        *free_parameters("armature", "shoulder", "elbow"),
+        *free_parameters("gain", "shoulder_motor", "elbow_motor"),
     ),
     train_stride=5,
     fit=FitConfig(learning_rate=0.05),
