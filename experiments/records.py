@@ -1,11 +1,15 @@
 """Rows of results: values as JSON has them, and one row per step of a run."""
 
 import dataclasses
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from worldmodel.runtime.files import write_bytes
 
 
 def plain(value: Any) -> Any:
@@ -17,6 +21,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
+    """An .npz archive, written atomically."""
+    buffer = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -20,7 +20,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -187,6 +186,7 @@ def main(args: Args) -> int:
         command += f" --parts {' '.join(args.parts)}"
     command += f" --abreast {args.compiling}" * (args.compiling > 1)
     command += " --sweep-x32" * args.sweep_x32 + " --bare" * args.bare
+    result = {"command": command, "provenance": provenance, "jobs": done}
     began = time.monotonic()
     remaining = [job for job in todo if json.dumps(job) not in done]
     together = [job for job in remaining if not job.get("first")]
@@ -197,9 +197,8 @@ def main(args: Args) -> int:
         runtime.log(f"{so_far}: {'; '.join(map(json.dumps, group))}")
         for job, rows in measured_together(group):
             done[json.dumps(job)] = {"commit": provenance["commit"], "rows": rows}
-            files.write_json(path, {"command": command, "provenance": provenance, "jobs": done})
-    done = {key: done[key] for key in map(json.dumps, todo)}
-    result = {"command": command, "provenance": provenance, "jobs": done}
+            files.write_json(path, result)
+    result["jobs"] = {key: done[key] for key in map(json.dumps, todo)}
     files.write_json(path, result)
     rows = rows_of(result)
     text, summary = markdown(rows, provenance, command)
@@ -207,12 +206,6 @@ def main(args: Args) -> int:
     draw(rows, provenance, command, args.out / "gradients.png")
     print(json.dumps(summary | {"out": str(args.out)}))
     return 0
-
-
-def absent_jobs(result: dict[str, Any]) -> int:
-    """How many jobs of the command in gradients.json have no rows there."""
-    args = tyro.cli(Args, args=shlex.split(result["command"])[3:])
-    return len({json.dumps(job) for job in jobs(args)} - set(result["jobs"]))
 
 
 def rows_of(result: dict[str, Any]) -> list[dict]:

@@ -169,8 +169,8 @@ def main(args: Args) -> int:
             world = world_from(start, backward)
             began = time.monotonic()
             fitted = run(world)
-            row: dict[str, Any] = {"method": name, "start_m": start}
-            row["seconds"] = round(time.monotonic() - began, 1)
+            seconds = round(time.monotonic() - began, 1)
+            row: dict[str, Any] = {"method": name, "start_m": start, "seconds": seconds}
             row["commit"] = result["provenance"]["commit"]
             if fitted is not None:
                 half = physical.values(world.scene, world.free, fitted)["cube.geom_size"]

@@ -80,12 +80,8 @@ def summary_of(rows: list[dict]) -> dict[str, float]:
         if shares:
             out[f"memory_over_{variant}"] = max(shares)
     if ours:
-        by_iterations = sorted(
-            (r for r in ours if r["horizon"] == 32), key=lambda r: r["iterations"]
-        )
-        out["memory_growth"] = (
-            by_iterations[-1]["temporary_bytes"] / by_iterations[0]["temporary_bytes"]
-        )
+        rising = sorted(_find(ours, horizon=32), key=lambda r: r["iterations"])
+        out["memory_growth"] = rising[-1]["temporary_bytes"] / rising[0]["temporary_bytes"]
     for name, dtype in (("error_64", "float64"), ("error_32", "float32")):
         known = [r for r in _find(rows, variant="error", dtype=dtype, horizon=1) if _known(r)]
         if known:
@@ -221,10 +217,8 @@ def markdown(
             "|---|---|---|---|---|",
         ]
         for r in _find(memory, variant="gradient"):
-            sizes = [r["temporary_bytes"]]
-            sizes += [
-                _temporary_bytes(memory, r, variant) for variant in ("unrolled", "remembered")
-            ]
+            variants = ("gradient", "unrolled", "remembered")
+            sizes = [_temporary_bytes(memory, r, variant) for variant in variants]
             shown = " | ".join(f"{size / 1e6:.2f} MB" for size in sizes)
             lines.append(f"| {r['horizon']} | {r['iterations']} | {shown} |")
     return "\n".join(lines) + "\n", summary | {"missed": missed}

@@ -48,7 +48,8 @@ from worldmodel.finetune.smoothed_gradient import smoothed_gradient
 from worldmodel.physics import Backward
 from worldmodel.runtime import files
 
-PLAIN = Backward()
+PLAIN, DISTANCE = Backward(), Backward(contact_width=0.01)
+TOUCHES = {f"touch, {speed} m/s": Backward(touch_speed=speed) for speed in (0.1, 0.3)}
 TIMESTEPS = (2e-3, 5e-4)  # [s]
 SOLREFS = ((0.02, 0.3), (0.02, 0.5), (0.02, 1.0), (0.005, 0.3))  # [s], damping ratio
 FINE = 2e-5  # [s] of C MuJoCo's reference
@@ -74,12 +75,7 @@ def estimate(values: np.ndarray) -> dict[str, float]:
 
 def bounces(seed: int) -> list[dict]:
     """One row per timestep, contact and estimate."""
-    options = {
-        "plain": PLAIN,
-        "from distance, 1 cm": Backward(contact_width=0.01),
-        "touch, 0.1 m/s": Backward(touch_speed=0.1),
-        "touch, 0.3 m/s": Backward(touch_speed=0.3),
-    }
+    options = {"plain": PLAIN, "from distance, 1 cm": DISTANCE} | TOUCHES
     keys = jax.random.split(jax.random.key(seed), len(HEIGHTS))
     rows = []
     for dt in TIMESTEPS:
@@ -150,13 +146,8 @@ def tosses(seed: int) -> list[dict]:
     design = np.column_stack([np.ones(len(noise)), noise])
     values = toss_by_c(5000.0, TOSS_QVEL + TOSS_SPREAD * noise)
     wanted = np.linalg.lstsq(design, values, rcond=None)[0][1:].T  # per spread
-    options = {
-        "plain": PLAIN,
-        "from distance, 2 mm": Backward(contact_width=0.002),
-        "from distance, 1 cm": Backward(contact_width=0.01),
-        "touch, 0.1 m/s": Backward(touch_speed=0.1),
-        "touch, 0.3 m/s": Backward(touch_speed=0.3),
-    }
+    options = {"plain": PLAIN, "from distance, 2 mm": Backward(contact_width=0.002)}
+    options |= {"from distance, 1 cm": DISTANCE} | TOUCHES
     starts = jnp.asarray(TOSS_QVEL + TOSS_SPREAD * noise[:64])
     rows = []
     for name, backward in options.items():
@@ -188,8 +179,8 @@ def pushes(seed: int) -> list[dict]:
 
     options: dict[str, Callable] = {
         "plain": grad_of(PLAIN),
-        "touch, 0.1 m/s": grad_of(Backward(touch_speed=0.1)),
-        "from distance, 1 cm": grad_of(Backward(contact_width=0.01)),
+        "touch, 0.1 m/s": grad_of(TOUCHES["touch, 0.1 m/s"]),
+        "from distance, 1 cm": grad_of(DISTANCE),
         "from distance, 2 cm": grad_of(Backward(contact_width=0.02)),
         "blend": blend,
     }
@@ -210,11 +201,7 @@ def pushes(seed: int) -> list[dict]:
         _, (loss, norm) = run((plan, adam.init(plan)), keys)
         distance = np.sqrt(np.asarray(loss))
         rows.append(
-            {
-                "estimate": name,
-                "first_gradient": float(norm[0]),
-                "distance": distance.tolist(),
-            }
+            {"estimate": name, "first_gradient": float(norm[0]), "distance": distance.tolist()}
         )
         runtime.log(f"push, {name}: {distance[0]:.3f} → {distance[-1]:.3f} m")
     return rows
@@ -285,16 +272,13 @@ def draw(result: dict, path: Path) -> None:
     labels = [f"{1e3 * r['dt']:g} ms\n{r['solref'][0]:g} s\n{r['solref'][1]:g}" for r in groups]
     slope_axis.set_xticks(places, labels)
     slope_axis.set_yscale("symlog", linthresh=1.0)
-    slope_axis.set_ylim(-100.0, 10.0)  # the table has the values outside
-    slope_axis.set_ylabel("slope of the height after the bounce [m/m]")
+    slope_axis.set(ylim=(-100.0, 10.0), ylabel="slope of the height after the bounce [m/m]")
     slope_axis.set_xlabel("timestep, contact's time constant, damping ratio")
     slope_axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
     styles = [(GREY, "-"), (BLUE, ":"), (ORANGE, "--"), (ORANGE, "-"), (GREEN, "-.")]
     for r, (colour, style) in zip(result["push"], styles, strict=True):
         push_axis.plot(r["distance"], linestyle=style, color=colour, label=r["estimate"])
-    push_axis.set_xlabel("Adam step")
-    push_axis.set_ylabel("block to target [m]")
-    push_axis.set_ylim(bottom=0.0)
+    push_axis.set(xlabel="Adam step", ylabel="block to target [m]", ylim=(0.0, None))
     push_axis.legend(fontsize=8)
     text = "Left: mean and spread over 41 drops, and what 2 cm of drop height are worth. Right: a "
     text += "pusher that does not touch its block yet, planned by gradient descent from zero force."

@@ -11,6 +11,7 @@ from experiments.recordings.problems import CUBE
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import Backward
+from worldmodel.physics.oracle import trajectory
 from worldmodel.rollout import replay, rollout
 from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
@@ -88,15 +89,17 @@ def bounce_by_c(dt: float, solref: np.ndarray, heights: np.ndarray) -> np.ndarra
     """The last heights [m] of ``bounce`` by C MuJoCo: (n,) start heights → (n,)."""
     model = mujoco.MjModel.from_xml_string(BALL.format(dt=dt))
     model.geom_solref[:] = solref
-    data = mujoco.MjData(model)
-    out = []
-    for height in heights:
-        mujoco.mj_resetData(model, data)
-        data.qpos[0] = height
-        for _ in range(round(AFTER / dt)):
-            mujoco.mj_step(model, data)
-        out.append(float(data.qpos[0]))
-    return np.array(out)
+    return _end_by_c(model, heights[:, None], np.zeros((len(heights), 1)), AFTER)[0][:, 0]
+
+
+def _end_by_c(
+    model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray, seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, nq) positions and (n, nv) velocities after ``seconds`` without control, of n starts."""
+    steps = round(seconds / model.opt.timestep)
+    still = np.zeros((1, 0))
+    ends = [trajectory(model, *start, still, steps) for start in zip(qpos, qvel, strict=True)]
+    return np.stack([end[0][-1] for end in ends]), np.stack([end[1][-1] for end in ends])
 
 
 @functools.cache
@@ -115,16 +118,9 @@ def toss(hz: float, backward: Backward, qvel: jax.Array) -> jax.Array:
 
 def toss_by_c(hz: float, qvel: np.ndarray) -> np.ndarray:
     """``toss`` by C MuJoCo: (n, 6) start velocities → (n, 6)."""
-    model = _cube(hz).mj_model
-    data = mujoco.MjData(model)
-    out = []
-    for row in qvel:
-        mujoco.mj_resetData(model, data)
-        data.qpos[:], data.qvel[:] = TOSS_QPOS, row
-        for _ in range(round(TOSS_S * hz)):
-            mujoco.mj_step(model, data)
-        out.append(np.concatenate([data.qpos[:3], data.qvel[:3]]))
-    return np.array(out)
+    starts = np.tile(TOSS_QPOS, (len(qvel), 1))
+    position, velocity = _end_by_c(_cube(hz).mj_model, starts, qvel, TOSS_S)
+    return np.concatenate([position[:, :3], velocity[:, :3]], axis=1)
 
 
 @functools.cache

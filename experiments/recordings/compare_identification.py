@@ -71,10 +71,9 @@ def by_engine(
     tries = sum(r["tries"] for r in rows)
     slopes = 1 + len(rows)  # at most: a last step that gains nothing takes none
     columns = len(identified.numbers)
-    per_slope = {"mjx": {"tangents": columns}, "c": {"rollouts": 2 * columns}}[engine]
     counts = {"rollouts": tries + slopes, "tangents": 0}
-    for name, count in per_slope.items():
-        counts[name] += slopes * count
+    name, per_slope = {"mjx": ("tangents", columns), "c": ("rollouts", 2 * columns)}[engine]
+    counts[name] += slopes * per_slope
     u = np.array([n.u for n in identified.numbers])
     return u, counts | {"iterations": identified.iterations, "converged": identified.converged}
 
@@ -165,22 +164,17 @@ def main(args: Args) -> int:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"{args.recording}.json"
+    shown: dict[str, dict[str, Any]] = {}
     for name, fit in methods.items():
         runtime.log(f"── {name}")
         began = time.perf_counter()
         u, counts = fit()
         seconds = time.perf_counter() - began
         cost = 0.5 * float(np.sum(residual(u) ** 2))
-        result["methods"][name] = {
-            "seconds": seconds,
-            "cost": cost,
-            **error(u),
-            **counts,
-            "u": list(u),
-        }
+        shown[name] = {"seconds": seconds, "cost": cost, **error(u), **counts}
+        result["methods"][name] = shown[name] | {"u": list(u)}
         write_json(target, result)
-        runtime.log(json.dumps({k: v for k, v in result["methods"][name].items() if k != "u"}))
-    shown = {k: {a: b for a, b in v.items() if a != "u"} for k, v in result["methods"].items()}
+        runtime.log(json.dumps(shown[name]))
     print(json.dumps({"recording": args.recording, "start": result["start"], "methods": shown}))
     return 0
 

@@ -54,7 +54,7 @@ def film_figure(table: dict[str, Any], model: mujoco.MjModel) -> Figure:
     columns = -(-instants // 2)
     data = mujoco.MjData(model)
     flat = model.nq < 7
-    swings = not _is_tossed(model)
+    swings = not (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE).any()
     poses = {
         name: [_faces(model, data, np.array(q), flat) for q in film[name]]
         for name in ("real", "sources", "fitted")
@@ -184,10 +184,6 @@ def _shown(error: dict[str, float | None]) -> str:
     return ", ".join(parts)
 
 
-def _is_tossed(model: mujoco.MjModel) -> bool:
-    return bool((model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE).any())
-
-
 def _faces(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray, flat: bool) -> list[Face]:
     """The faces of all boxes and the axes of all capsules, the farthest first."""
     data.qpos[:] = qpos
@@ -237,13 +233,8 @@ def _camera(flat: bool) -> np.ndarray:
     """Rows: right, up, towards the camera; of a scene in a plane the x–z plane itself."""
     if flat:
         return np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-    towards = np.array(
-        [
-            np.cos(ELEVATION) * np.cos(AZIMUTH),
-            np.cos(ELEVATION) * np.sin(AZIMUTH),
-            np.sin(ELEVATION),
-        ]
-    )
+    level = np.cos(ELEVATION)
+    towards = np.array([level * np.cos(AZIMUTH), level * np.sin(AZIMUTH), np.sin(ELEVATION)])
     right = np.cross([0.0, 0.0, 1.0], towards)
     right /= np.linalg.norm(right)
     return np.stack([right, np.cross(towards, right), towards])

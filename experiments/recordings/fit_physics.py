@@ -57,10 +57,8 @@ def main(args: Args) -> int:
     """Runs or resumes one fit; prints one JSON line; returns the exit status."""
     runtime.configure()
     problem = find_problem(args.recording)
-    overrides = {"seed": args.seed, "steps": args.steps, "batch": args.batch}
-    overrides |= {"learning_rate": args.learning_rate, "checkpoint_every": args.checkpoint_every}
-    overrides |= {"curriculum": args.curriculum}
-    given = {k: v for k, v in overrides.items() if v is not None}
+    names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
+    given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     grid = problem.recording.windows
     horizon = args.horizon or grid.horizon
@@ -142,8 +140,8 @@ def finish(
         "validation_start": named(np.asarray(state.scale)),
         "parameters": {name: value.tolist() for name, value in values.items()},
         "checkpoint": str(out / "checkpoint"),
+        "provenance": runtime.provenance(),
     }
-    result |= {"provenance": runtime.provenance()}
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
     saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)

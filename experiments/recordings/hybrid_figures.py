@@ -127,11 +127,7 @@ def convergence_figure(table: dict[str, Any]) -> Figure:
     """Validation of each fit along its steps; one row per model, one column per stage."""
     models = table["convergence"]
     figure, axes = pyplot.subplots(
-        len(models),
-        2,
-        figsize=(8.4, 1.0 + 2.6 * len(models)),
-        squeeze=False,
-        layout="constrained",
+        len(models), 2, figsize=(8.4, 1.0 + 2.6 * len(models)), squeeze=False, layout="constrained"
     )
     for (model, by_seed), line in zip(models.items(), axes, strict=True):
         for (stage, title), axis in zip(STAGES.items(), line, strict=True):

@@ -17,15 +17,7 @@ from experiments.recordings.evaluate import Fitted
 from experiments.recordings.hybrid_statistics import deal
 from worldmodel import physics, runtime
 from worldmodel.episodes.windows import HISTORY, Windows
-from worldmodel.model import (
-    Displacement,
-    Parameters,
-    Physics,
-    Velocity,
-    WorldModel,
-    pose,
-    start,
-)
+from worldmodel.model import Displacement, Parameters, Physics, Velocity, WorldModel, pose, start
 from worldmodel.model.features import heights, layout
 from worldmodel.model.simulate import in_batches, make_predictor, predict_states
 from worldmodel.physics import parameters as physical

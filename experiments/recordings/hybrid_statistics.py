@@ -165,19 +165,14 @@ def remaining(
     """
     bins = np.minimum(np.asarray(starts) // BIN, BINS - 1)
     labels = [f"{BIN * b}–{BIN * b + BIN - 1}" for b in range(BINS - 1)] + [f"{BIN * BINS - BIN}–"]
-    split = {
-        "start": [(labels[b], bins == b) for b in np.unique(bins)],
-        "contact": [],
-    }
+    split = {"start": [(labels[b], bins == b) for b in np.unique(bins)], "contact": []}
     if lowest is not None:
         touching = np.asarray(lowest) <= TOUCHING
         split["contact"] = [("flying", ~touching), ("touching", touching)]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, parts in split.items():
-        groups[name] = [
-            _group(predicted, windows, channels, label, mask) for label, mask in parts if mask.any()
-        ]
-    return groups
+    return {
+        name: [_group(predicted, windows, channels, *part) for part in parts if part[1].any()]
+        for name, parts in split.items()
+    }
 
 
 def _group(

@@ -34,12 +34,7 @@ import tyro
 
 from experiments.recordings.evaluate import BATCH
 from experiments.recordings.hybrid_figures import draw
-from experiments.recordings.hybrid_predictions import (
-    DEAL_SEED,
-    Predict,
-    lowest_corners,
-    replayed,
-)
+from experiments.recordings.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, replayed
 from experiments.recordings.hybrid_statistics import (
     curves,
     diverged,
@@ -108,15 +103,6 @@ def parse_ablations(given: Sequence[str]) -> dict[str, tuple[Path, ...]]:
             raise InputError(f"--ablations {text}: '{name}' is {why}; choose another name")
         ablations[name] = parts
     return ablations
-
-
-def read_physics(folders: Sequence[Path], recording: str) -> Group:
-    """The fitted physics by seed.
-
-    Raises:
-      CheckpointError: a folder of another kind, or what ``read_fits`` refuses.
-    """
-    return {f.seed: f for f in read_fits(folders, recording)}
 
 
 def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Group) -> Group:
@@ -288,7 +274,7 @@ def main(args: Args) -> int:
     named = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
     named |= parse_ablations(args.ablations)
     problem = find_problem(args.recording)
-    groups = {"physics": read_physics(args.physics, args.recording)}
+    groups = {"physics": {f.seed: f for f in read_fits(args.physics, args.recording)}}
     for name, folders in named.items():
         groups[name] = read_learned(name, folders, args.recording, groups["physics"])
     convergence = {

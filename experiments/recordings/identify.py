@@ -14,7 +14,6 @@ MJCF (identified.xml) and ``checkpoint``, which ``evaluate`` reads.
 
 import dataclasses
 import hashlib
-import io
 import json
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ import tyro
 
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
-from experiments.records import append_row, plain
+from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
@@ -40,7 +39,7 @@ from worldmodel.finetune.gauss_newton import (
 from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.files import write_bytes, write_json, write_text
+from worldmodel.runtime.files import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +78,7 @@ def main(args: Args) -> int:
                 windows,
                 args.fit,
                 progress=_read(kept, config),
-                keep=lambda p: _keep(kept, p, config),
+                keep=lambda p: write_arrays(kept, {"config": config} | dataclasses.asdict(p)),
                 record=lambda row: append_row(args.out / "metrics.jsonl", row),
                 stop=lambda: interrupt.requested,
             )
@@ -163,12 +162,6 @@ def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, n
     lines += ["", "Pairs that the data cannot tell apart (correlation beyond ±0.9):", ""]
     lines += [f"- {a} and {b}: {r:+.2f}" for a, b, r in detail["together"]] or ["- none"]
     return "\n".join(lines) + "\n"
-
-
-def _keep(path: Path, progress: Progress, config: str) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, config=config, **dataclasses.asdict(progress))
-    write_bytes(path, buffer.getvalue())
 
 
 def _read(path: Path, config: str) -> Progress | None:

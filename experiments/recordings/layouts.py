@@ -67,16 +67,14 @@ CUBE_TOSS = Recording(
     windows=_TOSS,
 )
 ELBOW_TOSS = dataclasses.replace(CUBE_TOSS, name="elbow_toss", nq=8, nv=7, hinges=(7,))
-SQUARE_DROP = Recording(
+SQUARE_DROP = dataclasses.replace(
+    CUBE_TOSS,
     name="square_drop",
     nq=3,
     nv=3,
-    nu=0,
     quaternions=(),
-    hinges=(),
     rate_hz=250.0,
     control_hz=250.0,
-    windows=_TOSS,
     # It meets the table at 2.6 m/s at most, which as rotation alone would be 106 rad/s; spins of 60
     # to 75 rad/s that last a whole flight are real, and an impact changes the velocity by 4 m/s.
     rejects=PlanarGlitches(250.0, (0, 1), 2, turn=100.0, turn_change=60.0, velocity_change=6.0),

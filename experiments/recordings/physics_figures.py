@@ -39,11 +39,7 @@ from worldmodel._mujoco import mujoco
 UNITS = {  # kind: names of its numbers, unit, factor from SI
     "mass": (("",), "kg", 1.0),
     "com": ("xyz", "mm", 1e3),
-    "inertia": (
-        ("moment x", "moment y", "moment z", "turn x", "turn y", "turn z"),
-        "",
-        1.0,
-    ),
+    "inertia": (("moment x", "moment y", "moment z", "turn x", "turn y", "turn z"), "", 1.0),
     "solref": (("time", "damping ratio"), "", 1.0),
     "solimp": (("dmin", "dmax", "width", "midpoint"), "", 1.0),
     "geom_size": ("xyz", "mm", 1e3),

@@ -98,17 +98,9 @@ def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.n
     before = model.opt.disableflags
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     try:
-        predicted = np.stack(
-            [
-                trajectory(model, qpos, qvel, ctrl, substeps)[0]
-                for qpos, qvel, ctrl in zip(
-                    np.asarray(windows.qpos),
-                    np.asarray(windows.qvel),
-                    np.asarray(windows.ctrl),
-                    strict=True,
-                )
-            ]
-        )
+        arrays = (np.asarray(x) for x in (windows.qpos, windows.qvel, windows.ctrl))
+        starts = zip(*arrays, strict=True)
+        predicted = np.stack([trajectory(model, *s, substeps=substeps)[0] for s in starts])
     finally:
         model.opt.disableflags = before
     _refuse_nonfinite(predicted, windows, "C MuJoCo")
@@ -231,9 +223,7 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
         "best_seed": best.seed,
         "provenance": runtime.provenance(),
         "parameters": parameter_rows(
-            world.scene,
-            world.free,
-            [f.fitted.parameters["physics"] for f in fits],
+            world.scene, world.free, [f.fitted.parameters["physics"] for f in fits]
         ),
     } | table
 

@@ -6,13 +6,7 @@ Frozen values next to the scripts that use them; a paper's configuration is anot
 import dataclasses
 from pathlib import Path
 
-from experiments.recordings.layouts import (
-    CUBE_TOSS,
-    DOUBLE_PENDULUM,
-    ELBOW_TOSS,
-    SQUARE_DROP,
-    find,
-)
+from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, SQUARE_DROP, find
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.recording import Recording
 from worldmodel.episodes.windows import WindowGrid

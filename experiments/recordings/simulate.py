@@ -10,7 +10,6 @@ backward differences of the noisy poses, as the real recordings' were.
 """
 
 import dataclasses
-import io
 import json
 import sys
 from pathlib import Path
@@ -20,10 +19,10 @@ import tyro
 
 from experiments.recordings.layouts import find
 from experiments.recordings.problems import Problem, find_problem
+from experiments.records import write_arrays
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.recording import Recording, RecordingError
-from worldmodel.runtime.files import write_bytes
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
 ANGLE_NOISE = 1e-3  # [rad] of a tracked pose; the elbow's hinge shows 1.5e-3
@@ -88,9 +87,7 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
     else:
         arrays |= {"rate_hz": np.array(rate)}
     out.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(out, buffer.getvalue())
+    write_arrays(out, arrays)
     return hidden
 
 

@@ -26,15 +26,15 @@ import tyro
 from experiments.records import plain
 from experiments.slide import study as slide
 from experiments.slide import turn
-from experiments.slide.measurement import assemble, play_policies, spent_on, table_rows
+from experiments.slide.measurement import assemble, loop_rows, play_policies
 from experiments.slide.precompile import Precompilation
-from experiments.slide.report import write_markdown, write_report
+from experiments.slide.report import markdown, page
 from worldmodel import loop, runtime, trust
 from worldmodel.episodes import lerobot
 from worldmodel.model import WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
-from worldmodel.runtime.files import write_json
+from worldmodel.runtime.files import write_json, write_text
 from worldmodel.tasks.slide import task
 from worldmodel.tasks.slide.data_set import data_set
 from worldmodel.tasks.slide.expert import Table, make_table
@@ -87,47 +87,41 @@ def run(
             out / folder, machine, tables[CONTROL], count, noise, rng(stream), stop
         )
 
-    clock.start("reality: the operator learns the table")
-    tables: dict[str, Table] = {CONTROL: make_table(slide.simulator(hidden))}
-    clock.done()
-    clock.start("reality: demonstrations")
-    each = max(study.real)
-    demos = demonstrate("real", study.seeds * each, 1)
-    clock.done()
-    clock.start("reality as its own world model")
-    most = max(study.m)
-    pools: dict[str, list[Episode]] = {CONTROL: demonstrate("twin", study.seeds * most, 2)}
-    clock.done()
+    each, most = max(study.real), max(study.m)
+    with clock.stage("reality: the operator learns the table"):
+        tables: dict[str, Table] = {CONTROL: make_table(slide.simulator(hidden))}
+    with clock.stage("reality: demonstrations"):
+        demos = demonstrate("real", study.seeds * each, 1)
+    with clock.stage("reality as its own world model"):
+        pools: dict[str, list[Episode]] = {CONTROL: demonstrate("twin", study.seeds * most, 2)}
     versions: dict[str, loop.Version] = {}
 
     def add(version: loop.Version, stream: int) -> None:
         go_on()
         versions[version.name] = version
-        clock.start(f"{version.name}: synthetic episodes")
-        compilation.wait(f"{version.world.name} simulator", go_on)
-        count = max(study.seeds * most, study.deployed)
-        tables[version.name], pools[version.name] = turn.synthetic_demonstrations(
-            version, count, study.noise, rng(3, stream)
-        )
-        clock.done()
+        with clock.stage(f"{version.name}: synthetic episodes"):
+            compilation.wait(f"{version.world.name} simulator", go_on)
+            count = max(study.seeds * most, study.deployed)
+            tables[version.name], pools[version.name] = turn.synthetic_demonstrations(
+                version, count, study.noise, rng(3, stream)
+            )
 
     def deploy(name: str, count: int, stream: int) -> list[Episode]:
         go_on()
-        clock.start(f"{name}: train its policy, deploy it, capture {count} corrections")
-        contexts = task.draw_contexts(count, rng(4, stream))
-        machine = slide.robot(hidden, 10 + stream)
-        corrections = turn.deploy(out, name, pools[name], contexts, machine, study, stop)
-        _write_data_set(out / "data" / f"corrections_{name}", corrections, args, intervention=True)
-        clock.done()
+        with clock.stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
+            contexts = task.draw_contexts(count, rng(4, stream))
+            machine = slide.robot(hidden, 10 + stream)
+            corrections = turn.deploy(out, name, pools[name], contexts, machine, study, stop)
+            folder = out / "data" / f"corrections_{name}"
+            _write_data_set(folder, corrections, args, intervention=True)
         return corrections
 
     def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
         go_on()
-        clock.start(f"{name}: finetune {world.name} from {parent} on {len(episodes)} corrections")
-        compilation.wait(f"{world.name} fit", go_on)
-        version = turn.refit(out, versions[parent], name, world, episodes, study, stop)
-        clock.done()
-        return version
+        what = f"finetune {world.name} from {parent} on {len(episodes)} corrections"
+        with clock.stage(f"{name}: {what}"):
+            compilation.wait(f"{world.name} fit", go_on)
+            return turn.refit(out, versions[parent], name, world, episodes, study, stop)
 
     physics = turn.physics(study)
     hybrid = turn.hybrid(physics)
@@ -140,25 +134,23 @@ def run(
     add(refit("v1", "v2-physics", physics, both), 4)
     direct = refit("v1", "direct", physics, first + demos[: study.n[0]])
 
-    clock.start("data sets")
-    _write_data_set(out / "data" / "real", demos[:each], args, intervention=False)
-    for name in versions:
-        synthetic = pools[name][:each]
-        _write_data_set(out / "data" / f"synthetic_{name}", synthetic, args, intervention=False)
-    clock.done()
+    with clock.stage("data sets"):
+        _write_data_set(out / "data" / "real", demos[:each], args, intervention=False)
+        for name in versions:
+            folder = out / "data" / f"synthetic_{name}"
+            _write_data_set(folder, pools[name][:each], args, intervention=False)
     go_on()
-    clock.start("train every policy and play it in reality")
-    measured = play_policies(out, study, hidden, demos, pools, versions, seed, stop)
-    clock.done()
+    with clock.stage("train every policy and play it in reality"):
+        measured = play_policies(out, study, hidden, demos, pools, versions, seed, stop)
     results = assemble(
         study, hidden, clock.seconds, tables, versions, direct, measured, seed, smoke=args.smoke
     )
     data_sets = sorted((out / "data").iterdir())
     results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
-    trust.write_csv(out / "rows.csv", table_rows(study, spent_on(versions), measured["rows"]))
+    trust.write_csv(out / "rows.csv", loop_rows(study, versions, measured["rows"]))
     write_json(out / "results.json", results)
-    write_markdown(results, out / "cells.md")
-    write_report(results, out / "report.html")
+    write_text(out / "cells.md", markdown(results))
+    write_text(out / "report.html", page(results))
     return results
 
 

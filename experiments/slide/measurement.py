@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.records import plain
 from experiments.slide import study as slide
+from experiments.slide.replicate_cells import cells_of
 from experiments.slide.turn import clone_policies, strokes_of
 from worldmodel import loop, runtime, trust
 from worldmodel.reality import HiddenPhysics
@@ -44,11 +45,6 @@ def score(contexts: task.Contexts, places: np.ndarray) -> dict[str, float]:
     return {"error": float(miss.mean()), "success": float((miss < task.SUCCESS).mean())}
 
 
-def _cells(study: slide.Study, names: list[str]) -> list[tuple[str, int, int]]:
-    real = [("", n, 0) for n in sorted({*study.real, *study.n})]
-    return real + [(v, n, m) for v in names for n in study.n for m in study.m]
-
-
 def play_policies(
     out: Path,
     study: slide.Study,
@@ -64,7 +60,7 @@ def play_policies(
     Real-only sizes are nested within a replicate; nothing is shared between replicates.
     """
     contexts = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
-    cells = _cells(study, [*versions, CONTROL])
+    cells = cells_of(study, [*versions, CONTROL])
     each, most = max(study.real), max(study.m)
     folder = out / "replicates"
     folder.mkdir(exist_ok=True)
@@ -113,38 +109,42 @@ def spent_on(versions: Mapping[str, loop.Version]) -> dict[str, int]:
 
 
 def table_rows(
-    study: slide.Study,
-    spent: Mapping[str, int],
     rows: Sequence[Mapping[str, Any]],
+    spent: Mapping[str, int],
     *,
-    name: str = "slide",
+    task: str = "slide",
     recipe: str = "cloned, weight 1",
-    evaluations: int | None = None,
+    evaluations: int,
+    steps: int,
 ) -> list[trust.Row]:
     """The long table that alpha is measured from.
 
     Args:
-      spent: corrections per version.
       rows: version, n, m, seed and error of each.
-      name: of the task.
-      evaluations: rollouts per row; by default one policy's.
+      spent: corrections per version.
+      evaluations: rollouts per row.
+      steps: of each training.
     """
     return [
         trust.Row(
-            task=name,
-            version=row["version"],
+            task=task,
             recipe=recipe,
-            n=row["n"],
-            m=row["m"],
+            **{key: row[key] for key in ("version", "n", "m", "seed", "error")},
             k=spent[row["version"]],
-            seed=row["seed"],
             split="test",
-            error=row["error"],
-            evaluations=evaluations or study.contexts,
-            steps=study.recipe.steps,
+            evaluations=evaluations,
+            steps=steps,
         )
         for row in rows
     ]
+
+
+def loop_rows(
+    study: slide.Study, versions: Mapping[str, loop.Version], rows: Sequence[Mapping[str, Any]]
+) -> list[trust.Row]:
+    """The long table of one turn: a row is one policy's mean over the study's contexts."""
+    spent, steps = spent_on(versions), study.recipe.steps
+    return table_rows(rows, spent, evaluations=study.contexts, steps=steps)
 
 
 def assemble(
@@ -161,16 +161,14 @@ def assemble(
 ) -> dict[str, Any]:
     """Alpha, and everything else that the report shows."""
     contexts, rows = measured["contexts"], measured["rows"]
-    result = trust.measure(table_rows(study, spent_on(versions), rows))[0]
+    result = trust.measure(loop_rows(study, versions, rows))[0]
     reference = plan(tables[CONTROL], contexts)
     reached = slide.final_places((hidden, contexts.start, reference))
     planned = plan(make_table(loop.simulator(direct)), contexts)
     best = slide.final_places((hidden, contexts.start, planned))
     best = task.distance_to_target(contexts, best)
     half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
-    described = [
-        _described(v, _prediction_error(v, contexts, reference, reached)) for v in versions.values()
-    ]
+    described = [_described(v, contexts, reference, reached) for v in versions.values()]
     twin = {"name": CONTROL, "label": "reality itself", "parent": None, "kind": "reality"}
     return {
         "task": "slide",
@@ -199,16 +197,12 @@ def assemble(
     }
 
 
-def _prediction_error(
+def _described(
     version: loop.Version, contexts: task.Contexts, strokes: np.ndarray, reached: np.ndarray
-) -> float:
-    """Mean distance [m] between where a version and reality put the puck, same strokes."""
+) -> dict[str, Any]:
+    """A version, and how far [m] it puts the puck on average from where reality does."""
     qpos, ctrl = task.initial_qpos(contexts.start, strokes), task.play(contexts.start, strokes)
     end = loop.simulator(version)(qpos, ctrl)[:, -1, task.PUCK]
-    return float(np.linalg.norm(end - reached, axis=1).mean())
-
-
-def _described(version: loop.Version, error: float) -> dict[str, Any]:
     kind = version.world.name
     label = "the MJCF's guess" if version.parent is None else f"finetuned {kind}"
     values = loop.physical_values(version)
@@ -218,7 +212,7 @@ def _described(version: loop.Version, error: float) -> dict[str, Any]:
         "parent": version.parent,
         "kind": kind,
         "corrections": version.corrections,
-        "prediction_m": error,
+        "prediction_m": float(np.linalg.norm(end - reached, axis=1).mean()),
         "parameters": {name: value.tolist() for name, value in values.items()},
     }
 

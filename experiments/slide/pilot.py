@@ -20,7 +20,7 @@ import tyro
 
 from experiments.records import plain
 from experiments.slide import study as slide
-from experiments.slide.measurement import players
+from experiments.slide.measurement import loop_rows, players
 from experiments.slide.turn import clone_policies, strokes_of
 from worldmodel import runtime, trust
 from worldmodel.reality import HiddenPhysics
@@ -58,30 +58,17 @@ def main(args: Args) -> int:
     jobs = [(hidden, judged.start, strokes_of(p, judged, study.recipe)) for p in policies]
     with players() as workers:
         places = list(workers.map(slide.final_places, jobs, chunksize=4))
-
-        def family(friction: float) -> HiddenPhysics:
-            """The best that a fit could do with this friction."""
-            return HiddenPhysics(friction, mass=hidden.mass, damping=hidden.damping)
-
-        planned = [plan(make_table(slide.simulator(family(f))), judged) for f in FRICTIONS]
+        # The best that a fit could do with each friction.
+        family = [HiddenPhysics(f, mass=hidden.mass, damping=hidden.damping) for f in FRICTIONS]
+        planned = [plan(make_table(slide.simulator(member)), judged) for member in family]
         tried = list(workers.map(slide.final_places, [(hidden, judged.start, s) for s in planned]))
-    rows = [
-        trust.Row(
-            task="slide",
-            version="",
-            recipe="cloned, weight 1",
-            n=n,
-            m=0,
-            k=0,
-            seed=s,
-            split="test",
-            error=float(task.distance_to_target(judged, place).mean()),
-            evaluations=study.contexts,
-        )
-        for (s, n), place in zip(
-            ((s, n) for s in range(args.seeds) for n in study.real), places, strict=True
-        )
+    sizes = study.real * args.seeds
+    errors = [float(task.distance_to_target(judged, place).mean()) for place in places]
+    measured = [
+        {"version": "", "n": n, "m": 0, "seed": s, "error": error}
+        for n, s, error in zip(sizes, seeds, errors, strict=True)
     ]
+    rows = loop_rows(study, {}, measured)
     means = {n: [r.error for r in rows if r.n == n] for n in study.real}
     in_family = [float(task.distance_to_target(judged, p).mean()) for p in tried]
     true = slide.final_places((hidden, judged.start, plan(table, judged)))

@@ -5,6 +5,7 @@ omitted in part, given twice, or with their strokes dealt anew.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,11 +35,12 @@ ORACLES = {
 }
 
 
-def cells_of(study: Study) -> list[tuple[str, int, int]]:
+def cells_of(
+    study: Study, versions: Sequence[str] = (*MODELS, CONTROL, *ORACLES)
+) -> list[tuple[str, int, int]]:
     """(version, n, m) of every cell, real-only sizes first; n is a real-only size."""
-    mixtures = [(n, m) for n in study.n for m in study.m]
     real = [("", n, 0) for n in sorted({*study.real, *study.n})]
-    return real + [(v, *cell) for v in (*MODELS, CONTROL, *ORACLES) for cell in mixtures]
+    return real + [(v, n, m) for v in versions for n in study.n for m in study.m]
 
 
 def training_set(

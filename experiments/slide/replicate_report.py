@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from experiments.slide.replicate_cells import ORACLES, Oracle
-from experiments.slide.report import COLUMNS, row_of
+from experiments.slide.report import COLUMNS, between, markdown_table, row_of
 from worldmodel import runtime
 from worldmodel.runtime.files import write_text
 from worldmodel.trust.figures import cells_of, order
@@ -44,6 +44,7 @@ LABELS = {
     CONTROL: "reality itself, the control",
 }
 STEPS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # to, from
+SHAM = (("v1-sham", "v0"), ("v1", "v1-sham"))
 DIFFERENCES = ("versions", "n", "m", "α gross", "net gain", "net gain …")
 NEGLIGIBLE = 0.1  # of n: a net gain that is surely below refutes that alpha rose
 Document = dict[str, Any]
@@ -57,16 +58,12 @@ class Args:
     out: Path  # the page
 
 
-def write_markdown(document: Document, path: Path) -> None:
-    """Writes the page, atomically."""
-    write_text(path, page(document))
-
-
 def page(document: Document) -> str:
     """The whole page as text."""
     versions, oracles = document["tasks"]
     smoke = "**This was a smoke run: its sizes are tiny and its numbers mean nothing.**"
     count, each = versions["seeds"], document["config"]["trainings"]
+    measured = cells_of(versions) + [cell for cell in cells_of(oracles) if cell[0] != CONTROL]
     lines = [
         f"# Task slide, {count} whole-loop replicates, {document['reality']} "
         f"{document['hidden_seed']}",
@@ -79,7 +76,7 @@ def page(document: Document) -> str:
         "## Does α rise?",
         "\n".join(f"- {text}" for text in answers(versions)),
         "## The versions",
-        table(
+        markdown_table(
             ("version", "what", "K", "mean α gross", "mean α net", "p one α", "in words"),
             (_version(versions, name) for name in order(versions)),
         ),
@@ -88,16 +85,15 @@ def page(document: Document) -> str:
         "## The oracles, through the same stack",
         "\n".join(f"- {text}" for text in verdicts(oracles)),
         "## All cells",
-        table(COLUMNS, (row_of(c) for c in [*cells_of(versions), *_without_control(oracles)])),
+        markdown_table(COLUMNS, map(row_of, measured)),
         "## From version to version",
-        table(
-            DIFFERENCES,
-            (difference_row(d) for d in _shown(versions)),
-        ),
+        markdown_table(DIFFERENCES, difference_rows(versions, [*STEPS, *SHAM])),
         "## Real only",
-        table(("n", "miss [cm]"), _curve(versions)),
+        markdown_table(("n", "miss [cm]"), _curve(versions)),
         "## What the refits found",
-        table(("version", "parameter", "mean", "sd over the replicates"), _physics(document)),
+        markdown_table(
+            ("version", "parameter", "mean", "sd over the replicates"), _physics(document)
+        ),
         _hidden(document["config"]["hidden"]),
         f"Again: `{document['command']}`; this page alone: `python -m "
         "experiments.slide.replicate_report DIR/measurement.json --out cells.md`. Commit "
@@ -241,27 +237,17 @@ def _version(task: Document, name: str) -> list[str]:
     ]
 
 
-def _without_control(task: Document) -> Iterable[tuple[str, Document]]:
-    return (named for named in cells_of(task) if named[0] != CONTROL)
-
-
-def _shown(task: Document) -> list[Document]:
-    pairs = [*STEPS, ("v1-sham", "v0"), ("v1", "v1-sham")]
-    return [d for pair in pairs for d in _pairs(task, *pair)]
-
-
-def difference_row(d: Document) -> list[str]:
-    """A difference between two versions in a cell, under ``DIFFERENCES``."""
-    sizes = [str(d["n"]), str(d["m"])]
-    gains = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
-    return [f"{d['a']} − {d['b']}", *sizes, *gains, d["verdict"].lower()]
+def difference_rows(task: Document, pairs: Sequence[tuple[str, str]]) -> Iterable[list[str]]:
+    """The differences between two versions each, a cell per row, under ``DIFFERENCES``."""
+    for d in (d for pair in pairs for d in _pairs(task, *pair)):
+        gains = [interval(d, "alpha_avg"), interval(d, "gain_net", 1)]
+        sizes = [str(d["n"]), str(d["m"])]
+        yield [f"{d['a']} − {d['b']}", *sizes, *gains, d["verdict"].lower()]
 
 
 def _curve(task: Document) -> Iterable[list[str]]:
-    curve = task["curve"]
-    for n, error in zip(curve["n"], curve["error"], strict=True):
-        ends = (number(error[end], 1, 100) for end in ("value", "low", "high"))
-        yield [str(n), "{} [{}, {}]".format(*ends)]
+    for n, error in zip(task["curve"]["n"], task["curve"]["error"], strict=True):
+        yield [str(n), between(error, "value", 1, 100)]
 
 
 def _physics(document: Document) -> Iterable[list[str]]:
@@ -284,15 +270,9 @@ def _hidden(hidden: Document) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
-
-
 def main(args: Args) -> int:
     """Writes the page again from its numbers."""
-    write_markdown(json.loads(args.measurement.read_text()), args.out)
+    write_text(args.out, page(json.loads(args.measurement.read_text())))
     runtime.log(f"wrote {args.out}")
     return 0
 

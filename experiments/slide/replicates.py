@@ -32,6 +32,7 @@ with the outcomes that version 0 itself predicts, under the same sensor noise, m
 over version 0 as version 1 does.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -49,7 +50,7 @@ from experiments.slide import study as slide
 from experiments.slide import turn
 from experiments.slide.measurement import players, score, spent_on, table_rows
 from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
-from experiments.slide.replicate_report import write_markdown
+from experiments.slide.replicate_report import page
 from experiments.slide.turn import Examples
 from worldmodel import loop, runtime, trust
 from worldmodel.model import WorldModel
@@ -113,7 +114,11 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
     results = measure(args, design, done)
-    write(args.out, design, done, results)
+    rows = [row for rows in tables(design, done) for row in rows]
+    trust.write_csv(args.out / "rows.csv", rows)
+    write_json(args.out / "measurement.json", results)
+    write_text(args.out / "report.html", report(results))
+    write_text(args.out / "cells.md", page(results))
     means = {
         name: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
         for measured in results["tasks"]
@@ -168,33 +173,28 @@ def replicate(
     def machine(stream: int) -> Any:
         return slide.robot(hidden, 1000 * (s + 1) + stream)
 
-    def stage(name: str) -> None:
+    def stage(name: str) -> contextlib.AbstractContextManager[None]:
         if stop():
             raise runtime.Interrupted("stopped between two stages; run the same command to go on")
-        clock.start(f"{s:02d} {name}")
+        return clock.stage(f"{s:02d} {name}")
 
     def add(version: loop.Version) -> None:
-        stage(f"{version.name}: synthetic episodes")
-        versions[version.name] = version
-        count = max(design.trainings * most, study.deployed)
-        _, pools[version.name] = turn.synthetic_demonstrations(
-            version, count, study.noise, rng(SYNTHETIC, len(versions))
-        )
-        clock.done()
+        with stage(f"{version.name}: synthetic episodes"):
+            versions[version.name] = version
+            count = max(design.trainings * most, study.deployed)
+            _, pools[version.name] = turn.synthetic_demonstrations(
+                version, count, study.noise, rng(SYNTHETIC, len(versions))
+            )
 
     def deploy(name: str, count: int) -> list[Episode]:
-        stage(f"{name}: train its policy, deploy it, capture {count} corrections")
-        contexts = task.draw_contexts(count, rng(DEPLOYED, len(versions)))
-        robot = machine(10 + len(versions))
-        corrections = turn.deploy(here, name, pools[name], contexts, robot, study, stop, seed=s)
-        clock.done()
-        return corrections
+        with stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
+            contexts = task.draw_contexts(count, rng(DEPLOYED, len(versions)))
+            robot = machine(10 + len(versions))
+            return turn.deploy(here, name, pools[name], contexts, robot, study, stop, seed=s)
 
     def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
-        stage(f"{name}: finetune {world.name} from {parent} on {len(episodes)} episodes")
-        version = turn.refit(here, versions[parent], name, world, episodes, study, stop, seed=s)
-        clock.done()
-        return version
+        with stage(f"{name}: finetune {world.name} from {parent} on {len(episodes)} episodes"):
+            return turn.refit(here, versions[parent], name, world, episodes, study, stop, seed=s)
 
     def demonstrate(folder: str, count: int, robot: int, stream: int) -> list[Episode]:
         noise, draws = study.noise, rng(stream)
@@ -202,10 +202,9 @@ def replicate(
             here / folder, machine(robot), table, count, noise, draws, stop
         )
 
-    stage("reality: demonstrations")
-    demos = demonstrate("real", design.trainings * each, 1, DEMONSTRATIONS)
-    pools[CONTROL] = demonstrate("twin", design.trainings * most, 2, TWIN)
-    clock.done()
+    with stage("reality: demonstrations"):
+        demos = demonstrate("real", design.trainings * each, 1, DEMONSTRATIONS)
+        pools[CONTROL] = demonstrate("twin", design.trainings * most, 2, TWIN)
     add(loop.first_version(here / "versions", world))
     first = deploy("v0", study.first)
     add(refit("v0", "v1", world, first))
@@ -215,11 +214,11 @@ def replicate(
     sham = refit("v0", "v1-sham", world, outcomes)
     add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
 
-    stage("train every policy and play it in reality")
-    data = {name: task.examples(pool) for name, pool in pools.items()}
-    judged = [task.draw_contexts(study.contexts, rng(JUDGED, r)) for r in range(design.trainings)]
-    rows = measure_cells(s, design, hidden, task.examples(demos), data, judged, workers)
-    clock.done()
+    draws = [rng(JUDGED, r) for r in range(design.trainings)]
+    with stage("train every policy and play it in reality"):
+        data = {name: task.examples(pool) for name, pool in pools.items()}
+        judged = [task.draw_contexts(study.contexts, draw) for draw in draws]
+        rows = measure_cells(s, design, hidden, task.examples(demos), data, judged, workers)
     fitted = {
         name: {key: value.tolist() for key, value in loop.physical_values(version).items()}
         for name, version in versions.items()
@@ -290,15 +289,15 @@ def measure_cells(
 def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Row]]:
     """The trust tables: the versions as task "slide", the oracles as a task of their own."""
     rows = [row for result in done for row in result["rows"]]
-    count = design.trainings * design.study.contexts
+    study = design.study
     return [
         table_rows(
-            design.study,
-            done[0]["spent"],
             [row for row in rows if row["version"] in ("", CONTROL, *names)],
-            name=name,
+            done[0]["spent"],
+            task=name,
             recipe=design.recipe,
-            evaluations=count,
+            evaluations=design.trainings * study.contexts,
+            steps=study.recipe.steps,
         )
         for name, names in (("slide", MODELS), ("slide, oracles", ORACLES))
     ]
@@ -319,16 +318,6 @@ def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[
         "physics": [result["physics"] for result in done],
         "seconds": [result["seconds"] for result in done],
     }
-
-
-def write(
-    out: Path, design: Design, done: Sequence[dict[str, Any]], results: dict[str, Any]
-) -> None:
-    """Writes rows.csv, measurement.json, cells.md and report.html."""
-    trust.write_csv(out / "rows.csv", [row for rows in tables(design, done) for row in rows])
-    write_json(out / "measurement.json", results)
-    write_text(out / "report.html", report(results))
-    write_markdown(results, out / "cells.md")
 
 
 if __name__ == "__main__":

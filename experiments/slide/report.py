@@ -12,6 +12,7 @@ import dataclasses
 import html
 import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +57,26 @@ class Args:
     out: Path  # the page
 
 
-def write_report(results: Results, path: Path) -> None:
-    """Writes the page, atomically."""
-    write_text(path, page(results))
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
 
 
-def write_markdown(results: Results, path: Path) -> None:
-    """Writes the table of cells as Markdown, atomically."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row_of, cells_of(results["trust"]))]
-    table = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+def between(entry: Mapping[str, Any], value: str, digits: int = 3, factor: float = 1) -> str:
+    """A value and its interval, known at both ends, as text."""
+    shown = [number(entry[end], digits, factor) for end in (value, "low", "high")]
+    return "{} [{}, {}]".format(*shown)
+
+
+def markdown(results: Results) -> str:
+    """The table of cells as Markdown."""
+    table = markdown_table(COLUMNS, map(row_of, cells_of(results["trust"])))
     lines = [f"# Task {results['task']}, {results['reality']} {results['hidden_seed']}"]
     lines += [*(f"\n**{note}**" for note in warnings(results)), f"\n{headline(results)}\n"]
     commit = f"\nCommit {results['provenance'].get('commit', 'unknown')}."
-    lines += [*table, "", *(f"- {s}" for s in sentences(results)), commit]
-    write_text(path, "\n".join(lines) + "\n")
+    lines += [table, "", *(f"- {s}" for s in sentences(results)), commit]
+    return "\n".join(lines) + "\n"
 
 
 def warnings(results: Results) -> list[str]:
@@ -144,8 +151,7 @@ def page(results: Results) -> str:
     kept = ("name", "label", "kind", "parent", "corrections")
     given = [v | {"miss": number(v.get("prediction_m"), 1, 100)} for v in results["versions"]]
     versions = [[_flat(v.get(key)) for key in (*kept, "miss")] for v in given]
-    miss = [number(direct[k], 1, 100) for k in ("error_m", "low", "high")]
-    planned = [direct["version"], str(direct["episodes"]), "{} [{}, {}]".format(*miss)]
+    planned = [direct["version"], str(direct["episodes"]), between(direct, "error_m", 1, 100)]
     low, high = (number(cost[f"operator_{end}_usd"]) for end in ("low", "high"))
     costs = [
         ["synthetic, one more", f"{number(cost['synthetic_episode_s'], 3)} s of computing"],
@@ -223,7 +229,7 @@ def _flat(value: Any) -> str:
 
 def main(args: Args) -> int:
     """Writes the page again from its numbers."""
-    write_report(json.loads(args.results.read_text()), args.out)
+    write_text(args.out, page(json.loads(args.results.read_text())))
     runtime.log(f"wrote {args.out}")
     return 0
 

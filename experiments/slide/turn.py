@@ -4,11 +4,12 @@ They know neither cells nor alpha. Each stage is taken from its folder where an 
 it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from worldmodel.model import Velocity, WorldModel
 from worldmodel.policies import clone
 from worldmodel.policies.clone import CloneConfig
 from worldmodel.reality import Robot, capture
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_json
 from worldmodel.tasks.slide import task
 from worldmodel.tasks.slide.expert import Noise, Table, demonstrations, make_table
 from worldmodel.types import Episode
@@ -37,29 +38,30 @@ class Clock:
         self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         self._began = time.monotonic()
 
-    def start(self, stage: str) -> None:
-        """Logs that a stage begins."""
-        runtime.log(f"── {stage} ({time.monotonic() - self._began:.0f} s so far)")
-        self._stage, self._at = stage, time.monotonic()
-
-    def done(self) -> None:
-        """Adds the stage's time; a resumed stage counts all its parts."""
-        spent = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._at
-        self.seconds[self._stage] = round(spent, 2)
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Logs that a stage begins, and adds its time; a stage that raises adds none."""
+        began = time.monotonic()
+        runtime.log(f"── {name} ({began - self._began:.0f} s so far)")
+        yield
+        spent = self.seconds.get(name, 0.0) + time.monotonic() - began
+        self.seconds[name] = round(spent, 2)
         write_json(self._path, self.seconds, indent=None)
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:
-    """Reserves a folder for one study.
+    """Reserves a folder for one study; its settings, as JSON has them, go to study.json.
 
     Raises:
       LoopError: ``out`` was begun with other settings.
     """
+    path = out / "study.json"
+    if path.is_file() and json.loads(path.read_text()) != settings:
+        raise loop.LoopError(
+            f"{path} is of other sizes, settings or recordings; give another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
-    path, wanted = out / "study.json", json.dumps(settings, indent=1)
-    if path.is_file() and path.read_text() != wanted:
-        raise loop.LoopError(f"{path} is of another study; give another --out")
-    write_text(path, wanted)
+    write_json(path, settings)
 
 
 def physics(study: Study) -> WorldModel:

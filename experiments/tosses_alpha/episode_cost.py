@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from experiments.recordings.problems import Problem, find_problem
-from experiments.slide.replicate_report import table
+from experiments.slide.report import markdown_table
 from worldmodel import runtime
 from worldmodel.model import WorldModel, init
 from worldmodel.model.simulate import make_simulator
@@ -110,7 +110,7 @@ def page(document: dict[str, Any]) -> str:
         f"`{document['command']}`",
         f"Whole tosses of {FRAMES} frames with the sources' parameters, their states on the host. "
         f"For scale: {SCALE['what']} takes {SCALE['episode_seconds']:g} s.",
-        table(header, map(_row, document["rows"])),
+        markdown_table(header, map(_row, document["rows"])),
         "Energy is the GPU's own counter's (the idle power included); a CPU's was not read. The "
         "first batch compiles.",
         "\n".join(f"- {_provenance(entry)}" for entry in document["provenance"].values()),

@@ -36,6 +36,7 @@ import tyro
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import plain
+from experiments.slide.turn import claim
 from experiments.tosses_alpha.learner import Learner
 from experiments.tosses_alpha.report import ORACLES, publish
 from experiments.tosses_alpha.study import (
@@ -132,11 +133,6 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([real, w * u + s * v + np.cross(v, u)], axis=-1)
 
 
-def joined(parts: list[Windows]) -> Windows:
-    """All windows of the parts, in their order."""
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
 def train_replicate(
     problem: Problem,
     study: Study,
@@ -178,9 +174,10 @@ def train_replicate(
             raise runtime.Interrupted("stopped between two trainings; the same command resumes")
         group, sets = todo[first : first + study.recipe.together], []
         for version, n, m in group:
-            real = training_windows(study, parts.pool[:n])
+            windows = training_windows(study, parts.pool[:n])
             more = synthetic(version, n, m, problem, study, parts.pool, tosses) if m else None
-            windows = joined([real, more]) if more is not None else real
+            if more is not None:
+                windows = jax.tree.map(lambda *x: np.concatenate(x), windows, more)
             if version in ORACLES:  # unshuffled, ``copies`` would repeat the real set's draws
                 windows = windows.take(shuffle.permutation(len(windows)))
             sets.append(windows)
@@ -243,23 +240,6 @@ def result_of(out: Path, number: int) -> dict[str, Any]:
     return result | {"about": about}
 
 
-def claim(out: Path, study: Study, recording: Path) -> None:
-    """Writes to OUT/study.json which study and recording the folder's replicates belong to.
-
-    Raises:
-      InputError: they belong to another study or to other recordings.
-    """
-    digest = hashlib.sha256(recording.read_bytes()).hexdigest()
-    settings = {"study": plain(study), "recording": digest}
-    path = out / "study.json"
-    if path.is_file() and json.loads(path.read_text()) != settings:
-        raise InputError(
-            f"{out} holds replicates of other sizes, settings or recordings (see {path}); "
-            "give another --out or move it away"
-        )
-    files.write_json(path, settings)
-
-
 def main(args: Args) -> int:
     """Trains the replicates that are absent, measures, publishes; prints one JSON line."""
     # XLA's full optimisation halves the time of the learner's small matrix products.
@@ -269,7 +249,8 @@ def main(args: Args) -> int:
     folder = args.out / "replicates"
     folder.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
-    claim(args.out, study, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    claim(args.out, {"study": plain(study), "recording": digest})
     episodes = load(path, problem.recording)
     provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt, versions_process(args) as process:

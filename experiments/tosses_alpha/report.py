@@ -6,6 +6,7 @@ Runtime:  seconds
 Expected: alpha.md and report.html again, the same to the byte
 """
 
+import collections
 import dataclasses
 import json
 import sys
@@ -18,21 +19,21 @@ import tyro
 
 from experiments.recordings.problems import Problem
 from experiments.records import plain
+from experiments.slide.measurement import table_rows
 from experiments.slide.replicate_cells import Oracle
 from experiments.slide.replicate_report import (
     DIFFERENCES,
     answers,
-    difference_row,
+    difference_rows,
     mean_alpha,
     oracle_verdict,
-    table,
 )
-from experiments.slide.report import COLUMNS, row_of
+from experiments.slide.report import COLUMNS, between, markdown_table, row_of
 from experiments.tosses_alpha.report_text import (
+    NOTES_ON_BASELINE,
     bullets,
     commits_of,
     convergence,
-    notes_on_baseline,
     notes_on_oracles,
     notes_on_versions,
     provenance,
@@ -89,33 +90,25 @@ def rows_of(
     problem: Problem, study: Study, results: list[Document], names: Iterable[str], channel: str = ""
 ) -> list[trust.Row]:
     """The trust table of one error: of ``channel``, or the primary one where that is empty."""
-    spent = {"v0": study.first, "v1": study.first, "v2": study.second}
+    spent = collections.defaultdict(int, v0=study.first, v1=study.first, v2=study.second)
     spent |= {f"v1-{name}": study.first for name in ("sham", "quiet", "loud", "leak")}
     spent |= {"v1-worst": study.second}
     column = list(CHANNELS).index(channel) if channel else None
     rows = []
     for seed, result in enumerate(results):
         for cell in result["cells"]:
-            if cell["version"] not in ("", *names):
-                continue
-            ratios = cell["errors"]
-            error = np.exp(np.log(ratios).mean()) if column is None else ratios[column]
-            rows.append(
-                trust.Row(
-                    task=problem.recording.name,
-                    version=cell["version"],
-                    recipe="latent model, weight 1",
-                    n=cell["n"],
-                    m=cell["m"],
-                    k=spent.get(cell["version"], 0),
-                    seed=seed,
-                    split="test",
-                    error=float(error),
-                    evaluations=study.test,
-                    steps=study.recipe.steps,
-                )
-            )
-    return rows
+            if cell["version"] in ("", *names):
+                ratios = cell["errors"]
+                error = np.exp(np.log(ratios).mean()) if column is None else ratios[column]
+                rows.append(cell | {"seed": seed, "error": float(error)})
+    return table_rows(
+        rows,
+        spent,
+        task=problem.recording.name,
+        recipe="latent model, weight 1",
+        evaluations=study.test,
+        steps=study.recipe.steps,
+    )
 
 
 def publish(
@@ -167,11 +160,10 @@ def publish(
         key: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
         for key, version in document["tasks"][0]["versions"].items()
     }
-    holds = covers_one(document["tasks"][0]["versions"][CONTROL])
     return {
         "recording": name,
         "simulated": simulated,
-        "control_holds": holds,
+        "control_holds": covers_one(document["tasks"][0]["versions"][CONTROL]),
         "alpha": alphas,
         "out": str(out),
     }
@@ -202,7 +194,7 @@ def page(document: Document) -> str:
         "## Does α rise?",
         bullets(answers(models)),
         "## The versions",
-        table(
+        markdown_table(
             ("version", "what", "K", "mean α", "p one α", *document["apart"], "in words"),
             (_version(document, name) for name in order(models)),
         ),
@@ -217,32 +209,25 @@ def page(document: Document) -> str:
         ),
         bullets(notes_on_oracles(document)),
         "## The strong baseline: predict with the model itself",
-        table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
-        bullets(notes_on_baseline()),
+        markdown_table(("model", "real tosses spent", "error / ballistic"), _direct(document)),
+        bullets(NOTES_ON_BASELINE),
         "## All cells",
-        table(
+        markdown_table(
             [name.replace("miss [cm]", "error [%]") for name in COLUMNS],
             map(row_of, [*cells_of(models), *cells_of(oracles)]),
         ),
         "Errors are in per cent of the ballistic one. v0 is charged with K1 too: its starts and "
         "its tracking noise come from there.",
         "## From version to version",
-        table(
-            DIFFERENCES,
-            (difference_row(d) for p in PAIRS for d in models["differences"] if _is(d, p)),
-        ),
+        markdown_table(DIFFERENCES, difference_rows(models, PAIRS)),
         "## Real only",
-        table(("n", "primary", *document["apart"]), _curve(document)),
+        markdown_table(("n", "primary", *document["apart"]), _curve(document)),
         bullets(models["notes"]),
         "## What was changed after a look",
         bullets(CHANGES),
         provenance(document),
     ]
     return "\n\n".join(filter(None, lines)) + "\n"
-
-
-def _is(difference: Document, pair: tuple[str, str]) -> bool:
-    return (difference["a"], difference["b"]) == pair
 
 
 def _version(document: Document, name: str) -> list[str]:
@@ -275,20 +260,14 @@ def _direct(document: Document) -> Iterable[list[str]]:
 def _mean(values: np.ndarray) -> str:
     """A mean over replicates and its 95 % interval, as text."""
     rest = [np.delete(values, i).mean() for i in range(len(values))]
-    low, high = ends(np.array([values.mean(), *rest]), 0.95)
-    return f"{number(values.mean(), 3)} [{number(float(low), 3)}, {number(float(high), 3)}]"
+    low, high = map(float, ends(np.array([values.mean(), *rest]), 0.95))
+    return between({"mean": values.mean(), "low": low, "high": high}, "mean")
 
 
 def _curve(document: Document) -> Iterable[list[str]]:
     curves = [document["tasks"][0]["curve"], *(t["curve"] for t in document["apart"].values())]
     for i, n in enumerate(curves[0]["n"]):
-        shown = (curve["error"][i] for curve in curves)
-        yield [str(n), *(_between(error) for error in shown)]
-
-
-def _between(error: Document) -> str:
-    value, low, high = (number(error[end], 3) for end in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+        yield [str(n), *(between(curve["error"][i], "value") for curve in curves)]
 
 
 def main(args: Args) -> int:

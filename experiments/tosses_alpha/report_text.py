@@ -11,6 +11,11 @@ import numpy as np
 from worldmodel.trust.phrases import CONTROL, covers_one, listed, number
 
 Document = dict[str, Any]
+NOTES_ON_BASELINE = (
+    "The models are fitted on their K tosses alone, not on n + K, which a mixture's learner has: "
+    "the baseline is weaker than it could be.",
+    "A version's best cell is chosen by its error on the test tosses: it looks better than it is.",
+)
 UNKNOWN = "not recorded"
 LAST = 3  # iterations of a fit whose costs are compared
 BALLISTIC = 1e-6  # an error this near to the ballistic one is that of the untrained weights
@@ -115,16 +120,6 @@ def notes_on_oracles(document: Document) -> list[str]:
             "real-only curve has no lower place, so harm cannot show as an α below 0."
         )
     return notes
-
-
-def notes_on_baseline() -> list[str]:
-    """Notes on the strong baseline."""
-    return [
-        "The models are fitted on their K tosses alone, not on n + K, which a mixture's learner "
-        "has: the baseline is weaker than it could be.",
-        "A version's best cell is chosen by its error on the test tosses: it looks better than it "
-        "is.",
-    ]
 
 
 def bullets(notes: Iterable[str]) -> str:

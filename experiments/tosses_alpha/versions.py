@@ -23,7 +23,6 @@ corrections hold for that horizon.
 """
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -36,6 +35,7 @@ import tyro
 
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
+from experiments.records import write_arrays
 from experiments.tosses_alpha.study import (
     STUDIES,
     Starts,
@@ -57,7 +57,6 @@ from worldmodel.finetune.regression import regress, regression_data
 from worldmodel.model import Displacement, Parameters, WorldModel, init
 from worldmodel.model.simulate import make_predictor, make_simulator
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import files
 from worldmodel.types import Episode
 
 BATCH = 64  # tosses, or windows, in one compiled call
@@ -259,9 +258,7 @@ def main(args: Args) -> int:
             except FloatingPointError as error:
                 runtime.log(f"replicate {number}: {error}")
                 return 1
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
-            files.write_bytes(target, buffer.getvalue())
+            write_arrays(target, arrays, compressed=True)
     return 0
 
 

@@ -24,10 +24,9 @@ from experiments.recordings.hybrid_table import (
     keep,
     parse_ablations,
     read_learned,
-    read_physics,
 )
 from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS
-from experiments.recordings.physics_table import Fit
+from experiments.recordings.physics_table import Fit, read_fits
 from experiments.recordings.problems import PENDULUM
 from tests.helpers.still_episodes import still_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
@@ -180,6 +179,11 @@ def test_the_command_names_no_folder_of_this_machine(monkeypatch: Any, tmp_path:
     )
 
 
+def by_seed(fits: list[Fit]) -> dict[int, Fit]:
+    """Fits of the physics by their seed."""
+    return {fit.seed: fit for fit in fits}
+
+
 def save_fit(folder: Path, seed: int, world: WorldModel, **changes: Any) -> None:
     """A checkpoint as the fits write them, of the arm called a double pendulum."""
     settings: dict[str, Any] = {"data": "d", "config": {"seed": seed}}
@@ -217,7 +221,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fits_are_paired_by_the_physics_they_started_from(fits: Path) -> None:
-    physics = read_physics([fits / "physics1", fits / "physics0"], "double_pendulum")
+    physics = by_seed(read_fits([fits / "physics1", fits / "physics0"], "double_pendulum"))
     hybrids = [fits / "hybrid1", fits / "hybrid0"]
     group = read_learned("hybrid", hybrids, "double_pendulum", physics)
     assert {s: f.folder.name for s, f in group.items()} == {0: "hybrid0", 1: "hybrid1"}
@@ -248,14 +252,14 @@ def test_fits_are_paired_by_the_physics_they_started_from(fits: Path) -> None:
 def test_fits_that_do_not_belong_are_refused(
     fits: Path, name: str, folders: list[str], message: str
 ) -> None:
-    physics = read_physics([fits / "physics0", fits / "physics1"], "double_pendulum")
+    physics = by_seed(read_fits([fits / "physics0", fits / "physics1"], "double_pendulum"))
     with pytest.raises(CheckpointError, match=message):
         read_learned(name, [fits / f for f in folders], "double_pendulum", physics)
 
 
 def test_a_hybrid_is_no_physics(fits: Path) -> None:
     with pytest.raises(CheckpointError, match="has a network"):
-        read_physics([fits / "hybrid0"], "double_pendulum")
+        read_fits([fits / "hybrid0"], "double_pendulum")
 
 
 def test_a_model_of_no_recording_is_refused(tmp_path: Path) -> None:

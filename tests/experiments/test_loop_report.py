@@ -15,11 +15,10 @@ from experiments.slide.report import (
     against,
     headline,
     main,
+    markdown,
     page,
     sentences,
     warnings,
-    write_markdown,
-    write_report,
 )
 from tests.helpers.html_page import whole
 from worldmodel import trust
@@ -120,10 +119,8 @@ def cells(results: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return results["trust"]["versions"][name]["cells"]
 
 
-def test_the_page_is_whole_and_stands_alone(results: dict[str, Any], tmp_path: Path) -> None:
-    write_report(results, tmp_path / "report.html")
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    text = (tmp_path / "report.html").read_text()
+def test_the_page_is_whole_and_stands_alone(results: dict[str, Any]) -> None:
+    text = page(results)
     whole(text)
     assert text.count('role="img"') == 3 + len(N) and text.count("<text") > 50
     assert "made up &amp; &lt;v1&gt;" in text
@@ -214,13 +211,11 @@ def test_numbers_are_rounded_for_reading() -> None:
     assert interval(dict.fromkeys(cell), "x") == "–"
 
 
-def test_markdown_has_a_row_per_cell(results: dict[str, Any], tmp_path: Path) -> None:
-    write_markdown(results, tmp_path / "cells.md")
-    text = (tmp_path / "cells.md").read_text()
+def test_markdown_has_a_row_per_cell(results: dict[str, Any]) -> None:
+    text = markdown(results)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(VERSIONS) * len(N) * len(M)
     assert {row.count(" | ") for row in rows} == {len(COLUMNS) - 1}
     assert headline(results) in text and not re.search(r"\b(nan|None)\b", text)
     results["trust"]["versions"]["v*"]["alpha_high"] = 0.9
-    write_markdown(results, tmp_path / "cells.md")
-    assert "Nothing below should be believed yet" in (tmp_path / "cells.md").read_text()
+    assert "Nothing below should be believed yet" in markdown(results)

@@ -160,7 +160,7 @@ def test_the_page_is_whole(planted: dict[str, Any]) -> None:
 
 def test_tables_pass_the_check_and_count_what_was_played() -> None:
     rows = [{"version": v, "n": n, "m": m, "seed": 0, "error": 0.1} for v, n, m in cells_of(STUDY)]
-    table = table_rows(STUDY, SPENT, rows, recipe=DESIGN.recipe, evaluations=160)
+    table = table_rows(rows, SPENT, recipe=DESIGN.recipe, evaluations=160, steps=STUDY.recipe.steps)
     assert {row.evaluations for row in table} == {160} and {row.k for row in table} == {0, 6, 12}
     with pytest.raises(trust.TableError, match="one seed"):
         trust.measure(table)

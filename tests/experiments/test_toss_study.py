@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.tosses_alpha.measure import cells, claim, dealt, synthetic
+from experiments.records import plain
+from experiments.slide.turn import claim
+from experiments.tosses_alpha.measure import cells, dealt, synthetic
 from experiments.tosses_alpha.study import (
     FULL,
     HORIZON,
@@ -127,12 +129,10 @@ def test_every_training_is_in_a_full_call() -> None:
 
 
 def test_replicates_of_another_study_are_not_mixed_in(tmp_path: Path) -> None:
-    recording = tmp_path / "tosses.npz"
-    recording.write_bytes(b"tosses")
-    claim(tmp_path, FULL, recording)
-    claim(tmp_path, FULL, recording)
-    with pytest.raises(InputError, match="replicates of other sizes"):
-        claim(tmp_path, SMOKE, recording)
-    recording.write_bytes(b"others")
+    settings = {"study": plain(FULL), "recording": "one"}
+    claim(tmp_path, settings)
+    claim(tmp_path, settings)
+    with pytest.raises(InputError, match="of other sizes"):
+        claim(tmp_path, settings | {"study": plain(SMOKE)})
     with pytest.raises(InputError, match="recordings"):
-        claim(tmp_path, FULL, recording)
+        claim(tmp_path, settings | {"recording": "another"})
