@@ -112,13 +112,11 @@ def main(args: Args) -> int:
     episodes = load(path, problem.recording)
     grid = problem.recording.windows
     grid = dataclasses.replace(grid, horizon=args.horizon or grid.horizon)
-    random = np.random.default_rng(args.seed)
     train = [e for e in episodes if split(e.id) == "train"]
     windows, _ = problem.training_grid(grid.horizon).cut(train)
-    rows = random.permutation(len(windows))[: args.windows]
+    rows = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(rows))
-    test = [e for e in episodes if split(e.id) == "test"]
-    held_out, _ = grid.cut(test)
+    held_out, _ = grid.cut([e for e in episodes if split(e.id) == "test"])
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)
     predictor = make_predictor(world, min(BATCH, len(held_out)))
@@ -144,7 +142,6 @@ def main(args: Args) -> int:
         ),
         "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
     }
-    steps = windows.ctrl.shape[0] * windows.ctrl.shape[1] * world.scene.substeps
     result: dict[str, Any] = {
         "command": "python -m experiments.recordings.compare_identification "
         f"--recording {args.recording} --windows {args.windows} --iterations {args.iterations} "
@@ -155,7 +152,7 @@ def main(args: Args) -> int:
         "numbers": size,
         "windows": len(windows),
         "test_windows": len(held_out),
-        "steps_per_evaluation": steps,
+        "steps_per_evaluation": len(windows) * windows.ctrl.shape[1] * world.scene.substeps,
         "start": {
             "cost": 0.5 * float(np.sum(residual(np.zeros(size)) ** 2)),
             **error(np.zeros(size)),

@@ -67,7 +67,7 @@ KIND_NAMES = {
 class Args:
     """Command line."""
 
-    table: Path  # folder with the table.json of recording_table
+    table: Path  # folder with the table.json of physics_table
 
 
 def draw(table: dict[str, Any], mjcf: Path, out: Path) -> list[Path]:

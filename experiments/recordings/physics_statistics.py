@@ -166,7 +166,6 @@ def parameter_rows(
 
 def markdown(table: dict[str, Any]) -> str:
     """The table for people, from table.json's content alone."""
-    seeds = [f["seed"] for f in table["fits"]]
     lines = [
         *heading(table, "prediction errors"),
         "Open-loop predictions, averaged over frames, then windows, then episodes. *Default*: the "
@@ -185,8 +184,9 @@ def markdown(table: dict[str, Any]) -> str:
         kind = "t-interval (few episodes)" if few else "bootstrap"
         lines += [
             "",
-            f"Ratio of mean errors, fitted (mean of {len(seeds)} seed(s)) over the reference, with "
-            f"its 95 % interval, paired over episodes ({kind}), and the seeds' least and greatest:",
+            f"Ratio of mean errors, fitted (mean of {len(table['fits'])} seed(s)) over the "
+            f"reference, with its 95 % interval, paired over episodes ({kind}), and the seeds' "
+            "least and greatest:",
             "",
             *table_head("fitted over", has),
         ]

@@ -115,9 +115,7 @@ def answers(task: Document) -> list[str]:
     ]
     if text := doubt(task):
         lines.append(text)
-    lines += [_step(task, *pair) for pair in STEPS]
-    lines.append(_sham(task))
-    return lines
+    return [*lines, *(_step(task, *pair) for pair in STEPS), _sham(task)]
 
 
 def _step(task: Document, to: str, since: str) -> str:
