@@ -36,7 +36,7 @@ BATCH = 256
 class Args:
     """Command line."""
 
-    checkpoint: Path  # written by fit_recording or fit_hybrid
+    checkpoint: Path  # written by fit_physics, fit_hybrid or identify
     recording: Path  # an .npz of the layout of the checkpoint's recording
     horizon: int | None = None  # frames ahead; the recording's own when absent
     whole: bool = False  # whole episodes from their first frame
