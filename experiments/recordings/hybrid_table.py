@@ -49,6 +49,7 @@ from experiments.recordings.physics_table import (
     command_line,
     grids,
     keep_checkpoints,
+    kept_folders,
     read_fits,
     real_recording,
     restored,
@@ -257,14 +258,14 @@ def command(args: Args) -> str:
 
 def keep(group: Group, out: Path) -> None:
     """Checkpoint and metrics.jsonl of the best seed in ``out``, the others' under ``seed<N>``."""
-    best = min(group.values(), key=lambda f: f.validation)
+    folders = kept_folders(list(group.values()), out)
     metrics = {seed: (f.folder / "metrics.jsonl").read_text() for seed, f in group.items()}
-    for old in (out, *out.glob("seed*")):
-        (old / "metrics.jsonl").unlink(missing_ok=True)
-    keep_checkpoints(list(group.values()), out)
     for seed, text in metrics.items():
-        folder = out if seed == best.seed else out / f"seed{seed}"
-        write_text(folder / "metrics.jsonl", text)
+        folders[seed].mkdir(parents=True, exist_ok=True)
+        write_text(folders[seed] / "metrics.jsonl", text)
+    for stale in set(out.glob("seed*")) - {*folders.values()}:
+        (stale / "metrics.jsonl").unlink(missing_ok=True)
+    keep_checkpoints(list(group.values()), out)
 
 
 def main(args: Args) -> int:

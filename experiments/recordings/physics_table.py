@@ -22,6 +22,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.oracle import trajectory
 from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import new_folder, write_json, write_text
 from worldmodel.scene import parse_mjcf
 from worldmodel.types import Episode
 
@@ -278,25 +279,29 @@ def real_recording(recording: str, part: str) -> Path:
     return Path(data) / f"{recording}.npz"
 
 
-def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
-    """Copies the best seed's checkpoint to ``out/checkpoint``, the others' under ``seed<N>``.
-
-    All are copied aside first: a fit's folder may be ``out`` itself.
-    """
+def kept_folders(fits: Sequence[Fit], out: Path) -> dict[int, Path]:
+    """Where each seed's fit is kept: the best on *validation* in ``out``, others in ``seed<N>``."""
     best = min(fits, key=lambda f: f.validation)
-    aside = out / f".checkpoints.{os.getpid()}"
-    for f in fits:
-        shutil.copytree(f.folder / "checkpoint", aside / str(f.seed))
-    for old in (out, *out.glob("seed*")):
-        shutil.rmtree(old / "checkpoint", ignore_errors=True)
-    for f in fits:
-        folder = out if f is best else out / f"seed{f.seed}"
-        folder.mkdir(exist_ok=True)
-        (aside / str(f.seed)).rename(folder / "checkpoint")
-    shutil.rmtree(aside)
-    for folder in out.glob("seed*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    return {f.seed: out if f is best else out / f"seed{f.seed}" for f in fits}
+
+
+def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
+    """Copies each fit's checkpoint to its kept folder, also where it stands in another of them.
+
+    A kill at any moment leaves every checkpoint somewhere: ``out`` is replaced last, and what is
+    kept elsewhere by then is removed after that.
+    """
+    folders = kept_folders(fits, out)
+    with tempfile.TemporaryDirectory() as copies:
+        for f in fits:
+            shutil.copytree(f.folder / "checkpoint", Path(copies) / str(f.seed))
+        for seed in sorted(folders, key=lambda s: folders[s] == out):
+            with new_folder(folders[seed] / "checkpoint", replace=True) as folder:
+                shutil.copytree(Path(copies) / str(seed), folder, dirs_exist_ok=True)
+    for stale in set(out.glob("seed*")) - {*folders.values()}:
+        shutil.rmtree(stale / "checkpoint", ignore_errors=True)
+        if not any(stale.iterdir()):
+            stale.rmdir()
 
 
 def main(args: Args) -> int:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.recordings import hybrid_predictions
+from experiments.recordings import hybrid_predictions, physics_table
 from experiments.recordings.evaluate import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
@@ -288,3 +288,27 @@ def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) 
         "seed0",
         "seed2",
     ]
+
+
+def test_a_full_disk_at_any_folder_loses_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = physics_table.new_folder
+    for failing in (1, 2, 3):
+        out, calls = tmp_path / str(failing), []
+        folders = {0: out, 1: out / "seed1", 2: out / "seed2"}
+        for seed, folder in folders.items():
+            (folder / "checkpoint").mkdir(parents=True)
+            (folder / "checkpoint" / "of").write_text(str(seed))
+
+        def new_folder(path: Path, *, replace: bool, calls: Any = calls, at: int = failing) -> Any:
+            calls.append(path)
+            if len(calls) == at:
+                raise OSError(28, "No space left on device")
+            return real(path, replace=replace)
+
+        monkeypatch.setattr(physics_table, "new_folder", new_folder)
+        fits = [Fit(s, abs(s - 1), folder, cast(Fitted, None)) for s, folder in folders.items()]
+        with pytest.raises(OSError, match="No space"):
+            physics_table.keep_checkpoints(fits, out)
+        assert {path.read_text() for path in out.rglob("of")} == {"0", "1", "2"}
