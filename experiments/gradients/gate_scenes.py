@@ -1,0 +1,257 @@
+"""The gate's scenes: one body on one joint, touching one fixed geom, in motion.
+
+Every number is generic: no pose is aligned with another, no value is zero, so that no derivative
+is right by symmetry alone. A pose's height is solved for a contact of ``DEPTH`` in C MuJoCo, near
+where gravity presses the body in, so that the contact lasts over the steps of the gate.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.physics import parameters
+from worldmodel.scene import FreeParameter, Scene, load_scene
+
+JOINTS = ("free", "ball", "hinge", "slide")
+CONES = ("pyramidal", "elliptic")
+INTEGRATORS = ("Euler", "implicitfast", "RK4")
+GROUNDS = ("plane", "hfield")  # shapes that never move
+SOLIDS = ("sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh")
+# All pairs of shapes, those without a collider in MJX too: ``load_scene`` refuses them.
+PAIRS = (
+    *itertools.product(GROUNDS, SOLIDS),
+    *itertools.combinations_with_replacement(SOLIDS, 2),
+)
+DEPTH = 4e-4  # [m]
+CLOSING = 0.01  # [m/s]
+STEP_HZ = 500.0
+
+_ASSETS = {
+    "mesh": """
+    <mesh name="stone" vertex="0.05 0.01 -0.02  -0.02 0.045 -0.025  -0.03 -0.04 -0.02
+                               0.035 -0.03 0.03  0.02 0.04 0.035  -0.045 0.005 0.03"/>""",
+    "hfield": """
+    <hfield name="hills" nrow="4" ncol="4" size="0.3 0.3 0.05 0.05"
+            elevation="0.1 0.4 0.3 0.6  0.5 0.2 0.35 0.1  0.3 0.45 0.15 0.5  0.2 0.1 0.6 0.4"/>""",
+}
+_SHAPE = {
+    "plane": 'type="plane" size="0 0 .1"',
+    "hfield": 'type="hfield" hfield="hills"',
+    "sphere": 'type="sphere" size=".05"',
+    "capsule": 'type="capsule" size=".03 .06"',
+    "ellipsoid": 'type="ellipsoid" size=".06 .045 .035"',
+    "cylinder": 'type="cylinder" size=".045 .03"',
+    "box": 'type="box" size=".05 .04 .03"',
+    "mesh": 'type="mesh" mesh="stone"',
+}
+_LYING = ("capsule",)  # shapes that touch with their sides
+_FIXED_POSE = {  # euler angles [deg]
+    "plane": "4 -3 0",
+    "hfield": "0 0 0",
+    **dict.fromkeys(SOLIDS, "-12 17 30"),
+    **dict.fromkeys(_LYING, "81 8 14"),
+}
+_MOVING_POSE = {**dict.fromkeys(SOLIDS, "23 38 11"), **dict.fromkeys(_LYING, "77 12 98")}
+# Of the joint in the moving body; and a state: positions (a free joint's are the body's pose).
+_JOINT = {
+    "free": 'type="free"',
+    "ball": 'type="ball" pos="-.14 .05 .09"',
+    "hinge": 'type="hinge" pos="-.15 .03 .07" axis="0.15 1 0.25"',
+    "slide": 'type="slide" axis="0.25 0.15 1"',
+}
+_TURN = (0.9896, 0.0594, -0.0891, 0.0990)
+_QPOS = {
+    "free": (0.012, -0.009, 0.0, *_TURN),
+    "ball": _TURN,
+    "hinge": (0.11,),
+    "slide": (0.013,),
+}
+_QVEL = {
+    "free": (0.2, 0.1, -0.004, 0.12, -0.09, 0.2),
+    "ball": (0.2, 0.04, 0.4),
+    "hinge": (0.05,),
+    "slide": (-0.01,),
+}
+
+_MJCF = """
+<mujoco model="{name}">
+  <option cone="{cone}" integrator="{integrator}" tolerance="1e-14" iterations="100"
+          ls_iterations="50"/>
+  <asset>{assets}
+  </asset>
+  <worldbody>
+    <geom name="fixed" {fixed} euler="{fixed_pose}" pos="0.002 0.003 -0.004"/>
+    <body name="body" pos="0.012 -0.009 {height!r}">
+      <joint name="joint" {joint} damping="0.04" armature="0.003" frictionloss="0.02"/>
+      <inertial pos="0.004 -0.003 0.002" quat="0.98 0.1 0.1 0.1" mass="0.4"
+                diaginertia="5e-4 8e-4 6e-4"/>
+      <geom name="moving" {moving} euler="{moving_pose}" pos="0.003 0.002 -0.001" priority="1"
+            condim="6" friction="0.4 0.01 0.004" solref="0.012 0.9"
+            solimp="0.8 0.93 0.002 0.4 2"/>
+    </body>
+  </worldbody>
+  <actuator>
+    <position name="servo" joint="joint" gear="0.5 0.3 0.2 0.02 0.03 0.05" kp="0.5"/>
+    <muscle name="muscle" joint="joint" gear="0.3 -0.2 0.4 0.02 -0.03 0.01" force="0.6"
+            lengthrange="-0.8 0.9" range="0.7 1.1"/>
+  </actuator>
+</mujoco>"""
+
+_BODY = ("mass", "com", "inertia")
+_GEOM = ("friction", "friction_torsional", "friction_rolling", "solref", "solimp")
+_PLACE = ("geom_size", "geom_pos", "geom_rotation")
+_JOINTED = ("damping", "frictionloss", "armature", "joint_pos", "joint_axis")
+WANTED = (  # in the order of the published table
+    *(FreeParameter(kind, "body") for kind in _BODY),
+    *(FreeParameter(kind, "joint") for kind in _JOINTED),
+    *(FreeParameter(kind, "moving") for kind in (*_GEOM, *_PLACE)),
+    *(FreeParameter(kind, "fixed") for kind in _PLACE),
+    FreeParameter("gain", "servo"),
+    FreeParameter("gravity_tilt", ""),
+)
+# Away from 0, where a derivative may be right by chance; what moves the contact stays in place.
+_UNMOVED = (*_PLACE, "joint_pos", "joint_axis")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Row:
+    """A scene of the gate: a joint, a pair of shapes, a friction cone, an integrator."""
+
+    joint: str
+    fixed: str  # the shape that does not move
+    moving: str
+    cone: str = "pyramidal"
+    integrator: str = "Euler"
+
+    @property
+    def pair(self) -> str:
+        """The two shapes."""
+        return f"{self.fixed}–{self.moving}"
+
+    @property
+    def name(self) -> str:
+        """Key of the row."""
+        return f"{self.joint} {self.pair} {self.cone} {self.integrator}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A row's scene in contact, and what of it can be differentiated."""
+
+    scene: Scene
+    free: tuple[FreeParameter, ...]
+    refused: dict[str, str]  # kind → message, of the kinds that no element of the scene has
+    at: dict  # parameters, qpos, qvel, ctrl, act: NumPy, float64
+    touching: int  # of the ``steps`` steps in C MuJoCo, those that begin in contact
+
+
+def mjcf(row: Row, height: float) -> str:
+    """The row's MJCF, its body at a height [m]."""
+    return _MJCF.format(
+        name=row.name,
+        cone=row.cone,
+        integrator=row.integrator,
+        assets="".join(text for shape, text in _ASSETS.items() if shape in (row.fixed, row.moving)),
+        fixed=_SHAPE[row.fixed],
+        fixed_pose=_FIXED_POSE[row.fixed],
+        moving=_SHAPE[row.moving],
+        moving_pose=_MOVING_POSE[row.moving],
+        joint=_JOINT[row.joint],
+        height=height,
+    )
+
+
+def place(row: Row, steps: int) -> Placed:
+    """The row's scene and state.
+
+    Args:
+      steps: over which contact is counted.
+
+    Raises:
+      SceneError: MJX cannot run it.
+    """
+    load_scene(mjcf(row, 1.0), control_hz=STEP_HZ, substeps=1)  # refused before it is placed
+    height = _height(row)
+    scene = load_scene(mjcf(row, height), control_hz=STEP_HZ, substeps=1)
+    free, refused = [], {}
+    for parameter in WANTED:
+        try:
+            parameters.check(scene, (parameter,))
+            free.append(parameter)
+        except parameters.ParameterError as error:
+            refused[parameter.kind] = str(error)
+    random = np.random.default_rng(0)
+    values = {}
+    for f in free:
+        size = len(parameters.KINDS[f.kind].width)
+        values[f.name] = 0.2 * random.normal(size=size) * (f.kind not in _UNMOVED)
+    qpos = _qpos(row, height)
+    at = {
+        "parameters": values,
+        "qpos": qpos,
+        "qvel": _sliding(scene.mj_model, qpos, np.array(_QVEL[row.joint])),
+        "ctrl": np.array([0.3, 0.7]),
+        "act": np.array([0.4]),
+    }
+    alive = {f.kind for f in free}
+    refused = {kind: text for kind, text in refused.items() if kind not in alive}
+    return Placed(scene, tuple(free), refused, at, _touching(scene.mj_model, at, steps))
+
+
+def _qpos(row: Row, height: float) -> np.ndarray:
+    qpos = np.array(_QPOS[row.joint])
+    if row.joint == "free":
+        qpos[2] = height
+    if row.joint in ("free", "ball"):
+        qpos[-4:] /= np.linalg.norm(qpos[-4:])
+    return qpos
+
+
+def _height(row: Row) -> float:
+    """Height [m] of the body at which the contact is ``DEPTH`` deep: from above, then halved."""
+    model = mujoco.MjModel.from_xml_string(mjcf(row, 0.0))
+    data = mujoco.MjData(model)
+
+    def deep(height: float) -> bool:
+        model.body_pos[1, 2] = height
+        data.qpos[:] = _qpos(row, height)
+        mujoco.mj_fwdPosition(model, data)
+        return data.ncon > 0 and float(data.contact.dist.min()) < -DEPTH
+
+    high = 0.4
+    while not deep(high - 1e-3):
+        high -= 1e-3
+    low = high - 1e-3
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if deep(middle) else (low, middle)
+    return round(high, 9)
+
+
+def _sliding(model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    """(nv,) the velocity nearest to ``qvel`` at which the deepest contact closes at ``CLOSING``;
+    unchanged where a joint has one degree of freedom, which leaves no choice."""
+    if len(qvel) == 1:
+        return qvel
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_fwdPosition(model, data)
+    deepest = data.contact[int(np.argmin(data.contact.dist))]
+    jacobian = np.zeros((3, model.nv))
+    moving = int(model.geom_bodyid[deepest.geom2] > 0)  # the normal points to the second geom
+    mujoco.mj_jac(model, data, jacobian, None, deepest.pos, 1)
+    normal = (2 * moving - 1) * deepest.frame[:3] @ jacobian
+    return qvel - normal * (normal @ qvel + CLOSING) / (normal @ normal)
+
+
+def _touching(model: mujoco.MjModel, at: dict, steps: int) -> int:
+    data = mujoco.MjData(model)
+    for name in ("qpos", "qvel", "ctrl", "act"):
+        getattr(data, name)[:] = at[name]
+    count = 0
+    for _ in range(steps):
+        mujoco.mj_step(model, data)
+        count += int(data.ncon > 0)
+    return count
