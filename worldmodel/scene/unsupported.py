@@ -12,6 +12,10 @@ class SceneError(InputError):
     """A broken MJCF, or a scene that MJX cannot run or differentiate."""
 
 
+class SceneWarning(UserWarning):
+    """A scene that runs, but not as its author may expect."""
+
+
 def refuse_unsupported(model: mujoco.MjModel) -> None:
     """Refuses a compiled model that MJX cannot run, or cannot differentiate.
 
