@@ -13,11 +13,21 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 
-_BAKED = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_SDF)
+_MESHES = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_SDF)
+_DONE = (  # what the compiler has done already, or explicit numbers make untrue
+    "settotalmass",
+    "boundmass",
+    "boundinertia",
+    "balanceinertia",
+    "alignfree",
+    "fusestatic",
+)
 
 
 def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
     """MJCF text of ``spec``'s structure with ``model``'s numbers.
+
+    Files are referred to as in ``spec``; those of a ``Scene`` are the keys of its ``assets``.
 
     Args:
       spec: a compiled spec; elements are matched by their order, so names are not needed.
@@ -25,14 +35,13 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
     """
     root = ElementTree.fromstring(spec.to_xml())
     compiler = root.find("compiler")
-    if compiler is not None:  # these would override explicit inertias
-        for name in ("inertiafromgeom", "settotalmass", "boundmass", "boundinertia"):
+    if compiler is not None:
+        for name in _DONE:
             compiler.attrib.pop(name, None)
-    option = root.find("option")
-    if option is None:
-        option = ElementTree.SubElement(root, "option")
-    _set(option, timestep=model.opt.timestep, gravity=model.opt.gravity)
-    _set(option, tolerance=model.opt.tolerance, impratio=model.opt.impratio)
+        if compiler.get("inertiafromgeom") == "true":  # would override explicit inertias
+            del compiler.attrib["inertiafromgeom"]
+    _set_option(root, model)
+    _set_assets(root, spec, model)
 
     world = root.find("worldbody")
     assert world is not None
@@ -44,50 +53,27 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
     geoms = list(world.iter("geom"))
     _matched("geom", len(geoms), int(np.shape(model.geom_size)[0]))
     for i, geom in enumerate(geoms):
-        _set_geom(geom, model, i)
+        _set_geom(geom, spec, model, i)
     joints = [e for e in world.iter() if e.tag in ("joint", "freejoint")]
     _matched("joint", len(joints), int(np.shape(model.jnt_pos)[0]))
     for i, joint in enumerate(joints):
         _set_joint(joint, model, i)
     for i, site in enumerate(world.iter("site")):
-        _set(site, pos=model.site_pos[i], quat=model.site_quat[i])
+        _set(site, pos=model.site_pos[i], quat=model.site_quat[i], size=model.site_size[i])
+    for i, camera in enumerate(world.iter("camera")):
+        _set(camera, pos=model.cam_pos[i], quat=model.cam_quat[i])
+    for i, pair in enumerate(root.findall("contact/pair")):
+        _set_pair(pair, model, i)
     for i, actuator in enumerate(root.findall("actuator/general")):
-        _set(actuator, gainprm=model.actuator_gainprm[i], biasprm=model.actuator_biasprm[i])
-        _refine(
-            actuator,
-            gear=model.actuator_gear[i],
-            dynprm=model.actuator_dynprm[i],
-            ctrlrange=model.actuator_ctrlrange[i],
-            forcerange=model.actuator_forcerange[i],
-            actrange=model.actuator_actrange[i],
-        )
+        _set_actuator(actuator, model, i)
     for i, tendon in enumerate(root.findall("tendon/*")):
-        _refine(
-            tendon,
-            range=model.tendon_range[i],
-            springlength=model.tendon_lengthspring[i],
-            stiffness=model.tendon_stiffness[i],
-            damping=model.tendon_damping[i],
-            frictionloss=model.tendon_frictionloss[i],
-            armature=model.tendon_armature[i],
-            solreflimit=model.tendon_solref_lim[i],
-            solimplimit=model.tendon_solimp_lim[i],
-            solreffriction=model.tendon_solref_fri[i],
-            solimpfriction=model.tendon_solimp_fri[i],
-            margin=model.tendon_margin[i],
-        )
-        for j, joint in enumerate(tendon.findall("joint")):
-            _refine(joint, coef=model.wrap_prm[int(np.asarray(model.tendon_adr)[i]) + j])
+        _set_tendon(tendon, model, i)
+        if spec.tendons[i].springlength[0] >= 0.0:  # else the length in the initial pose
+            _set(tendon, springlength=model.tendon_lengthspring[i])
     for i, equality in enumerate(root.findall("equality/*")):
-        _refine(
-            equality,
-            solref=model.eq_solref[i],
-            solimp=model.eq_solimp[i],
-            polycoef=model.eq_data[i, :5],
-            anchor=model.eq_data[i, :3],
-            relpose=model.eq_data[i, 3:10],
-            torquescale=model.eq_data[i, 10],
-        )
+        _set_equality(equality, model, i)
+    for i, sensor in enumerate(root.findall("sensor/*")):
+        _refine(sensor, cutoff=model.sensor_cutoff[i])
     for i, key in enumerate(root.findall("keyframe/key")):
         _refine(
             key,
@@ -103,8 +89,45 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def _set_option(root: ElementTree.Element, model: Any) -> None:
+    option = root.find("option")
+    if option is None:
+        option = ElementTree.SubElement(root, "option")
+    _set(option, timestep=model.opt.timestep, gravity=model.opt.gravity)
+    _set(option, tolerance=model.opt.tolerance, impratio=model.opt.impratio)
+    _refine(
+        option,
+        density=model.opt.density,
+        viscosity=model.opt.viscosity,
+        wind=model.opt.wind,
+        magnetic=model.opt.magnetic,
+        ls_tolerance=model.opt.ls_tolerance,
+    )
+    statistic = root.find("statistic")
+    if statistic is not None:
+        _refine(statistic, meaninertia=model.stat.meaninertia)
+
+
+def _set_assets(root: ElementTree.Element, spec: mujoco.MjSpec, model: Any) -> None:
+    for element, mesh in zip(root.findall("asset/mesh"), spec.meshes, strict=True):
+        _refine(
+            element,
+            scale=mesh.scale,
+            refpos=mesh.refpos,
+            refquat=mesh.refquat,
+            vertex=mesh.uservert,
+        )
+    for i, element in enumerate(root.findall("asset/hfield")):
+        _refine(element, size=model.hfield_size[i])
+        if "elevation" in element.attrib:  # MJCF lists the rows from the top
+            hfield = spec.hfields[i]
+            heights = np.reshape(hfield.userdata, (hfield.nrow, hfield.ncol))
+            _set(element, elevation=heights[::-1].ravel())
+
+
 def _set_body(body: ElementTree.Element, model: Any, i: int) -> None:
     _set(body, pos=model.body_pos[i], quat=model.body_quat[i])
+    _refine(body, gravcomp=model.body_gravcomp[i])
     if float(model.body_mass[i]) == 0.0:
         return
     inertial = body.find("inertial")
@@ -121,18 +144,40 @@ def _set_body(body: ElementTree.Element, model: Any, i: int) -> None:
     )
 
 
-def _set_geom(geom: ElementTree.Element, model: Any, i: int) -> None:
+def _set_geom(geom: ElementTree.Element, spec: mujoco.MjSpec, model: Any, i: int) -> None:
     friction, solref, solimp = model.geom_friction[i], model.geom_solref[i], model.geom_solimp[i]
     _set(geom, friction=friction, solref=solref, solimp=solimp)
+    _set(geom, solmix=model.geom_solmix[i], margin=model.geom_margin[i], gap=model.geom_gap[i])
+    pos, quat = np.asarray(model.geom_pos[i], float), np.asarray(model.geom_quat[i], float)
     kind = int(np.asarray(model.geom_type)[i])
-    if kind in _BAKED:  # the compiler has moved them into the mesh's own frame
-        return
-    _set(geom, pos=model.geom_pos[i], quat=model.geom_quat[i])
-    if kind != mujoco.mjtGeom.mjGEOM_PLANE:
+    if kind in _MESHES:
+        pos, quat = _mesh_pose(spec, model, i, pos, quat)
+    elif "mesh" in geom.attrib:  # a primitive that the compiler has fitted to a mesh
+        del geom.attrib["mesh"]
+    _set(geom, pos=pos, quat=quat)
+    if kind not in (*_MESHES, mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD):
         _set(geom, size=model.geom_size[i])
 
 
+def _mesh_pose(
+    spec: mujoco.MjSpec, model: Any, i: int, pos: np.ndarray, quat: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pose of a mesh geom as MJCF has it; the compiler has moved it into the mesh's own frame.
+
+    Returns the spec's own where that is it, so that writing and compiling again changes no digit.
+    """
+    mesh = int(np.asarray(model.geom_dataid)[i])
+    turned = np.zeros(4)
+    back = np.asarray(model.mesh_quat[mesh], float) * [1.0, -1.0, -1.0, -1.0]
+    mujoco.mju_mulQuat(turned, quat, back)
+    pos = pos - _rotated(np.asarray(model.mesh_pos[mesh], float), turned)
+    geom = spec.geoms[i]
+    same = np.allclose(geom.pos, pos, 0.0, 1e-9) and np.allclose(geom.quat, turned, 0.0, 1e-9)
+    return (geom.pos, geom.quat) if same else (pos, turned)
+
+
 def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
+    joint.attrib.pop("align", None)  # the frames are aligned already
     if joint.tag == "freejoint":
         return
     dof = int(np.asarray(model.jnt_dofadr)[i])
@@ -141,22 +186,103 @@ def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
         damping=model.dof_damping[dof],
         frictionloss=model.dof_frictionloss[dof],
         armature=model.dof_armature[dof],
-    )
-    if int(np.asarray(model.jnt_type)[i]) != mujoco.mjtJoint.mjJNT_FREE:
-        _set(joint, pos=model.jnt_pos[i], axis=model.jnt_axis[i])
-    position = int(np.asarray(model.jnt_qposadr)[i])
-    _refine(
-        joint,
         stiffness=model.jnt_stiffness[i],
-        range=model.jnt_range[i],
         margin=model.jnt_margin[i],
-        ref=model.qpos0[position],
-        springref=model.qpos_spring[position],
         solreflimit=model.jnt_solref[i],
         solimplimit=model.jnt_solimp[i],
         solreffriction=model.dof_solref[dof],
         solimpfriction=model.dof_solimp[dof],
     )
+    if "springdamper" in joint.attrib:  # stiffness and damping now say it
+        joint.set("springdamper", "0 0")
+    kind = int(np.asarray(model.jnt_type)[i])
+    if kind != mujoco.mjtJoint.mjJNT_FREE:
+        _set(joint, pos=model.jnt_pos[i], axis=model.jnt_axis[i])
+    _set_range(joint, "range", model.jnt_range[i], np.asarray(model.jnt_limited)[i])
+    _set_range(
+        joint,
+        "actuatorfrcrange",
+        model.jnt_actfrcrange[i],
+        np.asarray(model.jnt_actfrclimited)[i],
+    )
+    if kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        position = int(np.asarray(model.jnt_qposadr)[i])
+        _set(joint, ref=model.qpos0[position], springref=model.qpos_spring[position])
+
+
+def _set_pair(pair: ElementTree.Element, model: Any, i: int) -> None:
+    _set(
+        pair,
+        friction=model.pair_friction[i],
+        solref=model.pair_solref[i],
+        solreffriction=model.pair_solreffriction[i],
+        solimp=model.pair_solimp[i],
+        margin=model.pair_margin[i],
+        gap=model.pair_gap[i],
+    )
+
+
+def _set_actuator(actuator: ElementTree.Element, model: Any, i: int) -> None:
+    _set(
+        actuator,
+        gear=model.actuator_gear[i],
+        gainprm=model.actuator_gainprm[i],
+        biasprm=model.actuator_biasprm[i],
+        dynprm=model.actuator_dynprm[i],
+    )
+    for name in ("ctrl", "force", "act"):
+        limits, limited = f"actuator_{name}range", f"actuator_{name}limited"
+        _set_range(
+            actuator,
+            f"{name}range",
+            getattr(model, limits)[i],
+            np.asarray(getattr(model, limited))[i],
+        )
+    _refine(actuator, lengthrange=model.actuator_lengthrange[i])
+
+
+def _set_tendon(tendon: ElementTree.Element, model: Any, i: int) -> None:
+    _set(
+        tendon,
+        stiffness=model.tendon_stiffness[i],
+        damping=model.tendon_damping[i],
+        frictionloss=model.tendon_frictionloss[i],
+        armature=model.tendon_armature[i],
+        solreflimit=model.tendon_solref_lim[i],
+        solimplimit=model.tendon_solimp_lim[i],
+        solreffriction=model.tendon_solref_fri[i],
+        solimpfriction=model.tendon_solimp_fri[i],
+        margin=model.tendon_margin[i],
+    )
+    _set_range(tendon, "range", model.tendon_range[i], np.asarray(model.tendon_limited)[i])
+    _set_range(
+        tendon,
+        "actuatorfrcrange",
+        model.tendon_actfrcrange[i],
+        np.asarray(model.tendon_actfrclimited)[i],
+    )
+    start = int(np.asarray(model.tendon_adr)[i])
+    for j, element in enumerate(tendon):  # a fixed tendon's joints, a spatial one's path
+        if element.tag == "joint":
+            _refine(element, coef=model.wrap_prm[start + j])
+        elif element.tag == "pulley":
+            _refine(element, divisor=model.wrap_prm[start + j])
+
+
+def _set_equality(equality: ElementTree.Element, model: Any, i: int) -> None:
+    _refine(
+        equality,
+        polycoef=model.eq_data[i, :5],
+        anchor=model.eq_data[i, :3],
+        relpose=model.eq_data[i, 3:10],
+        torquescale=model.eq_data[i, 10],
+    )
+    _set(equality, solref=model.eq_solref[i], solimp=model.eq_solimp[i])
+
+
+def _set_range(element: ElementTree.Element, name: str, value: Any, limited: Any) -> None:
+    """Sets limits that act: others would switch limits on where they are set automatically."""
+    (_set if limited else _refine)(element, **{name: value})
 
 
 def _dissolve_frames(parent: ElementTree.Element) -> None:

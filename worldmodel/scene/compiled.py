@@ -1,0 +1,86 @@
+"""One compiled model from a spec: MuJoCo's own numbers, without its shortcuts for simple bodies."""
+
+import warnings
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene import assets
+from worldmodel.scene.mjcf import to_mjcf
+
+DISPLACEMENT = 1e-6  # [m]
+_SAMEFRAME = ("body_sameframe", "geom_sameframe", "site_sameframe")
+_SHORTCUTS = (  # what differs without the shortcut: which terms of the mass matrix are stored
+    "body_simple",
+    "dof_simplenum",
+    "M_rownnz",
+    "M_rowadr",
+    "M_colind",
+    "mapM2M",
+    "mapM2D",
+    "mapD2M",
+)
+
+
+def compile_general(
+    spec: mujoco.MjSpec, compiled: mujoco.MjModel
+) -> tuple[mujoco.MjSpec, mujoco.MjModel, np.ndarray, dict[str, bytes]]:
+    """Compiles without MuJoCo's "simple body" shortcut, every inertia explicit.
+
+    A body whose inertial frame coincides with its own compiles as simple: the terms that couple
+    translation and rotation are dropped from the mass matrix, in C and in MJX, and a centre of
+    mass that moves later would silently have no effect. So the MJCF is written out with every
+    number explicit, and compiled with its inertial frames displaced by a micrometre; the numbers
+    of the result are those of the written MJCF as it is.
+
+    Args:
+      spec: as ``compiled`` was made from it.
+      compiled: MuJoCo's own, ``equivalent.fold_actuators`` applied.
+
+    Returns:
+      The spec of the written MJCF, compiled; its general model; (nbody,) bool, which bodies MuJoCo
+      compiles as simple sliders; the files of the spec, by the names in it.
+
+    Raises:
+      InputError: a file is at hand no more.
+      ValueError: the MJCF cannot be written.
+    """
+    root = ElementTree.fromstring(to_mjcf(spec, compiled))
+    for actuator in root.iter("general"):  # folded, here and in defaults
+        for name in ("armature", "damping"):
+            actuator.attrib.pop(name, None)
+    files = assets.collect(root, spec, compiled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ``compiled`` has brought them forth
+        written, first = _compiled(root, files)
+        for i, body in enumerate(root.findall("worldbody//body"), start=1):
+            inertial = body.find("inertial")
+            if inertial is not None and first.body_dofnum[i]:
+                displaced = first.body_ipos[i] + DISPLACEMENT
+                inertial.set("pos", " ".join(repr(float(x)) for x in displaced))
+        _, general = _compiled(root, files)
+    for name in _arrays(first):
+        ours, theirs = getattr(general, name), getattr(first, name)
+        if name in _SAMEFRAME:  # frames that coincide in one of the two alone do not
+            ours[ours != theirs] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
+        elif name not in _SHORTCUTS:
+            if ours.shape != theirs.shape:
+                raise ValueError(f"{name} is {theirs.shape} and {ours.shape} once written")
+            ours[:] = theirs
+    for name in ("meaninertia", "meanmass", "meansize", "extent", "center"):
+        setattr(general.stat, name, getattr(first.stat, name))
+    return written, general, first.body_simple == 2, files
+
+
+def _compiled(
+    root: ElementTree.Element, files: dict[str, bytes]
+) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
+    text = ElementTree.tostring(root, encoding="unicode")
+    spec = mujoco.MjSpec.from_string(text, assets=files)
+    return spec, spec.compile()
+
+
+def _arrays(model: mujoco.MjModel) -> list[str]:
+    names = [name for name in dir(model) if not name.startswith("_")]
+    return [name for name in names if isinstance(getattr(model, name), np.ndarray)]
