@@ -15,7 +15,7 @@ from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
 from worldmodel.scene import Scene
 
-SHORT, LONG = 8, 32  # steps of the longer gradient, and of the longer comparison
+SHORT, LONG = 8, 32  # steps of the longer gradient; of the longer comparison, and what is timed
 SETTLE_S, PUSH_S, TRIES = 0.5, 0.05, 4  # under the keyframe's control, under a random one
 SPREAD = 0.01  # [m/s, rad/s] of the random velocities that are added
 CONTROL = 0.3  # of the control's half range
@@ -151,10 +151,10 @@ class Problem:
         return jax.lax.fori_loop(0, steps, body, (state, states))[1]
 
     def loss(self, x: Point, model: mjx.Model, weights: jax.Array) -> jax.Array:
-        """() a mix of the states after each of ``SHORT`` steps, through ``physics.step``.
+        """() a mix of the states after each of ``LONG`` steps, through ``physics.step``.
 
         Args:
-          weights: (SHORT, nq + nv) of the states.
+          weights: (LONG, nq + nv) of the states.
         """
         model, blank, state = self._moved(model, x)
         keep = jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
