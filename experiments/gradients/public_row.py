@@ -228,7 +228,8 @@ def in_a_batch(problem: Problem, model: mjx.Model, weights: jax.Array, args: Arg
     noise = 1e-3 * np.random.default_rng(args.seed).normal(size=(args.batch, model.nv))
     x = {name: jnp.tile(value, (args.batch, 1)) for name, value in problem.zero.items()}
     x |= {"qvel": jnp.asarray(noise)}
-    many, row, compiled = jnp.asarray(LONG), {"size": args.batch}, Compiled()
+    many, compiled = jnp.asarray(LONG), Compiled()
+    row: Row = {"size": args.batch}
     for name, step in (("mjx", mjx.step), ("ours", physics.step)):
         function = jax.vmap(functools.partial(problem.path, step), (None, 0, None))
         play, _ = compiled(f"{name}, {args.batch} at once", function, model, x, many)
