@@ -2,7 +2,7 @@
 
 The arrays of MJX have one size in every state. So each pair of geoms that may ever touch keeps
 the slots of its collision function, and each slot its constraint rows, whether it touches or not.
-All is counted from the compiled model, in milliseconds; tests hold it equal to MJX's own arrays.
+All is counted from the compiled model, in milliseconds.
 """
 
 import collections
@@ -79,6 +79,12 @@ class Group:
         """Contact slots, before ``max_contact_points``; 0 if MJX has no collision function."""
         return self.tested * POINTS.get(self.types, 0)
 
+    @property
+    def meshes(self) -> tuple[int, ...]:
+        """Ids of the meshes on either side; of two geoms of one mesh, twice the same."""
+        sides = zip(self.types, self.data, strict=True)
+        return tuple(mesh for kind, mesh in sides if kind == _MESH)
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -92,6 +98,49 @@ class Rows:
     @property
     def total(self) -> int:
         return self.equality + self.friction + self.limit + self.contact
+
+
+@dataclasses.dataclass(frozen=True)
+class Hull:
+    """Sizes of a mesh's convex hull as MJX collides it, coplanar triangles merged."""
+
+    vertices: int
+    faces: int
+    edges: int
+
+
+BOX_HULL = Hull(vertices=8, faces=6, edges=12)
+_FLAT = 0.5 / math.sqrt(5000)  # sine of the angle below which MJX merges two triangles
+
+
+@dataclasses.dataclass(frozen=True)
+class Allocation:
+    """What MJX allocates for the contacts and constraints of a model."""
+
+    model: mujoco.MjModel
+    groups: tuple[Group, ...]  # the collision calls of one step
+    slots_by_condim: dict[int, int]  # contact slots after <numeric name="max_contact_points">
+    rows: Rows
+    hulls: dict[int, Hull]  # by mesh id; of the meshes that may touch something
+
+    @property
+    def slots(self) -> int:
+        return sum(self.slots_by_condim.values())
+
+    def geom_hulls(self, group: Group) -> tuple[Hull, ...]:
+        """Hulls of the boxes and meshes of a group's pairs, in their order."""
+        known = {_BOX: lambda _: BOX_HULL, _MESH: lambda mesh: self.hulls[mesh]}
+        sides = zip(group.types, group.data, strict=True)
+        return tuple(known[kind](data) for kind, data in sides if kind in known)
+
+
+def allocation(model: mujoco.MjModel) -> Allocation:
+    """Counts what MJX would allocate for a compiled model, whether or not it fits in memory."""
+    groups = _groups(model)
+    slots = _slots_by_condim(model, groups)
+    meshes = {mesh for group in groups for mesh in group.meshes}
+    hulls = {mesh: _hull(model, mesh) for mesh in sorted(meshes)}
+    return Allocation(model, groups, slots, _rows(model, slots), hulls)
 
 
 def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int, int]]:
@@ -142,7 +191,7 @@ def _condim(model: mujoco.MjModel, first: int, second: int) -> int:
     return int(max(dims[first], dims[second]))
 
 
-def collision_groups(model: mujoco.MjModel) -> tuple[Group, ...]:
+def _groups(model: mujoco.MjModel) -> tuple[Group, ...]:
     """The collision calls of one step; none where the contact flag is off."""
     if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
         return ()
@@ -155,8 +204,9 @@ def collision_groups(model: mujoco.MjModel) -> tuple[Group, ...]:
     most = _numeric(model, "max_geom_pairs")
     groups = []
     for (types, data, condim, cells), pairs in members.items():
-        culled = most is not None and types[0] not in (_PLANE, _HFIELD)
-        tested = min(most, len(pairs)) if culled else len(pairs)
+        tested = len(pairs)
+        if most is not None and types[0] not in (_PLANE, _HFIELD):
+            tested = min(most, tested)
         groups.append(Group(types, data, condim, math.prod(cells), tuple(pairs), tested))
     return tuple(groups)
 
@@ -179,7 +229,7 @@ def _numeric(model: mujoco.MjModel, name: str) -> int | None:
     return None if value < 0 else value
 
 
-def slots_by_condim(model: mujoco.MjModel, groups: tuple[Group, ...]) -> dict[int, int]:
+def _slots_by_condim(model: mujoco.MjModel, groups: tuple[Group, ...]) -> dict[int, int]:
     """Contact slots for each condim, after ``<numeric name="max_contact_points">``."""
     counts = collections.Counter()
     for group in groups:
@@ -188,7 +238,7 @@ def slots_by_condim(model: mujoco.MjModel, groups: tuple[Group, ...]) -> dict[in
     return {dim: n if most is None else min(most, n) for dim, n in sorted(counts.items())}
 
 
-def constraint_rows(model: mujoco.MjModel, groups: tuple[Group, ...]) -> Rows:
+def _rows(model: mujoco.MjModel, slots_by_condim: dict[int, int]) -> Rows:
     """Constraint rows by kind, whether active or not."""
     bits, flags = mujoco.mjtDisableBit, model.opt.disableflags
     if flags & int(bits.mjDSBL_CONSTRAINT):
@@ -199,8 +249,7 @@ def constraint_rows(model: mujoco.MjModel, groups: tuple[Group, ...]) -> Rows:
     limit = int(model.jnt_limited.sum() + model.tendon_limited.sum())
     pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
     contact = sum(
-        n * (2 * (dim - 1) if pyramidal and dim > 1 else dim)
-        for dim, n in slots_by_condim(model, groups).items()
+        n * (2 * (dim - 1) if pyramidal and dim > 1 else dim) for dim, n in slots_by_condim.items()
     )
     return Rows(
         equality=0 if flags & int(bits.mjDSBL_EQUALITY) else equality,
@@ -210,20 +259,7 @@ def constraint_rows(model: mujoco.MjModel, groups: tuple[Group, ...]) -> Rows:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Hull:
-    """Sizes of a mesh's convex hull as MJX collides it, coplanar triangles merged."""
-
-    vertices: int
-    faces: int
-    edges: int
-
-
-BOX_HULL = Hull(vertices=8, faces=6, edges=12)
-_FLAT = 0.5 / math.sqrt(5000)  # sine of the angle below which MJX merges two triangles
-
-
-def hull(model: mujoco.MjModel, mesh: int) -> Hull:
+def _hull(model: mujoco.MjModel, mesh: int) -> Hull:
     """Hull sizes of one mesh; of a mesh that MuJoCo has given no hull, its own.
 
     Faces of more than 20 corners lose some in MJX; then edges are counted a few too many.

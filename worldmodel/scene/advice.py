@@ -1,0 +1,120 @@
+"""What to drop or replace in a scene that is too large or too slow in MJX, by name."""
+
+import collections
+import dataclasses
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.collisions import POINTS, Allocation, Group, Hull
+from worldmodel.scene.cost import group_bytes, step_bytes
+
+# Four points hold a rigid body, and a robot rarely touches with more than a dozen bodies at once.
+# Beyond four times that, most slots are empty in every state and are computed all the same.
+MANY_SLOTS = 200
+_HEAVY = 10e6  # [bytes] per environment: a thousand environments of this fill a common GPU
+_MANY_CELLS = 100  # of a height field below one geom
+CUT_HULL = Hull(vertices=32, faces=60, edges=90)  # at most, of 32 vertices: triangles alone
+_NAMED = 8  # meshes in one remedy
+
+
+def advice(allocation: Allocation) -> list[str]:
+    """Remedies, the one that spares the most first; empty for a scene that needs none."""
+    remedies = [*filter(None, (_smaller_hulls(allocation), _coarser_field(allocation)))]
+    if allocation.slots > MANY_SLOTS:
+        remedies.append(fewer_slots(allocation))
+        if allocation.model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC:
+            remedies.append(
+                f"an elliptic cone keeps a matrix of {allocation.rows.total} by "
+                f"{allocation.rows.total} rows and compiles slot by slot: use "
+                "<option cone='pyramidal'>"
+            )
+    for group in allocation.groups:
+        if group.types not in POINTS:
+            remedies.append(f"MJX has no collision {types(group)} ({_example(allocation, group)})")
+    return remedies
+
+
+def fewer_slots(allocation: Allocation) -> str:
+    """How to do with fewer contact slots; names the bodies with the most."""
+    model, slots = allocation.model, collections.Counter()
+    within = total = 0
+    for group in allocation.groups:
+        for pair in group.pairs:
+            bodies = model.geom_bodyid[list(pair)]
+            roots, points = model.body_rootid[bodies], POINTS.get(group.types, 0)
+            total += points
+            within += points if roots[0] == roots[1] and roots[0] != 0 else 0
+            slots[tuple(sorted(bodies.tolist()))] += points
+    pair, most = slots.most_common(1)[0]
+    names = [mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, i) or f"body{i}" for i in pair]
+    own = f"{within} of {total} slots are of one robot's links with each other; " if within else ""
+    return (
+        f"{own}most, {most}, are of bodies '{names[0]}' and '{names[1]}': keep pairs that never "
+        "touch apart by contype/conaffinity or <exclude>, or write a <pair> for each of the few "
+        "that do (feet and floor)"
+    )
+
+
+def types(group: Group) -> str:
+    """The geom types of a group, as 'box–mesh'."""
+    names = (mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in group.types)
+    return "–".join(names)
+
+
+def geom_name(model: mujoco.MjModel, geom: int) -> str:
+    """Name of a geom; of one that has none, ``geom<id>`` and its body."""
+    if name := mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom):
+        return name
+    body = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, model.geom_bodyid[geom])
+    return f"geom{geom} of {body}" if body else f"geom{geom}"
+
+
+def _example(allocation: Allocation, group: Group) -> str:
+    first, second = (geom_name(allocation.model, geom) for geom in group.pairs[0])
+    return f"geoms '{first}' and '{second}'"
+
+
+def _smaller_hulls(allocation: Allocation) -> str | None:
+    """Meshes of many hull vertices, by the memory of the pairs that they are part of."""
+    sizes, costly = (
+        collections.Counter(),
+        max(allocation.groups, key=lambda group: group_bytes(group, allocation), default=None),
+    )
+    for group in allocation.groups:
+        for mesh in set(group.meshes):
+            if allocation.hulls[mesh].vertices > CUT_HULL.vertices:
+                sizes[mesh] += group_bytes(group, allocation)
+    heavy = [mesh for mesh, size in sizes.most_common() if size > _HEAVY]
+    if not heavy or costly is None:
+        return None
+    names = [mujoco.mj_id2name(allocation.model, mujoco.mjtObj.mjOBJ_MESH, i) for i in heavy]
+    listed = ", ".join(f"'{name}'" for name in names[:_NAMED])
+    listed += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    sizes = " and ".join(str(hull.vertices) for hull in allocation.geom_hulls(costly))
+    small = {i: CUT_HULL if i in heavy else hull for i, hull in allocation.hulls.items()}
+    after = step_bytes(dataclasses.replace(allocation, hulls=small))
+    return (
+        f"{_example(allocation, costly)} alone, with hulls of {sizes} vertices, take "
+        f"{describe_bytes(group_bytes(costly, allocation) / costly.tested)}: set "
+        f"maxhullvert='{CUT_HULL.vertices}' on mesh {listed} (the step then takes about "
+        f"{describe_bytes(after)}), or collide primitives instead"
+    )
+
+
+def _coarser_field(allocation: Allocation) -> str | None:
+    group = max(allocation.groups, key=lambda group: group.cells, default=None)
+    if group is None or group.cells <= _MANY_CELLS:
+        return None
+    field = mujoco.mj_id2name(allocation.model, mujoco.mjtObj.mjOBJ_HFIELD, group.data[0])
+    return (
+        f"height field '{field}' has {group.cells} cells below geom "
+        f"'{geom_name(allocation.model, group.pairs[0][1])}', and MJX collides it with two prisms "
+        "in each: make the grid coarser, or the geom smaller"
+    )
+
+
+def describe_bytes(count: float) -> str:
+    """'309 GB', to three digits."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"
