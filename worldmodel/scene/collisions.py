@@ -235,7 +235,8 @@ def _slots_by_condim(model: mujoco.MjModel, groups: tuple[Group, ...]) -> dict[i
     for group in groups:
         counts[group.condim] += group.slots
     most = _numeric(model, "max_contact_points")
-    return {dim: n if most is None else min(most, n) for dim, n in sorted(counts.items())}
+    kept = {dim: n if most is None else min(most, n) for dim, n in sorted(counts.items())}
+    return {dim: n for dim, n in kept.items() if n}
 
 
 def _rows(model: mujoco.MjModel, slots_by_condim: dict[int, int]) -> Rows:

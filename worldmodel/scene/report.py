@@ -157,7 +157,7 @@ def check_size(model: mujoco.MjModel) -> None:
             f"{counts.slots} contact slots with {counts.rows.contact} constraint rows are computed "
             f"in every step, whether they touch or not: {fewer_slots(counts)}",
             SceneWarning,
-            stacklevel=2,
+            stacklevel=4,  # whoever calls load_scene
         )
 
 

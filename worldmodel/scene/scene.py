@@ -13,6 +13,7 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.scene.mjcf import to_mjcf
+from worldmodel.scene.report import check_size
 from worldmodel.scene.unsupported import SceneError, refuse_unsupported
 
 _INERTIAL_FIELDS = (
@@ -148,6 +149,7 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
             model, plain_sliders = _compile_general(spec)
     except ValueError as error:
         raise SceneError(f"broken MJCF: {error}") from error
+    check_size(model)
     refuse_unsupported(model)
     return Scene(spec, model, float(control_hz), int(substeps), plain_sliders)
 
