@@ -1,0 +1,273 @@
+"""One row of the gate measured: the gradient against differences of MJX and of recompiled C.
+
+A *class* is one kind of parameter, or a part of the state or control. Of each class, over one step
+and over many, the error is ‖g − d‖∞ / ‖d‖∞: g our Jacobian of the final positions and velocities
+in all numbers of the class, d fourth-order central differences.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.gradients.gate_scenes import Placed, Row, place
+from worldmodel import physics
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.physics import parameters
+from worldmodel.scene import SceneError, to_mjcf
+
+STEPS = (1, 32)
+DTYPES = ("float64", "float32")
+REFERENCES = ("mjx", "c")
+# [m, rad] and of all else: contacts are tenths of a millimetre deep, all else is of size 1.
+WIDTHS = {"qpos": 3e-6}
+WIDE = 3e-4
+NARROWER = (1.0, 0.3, 0.1, 0.03)  # factors of a width, until the differences are smooth
+SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
+STATE = {  # class → leaf and its columns
+    "position": ("qpos", slice(None)),
+    "velocity": ("qvel", slice(None)),
+    "control": ("ctrl", slice(0, 1)),
+    "muscle control": ("ctrl", slice(1, 2)),
+    "activation": ("act", slice(None)),
+}
+CLASSES = (*STATE, *parameters.KINDS)
+Function = Callable[[dict], np.ndarray]  # a point → (len(STEPS), nq + nv) states
+
+
+def measure(row: Row, *, reverse: bool = False) -> dict[str, Any]:
+    """The row's errors, in double and single precision.
+
+    Args:
+      reverse: whether reverse mode is compared with forward mode, over one step.
+
+    Returns:
+      JSON's types: ``refused`` (message) where the scene is refused; else ``classes``: class →
+      ``refused`` (message), or per number of steps the largest entry of our Jacobian (``ours``),
+      and of each reference the largest entry (``size``), jump of slope (``jump``) and error by
+      precision; ``values``: MJX against C MuJoCo, relative, per number of steps; ``touching``,
+      see ``Placed``; ``reverse``, see ``reverse_error``; ``seconds``.
+    """
+    began = time.monotonic()
+    try:
+        placed = place(row, max(STEPS))
+    except SceneError as error:
+        return {"refused": str(error)}
+    mjx_values, c_values = values_of_mjx(placed), values_of_c(placed)
+    point = placed.at
+    unmoved = dict(point, parameters={k: 0.0 * v for k, v in point["parameters"].items()})
+    ours, theirs = mjx_values(unmoved), c_values(unmoved)
+    away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
+    references = {
+        "mjx": differences(placed, mjx_values),
+        "c": differences(placed, c_values),
+    }
+    jacobians, reversed_errors = {}, {}
+    for dtype in DTYPES:
+        with jax.enable_x64(dtype == "float64"):
+            jacobians[dtype] = gradient(placed)
+            if reverse:
+                one = {leaf: g[0] for leaf, g in jacobians[dtype].items()}
+                reversed_errors[dtype] = reverse_error(placed, one)
+    classes: dict[str, Any] = {kind: {"refused": text} for kind, text in placed.refused.items()}
+    for name in CLASSES:
+        if name not in placed.refused:
+            classes[name] = _errors(placed, name, jacobians, references)
+    return {
+        "values": [_number(x) for x in away],
+        "touching": placed.touching,
+        "reverse": reversed_errors,
+        "classes": {name: classes[name] for name in CLASSES},
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _errors(
+    placed: Placed, name: str, jacobians: dict[str, dict], references: dict[str, tuple]
+) -> list[dict[str, Any]]:
+    """Per number of steps, see ``measure``."""
+    if name in STATE:
+        leaf, columns = STATE[name]
+        parts = [(leaf, columns)]
+    else:
+        parts = [(f.name, slice(None)) for f in placed.free if f.kind == name]
+    rows = []
+    for k in range(len(STEPS)):
+
+        def joined(leaves: dict[str, np.ndarray], k: int = k) -> np.ndarray:
+            return np.concatenate([leaves[leaf][k][:, columns] for leaf, columns in parts], 1)
+
+        mine = {dtype: joined(jacobians[dtype]) for dtype in DTYPES}
+        row: dict[str, Any] = {"ours": {d: _number(np.abs(mine[d]).max()) for d in DTYPES}}
+        for reference, (slopes, jumps) in references.items():
+            truth = joined(slopes)
+            size = np.abs(truth).max()
+            row[reference] = {"size": _number(size), "jump": _number(np.abs(joined(jumps)).max())}
+            for dtype in DTYPES:
+                error = np.abs(mine[dtype] - truth).max()
+                row[reference][dtype] = _number(error / size if size else error)
+        rows.append(row)
+    return rows
+
+
+def _number(x: Any) -> float | None:
+    """As JSON has it, of three digits; None where it is not finite."""
+    return float(f"{float(x):.3g}") if np.isfinite(x) else None
+
+
+def _leaves(point: dict) -> dict[str, np.ndarray]:
+    """A point's leaves by name, its parameters among them."""
+    return {k: v for k, v in point.items() if k != "parameters"} | point["parameters"]
+
+
+def _final(placed: Placed, step: Callable, x: dict, steps: Any) -> Any:
+    """(nq + nv,) the state after some steps.
+
+    Args:
+      step: ``mjx.step`` or ``physics.step``.
+      steps: may be traced: one compilation serves every number of steps.
+    """
+    scene, model = placed.scene, placed.scene.mjx_model()
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        # Single precision does not converge further.
+        model = model.tree_replace({"opt.tolerance": jnp.float32(1e-8)})
+    model = parameters.apply(scene, model, placed.free, x["parameters"])
+    blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
+
+    def once(_: Any, carry: tuple) -> tuple:
+        qpos, qvel, act, warmstart = carry
+        data = blank.replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
+        data = step(model, data)
+        return data.qpos, data.qvel, data.act, jax.lax.stop_gradient(data.qacc_warmstart)
+
+    start = x["qpos"], x["qvel"], x["act"], jnp.zeros_like(x["qvel"])
+    # A number of steps that is known is not a loop: reverse mode takes it.
+    end = once(0, start) if steps is None else jax.lax.fori_loop(0, steps, once, start)
+    return jnp.concatenate(end[:2])
+
+
+def gradient(placed: Placed) -> dict[str, np.ndarray]:
+    """Leaf → (len(STEPS), nq + nv, n) our Jacobian, by forward mode in JAX's precision."""
+    jacobian = jax.jit(jax.jacfwd(functools.partial(_final, placed, physics.step)))
+    x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
+    every = [_leaves(jax.device_get(jacobian(x, jnp.int32(steps)))) for steps in STEPS]
+    return {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
+
+
+def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | None:
+    """Largest relative disagreement, of a leaf, of one step's Jacobian by reverse mode.
+
+    Args:
+      forward: leaf → (nq + nv, n) by forward mode.
+
+    Returns:
+      None where reverse mode is not finite.
+    """
+    jacobian = jax.jit(jax.jacrev(functools.partial(_final, placed, physics.step, steps=None)))
+    x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
+    leaves = _leaves(jax.device_get(jacobian(x)))
+    sizes = {name: np.abs(g).max() or 1.0 for name, g in forward.items()}
+    worst = [np.abs(leaves[name] - g).max() / sizes[name] for name, g in forward.items()]
+    return _number(np.max(worst))
+
+
+def values_of_mjx(placed: Placed) -> Function:
+    """States by ``mjx.step``, in double precision."""
+    final = jax.jit(functools.partial(_final, placed, mjx.step))
+
+    def at(point: dict) -> np.ndarray:
+        return np.stack([np.asarray(final(point, np.int32(steps))) for steps in STEPS])
+
+    return at
+
+
+def values_of_c(placed: Placed) -> Function:
+    """States by C MuJoCo, of a model that is written out and compiled anew."""
+    scene, first = placed.scene, placed.scene.mjx_model()
+    apply = jax.jit(functools.partial(parameters.apply, scene, first, placed.free))
+
+    @functools.lru_cache(maxsize=4)
+    def compiled(moved: tuple) -> mujoco.MjModel:
+        values = {name: np.array(value) for name, value in moved}
+        return mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, apply(values)))
+
+    def at(point: dict) -> np.ndarray:
+        model = compiled(tuple((k, tuple(v)) for k, v in point["parameters"].items()))
+        model.opt.tolerance = 0.0  # until rounding
+        data = mujoco.MjData(model)
+        for name in ("qpos", "qvel", "ctrl", "act"):
+            getattr(data, name)[:] = point[name]
+        states, done = [], 0
+        for steps in STEPS:
+            mujoco.mj_step(model, data, nstep=steps - done)
+            states.append(np.concatenate([data.qpos, data.qvel]))
+            done = steps
+        return np.stack(states)
+
+    return at
+
+
+def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
+    """Slopes of a function and their jumps: leaf → (len(STEPS), nq + nv, n) each.
+
+    A width is narrowed until the function is smooth within it; of each number of steps the width
+    with the smallest jump counts.
+    """
+    here = function(placed.at)
+    slopes, jumps = {}, {}
+    for leaf, values in _leaves(placed.at).items():
+        columns = []
+        for i in range(len(values)):
+
+            def along(s: float, leaf: str = leaf, i: int = i) -> np.ndarray:
+                return function(_moved(placed.at, leaf, i, s))
+
+            width = WIDTHS.get(leaf, WIDE)
+            columns.append(_slope(along, here, width))
+        slopes[leaf] = np.stack([column[0] for column in columns], -1)
+        jumps[leaf] = np.stack([column[1] for column in columns], -1)
+    return slopes, jumps
+
+
+def _slope(
+    along: Callable[[float], np.ndarray], here: np.ndarray, width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fourth-order central differences, and the jump of slope at 0, each of ``here``'s shape.
+
+    One-sided differences of a smooth function disagree in proportion to their width; what remains
+    of the disagreement at zero width is a jump of slope: a kink at, or within the width of, 0.
+    """
+    best: tuple[np.ndarray, np.ndarray] | None = None
+    for factor in NARROWER:
+        h = width * factor
+        near, far = (along(h), along(-h)), (along(2 * h), along(-2 * h))
+        slope = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * h)
+        apart = [(near[0] - 2 * here + near[1]) / h, (far[0] - 2 * here + far[1]) / (2 * h)]
+        jump = 2 * apart[0] - apart[1]
+        if best is None:
+            best = slope, jump
+        smoother = np.abs(jump).max(1) < np.abs(best[1]).max(1)
+        pick = smoother[:, None]
+        best = np.where(pick, slope, best[0]), np.where(pick, jump, best[1])
+        if (np.abs(best[1]).max(1) <= SMOOTH * np.abs(best[0]).max(1)).all():
+            break
+    assert best is not None
+    return best
+
+
+def _moved(point: dict, leaf: str, i: int, by: float) -> dict:
+    """A point with one number of one leaf changed."""
+
+    def changed(values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values[i] += by
+        return values
+
+    if leaf in point["parameters"]:
+        inner = point["parameters"]
+        return dict(point, parameters=dict(inner, **{leaf: changed(inner[leaf])}))
+    return dict(point, **{leaf: changed(point[leaf])})
