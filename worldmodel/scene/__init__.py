@@ -1,10 +1,11 @@
 """Scenes from MJCF and back, or a refusal by name; poses and their differences."""
 
+from worldmodel.scene.assets import write_mjcf
+from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.scene.report import Report, report
 from worldmodel.scene.scene import Scene, compile_scene, load_scene, parse_mjcf
-from worldmodel.scene.unsupported import SceneError, SceneWarning
 
 __all__ = [
     "FreeParameter",
@@ -17,4 +18,5 @@ __all__ = [
     "parse_mjcf",
     "report",
     "to_mjcf",
+    "write_mjcf",
 ]

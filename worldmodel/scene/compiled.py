@@ -10,6 +10,7 @@ from worldmodel.scene import assets
 from worldmodel.scene.mjcf import to_mjcf
 
 DISPLACEMENT = 1e-6  # [m]
+_DISABLE = mujoco.mjtDisableBit
 _SAMEFRAME = ("body_sameframe", "geom_sameframe", "site_sameframe")
 _SHORTCUTS = (  # what differs without the shortcut: which terms of the mass matrix are stored
     "body_simple",
@@ -36,7 +37,7 @@ def compile_general(
 
     Args:
       spec: as ``compiled`` was made from it.
-      compiled: MuJoCo's own, ``equivalent.fold_actuators`` applied.
+      compiled: MuJoCo's own, ``equivalent.simplify`` applied.
 
     Returns:
       The spec of the written MJCF, compiled; its general model; (nbody,) bool, which bodies MuJoCo
@@ -47,9 +48,7 @@ def compile_general(
       ValueError: the MJCF cannot be written.
     """
     root = ElementTree.fromstring(to_mjcf(spec, compiled))
-    for actuator in root.iter("general"):  # folded, here and in defaults
-        for name in ("armature", "damping"):
-            actuator.attrib.pop(name, None)
+    _drop_simplified(root, compiled)
     files = assets.collect(root, spec, compiled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ``compiled`` has brought them forth
@@ -71,6 +70,19 @@ def compile_general(
     for name in ("meaninertia", "meanmass", "meansize", "extent", "center"):
         setattr(general.stat, name, getattr(first.stat, name))
     return written, general, first.body_simple == 2, files
+
+
+def _drop_simplified(root: ElementTree.Element, model: mujoco.MjModel) -> None:
+    """Removes from an MJCF what ``equivalent.simplify`` has replaced in its model."""
+    for actuator in root.iter("general"):  # also in defaults
+        for name in ("armature", "damping"):
+            actuator.attrib.pop(name, None)
+    for flag in root.findall("option/flag"):
+        for name in ("spring", "damper"):
+            if not model.opt.disableflags & int(getattr(_DISABLE, f"mjDSBL_{name.upper()}")):
+                flag.attrib.pop(name, None)
+        for name in ("energy", "fwdinv"):
+            flag.attrib.pop(name, None)
 
 
 def _compiled(

@@ -1,15 +1,39 @@
-"""Features that MJX does not read, as others that it reads and that act exactly alike."""
+"""Features that MJX does not read, as numbers that it reads and that act exactly alike."""
 
 import numpy as np
 
 from worldmodel._mujoco import mujoco
 
+_DISABLE, _ENABLE = mujoco.mjtDisableBit, mujoco.mjtEnableBit
+_SPRING, _DAMPER = int(_DISABLE.mjDSBL_SPRING), int(_DISABLE.mjDSBL_DAMPER)
+_DIAGNOSTIC = int(_ENABLE.mjENBL_ENERGY) | int(_ENABLE.mjENBL_FWDINV)
 _JOINTS = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
-def fold_actuators(model: mujoco.MjModel) -> None:
-    """Moves actuators' armature and damping into their joint's or tendon's, in place.
+def simplify(model: mujoco.MjModel) -> None:
+    """Replaces what MJX does not read, in place; no motion of MuJoCo's changes.
+
+    Actuators' armature and damping become their joint's or tendon's. Springs and dampers that a
+    flag switches off get zero constants, and the flag goes: with one of the two, MJX drops every
+    passive force, gravity compensation among them, and with the other keeps the dampers' part of
+    the integration. The flags that only ask for a diagnostic (energy, fwdinv) go.
+    """
+    _fold_actuators(model)
+    flags = model.opt.disableflags
+    if flags & _SPRING:
+        model.jnt_stiffness[:] = 0.0
+        model.tendon_stiffness[:] = 0.0
+    if flags & _DAMPER:
+        model.dof_damping[:] = 0.0
+        model.tendon_damping[:] = 0.0
+    if not (flags & _SPRING and flags & _DAMPER):  # both: no passive force at all, as in MJX
+        model.opt.disableflags = flags & ~(_SPRING | _DAMPER)
+    model.opt.enableflags &= ~_DIAGNOSTIC
+
+
+def _fold_actuators(model: mujoco.MjModel) -> None:
+    """Moves actuators' armature and damping into their joint's or tendon's.
 
     Through the gear both act on a joint or tendon as its own would, times gear², outside the
     limits of the actuator's force. Actuators of other transmissions, and of joints that turn about
@@ -17,10 +41,10 @@ def fold_actuators(model: mujoco.MjModel) -> None:
     """
     for i in np.flatnonzero(model.actuator_armature + model.actuator_damping):
         element, squared = model.actuator_trnid[i, 0], model.actuator_gear[i, 0] ** 2
-        kind = model.actuator_trntype[i]
-        if kind == mujoco.mjtTrn.mjTRN_TENDON:
+        kind = int(model.actuator_trntype[i])
+        if kind == int(mujoco.mjtTrn.mjTRN_TENDON):
             owner, at = "tendon", element
-        elif kind in _JOINTS and model.jnt_type[element] in _SCALAR:
+        elif kind in _JOINTS and int(model.jnt_type[element]) in _SCALAR:
             owner, at = "dof", model.jnt_dofadr[element]
         else:
             continue

@@ -6,38 +6,34 @@ element and the remedy, before anything is compiled by XLA.
 
 import dataclasses
 import hashlib
+import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
+from worldmodel.scene.compiled import compile_general
+from worldmodel.scene.equivalent import simplify
+from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.scene.report import check_size
-from worldmodel.scene.unsupported import SceneError, refuse_unsupported
+from worldmodel.scene.unsupported import refuse_unsupported, refuse_untraceable
 
-_INERTIAL_FIELDS = (
-    "body_ipos",
-    "body_iquat",
-    "body_inertia",
-    "body_mass",
-    "body_subtreemass",
-    "body_invweight0",
-    "dof_invweight0",
-    "tendon_invweight0",
-    "actuator_acc0",
-)
+_KEY_SIZES = {"qpos": "nq", "qvel": "nv", "act": "na", "ctrl": "nu"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
     """A compiled scene. Compared and hashed by identity, so it can be a static argument."""
 
-    spec: mujoco.MjSpec  # its structure, compiled
+    spec: mujoco.MjSpec  # its structure, compiled: that of ``mjcf``
     mj_model: mujoco.MjModel
     control_hz: float  # [1/s] rate of actions and states
     substeps: int  # physics steps per control step
     plain_sliders: np.ndarray  # (nbody,) bool; bodies that MuJoCo compiles as simple sliders
+    assets: Mapping[str, bytes]  # the files that ``mjcf`` refers to, by their names in it
 
     @property
     def name(self) -> str:
@@ -102,7 +98,7 @@ class Scene:
 
     @property
     def mjcf(self) -> str:
-        """The scene as MJCF text, in full precision."""
+        """The scene as MJCF text, in full precision; it needs ``assets``, and no other file."""
         return to_mjcf(self.spec, self.mj_model)
 
     def mjx_model(self) -> mjx.Model:
@@ -110,18 +106,35 @@ class Scene:
         return mjx.put_model(self.mj_model)
 
 
-def load_scene(mjcf: str | Path, *, control_hz: float, substeps: int) -> Scene:
+def load_scene(
+    mjcf: str | Path,
+    *,
+    control_hz: float,
+    substeps: int,
+    assets: Mapping[str, bytes] | None = None,
+) -> Scene:
     """Compiles an MJCF file or text; the timestep becomes 1 / (control_hz · substeps).
+
+    What MJX does not read and acts exactly like something that it reads is replaced by that:
+    the armature and damping of actuators, springs and dampers that a flag switches off. The flags
+    energy and fwdinv, which change no motion, are dropped.
+
+    Args:
+      mjcf: path, or text that starts with '<'.
+      control_hz: rate of actions and states [1/s].
+      substeps: physics steps per control step.
+      assets: contents of meshes, height fields, textures and included files, by the names that
+        the MJCF has for them; others are read from the disk.
 
     Raises:
       SceneError: the MJCF does not compile, or uses what MJX or its gradient cannot do; the
         message names the element and the remedy.
     """
-    return compile_scene(parse_mjcf(mjcf), control_hz=control_hz, substeps=substeps)
+    return compile_scene(parse_mjcf(mjcf, assets), control_hz=control_hz, substeps=substeps)
 
 
-def parse_mjcf(mjcf: str | Path) -> mujoco.MjSpec:
-    """An editable spec from an MJCF file or text.
+def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> mujoco.MjSpec:
+    """An editable spec from an MJCF file or text; ``assets`` as in ``load_scene``.
 
     Raises:
       SceneError: no such file, or not an MJCF.
@@ -129,49 +142,70 @@ def parse_mjcf(mjcf: str | Path) -> mujoco.MjSpec:
     is_text = isinstance(mjcf, str) and mjcf.lstrip().startswith("<")
     if not is_text and not Path(mjcf).is_file():
         raise SceneError(f"no MJCF file {mjcf}; give a path, or MJCF text that starts with '<'")
+    files = dict(assets or {})
+    included = {k: files.pop(k) for k in list(files) if files[k].lstrip().startswith(b"<")}
+    read = mujoco.MjSpec.from_string if is_text else mujoco.MjSpec.from_file
     try:
-        if is_text:
-            return mujoco.MjSpec.from_string(str(mjcf))
-        return mujoco.MjSpec.from_file(str(mjcf))
+        return read(str(mjcf), include=included, assets=files)
     except ValueError as error:
-        raise SceneError(f"broken MJCF {'' if is_text else mjcf}: {error}") from error
+        raise SceneError(_broken(str(error), "" if is_text else f"{mjcf}: ")) from error
 
 
 def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
     """Compiles an edited spec into a ``Scene``, see ``load_scene``."""
     if not (np.isfinite(control_hz) and control_hz > 0 and substeps >= 1):
         raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
-    spec.option.timestep = 1.0 / (control_hz * substeps)
+    timestep = 1.0 / (control_hz * substeps)
+    if not (np.isfinite(timestep) and timestep > 0):
+        raise SceneError(
+            f"control_hz {control_hz} and substeps {substeps} give a timestep of {timestep} s; "
+            "give the rate in 1/s"
+        )
+    spec.option.timestep = timestep
+    keys = [(key.name, {n: len(getattr(key, n)) for n in _KEY_SIZES}) for key in spec.keys]
+    compiled = _compiled(spec)
+    _warn_short_keyframes(compiled, keys)
+    simplify(compiled)
+    refuse_unsupported(compiled)
+    check_size(compiled)
+    refuse_untraceable(compiled)
+    try:
+        written, model, plain_sliders, files = compile_general(spec, compiled)
+    except ValueError as error:
+        raise SceneError(f"this MJCF cannot be written out: {error}") from error
+    return Scene(written, model, float(control_hz), int(substeps), plain_sliders, files)
+
+
+def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
     try:
         with warnings.catch_warnings():
             # ``refuse_unsupported`` reports it with the joints' names.
             warnings.filterwarnings("ignore", "Inertia matrix is too close to singular")
-            model, plain_sliders = _compile_general(spec)
+            return spec.compile()
     except ValueError as error:
-        raise SceneError(f"broken MJCF: {error}") from error
-    check_size(model)
-    refuse_unsupported(model)
-    return Scene(spec, model, float(control_hz), int(substeps), plain_sliders)
+        raise SceneError(_broken(str(error))) from error
 
 
-def _compile_general(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, np.ndarray]:
-    """Compiles without MuJoCo's "simple body" shortcut, every inertia explicit.
+def _broken(message: str, where: str = "") -> str:
+    """MuJoCo's message; of a file that it cannot open, where that was sought and the remedy."""
+    unopened = re.search(r"Error opening file '(.*?)'", message)
+    if unopened is None:
+        return f"broken MJCF: {where}{message}"
+    path = Path(unopened.group(1))
+    return (
+        f"{where}there is no file {path.absolute()}, which the MJCF refers to; put it there, or "
+        f"give its content: assets={{'{path.name}': ...}}"
+    )
 
-    A body whose inertial frame coincides with its own compiles as simple: the terms that couple
-    translation and rotation are dropped from the mass matrix, in C and in MJX, and a centre of
-    mass that moves later would silently have no effect. So the inertial frames are displaced by
-    a micrometre while compiling and put back in the compiled model.
-    """
-    first = spec.compile()
-    for body in spec.bodies:
-        i = body.id
-        if first.body_dofnum[i] == 0:
-            continue
-        body.explicitinertial = True
-        body.mass, body.inertia = first.body_mass[i], first.body_inertia[i]
-        body.fullinertia = np.full(6, np.nan)
-        body.ipos, body.iquat = first.body_ipos[i] + 1e-6, first.body_iquat[i]
-    model = spec.compile()
-    for field in _INERTIAL_FIELDS:
-        getattr(model, field)[:] = getattr(first, field)
-    return model, first.body_simple == 2
+
+def _warn_short_keyframes(model: mujoco.MjModel, keys: list[tuple[str, dict[str, int]]]) -> None:
+    for index, (name, given) in enumerate(keys):
+        for field, count in given.items():
+            size = getattr(model, _KEY_SIZES[field])
+            if 0 < count < size:
+                warnings.warn(
+                    f"keyframe '{name or index}' has {count} numbers of {field}, the scene {size}: "
+                    f"MuJoCo fills in the rest from its initial pose; write all {size}",
+                    SceneWarning,
+                    stacklevel=4,
+                )

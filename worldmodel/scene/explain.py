@@ -1,0 +1,135 @@
+"""What MJX refuses, said with the names of the elements and a remedy."""
+
+import re
+
+import jax
+import numpy as np
+
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.scene.collisions import POINTS, geom_pairs
+from worldmodel.scene.names import element_name, element_names, geom_name
+
+_NO_MARGIN = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+_FIELDS = {  # of the enums in MJX's messages
+    "Bias": ("actuator_biastype", "actuator"),
+    "Dyn": ("actuator_dyntype", "actuator"),
+    "Gain": ("actuator_gaintype", "actuator"),
+    "Trn": ("actuator_trntype", "actuator"),
+    "Eq": ("eq_type", "equality"),
+    "Sensor": ("sensor_type", "sensor"),
+}
+
+
+def refusal(model: mujoco.MjModel, message: str) -> str:
+    """``mjx.put_model``'s refusal with the names of the elements it is about."""
+    if "collisions not implemented" in message:
+        return _without_collision(model)
+    if "margin/gap" in message:
+        return _with_margin(model)
+    if "condim=1" in message:
+        frictionless = element_names(model, "geom", np.flatnonzero(model.geom_condim == 1))
+        return (
+            f"MJX has no condim=1 in an elliptic cone (geoms {frictionless}); "
+            "use <option cone='pyramidal'>, or condim=3 with friction near 0"
+        )
+    if "fluid drag" in message:
+        return (
+            "option density, viscosity or wind: MJX has no fluid forces under "
+            "integrator='implicitfast'; use integrator='Euler' or 'RK4', or remove the medium"
+        )
+    if "Contact sensor" in message:
+        contact = np.flatnonzero(model.sensor_type == mujoco.mjtSensor.mjSENS_CONTACT)
+        return (
+            f"sensor {element_names(model, 'sensor', contact)}: {message}; sense the contact of "
+            "two geoms, with reduce='none', 'mindist' or 'maxforce'"
+        )
+    enable = re.search(r"mjENBL_(\w+)", message)
+    if enable is not None:
+        flag = enable.group(1).lower()
+        return f'<flag {flag}="enable"/> is not in MJX; remove it from <option>'
+    for kind, member, value in re.findall(r"<mjt(\w+)\.(mj\w+): (\d+)>", message):
+        if kind in _FIELDS:
+            field, element = _FIELDS[kind]
+            names = element_names(
+                model, element, np.flatnonzero(getattr(model, field) == int(value))
+            )
+            return f"{element} {names}: {member} is not in MJX; remove or replace it"
+    return f"MJX cannot run this scene: {message}; remove or replace that feature"
+
+
+def sensed(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """The sensors of a step, without the step."""
+    return mjx.sensor_acc(model, mjx.sensor_vel(model, mjx.sensor_pos(model, data)))
+
+
+def sensor_failure(model: mujoco.MjModel, error: Exception) -> str:
+    """What MJX raises at its sensors, with the names of those that raise it."""
+    sensors = [i for i in range(model.nsensor) if not _traces(model, i)]
+    kinds = ", ".join(dict.fromkeys(_sensor_type(model, i) for i in sensors))
+    return (
+        f"sensor {element_names(model, 'sensor', sensors)}: MJX fails at {kinds} in its first step "
+        f"({type(error).__name__}: {error}); remove or replace it"
+    )
+
+
+def _traces(model: mujoco.MjModel, sensor: int) -> bool:
+    """Whether one sensor alone is traced."""
+    kinds = np.full_like(model.sensor_type, int(mujoco.mjtSensor.mjSENS_CLOCK))
+    kinds[sensor] = model.sensor_type[sensor]
+    alone = mjx.put_model(model).replace(sensor_type=kinds)
+    try:
+        jax.eval_shape(sensed, alone, mjx.make_data(model))
+    except Exception:
+        return False
+    return True
+
+
+def _sensor_type(model: mujoco.MjModel, sensor: int) -> str:
+    return mujoco.mjtSensor(int(model.sensor_type[sensor])).name
+
+
+def _without_collision(model: mujoco.MjModel) -> str:
+    """The pairs that may touch and for which MJX has no collision function."""
+    kinds, pairs = model.geom_type, [(a, b) for a, b, _ in geom_pairs(model)]
+    lacking = [(a, b) for a, b in pairs if (int(kinds[a]), int(kinds[b])) not in POINTS]
+    first, second = lacking[0]
+    return (
+        f"MJX has no collision {_shape(model, first)}–{_shape(model, second)}: "
+        f"{geom_name(model, first)} against {geom_name(model, second)}{_more(lacking)}; replace "
+        "one shape (a cylinder by a capsule or mesh), or keep the pair apart with "
+        "contype/conaffinity or <exclude>"
+    )
+
+
+def _with_margin(model: mujoco.MjModel) -> str:
+    """The pairs of a mesh or height field that may touch and have a margin."""
+    explicit = {
+        tuple(sorted((int(a), int(b)))): i
+        for i, (a, b) in enumerate(zip(model.pair_geom1, model.pair_geom2, strict=True))
+    }
+    refused, sources = [], []
+    for first, second, _ in geom_pairs(model):
+        if not {int(model.geom_type[first]), int(model.geom_type[second])} & set(_NO_MARGIN):
+            continue
+        pair = explicit.get((min(first, second), max(first, second)))
+        if pair is not None and model.pair_margin[pair]:
+            refused.append((first, second))
+            sources.append(f"pair '{element_name(model, 'pair', pair)}'")
+        elif pair is None and model.geom_margin[first] + model.geom_margin[second]:
+            refused.append((first, second))
+            geoms = [g for g in (first, second) if model.geom_margin[g]]
+            sources += [f"geom '{element_name(model, 'geom', g)}'" for g in geoms]
+    first, second = refused[0]
+    return (
+        "MJX has no contact margin at meshes and height fields: "
+        f"{geom_name(model, first)} against {geom_name(model, second)}{_more(refused)}; set "
+        f"margin=0 on {', '.join(dict.fromkeys(sources))}"
+    )
+
+
+def _shape(model: mujoco.MjModel, geom: int) -> str:
+    return mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
+
+
+def _more(pairs: list[tuple[int, int]]) -> str:
+    return f" and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""

@@ -1,0 +1,59 @@
+"""Numbers of a compiled model that are not finite, refused by the name of their element."""
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.errors import SceneError
+from worldmodel.scene.names import element_name
+
+_ELEMENTS = {  # by the prefix of a model's array
+    "body": "body",
+    "jnt": "joint",
+    "dof": "dof",
+    "geom": "geom",
+    "site": "site",
+    "cam": "camera",
+    "light": "light",
+    "mesh": "mesh",
+    "hfield": "hfield",
+    "pair": "pair",
+    "eq": "equality",
+    "tendon": "tendon",
+    "actuator": "actuator",
+    "sensor": "sensor",
+    "key": "key",
+}
+_DERIVED = ("body_i", "body_mass", "body_subtreemass", "bvh", "light")
+_REMEDY = "give it a finite number"
+
+
+def refuse_nonfinite(model: mujoco.MjModel) -> None:
+    """Refuses a model with a number that is NaN, or infinite where it is no limit.
+
+    Raises:
+      SceneError: the message names the element and the number.
+    """
+    for name in dir(model.opt):
+        value = getattr(model.opt, name)
+        if isinstance(value, float | np.ndarray) and not np.isfinite(value).all():
+            raise SceneError(f"option {name} is {value}; {_REMEDY}")
+    # A NaN in one number spreads: those that an MJCF gives come before those that follow.
+    for name in sorted((n for n in dir(model) if not n.startswith("_")), key=_derived):
+        array = getattr(model, name)
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            continue
+        bad = np.isnan(array) if name.endswith("range") else ~np.isfinite(array)
+        if bad.any():
+            row = int(np.argwhere(bad)[0][0])
+            raise SceneError(f"{_owner(model, name, row)}: {name} is {array[row]}; {_REMEDY}")
+
+
+def _derived(name: str) -> bool:
+    return name.endswith(("0", "rbound", "aabb")) or name.startswith(_DERIVED)
+
+
+def _owner(model: mujoco.MjModel, name: str, row: int) -> str:
+    kind = _ELEMENTS.get(name.split("_")[0])
+    if kind == "dof":
+        kind, row = "joint", int(model.dof_jntid[row])
+    return "the model" if kind is None else f"{kind} '{element_name(model, kind, row)}'"

@@ -1,0 +1,29 @@
+"""How messages name the elements of a compiled model."""
+
+from collections.abc import Iterable
+
+from worldmodel._mujoco import mujoco
+
+
+def element_name(model: mujoco.MjModel, kind: str, index: int) -> str:
+    """An element's name, or ``<kind><id>`` where it has none.
+
+    Args:
+      kind: as in ``mjtObj``, in lower case, such as "joint" or "equality".
+    """
+    object_type = getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}")
+    return mujoco.mj_id2name(model, object_type, int(index)) or f"{kind}{int(index)}"
+
+
+def element_names(model: mujoco.MjModel, kind: str, indices: Iterable[int], most: int = 5) -> str:
+    """The first names, quoted and joined, and how many more there are."""
+    names = [f"'{element_name(model, kind, i)}'" for i in indices]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def geom_name(model: mujoco.MjModel, geom: int) -> str:
+    """A geom with its body: "geom 'can' (body 'mug')", "geom 'table' (world)"."""
+    body = int(model.geom_bodyid[geom])
+    carrier = f"body '{element_name(model, 'body', body)}'" if body else "world"
+    return f"geom '{element_name(model, 'geom', geom)}' ({carrier})"
