@@ -43,7 +43,7 @@ def errors(rollouts: Rollouts) -> dict:
     def final(x: dict[str, Any]) -> np.ndarray:
         with jax.enable_x64(True):
             text = to_mjcf(scene.spec, apply(x["parameters"]))
-        model = mujoco.MjModel.from_xml_string(text)
+        model = mujoco.MjModel.from_xml_string(text, scene.assets)
         model.opt.tolerance, model.opt.iterations, model.opt.ls_iterations = 1e-14, 100, 50
         ctrl = np.tile(x["ctrl"], (horizon, 1))
         qpos, qvel = oracle.trajectory(model, x["qpos"], x["qvel"], ctrl, 1)

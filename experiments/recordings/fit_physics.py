@@ -34,7 +34,8 @@ from worldmodel.finetune.engines import unconverged
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_json
+from worldmodel.scene import write_mjcf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,8 @@ def finish(
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
     saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)
-    write_text(out / "fitted.xml", physical.to_mjcf(world.scene, world.free, best))
+    fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
+    write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
     write_json(out / "fit.json", result)
     return result
 

@@ -40,6 +40,7 @@ from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.files import write_json, write_text
+from worldmodel.scene import write_mjcf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,7 @@ def main(args: Args) -> int:
     parameters = identified.parameters
     saved.save(args.out / "checkpoint", identified.iterations, world, parameters, metadata, keep=1)
     mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
-    write_text(args.out / "identified.xml", mjcf)
+    write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
     write_json(args.out / "identified.json", detail)
     write_text(args.out / "identified.md", markdown(detail, identified, bounds))
     print(json.dumps(result))

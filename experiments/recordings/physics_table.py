@@ -23,7 +23,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.physics.oracle import trajectory
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.runtime.files import new_folder, write_json, write_text
-from worldmodel.scene import parse_mjcf
+from worldmodel.scene import parse_mjcf, write_mjcf
 from worldmodel.types import Episode
 
 LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
@@ -108,14 +108,16 @@ def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.n
     return predicted
 
 
-def compile_in_c(mjcf: str | Path, timestep: float) -> mujoco.MjModel:
+def compile_in_c(
+    mjcf: str | Path, timestep: float, assets: Mapping[str, bytes] | None = None
+) -> mujoco.MjModel:
     """An MJCF file or text as plain C MuJoCo compiles it, with that timestep [s].
 
     The solver gets MuJoCo's own limits where the MJCF's are lower: 8 iterations of the line
     search, enough for MJX, leave C short of the minimum on some contacts and would make the
     sources' parameters look worse than they are (elbow, joints: by 3 %).
     """
-    spec = parse_mjcf(mjcf)
+    spec = parse_mjcf(mjcf, assets)
     spec.option.timestep = timestep
     spec.option.iterations = max(spec.option.iterations, 100)
     spec.option.ls_iterations = max(spec.option.ls_iterations, 50)
@@ -167,8 +169,8 @@ def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, 
     scene, free = world.scene, world.free
     in_mjx = make_predictor(world, batch)
 
-    def c(mjcf: str | Path, substeps: int) -> Predictor:
-        model = compile_in_c(mjcf, 1.0 / (hz * substeps))
+    def c(mjcf: str | Path, substeps: int, assets: Mapping[str, bytes] | None = None) -> Predictor:
+        model = compile_in_c(mjcf, 1.0 / (hz * substeps), assets)
         return lambda windows: predict_in_c(model, substeps, windows)
 
     def mjx(parameters: physical.Parameters) -> Predictor:
@@ -185,7 +187,7 @@ def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, 
         models[f"fitted{f.seed}"] = mjx(f.fitted.parameters["physics"])
     for f in fits:
         text = physical.to_mjcf(scene, free, f.fitted.parameters["physics"])
-        models[f"exported{f.seed}"] = c(text, scene.substeps)
+        models[f"exported{f.seed}"] = c(text, scene.substeps, scene.assets)
     return models
 
 
@@ -315,7 +317,7 @@ def main(args: Args) -> int:
     keep_checkpoints(fits, args.out)
     best = min(fits, key=lambda f: f.validation).fitted
     fitted_mjcf = physical.to_mjcf(best.world.scene, best.world.free, best.parameters["physics"])
-    write_text(args.out / "fitted.xml", fitted_mjcf)
+    write_mjcf(args.out / "fitted.xml", fitted_mjcf, best.world.scene.assets)
     write_json(args.out / "table.json", table, indent=None)
     write_text(args.out / "table.md", markdown(table))
     for path in draw(table, problem.mjcf, args.out):

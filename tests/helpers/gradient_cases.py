@@ -99,7 +99,8 @@ class Case:
     def truth(self, x: dict) -> np.ndarray:
         """The same function by C MuJoCo on a model written out and compiled anew."""
         moved = self.apply(x["parameters"])
-        model = mujoco.MjModel.from_xml_string(to_mjcf(self.scene.spec, moved))
+        text = to_mjcf(self.scene.spec, moved)
+        model = mujoco.MjModel.from_xml_string(text, self.scene.assets)
         controls = np.tile(np.asarray(x["ctrl"]), (self.steps, 1))
         qpos, qvel = oracle.trajectory(
             model, np.asarray(x["qpos"]), np.asarray(x["qvel"]), controls, self.scene.substeps

@@ -172,7 +172,8 @@ def _c(world: WorldModel) -> Engine:
     def compiled(u: np.ndarray) -> mujoco.MjModel:
         model = copy.copy(m)
         if world.free:
-            model = mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, moved(u)))
+            text = to_mjcf(scene.spec, moved(u))
+            model = mujoco.MjModel.from_xml_string(text, scene.assets)
         # MuJoCo would start again from its own start where a state is not finite.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         return model

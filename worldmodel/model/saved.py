@@ -1,6 +1,7 @@
 """World models as checkpoints: parameters, and in the metadata the model that they belong to."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def describe(world: WorldModel) -> dict[str, Any]:
     return {
         "scene": scene.name,
         "mjcf": scene.mjcf,
+        "assets": {n: hashlib.sha256(a).hexdigest() for n, a in scene.assets.items()},
         "control_hz": scene.control_hz,
         "substeps": scene.substeps,
         "free": [dataclasses.asdict(f) for f in world.free],
@@ -42,8 +44,11 @@ def save(
     *,
     keep: int = 2,
 ) -> None:
-    """Writes a world model and its parameters, atomically; see ``runtime.checkpoint.save``."""
-    checkpoint.save(directory, step, parameters, describe(world) | metadata, keep=keep)
+    """Writes a world model, the files of its scene and its parameters, atomically; see
+    ``runtime.checkpoint.save``."""
+    description = describe(world) | metadata
+    assets = world.scene.assets
+    checkpoint.save(directory, step, parameters, description, keep=keep, attached=assets)
 
 
 def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, Any]]:
@@ -60,7 +65,10 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
             "folder 'checkpoint' that a fit wrote"
         )
     scene = load_scene(
-        metadata["mjcf"], control_hz=metadata["control_hz"], substeps=metadata["substeps"]
+        metadata["mjcf"],
+        control_hz=metadata["control_hz"],
+        substeps=metadata["substeps"],
+        assets=checkpoint.read_attached(directory),
     )
     correction: Correction | None = None
     try:

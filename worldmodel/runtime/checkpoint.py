@@ -1,7 +1,8 @@
 """Checkpoints on Orbax: a pytree and its description, in one atomic step.
 
-``directory/step_00000010/`` holds ``tree/`` (Orbax) and ``metadata.json`` with the leaves'
-shapes, the scene, the config's hash, and the SHA-256 of every file. A step is written
+``directory/step_00000010/`` holds ``tree/`` (Orbax), ``attached/`` (files as they are) and
+``metadata.json`` with the leaves' shapes, the scene, the config's hash, and the SHA-256 of every
+file. A step is written
 atomically (``files``), so a kill at any moment leaves the former steps complete.
 Steps can be copied, moved and committed: they hold no absolute path and no empty folder.
 """
@@ -11,6 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from worldmodel.runtime.files import new_folder, recover
 
 _PREFIX = "step_"
 _METADATA = "metadata.json"
+_ATTACHED = "attached"
 _FORMER = ".former"
 
 
@@ -39,7 +42,13 @@ def config_hash(config: Any) -> str:
 
 
 def save(
-    directory: Path | str, step: int, tree: Any, metadata: dict[str, Any], *, keep: int = 2
+    directory: Path | str,
+    step: int,
+    tree: Any,
+    metadata: dict[str, Any],
+    *,
+    keep: int = 2,
+    attached: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes one step and drops all but the newest ``keep``.
 
@@ -48,6 +57,7 @@ def save(
       step: its number; a step of that number is replaced.
       tree: pytree of arrays.
       metadata: JSON; ``restore`` can check "scene" and "config_hash".
+      attached: contents of files that belong to it, by names without folders.
 
     Returns:
       The step's folder.
@@ -66,6 +76,9 @@ def save(
             ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
         for note in (folder / "tree").rglob("commit_success.txt"):
             note.write_text("complete\n")  # Orbax puts the path of this machine there
+        for name, content in (attached or {}).items():
+            (folder / _ATTACHED).mkdir(exist_ok=True)
+            (folder / _ATTACHED / name).write_bytes(content)
         described = metadata | {"step": step, "leaves": _describe(tree), "files": _sums(folder)}
         (folder / _METADATA).write_text(json.dumps(described, indent=1, sort_keys=True))
     steps = _steps(directory)
@@ -91,6 +104,20 @@ def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, A
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged: {_METADATA}: {error}; delete it") from error
     return metadata
+
+
+def read_attached(directory: Path | str, step: int | None = None) -> dict[str, bytes]:
+    """The files that were attached to a step, by their names.
+
+    Raises:
+      CheckpointError: no such step, or a file is missing or damaged.
+    """
+    directory = Path(directory)
+    folder = _folder(directory, step)
+    sums = read_metadata(directory, step).get("files", {})
+    names = [name for name in sums if Path(name).parts[0] == _ATTACHED]
+    _check_files(directory, folder, {name: sums[name] for name in names})
+    return {Path(name).name: (folder / name).read_bytes() for name in names}
 
 
 def restore(
@@ -133,13 +160,7 @@ def restore(
                 f"{folder}: leaf {path} is {_leaf(stored.get(path))} there and "
                 f"{_leaf(expected.get(path))} here; it belongs to another model or precision"
             )
-    for name, digest in metadata.get("files", {}).items():
-        file = folder / name
-        if not file.is_file() or _sha256(file) != digest:
-            state = "damaged" if file.is_file() else "missing"
-            others = [s for s, other in _steps(directory).items() if other != folder]
-            remedy = f"step {max(others)} is whole" if others else "there is no other step"
-            raise CheckpointError(f"{folder}: {name} is {state}; delete that step ({remedy})")
+    _check_files(directory, folder, metadata.get("files", {}))
     abstract = {
         path: jax.ShapeDtypeStruct(
             tuple(leaf["shape"]),
@@ -153,6 +174,16 @@ def restore(
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
     return jax.tree.unflatten(jax.tree.structure(like), free), metadata
+
+
+def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:
+    for name, digest in sums.items():
+        file = folder / name
+        if not file.is_file() or _sha256(file) != digest:
+            state = "damaged" if file.is_file() else "missing"
+            others = [s for s, other in _steps(directory).items() if other != folder]
+            remedy = f"step {max(others)} is whole" if others else "there is no other step"
+            raise CheckpointError(f"{folder}: {name} is {state}; delete that step ({remedy})")
 
 
 def _paths(tree: Any) -> list[str]:

@@ -28,8 +28,9 @@ def collect(
       InputError: a file is at hand no more.
     """
     compiler = root.find("compiler")
-    for name in _FOLDERS if compiler is not None else ():
-        compiler.attrib.pop(name, None)
+    if compiler is not None:
+        for name in _FOLDERS:
+            compiler.attrib.pop(name, None)
     contents: dict[str, bytes] = {}
     for element, attribute, places in _references(root, spec, model):
         content = _read(spec, element.attrib[attribute], places)
