@@ -6,6 +6,7 @@ import dataclasses
 from worldmodel._mujoco import mujoco
 from worldmodel.scene.collisions import POINTS, Allocation, Group, Hull
 from worldmodel.scene.cost import group_bytes, step_bytes
+from worldmodel.scene.names import element_name, element_names, geom_name
 
 # Four points hold a rigid body, and a robot rarely touches with more than a dozen bodies at once.
 # Beyond four times that, most slots are empty in every state and are computed all the same.
@@ -13,7 +14,6 @@ MANY_SLOTS = 200
 _HEAVY = 10e6  # [bytes] per environment: a thousand environments of this fill a common GPU
 _MANY_CELLS = 100  # of a height field below one geom
 CUT_HULL = Hull(vertices=32, faces=60, edges=90)  # at most, of 32 vertices: triangles alone
-_NAMED = 8  # meshes in one remedy
 
 
 def advice(allocation: Allocation) -> list[str]:
@@ -45,10 +45,10 @@ def fewer_slots(allocation: Allocation) -> str:
             within += points if roots[0] == roots[1] and roots[0] != 0 else 0
             slots[tuple(sorted(bodies.tolist()))] += points
     pair, most = slots.most_common(1)[0]
-    names = [mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, i) or f"body{i}" for i in pair]
+    bodies = element_names(model, "body", pair)
     own = f"{within} of {total} slots are of one robot's links with each other; " if within else ""
     return (
-        f"{own}most, {most}, are of bodies '{names[0]}' and '{names[1]}': keep pairs that never "
+        f"{own}most, {most}, are of bodies {bodies}: keep pairs that never "
         "touch apart by contype/conaffinity or <exclude>, or write a <pair> for each of the few "
         "that do (feet and floor)"
     )
@@ -60,17 +60,9 @@ def types(group: Group) -> str:
     return "–".join(names)
 
 
-def geom_name(model: mujoco.MjModel, geom: int) -> str:
-    """Name of a geom; of one that has none, ``geom<id>`` and its body."""
-    if name := mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom):
-        return name
-    body = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, model.geom_bodyid[geom])
-    return f"geom{geom} of {body}" if body else f"geom{geom}"
-
-
 def _example(allocation: Allocation, group: Group) -> str:
     first, second = (geom_name(allocation.model, geom) for geom in group.pairs[0])
-    return f"geoms '{first}' and '{second}'"
+    return f"{first} and {second}"
 
 
 def _smaller_hulls(allocation: Allocation) -> str | None:
@@ -86,9 +78,7 @@ def _smaller_hulls(allocation: Allocation) -> str | None:
     heavy = [mesh for mesh, size in sizes.most_common() if size > _HEAVY]
     if not heavy or costly is None:
         return None
-    names = [mujoco.mj_id2name(allocation.model, mujoco.mjtObj.mjOBJ_MESH, i) for i in heavy]
-    listed = ", ".join(f"'{name}'" for name in names[:_NAMED])
-    listed += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    listed = element_names(allocation.model, "mesh", heavy, most=8)
     sizes = " and ".join(str(hull.vertices) for hull in allocation.geom_hulls(costly))
     small = {i: CUT_HULL if i in heavy else hull for i, hull in allocation.hulls.items()}
     after = step_bytes(dataclasses.replace(allocation, hulls=small))
@@ -104,10 +94,10 @@ def _coarser_field(allocation: Allocation) -> str | None:
     group = max(allocation.groups, key=lambda group: group.cells, default=None)
     if group is None or group.cells <= _MANY_CELLS:
         return None
-    field = mujoco.mj_id2name(allocation.model, mujoco.mjtObj.mjOBJ_HFIELD, group.data[0])
+    field = element_name(allocation.model, "hfield", group.data[0])
     return (
-        f"height field '{field}' has {group.cells} cells below geom "
-        f"'{geom_name(allocation.model, group.pairs[0][1])}', and MJX collides it with two prisms "
+        f"height field '{field}' has {group.cells} cells below "
+        f"{geom_name(allocation.model, group.pairs[0][1])}, and MJX collides it with two prisms "
         "in each: make the grid coarser, or the geom smaller"
     )
 

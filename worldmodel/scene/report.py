@@ -17,11 +17,11 @@ from worldmodel.scene.advice import (
     advice,
     describe_bytes,
     fewer_slots,
-    geom_name,
     types,
 )
 from worldmodel.scene.collisions import POINTS, Allocation, Rows, allocation
-from worldmodel.scene.unsupported import SceneError, SceneWarning
+from worldmodel.scene.errors import SceneError, SceneWarning
+from worldmodel.scene.names import geom_name
 
 if TYPE_CHECKING:
     from worldmodel.scene.scene import Scene
@@ -35,7 +35,7 @@ _SHOWN = 3  # entries of each list in the text, the longest of 4 and so at most 
 class PairCost:
     """What two geoms that may touch keep and need in every step."""
 
-    geoms: tuple[str, str]  # names, or ``geom<id> of <body>``
+    geoms: tuple[str, str]  # each with its body, as "geom 'can' (body 'mug')"
     types: str  # as "box–mesh"
     condim: int
     slots: int  # before any <numeric> limit; 0 if MJX has no collision function for the types
@@ -94,8 +94,7 @@ class Report:
             f"solver: {self.solver}",
         ]
         worst = [
-            f"'{p.geoms[0]}' and '{p.geoms[1]}' ({p.types}): {p.slots} slots, "
-            f"{describe_bytes(p.bytes)}"
+            f"{p.geoms[0]} and {p.geoms[1]}: {p.types}, {p.slots} slots, {describe_bytes(p.bytes)}"
             for p in self.pairs
         ]
         return "\n".join(
