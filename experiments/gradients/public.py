@@ -10,8 +10,8 @@ Expected: values equal ``mjx.step``'s to rounding on every scene that loads; gra
           solver as shipped and converged; what cannot run is refused by name
 
 FOLDER holds clones of the projects as owner/name (``public_scenes`` lists them); scenes that are
-not there are rows that say how to get them. Each scene is measured in a process of its own, one
-after another, so that a crash, too much memory or too much time is a row with its reason. OUT gets
+not there are rows that say how to get them. Each scene is measured in a process of its own, so
+that a crash, too much memory or too much time is a row with its reason. OUT gets
 table.json after every scene and table.md, generated from it. Rows of the same commit, options and
 MJCF are kept, so the same command goes on where it was stopped.
 """
@@ -19,9 +19,12 @@ MJCF are kept, so the same command goes on where it was stopped.
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,7 @@ class Args:
     memory_gb: float = 12.0  # of one scene
     batch: int = 0  # states at once that are timed too; 0: none
     seed: int = 0
+    workers: int = 1  # scenes at once; each is timed alone
 
 
 def chosen(args: Args) -> tuple[list[PublicScene], Path]:
@@ -74,13 +78,21 @@ def chosen(args: Args) -> tuple[list[PublicScene], Path]:
     return scenes, folder
 
 
-def measured(public: PublicScene, folder: Path, args: Args) -> Row:
-    """The row of one scene, from a process of its own."""
+def measured(public: PublicScene, folder: Path, args: Args, lock: str = "") -> Row:
+    """The row of one scene, from a process of its own.
+
+    Args:
+      lock: a file; processes that share it do not time while another computes. Empty: none.
+    """
     command = [sys.executable, "-m", "experiments.gradients.public_row"]
     command += ["--scene", public.name, "--scenes", str(folder), "--seed", str(args.seed)]
     command += ["--batch", str(args.batch), "--memory-gb", str(args.memory_gb)]
+    turn = [os.open(lock, os.O_RDWR)] if lock else []
+    command += [option for fd in turn for option in ("--turn", str(fd))]
     pipe, began = subprocess.PIPE, time.monotonic()
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, pass_fds=turn) as process:
+        for fd in turn:
+            os.close(fd)  # only the process holds it now: the lock ends with the process
         try:
             stdout, stderr = process.communicate(timeout=args.limit_s)
             stopped = ""
@@ -113,7 +125,7 @@ def reason(status: int, stderr: str) -> str:
 
 def stage(stderr: str) -> str:
     """What a process that did not end was compiling or computing."""
-    known = ("compiling ", "compiled ", "central differences")
+    known = ("compiling ", "compiled ", "timing", "central differences")
     stages = [line for line in stderr.splitlines() if line.startswith(known)]
     return stages[-1].split(" …")[0] if stages else "loading"
 
@@ -135,29 +147,45 @@ def main(args: Args) -> int:
             f"{path} has rows of another machine, other versions or other scenes; remove it to "
             "measure all again, or choose another --out"
         )
-    before = kept["rows"]
+    rows: dict[str, Row] = dict(kept["rows"])
     command = f"python -m experiments.gradients.public --out {args.out} "
     command += "--quick" if args.quick else "--scenes FOLDER"
     command += f" --only {' '.join(args.only)}" if args.only else ""
+    command += f" --workers {args.workers}"
     command += "".join(f" --{k.replace('_', '-')} {v:g}" for k, v in options.items())
-    result = {"command": command, "provenance": provenance, "rows": {}}
+    result: Row = {"command": command, "provenance": provenance}
+    todo: list[PublicScene] = []
     for public in scenes:
         if text := public.absent(folder):
             runtime.log(text)
-            result["rows"][public.name] = {"outcome": "absent", "reason": _anywhere(text, folder)}
+            rows[public.name] = {"outcome": "absent", "reason": _anywhere(text, folder)}
             continue
         digest = hashlib.sha256((folder / public.name).read_bytes()).hexdigest()[:16]
         origin = {"commit": provenance["commit"], "mjcf": digest, "options": options}
         origin["from"] = [commit_of(folder, name) for name in public.repositories]
-        row = before.get(public.name, {})
         clean = not provenance["commit"].endswith("-dirty")
+        row = rows.get(public.name, {})
         if not (clean and all(row.get(key) == value for key, value in origin.items())):
-            runtime.log(f"{len(result['rows'])}/{len(scenes)} {public.name}")
-            row = origin | measured(public, folder, args)
-            row["reason"] = _anywhere(row.get("reason", ""), folder)
-            runtime.log(f"  {row['outcome']} {row['reason']} ({row['wall_s']:.0f} s)")
-        result["rows"][public.name] = row
-        files.write_json(path, result | {"rows": before | result["rows"]})
+            rows[public.name] = origin
+            todo.append(public)
+
+    def work(public: PublicScene) -> tuple[PublicScene, Row]:
+        row = measured(public, folder, args, lock.name if args.workers > 1 else "")
+        return public, row | {"reason": _anywhere(row.get("reason", ""), folder)}
+
+    with tempfile.NamedTemporaryFile() as lock, ThreadPoolExecutor(args.workers) as pool:
+        running = [pool.submit(work, public) for public in todo]
+        try:
+            for count, finished in enumerate(as_completed(running), 1):
+                public, row = finished.result()
+                rows[public.name] |= row
+                ending = f"{row['outcome']} {row['reason']} ({row['wall_s']:.0f} s)"
+                runtime.log(f"{count}/{len(todo)} {public.name}: {ending}")
+                ended = {name: kept for name, kept in rows.items() if "outcome" in kept}
+                files.write_json(path, result | {"rows": ended})
+        finally:  # an interruption does not start the others
+            pool.shutdown(wait=False, cancel_futures=True)
+    result["rows"] = {public.name: rows[public.name] for public in scenes}
     files.write_json(path, result)
     files.write_text(args.out / "table.md", markdown(result))
     print(json.dumps(summary_of(result["rows"]) | {"out": str(args.out)}))

@@ -108,9 +108,17 @@ def markdown(result: dict[str, Any]) -> str:
     for name, row in rows.items():
         if row["outcome"] != "measured":
             during = f" (during: {row['during']})" if "during" in row else ""
-            text = f"{row['reason']}{during}".replace("|", "\\|")
+            text = _escaped(row["reason"] + during)
             lines.append(f"| {name} | {row['outcome']} | {text} |")
+    warned = [(name, text) for name, row in rows.items() for text in row.get("warned", ())]
+    if warned:
+        lines += ["", "## Warned of when loaded", "", "| scene | warning |", "|---|---|"]
+        lines += [f"| {name} | {_escaped(text)} |" for name, text in warned]
     return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _times(rows: dict[str, Row]) -> list[str]:

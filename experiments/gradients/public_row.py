@@ -11,13 +11,16 @@ both are compared with central differences of ``mjx.step``, converged: after one
 state for both; after ``SHORT`` steps for the converged alone, whose path that is.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import json
 import resource
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.gradients.measure import repeated
+from experiments.gradients.measure import alone, repeated
 from experiments.gradients.one_sided import Slopes, slopes
 from experiments.gradients.public_problem import (
     LONG,
@@ -42,6 +45,7 @@ from experiments.gradients.public_scenes import QUICK, QUICK_FOLDER, SCENES, Pub
 from worldmodel import physics, runtime
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
+from worldmodel.scene import SceneWarning
 from worldmodel.scene.collisions import allocation
 
 WIDTHS = (1e-4, 1e-5, 1e-6)  # m/s, rad/s, halves of a control's range, logarithms
@@ -58,6 +62,7 @@ class Args:
     seed: int = 0  # of the control, the velocities and the cotangent
     batch: int = 0  # states at once that are timed too; 0: none
     memory_gb: float = 12.0  # of this process's data, at most; 0: any
+    turn: int = -1  # an open file, locked as shared while this process computes; -1: none
 
 
 class Compiled:
@@ -128,13 +133,16 @@ def error_of(ours: np.ndarray, reference: Slopes, output: int) -> Row:
 def measure(public: PublicScene, args: Args) -> Iterator[Row]:
     """Parts of the scene's row, as they are measured."""
     began = time.perf_counter()
-    try:
-        scene = public.load(args.scenes)
-    except InputError as error:
-        yield {"outcome": "refused", "reason": str(error).splitlines()[0]}
-        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SceneWarning)
+        try:
+            scene = public.load(args.scenes)
+        except InputError as error:
+            yield {"outcome": "refused", "reason": str(error).splitlines()[0]}
+            return
     c_model = scene.mj_model
-    yield facts(c_model) | {"load_s": time.perf_counter() - began}
+    warned = [str(w.message).splitlines()[0] for w in caught if w.category is SceneWarning]
+    yield facts(c_model) | {"load_s": time.perf_counter() - began, "warned": warned}
     at = start(c_model, args.seed)
     yield {"contacts": at.contacts}
     problem, compiled = Problem(scene, at), Compiled()
@@ -156,12 +164,7 @@ def measure(public: PublicScene, args: Args) -> Iterator[Row]:
         "mjx": distance(path, np.asarray(theirs(shipped, x, many))),
         "c": distance(path, c_path),
     }
-    times = {
-        "c": timed_c(c_model, at),
-        "mjx": _per_step(lambda: theirs(shipped, x, many), LONG),
-        "ours": _per_step(lambda: ours(shipped, x, many), LONG),
-    }
-    yield {"values": values, "compile_s": {"mjx": theirs_s, "ours": ours_s}, "step_s": times}
+    yield {"values": values, "compile_s": {"mjx": theirs_s, "ours": ours_s}}
 
     # Gradients.
     weights = np.zeros((2, LONG, len(cotangent)))
@@ -170,7 +173,14 @@ def measure(public: PublicScene, args: Args) -> Iterator[Row]:
     grad = jax.value_and_grad(problem.loss)
     gradient, gradient_s = compiled("the gradient", grad, x, shipped, first)
     at_shipped = gradient(x, shipped, first)[1]
-    times["gradient"] = _per_step(lambda: gradient(x, shipped, last), LONG)
+    runtime.log("timing")
+    with timing(args.turn):
+        times = {
+            "c": timed_c(c_model, at),
+            "mjx": _per_step(lambda: theirs(shipped, x, many)),
+            "ours": _per_step(lambda: ours(shipped, x, many)),
+            "gradient": _per_step(lambda: gradient(x, shipped, last)),
+        }
     compile_s = {"mjx": theirs_s, "ours": ours_s, "gradient": gradient_s}
     yield {"compile_s": compile_s, "step_s": times}
 
@@ -205,10 +215,20 @@ def measure(public: PublicScene, args: Args) -> Iterator[Row]:
     yield {"outcome": "measured"}
 
 
-def _per_step(call: Callable[[], Any], steps: int) -> float:
-    """Median seconds of a step, after one call to warm up."""
+@contextlib.contextmanager
+def timing(turn: int) -> Iterator[None]:
+    """Waits until every other process that shares the lock is waiting too, or has ended."""
+    with alone(turn):
+        yield
+    if turn >= 0:
+        fcntl.flock(turn, fcntl.LOCK_SH)
+
+
+def _per_step(call: Callable[[], Any], states: int = 1) -> float:
+    """Median seconds of one of ``LONG`` steps of one state, after one call to warm up."""
     jax.block_until_ready(call())
-    return statistics.median(repeated(lambda: jax.block_until_ready(call()))) / steps
+    median = statistics.median(repeated(lambda: jax.block_until_ready(call())))
+    return median / (LONG * states)
 
 
 def timed_c(model: mujoco.MjModel, at: Start) -> float:
@@ -220,7 +240,7 @@ def timed_c(model: mujoco.MjModel, at: Start) -> float:
             getattr(data, name)[:] = value
         mujoco.mj_step(model, data, nstep=LONG)
 
-    return _per_step(play, LONG)
+    return _per_step(play)
 
 
 def in_a_batch(problem: Problem, model: mjx.Model, weights: jax.Array, args: Args) -> Row:
@@ -230,13 +250,16 @@ def in_a_batch(problem: Problem, model: mjx.Model, weights: jax.Array, args: Arg
     x |= {"qvel": jnp.asarray(noise)}
     many, compiled = jnp.asarray(LONG), Compiled()
     row: Row = {"size": args.batch}
+    calls: dict[str, Callable[[], Any]] = {}
     for name, step in (("mjx", mjx.step), ("ours", physics.step)):
         function = jax.vmap(functools.partial(problem.path, step), (None, 0, None))
         play, _ = compiled(f"{name}, {args.batch} at once", function, model, x, many)
-        row[name] = _per_step(lambda play=play: play(model, x, many), LONG * args.batch)
+        calls[name] = functools.partial(play, model, x, many)
     function = jax.vmap(jax.value_and_grad(problem.loss), (0, None, None))
     play, _ = compiled(f"the gradient, {args.batch} at once", function, x, model, weights)
-    row["gradient"] = _per_step(lambda: play(x, model, weights), LONG * args.batch)
+    calls["gradient"] = functools.partial(play, x, model, weights)
+    with timing(args.turn):
+        row |= {name: _per_step(call, args.batch) for name, call in calls.items()}
     return row
 
 
@@ -245,6 +268,8 @@ def main(args: Args) -> None:
     if args.memory_gb:
         most = int(args.memory_gb * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    if args.turn >= 0:
+        fcntl.flock(args.turn, fcntl.LOCK_SH)
     runtime.configure(cache=False)
     (public,) = [s for s in (*SCENES, *QUICK) if s.name == args.scene]
     for part in measure(public, args):

@@ -45,10 +45,9 @@ class PublicScene:
         Raises:
           SceneError: it does not compile, or cannot run here.
         """
-        spec = parse_mjcf(folder / self.name)
-        if self.assets:
-            files = [path for path in (folder / self.assets).iterdir() if path.is_file()]
-            spec.assets = {path.name: path.read_bytes() for path in files}
+        paths = (folder / self.assets).iterdir() if self.assets else ()
+        assets = {path.name: path.read_bytes() for path in paths if path.is_file()}
+        spec = parse_mjcf(folder / self.name, assets)
         return compile_scene(spec, control_hz=1.0 / spec.option.timestep, substeps=1)
 
 
@@ -80,8 +79,8 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         "google-deepmind/dm_control",
         "dm_control/suite",
-        "acrobot pendulum cartpole point_mass reacher swimmer lqr ball_in_cup finger fish hopper "
-        "walker cheetah quadruped humanoid manipulator",
+        "acrobot pendulum cartpole point_mass reacher swimmer ball_in_cup finger fish hopper "
+        "walker cheetah quadruped humanoid",
     ),
     *_of(
         _PLAYGROUND,

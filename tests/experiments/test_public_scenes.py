@@ -174,7 +174,8 @@ def right(row: dict) -> None:
     """Values are those of ``mjx.step``, and every gradient is within what is wanted."""
     assert row["outcome"] == "measured"
     assert max(row["values"]["mjx"]) < 1e-12
-    assert row["values"]["c_converged"][0] < 1e-9
+    # MJX's closest point of a capsule's axis is 1e-6 m² over the squared length off C's.
+    assert row["values"]["c_converged"][0] < 1e-5
     for kind in GRADIENTS:
         for leaf in LEAVES:
             cell = row["gradient"][kind][leaf]
@@ -195,6 +196,7 @@ def test_a_scene_is_measured() -> None:
     row = row_of(QUICK[0])
     right(row)
     assert (row["slots"], row["rows"], row["nv"]) == (0, 1, 2)
+    assert row["values"]["c"][1] < 1e-12
     assert {row["gradient"][kind]["friction"]["note"] for kind in GRADIENTS} == {"dead"}
     assert row["compile_s"]["gradient"] > 0 and row["step_s"]["c"] < row["step_s"]["mjx"]
     summary = summary_of({"cart": row | {"peak_gb": 1.0}})
