@@ -239,10 +239,10 @@ def test_many_slots_are_warned_of_and_feet_alone_are_not() -> None:
 def test_the_worst_comes_first_and_the_table_is_short_and_quick() -> None:
     text = ellipsoids(40, 2000, 300, 3000, 200, 100, floor=FLOOR)
     m = model(text)
-    start = time.perf_counter()
+    start = time.process_time()
     result = report(m)
     lines = str(result).splitlines()
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert result.pairs[0].geoms == ("geom 'g1' (body 'b1')", "geom 'g3' (body 'b3')")
     sizes = [pair.bytes for pair in result.pairs]
     assert sizes == sorted(sizes, reverse=True)

@@ -36,14 +36,13 @@ def advice(allocation: Allocation) -> list[str]:
 def fewer_slots(allocation: Allocation) -> str:
     """How to do with fewer contact slots; names the bodies with the most."""
     model, slots = allocation.model, collections.Counter()
-    within = total = 0
+    body, root = model.geom_bodyid.tolist(), model.body_rootid.tolist()
     for group in allocation.groups:
-        for pair in group.pairs:
-            bodies = model.geom_bodyid[list(pair)]
-            roots, points = model.body_rootid[bodies], POINTS.get(group.types, 0)
-            total += points
-            within += points if roots[0] == roots[1] and roots[0] != 0 else 0
-            slots[tuple(sorted(bodies.tolist()))] += points
+        for first, second in group.pairs:
+            bodies = sorted((body[first], body[second]))
+            slots[tuple(bodies)] += POINTS.get(group.types, 0)
+    total = slots.total()
+    within = sum(n for (first, second), n in slots.items() if root[first] == root[second])
     pair, most = slots.most_common(1)[0]
     bodies = element_names(model, "body", pair)
     own = f"{within} of {total} slots are of one robot's links with each other; " if within else ""

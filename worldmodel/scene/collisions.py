@@ -149,18 +149,22 @@ def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int, int]]:
     Returns:
       (geom, geom, condim) with the geom types ascending.
     """
-    kind, listed = model.geom_type, []
+    kind, dims, priority = (
+        array.tolist() for array in (model.geom_type, model.geom_condim, model.geom_priority)
+    )
+    listed = []
     for pair in range(model.npair):
         first, second = int(model.pair_geom1[pair]), int(model.pair_geom2[pair])
         if kind[first] > kind[second]:
             first, second = second, first
         listed.append((first, second, int(model.pair_dim[pair])))
     explicit = {(first, second) for first, second, _ in listed}
-    firsts, seconds = np.nonzero(_dynamic_pairs(model))
-    for one, other in zip(firsts.tolist(), seconds.tolist(), strict=True):
-        first, second = (other, one) if kind[one] > kind[other] else (one, other)
+    for first, second in np.argwhere(_dynamic_pairs(model)).tolist():
+        if kind[first] > kind[second]:
+            first, second = second, first
         if (first, second) not in explicit:
-            listed.append((first, second, _condim(model, first, second)))
+            one, other = (priority[first], dims[first]), (priority[second], dims[second])
+            listed.append((first, second, max(one, other)[1]))  # the priority decides first
     return listed
 
 
@@ -184,21 +188,14 @@ def _dynamic_pairs(model: mujoco.MjModel) -> np.ndarray:
     return mask
 
 
-def _condim(model: mujoco.MjModel, first: int, second: int) -> int:
-    dims, priority = model.geom_condim, model.geom_priority
-    if priority[first] != priority[second]:
-        return int(dims[first if priority[first] > priority[second] else second])
-    return int(max(dims[first], dims[second]))
-
-
 def _groups(model: mujoco.MjModel) -> tuple[Group, ...]:
     """The collision calls of one step; none where the contact flag is off."""
     if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
         return ()
+    kind, content = model.geom_type.tolist(), model.geom_dataid.tolist()
     members = collections.defaultdict(list)
     for first, second, condim in geom_pairs(model):
-        types = int(model.geom_type[first]), int(model.geom_type[second])
-        data = int(model.geom_dataid[first]), int(model.geom_dataid[second])
+        types, data = (kind[first], kind[second]), (content[first], content[second])
         cells = _cells(model, data[0], second) if types[0] == _HFIELD else (0, 0)
         members[types, data, condim, cells].append((first, second))
     most = _numeric(model, "max_geom_pairs")
