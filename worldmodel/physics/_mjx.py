@@ -57,6 +57,11 @@ def with_newton(model: mjx.Model) -> mjx.Model:
     return model.tree_replace({"opt.solver": types.SolverType.NEWTON})
 
 
+def with_warm_start(flags: types.DisableBit) -> types.DisableBit:
+    """``flags`` of a model whose solver starts from ``qacc_warmstart`` where that is better."""
+    return flags & ~types.DisableBit.WARMSTART
+
+
 def constraint_rows(data: mjx.Data) -> int:
     """Number of constraint rows (static)."""
     return data._impl.efc_J.shape[0]

@@ -28,17 +28,25 @@ TOUCH = 1e-12  # [m] depth of a contact that has just set in
 SOLUTION = "contact_solution"  # name of the values that spare a rematerialised step its solve
 
 
-def _derivative_only(x: jax.Array) -> jax.Array:
-    """Zero in value, the derivative of ``x``."""
-    return x - jax.lax.stop_gradient(x)
+@jax.custom_jvp
+def _with_derivative_of(value: jax.Array, function: jax.Array) -> jax.Array:
+    """``value``, with the derivative of ``function``; where no derivative is taken, nothing that
+    only ``function`` needs is computed."""
+    del function
+    return value
+
+
+@_with_derivative_of.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return primals[0], tangents[1]
 
 
 def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
     """``mjx.solve`` with a derivative: the solver's values bit for bit, the implicit gradient.
 
-    Sets ``qacc``, ``qfrc_constraint`` and ``efc_force``. The warm start has no influence on
-    the gradient. An unconverged solve is differentiated as if it had converged: see
-    ``solver_residual``.
+    Sets ``qacc``, ``qfrc_constraint`` and ``efc_force``. The derivative is that of the optimum,
+    whichever solver and however few iterations gave the values: it is taken at the point where
+    Newton's method has finished the solve. The warm start has no influence on it.
 
     Args:
       model: the model.
@@ -48,30 +56,46 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
     """
     fixed_model, fixed_data = jax.lax.stop_gradient((model, data))
     solved = mjx.solve(fixed_model, fixed_data)
-    solution = checkpoint_name(solved.qacc, SOLUTION)
-    force = checkpoint_name(_mjx.efc_force(solved), SOLUTION)
-    qfrc_constraint = checkpoint_name(solved.qfrc_constraint, SOLUTION)
-    point, problem = solution, data
+    problem = data
     if backward.contact_width:
         problem = contacts_from_distance(model, data, backward.contact_width)
-        fixed_data = jax.lax.stop_gradient(problem)
-        point = checkpoint_name(mjx.solve(fixed_model, fixed_data).qacc, SOLUTION)
+    newton_model, fixed_problem = _finishing(fixed_model), jax.lax.stop_gradient(problem)
+    start = fixed_problem.replace(qacc_warmstart=solved.qacc)
+    optimum = checkpoint_name(mjx.solve(newton_model, start).qacc, SOLUTION)
 
-    residual, context = _residual(model, problem, point)
-    newton = _mjx.newton_direction(
-        fixed_model, fixed_data, jax.lax.stop_gradient(context), residual
-    )
-    # Only this grouping leaves the solver's value unchanged.
-    moved = -_derivative_only(newton)
-    qacc = solution + moved
+    residual, context = _residual(model, problem, optimum)
+    fixed_context = jax.lax.stop_gradient(context)
+    newton = _mjx.newton_direction(newton_model, fixed_problem, fixed_context, residual)
+    moved = _with_derivative_of(optimum, -newton)
+    qacc = checkpoint_name(solved.qacc, SOLUTION)
     if backward.touch_speed and _mjx.contact_dims(data).size:
-        qacc = qacc + _derivative_only(_earlier_touch(fixed_model, data, backward.touch_speed))
-    # At the solution qfrc_constraint = M a − qfrc_smooth. Differentiating that side avoids the
+        earlier = _earlier_touch(newton_model, data, backward.touch_speed)
+        qacc = _with_derivative_of(qacc, moved + earlier)
+    else:
+        qacc = _with_derivative_of(qacc, moved)
+    # At the optimum qfrc_constraint = M a − qfrc_smooth. Differentiating that side avoids the
     # cancellation between stiff rows that Jᵀf would suffer in float32.
-    balance = mjx.mul_m(model, data, qacc) - data.qfrc_smooth
-    rows = _mjx.constraint_context(model, problem, point + moved).efc_force
-    data = data.replace(qacc=qacc, qfrc_constraint=qfrc_constraint + _derivative_only(balance))
-    return _mjx.with_efc_force(data, force + _derivative_only(rows))
+    qfrc_constraint = _with_derivative_of(
+        checkpoint_name(solved.qfrc_constraint, SOLUTION),
+        mjx.mul_m(model, data, qacc) - data.qfrc_smooth,
+    )
+    force = _with_derivative_of(
+        checkpoint_name(_mjx.efc_force(solved), SOLUTION),
+        _mjx.constraint_context(model, problem, moved).efc_force,
+    )
+    data = data.replace(qacc=qacc, qfrc_constraint=qfrc_constraint)
+    return _mjx.with_efc_force(data, force)
+
+
+def _finishing(model: mjx.Model) -> mjx.Model:
+    """``model`` with Newton's method run to its end, from the warm start."""
+    options = {
+        "opt.iterations": 40,
+        "opt.ls_iterations": 12,
+        "opt.tolerance": jnp.full_like(model.opt.tolerance, 1e-13),
+        "opt.disableflags": _mjx.with_warm_start(model.opt.disableflags),
+    }
+    return _mjx.with_newton(model).tree_replace(options)
 
 
 def _earlier_touch(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Array:
@@ -96,10 +120,11 @@ def _earlier_touch(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Arra
     touching = fixed_slots.replace(dist=jnp.where(fresh, barely, fixed_slots.dist))
     touching = mjx.make_constraint(model, _mjx.with_contact(fixed_data, touching))
     solved = mjx.solve(model, touching)
-    force = _mjx.efc_force(solved) * (_derivative_only(since) @ member)
+    touched_sooner = _with_derivative_of(jnp.zeros_like(since), since)
+    force = _mjx.efc_force(solved) * (touched_sooner @ member)
     impulse = _mjx.constraint_jacobian(touching).T @ force
     others = _mjx.without_rows(touching, fresh @ member)
-    context = _mjx.constraint_context(_mjx.with_newton(model), others, solved.qacc)
+    context = _mjx.constraint_context(model, others, solved.qacc)
     return _mjx.newton_direction(model, others, context, impulse) / model.opt.timestep
 
 
@@ -153,7 +178,8 @@ def channels(scene: Scene, model: mjx.Model, data: mjx.Data) -> Contacts:
     """
     ids = _pair_ids(scene)
     slots = _mjx.contact(data)
-    if not ids or slots.dist.shape[0] == 0:
+    # Constraints that are switched off altogether leave slots without rows.
+    if not ids or slots.dist.shape[0] == 0 or _mjx.constraint_rows(data) == 0:
         return no_contacts(scene)
     world = jnp.einsum("ci,cij->cj", _slot_forces(model, data), slots.frame)
     geoms = jnp.sort(jnp.asarray(slots.geom), axis=1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from worldmodel._mujoco import mjx
 from worldmodel.errors import InputError
-from worldmodel.physics import _mjx, contact
+from worldmodel.physics import _mjx, actuation, contact
 from worldmodel.physics.backward import HARD, Backward, cut, growth
 from worldmodel.scene import Scene
 from worldmodel.types import State
@@ -39,10 +39,24 @@ def step(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Dat
     integrator = _mjx.integrator_name(model)
     if backward.touch_speed and integrator == "RK4":
         raise ValueError("touch_speed counts touches once per step: choose Euler or implicitfast")
-    data = forward(model, data, backward)
+    after = forward(model, data, backward)
     if integrator == "RK4":
-        return _rungekutta4(model, data, backward)
-    return mjx.euler(model, data) if integrator == "EULER" else mjx.implicit(model, data)
+        after = _rungekutta4(model, after, backward)
+    elif integrator == "EULER":
+        after = mjx.euler(model, after)
+    else:
+        after = mjx.implicit(actuation.without_clamped_damping(model, after), after)
+    return _with_types_of(data, after)
+
+
+def _with_types_of(before: mjx.Data, after: mjx.Data) -> mjx.Data:
+    """``after`` as a carry of ``lax.scan``: MJX widens integers under x64 where there are
+    tendons."""
+
+    def kept(new: jax.Array, old: jax.Array) -> jax.Array:
+        return new.astype(old.dtype) if jnp.issubdtype(old.dtype, jnp.integer) else new
+
+    return jax.tree.map(kept, after, before)
 
 
 def _rungekutta4(model: mjx.Model, first: mjx.Data, backward: Backward) -> mjx.Data:
@@ -60,9 +74,7 @@ def _rungekutta4(model: mjx.Model, first: mjx.Data, backward: Backward) -> mjx.D
         qvel = first.qvel + part * dt * data.qacc
         act = first.act + part * dt * data.act_dot
         there = data.replace(qpos=qpos, qvel=qvel, act=act, time=first.time + part * dt)
-        # MJX changes integer types under x64 where there are tendons.
-        there = forward(model, there, backward)
-        data = jax.tree.map(lambda new, old: new.astype(old.dtype), there, data)
+        data = _with_types_of(data, forward(model, there, backward))
         sums = (
             sum_qvel + weight * qvel,
             sum_qacc + weight * data.qacc,
@@ -82,7 +94,7 @@ def forward(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.
     model = _with_fixed_power(_mjx.with_solvable_options(model, data))
     data = mjx.sensor_pos(model, mjx.fwd_position(model, data))
     data = mjx.sensor_vel(model, mjx.fwd_velocity(model, data))
-    data = mjx.fwd_acceleration(model, mjx.fwd_actuation(model, data))
+    data = mjx.fwd_acceleration(model, actuation.fwd_actuation(model, data))
     if _mjx.constraint_rows(data) == 0:  # as mjx.forward does, acceleration sensors included
         return data.replace(qacc=data.qacc_smooth)
     return mjx.sensor_acc(model, contact.solve(model, data, backward))
