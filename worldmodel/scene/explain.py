@@ -1,12 +1,13 @@
 """What MJX refuses, said with the names of the elements and a remedy."""
 
 import re
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene.collisions import POINTS, geom_pairs
+from worldmodel.scene.collisions import POINTS, allocation, geom_pairs
 from worldmodel.scene.names import element_name, element_names, geom_name
 
 _NO_MARGIN = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
@@ -57,9 +58,18 @@ def refusal(model: mujoco.MjModel, message: str) -> str:
     return f"MJX cannot run this scene: {message}; remove or replace that feature"
 
 
-def sensed(model: mjx.Model, data: mjx.Data) -> mjx.Data:
-    """The sensors of a step, without the step."""
-    return mjx.sensor_acc(model, mjx.sensor_vel(model, mjx.sensor_pos(model, data)))
+def sensors_of(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Data]:
+    """The sensors of a step, without the step.
+
+    Without any constraint row MJX leaves out those of accelerations and forces.
+    """
+    constrained = allocation(model).rows.total > 0
+
+    def sensed(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+        data = mjx.sensor_vel(model, mjx.sensor_pos(model, data))
+        return mjx.sensor_acc(model, data) if constrained else data
+
+    return sensed
 
 
 def sensor_failure(model: mujoco.MjModel, error: Exception) -> str:
@@ -78,7 +88,7 @@ def _traces(model: mujoco.MjModel, sensor: int) -> bool:
     kinds[sensor] = model.sensor_type[sensor]
     alone = mjx.put_model(model).replace(sensor_type=kinds)
     try:
-        jax.eval_shape(sensed, alone, mjx.make_data(model))
+        jax.eval_shape(sensors_of(model), alone, mjx.make_data(model))
     except Exception:
         return False
     return True

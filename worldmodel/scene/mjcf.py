@@ -68,8 +68,6 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
         _set_actuator(actuator, model, i)
     for i, tendon in enumerate(root.findall("tendon/*")):
         _set_tendon(tendon, model, i)
-        if spec.tendons[i].springlength[0] >= 0.0:  # else the length in the initial pose
-            _set(tendon, springlength=model.tendon_lengthspring[i])
     for i, equality in enumerate(root.findall("equality/*")):
         _set_equality(equality, model, i)
     for i, sensor in enumerate(root.findall("sensor/*")):
@@ -253,6 +251,7 @@ def _set_tendon(tendon: ElementTree.Element, model: Any, i: int) -> None:
         solreffriction=model.tendon_solref_fri[i],
         solimpfriction=model.tendon_solimp_fri[i],
         margin=model.tendon_margin[i],
+        springlength=model.tendon_lengthspring[i],
     )
     _set_range(tendon, "range", model.tendon_range[i], np.asarray(model.tendon_limited)[i])
     _set_range(

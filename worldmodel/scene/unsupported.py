@@ -7,7 +7,7 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.scene.errors import SceneError, SceneWarning
-from worldmodel.scene.explain import refusal, sensed, sensor_failure
+from worldmodel.scene.explain import refusal, sensor_failure, sensors_of
 from worldmodel.scene.finite import refuse_nonfinite
 from worldmodel.scene.ignored import refuse_ignored
 from worldmodel.scene.names import element_name
@@ -57,7 +57,7 @@ def refuse_untraceable(model: mujoco.MjModel) -> None:
     if not model.nsensor:
         return
     try:
-        jax.eval_shape(sensed, mjx_model, data)
+        jax.eval_shape(sensors_of(model), mjx_model, data)
     except Exception as error:  # whatever kind MJX fails with
         raise SceneError(sensor_failure(model, error)) from error
 
