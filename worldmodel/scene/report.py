@@ -74,7 +74,7 @@ class Report:
             details.append(f"of {all_slots}, limited by <numeric>")
         lines = [
             f"scene '{self.name}': {self.nv} degrees of freedom, {len(self.pairs)} geom pairs",
-            f"{'pair type':<22}{'pairs':>7}{'slots':>7}{'memory':>10}",
+            *([f"{'pair type':<22}{'pairs':>7}{'slots':>7}{'memory':>10}"] if totals else []),
         ]
         shown = list(totals.items())
         if len(shown) > _SHOWN + 1:
