@@ -19,7 +19,11 @@ from worldmodel.scene.equivalent import simplify
 from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.scene.report import check_size
-from worldmodel.scene.unsupported import refuse_unsupported, refuse_untraceable
+from worldmodel.scene.unsupported import (
+    refuse_unsupported,
+    refuse_untraceable,
+    warn_departures,
+)
 
 _KEY_SIZES = {"qpos": "nq", "qvel": "nv", "act": "na", "ctrl": "nu"}
 
@@ -169,6 +173,7 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
     refuse_unsupported(compiled)
     check_size(compiled)
     refuse_untraceable(compiled)
+    warn_departures(compiled)
     try:
         written, model, plain_sliders, files = compile_general(spec, compiled)
     except ValueError as error:

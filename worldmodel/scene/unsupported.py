@@ -10,9 +10,7 @@ from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.explain import refusal, sensor_failure, sensors_of
 from worldmodel.scene.finite import refuse_nonfinite
 from worldmodel.scene.ignored import refuse_ignored
-from worldmodel.scene.names import element_name
-
-__all__ = ["SceneError", "SceneWarning", "refuse_unsupported", "refuse_untraceable"]
+from worldmodel.scene.names import element_name, element_names
 
 _INTEGRATORS = (
     mujoco.mjtIntegrator.mjINT_EULER,
@@ -75,14 +73,36 @@ def _refuse_options(model: mujoco.MjModel) -> None:
         raise SceneError(
             '<flag sleep="enable"/>: in MJX no body falls asleep; remove it from <option>'
         )
+
+
+def warn_departures(model: mujoco.MjModel) -> None:
+    """Warns of what MJX leaves out where MuJoCo's motion differs a little by it."""
     if model.opt.noslip_iterations:
         warnings.warn(
             f"option noslip_iterations={model.opt.noslip_iterations} is ignored by MJX: friction "
-            "will creep a little, as MuJoCo's soft contacts do; set it to 0 for the same motion "
-            "in MuJoCo, or raise impratio in an elliptic cone for less creep",
+            "creeps a little, as MuJoCo's soft contacts do; set it to 0 for the same motion in "
+            "MuJoCo, or raise impratio in an elliptic cone for less creep",
             SceneWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
+    if model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        return
+    muscles = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
+    varying = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_AFFINE)
+    clamped = varying & (model.actuator_gainprm[:, 2] != 0) & (model.actuator_ctrllimited != 0)
+    for what, mask in (
+        ("the damping of muscles", muscles),
+        ("the limit of a control whose gain varies with velocity", clamped),
+    ):
+        if mask.any():
+            names = element_names(model, "actuator", np.flatnonzero(mask))
+            warnings.warn(
+                f"actuator {names}: integrator='implicitfast' of MJX leaves out {what}, and the "
+                "motion departs from MuJoCo's by an error of the timestep's order; use "
+                "integrator='Euler'",
+                SceneWarning,
+                stacklevel=4,
+            )
 
 
 def _refuse_singular(model: mujoco.MjModel) -> None:
