@@ -40,7 +40,7 @@ def step_bytes(allocation: Allocation) -> int:
 
     Beyond the collisions: the Jacobian of all constraint rows and the mass matrix, both dense and
     twice, and in an elliptic cone a matrix of rows by rows. The model and the state do not count.
-    Of 32 scenes from 5 kB to 95 MB all were within a factor 2.4, those above 1 MB within 1.3; in
+    Of 34 scenes from 5 kB to 3 GB all were within a factor 2.4, those above 1 MB within 1.3; in
     float32 it is half.
     """
     return _WORD * _dense(allocation) + _collision_bytes(allocation)
@@ -55,7 +55,7 @@ def gradient_bytes(allocation: Allocation) -> int:
 def compile_seconds(allocation: Allocation, *, gradient: bool) -> float:
     """Time to trace and compile one ``physics.step``, or its reverse-mode gradient with it [s].
 
-    A rough law for one core of a 2-core cloud CPU, within a factor 1.6 of all of 32 scenes: a
+    A rough law for one core of a 2-core cloud CPU, within a factor 1.6 of all of 34 scenes: a
     constant, so much for each level of the kinematic tree and kind of joint in it (MJX unrolls
     these), for each collision call, and for each slot in an elliptic cone.
     """
