@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-AGREE = 1e-3  # relative disagreement of two slopes, at most
-STEADY = 0.3  # a gap between one-sided slopes that shrinks less at a tenth of the width is a kink
+AGREE = 1e-3  # relative difference of one-sided slopes that is no kink, at most
+# A gap between one-sided slopes is a kink's where it stays the same from width to width: one of
+# curvature shrinks with the width, one of rounding grows. Least ratio of two such gaps:
+STEADY = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ def slopes(
     Args:
       function: number's index, its displacement → (m,) outputs.
       numbers: indices of the numbers that are displaced.
-      widths: descending, at least two.
+      widths: descending, at least three.
     """
     here = function(0, 0.0)
     columns = [_column(function, here, number, widths) for number in numbers]
@@ -58,5 +60,5 @@ def _column(
     disagreement = np.take_along_axis(between, best[None], 0)[0]
     gap = np.abs(np.subtract(above, below))
     size = np.maximum(np.abs(above[-1]), np.abs(below[-1]))
-    steady = (gap[-1] > STEADY * gap[-2]) & (gap[-2] > STEADY * gap[-1])
+    steady = gap[-3:].min(axis=0) > STEADY * gap[-3:].max(axis=0)
     return value, disagreement, (gap[-1] > AGREE * size) & steady

@@ -16,9 +16,10 @@ from worldmodel.errors import InputError
 from worldmodel.scene import Scene
 
 SHORT, LONG = 8, 32  # steps of the longer gradient; of the longer comparison, and what is timed
-SETTLE_S, PUSH_S, TRIES = 0.5, 0.05, 4  # under the keyframe's control, under a random one
+SETTLE_S, PUSH_S = 0.5, 0.02  # under the keyframe's control, under a random one
+TRIES, TRY_S, MOVED = 200, 0.1, 0.5  # poses; [m, rad] from the keyframe, of joints without a range
 SPREAD = 0.01  # [m/s, rad/s] of the random velocities that are added
-CONTROL = 0.3  # of the control's half range
+CONTROL = 0.1  # of the control's half range
 Point = dict[str, Any]  # what is differentiated: qvel, ctrl, mass, friction
 
 
@@ -49,27 +50,56 @@ class Start:
 
 def start(model: mujoco.MjModel, seed: int) -> Start:
     """The first keyframe, or the MJCF's own pose, left to settle in C MuJoCo, then disturbed by a
-    random control and random velocities; settled for longer while nothing touches.
+    random control and random velocities. Where nothing touches then, random poses take its place
+    until something does.
 
     Raises:
       InputError: C MuJoCo diverges.
     """
-    random, data = np.random.default_rng(seed), mujoco.MjData(model)
+    random = np.random.default_rng(seed)
+    first = data = _disturbed(model, SETTLE_S, 0.0, random)
+    if not _sound(first):
+        raise InputError("the scene diverges in C MuJoCo before anything is measured")
+    for _ in range(TRIES):
+        if data.ncon and _sound(data):
+            break
+        data = _disturbed(model, TRY_S, 1.0, random)
+    else:
+        data = first
+    contacts = int(data.ncon)
+    names = [f.name for f in dataclasses.fields(Start) if f.name != "contacts"]
+    return Start(**{name: getattr(data, name).copy() for name in names}, contacts=contacts)
+
+
+def _disturbed(
+    model: mujoco.MjModel, seconds: float, share: float, random: np.random.Generator
+) -> mujoco.MjData:
+    """The keyframe, moved and left to settle, under a random control and with random velocities.
+
+    Args:
+      share: of the way to a random position that every hinge and slide joint is moved: within its
+        range, or at most ``MOVED`` away.
+    """
+    data = mujoco.MjData(model)
     if model.nkey:
         mujoco.mj_resetDataKeyframe(model, data, 0)
-    for _ in range(TRIES):
-        mujoco.mj_step(model, data, nstep=_steps(model, SETTLE_S))
-        if data.ncon:
-            break
+    scalar = model.jnt_type >= int(mujoco.mjtJoint.mjJNT_SLIDE)  # and hinges
+    at = model.jnt_qposadr[scalar]
+    low, high = model.jnt_range[scalar].T
+    limited, place = model.jnt_limited[scalar] == 1, random.uniform(size=len(at))
+    away = data.qpos[at] + MOVED * (2 * place - 1)
+    aim = np.where(limited, low + place * (high - low), away)
+    data.qpos[at] += share * (aim - data.qpos[at])
+    mujoco.mj_step(model, data, nstep=_steps(model, seconds))
     noise = random.uniform(-1.0, 1.0, model.nu)
     data.ctrl[:] = data.ctrl + CONTROL * control_unit(model) * noise
     mujoco.mj_step(model, data, nstep=_steps(model, PUSH_S))
     data.qvel += SPREAD * random.normal(size=model.nv)
-    if any(warning.number for warning in data.warning) or not np.isfinite(data.qpos).all():
-        raise InputError("the scene diverges in C MuJoCo before anything is measured")
-    contacts = int(data.ncon)
-    names = [f.name for f in dataclasses.fields(Start) if f.name != "contacts"]
-    return Start(**{name: getattr(data, name).copy() for name in names}, contacts=contacts)
+    return data
+
+
+def _sound(data: mujoco.MjData) -> bool:
+    return not any(w.number for w in data.warning) and bool(np.isfinite(data.qpos).all())
 
 
 def _steps(model: mujoco.MjModel, seconds: float) -> int:

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from experiments.gradients import public, public_row
-from experiments.gradients.one_sided import AGREE, Slopes, slopes
+from experiments.gradients.one_sided import Slopes, slopes
 from experiments.gradients.public_problem import start
-from experiments.gradients.public_report import GRADIENTS, LEAVES, WANTED, markdown, summary_of
+from experiments.gradients.public_report import (
+    GRADIENTS,
+    LEAVES,
+    WANTED,
+    decided,
+    markdown,
+    summary_of,
+)
 from experiments.gradients.public_scenes import QUICK, QUICK_FOLDER, SCENES, PublicScene
 from worldmodel.errors import InputError
 
@@ -55,13 +62,12 @@ def test_slopes_beside_a_kink_are_right_and_a_kink_is_named() -> None:
         x = by + (0.0, 3e-6, 1.0)[number]
         return np.array([abs(x) + 2.0 * x, np.exp(x)])
 
-    result = slopes(function, [0, 1, 2], (1e-4, 1e-5, 1e-6))
+    result = slopes(function, [0, 1, 2], (1e-4, 1e-5, 1e-6, 1e-7))
     assert result.kink.tolist() == [[True, False, False], [False] * 3]
     x = np.array([0.0, 3e-6, 1.0])
     np.testing.assert_allclose(result.value[1], np.exp(x), rtol=1e-9)
     assert result.value[0, 2] == pytest.approx(3.0, rel=1e-9)
-    # No two of these widths miss the kink beside the second number: it is not called sure.
-    assert result.disagreement[0, 1] > AGREE
+    assert result.value[0, 1] == pytest.approx(3.0, rel=1e-7)  # the two narrowest widths
     assert (result.disagreement[1] < 1e-8).all()
 
 
@@ -89,7 +95,7 @@ def test_an_error_leaves_kinks_out_and_says_why_there_is_none() -> None:
     assert public_row.error_of(np.array([3.0, np.nan, 9.0]), reference, 0)["note"] == "not finite"
     kinks = dataclasses.replace(reference, kink=np.ones((2, 3), bool))
     assert public_row.error_of(value[0], kinks, 0)["note"] == "kink"
-    nothing = slopes(lambda number, by: np.zeros(2), [], (1e-4, 1e-5))
+    nothing = slopes(lambda number, by: np.zeros(2), [], (1e-4, 1e-5, 1e-6))
     assert public_row.error_of(np.zeros(0), nothing, 1)["note"] == "none"
 
 
@@ -180,8 +186,8 @@ def right(row: dict) -> None:
         for leaf in LEAVES:
             cell = row["gradient"][kind][leaf]
             assert cell.get("note") in (None, "dead", "none"), (kind, leaf, cell)
-            assert cell.get("error", 0.0) < max(WANTED, cell.get("reference", 0.0)), (kind, leaf)
-            assert cell.get("reference", 0.0) < AGREE, (kind, leaf, cell)
+            if "error" in cell:
+                assert decided(cell) and cell["error"] < WANTED, (kind, leaf, cell)
 
 
 def row_of(scene: PublicScene) -> dict:
