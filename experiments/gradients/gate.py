@@ -67,7 +67,8 @@ def has_reverse(row: Row) -> bool:
 
 
 def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets a running row finish
+    for number in (signal.SIGINT, signal.SIGTERM):  # of a whole process group
+        signal.signal(number, signal.SIG_IGN)  # the parent lets a running row finish
     runtime.configure(cache=False)
 
 

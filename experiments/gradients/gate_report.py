@@ -45,20 +45,19 @@ def verdict(row: dict[str, Any], name: str, dtype: str, k: int) -> Verdict:
     if "refused" in entry:
         return Verdict("refused", message=entry["refused"])
     cell = entry[k]
-    counted = [cell[r] for r in REFERENCES if r == "mjx" or _values_agree(row, k)]
+    references = [cell[r] for r in REFERENCES if r == "mjx" or _values_agree(row, k)]
+    counted = [c for c in references if None not in (c["size"], c["jump"])]
     mine = cell["ours"][dtype]
-    still = all(c["size"] <= NOTHING["float64"] for c in counted)
-    if still and mine is not None and mine <= NOTHING[dtype]:
-        return Verdict("dead")
-    sure = [c for c in counted if c["jump"] <= JUMP * c["size"]]
+    if mine is None or not counted:  # not finite, at a kink too
+        return Verdict("wrong")
+    if all(c["size"] <= NOTHING["float64"] for c in counted):
+        return Verdict("dead" if mine <= NOTHING[dtype] else "wrong", mine)
+    sure = [c for c in counted if c["jump"] <= JUMP * c["size"] + NOTHING["float64"]]
     if not sure:
         return Verdict("kink")
-    errors = [c[dtype] for c in sure]
-    if any(e is None for e in errors):
-        return Verdict("wrong")
     limit = LIMITS[dtype][k]
     beyond = [c for c in sure if c[dtype] * c["size"] > limit * c["size"] + UNSURE * c["jump"]]
-    return Verdict("wrong" if beyond else "right", max(errors))
+    return Verdict("wrong" if beyond else "right", max(c[dtype] for c in sure))
 
 
 def _values_agree(row: dict[str, Any], k: int) -> bool:
@@ -229,7 +228,7 @@ integrator), {classes} classes of numbers each (the start, the control, every ki
 double and single precision, over one step and over 32 steps of 2 ms.
 
 **How it was made.** `{command}` at commit {commit}, {date}, on {cpu} ({cores} cores, {minutes}
-minutes of scenes, two at a time); {versions}; seed 0 of NumPy's generator. Every number is in
+minutes of processor time); {versions}; seed 0 of NumPy's generator. Every number is in
 `experiments/results/gradients/gate/table.json`; this page is rendered from it.
 
 **How to read it.** A body hangs on the joint, its geom rests and slides on a fixed geom; one servo

@@ -46,14 +46,16 @@ _SHAPE = {
     "box": 'type="box" size=".05 .04 .03"',
     "mesh": 'type="mesh" mesh="stone"',
 }
-_LYING = ("capsule",)  # shapes that touch with their sides
 _FIXED_POSE = {  # euler angles [deg]
     "plane": "4 -3 0",
     "hfield": "0 0 0",
     **dict.fromkeys(SOLIDS, "-5 7 30"),
-    **dict.fromkeys(_LYING, "81 8 14"),
+    "capsule": "81 8 14",  # it touches with its side
 }
-_MOVING_POSE = {**dict.fromkeys(SOLIDS, "23 38 11"), **dict.fromkeys(_LYING, "77 12 98")}
+_MOVING_POSE = {
+    **dict.fromkeys(SOLIDS, "23 38 11"),
+    **dict.fromkeys(("capsule", "cylinder"), "77 12 98"),
+}
 # Of the joint in the moving body; and a state: positions (a free joint's are the body's pose).
 _JOINT = {
     "free": 'type="free"',
@@ -69,7 +71,7 @@ _QPOS = {
     "slide": (0.013,),
 }
 _QVEL = {
-    "free": (0.2, 0.1, -0.004, 0.12, -0.09, 0.2),
+    "free": (0.05, 0.03, -0.004, 0.12, -0.09, 0.2),
     "ball": (0.2, 0.04, 0.4),
     "hinge": (0.05,),
     "slide": (-0.01,),

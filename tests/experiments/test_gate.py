@@ -1,0 +1,106 @@
+"""The gate of the gradient: its cells, its verdicts, and its page."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.gradients import gate, gate_cells, gate_report
+from experiments.gradients.gate_scenes import PAIRS, WANTED, Row
+from worldmodel.errors import InputError
+from worldmodel.physics.parameters import KINDS
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "experiments" / "results" / "gradients" / "gate" / "table.json"
+
+
+@pytest.mark.parametrize(
+    "row", [Row("hinge", "plane", "sphere"), Row("free", "sphere", "sphere", "elliptic")]
+)
+def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
+    result = gate_cells.measure(row, dtypes=("float64",))
+    assert max(result["values"]) < gate_report.VALUES
+    for k in range(len(gate_cells.STEPS)):
+        verdicts = {c: gate_report.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
+        unusual = {c: v.word for c, v in verdicts.items() if v.word != "right"}
+        ball = {"joint_pos": "refused", "joint_axis": "refused", "geom_rotation": "dead"}
+        expected = {"muscle control": "dead"} if k == 0 else {}  # it acts on the activation first
+        assert unusual == expected | (ball if row.joint == "free" else {})
+        for name, cells in result["classes"].items():
+            for cell in (cells[k][r] for r in ("mjx", "c") if "refused" not in cells):
+                if cell["size"] > 1e-3:  # below it rounding of the differences is felt
+                    assert cell["float64"] <= 1e-6, (name, k, cell)
+
+
+def test_a_pair_without_a_collider_is_refused_by_name() -> None:
+    result = gate_cells.measure(Row("free", "cylinder", "box"))
+    assert "cylinder–box" in result["refused"]
+    verdict = gate_report.verdict(result, "mass", "float64", 0)
+    assert (verdict.word, verdict.message) == ("refused", result["refused"])
+
+
+def test_a_kink_is_measured() -> None:
+    """|x| at 0, and 2.5e-5 away from it; x² has none."""
+
+    def slope(x: float) -> tuple[float, float]:
+        values = lambda s: np.array([[abs(x + s)], [(1.0 + s) ** 2]])  # noqa: E731
+        one, jump = gate_cells._slope(values, values(0.0), 3e-4)
+        assert one[1, 0] == pytest.approx(2.0, abs=1e-10) and abs(jump[1, 0]) < 1e-10
+        return one[0, 0], jump[0, 0]
+
+    assert slope(0.0) == pytest.approx((0.0, 2.0))  # left −1, right 1
+    assert slope(2.5e-5) == pytest.approx((1.0, 0.0), abs=1e-9)  # a narrower width does not see it
+
+
+def _row(size: float, jump: float, error: float | None, ours: float | None = 1.0) -> dict:
+    reference = {"size": size, "jump": jump, "float64": error}
+    cell = {"ours": {"float64": ours}, "mjx": reference, "c": dict(reference, float64=1.0)}
+    return {"values": [1e-3, 1e-3], "classes": {"mass": [cell, cell]}}
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        (_row(1.0, 1e-9, 1e-7), "right"),
+        (_row(1.0, 1e-9, 1e-3), "wrong"),
+        (_row(1.0, 1e-9, None, ours=None), "wrong"),  # not finite
+        (_row(1.0, 1e-2, None, ours=None), "wrong"),
+        (_row(1.0, 1e-9, 1.0, ours=0.0), "wrong"),  # silently zero
+        (_row(1.0, 1e-2, 1e-3), "kink"),
+        (_row(1e-13, 1e-13, 1.0, ours=0.0), "dead"),
+        (_row(1e-13, 1e-13, 1.0, ours=1.0), "wrong"),
+    ],
+)
+def test_verdicts(row: dict, word: str) -> None:
+    assert gate_report.verdict(row, "mass", "float64", 0).word == word
+
+
+def test_c_counts_where_its_values_are_those_of_mjx() -> None:
+    row = _row(1.0, 1e-9, 1e-7) | {"values": [1e-12, 1e-12]}
+    assert gate_report.verdict(row, "mass", "float64", 0).word == "wrong"  # C is off by 1
+
+
+def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
+    assert set(KINDS) <= set(gate_cells.CLASSES)
+    assert {f.kind for f in WANTED} == set(KINDS)
+    base = gate.rows()
+    assert {(r.fixed, r.moving) for r in base} == set(PAIRS)
+    combinations = {(r.joint, r.cone, r.integrator) for r in base}
+    assert len(combinations) == 4 * 2 * 3
+    assert set(base) <= {*gate.rows(full=True)}
+
+
+def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no row's name contains torus"):
+        gate.main(gate.Args(tmp_path, only=("torus",)))
+
+
+@pytest.mark.skipif(not TABLE.is_file(), reason="the gate has not been measured")
+def test_the_published_page_is_that_of_its_table() -> None:
+    table = json.loads(TABLE.read_text())
+    page = (ROOT / "docs" / "physics.md").read_text()
+    assert page == gate_report.markdown(table)
+    assert set(table["rows"]) >= {r.name for r in gate.rows()}
+    assert re.search(r"at commit [0-9a-f]{12}\b", page)
