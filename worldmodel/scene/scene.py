@@ -152,7 +152,8 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
     try:
         return read(str(mjcf), include=included, assets=files)
     except ValueError as error:
-        raise SceneError(_broken(str(error), "" if is_text else f"{mjcf}: ")) from error
+        folder = Path() if is_text else Path(mjcf).parent
+        raise SceneError(_broken(str(error), folder, "" if is_text else f"{mjcf}: ")) from error
 
 
 def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
@@ -188,18 +189,18 @@ def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
             warnings.filterwarnings("ignore", "Inertia matrix is too close to singular")
             return spec.compile()
     except ValueError as error:
-        raise SceneError(_broken(str(error))) from error
+        raise SceneError(_broken(str(error), Path(spec.modelfiledir))) from error
 
 
-def _broken(message: str, where: str = "") -> str:
+def _broken(message: str, folder: Path, where: str = "") -> str:
     """MuJoCo's message; of a file that it cannot open, where that was sought and the remedy."""
     unopened = re.search(r"Error opening file '(.*?)'", message)
     if unopened is None:
         return f"broken MJCF: {where}{message}"
-    path = Path(unopened.group(1))
+    path = (folder / unopened.group(1)).absolute()
     return (
-        f"{where}there is no file {path.absolute()}, which the MJCF refers to; put it there, or "
-        f"give its content: assets={{'{path.name}': ...}}"
+        f"{where}there is no file {path}, which the MJCF refers to; put it there, or give its "
+        f"content: assets={{'{path.name}': ...}}"
     )
 
 
