@@ -33,7 +33,13 @@ from worldmodel.runtime import files
 
 # Pairs of which every joint, cone and integrator is measured.
 REPRESENTATIVE = (("plane", "sphere"), ("plane", "box"), ("capsule", "capsule"))
-ALIGNED = (("plane", "cylinder"), ("capsule", "capsule"), ("box", "box"))  # at their kinks
+# Poses at or near kinks.
+ALIGNED = (
+    ("plane", "cylinder"),
+    ("hfield", "sphere"),
+    ("capsule", "capsule"),
+    ("box", "box"),
+)
 # Errors alone are wanted: the programs run for seconds and compile for minutes.
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 ROWS_PER_PROCESS = 5  # XLA keeps the memory of what it compiled

@@ -11,6 +11,7 @@ from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS
 
 # Relative errors that pass, per number of steps.
 LIMITS = {"float64": (1e-6, 1e-5), "float32": (1e-3, 1e-2)}
+REVERSE = {"float64": 1e-9, "float32": 1e-3}  # reverse mode from forward mode, relative
 VALUES = 1e-8  # relative difference of MJX's own state from C's, below which C is a reference
 JUMP = 1e-3  # relative jump of slope from which differences have no derivative
 UNSURE = 3.0  # jumps of slope by which a difference can be off
@@ -100,6 +101,8 @@ def markdown(table: dict[str, Any]) -> str:
             many_32=LIMITS["float32"][1],
             values=VALUES,
             jump=JUMP,
+            reverse=REVERSE["float64"],
+            reverse_32=REVERSE["float32"],
         ),
         *_counts(table),
         *_listed(measured, "wrong", "Wrong cells"),
@@ -146,7 +149,11 @@ def _counts(table: dict[str, Any]) -> list[str]:
             one = counts[f"{dtype}_{steps}"]
             shown = " | ".join(f"**{n}**" if w == "wrong" and n else f"{n}" for w, n in one.items())
             lines.append(f"| {dtype}, {_steps(steps)} | {shown} |")
-    return lines
+    measured = [r for r in table["rows"].values() if r.get("reverse")]
+    wrong = sum(_reversed(r, dtype).startswith("**") for r in measured for dtype in DTYPES)
+    number = f"**{wrong}**" if wrong else "0"
+    text = f"Reverse mode over one step: {len(measured)} scenes in both precisions, {number} wrong."
+    return [*lines, "", text]
 
 
 def _listed(rows: dict[str, dict], word: str, title: str) -> list[str]:
@@ -210,13 +217,20 @@ def _scenes(rows: dict[str, dict]) -> list[str]:
         for dtype in DTYPES:
             both = [_worst([verdict(row, c, dtype, k) for c in CLASSES]).text for k in (0, 1)]
             worst.append(", ".join(both))
-        reverse = ["–"] * 2
-        if row["reverse"]:
-            shown = [row["reverse"][dtype] for dtype in DTYPES]
-            reverse = ["**not finite**" if e is None else f"{e:.0e}" for e in shown]
+        reverse = [_reversed(row, dtype) for dtype in DTYPES]
         cells = [name, values, str(row["touching"]), *worst, *reverse]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _reversed(row: dict[str, Any], dtype: str) -> str:
+    """Reverse mode's distance from forward mode, bold where it is wrong."""
+    if dtype not in row["reverse"]:
+        return "–"
+    error = row["reverse"][dtype]
+    if error is None:
+        return "**not finite**"
+    return f"{error:.0e}" if error <= REVERSE[dtype] else f"**{error:.0e}**"
 
 
 _HEAD = """# Where the gradient is right: the gate
@@ -240,6 +254,7 @@ the larger of the errors against MJX and against C. C counts only where MJX's ow
 - **bold** is wrong: above {one:.0e} (one step) or {many:.0e} (32 steps) in float64, above
   {one_32:.0e} or {many_32:.0e} in float32, and above three times what the differences themselves
   leave open;
+- reverse mode is compared with forward mode: bold above {reverse:.0e}, {reverse_32:.0e};
 - *kink*: measured one-sided differences disagree by more than {jump:.0e} at every width, so there
   is no derivative to compare with;
 - *dead*: the gradient and the differences are both zero;

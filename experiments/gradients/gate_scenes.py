@@ -70,6 +70,7 @@ _QPOS = {
     "hinge": (0.11,),
     "slide": (0.013,),
 }
+_RIDGE = (0.099, -0.09)  # [m] where a sphere is above an edge of the height field
 _QVEL = {
     "free": (0.05, 0.03, -0.004, 0.12, -0.09, 0.2),
     "ball": (0.2, 0.04, 0.4),
@@ -134,7 +135,8 @@ class Row:
     moving: str
     cone: str = "pyramidal"
     integrator: str = "Euler"
-    pose: str = "generic"  # or "aligned": the axes of both shapes are parallel, for a free joint
+    # Or "aligned", for a free joint: the axes of both shapes are parallel; over an edge of hills.
+    pose: str = "generic"
 
     @property
     def pair(self) -> str:
@@ -220,6 +222,8 @@ def _qpos(row: Row, height: float) -> np.ndarray:
         qpos[2] = height
     if row.pose == "aligned":
         qpos[-4:] = 1.0, 0.0, 0.0, 0.0
+        if row.fixed == "hfield":
+            qpos[:2] = _RIDGE
     if row.joint in ("free", "ball"):
         qpos[-4:] /= np.linalg.norm(qpos[-4:])
     return qpos
