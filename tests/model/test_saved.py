@@ -1,6 +1,7 @@
 """World models as checkpoints: what comes back is what was saved, or a refusal by name."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.helpers import mesh_robot
 from tests.helpers.doors import door
 from worldmodel.model import (
     ConstantVelocity,
@@ -21,7 +23,7 @@ from worldmodel.model import (
     saved,
 )
 from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.scene import FreeParameter
+from worldmodel.scene import FreeParameter, load_scene
 
 FREE = (FreeParameter("com", "door", (1.0, 0.0, 0.5)), FreeParameter("mass", "door", 2.0))
 NETWORK = Network(latent=3, width=5, members=2)
@@ -104,4 +106,24 @@ def test_parameters_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="belongs to another model"):
         saved.restore_parameters(tmp_path, worlds()["physics"])
     with pytest.raises(CheckpointError, match="no checkpoint in"):
+        saved.restore(tmp_path / "elsewhere")
+
+
+def test_a_scene_of_meshes_comes_back_without_its_files(tmp_path: Path) -> None:
+    robot = mesh_robot.write(tmp_path / "robot")
+    scene = load_scene(robot, control_hz=100.0, substeps=1)
+    world = WorldModel(scene, (FreeParameter("mass", "arm"),), Physics(), None, NETWORK)
+    saved.save(tmp_path / "saved", 0, world, init(world, jax.random.key(0)), {})
+    shutil.rmtree(robot.parent)
+    shutil.move(tmp_path / "saved", tmp_path / "elsewhere")
+    again, _, metadata = saved.restore(tmp_path / "elsewhere")
+    assert (again.scene.digest, again.scene.assets) == (scene.digest, scene.assets)
+    assert sorted(metadata["assets"]) == sorted(scene.assets)
+
+    attached = tmp_path / "elsewhere" / "step_00000000" / "attached"
+    (attached / "link_2.obj").write_bytes(mesh_robot.wedge(0.9))
+    with pytest.raises(CheckpointError, match=r"attached/link_2\.obj is damaged"):
+        saved.restore(tmp_path / "elsewhere")
+    (attached / "link_2.obj").unlink()
+    with pytest.raises(CheckpointError, match=r"attached/link_2\.obj is missing"):
         saved.restore(tmp_path / "elsewhere")

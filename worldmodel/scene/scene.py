@@ -196,7 +196,10 @@ def _broken(message: str, folder: Path, where: str = "") -> str:
     """MuJoCo's message; of a file that it cannot open, where that was sought and the remedy."""
     unopened = re.search(r"Error opening file '(.*?)'", message)
     if unopened is None:
-        return f"broken MJCF: {where}{message}"
+        remedy = (
+            "; plugins are not in MJX; remove it" if re.search("plugin .* found", message) else ""
+        )
+        return f"broken MJCF: {where}{message.strip()}{remedy}"
     path = (folder / unopened.group(1)).absolute()
     return (
         f"{where}there is no file {path}, which the MJCF refers to; put it there, or give its "
