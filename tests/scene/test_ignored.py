@@ -59,6 +59,10 @@ REFUSED = {
         },
         "actuator 'm': actearly.*actearly='false'",
     ),
+    "dcmotor": (
+        {"actuator": '<dcmotor name="m" joint="hip" motorconst=".05" resistance="1"/>'},
+        "actuator 'm': mj.*DCMOTOR is not in MJX; remove or replace it",
+    ),
     "disabled group": (
         {
             "top": '<option actuatorgroupdisable="2"/>',

@@ -57,7 +57,9 @@ def _actuators(model: mujoco.MjModel) -> Iterator[_Row]:
         model.actuator_delay != 0,
         "set delay=0, and shift the commands in the episodes by as much",
     )
-    yield "actuator", "actearly", model.actuator_actearly != 0, "set actearly='false'"
+    own = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_DCMOTOR)  # refused by its type
+    early = (model.actuator_actearly != 0) & ~own
+    yield "actuator", "actearly", early, "set actearly='false'"
     several = (model.actuator_ctrlnum != 1) | (model.actuator_outnum != 1)
     yield "actuator", "more than one control or output", several, "use one actuator for each"
     group = np.clip(model.actuator_group, 0, 30)
