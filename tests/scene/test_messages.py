@@ -29,7 +29,7 @@ def test_the_pair_without_a_collider_is_named_with_its_bodies() -> None:
     assert "picture" not in one
     shelf = '<geom name="shelf" type="box" size="1 1 .1" pos="0 0 1"/>'
     two = refusal(scene(picture + TABLE + shelf + MUG.format(name="can", rest="")))
-    assert "geom 'table' (world) and 1 more such pair" in two
+    assert "geom 'table' (world) and 1 more such pair; replace" in two
 
 
 def test_pairs_that_are_kept_apart_are_not_named() -> None:

@@ -49,7 +49,7 @@ def scene(worldbody: str = "", rest: str = "", option: str = "") -> str:
                 + "<geom name='table' type='plane' size='1 1 1' condim='1'/>",
                 option="cone='elliptic'",
             ),
-            "condim=1.*'table', 'ball'.*pyramidal",
+            r"condim=1.*'table' \(world\) against geom 'ball' \(body 'b'\).*pyramidal",
         ),
         (
             scene(

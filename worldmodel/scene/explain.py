@@ -28,10 +28,10 @@ def refusal(model: mujoco.MjModel, message: str) -> str:
     if "margin/gap" in message:
         return _with_margin(model)
     if "condim=1" in message:
-        frictionless = element_names(model, "geom", np.flatnonzero(model.geom_condim == 1))
+        pairs = [(a, b) for a, b, condim in geom_pairs(model) if condim == 1]
         return (
-            f"MJX has no condim=1 in an elliptic cone (geoms {frictionless}); "
-            "use <option cone='pyramidal'>, or condim=3 with friction near 0"
+            f"MJX has no condim=1 in an elliptic cone: {_pairs(model, pairs)}; use "
+            "<option cone='pyramidal'>, or condim=3 with friction near 0"
         )
     if "fluid drag" in message:
         return (
@@ -102,12 +102,10 @@ def _without_collision(model: mujoco.MjModel) -> str:
     """The pairs that may touch and for which MJX has no collision function."""
     kinds, pairs = model.geom_type, [(a, b) for a, b, _ in geom_pairs(model)]
     lacking = [(a, b) for a, b in pairs if (int(kinds[a]), int(kinds[b])) not in POINTS]
-    first, second = lacking[0]
+    shapes = "–".join(_shape(model, geom) for geom in lacking[0])
     return (
-        f"MJX has no collision {_shape(model, first)}–{_shape(model, second)}: "
-        f"{geom_name(model, first)} against {geom_name(model, second)}{_more(lacking)}; replace "
-        "one shape (a cylinder by a capsule or mesh), or keep the pair apart with "
-        "contype/conaffinity or <exclude>"
+        f"MJX has no collision {shapes}: {_pairs(model, lacking)}; replace one shape (a cylinder "
+        "by a capsule or mesh), or keep the pair apart with contype/conaffinity or <exclude>"
     )
 
 
@@ -129,11 +127,9 @@ def _with_margin(model: mujoco.MjModel) -> str:
             refused.append((first, second))
             geoms = [g for g in (first, second) if model.geom_margin[g]]
             sources += [f"geom '{element_name(model, 'geom', g)}'" for g in geoms]
-    first, second = refused[0]
     return (
         "MJX has no contact margin at meshes and height fields: "
-        f"{geom_name(model, first)} against {geom_name(model, second)}{_more(refused)}; set "
-        f"margin=0 on {', '.join(dict.fromkeys(sources))}"
+        f"{_pairs(model, refused)}; set margin=0 on {', '.join(dict.fromkeys(sources))}"
     )
 
 
@@ -141,5 +137,9 @@ def _shape(model: mujoco.MjModel, geom: int) -> str:
     return mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
 
 
-def _more(pairs: list[tuple[int, int]]) -> str:
-    return f" and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
+def _pairs(model: mujoco.MjModel, pairs: list[tuple[int, int]]) -> str:
+    """The first of several geom pairs, and how many more there are."""
+    first, second = (geom_name(model, geom) for geom in pairs[0])
+    others = len(pairs) - 1
+    more = f" and {others} more such pair{'s' if others > 1 else ''}" if others else ""
+    return f"{first} against {second}{more}"
