@@ -1,16 +1,20 @@
 """The gate's scenes: one body on one joint, touching one fixed geom, in motion.
 
 Every number is generic: no pose is aligned with another, no value is zero, so that no derivative
-is right by symmetry alone. A pose's height is solved for a contact of ``DEPTH`` in C MuJoCo, and
+is right by symmetry alone. A pose's height is solved for a contact of ``DEPTH`` in MJX, and
 a servo presses the body on, so that most contacts last over the steps of the gate.
 """
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from worldmodel._mujoco import mujoco
+from worldmodel import physics
+from worldmodel._mujoco import mjx, mujoco
+from worldmodel.errors import InputError
 from worldmodel.physics import parameters
 from worldmodel.scene import FreeParameter, Scene, load_scene
 
@@ -25,6 +29,7 @@ PAIRS = (
     *itertools.combinations_with_replacement(SOLIDS, 2),
 )
 DEPTH = 4e-4  # [m]
+SEARCHED = 0.02  # [m] above C's height, where MJX's collider may touch sooner
 CLOSING = 0.01  # [m/s]
 STEP_HZ = 500.0
 
@@ -188,8 +193,10 @@ def place(row: Row, steps: int) -> Placed:
     Raises:
       SceneError: MJX cannot run it.
     """
-    load_scene(mjcf(row, 1.0), control_hz=STEP_HZ, substeps=1)  # refused before it is placed
-    height = _height(row)
+    # Refused before it is placed.
+    raised = load_scene(mjcf(row, 1.0), control_hz=STEP_HZ, substeps=1)
+    height_in_c = _height(_depth_in_c(row), 0.4)
+    height = _height(_depth_in_mjx(raised, row), height_in_c + SEARCHED)
     scene = load_scene(mjcf(row, height), control_hz=STEP_HZ, substeps=1)
     free, refused = [], {}
     for parameter in WANTED:
@@ -207,7 +214,7 @@ def place(row: Row, steps: int) -> Placed:
     at = {
         "parameters": values,
         "qpos": qpos,
-        "qvel": _sliding(scene.mj_model, qpos, np.array(_QVEL[row.joint])),
+        "qvel": _sliding(row, height_in_c),
         "ctrl": np.array([0.9, 0.7]),
         "act": np.array([0.4]),
     }
@@ -229,34 +236,63 @@ def _qpos(row: Row, height: float) -> np.ndarray:
     return qpos
 
 
-def _height(row: Row) -> float:
-    """Height [m] of the body at which the contact is ``DEPTH`` deep: from above, then halved."""
-    model = mujoco.MjModel.from_xml_string(mjcf(row, 0.0))
-    data = mujoco.MjData(model)
+def _height(depth: Callable[[float], float], start: float) -> float:
+    """Height [m] of the body at which the contact is ``DEPTH`` deep: from above, then halved.
 
-    def deep(height: float) -> bool:
-        model.body_pos[1, 2] = height
-        data.qpos[:] = _qpos(row, height)
-        mujoco.mj_fwdPosition(model, data)
-        return data.ncon > 0 and float(data.contact.dist.min()) < -DEPTH
+    Args:
+      depth: height → depth of the deepest contact [m], negative where nothing touches.
+      start: height [m] at which nothing touches.
 
-    high = 0.4
-    while not deep(high - 1e-3):
+    Raises:
+      InputError: nothing touches further down either.
+    """
+    high = start
+    while depth(high - 1e-3) < DEPTH:
         high -= 1e-3
+        if high < start - 0.6:
+            raise InputError(f"nothing touches below {start} m; correct the pose")
     low = high - 1e-3
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if deep(middle) else (low, middle)
+        low, high = (middle, high) if depth(middle) >= DEPTH else (low, middle)
     return round(high, 9)
 
 
-def _sliding(model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """(nv,) the velocity nearest to ``qvel`` at which the deepest contact closes at ``CLOSING``;
-    unchanged where a joint has one degree of freedom, which leaves no choice."""
+def _depth_in_c(row: Row) -> Callable[[float], float]:
+    model = mujoco.MjModel.from_xml_string(mjcf(row, 0.0))
+    data = mujoco.MjData(model)
+
+    def depth(height: float) -> float:
+        model.body_pos[1, 2] = height
+        data.qpos[:] = _qpos(row, height)
+        mujoco.mj_fwdPosition(model, data)
+        return -float(data.contact.dist.min()) if data.ncon else -np.inf
+
+    return depth
+
+
+def _depth_in_mjx(scene: Scene, row: Row) -> Callable[[float], float]:
+    """By MJX's own colliders: some are millimetres from those of C."""
+    model, blank = scene.mjx_model(), mjx.make_data(scene.mj_model)
+
+    @jax.jit
+    def deepest(height: jax.Array, qpos: jax.Array) -> jax.Array:
+        placed = model.replace(body_pos=model.body_pos.at[1, 2].set(height))
+        data = mjx.fwd_position(placed, blank.replace(qpos=qpos))
+        return physics.channels(scene, placed, data).distance[0]
+
+    return lambda height: -float(deepest(height, _qpos(row, height)))
+
+
+def _sliding(row: Row, height: float) -> np.ndarray:
+    """(nv,) the velocity nearest to the joint's own at which the deepest contact of C MuJoCo closes
+    at ``CLOSING``; unchanged where a joint has one degree of freedom, which leaves no choice."""
+    qvel = np.array(_QVEL[row.joint])
     if len(qvel) == 1:
         return qvel
+    model = mujoco.MjModel.from_xml_string(mjcf(row, height))
     data = mujoco.MjData(model)
-    data.qpos[:] = qpos
+    data.qpos[:] = _qpos(row, height)
     mujoco.mj_fwdPosition(model, data)
     deepest = data.contact[int(np.argmin(data.contact.dist))]
     jacobian = np.zeros((3, model.nv))
