@@ -4,6 +4,8 @@ The implicit contact gradient needs what MJX does not export: the constraint for
 the acceleration, the Hessian of the solver's cost, and the constraint rows of each contact.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ from mujoco.mjx._src import collision_driver, forward, solver, types
 from worldmodel._mujoco import mjx, mujoco
 
 Context = solver.Context
+Collider = Callable[..., tuple]  # model, data, key, geom (pairs, 2) → distances, points, frames
 
 
 def constraint_context(model: mjx.Model, data: mjx.Data, qacc: jax.Array) -> Context:
@@ -143,6 +146,20 @@ def advance(
       qvel: (nv,) [m/s, rad/s].
     """
     return forward._advance(model, data, act_dot, qacc, qvel)
+
+
+@contextlib.contextmanager
+def colliders(wrapped: Mapping[tuple[int, int], Callable[[Collider], Collider]]) -> Iterator[None]:
+    """While MJX is traced inside, its colliders of these geom types are wrapped."""
+    table = collision_driver._COLLISION_FUNC
+    originals = {pair: table[pair] for pair in wrapped}
+    try:
+        for pair, wrap in wrapped.items():
+            table[pair] = wrap(originals[pair])
+            table[pair].ncon = originals[pair].ncon
+        yield
+    finally:
+        table.update(originals)
 
 
 def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:

@@ -21,24 +21,12 @@ from jax.ad_checkpoint import checkpoint_name
 from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx
 from worldmodel.physics.backward import HARD, Backward, contacts_from_distance
+from worldmodel.physics.derivative import with_derivative_of
 from worldmodel.scene import Scene
 from worldmodel.types import Contacts
 
 TOUCH = 1e-12  # [m] depth of a contact that has just set in
 SOLUTION = "contact_solution"  # name of the values that spare a rematerialised step its solve
-
-
-@jax.custom_jvp
-def _with_derivative_of(value: jax.Array, function: jax.Array) -> jax.Array:
-    """``value``, with the derivative of ``function``; where no derivative is taken, nothing that
-    only ``function`` needs is computed."""
-    del function
-    return value
-
-
-@_with_derivative_of.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    return primals[0], tangents[1]
 
 
 def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
@@ -66,20 +54,20 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
     residual, context = _residual(model, problem, optimum)
     fixed_context = jax.lax.stop_gradient(context)
     newton = _mjx.newton_direction(newton_model, fixed_problem, fixed_context, residual)
-    moved = _with_derivative_of(optimum, -newton)
+    moved = with_derivative_of(optimum, -newton)
     qacc = checkpoint_name(solved.qacc, SOLUTION)
     if backward.touch_speed and _mjx.contact_dims(data).size:
         earlier = _earlier_touch(newton_model, data, backward.touch_speed)
-        qacc = _with_derivative_of(qacc, moved + earlier)
+        qacc = with_derivative_of(qacc, moved + earlier)
     else:
-        qacc = _with_derivative_of(qacc, moved)
+        qacc = with_derivative_of(qacc, moved)
     # At the optimum qfrc_constraint = M a − qfrc_smooth. Differentiating that side avoids the
     # cancellation between stiff rows that Jᵀf would suffer in float32.
-    qfrc_constraint = _with_derivative_of(
+    qfrc_constraint = with_derivative_of(
         checkpoint_name(solved.qfrc_constraint, SOLUTION),
         mjx.mul_m(model, data, qacc) - data.qfrc_smooth,
     )
-    force = _with_derivative_of(
+    force = with_derivative_of(
         checkpoint_name(_mjx.efc_force(solved), SOLUTION),
         _mjx.constraint_context(model, problem, moved).efc_force,
     )
@@ -120,7 +108,7 @@ def _earlier_touch(model: mjx.Model, data: mjx.Data, slowest: float) -> jax.Arra
     touching = fixed_slots.replace(dist=jnp.where(fresh, barely, fixed_slots.dist))
     touching = mjx.make_constraint(model, _mjx.with_contact(fixed_data, touching))
     solved = mjx.solve(model, touching)
-    touched_sooner = _with_derivative_of(jnp.zeros_like(since), since)
+    touched_sooner = with_derivative_of(jnp.zeros_like(since), since)
     force = _mjx.efc_force(solved) * (touched_sooner @ member)
     impulse = _mjx.constraint_jacobian(touching).T @ force
     others = _mjx.without_rows(touching, fresh @ member)

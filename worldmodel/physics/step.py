@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from worldmodel._mujoco import mjx
 from worldmodel.errors import InputError
-from worldmodel.physics import _mjx, actuation, contact
+from worldmodel.physics import _mjx, actuation, contact, cylinder
 from worldmodel.physics.backward import HARD, Backward, cut, growth
 from worldmodel.scene import Scene
 from worldmodel.types import State
@@ -92,7 +92,7 @@ def _rungekutta4(model: mjx.Model, first: mjx.Data, backward: Backward) -> mjx.D
 def forward(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Data:
     """``mjx.forward``, differentiable through contact: a step without the integration."""
     model = _with_fixed_power(_mjx.with_solvable_options(model, data))
-    data = mjx.sensor_pos(model, mjx.fwd_position(model, data))
+    data = mjx.sensor_pos(model, cylinder.fwd_position(model, data))
     data = mjx.sensor_vel(model, mjx.fwd_velocity(model, data))
     data = mjx.fwd_acceleration(model, actuation.fwd_actuation(model, data))
     if _mjx.constraint_rows(data) == 0:  # as mjx.forward does, acceleration sensors included
