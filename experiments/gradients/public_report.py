@@ -93,7 +93,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["", "## Gradients", ""]
     lines += [
         "Relative error of the reverse-mode gradient of a random mix of the state, against central "
-        "differences of `mjx.step` with a converged solver. *dead*: both are zero; *kink*: the "
+        "differences of `mjx.step` with a converged solver. *dead*: both are below 1e-12; *kink*: the "
         "one-sided differences disagree; *none*: the scene has no such number; *unsure*: the "
         "differences of two widths disagree by more than what is wanted, 1e-06, and by as much "
         "as the error.",

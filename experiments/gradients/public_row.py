@@ -48,8 +48,11 @@ from worldmodel.errors import InputError
 from worldmodel.scene import SceneWarning
 from worldmodel.scene.collisions import allocation
 
-WIDTHS = {"qvel": (1e-3, 1e-4, 1e-5, 1e-6)}  # [m/s, rad/s] of the differences
-WIDE = (1e-2, 1e-3, 1e-4, 1e-5)  # of halves of a control's range, and of logarithms
+# Of the differences, in [m/s, rad/s], and in halves of a control's range and logarithms. The narrow
+# ones are for states a little before a touch, at which velocities jump.
+WIDTHS = {"qvel": (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)}
+WIDE = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+DEAD = 1e-12  # a slope of a state, in its own units: rounding of a state of order one
 NUMBERS = 24  # of a leaf, drawn at random, that are compared with differences
 Row = dict[str, Any]
 
@@ -131,7 +134,7 @@ def error_of(ours: np.ndarray, reference: Slopes, output: int) -> Row:
     if kink.all():
         return row | {"note": "kink"}
     norm = max(np.linalg.norm(truth), np.linalg.norm(ours[~kink]))
-    if norm == 0.0:
+    if norm <= DEAD:
         return row | {"note": "dead"}
     error = np.linalg.norm(ours[~kink] - truth) / norm
     return row | {"error": float(error), "reference": float(np.linalg.norm(unsure) / norm)}

@@ -92,6 +92,7 @@ def test_an_error_leaves_kinks_out_and_says_why_there_is_none() -> None:
     }
     assert public_row.error_of(np.zeros(3), reference, 1)["note"] == "dead"
     assert public_row.error_of(np.array([0.0, 1e-9, 0.0]), reference, 1)["error"] == 1.0
+    assert public_row.error_of(np.array([0.0, 1e-16, 0.0]), reference, 1)["note"] == "dead"
     assert public_row.error_of(np.array([3.0, np.nan, 9.0]), reference, 0)["note"] == "not finite"
     kinks = dataclasses.replace(reference, kink=np.ones((2, 3), bool))
     assert public_row.error_of(value[0], kinks, 0)["note"] == "kink"
