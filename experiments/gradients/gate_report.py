@@ -270,6 +270,9 @@ _KNOWN = """
 - A friction loss of 0 moves in log space and is refused as a parameter; in the model's own array
   its gradient is 0 there and C's is one-sided.
 - MJX integrates a free body under implicitfast otherwise than C does: only MJX counts there.
+- MJX's colliders of ellipsoids and cylinders with each other, with spheres and with capsules take a
+  fixed number of iterations and can stop millimetres from C's distance; those of boxes and meshes
+  choose other contact points than C's. Only MJX counts where that shows.
 - `connect` and `weld` have a velocity term in C that MJX lacks.
 - The power of `solimp` has no gradient.
 - The time of a touch has none either, unless `Backward.touch_speed` is set: over a bounce the
