@@ -93,10 +93,11 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["", "## Gradients", ""]
     lines += [
         "Relative error of the reverse-mode gradient of a random mix of the state, against central "
-        "differences of `mjx.step` with a converged solver. *dead*: both are below 1e-12; *kink*: the "
-        "one-sided differences disagree; *none*: the scene has no such number; *unsure*: the "
+        "differences of `mjx.step` with a converged solver. *dead*: both are below 1e-12; *kink*: "
+        "the one-sided differences disagree; *none*: the scene has no such number; *unsure*: the "
         "differences of two widths disagree by more than what is wanted, 1e-06, and by as much "
-        "as the error.",
+        "as the error. Where a cylinder touches something round, MJX's contact point is where its "
+        "descent stops, and the gradient that of the point at which it would end.",
     ]
     for kind, title in GRADIENTS.items():
         lines += ["", f"### {title.capitalize()}", "", f"| scene | {' | '.join(LEAVES)} |"]

