@@ -81,6 +81,17 @@ def test_verdicts(row: dict, word: str) -> None:
     assert gate_report.verdict(row, "mass", "float64", 0).word == word
 
 
+def test_rounding_decides_the_side_of_a_scenes_kink() -> None:
+    row = _row(1.0, 1e-9, 1e-7)
+    cell = row["classes"]["mass"][0]
+    cell["ours"]["float32"], cell["mjx"]["float32"] = 1.0, 0.1
+    assert gate_report.verdict(row, "mass", "float32", 0).word == "wrong"
+    row["classes"] |= _row(1.0, 1e-2, 1e-3)["classes"] | {"com": row["classes"]["mass"]}
+    assert gate_report.verdict(row, "com", "float32", 0).word == "kink"
+    cell["ours"]["float32"] = None
+    assert gate_report.verdict(row, "com", "float32", 0).word == "wrong"
+
+
 def test_c_counts_where_its_values_are_those_of_mjx() -> None:
     row = _row(1.0, 1e-9, 1e-7) | {"values": [1e-12, 1e-12]}
     assert gate_report.verdict(row, "mass", "float64", 0).word == "wrong"  # C is off by 1
