@@ -19,12 +19,13 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from experiments.gradients.gate_cells import measure
 from experiments.gradients.gate_report import markdown, summary
 from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, Row
 from worldmodel import runtime
@@ -42,7 +43,6 @@ ALIGNED = (
 )
 # Errors alone are wanted: the programs run for seconds and compile for minutes.
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-ROWS_PER_PROCESS = 5  # XLA keeps the memory of what it compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +78,11 @@ def _start() -> None:
     runtime.configure(cache=False)
 
 
-def _measured(row: Row, reverse: bool) -> dict[str, Any]:
-    import jax
-
-    from experiments.gradients.gate_cells import measure
-
-    result = measure(row, reverse=reverse)
-    jax.clear_caches()
-    return result
+def _measured(row: Row) -> dict[str, Any]:
+    """The row's result, from a process of its own: XLA keeps the memory of what it compiled."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=_start) as process:
+        return process.submit(measure, row, reverse=has_reverse(row)).result()
 
 
 def main(args: Args) -> int:
@@ -105,28 +102,26 @@ def main(args: Args) -> int:
     began = time.monotonic()
     with (
         runtime.Interrupt() as interrupt,
-        ProcessPoolExecutor(
-            args.workers,
-            multiprocessing.get_context("spawn"),
-            initializer=_start,
-            max_tasks_per_child=ROWS_PER_PROCESS,
-        ) as pool,
+        ThreadPoolExecutor(args.workers) as pool,  # a thread waits for one process at a time
     ):
-        waiting = {pool.submit(_measured, r, has_reverse(r)): r for r in todo}
-        while waiting:
-            finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in finished:
-                row = waiting.pop(future)
-                if future.cancelled():
-                    continue
-                done[row.name] = dataclasses.asdict(row) | future.result()
-                files.write_json(path, table)
-                count = len(todo) - len(waiting)
-                remaining = (time.monotonic() - began) / count * len(waiting) / 60
-                runtime.log(f"{count}/{len(todo)} {row.name}; {remaining:.0f} min remain")
-            if interrupt.requested:
-                for future in waiting:
-                    future.cancel()
+        waiting = {pool.submit(_measured, r): r for r in todo}
+        try:
+            while waiting:
+                finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    row = waiting.pop(future)
+                    if future.cancelled():
+                        continue
+                    done[row.name] = dataclasses.asdict(row) | future.result()
+                    files.write_json(path, table)
+                    count = len(todo) - len(waiting)
+                    remaining = (time.monotonic() - began) / count * len(waiting) / 60
+                    runtime.log(f"{count}/{len(todo)} {row.name}; {remaining:.0f} min remain")
+                if interrupt.requested:
+                    for future in waiting:
+                        future.cancel()
+        finally:  # a row's error, or a second Ctrl-C: those that wait do not run
+            pool.shutdown(wait=False, cancel_futures=True)
     if interrupt.requested:
         return interrupt.exit_status
     order = [r.name for r in rows(full=True)] + [r.name for r in rows()]
