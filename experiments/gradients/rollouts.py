@@ -16,6 +16,12 @@ from worldmodel.physics import parameters
 
 SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
 DIFFERENCE = 1e-6  # of a one-sided difference
+STEPS = {
+    "gradient": physics.step,
+    "bare_gradient": physics.step,
+    "packed": physics.step,
+    "unfinished": functools.partial(physics.step, backward=physics.Backward(finish=False)),
+}
 CPU_BATCH = 512  # states at once on a CPU, in every variant: XLA does not finish 4096
 
 
@@ -44,6 +50,7 @@ class Rollouts:
         step: Callable,
         iterations: int | None = None,
         remember: bool = False,
+        packed: bool = False,
     ) -> Any:
         """() a mix of the final positions and velocities, from one state.
 
@@ -52,6 +59,7 @@ class Rollouts:
           step: ``physics.step`` or ``mjx.step``.
           iterations: of the solver; the scene's own where None.
           remember: whether every residual is kept, without a checkpoint per step.
+          packed: whether the scan carries one array in place of three.
         """
         scene = self.bench.scene
         model = parameters.apply(scene, scene.mjx_model(), self.bench.free, x["parameters"])
@@ -59,16 +67,20 @@ class Rollouts:
             model = model.tree_replace({"opt.iterations": iterations})
         blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
 
-        def body(carry: tuple, _: None) -> tuple[tuple, None]:
-            qpos, qvel, warmstart = carry
+        start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
+        flat, unpack = ravel_pytree(start)
+
+        def body(carry: Any, _: None) -> tuple[Any, None]:
+            qpos, qvel, warmstart = unpack(carry) if packed else carry
             data = blank.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
             data = step(model, data)
-            return (data.qpos, data.qvel, jax.lax.stop_gradient(data.qacc_warmstart)), None
+            after = data.qpos, data.qvel, jax.lax.stop_gradient(data.qacc_warmstart)
+            return ravel_pytree(after)[0] if packed else after, None
 
         keep = jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
-        start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
         body = body if remember else jax.checkpoint(body, policy=keep)
-        (qpos, qvel, _), _ = jax.lax.scan(body, start, length=self.horizon)
+        end, _ = jax.lax.scan(body, flat if packed else start, length=self.horizon)
+        qpos, qvel, _ = unpack(end) if packed else end
         return self.weights @ jnp.concatenate([qpos, qvel])
 
     def batch(self, size: int) -> dict[str, Any]:
@@ -84,9 +96,10 @@ class Rollouts:
         in what moves all states of the batch alike."""
         one = functools.partial(
             self.loss,
-            step=physics.step if variant in ("gradient", "bare_gradient") else mjx.step,
+            step=STEPS.get(variant, mjx.step),
             iterations={"one": 1, "bare": 0, "bare_gradient": 0}.get(variant),
             remember=variant == "remembered",
+            packed=variant == "packed",
         )
         narrow = jax.default_backend() == "cpu"
         number, unflatten = ravel_pytree(self.at)

@@ -1,4 +1,4 @@
-"""Options of the backward pass that change derivatives and no value; all off by default.
+"""Options of the backward pass that change derivatives and no value.
 
 The exact derivative of a discretised contact is not always the useful one: it is zero before the
 touch, and of stiff contact it may have the wrong size or sign. ``experiments/gradients/useful.py``
@@ -26,6 +26,7 @@ class Backward:
     contact_width: float = 0.0  # [m] over which a contact's onset is smoothed; 0: not at all
     touch_speed: float = 0.0  # [m/s] above which the time of a touch is differentiated; 0: not
     jacobian_limit: float = math.inf  # growth beyond which a step passes no gradient on
+    finish: bool = True  # finish a broken-off solve first; False: cheaper where all converge
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.contact_width) and self.contact_width >= 0.0):

@@ -6,9 +6,10 @@ MuJoCo's acceleration minimises a strictly convex cost, so it is the root of
 
 with H = ∂r/∂a = M + JᵀDJ over the active rows (Todorov, ICRA 2014, "Convex and
 analytically-invertible dynamics with contacts and constraints"). The solver's iterations are
-not differentiated: they run on stopped inputs, and one Newton step whose value is subtracted
-again carries the derivative ("one-step differentiation", Bolte, Pauwels & Vaiter, NeurIPS
-2023). No custom rule is involved, so jvp, vjp, vmap and jit compose as usual.
+not differentiated: they run on stopped inputs, Newton's method finishes what they left over, and
+the derivative of one more Newton step is attached to the solver's value ("one-step
+differentiation", Bolte, Pauwels & Vaiter, NeurIPS 2023). jvp, vjp, vmap and jit compose as usual,
+and where no derivative is taken, none of this is computed.
 """
 
 import functools
@@ -40,22 +41,24 @@ def solve(model: mjx.Model, data: mjx.Data, backward: Backward = HARD) -> mjx.Da
       model: the model.
       data: after ``mjx.fwd_acceleration``.
       backward: with a ``contact_width``, the derivative is that of a second solve, whose
-        contacts set in smoothly; the values stay those of the first.
+        contacts set in smoothly; the values stay those of the first. Without ``finish`` it is
+        taken where the solver stopped, which is right only if the solve has converged there.
     """
     fixed_model, fixed_data = jax.lax.stop_gradient((model, data))
     solved = mjx.solve(fixed_model, fixed_data)
-    problem = data
+    qacc = checkpoint_name(solved.qacc, SOLUTION)
+    problem, optimum, newton_model = data, qacc, _finishing(fixed_model)
     if backward.contact_width:
         problem = contacts_from_distance(model, data, backward.contact_width)
-    newton_model, fixed_problem = _finishing(fixed_model), jax.lax.stop_gradient(problem)
-    start = fixed_problem.replace(qacc_warmstart=solved.qacc)
-    optimum = checkpoint_name(mjx.solve(newton_model, start).qacc, SOLUTION)
+    fixed_problem = jax.lax.stop_gradient(problem)
+    if backward.finish or backward.contact_width:
+        begun = fixed_problem.replace(qacc_warmstart=qacc)
+        optimum = checkpoint_name(mjx.solve(newton_model, begun).qacc, SOLUTION)
 
     residual, context = _residual(model, problem, optimum)
     fixed_context = jax.lax.stop_gradient(context)
     newton = _mjx.newton_direction(newton_model, fixed_problem, fixed_context, residual)
     moved = with_derivative_of(optimum, -newton)
-    qacc = checkpoint_name(solved.qacc, SOLUTION)
     if backward.touch_speed and _mjx.contact_dims(data).size:
         earlier = _earlier_touch(newton_model, data, backward.touch_speed)
         qacc = with_derivative_of(qacc, moved + earlier)
