@@ -50,7 +50,7 @@ def test_gradient_of_a_ball_at_a_drum_is_that_of_mujoco() -> None:
         qpos = np.concatenate([x[2:], mj_model.qpos0[3:]])
         return oracle.trajectory(mj_model, qpos, QVEL, np.zeros((1, 0)), 1)[1][0]
 
-    # On its axis, and at its side, where the normal of MJX is off by 4 mrad and its place by 0.7 mm.
+    # On its axis, and at its side, where MJX's contact is 4 mrad and 0.7 mm off.
     for place, bound in ((np.array([0, 0, 0.0999]), 1e-6), (np.array([0.32, 0.239, -0.11]), 4e-2)):
         (velocity, distance), (by, _) = derivatives(size, place)
         x = np.concatenate([size, place])

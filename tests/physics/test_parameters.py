@@ -222,6 +222,16 @@ def test_what_cannot_be_fitted_is_refused(free: tuple[FreeParameter, ...], messa
         parameters.check(scenes.box(), free)
 
 
+@pytest.mark.parametrize("kind", ["geom_size", "geom_pos", "geom_rotation"])
+def test_the_size_and_pose_of_a_mesh_are_refused(kind: str) -> None:
+    mjcf = """<mujoco><asset><mesh name="lump" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>
+      <worldbody><body><freejoint/><geom name="lump" type="mesh" mesh="lump"/></body></worldbody>
+      </mujoco>"""
+    scene = load_scene(mjcf, control_hz=100.0, substeps=1)
+    with pytest.raises(parameters.ParameterError, match="size and pose of meshes are baked in"):
+        parameters.check(scene, (FreeParameter(kind, "lump"),))
+
+
 ARM = """
 <mujoco model="arm">
   <worldbody>

@@ -27,6 +27,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene, to_mjcf
 from worldmodel.scene.tangent import difference, integrate
+from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
 
 ENGINES = ("mjx", "c")
@@ -36,8 +37,6 @@ POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
 # (jaxlib 0.10.2) hangs at 4096 and more contact solves in one call.
 TANGENTS = 512
-CONVERGED = 1e-3  # of the largest acceleration: the largest remaining Newton step
-RETRY = 20  # times the iterations, for the solve that C MuJoCo's own one is compared with
 
 Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
@@ -281,26 +280,8 @@ def _broken_off(
     scene: Scene, model: mujoco.MjModel, history: History, windows: Windows
 ) -> np.ndarray:
     """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
-    with ``RETRY`` times as many, and the change is the remaining step. Of RK4's four solves per
-    substep it checks the first."""
-    patient = copy.copy(model)
-    patient.opt.iterations *= RETRY
-    data, probe, exact = (mujoco.MjData(m) for m in (model, model, patient))
-    whole = mujoco.mjtState.mjSTATE_INTEGRATION
-    at = np.empty(mujoco.mj_stateSize(model, whole))
-
-    def ran_out() -> bool:
-        """Whether the solve of the next step runs out of iterations before it converges."""
-        mujoco.mj_getState(model, data, at, whole)
-        mujoco.mj_setState(model, probe, at, whole)
-        mujoco.mj_forward(model, probe)
-        if probe.solver_niter.max() < model.opt.iterations and np.isfinite(probe.qacc).all():
-            return False
-        mujoco.mj_setState(patient, exact, at, whole)
-        mujoco.mj_forward(patient, exact)
-        remaining = np.abs(exact.qacc - probe.qacc).max()
-        return not remaining <= CONVERGED * max(np.abs(exact.qacc).max(), 1.0)  # NaN is not
-
+    with many times as many, and the change is the remaining step."""
+    solves, data = Solves(model), mujoco.MjData(model)
     bad = np.zeros(len(windows), bool)
     starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]
     rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
@@ -310,7 +291,7 @@ def _broken_off(
         frames = np.flatnonzero(scored).max(initial=-1) + 1
         for held in np.repeat(ctrl[:frames], scene.substeps, axis=0):
             data.ctrl[:] = held
-            if ran_out():
+            if not solves.remaining(data) <= CONVERGED:  # NaN is not
                 bad[window] = True
                 break
             mujoco.mj_step(model, data)

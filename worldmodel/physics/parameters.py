@@ -155,6 +155,7 @@ KINDS = {
     "gain": Kind("actuator", (0.2,), "", "actuator_gainprm", _move_gain, True, (0, 1)),
     "gravity_tilt": Kind("", (0.02,) * 2, "m/s²", "", _move_gravity),
 }
+_BAKED = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 POSED = {  # the joint types whose motion depends on such a place or axis
     "joint_pos": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_BALL),
     "joint_axis": (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE),
@@ -217,13 +218,10 @@ def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
         carrier = scene.mj_model.body_weldid[ids[0]] if kind.element == "body" else None
         if carrier is not None and scene.mj_model.body_dofnum[carrier] == 0:
             raise ParameterError(f"{f.name}: this body never moves; no motion depends on its mass")
-        shape = scene.mj_model.geom_type[ids[0]] if kind.element == "geom" else None
-        if f.kind.startswith("geom_") and shape in (
-            mujoco.mjtGeom.mjGEOM_MESH,
-            mujoco.mjtGeom.mjGEOM_HFIELD,
-        ):
+        shape = int(scene.mj_model.geom_type[ids[0]]) if kind.element == "geom" else None
+        if f.kind.startswith("geom_") and shape in _BAKED:
             raise ParameterError(f"{f.name}: the size and pose of meshes are baked in; use boxes")
-        if f.kind == "geom_size" and shape == mujoco.mjtGeom.mjGEOM_PLANE:
+        if f.kind == "geom_size" and shape == int(mujoco.mjtGeom.mjGEOM_PLANE):
             raise ParameterError(f"{f.name}: a plane is infinite; leave its size fixed")
 
 

@@ -19,6 +19,7 @@ from worldmodel.scene.equivalent import simplify
 from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.mjcf import to_mjcf
 from worldmodel.scene.report import check_size
+from worldmodel.scene.unfinished import warn_unfinished
 from worldmodel.scene.unsupported import (
     refuse_unsupported,
     refuse_untraceable,
@@ -175,6 +176,7 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
     check_size(compiled)
     refuse_untraceable(compiled)
     warn_departures(compiled)
+    warn_unfinished(compiled)
     try:
         written, model, plain_sliders, files = compile_general(spec, compiled)
     except ValueError as error:
