@@ -26,7 +26,14 @@ REFERENCES = ("mjx", "c")
 # [m, rad] and of all else: contacts are tenths of a millimetre deep, all else is of size 1.
 WIDTHS = {"qpos": 3e-6}
 WIDE = 3e-4
-NARROWER = (1.0, 0.3, 0.1, 0.03)  # factors of a width, until the differences are smooth
+NARROWER = (
+    1.0,
+    0.3,
+    0.1,
+    0.03,
+    0.01,
+    0.003,
+)  # factors of a width, until the differences are smooth
 SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
 STATE = {  # class → leaf and its columns
     "position": ("qpos", slice(None)),
