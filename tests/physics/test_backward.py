@@ -150,7 +150,7 @@ def test_growth_has_no_units() -> None:
 )
 def test_bad_settings_are_refused_by_name(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(given))):
-        Backward(**given)
+        dataclasses.replace(Backward(), **given)
 
 
 def test_rk4_refuses_the_time_of_a_touch() -> None:
