@@ -18,6 +18,7 @@ from worldmodel.physics import _mjx
 from worldmodel.physics.derivative import with_derivative_of
 
 _FINISHING = 8  # Newton steps from the end of MJX's descent
+_SETTLED = 1e-3  # sum of the unit normals, and difference of the distances over the size
 _FLAT = 1e-3  # [1/m] curvature below which a contact point does not slide along two surfaces
 
 Body = tuple[jax.Array, jax.Array, jax.Array]  # position (3,), rotation (3, 3), size (3,)
@@ -91,8 +92,9 @@ def _moved(first: int, second: int, contact: tuple, a: Body, b: Body) -> tuple:
     """A contact, distance (), point (3,) and frame (3, 3), whose derivative in the bodies is right.
 
     Inside a cylinder the distance to its surface has no derivative along its rim. So a sphere and
-    a capsule are reduced to their centre and axis, which are outside. Two cylinders touch at a rim
-    or on flats: their contact point is held, its distance and normal follow the bodies.
+    a capsule are reduced to their centre and axis, which are outside. Where that does not lead to
+    a contact point, as of two cylinders, which touch at a rim or on flats, the point is held: its
+    distance follows both bodies, its normal the second one.
     """
     _, point, frame = contact
     radius = a[2][0] if first in _ROUND else jnp.zeros(())
@@ -119,7 +121,10 @@ def _moved(first: int, second: int, contact: tuple, a: Body, b: Body) -> tuple:
         along = jnp.eye(3) - jnp.outer(normal, normal)
         curvature = along @ (hessians[0] + hessians[1]) @ along
         # A flat on a flat has no curvature: its contact point stays where it is.
-        inverse = curvature @ jnp.linalg.inv(curvature @ curvature + _FLAT**2 * jnp.eye(3))
+        size = jnp.trace(curvature)
+        flat = _FLAT + 10.0 * jnp.sqrt(jnp.finfo(x.dtype).eps) * size
+        whole = curvature + (size + flat) * jnp.outer(normal, normal)
+        inverse = whole @ jnp.linalg.inv(whole @ whole + flat**2 * jnp.eye(3))
         inverse = jax.lax.stop_gradient(inverse)
         return x - inverse @ tangential - 0.5 * difference * jax.lax.stop_gradient(normal)
 
@@ -133,10 +138,16 @@ def _moved(first: int, second: int, contact: tuple, a: Body, b: Body) -> tuple:
     if first != second:
         start = point - 0.5 * jax.lax.stop_gradient(radius) * frame[0]
         point = jax.lax.stop_gradient(jax.lax.scan(better, start, length=_FINISHING)[0])
-        point = with_derivative_of(point, newton(point, a, b))
+    tangential, difference, fixed_normal = imbalance(point, fixed_a, fixed_b)
+    # Bodies deep in one another have no such point; two cylinders have one that jumps.
+    settled = (_norm(tangential) < _SETTLED) & (jnp.abs(difference) < _SETTLED * _norm(b[2]))
+    settled = jax.lax.stop_gradient(settled) & (first != second)
+
+    point = with_derivative_of(point, jnp.where(settled, newton(point, a, b), point))
     gradients = jax.jacrev(distances)(point, a, b)
     normal = gradients[0] - gradients[1]
     normal = normal / jnp.maximum(_norm(normal), mujoco.mjMINVAL)
-    turn = jnp.cross(jax.lax.stop_gradient(normal), normal)
+    normal = jnp.where(settled, normal, b[1] @ (fixed_b[1].T @ fixed_normal))
+    turn = jnp.cross(fixed_normal, normal)
     between = sum(distances(point, a, b)) - radius
     return between, point + 0.5 * radius * normal, jnp.cross(turn, frame)
