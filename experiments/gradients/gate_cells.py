@@ -45,6 +45,8 @@ STATE = {  # class → leaf and its columns
 CLASSES = (*STATE, *parameters.KINDS)
 Function = Callable[[dict], np.ndarray]  # a point → (len(STEPS), nq + nv) states
 
+ROUNDING = 1e-6  # of the largest entry of a Jacobian: leaves below it are zero up to rounding
+
 
 def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False) -> dict[str, Any]:
     """The row's errors; the process is in double precision.
@@ -167,7 +169,8 @@ def gradient(placed: Placed) -> dict[str, np.ndarray]:
 
 
 def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | None:
-    """Largest relative disagreement, of a leaf, of one step's Jacobian by reverse mode.
+    """Largest relative disagreement, of a leaf, of one step's Jacobian by reverse mode; leaves of
+    which nothing depends count by the largest of all, since theirs is rounding.
 
     Args:
       forward: leaf → (nq + nv, n) by forward mode.
@@ -178,8 +181,11 @@ def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | Non
     jacobian = jax.jit(jax.jacrev(functools.partial(_final, placed, physics.step, steps=None)))
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
     leaves = _leaves(jax.device_get(jacobian(x)))
-    sizes = {name: np.abs(g).max() or 1.0 for name, g in forward.items()}
-    worst = [np.abs(leaves[name] - g).max() / sizes[name] for name, g in forward.items()]
+    sizes = {name: np.abs(g).max() for name, g in forward.items()}
+    least = ROUNDING * max(sizes.values())
+    worst = [
+        np.abs(leaves[name] - g).max() / max(sizes[name], least) for name, g in forward.items()
+    ]
     return _number(np.max(worst))
 
 
