@@ -32,7 +32,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments.gradients.report import draw, markdown
-from experiments.gradients.scenes import SCENES
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime import files
@@ -51,7 +50,7 @@ class Args:
     """Command line."""
 
     out: Path
-    scenes: tuple[str, ...] = tuple(SCENES)
+    scenes: tuple[str, ...] = ("cube", "elbow", "t_block", "hopper", "gripper")
     batches: tuple[int, ...] = (1, 64, 512, 4096)
     parts: tuple[Part, ...] = ("speed", "errors", "memory", "first")
     # Processes that compile at once; "first" has the machine to itself.

@@ -13,7 +13,8 @@ velocities, differentiated in parameters, start and controls:
 
 - ``forward``: stock ``mjx.step``;
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
-- ``packed``: the same, the scan of the rollout carrying one array in place of three;
+- ``step``: the rollout by ``worldmodel.physics.step``, without a gradient;
+- ``packed``: ``gradient``, the scan of the rollout carrying one array in place of three;
 - ``unfinished``: the same at the point where the solver stopped (``Backward.finish``);
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``remembered``: the same without this project's checkpoint per step: every residual is kept;
@@ -62,7 +63,7 @@ class Args:
     scene: str
     x64: bool = True
     batches: tuple[int, ...] = ()  # forward and gradient
-    cost: bool = False  # at these batches ``packed`` and ``unfinished`` too
+    cost: bool = False  # at these batches ``step``, ``packed`` and ``unfinished`` too
     bare: bool = False  # at these batches without the solver's iterations too
     compare: int = 0  # batch at which the other variants run; 0: not at all
     horizon: int = 32  # physics steps
@@ -201,7 +202,7 @@ def measure(args: Args, began: float) -> Iterator[dict]:
             yield errors(Rollouts(bench(exact), horizon))
     rollouts = Rollouts(bench(args.iterations), args.horizon)
     every = ["forward", "gradient"]
-    every += ["packed", "unfinished"] if args.cost else []
+    every += ["step", "packed", "unfinished"] if args.cost else []
     every += ["bare", "bare_gradient"] if args.bare else []
     wanted = [(variant, size) for size in args.batches for variant in every]
     others = ("unrolled", "one", "differences") if args.compare else ()

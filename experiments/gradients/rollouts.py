@@ -17,6 +17,7 @@ from worldmodel.physics import parameters
 SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
 DIFFERENCE = 1e-6  # of a one-sided difference
 STEPS = {
+    "step": physics.step,
     "gradient": physics.step,
     "bare_gradient": physics.step,
     "packed": physics.step,
@@ -119,5 +120,5 @@ class Rollouts:
             losses = jax.lax.map(moved, steps)
             return (losses[:-1] - losses[-1]) / DIFFERENCE
 
-        whole = {"forward": mean, "bare": mean, "differences": differences}
+        whole = {"forward": mean, "step": mean, "bare": mean, "differences": differences}
         return whole.get(variant) or jax.value_and_grad(mean)

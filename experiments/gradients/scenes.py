@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from experiments.recordings.problems import CUBE, ELBOW, Problem, free_parameter
 from worldmodel.scene import FreeParameter, Scene, load_scene
 
 STEP_HZ = 500.0
+QUADRUPED = Path(__file__).parent / "quick" / "quadruped.xml"
 _OPTION = '<option cone="{cone}" integrator="Euler" iterations="{iterations}" ls_iterations="10"/>'
 
 T_BLOCK = """
@@ -192,10 +194,27 @@ def gripper(iterations: int) -> Bench:
     return Bench(scene, free, qpos, qvel, np.array([0.02, 4.0, 4.0]))
 
 
+def quadruped(iterations: int) -> Bench:
+    """A quadruped of twelve servos that stands on four feet, pushed to its side."""
+    text = QUADRUPED.read_text().replace('iterations="1"', f'iterations="{iterations}"', 1)
+    scene = load_scene(text, control_hz=STEP_HZ, substeps=1)
+    free = (
+        *free_parameters("mass com inertia", "trunk"),
+        *free_parameters("damping armature", "front_left_thigh", "rear_right_thigh"),
+        *free_parameters("gain", "front_left_thigh", "rear_right_thigh"),
+        *free_parameters("friction solref", "front_left_foot", "rear_right_foot"),
+    )
+    home = scene.keyframe("home")
+    qvel = np.zeros(18)
+    qvel[:6] = 0.2, 0.3, -0.1, 0.4, -0.3, 0.5
+    return Bench(scene, free, home["qpos"], qvel, scene.keyframe_ctrl("home"))
+
+
 SCENES: dict[str, Callable[[int], Bench]] = {
     "cube": cube,
     "elbow": elbow,
     "t_block": t_block,
     "hopper": hopper,
     "gripper": gripper,
+    "quadruped": quadruped,
 }
