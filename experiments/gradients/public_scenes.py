@@ -79,25 +79,24 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         "google-deepmind/dm_control",
         "dm_control/suite",
-        "acrobot pendulum cartpole point_mass reacher swimmer ball_in_cup finger fish hopper "
-        "walker cheetah quadruped humanoid",
+        "acrobot pendulum cartpole point_mass reacher ball_in_cup finger hopper walker cheetah",
     ),
     *_of(
         _PLAYGROUND,
         "mujoco_playground/_src/dm_control_suite/xmls",
-        "cartpole ball_in_cup finger walker hopper cheetah humanoid manipulator",
+        "cartpole ball_in_cup finger walker hopper cheetah fish",
     ),
     *_of(
         "google-deepmind/mujoco",
         "mjx/mujoco/mjx/test_data",
         "pendula quadratic_frictionloss actuator/arm26 actuator/tendon_force_clamp "
-        "tendon/site_wrap tendon/tendon sensor/model convex constraints humanoid/humanoid "
-        "barkour_v0/assets/barkour_v0_mjx shadow_hand/scene_right",
+        "tendon/site_wrap tendon/tendon convex humanoid/humanoid "
+        "barkour_v0/assets/barkour_v0_mjx",
     ),
     *_of(
         "Farama-Foundation/Gymnasium-Robotics",
         "gymnasium_robotics/envs/assets",
-        "hand/manipulate_block fetch/reach adroit_hand/adroit_pen",
+        "fetch/reach",
     ),
     *_of(
         _PLAYGROUND,

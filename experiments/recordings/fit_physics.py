@@ -117,7 +117,7 @@ def main(args: Args) -> int:
     stopped_early = int(unconverged(world, state.best, validation_windows, size).sum())
     runtime.log(
         f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
-        "validation windows; their gradient is as if they had converged"
+        "validation windows; their values are broken off, their gradient is that of the optimum"
     )
     result = finish(args.out, problem, world, state, metadata | {"unconverged": stopped_early})
     print(json.dumps(result))

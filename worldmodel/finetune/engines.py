@@ -256,8 +256,8 @@ def unconverged(
     batch: int,
     shift: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Windows whose predictions by MJX rest on contact solves that ran out of iterations: such a
-    solve is differentiated as if it had converged.
+    """Windows whose predictions by MJX rest on contact solves that ran out of iterations: such
+    values are broken off, while their derivative is that of the optimum.
 
     Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
     unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest

@@ -184,7 +184,7 @@ def identify(
     if unconverged.any():
         runtime.log(
             f"contact solves ran out of iterations in {int(unconverged.sum())} of {len(windows)} "
-            "windows; they count as if they had converged"
+            "windows; their values are broken off there, their derivatives those of the optimum"
         )
     return Identified(
         parameters=parameters,
