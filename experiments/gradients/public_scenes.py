@@ -73,8 +73,8 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         "Farama-Foundation/Gymnasium",
         "gymnasium/envs/mujoco/assets",
-        "inverted_pendulum inverted_double_pendulum reacher swimmer point hopper half_cheetah "
-        "walker2d ant pusher_v5 humanoid",
+        "inverted_pendulum inverted_double_pendulum reacher point hopper half_cheetah pusher_v5 "
+        "humanoid",
     ),
     *_of(
         "google-deepmind/dm_control",
@@ -84,13 +84,12 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         _PLAYGROUND,
         "mujoco_playground/_src/dm_control_suite/xmls",
-        "cartpole ball_in_cup finger walker hopper cheetah fish",
+        "cartpole ball_in_cup finger walker hopper fish",
     ),
     *_of(
         "google-deepmind/mujoco",
         "mjx/mujoco/mjx/test_data",
-        "pendula quadratic_frictionloss actuator/arm26 actuator/tendon_force_clamp "
-        "tendon/site_wrap tendon/tendon convex humanoid/humanoid "
+        "pendula quadratic_frictionloss actuator/tendon_force_clamp tendon/site_wrap tendon/tendon "
         "barkour_v0/assets/barkour_v0_mjx",
     ),
     *_of(

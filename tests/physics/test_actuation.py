@@ -75,7 +75,7 @@ def test_a_saturated_servo_damps_nothing_under_implicitfast() -> None:
     assert error < 1e-9
 
 
-@pytest.mark.parametrize("smooth", [0.0, 0.3])
+@pytest.mark.parametrize("smooth", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_muscles_are_those_of_mjx_and_their_gradient_that_of_mujoco(smooth: float) -> None:
     mj_model = mujoco.MjModel.from_xml_string(MUSCLES.format(smooth=smooth))
     model, blank = mjx.put_model(mj_model), mjx.make_data(mj_model)
