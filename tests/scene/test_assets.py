@@ -58,6 +58,21 @@ def test_a_scene_outlives_its_files(
     assert load(tmp_path / "written" / "scene.xml").digest == scene.digest
 
 
+def test_a_texture_of_six_files_needs_no_name(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for seed, side in enumerate(("up", "down", "left", "right", "front", "back")):
+        (tmp_path / "images" / f"{side}.png").write_bytes(mesh_robot.png(seed))
+    text = """<mujoco><compiler texturedir="images"/><asset><texture type="2d" file="up.png"/>
+        <texture type="skybox" fileup="up.png" filedown="down.png" fileleft="left.png"
+        fileright="right.png" filefront="front.png" fileback="back.png"/></asset>
+        <worldbody><body><joint/><geom size=".1" pos="1 0 0"/></body></worldbody></mujoco>"""
+    (tmp_path / "sky.xml").write_text(text)
+    scene = load(tmp_path / "sky.xml")
+    plain = mujoco.MjModel.from_xml_path(str(tmp_path / "sky.xml"))
+    np.testing.assert_array_equal(scene.mj_model.tex_data, plain.tex_data)
+    assert load(scene.mjcf, assets=dict(scene.assets)).digest == scene.digest
+
+
 def test_text_takes_its_files_from_memory(robot: Path) -> None:
     folder = robot.parent
     text = robot.read_text().replace(str(folder / "elsewhere" / "far.obj"), "far.obj")

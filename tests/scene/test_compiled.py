@@ -197,3 +197,18 @@ def test_no_body_takes_the_shortcut(flag: str) -> None:
     mass = scene.mj_model.body_mass[1]
     coupling = np.linalg.norm(full[:3, 3:])  # of mass · [offset]×
     assert coupling == pytest.approx(np.sqrt(2.0) * 0.05 * mass, rel=1e-12)
+
+
+def test_a_light_in_a_frame_keeps_its_place_and_the_scene_its_digest() -> None:
+    light = '<light pos=".123456789 0 2" dir="0 1 -1"/><geom size=".1" pos=".1 0 0"/><joint/>'
+    text = mjcf(
+        f'<frame pos=".1 .2 .3" euler="0 0 30"><body euler="5 0 0"><frame euler="0 7 0">'
+        f"{light}</frame></body></frame>"
+    )
+    scene = load_scene(text, control_hz=HZ, substeps=1)
+    plain = mujoco.MjModel.from_xml_string(text)
+    for field in ("light_pos", "light_dir"):
+        np.testing.assert_allclose(
+            getattr(scene.mj_model, field), getattr(plain, field), rtol=0.0, atol=1e-15
+        )
+    assert load_scene(scene.mjcf, control_hz=HZ, substeps=1).digest == scene.digest

@@ -1,9 +1,10 @@
 """What MJX does not read and is replaced by its equal: MuJoCo moves the scene as it did before."""
 
+import jax
 import numpy as np
 import pytest
 
-from worldmodel._mujoco import mujoco
+from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import oracle
 from worldmodel.scene import load_scene
 
@@ -91,3 +92,26 @@ def test_springs_and_dampers_that_a_flag_switches_off(
 def test_diagnostics_are_dropped(flag: str) -> None:
     text = ARM.format(integrator="Euler", option="", flag=f'{flag}="enable"', hip="", actuators="")
     assert assert_same_motion(text).opt.enableflags == 0
+
+
+@pytest.mark.parametrize(
+    "owner", ['</fixed></tendon><actuator><motor tendon="grip" armature="2"/></actuator>', ""]
+)
+def test_armature_of_a_tendon_across_branches_couples_nothing_in_mjx_as_in_mujoco(
+    owner: str,
+) -> None:
+    text = f"""<mujoco><worldbody>
+        <body pos="0 0 1"><joint name="a" axis="0 1 0"/><geom size=".05" pos=".3 0 0"/></body>
+        <body pos="1 0 1"><joint name="b" type="slide"/><geom size=".05"/></body>
+      </worldbody><tendon><fixed name="grip" armature="{0 if owner else 2}">
+        <joint joint="a" coef="1"/><joint joint="b" coef="2"/>{owner or "</fixed></tendon>"}
+    </mujoco>"""
+    scene = load_scene(text, control_hz=250.0, substeps=1)
+    model, inertia = scene.mjx_model(), np.zeros((2, 2))
+    data = jax.jit(mjx.fwd_position)(model, mjx.make_data(scene.mj_model))
+    plain = mujoco.MjModel.from_xml_string(text)
+    start = mujoco.MjData(plain)
+    mujoco.mj_forward(plain, start)
+    mujoco.mj_fullM(plain, start, inertia)
+    assert inertia[0, 0] > 2.0 and inertia[1, 1] > 8.0
+    np.testing.assert_allclose(mjx.full_m(model, data), inertia, rtol=1e-12, atol=1e-12)

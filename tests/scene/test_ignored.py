@@ -1,5 +1,7 @@
 """What MuJoCo acts on and MJX never reads: refused by name, and only where it acts."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,11 @@ BEND = (
     '<config key="twist" value="1e7"/><config key="bend" value="1e7"/></plugin>'
 )
 PAIR = '<contact><pair name="hold" geom1="floor" geom2="thigh" adhesion="2"/></contact>'
+GRIP = (  # a tendon on joints of two branches
+    '<worldbody><body name="jaw" pos="0 1 1"><joint name="close"/><geom size=".1"/></body>'
+    '</worldbody><tendon><fixed name="grip" {}><joint joint="hip" coef="1"/>'
+    '<joint joint="close" coef="1"/></fixed></tendon>'
+)
 DELAYED = '<sensor><jointpos name="late" joint="hip" delay=".1" nsample="60"/></sensor>'
 SPARSE = '<sensor><jointpos name="rare" joint="hip" interval=".1"/></sensor>'
 
@@ -152,8 +159,32 @@ def test_what_does_not_act_loads(name: str) -> None:
             },
             "actuator 'm': .*limit of a control.*'Euler'",
         ),
+        (
+            {"top": '<option integrator="implicitfast"/>', "rest": GRIP.format('damping="1"')},
+            "tendon 'grip': .*couples branches.*'Euler'",
+        ),
+        (
+            {
+                "top": '<option integrator="implicitfast"/>',
+                "rest": GRIP.format(""),
+                "actuator": '<position name="m" tendon="grip" kp="1" kv=".1"/>',
+            },
+            "tendon 'grip': .*couples branches.*'Euler'",
+        ),
     ],
 )
 def test_small_departures_are_warned_of(parts: dict[str, str], message: str) -> None:
     with pytest.warns(SceneWarning, match=message):
         load_scene(arm(**parts), control_hz=100.0, substeps=1)
+
+
+@pytest.mark.parametrize("integrator", ["Euler", "implicitfast"])
+def test_a_motor_on_a_tendon_across_branches_loads_without_a_warning(integrator: str) -> None:
+    text = arm(
+        top=f'<option integrator="{integrator}"/>',
+        rest=GRIP.format(""),
+        actuator='<motor name="m" tendon="grip"/>',
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SceneWarning)
+        load_scene(text, control_hz=100.0, substeps=1)

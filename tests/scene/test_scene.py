@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,8 +86,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_scene(tmp_path / "absent.xml", control_hz=100.0, substeps=1)
 
 
-@pytest.mark.parametrize(("hz", "substeps"), [(0.0, 1), (float("nan"), 1), (100.0, 0)])
-def test_rates_are_checked(hz: float, substeps: int) -> None:
+@pytest.mark.parametrize(
+    ("hz", "substeps"), [(0.0, 1), (float("nan"), 1), (100.0, 0), (100.0, 2.5)]
+)
+def test_rates_are_checked(hz: float, substeps: Any) -> None:
     with pytest.raises(SceneError, match="substeps"):
         load_scene(scene(), control_hz=hz, substeps=substeps)
 

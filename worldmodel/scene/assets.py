@@ -34,7 +34,7 @@ def collect(
     contents: dict[str, bytes] = {}
     for element, attribute, places in _references(root, spec, model):
         content = _read(spec, element.attrib[attribute], places)
-        if "name" not in element.attrib:  # MuJoCo names them after their files
+        if attribute == "file" and "name" not in element.attrib:  # MuJoCo names them after it
             element.set("name", PurePosixPath(_posix(element.attrib[attribute])).stem)
         element.set(attribute, _add(contents, element.attrib[attribute], content))
     return contents
@@ -67,13 +67,12 @@ def _references(
         "deformable/skin": model.skin_pathadr,
     }
     for kind, addresses in kinds.items():
-        for element, address in zip(root.findall(kind), addresses, strict=True):
+        for i, (element, address) in enumerate(zip(root.findall(kind), addresses, strict=True)):
             if "file" in element.attrib:
                 yield element, "file", [_path(model, address)]
             for attribute in element.attrib:
                 if kind == "asset/texture" and attribute.startswith("file") and len(attribute) > 4:
-                    texture = spec.texture(element.attrib["name"])
-                    folder = texture.compiler.texturedir if texture is not None else ""
+                    folder = spec.textures[i].compiler.texturedir
                     yield element, attribute, [str(Path(folder) / element.attrib[attribute])]
 
 

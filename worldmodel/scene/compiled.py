@@ -77,6 +77,9 @@ def _drop_simplified(root: ElementTree.Element, model: mujoco.MjModel) -> None:
     for actuator in root.iter("general"):  # also in defaults
         for name in ("armature", "damping"):
             actuator.attrib.pop(name, None)
+    for option in root.findall("option"):
+        if model.opt.jacobian == mujoco.mjtJacobian.mjJAC_SPARSE:
+            option.set("jacobian", "sparse")
     for flag in root.findall("option/flag"):
         for name in ("spring", "damper"):
             if not model.opt.disableflags & int(getattr(_DISABLE, f"mjDSBL_{name.upper()}")):

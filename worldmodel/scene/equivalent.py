@@ -17,9 +17,13 @@ def simplify(model: mujoco.MjModel) -> None:
     Actuators' armature and damping become their joint's or tendon's. Springs and dampers that a
     flag switches off get zero constants, and the flag goes: with one of the two, MJX drops every
     passive force, gravity compensation among them, and with the other keeps the dampers' part of
-    the integration. The flags that only ask for a diagnostic (energy, fwdinv) go.
+    the integration. The flags that only ask for a diagnostic (energy, fwdinv) go. Where a tendon
+    with armature crosses branches the Jacobian becomes sparse: MuJoCo's mass matrix has no terms
+    between branches, and MJX's has none then.
     """
     _fold_actuators(model)
+    if any(crosses_branches(model, int(i)) for i in np.flatnonzero(model.tendon_armature)):
+        model.opt.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
     flags = model.opt.disableflags
     if flags & _SPRING:
         model.jnt_stiffness[:] = 0.0
@@ -30,6 +34,17 @@ def simplify(model: mujoco.MjModel) -> None:
     if not (flags & _SPRING and flags & _DAMPER):  # both: no passive force at all, as in MJX
         model.opt.disableflags = flags & ~(_SPRING | _DAMPER)
     model.opt.enableflags &= ~_DIAGNOSTIC
+
+
+def crosses_branches(model: mujoco.MjModel, tendon: int) -> bool:
+    """Whether a tendon acts on joints none of which carries the other, as two fingers."""
+    start, count = model.ten_J_rowadr[tendon], model.ten_J_rownnz[tendon]
+    dofs = {int(dof) for dof in model.ten_J_colind[start : start + count]}
+    dof = max(dofs, default=-1)
+    while dof >= 0:  # to the root, along the branch of the last
+        dofs.discard(dof)
+        dof = int(model.dof_parentid[dof])
+    return bool(dofs)
 
 
 def _fold_actuators(model: mujoco.MjModel) -> None:

@@ -62,6 +62,8 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any) -> str:
         _set(site, pos=model.site_pos[i], quat=model.site_quat[i], size=model.site_size[i])
     for i, camera in enumerate(world.iter("camera")):
         _set(camera, pos=model.cam_pos[i], quat=model.cam_quat[i])
+    for i, light in enumerate(world.iter("light")):
+        _set(light, pos=model.light_pos[i], dir=model.light_dir[i])
     for i, pair in enumerate(root.findall("contact/pair")):
         _set_pair(pair, model, i)
     for i, actuator in enumerate(root.findall("actuator/general")):

@@ -161,6 +161,8 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
     """Compiles an edited spec into a ``Scene``, see ``load_scene``."""
     if not (np.isfinite(control_hz) and control_hz > 0 and substeps >= 1):
         raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
+    if substeps != int(substeps):
+        raise SceneError(f"substeps {substeps} is not a whole number of physics steps")
     timestep = 1.0 / (control_hz * substeps)
     if not (np.isfinite(timestep) and timestep > 0):
         raise SceneError(
