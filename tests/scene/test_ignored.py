@@ -171,6 +171,23 @@ def test_what_does_not_act_loads(name: str) -> None:
             },
             "tendon 'grip': .*couples branches.*'Euler'",
         ),
+        (
+            {
+                "floor": 'contype="0" conaffinity="0"',
+                "thigh": 'contype="0" conaffinity="0"',
+                "loose": '<site name="s"/>',
+                "rest": '<sensor><gyro site="s"/><accelerometer name="a" site="s"/></sensor>',
+            },
+            "sensor 'a': MJX leaves it 0 .*frictionloss",
+        ),
+        (
+            {
+                "loose": '<site name="s"/></body><site name="o" pos="0 0 2"/><body>',
+                "rest": '<tendon><spatial><site site="s"/><site site="o"/></spatial></tendon>'
+                '<sensor><force name="f" site="s"/></sensor>',
+            },
+            "sensor 'f': .*spatial tendons",
+        ),
     ],
 )
 def test_small_departures_are_warned_of(parts: dict[str, str], message: str) -> None:

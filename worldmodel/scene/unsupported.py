@@ -93,6 +93,7 @@ def warn_departures(model: mujoco.MjModel) -> None:
             stacklevel=4,
         )
     _warn_cylinders(model)
+    _warn_sensors(model)
     if model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         return
     muscles = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
@@ -137,6 +138,24 @@ def _warn_cylinders(model: mujoco.MjModel) -> None:
         SceneWarning,
         stacklevel=5,
     )
+
+
+def _warn_sensors(model: mujoco.MjModel) -> None:
+    kinds = mujoco.mjtSensor
+    late = model.sensor_needstage == int(mujoco.mjtStage.mjSTAGE_ACC)
+    loads = np.isin(model.sensor_type, (int(kinds.mjSENS_FORCE), int(kinds.mjSENS_TORQUE)))
+    spatial = bool((model.wrap_type == int(mujoco.mjtWrap.mjWRAP_SITE)).any())
+    for mask, what in (
+        (
+            late & (allocation(model).rows.total == 0),
+            "MJX leaves it 0 in a scene without any constraint row; give a joint frictionloss or "
+            "a range, or the scene a contact",
+        ),
+        (loads & spatial, "MJX leaves the forces of spatial tendons out of it, MuJoCo does not"),
+    ):
+        if mask.any():
+            names = element_names(model, "sensor", np.flatnonzero(mask))
+            warnings.warn(f"sensor {names}: {what}", SceneWarning, stacklevel=5)
 
 
 def _refuse_singular(model: mujoco.MjModel) -> None:
