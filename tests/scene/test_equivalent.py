@@ -115,3 +115,23 @@ def test_armature_of_a_tendon_across_branches_couples_nothing_in_mjx_as_in_mujoc
     mujoco.mj_fullM(plain, start, inertia)
     assert inertia[0, 0] > 2.0 and inertia[1, 1] > 8.0
     np.testing.assert_allclose(mjx.full_m(model, data), inertia, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("friction", ["0 0 0", "-1 .02 0", ".3 0 1e-9"])
+@pytest.mark.parametrize("contact", ["", '<pair geom1="floor" geom2="ball" friction="0 0 0 0 0"/>'])
+def test_friction_below_mujocos_least_becomes_that(contact: str, friction: str) -> None:
+    text = f"""<mujoco><option cone="elliptic"/><worldbody>
+        <geom name="floor" type="plane" size="1 1 1"/>
+        <body pos="0 0 .099"><freejoint/>
+          <geom name="ball" size=".1" condim="6" priority="1" friction="{friction}"/></body>
+      </worldbody><contact>{contact}</contact></mujoco>"""
+    scene, ends = load_scene(text, control_hz=500.0, substeps=1), []
+    assert scene.mj_model.geom_friction.min() == 1e-5
+    assert scene.mj_model.pair_friction.min(initial=1e-5) == 1e-5
+    plain = mujoco.MjModel.from_xml_string(text)
+    for model in (plain, scene.mj_model, mujoco.MjModel.from_xml_string(scene.mjcf)):
+        data = mujoco.MjData(model)
+        data.qvel[:] = 0.3
+        mujoco.mj_step(model, data, nstep=100)
+        ends.append(data.qpos.copy())
+    np.testing.assert_allclose(ends[1:], [ends[0]] * 2, rtol=0.0, atol=1e-11)

@@ -7,6 +7,7 @@ from worldmodel._mujoco import mujoco
 _DISABLE, _ENABLE = mujoco.mjtDisableBit, mujoco.mjtEnableBit
 _SPRING, _DAMPER = int(_DISABLE.mjDSBL_SPRING), int(_DISABLE.mjDSBL_DAMPER)
 _DIAGNOSTIC = int(_ENABLE.mjENBL_ENERGY) | int(_ENABLE.mjENBL_FWDINV)
+_LEAST_FRICTION = 1e-5  # mjMINMU: C raises a contact's friction to it
 _JOINTS = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
@@ -19,9 +20,13 @@ def simplify(model: mujoco.MjModel) -> None:
     passive force, gravity compensation among them, and with the other keeps the dampers' part of
     the integration. The flags that only ask for a diagnostic (energy, fwdinv) go. Where a tendon
     with armature crosses branches the Jacobian becomes sparse: MuJoCo's mass matrix has no terms
-    between branches, and MJX's has none then.
+    between branches, and MJX's has none then. Friction below MuJoCo's least becomes that: MJX
+    takes 0 as it is, and divides by it in an elliptic cone.
     """
     _fold_actuators(model)
+    for name in ("geom_friction", "pair_friction"):
+        friction = getattr(model, name)
+        np.maximum(friction, _LEAST_FRICTION, out=friction)
     if any(crosses_branches(model, int(i)) for i in np.flatnonzero(model.tendon_armature)):
         model.opt.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
     flags = model.opt.disableflags
