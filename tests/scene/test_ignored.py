@@ -181,6 +181,17 @@ def test_what_does_not_act_loads(name: str) -> None:
             "sensor 'a': MJX leaves it 0 .*frictionloss",
         ),
         (
+            {"loose": '<geom name="lid" type="box" size=".1 .1 .1" margin=".01"/>'},
+            r"'floor' \(world\) against geom 'lid' .*margin=0",
+        ),
+        (
+            {
+                "loose": '<geom name="lid" type="box" size=".1 .1 .1"/>',
+                "rest": '<contact><pair geom1="floor" geom2="lid" margin=".01"/></contact>',
+            },
+            r"'floor' \(world\) against geom 'lid' .*margin=0",
+        ),
+        (
             {
                 "loose": '<site name="s"/></body><site name="o" pos="0 0 2"/><body>',
                 "rest": '<tendon><spatial><site site="s"/><site site="o"/></spatial></tendon>'
@@ -205,3 +216,10 @@ def test_a_motor_on_a_tendon_across_branches_loads_without_a_warning(integrator:
     with warnings.catch_warnings():
         warnings.simplefilter("error", SceneWarning)
         load_scene(text, control_hz=100.0, substeps=1)
+
+
+def test_a_margin_of_a_round_geom_is_no_reason_for_a_warning() -> None:
+    lid = '<geom name="lid" type="box" size=".1 .1 .1" contype="0" conaffinity="0" margin=".1"/>'
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SceneWarning)
+        load_scene(arm(thigh='margin=".1"', loose=lid), control_hz=100.0, substeps=1)

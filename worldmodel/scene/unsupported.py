@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene.collisions import allocation
+from worldmodel.scene.collisions import allocation, geom_pairs
 from worldmodel.scene.equivalent import crosses_branches
 from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.explain import refusal, sensor_failure, sensors_of
@@ -94,6 +94,7 @@ def warn_departures(model: mujoco.MjModel) -> None:
         )
     _warn_cylinders(model)
     _warn_sensors(model)
+    _warn_margins(model)
     if model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         return
     muscles = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
@@ -156,6 +157,29 @@ def _warn_sensors(model: mujoco.MjModel) -> None:
         if mask.any():
             names = element_names(model, "sensor", np.flatnonzero(mask))
             warnings.warn(f"sensor {names}: {what}", SceneWarning, stacklevel=5)
+
+
+def _warn_margins(model: mujoco.MjModel) -> None:
+    """Of a box MJX picks contact points among those that penetrate, within a margin at random."""
+    if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
+        return
+    with_box = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE)
+    kinds, box = model.geom_type, int(mujoco.mjtGeom.mjGEOM_BOX)
+    held = []
+    for i, (first, second, _) in enumerate(geom_pairs(model)):  # the explicit ones come first
+        margins = model.geom_margin[first] + model.geom_margin[second]
+        margin = model.pair_margin[i] if i < model.npair else margins
+        if margin > 0 and kinds[second] == box and kinds[first] in (*map(int, with_box), box):
+            held.append((first, second))
+    if held:
+        first, second = (geom_name(model, geom) for geom in held[0])
+        more = f" and {len(held) - 1} more pairs" if held[1:] else ""
+        warnings.warn(
+            f"{first} against {second}{more}: within its margin a box has wrong contact points in "
+            "MJX, and the motion departs from MuJoCo's; set margin=0",
+            SceneWarning,
+            stacklevel=5,
+        )
 
 
 def _refuse_singular(model: mujoco.MjModel) -> None:
