@@ -73,8 +73,7 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         "Farama-Foundation/Gymnasium",
         "gymnasium/envs/mujoco/assets",
-        "inverted_pendulum inverted_double_pendulum reacher point hopper half_cheetah pusher_v5 "
-        "humanoid",
+        "inverted_pendulum inverted_double_pendulum reacher hopper pusher_v5 humanoid",
     ),
     *_of(
         "google-deepmind/dm_control",
@@ -84,12 +83,12 @@ SCENES: tuple[PublicScene, ...] = (
     *_of(
         _PLAYGROUND,
         "mujoco_playground/_src/dm_control_suite/xmls",
-        "cartpole ball_in_cup finger walker hopper fish",
+        "ball_in_cup finger walker hopper fish",
     ),
     *_of(
         "google-deepmind/mujoco",
         "mjx/mujoco/mjx/test_data",
-        "pendula quadratic_frictionloss actuator/tendon_force_clamp tendon/site_wrap tendon/tendon "
+        "pendula actuator/tendon_force_clamp tendon/site_wrap tendon/tendon "
         "barkour_v0/assets/barkour_v0_mjx",
     ),
     *_of(
