@@ -1,5 +1,7 @@
 """Bad input is named with its remedy; what is merely unusual loads."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,17 @@ def test_limits_may_be_infinite_and_contacts_absent() -> None:
     scene = load_scene(slider, control_hz=100.0, substeps=1)
     np.testing.assert_array_equal(scene.mj_model.jnt_range[0], [-np.inf, 1.0])
     assert load_scene(scene.mjcf, control_hz=100.0, substeps=1).digest == scene.digest
+
+
+@pytest.mark.parametrize(
+    ("mjcf", "assets", "message"),
+    [
+        ("x" * 5000, None, "no MJCF file xxx"),
+        (b"<mujoco/>", None, "a bytes is no MJCF"),
+        (None, None, "a NoneType is no MJCF"),
+        ("<mujoco/>", {"cup.obj": "v 0 0 0"}, r"assets\['cup.obj'\] is a str; give its bytes"),
+    ],
+)
+def test_what_is_no_mjcf_or_no_file_is_named(mjcf: Any, assets: Any, message: str) -> None:
+    with pytest.raises(SceneError, match=message):
+        load_scene(mjcf, control_hz=100.0, substeps=1, assets=assets)

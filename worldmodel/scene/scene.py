@@ -144,10 +144,17 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
     Raises:
       SceneError: no such file, or not an MJCF.
     """
+    if not isinstance(mjcf, str | Path):
+        raise SceneError(f"a {type(mjcf).__name__} is no MJCF; give a path, or its text as a str")
     is_text = isinstance(mjcf, str) and mjcf.lstrip().startswith("<")
-    if not is_text and not Path(mjcf).is_file():
-        raise SceneError(f"no MJCF file {mjcf}; give a path, or MJCF text that starts with '<'")
+    if not is_text and not _is_file(mjcf):
+        raise SceneError(
+            f"no MJCF file {str(mjcf)[:200]}; give a path, or MJCF text that starts with '<'"
+        )
     files = dict(assets or {})
+    for name, content in files.items():
+        if not isinstance(content, bytes):
+            raise SceneError(f"assets['{name}'] is a {type(content).__name__}; give its bytes")
     included = {k: files.pop(k) for k in list(files) if files[k].lstrip().startswith(b"<")}
     read = mujoco.MjSpec.from_string if is_text else mujoco.MjSpec.from_file
     try:
@@ -155,6 +162,13 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
     except ValueError as error:
         folder = Path() if is_text else Path(mjcf).parent
         raise SceneError(_broken(str(error), folder, "" if is_text else f"{mjcf}: ")) from error
+
+
+def _is_file(path: str | Path) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a text that is no path
+        return False
 
 
 def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
