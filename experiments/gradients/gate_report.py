@@ -279,10 +279,10 @@ _KNOWN = """
 - MJX's colliders of ellipsoids and cylinders with each other, with spheres and with capsules take a
   fixed number of iterations and can stop millimetres from C's distance; those of boxes and meshes
   choose other contact points than C's. Only MJX counts where that shows.
-- The derivative at a cylinder is that of the contact at which MJX's descent would end, where its own
-  is not finite. MJX's values stop before that, so their differences are others: a cylinder against
-  a sphere, capsule, ellipsoid or cylinder is wrong by this measure in what moves the contact.
-  `load_scene` warns of such pairs.
+- The derivative at a cylinder is that of the contact at which MJX's descent would end, where its
+  own is not finite. MJX's values stop before that, so their differences are others: a cylinder
+  against a sphere, capsule, ellipsoid or cylinder is wrong by this measure in what moves the
+  contact. `load_scene` warns of such pairs.
 - `connect` and `weld` have a velocity term in C that MJX lacks.
 - The power of `solimp` has no gradient.
 - The time of a touch has none either, unless `Backward.touch_speed` is set: over a bounce the
