@@ -240,3 +240,12 @@ def test_a_fingers_gradient_is_that_of_the_end_of_mjxs_descent_to_a_cylinder() -
     row = row_of(scene)
     right(row, EXACT | {"short": 1e-2})
     assert row["gradient"]["short"]["qvel"]["error"] > WANTED  # else the bound above may go
+
+
+def test_the_published_page_is_that_of_its_table() -> None:
+    results = Path(public.__file__).parents[1] / "results" / "gradients" / "public"
+    table = json.loads((results / "table.json").read_text())
+    assert markdown(table) == (results / "table.md").read_text()
+    assert list(table["rows"]) == [scene.name for scene in SCENES]
+    assert sum(row["outcome"] == "measured" for row in table["rows"].values()) >= 25
+    assert not table["provenance"]["commit"].endswith("-dirty")
