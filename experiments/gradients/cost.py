@@ -97,6 +97,8 @@ def markdown(table: dict) -> str:
 def main(args: Args) -> int:
     """Measures scene after scene; prints one JSON line at the end."""
     command = f"python -m experiments.gradients.cost --out {args.out}"
+    if args.scenes != SCENES:
+        command += f" --scenes {' '.join(args.scenes)}"
     table = {"command": command, "provenance": runtime.provenance(), "batch": args.batch}
     table["scenes"] = {}
     for scene in args.scenes:

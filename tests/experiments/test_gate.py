@@ -25,6 +25,11 @@ def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
     for k in range(len(gate_cells.STEPS)):
         verdicts = {c: gate_report.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
         unusual = {c: v.word for c, v in verdicts.items() if v.word != "right"}
+        for c in [c for c, word in unusual.items() if word == "wrong"]:
+            # The differences of a solve that converges to 1e-13 are certain to about 1e-9.
+            cell = result["classes"][c][k]["mjx"]
+            if cell["float64"] * cell["size"] < 1e-9:
+                del unusual[c]
         ball = {"joint_pos": "refused", "joint_axis": "refused", "geom_rotation": "dead"}
         expected = {"muscle control": "dead"} if k == 0 else {}  # it acts on the activation first
         assert unusual == expected | (ball if row.joint == "free" else {})
