@@ -101,6 +101,7 @@ def main(args: Args) -> int:
         command += f" --scenes {' '.join(args.scenes)}"
     table = {"command": command, "provenance": runtime.provenance(), "batch": args.batch}
     table["scenes"] = {}
+    args.out.mkdir(parents=True, exist_ok=True)
     for scene in args.scenes:
         runtime.log(f"{scene}, {len(table['scenes'])}/{len(args.scenes)} done")
         job = {"scene": scene, "batches": [str(args.batch)], "cost": True}
