@@ -5,26 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.helpers import feet
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import oracle
 from worldmodel.physics.backward import HARD
 
-FEET = """
-<mujoco>
-  <option timestep="0.004" cone="{cone}" solver="{solver}" iterations="{iterations}"
-          ls_iterations="5" tolerance="{tolerance}"/>
-  <worldbody>
-    <geom type="plane" size="5 5 .1" friction=".2"/>
-    <body pos="0 0 .0995">
-      <freejoint/>
-      <geom size=".05" pos=".1 .1 -.0495" friction=".2" priority="1"/>
-      <geom size=".05" pos="-.1 .1 -.05"/>
-      <geom size=".05" pos="-.1 -.1 -.05"/>
-      <geom size=".05" pos=".1 -.1 -.05" mass=".9"/>
-    </body>
-  </worldbody>
-</mujoco>"""
 QVEL = np.array([0.8, -0.5, -0.3, 1.0, -1.4, 0.5])
 
 
@@ -46,8 +32,8 @@ def velocities_and_jacobian(
 
 def finished(cone: str) -> tuple[np.ndarray, np.ndarray]:
     """The same of a solve that is finished, by C MuJoCo."""
-    options = {"cone": cone, "solver": "Newton", "iterations": 200, "tolerance": "1e-15"}
-    exact = mujoco.MjModel.from_xml_string(FEET.format(**options))
+    options = {"cone": cone, "solver": "Newton", "iterations": 200, "tolerance": 1e-15}
+    exact = mujoco.MjModel.from_xml_string(feet.mjcf(**options))
 
     def after(qvel: np.ndarray) -> np.ndarray:
         return oracle.trajectory(exact, exact.qpos0, qvel, np.zeros((1, 0)), 1)[1][0]
@@ -67,8 +53,8 @@ def finished(cone: str) -> tuple[np.ndarray, np.ndarray]:
 def test_derivative_of_a_broken_off_solve_is_that_of_its_optimum(
     cone: str, solver: str, iterations: int
 ) -> None:
-    options = {"cone": cone, "solver": solver, "iterations": iterations, "tolerance": "1e-8"}
-    broken_off = mujoco.MjModel.from_xml_string(FEET.format(**options))
+    options = {"cone": cone, "solver": solver, "iterations": iterations, "tolerance": 1e-8}
+    broken_off = mujoco.MjModel.from_xml_string(feet.mjcf(**options))
     ours, theirs, jacobian = velocities_and_jacobian(broken_off)
     exact, truth = finished(cone)
     np.testing.assert_array_equal(ours, theirs)
@@ -77,8 +63,8 @@ def test_derivative_of_a_broken_off_solve_is_that_of_its_optimum(
 
 
 def test_without_finishing_the_derivative_is_wrong() -> None:
-    options = {"cone": "pyramidal", "solver": "Newton", "iterations": 1, "tolerance": "1e-8"}
-    broken_off = mujoco.MjModel.from_xml_string(FEET.format(**options))
+    options = {"cone": "pyramidal", "solver": "Newton", "iterations": 1, "tolerance": 1e-8}
+    broken_off = mujoco.MjModel.from_xml_string(feet.mjcf(**options))
     _, _, jacobian = velocities_and_jacobian(broken_off, physics.Backward(finish=False))
     _, truth = finished("pyramidal")
     assert np.abs(jacobian - truth).max() > 0.01 * np.abs(truth).max()

@@ -5,24 +5,10 @@ import warnings
 import numpy as np
 import pytest
 
+from tests.helpers import feet
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import SceneWarning, load_scene
 from worldmodel.scene.unfinished import CONVERGED, Solves
-
-FEET = """
-<mujoco>
-  <option solver="{solver}" iterations="{iterations}" ls_iterations="5"/>
-  <worldbody>
-    <geom type="plane" size="5 5 .1"/>
-    <body pos="0 0 {height}">
-      <freejoint/>
-      <geom size=".05" pos=".1 .1 -.05"/>
-      <geom size=".05" pos="-.1 .1 -.05"/>
-      <geom size=".05" pos="-.1 -.1 -.05"/>
-      <geom size=".05" pos=".1 -.1 -.05" mass=".9"/>
-    </body>
-  </worldbody>
-</mujoco>"""
 
 
 def load(mjcf: str) -> list[str]:
@@ -34,7 +20,7 @@ def load(mjcf: str) -> list[str]:
 
 @pytest.mark.parametrize(("solver", "iterations"), [("Newton", 1), ("CG", 3)])
 def test_a_solver_that_runs_out_of_iterations_is_warned_of(solver: str, iterations: int) -> None:
-    (message,) = load(FEET.format(solver=solver, iterations=iterations, height=0.099))
+    (message,) = load(feet.mjcf(solver=solver, iterations=iterations, height=0.099))
     assert f"solver='{solver}' iterations='{iterations}'" in message
     assert message.endswith("raise iterations" if solver == "Newton" else "use solver='Newton'")
     assert int(message.split(": ")[1].split(" of the first 100 steps")[0]) > 2
@@ -43,8 +29,8 @@ def test_a_solver_that_runs_out_of_iterations_is_warned_of(solver: str, iteratio
 @pytest.mark.parametrize(
     "mjcf",
     [
-        FEET.format(solver="Newton", iterations=100, height=0.099),
-        FEET.format(solver="Newton", iterations=1, height=5.0),  # nothing touches
+        feet.mjcf(solver="Newton", iterations=100, height=0.099),
+        feet.mjcf(solver="Newton", iterations=1, height=5.0),  # nothing touches
     ],
 )
 def test_a_solver_that_suffices_is_not(mjcf: str) -> None:
@@ -53,7 +39,7 @@ def test_a_solver_that_suffices_is_not(mjcf: str) -> None:
 
 def test_the_remaining_step_is_the_distance_to_the_optimum() -> None:
     broken_off, exact = (
-        mujoco.MjModel.from_xml_string(FEET.format(solver="Newton", iterations=n, height=0.099))
+        mujoco.MjModel.from_xml_string(feet.mjcf(solver="Newton", iterations=n, height=0.099))
         for n in (1, 100)
     )
     accelerations = []
