@@ -96,7 +96,9 @@ def _chosen(
 def _numbers(column: Any) -> np.ndarray | str:
     """(rows,) or (rows, k) of a column, empty cells NaN; or why it holds no numbers."""
     kind, rows = column.type, len(column)
-    if any(f(kind) for f in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+    if any(
+        f(kind) for f in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    ):
         widths = pc.call_function("list_value_length", [column]).unique().to_pylist()
         if len(widths) != 1 or not widths[0]:
             return f"its rows have {len(widths)} lengths ({', '.join(map(str, widths[:3]))} …)"
@@ -106,7 +108,10 @@ def _numbers(column: Any) -> np.ndarray | str:
         return np.full(rows, np.nan)
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):  # → seconds
         precise = pa.timestamp("ns") if pa.types.is_timestamp(kind) else pa.duration("ns")
-        column = pc.call_function("divide", [column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False), pa.scalar(1e9)])
+        column = pc.call_function(
+            "divide",
+            [column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False), pa.scalar(1e9)],
+        )
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return _text(column)
     if column.null_count and not pa.types.is_floating(column.type):
@@ -122,5 +127,5 @@ def _text(column: Any) -> str:
             float(value)
         except (TypeError, ValueError):
             if value is not None:
-                return f"it holds {str(column.type)} ({str(value)[:20]!r} at row {row})"
+                return f"it holds {column.type!s} ({str(value)[:20]!r} at row {row})"
     return f"it holds {column.type}, not numbers"
