@@ -21,7 +21,6 @@ from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, episode_errors, named_episode_errors
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -78,14 +77,14 @@ def main(args: Args) -> int:
     if args.horizon is not None and args.horizon < 1:
         raise InputError(f"--horizon {args.horizon}: at least one frame")
     fitted = restore_fitted(args.checkpoint)
-    recording = fitted.problem.recording
-    episodes = load(args.recording, recording)
+    problem = fitted.problem
+    episodes = problem.episodes(args.recording)
     if args.split is not None:
         episodes = [e for e in episodes if split(e.id) == args.split]
         if not episodes:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
-    horizon = None if args.whole else args.horizon or recording.windows.horizon
-    windows, skipped = dataclasses.replace(recording.windows, horizon=horizon).cut(episodes)
+    horizon = None if args.whole else args.horizon or problem.windows.horizon
+    windows, skipped = dataclasses.replace(problem.windows, horizon=horizon).cut(episodes)
     windows = windows.remembering(fitted.metadata.get("remember", HISTORY))  # as it was fitted
     predictor = make_predictor(fitted.world, min(BATCH, len(windows)))
     with runtime.compiling(f"and predicting {len(windows)} windows"):

@@ -29,7 +29,6 @@ from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -77,15 +76,14 @@ def main(args: Args) -> int:
     """Runs or resumes one fit; prints one JSON line; returns the exit status."""
     runtime.configure()
     problem = find_problem(args.recording)
-    recording = problem.recording
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(recording, args.out)
+    path, simulated = recording_file(problem, args.out)
     fitted = restore_fitted(args.physics)
     world = make_world(args, fitted.world)
-    episodes = load(path, recording)
+    episodes = problem.episodes(path)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    grid = dataclasses.replace(recording.windows, horizon=args.horizon or recording.windows.horizon)
+    grid = dataclasses.replace(problem.windows, horizon=args.horizon or problem.windows.horizon)
     train_windows = problem.training_grid(grid.horizon).cut(train)[0].remembering(args.remember)
     judged = grid.cut(validation)[0].remembering(args.remember)
 
@@ -96,7 +94,7 @@ def main(args: Args) -> int:
     }
     metadata: dict[str, Any] = {
         "scene": world.scene.name,
-        "recording": recording.name,
+        "recording": problem.name,
         "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
@@ -150,7 +148,7 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     result = {
-        "recording": recording.name,
+        "recording": problem.name,
         "kind": args.kind,
         "train": args.fit.train,
         "remember": args.remember,
