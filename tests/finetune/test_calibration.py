@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -113,7 +114,7 @@ def test_folded_columns_read_the_robots_own_coordinates(tmp_path: Path) -> None:
         rate_hz=HZ,
     )
     world = WorldModel(scene, (*CALIBRATIONS, FreeParameter("gain", "elbow")))
-    u = unpacked(world, np.array([0.7, -0.7, np.log(1.1) / 0.1, 0.4]))
+    u = unpacked(world, jnp.array([0.7, -0.7, np.log(1.1) / 0.1, 0.4]))
     read, bare, parameters = folded(columns, world, {"physics": u, "network": {}})
     assert bare.free == world.free[-1:]
     assert parameters["physics"].keys() == {"elbow.gain"}
@@ -130,6 +131,6 @@ def test_folded_columns_read_the_robots_own_coordinates(tmp_path: Path) -> None:
 
 def test_a_calibration_that_no_column_can_take_is_named() -> None:
     world = WorldModel(arm(), CALIBRATIONS[:1])
-    parameters = {"physics": unpacked(world, np.ones(1)), "network": {}}
+    parameters = {"physics": unpacked(world, jnp.ones(1)), "network": {}}
     with pytest.raises(ColumnsError, match=r"shoulder.joint_zero is fitted.*no joint shoulder"):
         folded(Columns(joints=(Joint("elbow", "a"),)), world, parameters)
