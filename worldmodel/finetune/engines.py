@@ -40,7 +40,7 @@ POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/
 TANGENTS = 512
 
 Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
-Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
+Slopes = Callable[..., tuple[np.ndarray, np.ndarray]]
 Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
 
@@ -49,7 +49,9 @@ class Engine:
     """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
 
     errors: Errors  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
-    slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
+    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
+    # and ``central`` say over which differences of the numbers, where the engine takes any
+    slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
 
 
@@ -162,7 +164,14 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
+        del width, central  # the derivative is exact
         size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
         return in_batches(functools.partial(derivative, jnp.asarray(u)), size, shift, windows)
 
@@ -217,12 +226,20 @@ def _c(world: WorldModel) -> Engine:
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return play(compiled(u), shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
         model = compiled(u)
         error = play(model, shift, windows)
         columns = []
-        for step in DIFFERENCE * np.eye(len(u)):
-            columns.append((errors(u + step, shift, windows) - error) / DIFFERENCE)
+        for step in np.diag(np.full(len(u), DIFFERENCE) if width is None else width):
+            before = errors(u - step, shift, windows) if central else error
+            change = errors(u + step, shift, windows) - before
+            columns.append(change / (step.sum() * (1.0 + central)))
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for width, step in zip(widths, np.diag(widths), strict=True):
             change = play(model, shift + step, windows) - play(model, shift - step, windows)

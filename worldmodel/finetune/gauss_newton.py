@@ -25,10 +25,12 @@ from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
 from worldmodel.finetune.engines import applied, numbers, unpacked
 from worldmodel.finetune.least_squares import (
+    Across,
     Derivatives,
     IdentifyConfig,
     IdentifyError,
     LeastSquares,
+    Normal,
     Unknowns,
 )
 from worldmodel.finetune.outliers import LeftOut, listed
@@ -41,6 +43,9 @@ __all__ += ["intervals"]
 
 UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
+NARROW, WIDE = 1e-4, 0.1  # of the differences [prior widths]
+NEAR = 1.0  # deviations to go, within which differences are central
+SETTLING = 4  # iterations in each of which the noise is estimated anew
 FALLEN = 0.9  # noise below this multiple of what was taken for it is estimated anew
 RESTED = 0.05  # relative change of the noise below which it has come to rest
 
@@ -102,6 +107,8 @@ class Progress:
     damping: float
     noise: np.ndarray  # (nv,)
     kept: np.ndarray  # (windows,) bool
+    width: np.ndarray  # (numbers,) of the differences that engine c takes
+    central: bool  # whether they are central
 
 
 def identify(
@@ -148,17 +155,31 @@ def identify(
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
     if progress is None:
-        x, damping, first, steps = problem.begin(u), 1e-3, 1, 0
-        at = problem.derivatives(x, problem.usable)
+        x, damping, first, steps = problem.begin(u), 1.0, 1, 0
+        across = Across(np.full(len(u), NARROW), False)
+        at = problem.derivatives(x, problem.usable, across)
         sigma = problem.first_noise(at) if noise is None else noise
         at = problem.without_outliers(at, at.kept, sigma)
     else:
         x, damping = Unknowns(progress.u, progress.shift), progress.damping
         first, steps, sigma = progress.iteration + 1, progress.steps, progress.noise
-        at = problem.derivatives(x, progress.kept)
+        across = Across(progress.width, progress.central)
+        at = problem.derivatives(x, progress.kept, across)
     reason, iteration, remaining = "", 0, float("inf")
     for iteration in range(first, config.iterations + 1):
-        keep(Progress(iteration - 1, steps, x.u, x.shift, damping, sigma, at.kept))
+        keep(
+            Progress(
+                iteration - 1,
+                steps,
+                x.u,
+                x.shift,
+                damping,
+                sigma,
+                at.kept,
+                across.width,
+                across.central,
+            )
+        )
         if stop():
             raise runtime.Interrupted(
                 f"stopped before iteration {iteration}; the same command goes on"
@@ -166,7 +187,7 @@ def identify(
         normal = problem.normal(at, sigma)
         if noise is None:
             fresh = problem.noise_of(at, sigma, normal)
-            if (fresh < FALLEN * sigma).any():
+            if iteration <= SETTLING or (fresh < FALLEN * sigma).any():
                 sigma, at = _again(problem, at, fresh, at.finite)
                 normal = problem.normal(at, sigma)
         here, tries, accepted = problem.cost(at.error, at.kept, x, sigma), 0, False
@@ -188,12 +209,13 @@ def identify(
         row = {"iteration": iteration, "cost": here, "left": remaining, "damping": damping}
         record(row | {"tries": tries, "noise": sigma.tolist()})
         if accepted:
-            x, at, steps = there, problem.derivatives(there, at.kept), steps + 1
+            across = _across(problem, normal, x, remaining)
+            x, at, steps = there, problem.derivatives(there, at.kept, across), steps + 1
             continue
         if noise is None:
             fresh = problem.noise_of(at, sigma, normal)
             if (np.abs(np.log(fresh / sigma)) > RESTED).any():
-                (sigma, at), damping = _again(problem, at, fresh, at.kept), 1e-3
+                (sigma, at), damping = _again(problem, at, fresh, at.kept), 1.0
                 continue
         if not rested:
             reason = (
@@ -227,7 +249,7 @@ def identify(
         )
     )
     parameters = {"physics": unpacked(world, jnp.asarray(x.u)), "network": {}}
-    out = tuple(o for o in problem.left_out(at, sigma) if not at.kept[o.window])
+    out = problem.left_out(at, sigma)
     if out:
         runtime.log(f"left out {len(out)} of {len(windows)} windows: {listed(out)}")
     unconverged = problem.engine.unconverged(x.u, x.shift, windows) & at.kept
@@ -249,6 +271,18 @@ def identify(
         cost=problem.cost(at.error, at.kept, x, sigma),
         reason=reason,
     )
+
+
+def _across(problem: LeastSquares, normal: Normal, x: Unknowns, remaining: float) -> Across:
+    """Differences as wide as the numbers are uncertain, central ones close to the minimum.
+
+    Friction and contact give every window kinks, so that a derivative at a point says little of
+    the sum over windows, which is smooth on the scale of the deviations (Newey & McFadden 1994,
+    section 7.3).
+    """
+    curvature = problem.reduced(normal, x, 0.0)[0].sum(0)
+    alone = 1.0 / np.sqrt(np.diag(curvature) + 1.0)  # the deviation with the others held
+    return Across(np.clip(alone, NARROW, WIDE), remaining < NEAR)
 
 
 def _again(

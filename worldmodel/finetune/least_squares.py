@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
-from worldmodel.finetune.outliers import LeftOut, far_beyond, left_out, listed
+from worldmodel.finetune.outliers import LeftOut, far, far_beyond, listed, named
 from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
 from worldmodel.scene.tangent import difference
@@ -57,6 +57,14 @@ class Derivatives:
 
 
 @dataclasses.dataclass(frozen=True)
+class Across:
+    """The differences that stand for derivatives by the numbers."""
+
+    width: np.ndarray  # (numbers,) [prior widths]
+    central: bool  # to both sides
+
+
+@dataclasses.dataclass(frozen=True)
 class Normal:
     """The normal equations at some unknowns: per window JᵀWJ and JᵀWe, the prior left out."""
 
@@ -97,13 +105,16 @@ class LeastSquares:
         )[0]
         self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[w z²]
 
-    def derivatives(self, x: Unknowns, kept: np.ndarray) -> Derivatives:
+    def derivatives(self, x: Unknowns, kept: np.ndarray, across: Across) -> Derivatives:
         """Derivatives at ``x`` over the windows ``kept``, less those that are not finite there.
+
+        Args:
+          across: the differences that engine c takes.
 
         Raises:
           IdentifyError: too few windows are finite.
         """
-        error, slope = self.engine.slopes(x.u, x.shift, self.windows)
+        error, slope = self.engine.slopes(x.u, x.shift, self.windows, across.width, across.central)
         finite = self.usable & np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
         if np.mean(~(kept & finite)) > self.config.max_left_out:
             episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~finite]})
@@ -123,22 +134,21 @@ class LeastSquares:
         Raises:
           IdentifyError: too many are.
         """
-        out = self.left_out(at, sigma)
-        rows = np.array([o.window for o in out], int)
-        kept = kept & at.finite
-        kept[rows] = False
+        sizes = at.finite, *far_beyond(at.error, at.slope, sigma, self.counted(at.finite))
+        kept = kept & ~far(*sizes)
         if np.mean(~kept) > self.config.max_left_out:
+            out = named(self.windows, np.flatnonzero(~kept), *sizes)
             raise IdentifyError(
-                f"{int((~kept).sum())} of {len(kept)} windows are not finite or far beyond the "
-                f"median, more than {self.config.max_left_out:.0%}: {listed(out)}; correct these "
-                "recordings (wrapped angles, units, jumps), or raise max_left_out"
+                f"{len(out)} of {len(kept)} windows are not finite or far beyond the median, more "
+                f"than {self.config.max_left_out:.0%}: {listed(out)}; correct these recordings "
+                "(wrapped angles, units, jumps), or raise max_left_out"
             )
         return dataclasses.replace(at, kept=kept)
 
     def left_out(self, at: Derivatives, sigma: np.ndarray) -> tuple[LeftOut, ...]:
-        """The windows that are not finite or far beyond the median at an iterate."""
-        counted = self.counted(at.finite)
-        return left_out(self.windows, at.finite, *far_beyond(at.error, at.slope, sigma, counted))
+        """The windows that do not count at an iterate, by name."""
+        sizes = at.finite, *far_beyond(at.error, at.slope, sigma, self.counted(at.finite))
+        return named(self.windows, np.flatnonzero(~at.kept), *sizes)
 
     def begin(self, u: np.ndarray) -> Unknowns:
         """Numbers within their bound, starts as recorded."""
@@ -219,7 +229,7 @@ class LeastSquares:
         square, slope = normal.square, normal.slope
         p = len(x.u)
         own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))
-        own += damping * np.einsum("wii->wi", own)[..., None] * np.eye(self.shifts)
+        own += damping * np.diag(1.0 / np.square(self.spread))
         pull = slope[:, p:] + x.shift / np.square(self.spread)
         cross = square[:, p:, :p]
         back = np.linalg.solve(own, np.concatenate([cross, pull[..., None]], axis=2))
@@ -228,12 +238,17 @@ class LeastSquares:
         return curvature, gradient, back
 
     def step(self, normal: Normal, x: Unknowns, damping: float) -> Unknowns:
-        """The damped Gauss-Newton step; numbers that push against their bound stay there."""
+        """The damped Gauss-Newton step; numbers that push against their bound stay there.
+
+        The damping is in widths of the prior, in which the model is about as nonlinear in one
+        number as in another. Damped by the diagonal of the curvature (Marquardt's choice), numbers
+        that only act together would creep along the valley of their combinations.
+        """
         curvature, gradient, back = self.reduced(normal, x, damping)
         total = curvature.sum(0) + np.eye(len(x.u))
         pull = gradient.sum(0) + x.u
         moves = ~((np.abs(x.u) >= self.config.bound) & (pull * x.u < 0))
-        damped = total + damping * np.diag(np.diag(total))
+        damped = total + damping * np.eye(len(x.u))
         u = np.zeros_like(x.u)
         u[moves] = -np.linalg.solve(damped[np.ix_(moves, moves)], pull[moves])
         return Unknowns(u, -back[..., -1] - back[..., :-1] @ u)

@@ -59,27 +59,38 @@ def _over_median(size: np.ndarray, some: np.ndarray) -> np.ndarray:
     return size / median if median > 0 else np.zeros_like(size)
 
 
-def left_out(
-    windows: Windows, finite: np.ndarray, errors: np.ndarray, slopes: np.ndarray
-) -> tuple[LeftOut, ...]:
-    """The windows that are not finite or far beyond the median.
+def far(finite: np.ndarray, errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """(windows,) bool: which windows are not finite or far beyond the median.
 
     Args:
       finite: (windows,) bool.
       errors, slopes: (windows,) of ``far_beyond``.
     """
-    out = []
-    for row in np.flatnonzero(~finite | (errors > FAR) | (slopes > FAR)):
+    return ~finite | (errors > FAR) | (slopes > FAR)
+
+
+def named(
+    windows: Windows,
+    out: np.ndarray,
+    finite: np.ndarray,
+    errors: np.ndarray,
+    slopes: np.ndarray,
+) -> tuple[LeftOut, ...]:
+    """The windows at the rows ``out``, with the reason; see ``far``."""
+    names = []
+    for row in out:
         if not finite[row]:
             reason = "not finite"
+        elif slopes[row] > FAR:
+            reason = f"derivatives {slopes[row]:.0f} times the median window's"
         elif errors[row] > FAR:
             reason = f"errors {errors[row]:.0f} times the median window's"
         else:
-            reason = f"derivatives {slopes[row]:.0f} times the median window's"
+            reason = "far beyond the median at an earlier iterate"
         episode = int(np.asarray(windows.episode)[row])
         frame = None if windows.frame is None else int(np.asarray(windows.frame)[row])
-        out.append(LeftOut(int(row), episode, frame, reason))
-    return tuple(out)
+        names.append(LeftOut(int(row), episode, frame, reason))
+    return tuple(names)
 
 
 def listed(windows: Sequence[LeftOut]) -> str:
