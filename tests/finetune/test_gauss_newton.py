@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.helpers.planted_parameters import NOISE, PUCK, SWING, bob, puck, recorded, swing
 from worldmodel.errors import InputError
@@ -177,7 +178,9 @@ def test_intervals_are_in_physical_units(swinging: WorldModel) -> None:
     result = identify(swinging, windows, C)
     out = intervals(swinging, result)
     mass, deviation = result.numbers[0].u, result.numbers[0].deviation
-    expected = 0.3 * np.exp(0.2 * (mass + 1.96 * deviation * np.array([0.0, -1.0, 1.0])))
+    quantile = stats.t.ppf(0.975, result.uncertainty.freedom[0])
+    assert 2.0 < quantile < 3.5  # eight episodes, of unlike weight
+    expected = 0.3 * np.exp(0.2 * (mass + quantile * deviation * np.array([0.0, -1.0, 1.0])))
     np.testing.assert_allclose(out["lower.mass"][0], expected, rtol=1e-5)
     assert out["upper.com"].shape == (3, 3)
     np.testing.assert_allclose(out["upper.com"][0], 0.0, atol=1e-12)  # held
