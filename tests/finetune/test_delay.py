@@ -12,7 +12,7 @@ from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
 from worldmodel.model import WorldModel
 from worldmodel.scene import FreeParameter
 
-C = IdentifyConfig(engine="c", iterations=8)
+C = IdentifyConfig(engine="c")
 
 
 def windows_of(log: Log, episodes: int = 6) -> Windows:

@@ -51,6 +51,7 @@ class Windows:
     target: Array  # (windows, horizon, nq) the frames after the first
     scored: Array  # (windows, horizon) bool; False past an episode's end
     episode: Array  # (windows,) index of the episode in the list it came from
+    frame: Array | None = None  # (windows,) of the episode at which it starts, where known
 
     def __len__(self) -> int:
         return self.target.shape[0]
@@ -169,6 +170,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
                     episode.qpos[after],
                     scored,
                     np.array(index),
+                    np.array(int(k)),
                 )
             )
     if not rows:

@@ -50,11 +50,11 @@ def delays(
       several the common one last; empty below ``LEAST`` episodes.
     """
     engine = make_engine(world, config.engine, min(config.batch, len(windows)))
-    kept = ~np.isin(np.arange(len(windows)), identified.left_out)
+    kept = ~np.isin(np.arange(len(windows)), [out.window for out in identified.left_out])
     if len(np.unique(np.asarray(windows.episode)[kept])) < LEAST:
         return ()
     u, m = np.array([n.u for n in identified.numbers]), world.scene.mj_model
-    error, slope = engine.slopes(u, identified.shift, windows)
+    error, slope = engine.slopes(u, identified.shift, windows, central=True)
     kept &= np.isfinite(slope).all((1, 2, 3))
     changing = np.ptp(_commands(windows)[kept], axis=(0, 1)) > 0
     each = [np.array([actuator]) for actuator in np.flatnonzero(changing)]
