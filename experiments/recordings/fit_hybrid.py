@@ -21,7 +21,6 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import tyro
 
 from experiments.recordings.evaluate import restore_fitted
@@ -33,8 +32,9 @@ from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig, fit
-from worldmodel.finetune.regression import RegressionConfig, regress, regression_data
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
@@ -43,7 +43,6 @@ from worldmodel.model import (
     Physics,
     Velocity,
     WorldModel,
-    init,
     saved,
 )
 from worldmodel.runtime import checkpoint
@@ -86,8 +85,7 @@ def main(args: Args) -> int:
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
     grid = dataclasses.replace(recording.windows, horizon=args.horizon or recording.windows.horizon)
-    train_windows = problem.training_grid(grid.horizon).cut(train)[0].remembering(args.remember)
-    judged = grid.cut(validation)[0].remembering(args.remember)
+    data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
 
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
@@ -104,47 +102,19 @@ def main(args: Args) -> int:
         "remember": args.remember,
     }
     rows = args.out / "metrics.jsonl"
-    origin = init(world, jax.random.key(args.fit.seed))
-    origin["physics"] = fitted.parameters["physics"]
     with runtime.Interrupt() as interrupt:
         try:
-            start = origin
-            if checkpoint.latest(args.out / "progress") is None:
-                frames = grid.horizon if isinstance(world.correction, Displacement) else 1
-                dense = problem.training_grid(frames, stride=2)
-                learned, unseen = (
-                    dense.cut(part)[0].remembering(args.remember) for part in (train, validation)
-                )
-                count = len(learned) + len(unseen)
-                with runtime.compiling(f"and predicting {count} windows of {frames} frames"):
-                    learned_data = regression_data(world, origin, learned)
-                    unseen_data = regression_data(world, origin, unseen)
-
-                def record(row: dict[str, Any]) -> None:
-                    runtime.log(f"regression {row}")
-                    append_row(rows, {"stage": "regression"} | row)
-
-                start = regress(
-                    world,
-                    origin,
-                    learned_data,
-                    unseen_data,
-                    args.regression,
-                    record=record,
-                    stop=lambda: interrupt.requested,
-                )
-            state = fit(
+            state = fit_hybrid(
                 world,
-                origin,
+                fitted.parameters,
                 problem.channels(world.scene),
-                train_windows,
-                judged,
+                data,
+                args.regression,
                 args.fit,
                 args.out / "progress",
                 metadata=metadata,
-                record=lambda row: append_row(rows, {"stage": "windows"} | row),
+                record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
-                start=start,
             )
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))

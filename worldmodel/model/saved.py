@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from worldmodel.episodes.protocol import Protocol
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
 from worldmodel.model.world import ConstantVelocity, Parameters, Physics, WorldModel, init
@@ -43,10 +44,17 @@ def save(
     metadata: dict[str, Any],
     *,
     keep: int = 2,
+    protocol: Protocol | None = None,
 ) -> None:
     """Writes a world model, the files of its scene and its parameters, atomically; see
-    ``runtime.checkpoint.save``."""
+    ``runtime.checkpoint.save``.
+
+    Args:
+      protocol: how its data are read and scored; ``protocol_of`` gives it back.
+    """
     description = describe(world) | metadata
+    if protocol is not None:
+        description["protocol"] = protocol.to_json()
     assets = world.scene.assets
     checkpoint.save(directory, step, parameters, description, keep=keep, attached=assets)
 
@@ -88,6 +96,23 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the metadata of {directory} are damaged: {error}") from error
     return world, restore_parameters(directory, world), metadata
+
+
+def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
+    """How the data of a restored model are read and scored.
+
+    Args:
+      directory: for the message.
+      metadata: as ``restore`` returns it.
+
+    Raises:
+      CheckpointError: it was saved without.
+    """
+    if "protocol" not in metadata:
+        raise CheckpointError(
+            f"{directory} carries no columns: it was not fitted to a log; give --columns"
+        )
+    return Protocol.from_json(metadata["protocol"])
 
 
 def restore_parameters(
