@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH
 from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from worldmodel import runtime
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split

@@ -14,22 +14,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 
-from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
-from worldmodel.episodes.errors import Channels, episode_errors, named_episode_errors
+from worldmodel.commands.scores import score
+from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, saved
-from worldmodel.model.simulate import make_predictor
 from worldmodel.runtime.checkpoint import CheckpointError
-
-BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,20 +81,11 @@ def main(args: Args) -> int:
         if not episodes:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
     horizon = None if args.whole else args.horizon or recording.windows.horizon
-    windows, skipped = dataclasses.replace(recording.windows, horizon=horizon).cut(episodes)
-    windows = windows.remembering(fitted.metadata.get("remember", HISTORY))  # as it was fitted
-    predictor = make_predictor(fitted.world, min(BATCH, len(windows)))
-    with runtime.compiling(f"and predicting {len(windows)} windows"):
-        predicted = predictor(fitted.parameters, windows)
-    bad = ~np.isfinite(predicted).all(axis=(1, 2))
-    if bad.any():
-        ids = sorted({str(episodes[e].id) for e in np.asarray(windows.episode)[bad]})
-        raise InputError(f"{bad.sum()} predicted windows are not finite (episodes {ids[:8]})")
-    error = episode_errors(predicted, windows, fitted.channels)
-    apart = named_episode_errors(predicted, windows, fitted.channels)
-    result = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    result |= named(error.mean(0))
-    result |= {"channels": {name: float(e.mean()) for name, e in apart.items()}}
+    grid = dataclasses.replace(recording.windows, horizon=horizon)
+    remember = fitted.metadata.get("remember", HISTORY)  # as it was fitted
+    result = score(
+        fitted.world, fitted.parameters, fitted.channels, episodes, grid, remember=remember
+    )
     print(json.dumps(result))
     return 0
 

@@ -12,7 +12,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
 from worldmodel.commands.reading import Log, five_numbers, read_log
-from worldmodel.episodes.columns import to_toml
+from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_text
 from worldmodel.scene import Report, Scene, SceneError, compile_scene, parse_mjcf, report

@@ -196,7 +196,9 @@ def _judged(
     if r < -FOLLOWS:
         return Finding(MEND, subject, f"{shown}: falls where its command rises; turn one sign")
     if r < FOLLOWS:
-        return Finding(NOTE, subject, f"{shown}: hardly follows; are the columns those of one joint?")
+        return Finding(
+            NOTE, subject, f"{shown}: hardly follows; are the columns those of one joint?"
+        )
     if not SCALES[0] < slope < SCALES[1]:
         known = {57.3: "degrees of one of the two", 0.01745: "degrees of one of the two"}
         known |= {1000.0: "millimetres of one of the two", 0.001: "millimetres of one of the two"}
@@ -246,9 +248,7 @@ def _drift(
     return lags[1] - lags[0]
 
 
-def _motors(
-    model: mujoco.MjModel, episodes: Sequence[Episode], control_hz: float
-) -> list[Finding]:
+def _motors(model: mujoco.MjModel, episodes: Sequence[Episode], control_hz: float) -> list[Finding]:
     motors = [
         (a, dof)
         for a in range(model.nu)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.findings import Five, five
-from worldmodel.episodes.columns import Columns, draft, from_toml
+from worldmodel.episodes.columns import Columns
+from worldmodel.episodes.columns_toml import from_toml
+from worldmodel.episodes.draft import draft
 from worldmodel.episodes.reading import Reading, read_episodes
 from worldmodel.errors import InputError
 from worldmodel.scene.names import element_name

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from worldmodel.episodes.columns import Columns, from_toml, to_toml
+from worldmodel.episodes.columns import Columns
+from worldmodel.episodes.columns_toml import from_toml, to_toml
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import HISTORY, WindowGrid
 from worldmodel.errors import InputError

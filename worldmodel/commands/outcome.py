@@ -1,0 +1,197 @@
+"""What a fit leaves in its folder: checkpoint, MJCF, columns, numbers, page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel import runtime
+from worldmodel._mujoco import mujoco
+from worldmodel.commands.film import film
+from worldmodel.commands.page import page
+from worldmodel.commands.problem import Problem
+from worldmodel.commands.problem import options as settled
+from worldmodel.commands.reading import position_names
+from worldmodel.commands.scores import curves, named, refuse_not_finite
+from worldmodel.episodes.columns_toml import to_toml
+from worldmodel.episodes.errors import episode_errors
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.finetune.choice import Verdict
+from worldmodel.finetune.gauss_newton import Identified, intervals
+from worldmodel.model import Parameters, WorldModel, saved
+from worldmodel.model.simulate import make_predictor
+from worldmodel.physics import parameters as physical
+from worldmodel.runtime.files import write_json, write_text
+from worldmodel.scene import write_mjcf
+from worldmodel.scene.replay import replayed
+
+LONGER = 4  # times the fitted windows: how far the curves reach
+_BATCH = 64
+
+
+def finish(
+    out: Path,
+    problem: Problem,
+    world: WorldModel,
+    starts: dict[str, float],
+    verdicts: Sequence[Verdict],
+    identified: Identified,
+    network: tuple[WorldModel, Parameters] | None,
+) -> dict[str, Any]:
+    """Writes everything; ``fit.json`` last, so that a folder with it is complete.
+
+    Args:
+      out: folder.
+      problem: what was fitted.
+      world: its physics.
+      starts: positive starts of what is 0 in the MJCF.
+      verdicts: on every candidate number.
+      identified: the fitted physics.
+      network: the hybrid model and its parameters, where one was fitted.
+
+    Returns:
+      The line that is printed.
+    """
+    parameters = identified.parameters
+    mjcf = physical.to_mjcf(world.scene, world.free, parameters["physics"])
+    write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
+    write_text(out / "columns.toml", to_toml(problem.protocol.columns))
+    fitted = mujoco.MjModel.from_xml_string(mjcf, dict(world.scene.assets))
+    near = problem.protocol.windows
+    far = near_and_far(problem, near)
+    windows, _ = far.cut(problem.parts["test"])
+    given = problem.scene()[0].mj_model
+    predicted = {
+        "fitted": _played(fitted, problem, windows),
+        "MJCF": _played(given, problem, windows),
+        "hold last": np.repeat(np.asarray(windows.qpos)[:, None], far.horizon or 1, axis=1),
+    }
+    if network is not None:
+        predictor = make_predictor(network[0], min(_BATCH, len(windows)))
+        remembered = windows.remembering(problem.protocol.remember)
+        with runtime.compiling(f"and predicting {len(windows)} held-out windows"):
+            predicted = {"network": predictor(network[1], remembered)} | predicted
+    for name in ("network", "fitted"):
+        if name in predicted:
+            refuse_not_finite(predicted[name], windows, problem.parts["test"])
+    channels = problem.protocol.channels(world.scene)
+    short = windows.shortened(near.horizon or 1)
+    errors = {
+        name: named(episode_errors(rows, short, channels).mean(axis=0))
+        for name, rows in predicted.items()
+    }
+    best = "network" if network is not None else "fitted"
+    line = {
+        "out": str(out),
+        "episodes": len(problem.parts["test"]),
+        "windows": len(windows),
+        "converged": identified.converged,
+        "iterations": identified.iterations,
+        **errors[best],
+        "mjcf": errors["MJCF"],
+        "checkpoint": str(out / "checkpoint"),
+    }
+    rows = parameter_rows(world, starts, verdicts, identified)
+    shown = int(np.argmax(np.asarray(windows.scored).sum(axis=1)))
+    count = int(np.asarray(windows.scored)[shown].sum())
+    recorded = np.asarray(windows.target)[shown, :count]
+    document = {
+        "scene": world.scene.name or problem.mjcf.stem,
+        "line": line,
+        "settled": settled(problem),
+        "repairs": [
+            {"rule": r.rule, "column": r.column, "episodes": r.episodes, "frames": r.frames}
+            for r in problem.log.reading.repairs
+        ],
+        "ignored": dict(problem.log.reading.ignored),
+        "physics": {
+            "converged": identified.converged,
+            "iterations": identified.iterations,
+            "cost": identified.cost,
+            "left_out": len(identified.left_out),
+        },
+        "parameters": rows,
+        "errors": errors,
+        "curves": curves(predicted, windows, channels),
+        "film": film(fitted, recorded, predicted[best][shown, :count], problem.control_hz),
+        "traces": _traces(fitted, recorded, predicted, shown, count),
+        "provenance": runtime.provenance(),
+    }
+    metadata = {"result": {k: document[k] for k in ("line", "settled", "physics", "errors")}}
+    model, numbers = network or (world, parameters)
+    protocol = problem.protocol
+    saved.save(out / "checkpoint", 0, model, numbers, metadata, keep=1, protocol=protocol)
+    write_text(out / "report.html", page(document))
+    write_json(out / "fit.json", document)
+    return line
+
+
+def near_and_far(problem: Problem, near: WindowGrid) -> WindowGrid:
+    """The windows of the curves: ``LONGER`` times as long, as far as held-out episodes reach."""
+    longest = max(len(e.qpos) for e in problem.parts["test"]) - 1 - near.first
+    horizon = max(near.horizon or 1, min(LONGER * (near.horizon or 1), longest))
+    return WindowGrid(near.first, near.stride, horizon)
+
+
+def _played(model: mujoco.MjModel, problem: Problem, windows: Windows) -> np.ndarray:
+    model.opt.timestep = problem.stepping.timestep
+    substeps = problem.stepping.substeps
+    return replayed(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
+
+
+def _traces(
+    model: mujoco.MjModel,
+    recorded: np.ndarray,
+    predicted: dict[str, np.ndarray],
+    shown: int,
+    count: int,
+) -> dict[str, Any]:
+    rows = {"recorded": recorded} | {m: p[shown, :count] for m, p in predicted.items()}
+    names = [name for name, _ in position_names(model)]
+    return {
+        model_name: {
+            name: [float(x) if np.isfinite(x) else None for x in values[:, i]]
+            for i, name in enumerate(names)
+        }
+        for model_name, values in rows.items()
+        if model_name != "hold last"
+    }
+
+
+def parameter_rows(
+    world: WorldModel,
+    starts: dict[str, float],
+    verdicts: Sequence[Verdict],
+    identified: Identified,
+) -> list[dict[str, Any]]:
+    """A row per candidate number: MJCF's value, fitted value, interval, what the data say."""
+    bounds = intervals(world, identified)
+    given = physical.values(world.scene, world.free, physical.zeros(world.free))
+    numbers = {(n.name, n.index): n for n in identified.numbers}
+    kinds = {f.name: physical.KINDS[f.kind] for f in world.free}
+    rows = []
+    for v in verdicts:
+        number = numbers.get((v.name, v.index))
+        row: dict[str, Any] = {"name": v.name, "index": v.index, "free": number is not None}
+        row |= {"unit": "", "given": None, "value": None, "low": None, "high": None}
+        row["verdict"] = str(v)
+        if number is not None:
+            kind = kinds[v.name]
+            alone = len(bounds[v.name]) == len(kind.width) and kind.field != "body_inertia"
+            row["verdict"] = "identified" if number.identified else "the data cannot say"
+            if number.at_bound:
+                row["verdict"] = "at its bound: look at the columns or the MJCF"
+            if alone:
+                value, low, high = (float(x) for x in bounds[v.name][v.index])
+                row |= {"unit": kind.unit, "value": value}
+                row |= {"low": low, "high": high} if np.isfinite([low, high]).all() else {}
+                row["given"] = 0.0 if v.name in starts else float(given[v.name][v.index])
+            else:  # a number that moves several values
+                half = 1.96 * number.deviation
+                row |= {"unit": "prior widths", "given": 0.0, "value": number.u}
+                row |= {"low": number.u - half, "high": number.u + half}
+            if not identified.converged:
+                row |= {"low": None, "high": None}
+        rows.append(row)
+    return rows
