@@ -60,7 +60,7 @@ def digest(path: Path) -> str:
 def position_names(model: mujoco.MjModel) -> list[tuple[str, str]]:
     """(name, unit) of every position in ``qpos``, by the joints of the MJCF."""
     out: list[tuple[str, str]] = []
-    for joint, kind in enumerate(model.jnt_type):
+    for joint, kind in enumerate(model.jnt_type.tolist()):
         name = element_name(model, "joint", joint)
         if kind in _POSITIONS:
             body = element_name(model, "body", int(model.jnt_bodyid[joint]))
@@ -73,7 +73,7 @@ def position_names(model: mujoco.MjModel) -> list[tuple[str, str]]:
 def velocity_names(model: mujoco.MjModel) -> list[tuple[str, str]]:
     """(name, unit) of every velocity in ``qvel``."""
     out: list[tuple[str, str]] = []
-    for joint, kind in enumerate(model.jnt_type):
+    for joint, kind in enumerate(model.jnt_type.tolist()):
         body = element_name(model, "body", int(model.jnt_bodyid[joint]))
         turning = [(f"{body}.ω{axis}", "rad/s") for axis in "xyz"]
         if kind == mujoco.mjtJoint.mjJNT_FREE:

@@ -1,7 +1,7 @@
 """Which of many candidate parameters the data identify: one linearisation, then elimination.
 
 At the start the errors of the windows and their derivatives give the curvature H of the data, in
-units of the priors N(0, 1). The covariance is (H + 1)⁻¹. While the most uncertain number has a
+units of the priors N(0, 1), with the noise that a linear fit would leave. The covariance is (H + 1)⁻¹. While the most uncertain number has a
 deviation above ``UNKNOWN``, it is held at the MJCF's value and the others are judged again, so of
 two numbers that the data cannot tell apart one stays.
 """
@@ -19,6 +19,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.scene import FreeParameter
 
 FAR = 10.0  # medians; a window with a larger error or slope says nothing here
+LINEAR_FITS = 4  # each with the noise that the one before it leaves
 _BATCH = 64  # windows per compiled call of the engine mjx
 
 
@@ -69,15 +70,33 @@ def choose(
         )
     error, slope = error[kept], slope[kept]
     scored = np.asarray(windows.scored)[kept]
-    sigma = np.array([_spread(error[..., v][scored]) for v in range(error.shape[-1])])
-    rows = (slope / sigma[:, None])[scored].reshape(-1, len(named))
-    curvature = rows.T @ rows
+    curvature = _curvature(error[scored], slope[scored])
     deviation, free = eliminate(curvature)
     verdicts = tuple(
         Verdict(name, i, float(d), bool(f), bool(c > 0))
         for (name, i), d, f, c in zip(named, deviation, free, np.diag(curvature), strict=True)
     )
     return restricted(world.free, verdicts), verdicts
+
+
+def _curvature(error: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Of the data in units of the priors, (numbers, numbers).
+
+    The noise is what a linear fit would leave of the errors, not the errors at the start: these
+    are mostly what is to be fitted.
+
+    Args:
+      error: (frames, nv). slope: (frames, nv, numbers).
+    """
+    remaining, size = error, slope.shape[-1]
+    curvature = np.zeros((size, size))
+    for _ in range(LINEAR_FITS):
+        sigma = np.array([_spread(column) for column in remaining.T])
+        rows = (slope / sigma[:, None]).reshape(-1, size)
+        curvature = rows.T @ rows
+        u = np.linalg.solve(curvature + np.eye(size), -rows.T @ (error / sigma).ravel())
+        remaining = error + slope @ u
+    return curvature
 
 
 def eliminate(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ def stepping(model: mujoco.MjModel, control_hz: float) -> Stepping:
 def _drive_limits(model: mujoco.MjModel, actuator: int) -> list[Limit]:
     name, limits = f"actuator '{element_name(model, 'actuator', actuator)}'", []
     filtered = (mujoco.mjtDyn.mjDYN_FILTER, mujoco.mjtDyn.mjDYN_FILTEREXACT)
-    if model.actuator_dyntype[actuator] in filtered and model.actuator_dynprm[actuator, 0] > 0:
+    if int(model.actuator_dyntype[actuator]) in filtered and model.actuator_dynprm[actuator, 0] > 0:
         limits.append(Limit(f"the filter of {name}", float(model.actuator_dynprm[actuator, 0])))
     dof = driven_dof(model, actuator)
     if dof is None or model.actuator_biastype[actuator] != mujoco.mjtBias.mjBIAS_AFFINE:
@@ -93,7 +93,7 @@ def _drive_limits(model: mujoco.MjModel, actuator: int) -> list[Limit]:
     if kp > 0:
         limits.append(Limit(f"the servo of {name} (kp {kp:.3g})", math.sqrt(inertia / kp)))
     explicit = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4)
-    if kv > 0 and model.opt.integrator in explicit:
+    if kv > 0 and int(model.opt.integrator) in explicit:
         limits.append(Limit(f"the servo of {name} (kv {kv:.3g})", inertia / kv))
     return limits
 
@@ -101,10 +101,10 @@ def _drive_limits(model: mujoco.MjModel, actuator: int) -> list[Limit]:
 def driven_dof(model: mujoco.MjModel, actuator: int) -> int | None:
     """The degree of freedom that an actuator drives: of its hinge or slide; None of others."""
     joints = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
-    if model.actuator_trntype[actuator] not in joints:
+    if int(model.actuator_trntype[actuator]) not in joints:
         return None
     joint = int(model.actuator_trnid[actuator, 0])
-    return int(model.jnt_dofadr[joint]) if model.jnt_type[joint] in _SLIDES else None
+    return int(model.jnt_dofadr[joint]) if int(model.jnt_type[joint]) in _SLIDES else None
 
 
 def is_position_servo(model: mujoco.MjModel, actuator: int) -> bool:
