@@ -19,9 +19,10 @@ import numpy as np
 
 from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
-from worldmodel.episodes.windows import History, Windows
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
+from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
@@ -163,10 +164,17 @@ def _c(world: WorldModel) -> Engine:
     m = scene.mj_model
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
-    begun = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
-    compare = jax.jit(jax.vmap(functools.partial(_error, world)))
-
     moved = applied(world)
+
+    def seen(u: jax.Array, window: Windows, shift: jax.Array) -> Windows:
+        return calibrated(scene, world.free, unpacked(world, u), _moved(world, window, shift))
+
+    def missed(u: jax.Array, predicted: jax.Array, window: Windows) -> jax.Array:
+        logged = as_logged(scene, world.free, unpacked(world, u), predicted)
+        return _error(world, logged, window)
+
+    begun = jax.jit(jax.vmap(seen, (None, 0, 0)))
+    compare = jax.jit(jax.vmap(missed, (None, 0, 0)))
 
     def compiled(u: np.ndarray) -> mujoco.MjModel:
         model = copy.copy(m)
@@ -177,15 +185,18 @@ def _c(world: WorldModel) -> Engine:
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         return model
 
-    def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        history = begun(windows, shift)
+    def play(
+        model: mujoco.MjModel, u: np.ndarray, shift: np.ndarray, windows: Windows
+    ) -> np.ndarray:
+        begin = begun(u, windows, shift)
+        history = begin.history
         data = mujoco.MjData(model)
         states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
         for row, qpos, qvel in zip(states, history.qpos[:, 0], history.qvel[:, 0], strict=True):
             data.qpos[:], data.qvel[:] = qpos, qvel
             mujoco.mj_getState(model, data, row, full)
         horizon = windows.target.shape[1]
-        ctrl = np.repeat(np.asarray(windows.ctrl, float), scene.substeps, axis=1)
+        ctrl = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
         played, _ = c_rollout.rollout(
             model,
             [mujoco.MjData(model) for _ in range(threads)],
@@ -197,10 +208,10 @@ def _c(world: WorldModel) -> Engine:
         played = played[:, scene.substeps - 1 :: scene.substeps]
         first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
         predicted = played[..., first : first + m.nq]
-        return np.asarray(compare(predicted, windows))
+        return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return play(compiled(u), shift, windows)
+        return play(compiled(u), u, shift, windows)
 
     def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
         columns = []
@@ -210,13 +221,14 @@ def _c(world: WorldModel) -> Engine:
         model = compiled(u)
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for width, step in zip(widths, np.diag(widths), strict=True):
-            change = play(model, shift + step, windows) - play(model, shift - step, windows)
+            further = play(model, u, shift + step, windows)
+            change = further - play(model, u, shift - step, windows)
             columns.append(change / (2.0 * width))
-        error = play(model, shift, windows)
+        error = play(model, u, shift, windows)
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return _broken_off(scene, compiled(u), begun(windows, shift), windows)
+        return _broken_off(scene, compiled(u), begun(u, windows, shift))
 
     return Engine(errors, slopes, flags)
 
@@ -238,7 +250,9 @@ def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], ja
                 _, remaining = physics.solver_residuals(scene, model, state, ctrl, force=force)
             return after, ~(remaining <= CONVERGED).all()  # NaN is not
 
-        begin = start(world, parameters, _moved(world, window, shift).history)
+        shifted = _moved(world, window, shift)
+        window = calibrated(scene, world.free, parameters["physics"], shifted)
+        begin = start(world, parameters, window.history)
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
@@ -276,14 +290,12 @@ def unconverged(
     return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
 
 
-def _broken_off(
-    scene: Scene, model: mujoco.MjModel, history: History, windows: Windows
-) -> np.ndarray:
+def _broken_off(scene: Scene, model: mujoco.MjModel, windows: Windows) -> np.ndarray:
     """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
     with many times as many, and the change is the remaining step."""
     solves, data = Solves(model), mujoco.MjData(model)
     bad = np.zeros(len(windows), bool)
-    starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]
+    starts = np.asarray(windows.qpos), np.asarray(windows.qvel)
     rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
     for window, (qpos, qvel, ctrl, scored) in enumerate(rows):
         mujoco.mj_resetData(model, data)

@@ -214,20 +214,24 @@ def intervals(world: WorldModel, identified: Identified) -> dict[str, np.ndarray
         return {}
     apply, u = applied(world), np.array([n.u for n in identified.numbers])
 
+    def read(u: np.ndarray) -> dict[str, np.ndarray]:
+        parameters = unpacked(world, jnp.asarray(u))
+        return physical.read(world.scene, world.free, apply(u), parameters)
+
     def flat(u: np.ndarray) -> np.ndarray:
-        return np.concatenate(list(physical.read(world.scene, world.free, apply(u)).values()))
+        return np.concatenate(list(read(u).values()))
 
     slopes = [(flat(u + h) - flat(u - h)) / 2e-4 for h in 1e-4 * np.eye(len(u))]
     slope = np.stack(slopes, axis=1)
     half = 1.96 * np.sqrt(np.einsum("vi,ij,vj->v", slope, identified.covariance, slope))
-    values = physical.read(world.scene, world.free, apply(u))
+    values = read(u)
     out, first = {}, 0
     for f in world.free:
         v = values[f.name]
         h = half[first : first + len(v)]
         if physical.KINDS[f.kind].positive:
             factor = np.exp(h / np.maximum(np.abs(v), 1e-300))
-            low, high = v / factor, v * factor
+            low, high = np.sort([v / factor, v * factor], axis=0)  # a gear may be negative
         else:
             low, high = v - h, v + h
         out[f.name] = np.stack([v, low, high], axis=1)

@@ -23,6 +23,7 @@ from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, start
 from worldmodel.model import network as learned
+from worldmodel.model.calibration import calibrated
 from worldmodel.model.features import features, rotations, to_body, to_world
 from worldmodel.model.simulate import in_batches, predict_states
 from worldmodel.scene.tangent import displacements
@@ -63,6 +64,7 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     Raises:
       InputError: a prediction that is not finite; the message names the episodes.
     """
+    windows = calibrated(world.scene, world.free, parameters["physics"], windows)
     run = functools.partial(_make_run(world.without_network()), {"physics": parameters["physics"]})
     past, now, push, rotation, qpos = in_batches(run, BATCH, windows)
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
 from worldmodel.model.world import ConstantVelocity, Parameters, Physics, WorldModel, init
+from worldmodel.physics.kinds import KINDS
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 
 _BASES = {kind.__name__: kind for kind in (Physics, ConstantVelocity)}
 _CORRECTIONS = {kind.__name__: kind for kind in (Displacement, Velocity, Force)}
+_WIDTHS = {"gain": (0.2,)}  # those of checkpoints that do not state them, where others now
 _DESCRIBED = ("mjcf", "control_hz", "substeps", "free", "base", "correction", "network")
 
 
@@ -29,7 +32,7 @@ def describe(world: WorldModel) -> dict[str, Any]:
         "assets": {n: hashlib.sha256(a).hexdigest() for n, a in scene.assets.items()},
         "control_hz": scene.control_hz,
         "substeps": scene.substeps,
-        "free": [dataclasses.asdict(f) for f in world.free],
+        "free": [dataclasses.asdict(f) | {"width": KINDS[f.kind].width} for f in world.free],
         "base": type(world.base).__name__,
         "correction": None if correction is None else type(correction).__name__,
         "network": dataclasses.asdict(world.network),
@@ -80,12 +83,7 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     )
     correction: Correction | None = None
     try:
-        free = tuple(
-            FreeParameter(
-                f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s
-            )
-            for f in metadata["free"]
-        )
+        free = tuple(_free_parameter(f) for f in metadata["free"])
         base = _BASES[metadata["base"]]()
         if metadata["correction"] is not None:
             correction = _CORRECTIONS[metadata["correction"]]()
@@ -113,6 +111,21 @@ def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
             f"{directory} carries no columns: it was not fitted to a log; give --columns"
         )
     return Protocol.from_json(metadata["protocol"])
+
+
+def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
+    """A parameter with the prior width of its checkpoint, whose numbers are in such widths.
+
+    Raises:
+      KeyError: an unknown kind.
+    """
+    kind, scale = saved["kind"], saved["scale"]
+    width = KINDS[kind].width
+    former = tuple(saved.get("width", _WIDTHS.get(kind, width)))
+    if former != width:
+        moved = (np.array(scale) * np.array(former) / np.array(width)).tolist()
+        scale = moved if len(moved) > 1 else moved[0]
+    return FreeParameter(kind, saved["element"], tuple(scale) if isinstance(scale, list) else scale)
 
 
 def restore_parameters(
