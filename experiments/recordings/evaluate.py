@@ -20,7 +20,12 @@ import tyro
 from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
-from worldmodel.episodes.errors import Channels, episode_errors, named_episode_errors
+from worldmodel.episodes.errors import (
+    Channels,
+    episode_errors,
+    named_episode_errors,
+    over_episodes,
+)
 from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
@@ -97,8 +102,9 @@ def main(args: Args) -> int:
     error = episode_errors(predicted, windows, fitted.channels)
     apart = named_episode_errors(predicted, windows, fitted.channels)
     result = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    result |= named(error.mean(0))
-    result |= {"channels": {name: float(e.mean()) for name, e in apart.items()}}
+    result |= named(over_episodes(error))
+    means = {name: float(over_episodes(e)) for name, e in apart.items()}
+    result |= {"channels": {k: e if np.isfinite(e) else None for k, e in means.items()}}
     print(json.dumps(result))
     return 0
 
