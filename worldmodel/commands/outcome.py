@@ -15,7 +15,7 @@ from worldmodel.commands.problem import options as settled
 from worldmodel.commands.reading import position_names
 from worldmodel.commands.scores import curves, named, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
-from worldmodel.episodes.errors import episode_errors
+from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.gauss_newton import Identified, intervals
@@ -78,7 +78,7 @@ def finish(
     channels = problem.protocol.channels(world.scene)
     short = windows.shortened(near.horizon or 1)
     errors = {
-        name: named(episode_errors(rows, short, channels).mean(axis=0))
+        name: named(over_episodes(episode_errors(rows, short, channels)))
         for name, rows in predicted.items()
     }
     best = "network" if network is not None else "fitted"

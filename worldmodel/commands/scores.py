@@ -8,7 +8,13 @@ import numpy as np
 from scipy.special import stdtrit
 
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, named_episode_errors
+from worldmodel.episodes.errors import (
+    GROUPS,
+    Channels,
+    episode_errors,
+    named_episode_errors,
+    over_episodes,
+)
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel
@@ -44,8 +50,8 @@ def score(
     error = episode_errors(predicted, windows, channels)
     apart = named_episode_errors(predicted, windows, channels)
     result: dict[str, Any] = {"episodes": len(error), "windows": len(windows), "skipped": skipped}
-    result |= named(error.mean(axis=0))
-    return result | {"channels": {name: _number(e.mean()) for name, e in apart.items()}}
+    result |= named(over_episodes(error))
+    return result | {"channels": {name: _number(over_episodes(e)) for name, e in apart.items()}}
 
 
 def refuse_not_finite(predicted: np.ndarray, windows: Windows, episodes: Sequence[Episode]) -> None:
@@ -95,7 +101,7 @@ def _at(predicted: np.ndarray, windows: Windows, channels: Channels, h: int) -> 
     out = np.full((len(every), len(GROUPS)), np.nan)
     if scored.any():
         part = windows.take(np.flatnonzero(scored))
-        fields = [f.name for f in dataclasses.fields(part) if f.name not in ("history", "episode")]
+        fields = ("ctrl", "target", "scored", "measured")
         frame = {name: np.asarray(getattr(part, name))[:, h : h + 1] for name in fields}
         error = episode_errors(
             predicted[scored, h : h + 1], dataclasses.replace(part, **frame), channels

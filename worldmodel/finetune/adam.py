@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS, Channels, episode_errors
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.loss import window_loss
@@ -67,7 +67,7 @@ class FitState:
     since_best: jax.Array  # () validations since then
     nonfinite: jax.Array  # () samples excluded so far
     step: jax.Array  # ()
-    scale: jax.Array  # (3,) the origin's error per group; NaN where the scene has none
+    scale: jax.Array  # (3,) the origin's error per group; NaN where validation has none
 
 
 def fit(
@@ -103,7 +103,7 @@ def fit(
         another shape or not finite.
       CheckpointError: ``directory`` belongs to another scene, config or precision.
       FitError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
-        predictions are not, or windows of which no frame is scored.
+        predictions are not, windows of which no frame is scored, or nothing measured to validate.
       Interrupted: ``stop`` returned True; the state is saved.
     """
     physical.check(world.scene, world.free)
@@ -121,7 +121,7 @@ def fit(
 
     def validate(parameters: Parameters) -> np.ndarray:
         predicted = predictor(parameters, validation)
-        return episode_errors(predicted, validation, channels).mean(axis=0)
+        return over_episodes(episode_errors(predicted, validation, channels))
 
     state = _start(origin, start, config, optimiser)
     if checkpoint.latest(directory) is not None:
@@ -132,8 +132,10 @@ def fit(
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
             scale = validate(origin)
+        if np.isnan(scale).all():
+            raise FitError("no validation window measures a channel that is scored")
         # A group without a finite error would count as absent from the scene.
-        if not np.isfinite(scale[[bool(group) for group in channels.groups]]).all():
+        if np.isinf(scale).any():
             raise FitError(
                 "the parameters of origin predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"

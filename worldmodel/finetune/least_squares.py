@@ -14,6 +14,7 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
 from worldmodel.model import WorldModel
+from worldmodel.scene.tangent import measured_dofs
 
 
 class IdentifyError(InputError):
@@ -72,7 +73,9 @@ class LeastSquares:
         self.free = spread > 0
         self.shifts = 2 * nv if self.free.any() else 0
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
-        self.scored = np.asarray(windows.scored)
+        self.scored = np.repeat(np.asarray(windows.scored)[..., None], nv, axis=-1)
+        if windows.measured is not None:
+            self.scored &= np.asarray(measured_dofs(world.scene, np.asarray(windows.measured)))
         # C MuJoCo would play a control that is not finite as 0.
         self.usable = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))  # (windows,) bool
         if not self.scored.any():
@@ -112,27 +115,28 @@ class LeastSquares:
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) deviation of the errors at the start, robust to outliers."""
-        error = np.abs(at.error)[self.counted(at.kept)]
-        return np.maximum(1.4826 * np.median(error, axis=0), 1e-12)
+        counts = self.counted(at.kept)
+        error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
+        return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
-        """(windows, horizon) bool: the scored frames of the windows that are kept."""
-        return self.scored & kept[:, None]
+        """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
+        return self.scored & kept[:, None, None]
 
     def weights(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
         """The weight of each error: 1, less for outliers, 0 where it is not scored."""
         z = at.error / sigma
         weight = 1.0 / np.sqrt(1.0 + np.square(z / self.config.huber))
-        return weight * self.counted(at.kept)[..., None]
+        return weight * self.counted(at.kept)
 
     def noise_of(self, at: Derivatives, former: np.ndarray) -> np.ndarray:
         """(nv,) deviation of the errors at an iterate, given the ``former`` iterate's; robust to
         outliers, and corrected for the degrees of freedom that the unknowns take."""
         weight = self.weights(at, former)
         square = np.sum(weight * np.square(at.error), axis=(0, 1)) / self.consistent
-        count = float(self.counted(at.kept).sum())
+        count = self.counted(at.kept).sum(axis=(0, 1)).astype(float)  # (nv,)
         spent = self.spent(at, former) / at.error.shape[2]
-        return np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
+        return np.maximum(np.sqrt(square / np.maximum(count - spent, 1.0)), 1e-12)
 
     def spent(self, at: Derivatives, sigma: np.ndarray) -> float:
         """Degrees of freedom that the unknowns take, as far as the data determine them."""
@@ -146,7 +150,7 @@ class LeastSquares:
 
     def cost(self, error: np.ndarray, kept: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
         """The cost that is minimised."""
-        z = np.where(self.counted(kept)[..., None], error / sigma, 0.0)
+        z = np.where(self.counted(kept), error / sigma, 0.0)
         c = self.config.huber
         data = np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0))
         prior = 0.5 * np.sum(np.square(x.u)) + 0.5 * np.sum(np.square(x.shift / self.spread))
