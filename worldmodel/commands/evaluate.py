@@ -8,6 +8,7 @@ from worldmodel.commands.scores import score
 from worldmodel.episodes.columns_toml import from_toml
 from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.split import split_episodes
+from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.errors import InputError
 from worldmodel.model import saved
 
@@ -56,7 +57,7 @@ def evaluate(
     scene = world.scene
     hz = scene.control_hz
     reading = read_episodes(data, protocol.columns, scene.mj_model, control_hz=hz)
-    episodes = reading.episodes
+    episodes, _ = resolve_unknown(scene.mj_model, reading.episodes)
     if split is not None:
         parts = split_episodes([e.id for e in episodes])
         episodes = [e for e in episodes if parts[e.id] == split]

@@ -1,5 +1,6 @@
 """What a fit leaves in its folder: checkpoint, MJCF, columns, numbers, page."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from worldmodel.commands.reading import position_names
 from worldmodel.commands.scores import curves, named, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.episodes.errors import episode_errors, over_episodes
-from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.gauss_newton import Identified, intervals
 from worldmodel.model import Parameters, WorldModel, saved
@@ -58,14 +59,13 @@ def finish(
     write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
     write_text(out / "columns.toml", to_toml(problem.protocol.columns))
     fitted = mujoco.MjModel.from_xml_string(mjcf, dict(world.scene.assets))
-    near = problem.protocol.windows
-    far = near_and_far(problem, near)
-    windows, _ = far.cut(problem.parts["test"])
+    windows = held_out(problem)
+    horizon = windows.target.shape[1]
     given = problem.scene()[0].mj_model
     predicted = {
         "fitted": _played(fitted, problem, windows),
         "MJCF": _played(given, problem, windows),
-        "hold last": np.repeat(np.asarray(windows.qpos)[:, None], far.horizon or 1, axis=1),
+        "hold last": np.repeat(np.asarray(windows.qpos)[:, None], horizon, axis=1),
     }
     if network is not None:
         predictor = make_predictor(network[0], min(_BATCH, len(windows)))
@@ -76,7 +76,7 @@ def finish(
         if name in predicted:
             refuse_not_finite(predicted[name], windows, problem.parts["test"])
     channels = problem.protocol.channels(world.scene)
-    short = windows.shortened(near.horizon or 1)
+    short = windows.shortened(problem.protocol.windows.horizon or horizon)
     errors = {
         name: named(over_episodes(episode_errors(rows, short, channels)))
         for name, rows in predicted.items()
@@ -127,11 +127,25 @@ def finish(
     return line
 
 
-def near_and_far(problem: Problem, near: WindowGrid) -> WindowGrid:
-    """The windows of the curves: ``LONGER`` times as long, as far as held-out episodes reach."""
-    longest = max(len(e.qpos) for e in problem.parts["test"]) - 1 - near.first
-    horizon = max(near.horizon or 1, min(LONGER * (near.horizon or 1), longest))
-    return WindowGrid(near.first, near.stride, horizon)
+def held_out(problem: Problem) -> Windows:
+    """The windows of test episodes that are scored, but going on for up to ``LONGER`` times as
+    many frames, as far as their episodes reach and are valid."""
+    grid, episodes = problem.protocol.windows, problem.parts["test"]
+    grid.cut(episodes)  # refuses what has no window
+    starts = [grid.starts(e)[0] for e in episodes]
+    short = grid.horizon or max(len(e.qpos) for e in episodes) - 1
+    reach = max(
+        len(e.qpos) - 1 - int(k[0]) for e, k in zip(episodes, starts, strict=True) if len(k)
+    )
+    horizon = max(short, min(LONGER * short, reach))
+    windows = cut_windows(episodes, starts, horizon)
+    after = np.arange(1, horizon + 1)
+    valid = [
+        np.logical_and.accumulate(e.valid[np.minimum(k + after, len(e.valid) - 1)])
+        for e, frames in zip(episodes, starts, strict=True)
+        for k in frames
+    ]
+    return dataclasses.replace(windows, scored=np.asarray(windows.scored) & np.stack(valid))
 
 
 def _played(model: mujoco.MjModel, problem: Problem, windows: Windows) -> np.ndarray:

@@ -12,6 +12,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.commands.reading import Log, read_log
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.split import split_episodes
+from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
@@ -60,7 +61,12 @@ class Problem:
           InputError: a name that is no kind:element, or a parameter named twice.
         """
         if not asked:
-            return candidates(self.spec().compile())
+            measured = {j.name for j in self.log.columns.joints if j.position is not None}
+            return tuple(
+                f
+                for f in candidates(self.spec().compile())
+                if f.kind != "joint_zero" or f.element in measured
+            )
         free = []
         for text in asked:
             kind, colon, element = text.partition(":")
@@ -111,7 +117,9 @@ def prepare(
             f"repaired: {repair.rule} ({repair.column}): {repair.episodes} episodes, "
             f"{repair.frames} frames"
         )
-    episodes = log.reading.episodes
+    episodes, unknown = resolve_unknown(model, log.reading.episodes)
+    if unknown:
+        runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")
     hz = log.reading.control_hz
     chosen = stepping(model, hz)
     if substeps is not None:

@@ -1,10 +1,10 @@
 """``Columns`` as a short TOML text: top-level keys, and the tables joints, commands and bodies.
 
-    control_hz = 30.0
-    [joints]
-    elbow = { position = "observation.state.elbow.pos", unit = "deg" }
-    [commands]
-    elbow_servo = { column = "action.elbow.pos", unit = "deg" }
+control_hz = 30.0
+[joints]
+elbow = { position = "observation.state.elbow.pos", unit = "deg" }
+[commands]
+elbow_servo = { column = "action.elbow.pos", unit = "deg" }
 """
 
 import dataclasses
@@ -33,8 +33,9 @@ def to_toml(columns: Columns) -> str:
     parts = ["".join(f"{key} = {value}\n" for key, value in top.items())]
     for table in _TABLES:
         rows = [
-            f"{_key(member.name)} = {{ {_inline(member)} }}" if _inline(member) else
-            f"{_key(member.name)} = {{}}"
+            f"{_key(member.name)} = {{ {_inline(member)} }}"
+            if _inline(member)
+            else f"{_key(member.name)} = {{}}"
             for member in getattr(columns, table)
         ]
         if rows:

@@ -96,7 +96,9 @@ def _chosen(
 def _numbers(column: Any) -> np.ndarray | str:
     """(rows,) or (rows, k) of a column, empty cells NaN; or why it holds no numbers."""
     kind, rows = column.type, len(column)
-    if any(f(kind) for f in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+    if any(
+        f(kind) for f in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    ):
         widths = pc.call_function("list_value_length", [column]).unique().to_pylist()
         if len(widths) != 1 or not widths[0]:
             return f"its rows have {len(widths)} lengths ({', '.join(map(str, widths[:3]))} …)"

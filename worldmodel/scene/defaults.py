@@ -131,7 +131,9 @@ def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
       tree that no actuator drives only ratios of masses show, so its heaviest body keeps its own,
     - ``friction`` and ``solref`` of geoms that can touch and belong to a moving body,
     - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
-    - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback.
+    - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
+    - of the log, not of the robot: ``joint_zero`` of every hinge and slide, ``command_zero`` of
+      every position servo.
 
     What has no name in the MJCF is left out; ``name_elements`` names everything.
     """
@@ -160,13 +162,17 @@ def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
             free.append(FreeParameter("solref", model.geom(geom).name))
     for joint in np.flatnonzero(np.isin(model.jnt_type, _SLIDES)):
         name = model.joint(joint).name
-        free += [FreeParameter(kind, name) for kind in ("damping", "frictionloss", "armature")]
+        kinds = ("damping", "frictionloss", "armature", "joint_zero")
+        free += [FreeParameter(kind, name) for kind in kinds]
     for actuator in range(model.nu):
         name = model.actuator(actuator).name
         if model.actuator_gainprm[actuator, 0] > 0:
             free.append(FreeParameter("gain", name))
-        if is_position_servo(model, actuator) and model.actuator_biasprm[actuator, 2] < 0:
-            free.append(FreeParameter("kv", name))
+        if is_position_servo(model, actuator):
+            if model.actuator_biasprm[actuator, 2] < 0:
+                free.append(FreeParameter("kv", name))
+            if driven_dof(model, actuator) is not None:
+                free.append(FreeParameter("command_zero", name))
     return tuple(f for f in free if f.element)
 
 
