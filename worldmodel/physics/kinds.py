@@ -178,3 +178,11 @@ CALIBRATIONS = {
     "command_zero": Kind("actuator", (0.1,), "rad", "", _stay, slide=0.1),
 }
 KINDS = {**MOVING, **CALIBRATIONS}
+
+
+def number(model: Any, kind: str, ids: np.ndarray) -> np.ndarray:
+    """(rows, columns) the numbers of an element in an ``MjModel`` or ``mjx.Model``."""
+    rows = np.asarray(getattr(model, KINDS[kind].field))[ids]
+    if kind == "gear":
+        return rows[:, gear_column(rows[0])][:, None]
+    return KINDS[kind].sign * np.atleast_2d(rows.T).T[:, slice(*KINDS[kind].columns)]

@@ -19,8 +19,8 @@ import numpy as np
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
 from worldmodel.physics.derived import with_derived_constants
-from worldmodel.physics.kinds import CALIBRATIONS, KINDS
-from worldmodel.physics.refusals import number, refusal
+from worldmodel.physics.kinds import CALIBRATIONS, KINDS, number
+from worldmodel.physics.refusals import refusal
 from worldmodel.scene import FreeParameter, Scene
 from worldmodel.scene.mjcf import to_mjcf as write_mjcf
 

@@ -1,16 +1,14 @@
 """Which element has a number that a kind of parameter can move, and why another has not."""
 
-from typing import Any
-
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.physics.kinds import CALIBRATIONS, KINDS, gear_column
+from worldmodel.physics.kinds import CALIBRATIONS, KINDS, number
+from worldmodel.physics.starting_values import SCALAR, starting_value, unreachable
 from worldmodel.scene import FreeParameter
 from worldmodel.scene.names import element_names
 
 _JOINT = mujoco.mjtJoint
-_SCALAR = (int(_JOINT.mjJNT_HINGE), int(_JOINT.mjJNT_SLIDE))
 _BAKED = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 _AFFINE = int(mujoco.mjtBias.mjBIAS_AFFINE)
 _MUSCLE = int(mujoco.mjtGain.mjGAIN_MUSCLE)
@@ -35,7 +33,7 @@ def _on_scalar_joints(model: mujoco.MjModel) -> np.ndarray:
     """(nu,) bool: the actuators that act on a hinge or slide."""
     on_joint = np.isin(model.actuator_trntype, _ON_JOINTS)
     kind = model.jnt_type[np.where(on_joint, model.actuator_trnid[:, 0], 0)]
-    return on_joint & np.isin(kind, _SCALAR)
+    return on_joint & np.isin(kind, SCALAR)
 
 
 def refusal(model: mujoco.MjModel, f: FreeParameter, ids: np.ndarray) -> str | None:
@@ -53,10 +51,11 @@ def refusal(model: mujoco.MjModel, f: FreeParameter, ids: np.ndarray) -> str | N
         reason = _of_joint(model, f)
     else:
         reason = _of_shape(model, f.kind, int(ids[0]))
-    return reason or _of_value(model, f.kind, ids)
+    return reason or _of_value(model, f, ids)
 
 
-def _of_value(model: mujoco.MjModel, kind: str, ids: np.ndarray) -> str | None:
+def _of_value(model: mujoco.MjModel, f: FreeParameter, ids: np.ndarray) -> str | None:
+    kind = f.kind
     if kind == "solimp":
         impedance = model.geom_solimp[ids[0], [0, 1, 3]]
         if (impedance >= mujoco.mjMAXIMP).any():
@@ -69,20 +68,14 @@ def _of_value(model: mujoco.MjModel, kind: str, ids: np.ndarray) -> str | None:
     value = number(model, kind, ids)
     if kind == "inertia":
         value = 0.5 * value.sum(1, keepdims=True) - value
-    if (np.abs(value) if kind == "gear" else value).min(initial=np.inf) > 0 and value.size:
-        return None
+    if value.size and (np.abs(value) if kind == "gear" else value).min() > 0:
+        return unreachable(model, kind, f.element, ids)
+    start = starting_value(model, kind, f.element)
+    near = "" if start is None else f", such as {start:.2g}"
     return (
         f"it is {value.ravel()} in the MJCF and moves in log space; give it a positive starting "
-        "value there"
+        f"value there{near}"
     )
-
-
-def number(model: Any, kind: str, ids: np.ndarray) -> np.ndarray:
-    """(rows, columns) the numbers of an element in an ``MjModel`` or ``mjx.Model``."""
-    rows = np.asarray(getattr(model, KINDS[kind].field))[ids]
-    if kind == "gear":
-        return rows[:, gear_column(rows[0])][:, None]
-    return KINDS[kind].sign * np.atleast_2d(rows.T).T[:, slice(*KINDS[kind].columns)]
 
 
 def _of_actuator(model: mujoco.MjModel, kind: str, index: int) -> str | None:
@@ -121,7 +114,7 @@ def _of_joint(model: mujoco.MjModel, f: FreeParameter) -> str | None:
         )
     if f.kind == "springref" and model.jnt_stiffness[index] == 0:
         return "this joint has no spring; give it a stiffness in the MJCF"
-    if f.kind in CALIBRATIONS and int(kind) not in _SCALAR:
+    if f.kind in CALIBRATIONS and int(kind) not in SCALAR:
         return "only hinges and slides have a zero and a scale in a log; leave it fixed"
     return None
 
