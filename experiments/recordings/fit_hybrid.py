@@ -85,7 +85,8 @@ def main(args: Args) -> int:
     episodes = load(path, recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    grid = dataclasses.replace(recording.windows, horizon=args.horizon or recording.windows.horizon)
+    horizon = recording.windows.horizon if args.horizon is None else args.horizon
+    grid = dataclasses.replace(recording.windows, horizon=horizon)
     train_windows = problem.training_grid(grid.horizon).cut(train)[0].remembering(args.remember)
     judged = grid.cut(validation)[0].remembering(args.remember)
 
@@ -103,6 +104,7 @@ def main(args: Args) -> int:
         "train_ids": [plain(e.id) for e in train],
         "remember": args.remember,
     }
+    guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
     rows = args.out / "metrics.jsonl"
     origin = init(world, jax.random.key(args.fit.seed))
     origin["physics"] = fitted.parameters["physics"]
@@ -141,7 +143,7 @@ def main(args: Args) -> int:
                 judged,
                 args.fit,
                 args.out / "progress",
-                metadata=metadata,
+                metadata=metadata | {"settings": settings | {"args": guarded}},
                 record=lambda row: append_row(rows, {"stage": "windows"} | row),
                 stop=lambda: interrupt.requested,
                 start=start,
