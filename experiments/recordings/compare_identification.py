@@ -111,7 +111,8 @@ def main(args: Args) -> int:
     path, simulated = recording_file(problem.recording, args.out)
     episodes = load(path, problem.recording)
     grid = problem.recording.windows
-    grid = dataclasses.replace(grid, horizon=args.horizon or grid.horizon)
+    if args.horizon is not None:
+        grid = dataclasses.replace(grid, horizon=args.horizon)
     train = [e for e in episodes if split(e.id) == "train"]
     windows, _ = problem.training_grid(grid.horizon).cut(train)
     rows = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]

@@ -84,7 +84,8 @@ def main(args: Args) -> int:
     episodes = load(path, recording)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    grid = dataclasses.replace(recording.windows, horizon=args.horizon or recording.windows.horizon)
+    horizon = recording.windows.horizon if args.horizon is None else args.horizon
+    grid = dataclasses.replace(recording.windows, horizon=horizon)
     data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
 
     settings = {
@@ -101,6 +102,7 @@ def main(args: Args) -> int:
         "train_ids": [plain(e.id) for e in train],
         "remember": args.remember,
     }
+    guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
@@ -112,7 +114,7 @@ def main(args: Args) -> int:
                 args.regression,
                 args.fit,
                 args.out / "progress",
-                metadata=metadata,
+                metadata=metadata | {"settings": settings | {"args": guarded}},
                 record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
             )

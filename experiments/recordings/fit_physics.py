@@ -62,7 +62,7 @@ def main(args: Args) -> int:
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     grid = problem.recording.windows
-    horizon = args.horizon or grid.horizon
+    horizon = grid.horizon if args.horizon is None else args.horizon
     grid = dataclasses.replace(grid, horizon=horizon)
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -82,17 +82,17 @@ def main(args: Args) -> int:
     world = WorldModel(scene, problem.free)
     settings = {
         "problem": plain(problem),
-        "config": plain(config),
         "horizon": horizon,
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    finished = settings | {"config": plain(config)}
     metadata = {
         "scene": scene.name,
         "recording": problem.recording.name,
         "simulated": simulated,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
     rows = args.out / "metrics.jsonl"
@@ -119,7 +119,8 @@ def main(args: Args) -> int:
         f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
         "validation windows; their values are broken off, their gradient is that of the optimum"
     )
-    result = finish(args.out, problem, world, state, metadata | {"unconverged": stopped_early})
+    metadata |= {"settings": finished, "unconverged": stopped_early}
+    result = finish(args.out, problem, world, state, metadata)
     print(json.dumps(result))
     return 0
 

@@ -62,7 +62,7 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem.recording, args.out)
     train = [e for e in load(path, problem.recording) if split(e.id) == "train"]
-    horizon = args.horizon or problem.recording.windows.horizon
+    horizon = problem.recording.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))

@@ -89,7 +89,10 @@ def test_a_kill_loses_at_most_the_steps_since_the_checkpoint(
 def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
     out = str(straight[0])
     for arguments, changes, message in [
-        ([*FIT, "--out", out, "--seed", "5"], {}, "config_hash"),
+        ([*FIT, "--out", out, "--seed", "5"], {}, "config.seed is 0 there and 5 here"),
+        ([*FIT, "--out", out, "--seed", "-1"], {}, "seed = -1; give a number from 0 on"),
+        ([*FIT, "--out", out, "--steps", "0"], {}, "steps = 0; give a number from 1 on"),
+        ([*FIT[:-4], "--horizon", "0", "--out", out], {}, "windows of 0 frames predict nothing"),
         ([*FIT[:2], "elbow", "--out", out], {}, "unknown recording 'elbow'; known:"),
         ([*FIT, "--out", str(tmp_path)], {"WORLDMODEL_DATA": str(tmp_path)}, "no double_pendulum"),
     ]:
@@ -135,6 +138,8 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     assert "not both" in both.stderr
     absent = run(*evaluate[:2], str(tmp_path / "none"), "--recording", str(path))
     assert "no checkpoint in" in absent.stderr
+    folder = run(*evaluate[:2], str(out), "--recording", str(path))
+    assert f"no checkpoint in {out} itself; give {out / 'checkpoint'}" in folder.stderr
     progress = run(*evaluate[:2], str(out / "progress"), "--recording", str(path))
     assert progress.returncode == 2
     assert "is not a world model" in progress.stderr

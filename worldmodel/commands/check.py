@@ -12,11 +12,12 @@ from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
 from worldmodel.commands.reading import Log, five_numbers, read_log
+from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_text
 from worldmodel.scene import Report, Scene, SceneError, compile_scene, parse_mjcf, report
-from worldmodel.scene.defaults import Stepping, candidates, name_elements, set_starts, stepping
+from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
 from worldmodel.types import Episode
 
 MARGIN = 1e-3  # of the motion, of a difference to C MuJoCo over 100 steps; below: the same engine

@@ -13,7 +13,7 @@ from worldmodel import runtime
 from worldmodel.commands.outcome import finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
-from worldmodel.commands.settings import claim
+from worldmodel.commands.settings import LENGTHS, claim
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
@@ -21,7 +21,6 @@ from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progres
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
-from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import append_row, plain, write_arrays
 from worldmodel.scene import FreeParameter, SceneWarning
 
@@ -106,7 +105,7 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     identified = _physics(world, problem, options, progress, stop)
     network = None
     if options.network:
-        config = {"config_hash": checkpoint.config_hash(_without(settings, "steps"))}
+        config = {"settings": _without(settings, *LENGTHS)}
         network = _network(world, identified.parameters, problem, options, config, stop)
     return finish(options.out, problem, world, starts, verdicts, identified, network)
 

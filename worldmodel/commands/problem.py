@@ -10,13 +10,14 @@ import numpy as np
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.reading import Log, read_log
+from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
-from worldmodel.scene.defaults import Stepping, candidates, name_elements, set_starts, stepping
+from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
 from worldmodel.types import Episode
 
 PASSIVE_FRAMES = 16  # of a window of what nothing drives: a toss is chaotic beyond

@@ -123,5 +123,5 @@ def _text(column: Any) -> str:
             float(value)
         except (TypeError, ValueError):
             if value is not None:
-                return f"it holds {str(column.type)} ({str(value)[:20]!r} at row {row})"
+                return f"it holds {column.type!s} ({str(value)[:20]!r} at row {row})"
     return f"it holds {column.type}, not numbers"

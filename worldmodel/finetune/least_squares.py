@@ -13,6 +13,7 @@ from scipy.integrate import quad
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
+from worldmodel.finetune.settings import check_settings
 from worldmodel.model import WorldModel
 from worldmodel.scene.tangent import measured_dofs
 
@@ -34,6 +35,11 @@ class IdentifyConfig:
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
     tolerance: float = 1e-2  # converged when no unknown would move by more of its deviation
     max_nonfinite: float = 0.1  # fraction of windows that may be excluded
+
+    def __post_init__(self) -> None:
+        least = dict.fromkeys(("iterations", "batch"), 1)
+        least |= dict.fromkeys(("pose_spread", "velocity_spread", "max_nonfinite"), 0)
+        check_settings(self, least, positive=("huber", "bound", "tolerance"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ import optax
 from worldmodel import runtime
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
+from worldmodel.finetune.settings import check_settings
 from worldmodel.model import Parameters, WorldModel, start
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
@@ -33,7 +34,11 @@ BATCH = 512  # windows rolled out at once
 
 @dataclasses.dataclass(frozen=True)
 class RegressionConfig:
-    """How the regression is run."""
+    """How the regression is run.
+
+    Raises:
+      InputError: a value that no regression can be run with; the message names the setting.
+    """
 
     steps: int = 1200  # at most; 0 only standardises
     batch: int = 256  # windows per step
@@ -42,6 +47,11 @@ class RegressionConfig:
     huber: float = 0.25  # errors below this multiple of a standard residual count quadratically
     validate_every: int = 100  # steps
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = dict.fromkeys(("batch", "validate_every"), 1)
+        least |= dict.fromkeys(("steps", "learning_rate", "weight_decay", "seed"), 0)
+        check_settings(self, least, positive=("huber",))
 
 
 @jax.tree_util.register_dataclass

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     Raises:
       CheckpointError: absent, damaged, not a world model, or with an unknown base or correction.
     """
+    inner = Path(directory) / "checkpoint"
+    if checkpoint.latest(directory) is None and checkpoint.latest(inner) is not None:
+        raise CheckpointError(f"no checkpoint in {directory} itself; give {inner}")
     metadata = checkpoint.read_metadata(directory)
     absent = [name for name in _DESCRIBED if name not in metadata]
     if absent:
@@ -129,12 +133,15 @@ def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
 
 
 def restore_parameters(
-    directory: Path | str, world: WorldModel, *, config_hash: str | None = None
+    directory: Path | str, world: WorldModel, *, expected: Mapping[str, Any] | None = None
 ) -> Parameters:
     """Reads the parameters of a world model that is at hand.
 
+    Args:
+      expected: parts of the metadata that must be as here, see ``runtime.checkpoint.restore``.
+
     Raises:
-      CheckpointError: absent, damaged, of another config or of another model.
+      CheckpointError: absent, damaged, of other metadata or of another model.
     """
     like = init(world, jax.random.key(0))
-    return checkpoint.restore(directory, like, config_hash=config_hash)[0]
+    return checkpoint.restore(directory, like, expected=expected)[0]

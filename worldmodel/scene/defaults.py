@@ -1,4 +1,4 @@
-"""Defaults for a bare MJCF: its substeps, what may be fitted, and where positive numbers start.
+"""Defaults for a bare MJCF: its substeps, and what may be fitted.
 
 The rules are for a robot that nobody tuned; each is printed with its numbers and can be overridden.
 """
@@ -13,12 +13,6 @@ from worldmodel.scene.collisions import geom_pairs
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.names import element_name
 
-# Starts of what is 0 in the MJCF and moves in log space, of the inertia I that a joint moves:
-# damping stops it in a few seconds, friction loss takes 1 rad/s² from it, the armature adds a
-# twentieth. A prior width is a factor e, so four of them reach far both ways.
-DAMPING_RATE = 0.3  # [1/s] damping / I
-FRICTION_RATE = 1.0  # [rad/s², m/s²] friction loss / I
-ARMATURE_SHARE = 0.05  # armature / I
 _SLIDES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
@@ -197,34 +191,3 @@ def name_elements(spec: mujoco.MjSpec) -> list[str]:
                 element.name = f"{kind}{element.id}"
                 named.append(element.name)
     return named
-
-
-def set_starts(
-    spec: mujoco.MjSpec, model: mujoco.MjModel, free: tuple[FreeParameter, ...]
-) -> dict[str, float]:
-    """Gives what is free, moves in log space and is 0 in the MJCF a small positive start.
-
-    Args:
-      spec: changed in place.
-      model: compiled from it.
-
-    Returns:
-      Name of each parameter → its start, from the module's constants and ``moved_inertia``.
-    """
-    shares = {"damping": DAMPING_RATE, "frictionloss": FRICTION_RATE, "armature": ARMATURE_SHARE}
-    joints = {joint.name: joint for joint in spec.joints}
-    starts = {}
-    for f in free:
-        if f.kind not in shares or f.element not in joints:
-            continue
-        dof = int(model.jnt_dofadr[model.joint(f.element).id])
-        if getattr(model, f"dof_{f.kind}")[dof] > 0:
-            continue
-        value = float(f"{shares[f.kind] * moved_inertia(model, dof):.3g}")
-        joint = joints[f.element]
-        if f.kind == "damping":  # of a polynomial in the velocity, the linear term
-            joint.damping = [value, *joint.damping[1:]]
-        else:
-            setattr(joint, f.kind, value)
-        starts[f.name] = value
-    return starts
