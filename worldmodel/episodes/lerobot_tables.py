@@ -1,0 +1,87 @@
+"""Files of tables as recorders leave them, whole or not, and their columns as numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+import pyarrow.parquet as pq
+
+_REMEDY = "copy it again if it is whole elsewhere; else what it held is lost, and it can be deleted"
+
+
+def read_tables(
+    paths: list[Path], wanted: Callable[[pa.Field], bool], damaged: list[str]
+) -> dict[Path, tuple[list[pa.Field], pa.Table]]:
+    """Every file's columns, and the wanted ones read; of Parquet files, and of lines of JSON.
+
+    A file that cannot be read is not in the result; file, cause and remedy go to ``damaged``.
+    """
+    tables = {}
+    for path in paths:
+        try:
+            if path.suffix == ".jsonl":
+                table = pyarrow.json.read_json(path)
+                tables[path] = [*table.schema], table
+                continue
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                fields = [*file.schema_arrow]
+                table = file.read([field.name for field in fields if wanted(field)])
+            table.validate(full=True)
+            tables[path] = fields, table
+        except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
+            damaged.append(f"{path} {_cause(path, error)}; {_REMEDY}")
+    return tables
+
+
+def _cause(path: Path, error: Exception) -> str:
+    content = path.read_bytes() if path.is_file() else b""
+    if content.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file (git lfs pull brings that)"
+    if not content or (content.startswith(b"PAR1") and not content.endswith(b"PAR1")):
+        return "has no end: its recorder was stopped before it closed the file, or a copy broke off"
+    return f"is damaged ({str(error).partition(chr(10))[0]})"
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether values are numbers or truth values, or lists of them at any depth."""
+    while _is_list(kind):
+        kind = kind.value_type
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
+
+
+def numbers(table: pa.Table, name: str) -> np.ndarray | None:
+    """A column as (rows, components), NaN where null: integers with a null are float64.
+
+    None where there is no such column of numbers, or its rows differ in length.
+    """
+    if name not in table.column_names or not is_numeric(table.schema.field(name).type):
+        return None
+    column = table.column(name)
+    valid, flat = np.asarray(column.is_valid()), column.drop_null()
+    while _is_list(flat.type):
+        if len(pc.call_function("list_value_length", [flat]).unique()) > 1:
+            return None
+        flat = pc.call_function("list_flatten", [flat])
+    if flat.null_count and not pa.types.is_floating(flat.type):
+        flat = flat.cast(pa.float64())
+    values, rows = np.asarray(flat), int(valid.sum())
+    if not rows:
+        return np.full((len(valid), 1), np.nan)
+    if not values.size or values.size % rows:
+        return None
+    values = values.reshape(rows, -1)
+    if rows == len(valid):
+        return values
+    kind = values.dtype if values.dtype.kind == "f" else np.float64
+    whole = np.full((len(valid), values.shape[1]), np.nan, kind)
+    whole[valid] = values
+    return whole
