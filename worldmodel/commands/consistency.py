@@ -79,7 +79,7 @@ def _outside(
 
 def _joint_limits(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
     out: list[Finding] = []
-    for joint in np.flatnonzero(model.jnt_limited):
+    for joint in np.flatnonzero(model.jnt_limited).tolist():
         kind, at = int(model.jnt_type[joint]), int(model.jnt_qposadr[joint])
         if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
             continue
@@ -94,7 +94,7 @@ def _joint_limits(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Fi
 
 def _command_ranges(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
     out: list[Finding] = []
-    for actuator in np.flatnonzero(model.actuator_ctrllimited):
+    for actuator in np.flatnonzero(model.actuator_ctrllimited).tolist():
         values = np.concatenate([e.ctrl[:, actuator] for e in episodes])
         low, high = model.actuator_ctrlrange[actuator]
         subject = f"command {element_name(model, 'actuator', actuator)}"
@@ -221,10 +221,8 @@ def _simulated(model: mujoco.MjModel, substeps: int, episode: Episode) -> np.nda
     """(frames, nq) the MJCF's own response to an episode's commands, from its first known pose."""
     known = np.isfinite(episode.qpos).all(1) & np.isfinite(episode.qvel).all(1)
     played = np.full(episode.qpos.shape, np.nan)
-    if not known.any() or len(known) < 3:
-        return played
     first = int(np.argmax(known))
-    if first > len(known) - 2:
+    if not known.any() or first > len(episode.qpos) - 2:
         return played
     ctrl = np.nan_to_num(episode.ctrl[None, first:-1])
     start = episode.qpos[first], episode.qvel[first]
@@ -238,15 +236,15 @@ def _drift(
 ) -> float | None:
     """Lag of the last third of the episodes less that of the first [frames]; None where the thirds
     are shorter than three of the longest lags, or nothing follows clearly."""
-    lags = []
+    lags: list[float] = []
     long = [i for i, c in enumerate(command) if len(c) >= 9 * longest]
     command, position = ([x[i] for i in long] for x in (command, position))
     for third in (0, 2):
-        parts = [
+        first, second = (
             [x[len(x) * third // 3 : len(x) * (third + 1) // 3] for x in columns]
             for columns in (command, position)
-        ]
-        answer = response(*parts, longest)
+        )
+        answer = response(first, second, longest)
         if answer is None or answer.correlation < 0.8 or answer.pairs < 3 * longest:
             return None
         lags.append(answer.lag)

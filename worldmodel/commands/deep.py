@@ -97,5 +97,5 @@ def _played(
         return m.qpos0.copy(), np.zeros(m.nv), np.tile(rest, (count, 1))
     known = np.isfinite(episode.qpos).all(1) & np.isfinite(episode.qvel).all(1)
     first = int(np.argmax(known))
-    rows = np.minimum(np.arange(first, first + count), len(known) - 1)
+    rows = np.minimum(np.arange(first, first + count), len(episode.qpos) - 1)
     return episode.qpos[first], episode.qvel[first], np.nan_to_num(episode.ctrl[rows])

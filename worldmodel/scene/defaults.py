@@ -62,7 +62,7 @@ def stepping(model: mujoco.MjModel, control_hz: float) -> Stepping:
         if time_constant > 0:  # negative: a stiffness, which has no time constant of its own
             name = f"the contact of geom '{element_name(model, 'geom', geom)}'"
             limits.append(Limit(name, time_constant / 2))
-    for joint in np.flatnonzero(model.jnt_limited):
+    for joint in np.flatnonzero(model.jnt_limited).tolist():
         if model.jnt_solref[joint, 0] > 0:
             name = f"the limit of joint '{element_name(model, 'joint', joint)}'"
             limits.append(Limit(name, float(model.jnt_solref[joint, 0]) / 2))
