@@ -115,8 +115,8 @@ def _read(
     except InputError as error:
         findings.append(Finding(MEND, "data", str(error)))
         return None
-    for note in log.notes:
-        findings.append(Finding(NOTE, "draft", note))
+    findings += [Finding(NOTE, "draft", note) for note in log.notes]
+    findings += [Finding(NOTE, "data", note) for note in log.reading.notes]
     if columns is None:
         write_text(out, to_toml(log.columns))
         text = f"{out}: a first draft by the names; look at units, signs and ranges"

@@ -25,6 +25,7 @@ SCALES = (0.5, 2.0)  # slopes of position in command that a servo under load may
 TORQUE_SCALES = (1 / 3, 3.0)  # of the torque needed in the torque commanded
 LATE = 1.0  # frames beyond the MJCF's own lag from which a delay is reported
 FEW = 20  # pairs of frames below which nothing is concluded
+ACCELERATION_SECONDS = 0.06  # to either side of a frame: over less, noise is most of it
 _FRAMES = 2000  # of inverse dynamics at most
 
 
@@ -261,7 +262,7 @@ def _motors(model: mujoco.MjModel, episodes: Sequence[Episode], control_hz: floa
     ]
     if not motors:
         return []
-    rows = [_torques(model, e, control_hz) for e in episodes if len(e.qpos) > 3]
+    rows = [_torques(model, e, control_hz) for e in episodes if len(e.qpos) > FEW]
     if not rows:
         return []
     ctrl, needed = (np.concatenate(column) for column in zip(*rows, strict=True))
@@ -290,16 +291,19 @@ def _motors(model: mujoco.MjModel, episodes: Sequence[Episode], control_hz: floa
 def _torques(
     model: mujoco.MjModel, episode: Episode, control_hz: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean commands around every inner frame, and the forces that its acceleration needs."""
+    """Mean commands around every inner frame, and the forces that its mean acceleration needs."""
+    half = max(1, round(ACCELERATION_SECONDS * control_hz))
     stride = max(1, len(episode.qpos) // _FRAMES)
-    frames = np.arange(1, len(episode.qpos) - 1, stride)
+    frames = np.arange(half, len(episode.qpos) - half, stride)
     data, needed = mujoco.MjData(model), np.full((len(frames), model.nv), np.nan)
+    summed = np.concatenate([np.zeros((1, model.nu)), np.cumsum(episode.ctrl, axis=0)])
     for row, k in zip(needed, frames, strict=True):
-        acceleration = (episode.qvel[k + 1] - episode.qvel[k - 1]) * control_hz / 2
+        acceleration = episode.qvel[k + half] - episode.qvel[k - half]
+        acceleration = acceleration * control_hz / (2 * half)
         state = np.concatenate([episode.qpos[k], episode.qvel[k], acceleration])
-        if not (np.isfinite(state).all() and episode.valid[k - 1 : k + 2].all()):
+        if not (np.isfinite(state).all() and episode.valid[k - half : k + half + 1].all()):
             continue
         data.qpos[:], data.qvel[:], data.qacc[:] = episode.qpos[k], episode.qvel[k], acceleration
         mujoco.mj_inverse(model, data)
         row[:] = data.qfrc_inverse
-    return (episode.ctrl[frames - 1] + episode.ctrl[frames]) / 2, needed
+    return (summed[frames + half] - summed[frames - half]) / (2 * half), needed

@@ -111,8 +111,8 @@ def prepare(
     name_elements(spec)
     model = spec.compile()
     log = read_log(data, columns, model, control_hz)
-    for note in log.notes:
-        runtime.log(f"columns: {note}")
+    for note in (*log.notes, *log.reading.notes):
+        runtime.log(f"log: {note}")
     for repair in log.reading.repairs:
         runtime.log(
             f"repaired: {repair.rule} ({repair.column}): {repair.episodes} episodes, "

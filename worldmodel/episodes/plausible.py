@@ -56,9 +56,7 @@ def check_drive(path: str, drive: Drive, values: Sequence[tuple[int | str, np.nd
     _refuse_outside(path, drive.label, drive.bounds, outside, values, "")
 
 
-def _check_place(
-    path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]
-) -> None:
+def _check_place(path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]) -> None:
     values = [(identity, track.values[:, 0]) for identity, track in tracks]
     if signal.bounds is not None:
         outside = [(identity, _outside(v, signal.bounds)) for identity, v in values]
@@ -151,9 +149,7 @@ def _check_rates(
             )
 
 
-def _check_recorded(
-    path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]
-) -> None:
+def _check_recorded(path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]) -> None:
     changed, recorded = _pairs(signal, tracks)
     if changed is None:
         return

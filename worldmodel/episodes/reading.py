@@ -350,5 +350,3 @@ def _notes(plan: _Plan, source: Source) -> tuple[str, ...]:
                 f"{signal.element}: nothing in the log says whether its order is {signal.order}"
             )
     return tuple(notes)
-
-

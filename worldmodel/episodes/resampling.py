@@ -169,9 +169,7 @@ def _turned(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.where((vector == 0).all(axis=1, keepdims=True), quaternion, sign * turned)
 
 
-def _between(
-    track: Track, last: np.ndarray, following: np.ndarray, age: np.ndarray
-) -> np.ndarray:
+def _between(track: Track, last: np.ndarray, following: np.ndarray, age: np.ndarray) -> np.ndarray:
     """Values ``age`` after the samples ``last``: cubic Hermite with central slopes, or an arc."""
     time, values = track.time, track.values
     if len(time) < 2:

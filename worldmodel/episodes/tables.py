@@ -108,7 +108,10 @@ def _numbers(column: Any) -> np.ndarray | str:
         return np.full(rows, np.nan)
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):  # → seconds
         precise = pa.timestamp("ns") if pa.types.is_timestamp(kind) else pa.duration("ns")
-        column = pc.call_function("divide", [column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False), pa.scalar(1e9)])
+        column = pc.call_function(
+            "divide",
+            [column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False), pa.scalar(1e9)],
+        )
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return _text(column)
     if column.null_count and not pa.types.is_floating(column.type):
