@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
@@ -15,8 +14,17 @@ from worldmodel.commands.reading import Log, five_numbers, read_log
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
+from worldmodel.model.calibration import without_calibrations
 from worldmodel.runtime.files import write_text
-from worldmodel.scene import Report, Scene, SceneError, compile_scene, parse_mjcf, report
+from worldmodel.scene import (
+    FreeParameter,
+    Report,
+    Scene,
+    SceneError,
+    compile_scene,
+    parse_mjcf,
+    report,
+)
 from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
 from worldmodel.types import Episode
 
@@ -95,10 +103,10 @@ def check(
         findings += consistency(model, chosen.substeps, episodes, hz)
     measured = None
     if deep and compiled is not None:
-        free = candidates(model)
+        free = without_calibrations(candidates(model))
         set_starts(spec, model, free)
         started = compile_scene(spec, control_hz=hz, substeps=chosen.substeps)
-        measured = _deep(started, log.reading.episodes if log else [], findings)
+        measured = _deep(started, free, log.reading.episodes if log else [], findings)
     return Check(tuple(findings), counted, chosen, hz, log, channels, measured)
 
 
@@ -140,11 +148,15 @@ def _compiled(
     return compiled
 
 
-def _deep(scene: Scene, episodes: Sequence[Episode], findings: list[Finding]) -> Any:
+def _deep(
+    scene: Scene,
+    free: tuple[FreeParameter, ...],
+    episodes: Sequence[Episode],
+    findings: list[Finding],
+) -> Any:
     from worldmodel.commands.deep import deep
 
-    runtime.configure()
-    measured = deep(scene, candidates(scene.mj_model), episodes[0] if episodes else None)
+    measured = deep(scene, free, episodes[0] if episodes else None)
     share = measured.error / max(measured.moved, 1e-12)
     level = OK if share < MARGIN or measured.error < 1e-9 else MEND
     text = (
