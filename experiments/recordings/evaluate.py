@@ -20,7 +20,6 @@ from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel.commands.scores import score
 from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -74,14 +73,14 @@ def main(args: Args) -> int:
     if args.horizon is not None and args.horizon < 1:
         raise InputError(f"--horizon {args.horizon}: at least one frame")
     fitted = restore_fitted(args.checkpoint)
-    recording = fitted.problem.recording
-    episodes = load(args.recording, recording)
+    problem = fitted.problem
+    episodes = problem.episodes(args.recording)
     if args.split is not None:
         episodes = [e for e in episodes if split(e.id) == args.split]
         if not episodes:
             raise InputError(f"--split {args.split}: no such episodes in {args.recording}")
-    horizon = None if args.whole else args.horizon or recording.windows.horizon
-    grid = dataclasses.replace(recording.windows, horizon=horizon)
+    horizon = None if args.whole else args.horizon or problem.windows.horizon
+    grid = dataclasses.replace(problem.windows, horizon=horizon)
     remember = fitted.metadata.get("remember", HISTORY)  # as it was fitted
     result = score(
         fitted.world, fitted.parameters, fitted.channels, episodes, grid, remember=remember

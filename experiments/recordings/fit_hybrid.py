@@ -28,7 +28,6 @@ from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -76,16 +75,15 @@ def main(args: Args) -> int:
     """Runs or resumes one fit; prints one JSON line; returns the exit status."""
     runtime.configure()
     problem = find_problem(args.recording)
-    recording = problem.recording
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(recording, args.out)
+    path, simulated = recording_file(problem, args.out)
     fitted = restore_fitted(args.physics)
     world = make_world(args, fitted.world)
-    episodes = load(path, recording)
+    episodes = problem.episodes(path)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    horizon = recording.windows.horizon if args.horizon is None else args.horizon
-    grid = dataclasses.replace(recording.windows, horizon=horizon)
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
+    grid = dataclasses.replace(problem.windows, horizon=horizon)
     data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
 
     settings = {
@@ -95,7 +93,7 @@ def main(args: Args) -> int:
     }
     metadata: dict[str, Any] = {
         "scene": world.scene.name,
-        "recording": recording.name,
+        "recording": problem.name,
         "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
@@ -122,7 +120,7 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     result = {
-        "recording": recording.name,
+        "recording": problem.name,
         "kind": args.kind,
         "train": args.fit.train,
         "remember": args.remember,

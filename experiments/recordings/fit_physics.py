@@ -27,7 +27,6 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
@@ -61,19 +60,19 @@ def main(args: Args) -> int:
     names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
-    grid = problem.recording.windows
+    grid = problem.windows
     horizon = grid.horizon if args.horizon is None else args.horizon
     grid = dataclasses.replace(grid, horizon=horizon)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem.recording, args.out)
-    episodes = load(path, problem.recording)
+    path, simulated = recording_file(problem, args.out)
+    episodes = problem.episodes(path)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
     train_windows, _ = problem.training_grid(horizon).cut(train)
     validation_windows, _ = grid.cut(validation)
     runtime.log(
-        f"{problem.recording.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
+        f"{problem.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
         f"{len(train)} train episodes, {len(train_windows)} windows of {horizon} frames; "
         f"{len(validation)} validation episodes, {len(validation_windows)} windows"
     )
@@ -89,7 +88,7 @@ def main(args: Args) -> int:
     finished = settings | {"config": plain(config)}
     metadata = {
         "scene": scene.name,
-        "recording": problem.recording.name,
+        "recording": problem.name,
         "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(finished),
@@ -132,7 +131,7 @@ def finish(
     best = state.best["physics"]
     values = physical.values(world.scene, world.free, best)
     result = {
-        "recording": problem.recording.name,
+        "recording": problem.name,
         "simulated": metadata["simulated"],
         "seed": metadata["settings"]["config"]["seed"],
         "steps": int(state.step),

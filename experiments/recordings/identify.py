@@ -26,7 +26,6 @@ from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
 from worldmodel.finetune.gauss_newton import (
@@ -60,9 +59,9 @@ def main(args: Args) -> int:
     runtime.configure()
     problem = find_problem(args.recording)
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem.recording, args.out)
-    train = [e for e in load(path, problem.recording) if split(e.id) == "train"]
-    horizon = problem.recording.windows.horizon if args.horizon is None else args.horizon
+    path, simulated = recording_file(problem, args.out)
+    train = [e for e in problem.episodes(path) if split(e.id) == "train"]
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))

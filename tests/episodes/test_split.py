@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.recordings.layouts import RECORDINGS
-from worldmodel.episodes.recording import load
+from experiments.recordings.problems import PROBLEMS, Problem
 from worldmodel.episodes.split import split, split_episodes
 from worldmodel.errors import InputError
 
@@ -24,9 +23,9 @@ def test_text_ids_split_by_their_checksum() -> None:
     assert split("sysid_03") == "validation"  # fixed for ever
 
 
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.name)
-def test_real_splits_are_disjoint_and_cover(recordings: Path, recording) -> None:
-    episodes = load(recordings / f"{recording.name}.npz", recording)
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda p: p.name)
+def test_real_splits_are_disjoint_and_cover(recordings: Path, problem: Problem) -> None:
+    episodes = problem.episodes(recordings / f"{problem.name}.npz")
     names = [split(e.id) for e in episodes]
     assert {n: names.count(n) > 0 for n in ("train", "validation", "test")} == dict.fromkeys(
         ("train", "validation", "test"), True

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings.evaluate import restore_fitted
-from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM
+from experiments.recordings.problems import CUBE, PENDULUM
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import run, start
 
@@ -106,7 +106,7 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     out, _, _ = straight
     ids = np.array(["a", "b", "c", "d"])
     path = tmp_path / "other.npz"
-    simulate(DOUBLE_PENDULUM, episodes=4, seed=9, out=path)
+    simulate(PENDULUM, episodes=4, seed=9, out=path)
     with np.load(path) as archive:
         np.savez(path, allow_pickle=False, **(dict(archive) | {"id": ids}))
     evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(out / "checkpoint")]
@@ -130,7 +130,7 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     assert result["position_m"] is None and result["rotation_rad"] is None
     assert 0 < result["joint_rad"] < 0.2
 
-    simulate(CUBE_TOSS, episodes=2, seed=9, out=path)
+    simulate(CUBE, episodes=2, seed=9, out=path)
     foreign = run(*evaluate, "--recording", str(path))
     assert (foreign.returncode, foreign.stdout) == (2, "")
     assert "no array time" in foreign.stderr

@@ -38,6 +38,7 @@ def example(lengths: tuple[int, ...] = (4, 1, 7), seed: int = 0, word: str = "pu
             values = values[:, 0] if feature.shape == (1,) else values
             episode[name] = values.astype(feature.dtype)
         episodes.append(episode)
+    tasks: list[str | tuple[str, ...]]
     tasks = [word if i % 2 else f"{word} the cübe" for i in range(len(lengths))]
     return Dataset(30, "arm", FEATURES, episodes, tasks, {"seed": seed, "hash": {"a": [1, None]}})
 
@@ -50,6 +51,66 @@ def same(a: Dataset, b: Dataset) -> None:
             values = one[name]
             assert other[name].dtype == values.dtype == np.dtype(a.features[name].dtype)
             np.testing.assert_array_equal(other[name], values)
+
+
+JOINTS = ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "gripper.pos"]
+
+
+def stranger(
+    folder: Path, *, episodes: int = 4, frames: int = 30, files: int = 1, tasks: int = 1
+) -> Path:
+    """A set as another recorder writes it, at 30 frames a second, episodes in turn over files and
+    tasks; frame j of episode i has state 100 i + j + (0, .1, .2, .3), and action -state."""
+    vector = {"dtype": "float32", "shape": [4], "names": JOINTS}
+    features: dict[str, Any] = {"action": vector, "observation.state": vector}
+    features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
+    features |= {n: {"dtype": "int64", "shape": [1], "names": None} for n in OWN[1:]}
+    data: dict[int, list[pa.Table]] = {}
+    rows = []
+    names = ["pick the cube", "push the cube"][:tasks]
+    for i in range(episodes):
+        j = np.arange(frames)
+        state = (100 * i + j[:, None] + np.arange(4) / 10).astype(np.float32)
+        columns = {
+            "action": pa.FixedSizeListArray.from_arrays(pa.array(-state.ravel()), 4),
+            "observation.state": pa.FixedSizeListArray.from_arrays(pa.array(state.ravel()), 4),
+            "timestamp": (j / 30).astype(np.float32),
+            "frame_index": j,
+            "episode_index": np.full(frames, i),
+            "index": i * frames + j,
+            "task_index": np.full(frames, i % tasks),
+        }
+        data.setdefault(i * files // episodes, []).append(pa.table(columns))
+        row = {"episode_index": i, "tasks": [names[i % tasks]], "length": frames}
+        row |= {"data/chunk_index": 0, "data/file_index": i * files // episodes}
+        rows.append(row | {"dataset_from_index": i * frames, "dataset_to_index": (i + 1) * frames})
+    for path in (folder / "data/chunk-000", (folder / EPISODES).parent):
+        path.mkdir(parents=True)
+    for number, parts in data.items():
+        pq.write_table(
+            pa.concat_tables(parts), folder / f"data/chunk-000/file-{number:03d}.parquet"
+        )
+    pq.write_table(pa.table({k: [row[k] for row in rows] for k in rows[0]}), folder / EPISODES)
+    indexed = pa.table({"task_index": np.arange(tasks), "__index_level_0__": names})
+    pq.write_table(indexed, folder / "meta/tasks.parquet")
+    info = {"codebase_version": "v3.0", "robot_type": "arm", "fps": 30, "features": features}
+    counts = {"total_episodes": episodes, "total_frames": episodes * frames, "total_tasks": tasks}
+    (folder / "meta/info.json").write_text(json.dumps(info | counts))
+    (folder / "meta/stats.json").write_text("{}")
+    return folder
+
+
+def declare(folder: Path, name: str, dtype: str, shape: Any, names: Any = None) -> None:
+    """Adds or replaces a feature in ``meta/info.json``."""
+    features = json.loads((folder / "meta/info.json").read_text())["features"]
+    change_info(
+        folder, features=features | {name: {"dtype": dtype, "shape": shape, "names": names}}
+    )
+
+
+def add(path: Path, name: str, values: Any) -> None:
+    """Adds a column to a parquet file."""
+    pq.write_table(pq.read_table(path).append_column(name, pa.array(values)), path)
 
 
 def change_info(folder: Path, **entries: Any) -> None:

@@ -43,8 +43,8 @@ def to_toml(columns: Columns) -> str:
     if columns.rejects is not None:
         if not isinstance(columns.rejects, PlanarGlitches):
             raise ColumnsError(
-                f"rejects is a {type(columns.rejects).__name__}, which TOML cannot hold; keep these "
-                "columns in a Python file"
+                f"rejects is a {type(columns.rejects).__name__}, which TOML cannot hold; keep "
+                "these columns in a Python file"
             )
         rule = _entries(columns.rejects, ())
         parts.append("\n".join(["[rejects]", *(f"{k} = {v}" for k, v in rule.items()), ""]))

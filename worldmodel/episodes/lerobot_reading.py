@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from worldmodel.episodes.lerobot_tables import is_numeric, numbers, read_tables
+from worldmodel.episodes.lerobot_tables import attempt, is_numeric, numbers, read_table
 from worldmodel.errors import InputError
 
 OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
-Files = dict[Path, tuple[list[pa.Field], pa.Table]]  # columns, and the table of those read
 _MEDIA = ("video", "image", "string")
 
 
@@ -75,15 +75,21 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
     root, damaged = Path(directory), []
     info = _info(root / "meta" / "info.json")
     fps, described = info["fps"], info["features"]
-    files = _files(root, features, damaged)
-    names, ignored = _selected(root, described, [fields for fields, _ in files.values()], features)
-    table = _joined(root, files, names, damaged)
+    if not (paths := _parquets(root / "data")):
+        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
+    schemas = attempt(paths, pq.read_schema, damaged)
+    kinds = {field.name: field.type for schema in schemas.values() for field in schema}
+    names, ignored = _selected(root, described, kinds, features)
+    tables = attempt([*schemas], lambda path: read_table(path, (*names, *OWN)), damaged)
+    if not tables:
+        raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
+    table = _joined(root, tables, names, damaged)
     rows = {name: v for name in names if (v := numbers(table, name)) is not None}
     for name in [name for name in names if name not in rows]:
         ignored[name] = "its rows differ in length"
         if features is not None:
             raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-    episodes, tasks = _episodes(root, files, table, rows, fps, damaged)
+    episodes, tasks = _episodes(root, [*tables], table, rows, fps, damaged)
     damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
     if not episodes:
         raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
@@ -137,36 +143,21 @@ def _parquets(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.parquet") if path.name[0] != ".")
 
 
-def _files(root: Path, features: Sequence[str] | None, damaged: list[str]) -> Files:
-    """Each readable data file's columns, and its table of the wanted ones."""
-    paths = _parquets(root / "data")
-    if not paths:
-        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
-    wanted = None if features is None else {*features, *OWN}
-    files = read_tables(
-        paths, lambda f: is_numeric(f.type) and (wanted is None or f.name in wanted), damaged
-    )
-    if not files:
-        raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
-    return files
-
-
 def _selected(
     root: Path,
     described: dict[str, Any],
-    files: Sequence[Sequence[pa.Field]],
+    kinds: dict[str, pa.DataType],
     features: Sequence[str] | None,
 ) -> tuple[list[str], dict[str, str]]:
     """The features to read, and why each of the others is not."""
-    kinds = {field.name: field.type for fields in files for field in fields}
     known = [name for name in dict.fromkeys([*described, *kinds]) if name not in OWN]
     ignored = {}
     for name in known:
         declared = described.get(name, {}).get("dtype")
-        if declared in _MEDIA or not is_numeric(kinds.get(name, pa.null())):
-            ignored[name] = (
-                f"it holds {declared if declared in _MEDIA else kinds[name]}, not numbers"
-            )
+        if declared in _MEDIA:
+            ignored[name] = f"it is {declared}, not numbers"
+        elif not is_numeric(kinds.get(name, pa.null())):
+            ignored[name] = f"it holds {kinds[name]}, not numbers"
         elif name not in kinds:
             ignored[name] = "no data file has such a column"
         elif features is not None and name not in features:
@@ -204,17 +195,16 @@ def _labels(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
-def _joined(root: Path, files: Files, names: Sequence[str], damaged: list[str]) -> pa.Table:
+def _joined(
+    root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
+) -> pa.Table:
     """All files' rows, with the column "file" for the number of each one's file."""
-    for path, (fields, _) in files.items():
-        for name in sorted({*names, "episode_index"} - {field.name for field in fields}):
+    parts = []
+    for path, table in tables.items():
+        for name in sorted({*names, "episode_index"} - {*table.column_names}):
             damaged.append(f"{path} has no column '{name}': it is NaN there")
-    parts = [
-        table.select([n for n in table.column_names if n in names or n in OWN]).append_column(
-            "file", pa.array(np.full(table.num_rows, number))
-        )
-        for number, (_, table) in enumerate(files.values())
-    ]
+        number = pa.array(np.full(table.num_rows, len(parts)))
+        parts.append(table.append_column("file", number))
     try:
         return pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowTypeError as error:
@@ -245,7 +235,7 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
 
 def _episodes(
     root: Path,
-    files: Files,
+    paths: Sequence[Path],
     table: pa.Table,
     rows: dict[str, np.ndarray],
     fps: float,
@@ -255,9 +245,7 @@ def _episodes(
     own, source = _order(table, fps, damaged), np.asarray(table["file"])
     placed = np.isfinite(own["episode_index"]) & np.isfinite(own["frame_index"])
     for number in np.unique(source[~placed]):
-        damaged.append(
-            f"{[*files][number]}: rows without episode_index or frame_index are not read"
-        )
+        damaged.append(f"{paths[number]}: rows without episode_index or frame_index are not read")
     order = np.lexsort((own["frame_index"], own["episode_index"]))
     order = order[placed[order]]
     cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
@@ -266,9 +254,9 @@ def _episodes(
     for part in np.split(order, cuts) if len(order) else ():
         number, frames = int(own["episode_index"][part[0]]), own["frame_index"][part]
         if (np.diff(frames) == 0).any():
-            paths = " and ".join(str([*files][i]) for i in np.unique(source[part]))
+            where = " and ".join(str(paths[i]) for i in np.unique(source[part]))
             damaged.append(
-                f"{paths}: episode {number} has a frame_index twice; it is not read: delete the "
+                f"{where}: episode {number} has a frame_index twice; it is not read: delete the "
                 "file or rows that are not of this set"
             )
             continue
@@ -295,7 +283,7 @@ def _episodes(
 def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
     """Text of each task_index; the texts' column has the name of whatever index pandas had."""
     paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
-    for _, table in read_tables(paths, lambda _: True, damaged).values():
+    for table in attempt(paths, read_table, damaged).values():
         numbered = "task_index" in table.column_names
         places = table["task_index"].to_pylist() if numbered else range(table.num_rows)
         for name in table.column_names:
@@ -308,8 +296,9 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
     """Where the metadata count episodes or frames that the data files do not hold, or fewer."""
     losses: list[str] = []
     paths = [*_parquets(meta / "episodes"), *meta.glob("episodes.jsonl")]
-    tables = read_tables(paths, lambda f: f.name in ("episode_index", "length"), losses)
-    rows = [row for _, table in tables.values() for row in table.to_pylist()]
+    names = ("episode_index", "length")
+    tables = attempt(paths, lambda path: read_table(path, names), losses)
+    rows = [row for table in tables.values() for row in table.to_pylist()]
     listed = {row.get("episode_index"): row.get("length") for row in rows}
     if not listed:
         losses.append(f"{meta} lists no episodes; whether they are whole is not known")

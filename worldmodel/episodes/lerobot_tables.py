@@ -1,7 +1,8 @@
 """Files of tables as recorders leave them, whole or not, and their columns as numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -9,31 +10,31 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
+T = TypeVar("T")
 _REMEDY = "copy it again if it is whole elsewhere; else what it held is lost, and it can be deleted"
 
 
-def read_tables(
-    paths: list[Path], wanted: Callable[[pa.Field], bool], damaged: list[str]
-) -> dict[Path, tuple[list[pa.Field], pa.Table]]:
-    """Every file's columns, and the wanted ones read; of Parquet files, and of lines of JSON.
-
-    A file that cannot be read is not in the result; file, cause and remedy go to ``damaged``.
-    """
-    tables = {}
+def attempt(paths: list[Path], call: Callable[[Path], T], damaged: list[str]) -> dict[Path, T]:
+    """What the call makes of each file; those that it cannot read go to ``damaged``, with cause
+    and remedy."""
+    results = {}
     for path in paths:
         try:
-            if path.suffix == ".jsonl":
-                table = pyarrow.json.read_json(path)
-                tables[path] = [*table.schema], table
-                continue
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                fields = [*file.schema_arrow]
-                table = file.read([field.name for field in fields if wanted(field)])
-            table.validate(full=True)
-            tables[path] = fields, table
+            results[path] = call(path)
         except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
             damaged.append(f"{path} {_cause(path, error)}; {_REMEDY}")
-    return tables
+    return results
+
+
+def read_table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
+    """The columns of those names that the file has, by default all: Parquet, or lines of JSON."""
+    if path.suffix == ".jsonl":
+        return pyarrow.json.read_json(path)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        here = file.schema_arrow.names
+        table = file.read([name for name in here if names is None or name in names])
+    table.validate(full=True)
+    return table
 
 
 def _cause(path: Path, error: Exception) -> str:

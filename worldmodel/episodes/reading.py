@@ -35,7 +35,7 @@ from worldmodel.episodes.rows import (
     timed,
 )
 from worldmodel.episodes.signals import Drive, Signal, layout
-from worldmodel.episodes.sources import Source, SourceError, expanded, open_source
+from worldmodel.episodes.sources import Source, SourceError, open_source
 from worldmodel.types import Episode
 
 EVERY = "every column"

@@ -79,8 +79,9 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     else:
         rate = _rates(track, last)
         rate[recorded] = np.empty(0) if track.rates is None else track.rates[last[recorded]]
-    carried = _carried(values[last], rate, age, track.turns)
-    out = np.where(fresh[:, None], carried, _between(track, last, following, age))
+    out = _carried(values[last], rate, age, track.turns)
+    if not fresh.all():
+        out = np.where(fresh[:, None], out, _between(track, last, following, age))
     known = (fresh | (~before & ~gap)) & np.isfinite(out).all(axis=1)
     return Frames(
         np.where(known[:, None], out, np.nan),
