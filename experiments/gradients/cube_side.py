@@ -77,7 +77,7 @@ def world_from(side: float, backward: Backward) -> WorldModel:
 
 def by_newton(world: WorldModel, windows: Windows, engine: str, args: Args) -> Any:
     """Physical parameters by Gauss-Newton; None where it cannot start."""
-    config = IdentifyConfig(iterations=args.iterations, engine=engine, max_nonfinite=0.5)
+    config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
     try:
         return identify(world, windows, config).parameters["physics"]
     except IdentifyError as error:

@@ -53,6 +53,7 @@ class Windows:
     scored: Array  # (windows, horizon) bool; False past an episode's end, or with nothing measured
     episode: Array  # (windows,) index of the episode in the list it came from
     measured: Array | None = None  # (windows, horizon, nq) bool; None: every position
+    frame: Array | None = None  # (windows,) of the episode at which it starts, where known
 
     def __len__(self) -> int:
         return self.target.shape[0]
@@ -187,6 +188,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
                     scored,
                     np.array(index),
                     measured[after],
+                    np.array(int(k)),
                 )
             )
     if not rows:
@@ -195,7 +197,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             "choose a shorter horizon"
         )
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    return Windows(History(*columns[:4]), *columns[4:-1], measured=columns[-1] if partly else None)
+    *parts, seen, frame = columns[4:]
+    return Windows(History(*columns[:4]), *parts, seen if partly else None, frame)
 
 
 def _known(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:

@@ -32,15 +32,16 @@ from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
 
 ENGINES = ("mjx", "c")
-# Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
-DIFFERENCE = 1e-3  # of a number [prior widths]
+# Widths of the C engine's differences: forward ones in the numbers, since a central one costs twice
+# as many rollouts, central ones in the starts. A contact is a fraction of a millimetre deep.
+DIFFERENCE = 1e-4  # of a number [prior widths]
 POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
 # (jaxlib 0.10.2) hangs at 4096 and more contact solves in one call.
 TANGENTS = 512
 
 Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
-Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
+Slopes = Callable[..., tuple[np.ndarray, np.ndarray]]
 Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
 
@@ -50,7 +51,9 @@ class Engine:
 
     # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
     errors: Errors
-    slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
+    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
+    # and ``central`` say over which differences of the numbers, where the engine takes any
+    slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
 
 
@@ -76,8 +79,22 @@ def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
 def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
     """(numbers,) → the model with those numbers, its arrays on the host; compiled once."""
     scene, free = world.scene, world.free
-    apply = jax.jit(lambda u: physical.apply(scene, scene.mjx_model(), free, unpacked(world, u)))
-    return lambda u: jax.device_get(apply(jnp.asarray(u)))
+    fixed, tree = jax.tree.flatten(scene.mjx_model())
+    held = jax.device_get(fixed)
+
+    @jax.jit
+    def moved(u: jax.Array) -> list[jax.Array | None]:
+        model = physical.apply(scene, tree.unflatten(fixed), free, unpacked(world, u))
+        # Most of some hundred arrays stay, and each costs its way back to the host.
+        return [
+            a if a is not b else None for a, b in zip(jax.tree.leaves(model), fixed, strict=True)
+        ]
+
+    def model(u: np.ndarray) -> mjx.Model:
+        arrays = jax.device_get(moved(jnp.asarray(u)))
+        return tree.unflatten([b if a is None else a for a, b in zip(arrays, held, strict=True)])
+
+    return model
 
 
 @functools.lru_cache(maxsize=16)
@@ -149,7 +166,14 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
+        del width, central  # the derivative is exact
         size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
         return in_batches(functools.partial(derivative, jnp.asarray(u)), size, shift, windows)
 
@@ -214,18 +238,25 @@ def _c(world: WorldModel) -> Engine:
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return play(compiled(u), u, shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
-        columns = []
-        for step in DIFFERENCE * np.eye(len(u)):
-            change = errors(u + step, shift, windows) - errors(u - step, shift, windows)
-            columns.append(change / (2.0 * DIFFERENCE))
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
         model = compiled(u)
+        error = play(model, u, shift, windows)
+        columns = []
+        for step in np.diag(np.full(len(u), DIFFERENCE) if width is None else width):
+            before = errors(u - step, shift, windows) if central else error
+            change = errors(u + step, shift, windows) - before
+            columns.append(change / (step.sum() * (1.0 + central)))
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for width, step in zip(widths, np.diag(widths), strict=True):
             further = play(model, u, shift + step, windows)
             change = further - play(model, u, shift - step, windows)
             columns.append(change / (2.0 * width))
-        error = play(model, u, shift, windows)
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:

@@ -7,10 +7,11 @@ deviation σ per degree of freedom and, where starts are free, a shift s of ever
 
 ρ(z) = c² (√(1 + z²/c²) − 1), by Levenberg-Marquardt steps on the derivatives of an engine
 (``engines``). The shift of a window affects no other window, so shifts are eliminated window
-by window (Schur complement). At the minimum H is the curvature of data and prior, and H⁻¹ the
-covariance; with enough episodes the covariance is the sandwich H⁻¹ (G + 1) H⁻¹, G the scatter of
-the episodes' gradients, which also holds where the errors of an episode's frames are correlated
-(White 1982; Liang & Zeger 1986).
+by window (Schur complement). Windows far beyond the median are left out and named (``outliers``).
+σ is estimated from the errors: again while they fall, and again where the steps have come to rest,
+until it rests too. The covariance is the scatter of the episodes' pulls (``uncertainty``).
+Nothing is called identified where the fit has not converged or took no step, and where its
+predictions are no better than a scene that stands still.
 """
 
 import dataclasses
@@ -23,7 +24,17 @@ import numpy as np
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
 from worldmodel.finetune.engines import applied, numbers, unpacked
-from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError, LeastSquares, Unknowns
+from worldmodel.finetune.least_squares import (
+    Across,
+    Derivatives,
+    IdentifyConfig,
+    IdentifyError,
+    LeastSquares,
+    Normal,
+    Unknowns,
+)
+from worldmodel.finetune.outliers import LeftOut, listed
+from worldmodel.finetune.uncertainty import Uncertainty
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.physics import parameters as physical
 
@@ -32,6 +43,11 @@ __all__ += ["intervals"]
 
 UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
+NARROW, WIDE = 1e-4, 0.1  # of the differences [prior widths]
+NEAR = 1.0  # deviations to go, within which differences are central
+SETTLING = 4  # iterations in each of which the noise is estimated anew
+FALLEN = 0.9  # noise below this multiple of what was taken for it is estimated anew
+RESTED = 0.05  # relative change of the noise below which it has come to rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +59,7 @@ class Number:
     u: float  # in prior widths from the MJCF's value
     deviation: float  # of u; 1 where the data add nothing to the prior
     at_bound: bool
-
-    @property
-    def identified(self) -> bool:
-        """Whether the data add clearly to the prior."""
-        return self.deviation < UNKNOWN and not self.at_bound
+    identified: bool  # the data add clearly to the prior, in a fit that can be trusted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +68,25 @@ class Identified:
 
     parameters: Parameters
     numbers: tuple[Number, ...]
-    covariance: np.ndarray  # (numbers, numbers) of u
-    by_episode: bool  # whether it is the sandwich over episodes
+    uncertainty: Uncertainty  # of u
     noise: np.ndarray  # (nv,) deviation of the remaining errors [m, rad]
     shift: np.ndarray  # (windows, 0 or 2 nv) of the starts
-    left_out: np.ndarray  # windows that are not finite
+    left_out: tuple[LeftOut, ...]  # windows that are not used, each with its reason
     unconverged: np.ndarray  # windows with unconverged contact solves at these values
     iterations: int
-    converged: bool  # False: no step lowers the cost (a kink), or out of iterations
+    remaining: float  # the longest move of an undamped step, in deviations
     cost: float
+    reason: str  # why nothing is identified; empty where the fit can be trusted
+
+    @property
+    def converged(self) -> bool:
+        """Whether the numbers are those of a minimum that explains something."""
+        return not self.reason
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(numbers, numbers) of u."""
+        return self.uncertainty.covariance
 
     def together(self) -> list[tuple[int, int, float]]:
         """Pairs of numbers that the data do not separate: (first, second, correlation)."""
@@ -79,11 +101,14 @@ class Progress:
     """A fit before an iteration; continued from here it ends at the same numbers."""
 
     iteration: int  # done
+    steps: int  # taken
     u: np.ndarray  # (numbers,)
     shift: np.ndarray  # (windows, 0 or 2 nv)
     damping: float
     noise: np.ndarray  # (nv,)
     kept: np.ndarray  # (windows,) bool
+    width: np.ndarray  # (numbers,) of the differences that engine c takes
+    central: bool  # whether they are central
 
 
 def identify(
@@ -112,8 +137,8 @@ def identify(
       stop: asked between iterations.
 
     Raises:
-      IdentifyError: too many windows are not finite at the start, no frame is scored, nothing is
-        free, windows of another scene, or a noise that is not positive.
+      IdentifyError: too many windows are not finite or far beyond the median, no frame is scored,
+        nothing is free, windows of another scene, or a noise that is not positive.
       ParameterError: a parameter that the scene does not have, or a start that lacks a leaf or is
         not finite.
       Interrupted: ``stop`` returned True.
@@ -129,57 +154,104 @@ def identify(
         physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
-    converged, iteration = False, 0
     if progress is None:
-        x, damping, first = problem.begin(u), 1e-3, 1
-        at = problem.derivatives(x, problem.usable)
-        sigma = problem.first_noise(at)
+        x, damping, first, steps = problem.begin(u), 1.0, 1, 0
+        across = Across(np.full(len(u), NARROW), False)
+        at = problem.derivatives(x, problem.usable, across)
+        sigma = problem.first_noise(at) if noise is None else noise
+        at = problem.without_outliers(at, at.kept, sigma)
     else:
         x, damping = Unknowns(progress.u, progress.shift), progress.damping
-        first, sigma = progress.iteration + 1, progress.noise
-        at = problem.derivatives(x, progress.kept)
+        first, steps, sigma = progress.iteration + 1, progress.steps, progress.noise
+        across = Across(progress.width, progress.central)
+        at = problem.derivatives(x, progress.kept, across)
+    reason, iteration, remaining = "", 0, float("inf")
     for iteration in range(first, config.iterations + 1):
-        keep(Progress(iteration - 1, x.u, x.shift, damping, sigma, at.kept))
+        keep(
+            Progress(
+                iteration - 1,
+                steps,
+                x.u,
+                x.shift,
+                damping,
+                sigma,
+                at.kept,
+                across.width,
+                across.central,
+            )
+        )
         if stop():
             raise runtime.Interrupted(
                 f"stopped before iteration {iteration}; the same command goes on"
             )
-        sigma = problem.noise_of(at, sigma) if noise is None else noise
-        here, tries = problem.cost(at.error, at.kept, x, sigma), 0
-        remaining = problem.remaining(at, x, sigma)
+        normal = problem.normal(at, sigma)
+        if noise is None:
+            fresh = problem.noise_of(at, sigma, normal)
+            if iteration <= SETTLING or (fresh < FALLEN * sigma).any():
+                sigma, at = _again(problem, at, fresh, at.finite)
+                normal = problem.normal(at, sigma)
+        here, tries, accepted = problem.cost(at.error, at.kept, x, sigma), 0, False
+        remaining = problem.remaining(normal, x)
         runtime.log(
             f"iteration {iteration}/{config.iterations}  cost {here:.6g}  "
             f"{remaining:.3g} deviations to go"
         )
-        converged = remaining < config.tolerance
-        accepted = False
-        while not converged and not accepted and damping <= 1e8:
+        rested = remaining < config.tolerance
+        there = x
+        while not rested and not accepted and damping <= 1e8:
             tries += 1
-            there = problem.moved(x, problem.step(at, x, sigma, damping))
+            there = problem.moved(x, problem.step(normal, x, damping))
             error = problem.engine.errors(there.u, there.shift, windows)
-            accepted = problem.cost(error, at.kept, there, sigma) < here
-            if not accepted:
-                damping *= 10.0
-        record(
-            {
-                "iteration": iteration,
-                "cost": here,
-                "left": remaining,
-                "damping": damping,
-                "tries": tries,
-            }
+            fallen = here - problem.cost(error, at.kept, there, sigma)
+            gain = fallen / max(problem.predicted(normal, x, there), 1e-300)
+            accepted = fallen > 0
+            damping = min(max(damping * _slower(gain), 1e-9), 1e9)
+        row = {"iteration": iteration, "cost": here, "left": remaining, "damping": damping}
+        record(row | {"tries": tries, "noise": sigma.tolist()})
+        if accepted:
+            across = _across(problem, normal, x, remaining)
+            x, at, steps = there, problem.derivatives(there, at.kept, across), steps + 1
+            continue
+        if noise is None:
+            fresh = problem.noise_of(at, sigma, normal)
+            if (np.abs(np.log(fresh / sigma)) > RESTED).any():
+                (sigma, at), damping = _again(problem, at, fresh, at.kept), 1.0
+                continue
+        if not rested:
+            reason = (
+                f"no step lowers the cost, {remaining:.2g} deviations from where the derivatives "
+                "point (a kink); shorten the windows"
+            )
+        break
+    else:
+        reason = (
+            f"{config.iterations} iterations were not enough ({remaining:.2g} deviations to go); "
+            "give more, or shorten the windows"
         )
-        if not accepted:  # at the minimum, or no step lowers the cost (a kink)
-            break
-        x, at = there, problem.derivatives(there, at.kept)
-        damping = max(damping * 0.1, 1e-9)
-    sigma = problem.noise_of(at, sigma) if noise is None else noise
-    covariance, by_episode = problem.covariance(at, x, sigma)
+    normal = problem.normal(at, sigma)
+    doubt = problem.uncertainty(normal, x)
+    fitted = problem.data_cost(at.error, at.kept, sigma)
+    if not reason and steps == 0 and start is None:
+        reason = "the fit took no step from the MJCF's values"
+    if not reason and fitted >= problem.standing(at.kept, sigma):
+        reason = (
+            "the fitted model predicts no better than a scene that stands still; check the units, "
+            "the signs and which column is which"
+        )
+    if reason:
+        runtime.log(f"nothing is identified: {reason}")
     estimates = tuple(
-        Number(name, i, float(v), float(d), bool(abs(v) >= config.bound))
-        for (name, i), v, d in zip(names, x.u, np.sqrt(np.diag(covariance)), strict=True)
+        Number(
+            name, i, float(v), float(d), bound := abs(v) >= config.bound, _known(d, bound, reason)
+        )
+        for (name, i), v, d in zip(
+            names, x.u, np.sqrt(np.diag(doubt.covariance)).tolist(), strict=True
+        )
     )
     parameters = {"physics": unpacked(world, jnp.asarray(x.u)), "network": {}}
+    out = problem.left_out(at, sigma)
+    if out:
+        runtime.log(f"left out {len(out)} of {len(windows)} windows: {listed(out)}")
     unconverged = problem.engine.unconverged(x.u, x.shift, windows) & at.kept
     if unconverged.any():
         runtime.log(
@@ -189,16 +261,47 @@ def identify(
     return Identified(
         parameters=parameters,
         numbers=estimates,
-        covariance=covariance,
-        by_episode=by_episode,
+        uncertainty=doubt,
         noise=sigma,
         shift=x.shift,
-        left_out=np.flatnonzero(~at.kept),
+        left_out=out,
         unconverged=np.flatnonzero(unconverged),
         iterations=iteration,
-        converged=converged,
+        remaining=remaining,
         cost=problem.cost(at.error, at.kept, x, sigma),
+        reason=reason,
     )
+
+
+def _across(problem: LeastSquares, normal: Normal, x: Unknowns, remaining: float) -> Across:
+    """Differences as wide as the numbers are uncertain, central ones close to the minimum.
+
+    Friction and contact give every window kinks, so that a derivative at a point says little of
+    the sum over windows, which is smooth on the scale of the deviations (Newey & McFadden 1994,
+    section 7.3).
+    """
+    curvature = problem.reduced(normal, x, 0.0)[0].sum(0)
+    alone = 1.0 / np.sqrt(np.diag(curvature) + 1.0)  # the deviation with the others held
+    return Across(np.clip(alone, NARROW, WIDE), remaining < NEAR)
+
+
+def _again(
+    problem: LeastSquares, at: Derivatives, sigma: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, Derivatives]:
+    """Another noise, and the outliers under it, among the windows ``kept``."""
+    return sigma, problem.without_outliers(at, kept, sigma)
+
+
+def _slower(gain: float) -> float:
+    """The factor of the damping after a step that lowered the cost by ``gain`` of what the
+    quadratic model predicts."""
+    if gain > 0.75:
+        return 0.1
+    return 1.0 if gain > 0.25 else 4.0 if gain > 0 else 10.0
+
+
+def _known(deviation: float, at_bound: bool, reason: str) -> bool:
+    return not reason and not at_bound and deviation < UNKNOWN
 
 
 def _is_noise(noise: np.ndarray, nv: int) -> bool:
@@ -208,7 +311,8 @@ def _is_noise(noise: np.ndarray, nv: int) -> bool:
 def intervals(world: WorldModel, identified: Identified) -> dict[str, np.ndarray]:
     """Physical values and their 95 % intervals: name → (values, 3), value, low, high.
 
-    To first order in u; symmetric in the logarithm for what is positive.
+    To first order in u, with Student's quantiles; symmetric in the logarithm for what is positive.
+    The ends are NaN where the fit has not converged.
     """
     if not identified.numbers:
         return {}
@@ -223,7 +327,9 @@ def intervals(world: WorldModel, identified: Identified) -> dict[str, np.ndarray
 
     slopes = [(flat(u + h) - flat(u - h)) / 2e-4 for h in 1e-4 * np.eye(len(u))]
     slope = np.stack(slopes, axis=1)
-    half = 1.96 * np.sqrt(np.einsum("vi,ij,vj->v", slope, identified.covariance, slope))
+    half = identified.uncertainty.half_widths(slope)
+    if not identified.converged:
+        half = np.full_like(half, np.nan)
     values = read(u)
     out, first = {}, 0
     for f in world.free:
