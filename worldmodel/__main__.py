@@ -78,7 +78,8 @@ def _fit(
     substeps: int | None = None,
     free: tuple[str, ...] = (),
     horizon: int | None = None,
-    iterations: int = 30,
+    starts: int = 3,
+    iterations: int = 40,
     steps: int = 60,
     correction: Literal["displacement", "velocity", "force"] = "displacement",
 ) -> int:
@@ -97,7 +98,8 @@ def _fit(
       substeps: physics steps per frame; from the fastest contact or servo when absent.
       free: parameters to fit, as kind:element; those that the data identify when absent.
       horizon: frames per window; half a second of a driven robot when absent.
-      iterations: of the least squares at most.
+      starts: of the least squares; the first is the MJCF's own values.
+      iterations: of each, at most.
       steps: of the network's fit through windows.
       correction: what the network's output is added to.
     """
@@ -115,6 +117,7 @@ def _fit(
         substeps=substeps,
         free=free,
         horizon=horizon,
+        starts=starts,
         iterations=iterations,
         steps=steps,
         correction=correction,

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from worldmodel import runtime
 from worldmodel.commands.outcome import finish
 from worldmodel.commands.problem import Problem, prepare
@@ -17,15 +15,17 @@ from worldmodel.commands.settings import LENGTHS, claim
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
-from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress, identify
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
-from worldmodel.runtime.records import append_row, plain, write_arrays
+from worldmodel.runtime.checkpoint import config_hash
+from worldmodel.runtime.records import append_row, plain
 from worldmodel.scene import FreeParameter, SceneWarning
 
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
-PHYSICS_WINDOWS = 256  # of the least squares
+NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
@@ -43,13 +43,15 @@ class FitOptions:
     substeps: int | None = None
     free: tuple[str, ...] = ()
     horizon: int | None = None
-    iterations: int = 30  # of the least squares at most
+    starts: int = 3  # of the least squares; the first is the MJCF's own values
+    iterations: int = 40  # of each, at most
     steps: int = 60  # Adam steps of the network's fit through windows
     correction: Literal["displacement", "velocity", "force"] = "displacement"
     members: int = 4  # of the network
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("iterations", 1), ("steps", 1), ("members", 1)):
+        at_least = {"seed": 0, "starts": 1, "iterations": 1, "steps": 1, "members": 1}
+        for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: at least {least}")
 
@@ -83,8 +85,6 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     if finished.is_file() and not longer:
         runtime.log(f"{options.out} holds this fit already")
         return json.loads(finished.read_text())["line"]
-    progress = options.out / "progress"
-    progress.mkdir(exist_ok=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SceneWarning)
         problem = prepare(
@@ -102,12 +102,12 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     for name, value in starts.items():
         runtime.log(f"{name} is 0 in the MJCF; it starts at {value:g}")
     world = WorldModel(scene, free)
-    identified = _physics(world, problem, options, progress, stop)
+    fitted = _physics(world, problem, options, settings, stop)
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
-        network = _network(world, identified.parameters, problem, options, config, stop)
-    return finish(options.out, problem, world, starts, verdicts, identified, network)
+        network = _network(world, fitted.parameters, problem, options, config, stop)
+    return finish(options.out, problem, world, starts, verdicts, fitted.identified, network)
 
 
 def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -138,31 +138,24 @@ def _physics(
     world: WorldModel,
     problem: Problem,
     options: FitOptions,
-    progress: Path,
+    settings: dict[str, Any],
     stop: Callable[[], bool],
-) -> Identified:
-    windows = problem.windows("train", PHYSICS_WINDOWS)
-    config = IdentifyConfig(iterations=options.iterations, engine="c")
-    kept = progress / "physics.npz"
-    return identify(
+) -> FittedPhysics:
+    config = PhysicsConfig(
+        identify=IdentifyConfig(iterations=options.iterations, engine="c"),
+        starts=options.starts,
+        seed=options.seed,
+    )
+    return fit_physics(
         world,
-        windows,
+        problem.windows("train"),
+        problem.windows("validation"),
         config,
-        progress=_read(kept),
-        keep=lambda p: write_arrays(kept, dataclasses.asdict(p)),
+        options.out / "progress" / "physics",
+        config_hash=config_hash(_without(settings, *NETWORK)),
         record=lambda row: append_row(options.out / "metrics.jsonl", {"stage": "physics"} | row),
         stop=stop,
     )
-
-
-def _read(path: Path) -> Progress | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as arrays:
-        fields = {name: arrays[name] for name in arrays.files}
-    runtime.log(f"going on after iteration {fields['iteration']} of the physics")
-    fields |= {"iteration": int(fields["iteration"]), "damping": float(fields["damping"])}
-    return Progress(**fields)
 
 
 def _network(
