@@ -112,10 +112,9 @@ def _typed(kind: Any, where: str, key: str, value: Any) -> Any:
             raise ColumnsError(f"{where}: {value!r} is no list of columns")
         return tuple(value)
     if key in _LISTS or (kind is Body and key == "assumed"):
-        numbers = isinstance(value, list) and all(
+        if not isinstance(value, list) or not all(
             isinstance(v, int | float) and not isinstance(v, bool) for v in value
-        )
-        if not numbers:
+        ):
             raise ColumnsError(f"{where}: {value!r} is no list of numbers")
         return tuple(float(v) for v in value)
     if kind is PlanarGlitches:

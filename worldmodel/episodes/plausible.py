@@ -130,21 +130,21 @@ def _check_rates(
     for what in ("changes", "recorded"):
         fast = []
         for identity, track in tracks:
-            if what == "recorded" and track.rates is None:
-                continue
             rate = track.rates if what == "recorded" else _changes(track, signal)
+            if rate is None:
+                continue
             speed = np.abs(np.nan_to_num(rate)).max(axis=1)
             fast.append((identity, speed > limit, speed))
         at = _first([(identity, flag) for identity, flag, _ in fast])
         if at is not None:
             top = max(speed.max() for _, _, speed in fast)
-            moved = "moves" if what == "changes" else "has a recorded velocity"
+            moved = "moves at up to" if what == "changes" else "has a recorded velocity of up to"
             unit_key = f'unit = "{fix}"' if signal.kind != "rotation" else "mend its velocity"
             _refuse(
                 path,
                 signal.label,
                 at,
-                f"{moved} of up to {top:.4g} {unit}, over {limit:.4g}; is it in {hint} "
+                f"{moved} {top:.4g} {unit}, over {limit:.4g}; is it in {hint} "
                 f"({unit_key}), or the time in another unit (time_unit)? If not, raise fastest",
             )
 

@@ -47,7 +47,7 @@ class Frames:
     rates: np.ndarray  # (frames, v), NaN where unknown
     fresh: np.ndarray  # (frames,) bool
     measured: np.ndarray  # (frames,) bool; False in a gap, and between samples around a hole
-    estimated: int  # frames whose velocity is not a recorded one
+    recorded: np.ndarray  # (frames,) bool; the velocity is a recorded one
 
 
 def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
@@ -62,7 +62,7 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     if count == 0:
         none = np.zeros(len(grid), bool)
         unknown = np.full((len(grid), values.shape[1]), np.nan)
-        return Frames(unknown, np.full((len(grid), width), np.nan), none, none, 0)
+        return Frames(unknown, np.full((len(grid), width), np.nan), none, none, none)
     last = np.searchsorted(time, grid + 1e-9, side="right") - 1
     before, last = last < 0, np.maximum(last, 0)
     age = grid - time[last]
@@ -73,12 +73,13 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     sampled = bool((exact | gap | hole | before).all())  # every frame is a sample
     recorded = np.zeros(len(grid), bool)
     if sampled and track.rates is not None:
-        recorded = np.isfinite(track.rates[last]).all(axis=1)
+        recorded = np.asarray(np.isfinite(track.rates[last]).all(axis=1))
     if track.rates is not None and recorded.all():
         rate = track.rates[last]
     else:
         rate = _rates(track, last)
-        rate[recorded] = np.empty(0) if track.rates is None else track.rates[last[recorded]]
+        if track.rates is not None:
+            rate[recorded] = track.rates[last[recorded]]
     out = _carried(values[last], rate, age, track.turns)
     if not fresh.all():
         out = np.where(fresh[:, None], out, _between(track, last, following, age))
@@ -88,7 +89,7 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
         np.where(known[:, None], rate, np.nan),
         fresh & known,
         known & (exact | ~hole),
-        int((known & ~recorded).sum()),
+        recorded,
     )
 
 

@@ -42,7 +42,7 @@ class Rows:
 
     def track(self, turns: bool) -> Track:
         """Its samples: the rows that have a number."""
-        finite = np.isfinite(self.values).all(axis=1)
+        finite = np.asarray(np.isfinite(self.values).all(axis=1))
         rows = np.flatnonzero(finite)
         hole = np.append(np.diff(rows) > 1, rows[-1:] < len(finite) - 1)
         rates = None if self.rates is None else self.rates[finite]

@@ -25,6 +25,7 @@ class Signal:
     """A part of the state that one set of columns measures: value = factor · raw + shift."""
 
     element: str  # as messages name it: "joint 'elbow'", "rotation of 'cube'"
+    joint: str  # of the MJCF
     kind: str  # "hinge", "slide", "position" or "rotation"
     q: tuple[int, ...]  # into qpos
     v: tuple[int, ...]  # into qvel
@@ -141,6 +142,7 @@ def _joint(joint: Joint, model: mujoco.MjModel, j: int) -> Signal:
     factor, shift = _affine(element, joint, bounds)
     return Signal(
         element,
+        joint.name,
         "hinge" if hinge else "slide",
         (int(model.jnt_qposadr[j]),),
         (int(model.jnt_dofadr[j]),),
@@ -192,6 +194,7 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
         signals.append(
             Signal(
                 f"position of '{body.name}'",
+                element_name(model, "joint", j),
                 "position",
                 (q, q + 1, q + 2),
                 (v, v + 1, v + 2),
@@ -206,6 +209,7 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
     signals.append(
         Signal(
             f"rotation of '{body.name}'",
+            element_name(model, "joint", j),
             "rotation",
             tuple(range(q + moved, q + moved + 4)),
             tuple(range(v + moved, v + moved + 3)),

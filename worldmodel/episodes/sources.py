@@ -22,6 +22,7 @@ from worldmodel.episodes.tables import csv_table, parquet_table
 from worldmodel.errors import InputError
 
 FAMILIES = (".npz", ".csv", ".parquet")
+_MEDIA = ("video", "image", "string")  # of a LeRobot feature
 _PLACE = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
 
 
@@ -229,7 +230,7 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
 def _cut(
     path: Path,
     arrays: dict[str, np.ndarray],
-    names: dict[str, None],
+    names: dict[str, Any],
     ignored: dict[str, str],
     special: dict[str, np.ndarray],
     strict: bool,
@@ -274,7 +275,7 @@ def _cut(
         if why:
             ignored[name] = why
             del arrays[name]
-    kept = {n: None for n in names if n not in ignored}
+    kept: dict[str, Any] = {n: None for n in names if n not in ignored}
     logs = [Log(path.stem, arrays)]
     if start is not None:
         logs = [
@@ -317,16 +318,33 @@ def _table(
 
 
 def _lerobot(path: Path, wanted: list[str] | None) -> Source:
-    """A LeRobot set; the only place that knows its reader."""
-    try:
-        described = json.loads((path / "meta" / "info.json").read_text()).get("features")
-    except (ValueError, AttributeError, OSError) as error:
-        raise SourceError(f"{path / 'meta' / 'info.json'} cannot be read ({error})") from error
-    known = dict.fromkeys(described if isinstance(described, dict) else {})
-    features = _arrays_of(path, wanted, known, {})
-    dataset = lerobot.read(path)
+    """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
+    features = None
+    if wanted is not None:
+        listed = _features(path / "meta" / "info.json")
+        media = {n: f"it is {kind}" for n, kind in listed.items() if kind in _MEDIA}
+        readable = {n: None for n in (*listed, "timestamp") if n not in media}
+        features = [n for n in _arrays_of(path, wanted, readable, media) if n != "timestamp"]
+    dataset = lerobot.read(path, features)
     names = {name: feature.names for name, feature in dataset.features.items()}
-    ignored = {n: "it is no column of numbers" for n in known if n not in names and n in features}
-    _arrays_of(path, wanted, names, {})
-    logs = [Log(i, episode) for i, episode in enumerate(dataset.episodes)]
-    return Source(path, logs, names, ignored, float(dataset.fps))
+    if wanted is not None:
+        _arrays_of(path, wanted, names | {"timestamp": None}, dataset.ignored)
+    logs = [
+        Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
+        for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
+    ]
+    names["timestamp"] = None
+    return Source(
+        path, logs, names, dataset.ignored, float(dataset.fps), "timestamp", dataset.damaged
+    )
+
+
+def _features(path: Path) -> dict[str, str]:
+    """The features that a LeRobot set's ``info.json`` lists, and their dtypes."""
+    try:
+        features = json.loads(path.read_text(encoding="utf-8-sig"))["features"]
+        return {name: str(spec["dtype"]) for name, spec in features.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{path} lists no features ({error!r}); copy or write it again"
+        ) from error
