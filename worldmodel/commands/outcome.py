@@ -20,6 +20,7 @@ from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.gauss_newton import Identified, intervals
+from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import Parameters, WorldModel, saved
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
@@ -109,7 +110,8 @@ def finish(
             "converged": identified.converged,
             "iterations": identified.iterations,
             "cost": identified.cost,
-            "left_out": len(identified.left_out),
+            "left_out": [_with_id(w, problem) for w in identified.left_out],
+            "reason": identified.reason,
         },
         "parameters": rows,
         "errors": errors,
@@ -125,6 +127,13 @@ def finish(
     write_text(out / "report.html", page(document))
     write_json(out / "fit.json", document)
     return line
+
+
+def _with_id(window: LeftOut, problem: Problem) -> str:
+    """A window that the fit does not use, by its episode's own id."""
+    identity = problem.parts["train"][window.episode].id
+    start = "" if window.frame is None else f" from frame {window.frame}"
+    return f"episode {identity}{start} ({window.reason})"
 
 
 def held_out(problem: Problem) -> Windows:
@@ -182,11 +191,14 @@ def parameter_rows(
     """A row per candidate number: MJCF's value, fitted value, interval, what the data say."""
     bounds = intervals(world, identified)
     given = physical.values(world.scene, world.free, physical.zeros(world.free))
-    numbers = {(n.name, n.index): n for n in identified.numbers}
+    widths = identified.uncertainty.half_widths(np.eye(len(identified.numbers)))
+    numbers = {
+        (n.name, n.index): (n, float(w)) for n, w in zip(identified.numbers, widths, strict=True)
+    }
     kinds = {f.name: physical.KINDS[f.kind] for f in world.free}
     rows = []
     for v in verdicts:
-        number = numbers.get((v.name, v.index))
+        number, half = numbers.get((v.name, v.index), (None, 0.0))
         row: dict[str, Any] = {"name": v.name, "index": v.index, "free": number is not None}
         row |= {"unit": "", "given": None, "value": None, "low": None, "high": None}
         row["verdict"] = str(v)
@@ -202,7 +214,6 @@ def parameter_rows(
                 row |= {"low": low, "high": high} if np.isfinite([low, high]).all() else {}
                 row["given"] = 0.0 if v.name in starts else float(given[v.name][v.index])
             else:  # a number that moves several values
-                half = 1.96 * number.deviation
                 row |= {"unit": "prior widths", "given": 0.0, "value": number.u}
                 row |= {"low": number.u - half, "high": number.u + half}
             if not identified.converged:

@@ -85,12 +85,16 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
         for r in free
     ]
     header = ["parameter", "number", "unit", "MJCF", "fitted", "95 % interval", "the data say"]
-    state = "converged" if physics["converged"] else "NOT converged: no interval holds"
+    state = "converged" if physics["converged"] else f"NOT converged: {physics['reason']}"
+    out = details(
+        "Windows left out of the fit", table(["window"], [[w] for w in physics["left_out"]])
+    )
     return (
         f"<h2>Parameters</h2><p>{physics['iterations']} iterations, {state}. "
         f"{len(free)} numbers are free, {len(held)} stay at the MJCF's values.</p>"
         + table(header, lines)
         + details("What the data cannot say", table(["parameter", "number", "why"], held))
+        + (out if physics["left_out"] else "")
     )
 
 

@@ -101,8 +101,8 @@ def _at(predicted: np.ndarray, windows: Windows, channels: Channels, h: int) -> 
     out = np.full((len(every), len(GROUPS)), np.nan)
     if scored.any():
         part = windows.take(np.flatnonzero(scored))
-        fields = ("ctrl", "target", "scored", "measured")
-        frame = {name: np.asarray(getattr(part, name))[:, h : h + 1] for name in fields}
+        fields = {name: getattr(part, name) for name in ("ctrl", "target", "scored", "measured")}
+        frame = {k: np.asarray(v)[:, h : h + 1] for k, v in fields.items() if v is not None}
         error = episode_errors(
             predicted[scored, h : h + 1], dataclasses.replace(part, **frame), channels
         )
