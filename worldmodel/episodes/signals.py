@@ -59,6 +59,7 @@ class Drive:
     """An actuator and the column of its command: value = factor · raw + shift."""
 
     element: str  # "actuator 'elbow'"
+    name: str  # of the MJCF
     index: int  # into ctrl
     column: str | None
     factor: float
@@ -244,6 +245,7 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
         factor, shift = _affine(element, command, bounds)
     return Drive(
         element,
+        command.name,
         u,
         command.column,
         factor,
