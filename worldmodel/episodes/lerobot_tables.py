@@ -75,11 +75,9 @@ def numbers(table: pa.Table, name: str) -> np.ndarray | None:
     if flat.null_count and not pa.types.is_floating(flat.type):
         flat = flat.cast(pa.float64())
     values, rows = np.asarray(flat), int(valid.sum())
-    if not rows:
-        return np.full((len(valid), 1), np.nan)
-    if not values.size or values.size % rows:
+    if rows and (not values.size or values.size % rows):
         return None
-    values = values.reshape(rows, -1)
+    values = values.reshape(rows, -1 if rows else 1)
     if rows == len(valid):
         return values
     kind = values.dtype if values.dtype.kind == "f" else np.float64
