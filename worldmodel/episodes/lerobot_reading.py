@@ -109,15 +109,13 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); copy or write it again") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no JSON object; copy or write it again")
-    return content
+    damaged: list[str] = []
+    if not path.is_file():
+        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+    contents = attempt([path], lambda file: dict(json.loads(file.read_text("utf-8-sig"))), damaged)
+    if damaged:
+        raise DatasetError(damaged[0])
+    return contents[path]
 
 
 def _info(path: Path) -> dict[str, Any]:
@@ -199,9 +197,12 @@ def _labels(names: Any) -> list[str]:
 def _joined(
     root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
 ) -> pa.Table:
-    for path, table in tables.items():
-        for name in sorted({*names, "episode_index"} - {*table.column_names}):
-            damaged.append(f"{path} has no column '{name}': it is NaN there")
+    for name in (*names, "episode_index"):
+        if lacking := [path for path, table in tables.items() if name not in table.column_names]:
+            damaged.append(
+                f"{len(lacking)} of {len(tables)} data files, such as {lacking[0]}, have no column "
+                f"'{name}'; it is NaN there"
+            )
     try:
         return pa.concat_tables(tables.values(), promote_options="permissive")
     except pa.ArrowTypeError as error:
@@ -242,14 +243,11 @@ def _episodes(
     order = np.lexsort((own["frame_index"], own["episode_index"]))
     order = order[placed[order]]
     cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
-    episodes, tasks, unnamed = {}, [], set()
+    episodes, tasks, unnamed, doubled = {}, [], set(), []
     for part in np.split(order, cuts) if len(order) else ():
         number = int(own["episode_index"][part[0]])
         if (np.diff(own["frame_index"][part]) == 0).any():
-            damaged.append(
-                f"episode {number} has a frame_index twice; it is not read: delete the file or the "
-                "rows that are not of this set"
-            )
+            doubled.append(number)
             continue
         index = np.nan_to_num(own["task_index"][part], nan=-1).astype(int).tolist()
         place = {kind: at for at, kind in enumerate(dict.fromkeys(index))}
@@ -259,6 +257,11 @@ def _episodes(
         columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
         columns["timestamp"] = own["timestamp"][part]
         episodes[number] = columns | {"task_index": np.array([place[kind] for kind in index])}
+    if doubled:
+        damaged.append(
+            f"episodes {_some(doubled)} have a frame_index twice; they are not read: delete the "
+            "file or the rows that are not of this set"
+        )
     if unnamed:
         damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
     return episodes, tasks
@@ -291,10 +294,10 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
             f"{meta} lists episodes {_some(lost)}, and no data file that can be read holds them: "
             "their file is elsewhere, or was never finished"
         )
-    for number in [n for n, length in lengths.items() if listed.get(n, length) != length]:
+    if uneven := [n for n, length in lengths.items() if listed.get(n, length) != length]:
         losses.append(
-            f"episode {number} has {lengths[number]} rows where {meta} counts {listed[number]}; "
-            "the rows are read"
+            f"{meta} counts other frames than the rows of episodes {_some(uneven)}, such as "
+            f"{listed[uneven[0]]} for {lengths[uneven[0]]}; the rows are read"
         )
     total, saved = info.get("total_episodes"), len(listed or lengths)
     if type(total) is int and total > saved:
