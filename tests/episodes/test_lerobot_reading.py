@@ -67,10 +67,18 @@ def test_nothing_is_left_of_the_only_file(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
-    path = stranger(tmp_path, files=2) / DATA
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n")
-    assert "git lfs pull" in read(tmp_path).damaged[0]
+def test_pointers_of_git_lfs(tmp_path: Path) -> None:
+    """Many files of one cause are one line."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+    folder = stranger(tmp_path, files=4)
+    for number in (1, 3):
+        (folder / f"data/chunk-000/file-{number:03d}.parquet").write_text(pointer)
+    dataset = read(folder)
+    assert dataset.ids == (0, 2) and len(dataset.damaged) == 2
+    assert f"{folder / SECOND} and 1 more files: each is a pointer of Git LFS" in dataset.damaged[0]
+    (folder / "meta/info.json").write_text(pointer)
+    with pytest.raises(DatasetError, match=r"info\.json is a pointer of Git LFS; git lfs pull"):
+        read(folder)
 
 
 def test_a_subset_of_the_files(tmp_path: Path) -> None:
@@ -93,7 +101,7 @@ def test_damaged_metadata(name: str, folder: Path) -> None:
     for size in sizes(content):
         path.write_bytes(content[:size])
         if name.endswith("json"):
-            with pytest.raises(DatasetError, match=r"provenance\.json cannot be read"):
+            with pytest.raises(DatasetError, match=r"provenance\.json (has no end|is damaged)"):
                 read(folder)
         else:
             dataset = read(folder)
@@ -108,10 +116,12 @@ def test_damaged_info(folder: Path) -> None:
     path, content = folder / "meta/info.json", (folder / "meta/info.json").read_bytes()
     for size in sizes(content)[:-1]:
         path.write_bytes(content[:size])
-        with pytest.raises(DatasetError, match=r"info\.json cannot be read .* copy or write it"):
+        with pytest.raises(
+            DatasetError, match=r"info\.json (has no end|is damaged).* copy it again"
+        ):
             read(folder)
-    path.write_text("[]")
-    with pytest.raises(DatasetError, match=r"info\.json is no JSON object"):
+    path.write_text("[1]")
+    with pytest.raises(DatasetError, match=r"info\.json is damaged"):
         read(folder)
     path.unlink()
     for nothing in (folder, folder / "meta", folder / "absent", path / "below"):
@@ -179,7 +189,7 @@ def test_a_column_that_one_file_lacks(tmp_path: Path) -> None:
     change(stranger(tmp_path, files=2) / SECOND, "action", None)
     dataset = read(tmp_path)
     assert dataset.ids == (0, 1, 2, 3) and len(dataset.damaged) == 1
-    assert f"{tmp_path / SECOND} has no column 'action'" in dataset.damaged[0]
+    assert f"1 of 2 data files, such as {tmp_path / SECOND}" in dataset.damaged[0]
     assert np.isnan(dataset.episodes[2]["action"]).all()
     assert np.isfinite(dataset.episodes[1]["action"]).all()
     change(tmp_path / DATA, "observation.state", lambda v: pa.array([str(x) for x in v]))
@@ -194,12 +204,12 @@ def test_rows_without_a_place(tmp_path: Path) -> None:
     change(folder / DATA, "episode_index", lambda v: pa.array([None, *v[1:]]))
     dataset = read(folder)
     assert [len(e["action"]) for e in dataset.episodes] == [29, 30, 30, 30]
-    assert "rows without episode_index" in dataset.damaged[0]
-    assert "episode 0 has 29 rows where" in dataset.damaged[1] and len(dataset.damaged) == 2
+    assert "1 rows without episode_index" in dataset.damaged[0]
+    assert "of episodes 0, such as 30 for 29" in dataset.damaged[1] and len(dataset.damaged) == 2
     np.testing.assert_array_equal(dataset.episodes[0]["timestamp"], np.arange(1, 30) / 30)
     change(folder / DATA, "episode_index", None)
     dataset = read(folder)
-    assert dataset.ids == (2, 3) and "has no column 'episode_index'" in dataset.damaged[0]
+    assert dataset.ids == (2, 3) and "have no column 'episode_index'" in dataset.damaged[0]
     ordered = stranger(tmp_path / "ordered", files=2)
     for name in (DATA, SECOND):
         change(ordered / name, "frame_index", None)
@@ -212,8 +222,7 @@ def test_a_file_that_is_there_twice(tmp_path: Path) -> None:
     shutil.copy(folder / DATA, folder / DATA.replace("file-000", "file-002"))
     dataset = read(folder)
     assert dataset.ids == (2, 3)
-    assert "file-000.parquet and " in dataset.damaged[0]
-    assert "episode 0 has a frame_index twice" in dataset.damaged[0]
+    assert "episodes 0, 1 have a frame_index twice" in dataset.damaged[0]
 
 
 def test_lengths_that_disagree(tmp_path: Path) -> None:
@@ -223,7 +232,7 @@ def test_lengths_that_disagree(tmp_path: Path) -> None:
     dataset = read(tmp_path)
     assert [len(e["action"]) for e in dataset.episodes] == [30, 25, 30, 30]
     assert len(dataset.damaged) == 1
-    assert "episode 1 has 25 rows where" in dataset.damaged[0]
+    assert "of episodes 1, such as 30 for 25" in dataset.damaged[0]
     assert np.diff(dataset.episodes[1]["timestamp"]).max() == pytest.approx(6 / 30)
 
 

@@ -28,8 +28,8 @@ __all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _CHUNKS_SIZE = 1000  # files per chunk
 _DATA_FILES_SIZE_IN_MB = 100  # before compression; an episode is never split
-_DTYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
-_DTYPES = _DTYPES - {"float8"} | {"bool"}
+_DTYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_DTYPES |= {"bool", "float16", "float32", "float64"}
 _TIME, _COUNT = Feature("float32", (1,)), Feature("int64", (1,))
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
@@ -53,7 +53,7 @@ def write(directory: Path | str, dataset: Dataset) -> None:
     if directory.exists() or directory.is_symlink():
         raise DatasetError(f"{directory} is there already; choose another folder or delete it")
     _check(dataset)
-    names = [(task,) if isinstance(task, str) else tuple(task) for task in dataset.tasks]
+    names = [task if isinstance(task, tuple) else (task,) for task in dataset.tasks]
     tasks = list(dict.fromkeys(itertools.chain(*names)))
     episodes, start = [], 0
     for number, episode in enumerate(dataset.episodes):
@@ -65,8 +65,11 @@ def write(directory: Path | str, dataset: Dataset) -> None:
             _fill(folder, dataset, names, tasks, episodes)
     except FileExistsError:
         raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
         remedy = "nothing was left there; free space or choose another folder"
+        raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
+    except (TypeError, ValueError) as error:
+        remedy = "give text for tasks and names, and provenance of plain, finite values"
         raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
 
 
@@ -79,12 +82,7 @@ def _check(dataset: Dataset) -> None:
         raise DatasetError(
             f"{len(dataset.tasks)} tasks for {len(dataset.episodes)} episodes; give one each"
         )
-    texts = [
-        dataset.robot_type,
-        *itertools.chain(*([t] if isinstance(t, str) else t for t in dataset.tasks)),
-    ]
     for name, feature in dataset.features.items():
-        texts += [name, *(feature.names or ())]
         if not name or "/" in name or name in (*OWN, "task") or "image" in name:
             raise DatasetError(f"feature '{name}' has a name that LeRobot reserves; rename it")
         if feature.dtype not in _DTYPES:
@@ -93,15 +91,6 @@ def _check(dataset: Dataset) -> None:
             raise DatasetError(f"feature '{name}' has shape {feature.shape}; flatten it to (k,)")
         if feature.names is not None and len(feature.names) != feature.shape[0]:
             raise DatasetError(f"feature '{name}' has {len(feature.names)} names; give one each")
-    if not all(isinstance(text, str) for text in texts):
-        raise DatasetError("robot_type, the tasks and the features' names are text; give strings")
-    try:
-        content = [texts, dict(dataset.provenance)]
-        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"provenance, tasks or names are not JSON ({error}); give plain, finite values"
-        ) from None
 
 
 def _columns(
@@ -170,7 +159,7 @@ def _fill(
             "meta/episodes/file_index": 0,
         }
         for name in features:
-            statistics = _statistics(name, episode[name])
+            statistics = _statistics(episode[name])
             row |= {f"stats/{name}/{what}": value for what, value in statistics.items()}
         rows.append(row)
     path = root / "meta" / "episodes" / _PLACE.format(chunk_index=0, file_index=0)
@@ -193,11 +182,11 @@ def _fill(
     }
     _write_json(root / "meta" / "info.json", info)
     stats = {
-        name: _statistics(name, np.concatenate([episode[name] for episode in episodes]))
+        name: _statistics(np.concatenate([episode[name] for episode in episodes]))
         for name in features
     }
     _write_json(root / "meta" / "stats.json", stats)
-    _write_json(root / "meta" / "provenance.json", dataset.provenance)
+    _write_json(root / "meta" / "provenance.json", dict(dataset.provenance), allow_nan=False)
 
 
 def _places(sizes: list[int]) -> list[tuple[int, int]]:
@@ -222,23 +211,14 @@ def _data_table(episode: dict[str, np.ndarray], features: dict[str, Feature]) ->
 
 def _tasks_table(tasks: list[str]) -> pa.Table:
     """Tasks by position, as pandas writes a frame whose index is named "task"."""
-    text = {"pandas_type": "unicode", "numpy_type": "object"}
-    number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
-    encoding = {"metadata": {"encoding": "UTF-8"}}
-    pandas = {
-        "index_columns": ["task"],
-        "column_indexes": [{"name": None, "field_name": None} | text | encoding],
-        "columns": [
-            {"name": "task_index", "field_name": "task_index"} | number,
-            {"name": "task", "field_name": "task"} | text | {"metadata": None},
-        ],
-        "pandas_version": "2.2.0",
-    }
+    index = {"name": "task", "field_name": "task", "metadata": None}
+    index |= {"pandas_type": "unicode", "numpy_type": "object"}
+    pandas = {"index_columns": ["task"], "columns": [index], "column_indexes": []}
     table = pa.table({"task_index": np.arange(len(tasks)), "task": tasks})
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 
-def _statistics(name: str, values: np.ndarray) -> dict[str, list[Any]]:
+def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
     """Per component, over the frames where it is not NaN: each a list, also of a scalar column."""
     values = values.reshape(len(values), -1)
     wide = values.astype(np.float64)
@@ -247,8 +227,6 @@ def _statistics(name: str, values: np.ndarray) -> dict[str, list[Any]]:
         real = {"mean": np.nanmean(wide, axis=0), "std": np.nanstd(wide, axis=0)}
         quantiles = np.nanquantile(wide, [*_QUANTILES.values()], axis=0)
     real |= zip(_QUANTILES, quantiles, strict=True)
-    if np.isinf([*real.values()]).any():
-        raise DatasetError(f"feature '{name}': the values' statistics overflow; scale them down")
     whole = {"min": np.fmin.reduce(values), "max": np.fmax.reduce(values)}
     counted = {what: value.tolist() for what, value in (whole | real).items()}
     return counted | {"count": [len(values)]}
@@ -267,5 +245,6 @@ def _write_parquet(path: Path, tables: Iterable[pa.Table]) -> None:
             out.write_table(table, row_group_size=table.num_rows)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False), encoding="utf-8")
+def _write_json(path: Path, content: dict[str, Any], *, allow_nan: bool = True) -> None:
+    text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=allow_nan)
+    path.write_text(text, encoding="utf-8")

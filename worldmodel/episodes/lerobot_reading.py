@@ -89,7 +89,8 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
         ignored[name] = "its rows differ in length"
         if features is not None:
             raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-    episodes, tasks = _episodes(root, [*tables], table, rows, fps, damaged)
+    texts = _tasks(root / "meta", damaged)
+    episodes, tasks = _episodes(_order(table, fps, damaged), rows, texts, damaged)
     damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
     if not episodes:
         raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
@@ -108,15 +109,13 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); copy or write it again") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no JSON object; copy or write it again")
-    return content
+    damaged: list[str] = []
+    if not path.is_file():
+        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+    contents = attempt([path], lambda file: dict(json.loads(file.read_text("utf-8-sig"))), damaged)
+    if damaged:
+        raise DatasetError(damaged[0])
+    return contents[path]
 
 
 def _info(path: Path) -> dict[str, Any]:
@@ -198,15 +197,14 @@ def _labels(names: Any) -> list[str]:
 def _joined(
     root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
 ) -> pa.Table:
-    """All files' rows, with the column "file" for the number of each one's file."""
-    parts = []
-    for path, table in tables.items():
-        for name in sorted({*names, "episode_index"} - {*table.column_names}):
-            damaged.append(f"{path} has no column '{name}': it is NaN there")
-        number = pa.array(np.full(table.num_rows, len(parts)))
-        parts.append(table.append_column("file", number))
+    for name in (*names, "episode_index"):
+        if lacking := [path for path, table in tables.items() if name not in table.column_names]:
+            damaged.append(
+                f"{len(lacking)} of {len(tables)} data files, such as {lacking[0]}, have no column "
+                f"'{name}'; it is NaN there"
+            )
     try:
-        return pa.concat_tables(parts, promote_options="permissive")
+        return pa.concat_tables(tables.values(), promote_options="permissive")
     except pa.ArrowTypeError as error:
         raise DatasetError(f"{root}: data files disagree ({error}); name the features") from error
 
@@ -220,8 +218,7 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
     own: dict[str, np.ndarray] = {}
     for name in ("episode_index", "frame_index", "timestamp", "task_index"):
         values = numbers(table, name)
-        values = np.full((table.num_rows, 1), np.nan) if values is None else values
-        own[name] = values[:, 0]
+        own[name] = np.full(table.num_rows, np.nan) if values is None else values[:, 0]
     if np.isnan(own["frame_index"]).all():
         own["frame_index"] = np.arange(table.num_rows)
     nominal, time = own["frame_index"] / fps, own["timestamp"]
@@ -234,49 +231,39 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
 
 
 def _episodes(
-    root: Path,
-    paths: Sequence[Path],
-    table: pa.Table,
+    own: dict[str, np.ndarray],
     rows: dict[str, np.ndarray],
-    fps: float,
+    texts: dict[int, str],
     damaged: list[str],
 ) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
     """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
-    own, source = _order(table, fps, damaged), np.asarray(table["file"])
     placed = np.isfinite(own["episode_index"]) & np.isfinite(own["frame_index"])
-    for number in np.unique(source[~placed]):
-        damaged.append(f"{paths[number]}: rows without episode_index or frame_index are not read")
+    if not placed.all():
+        damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
     order = np.lexsort((own["frame_index"], own["episode_index"]))
     order = order[placed[order]]
     cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
-    texts, unnamed = _tasks(root / "meta", damaged), set()
-    episodes, tasks = {}, []
+    episodes, tasks, unnamed, doubled = {}, [], set(), []
     for part in np.split(order, cuts) if len(order) else ():
-        number, frames = int(own["episode_index"][part[0]]), own["frame_index"][part]
-        if (np.diff(frames) == 0).any():
-            where = " and ".join(str(paths[i]) for i in np.unique(source[part]))
-            damaged.append(
-                f"{where}: episode {number} has a frame_index twice; it is not read: delete the "
-                "file or rows that are not of this set"
-            )
+        number = int(own["episode_index"][part[0]])
+        if (np.diff(own["frame_index"][part]) == 0).any():
+            doubled.append(number)
             continue
-        kinds, first, inverse = np.unique(
-            np.nan_to_num(own["task_index"][part], nan=-1).astype(int),
-            return_index=True,
-            return_inverse=True,
-        )
-        turn = np.argsort(first)
-        unnamed |= {*kinds.tolist()} - texts.keys()
-        names = tuple(texts.get(kind, "") for kind in kinds[turn].tolist())
+        index = np.nan_to_num(own["task_index"][part], nan=-1).astype(int).tolist()
+        place = {kind: at for at, kind in enumerate(dict.fromkeys(index))}
+        unnamed |= place.keys() - texts.keys()
+        names = tuple(texts.get(kind, "") for kind in place)
         tasks.append(names[0] if len(names) == 1 else names)
-        episodes[number] = {
-            name: values[part, 0] if values.shape[1] == 1 else values[part]
-            for name, values in rows.items()
-        }
-        episodes[number]["timestamp"] = own["timestamp"][part]
-        episodes[number]["task_index"] = np.argsort(turn)[inverse]
+        columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
+        columns["timestamp"] = own["timestamp"][part]
+        episodes[number] = columns | {"task_index": np.array([place[kind] for kind in index])}
+    if doubled:
+        damaged.append(
+            f"episodes {_some(doubled)} have a frame_index twice; they are not read: delete the "
+            "file or the rows that are not of this set"
+        )
     if unnamed:
-        damaged.append(f"{root / 'meta'} has no text for task_index {_some(unnamed)}; it is ''")
+        damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
     return episodes, tasks
 
 
@@ -299,7 +286,7 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
     names = ("episode_index", "length")
     tables = attempt(paths, lambda path: read_table(path, names), losses)
     rows = [row for table in tables.values() for row in table.to_pylist()]
-    listed = {row.get("episode_index"): row.get("length") for row in rows}
+    listed = {row["episode_index"]: row.get("length") for row in rows if "episode_index" in row}
     if not listed:
         losses.append(f"{meta} lists no episodes; whether they are whole is not known")
     elif lost := listed.keys() - lengths:
@@ -307,10 +294,10 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
             f"{meta} lists episodes {_some(lost)}, and no data file that can be read holds them: "
             "their file is elsewhere, or was never finished"
         )
-    for number in [n for n, length in lengths.items() if listed.get(n, length) != length]:
+    if uneven := [n for n, length in lengths.items() if listed.get(n, length) != length]:
         losses.append(
-            f"episode {number} has {lengths[number]} rows where {meta} counts {listed[number]}; "
-            "the rows are read"
+            f"{meta} counts other frames than the rows of episodes {_some(uneven)}, such as "
+            f"{listed[uneven[0]]} for {lengths[uneven[0]]}; the rows are read"
         )
     total, saved = info.get("total_episodes"), len(listed or lengths)
     if type(total) is int and total > saved:
@@ -321,6 +308,6 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
     return losses
 
 
-def _some(places: Iterable[Any]) -> str:
-    shown = sorted(place for place in places if place is not None)
+def _some(places: Iterable[int]) -> str:
+    shown = sorted(places)
     return ", ".join(map(str, shown[:8])) + (f" and {len(shown) - 8} more" if shown[8:] else "")
