@@ -10,16 +10,16 @@ import pytest
 from tests.helpers import planted_arm
 from tests.helpers.planted_arm import REGRESSION, equal, regressed, windows_of
 from tests.helpers.planted_parameters import NOISE, SWING, recorded, swing
-from worldmodel.episodes.errors import Channels, squared_errors
+from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import Windows
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
 from worldmodel.finetune.loss import window_loss
 from worldmodel.finetune.regression import regression_data, standards
-from worldmodel.model import WorldModel
-from worldmodel.physics import parameters
+from worldmodel.model import ConstantVelocity, WorldModel
 
 U = np.array([0.4, -0.3, 0.5, 0.2])
+NOTHING = {"physics": {}, "network": {}}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,17 @@ def elbow_hidden(windows: Windows, count: int) -> np.ndarray:
 def test_errors_and_slopes_are_zero_where_nothing_was_measured(
     world: WorldModel, name: str
 ) -> None:
-    windows = recorded(world, U, np.random.default_rng(0), windows=3, horizon=5)
-    measured = elbow_hidden(windows, 1)
-    engine, none = make_engine(world, name, 3), np.zeros((3, 0))
-    whole, slopes = engine.slopes(np.zeros(4), none, windows)
-    error, slope = engine.slopes(np.zeros(4), none, hidden(windows, measured, np.nan))
-    np.testing.assert_allclose(error, np.where(measured, whole, 0.0), atol=1e-12)
-    np.testing.assert_allclose(slope, np.where(measured[..., None], slopes, 0.0), atol=1e-9)
+    windows = recorded(world, U, np.random.default_rng(0), windows=3, horizon=5, speed=15.0)
+    measured, none = elbow_hidden(windows, 1), np.zeros((3, 0))
+    whole, slopes = make_engine(world, "c", 3).slopes(np.zeros(4), none, windows)
+    partly = hidden(windows, measured, np.nan)
+    error, slope = make_engine(world, name, 3).slopes(np.zeros(4), none, partly)
+    assert not error[~measured].any() and not slope[~measured].any()
     assert np.abs(whole[~measured]).min() > 0.0
+    np.testing.assert_allclose(error[measured], whole[measured], atol=1e-9)
+    # The differences of engine c are themselves off by their width squared.
+    scale = np.abs(slopes).max(axis=(0, 1, 2))
+    assert (np.abs(slope - slopes)[measured].max(axis=0) < 2e-4 * scale).all()
 
 
 def test_an_identification_does_not_see_what_was_not_measured(world: WorldModel) -> None:
@@ -77,36 +80,42 @@ def test_an_identification_does_not_see_what_was_not_measured(world: WorldModel)
 
 
 def test_the_loss_of_a_window_is_over_what_was_measured(world: WorldModel) -> None:
-    scene = world.scene
-    channels = Channels.of(scene)
-    windows = recorded(world, U, np.random.default_rng(2), windows=1, horizon=4)
+    """Of a model that keeps its velocity, in that velocity: its predictions are known by hand."""
+    channels, still = Channels.of(world.scene), WorldModel(world.scene, base=ConstantVelocity())
+    windows = recorded(world, U, np.random.default_rng(2), windows=1, horizon=5)
     scale = jnp.array([np.nan, np.nan, 0.01])
     measured = elbow_hidden(windows, 0)
-    measured[0, 3] = False
+    measured[0, 3:] = False
     masks = {"all": np.ones_like(measured), "some": measured, "none": np.zeros_like(measured)}
-    zero = {"physics": parameters.zeros(SWING), "network": {}}
 
     @jax.jit
     def slope(window: Windows) -> tuple:
-        def loss(physics: dict) -> jax.Array:
-            given = zero | {"physics": physics}
-            return window_loss(world, channels, 0.3, scale, given, window)
+        def loss(qvel: jax.Array) -> jax.Array:
+            history = dataclasses.replace(window.history, qvel=window.history.qvel.at[0].set(qvel))
+            moved = dataclasses.replace(window, history=history)
+            return window_loss(still, channels, 0.3, scale, NOTHING, moved)
 
-        return jax.value_and_grad(loss)(zero["physics"])
+        return jax.value_and_grad(loss)(window.history.qvel[0])
 
-    plain = slope(windows.take(np.array(0)))
-    values = {n: slope(hidden(windows, m, np.nan).take(np.array(0))) for n, m in masks.items()}
-    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(values["all"]), strict=True):
+    def of_first(windows: Windows) -> tuple:
+        return slope(jax.tree.map(jnp.asarray, windows.take(np.array(0))))
+
+    plain = of_first(windows)
+    values = {name: of_first(hidden(windows, m, np.nan)) for name, m in masks.items()}
+    for one, other in zip(plain, values["all"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(values))
-    assert not any(np.any(x) for x in jax.tree.leaves(values["none"]))
+    assert not any(np.any(x) for x in values["none"])
 
-    # By hand: both hinges in three frames.
-    error = make_engine(world, "c", 1).errors(np.zeros(4), np.zeros((1, 0)), windows)[0]
-    predicted = np.asarray(windows.target)[0] + error
-    squared = np.asarray(squared_errors(predicted, np.asarray(windows.target)[0], channels))[:3, 2]
-    robust = 0.3 * (np.sqrt(1.0 + squared / (0.01 * 0.3) ** 2) - 1.0)
-    assert float(values["some"][0]) == pytest.approx(robust.mean(), rel=1e-6)
+    # Both hinges in the first three frames.
+    times = np.arange(1, 4)[:, None] / world.scene.control_hz
+    predicted = windows.qpos[0] + times * windows.qvel[0]
+    moved = predicted - np.asarray(windows.target)[0, :3]
+    relative = np.square(2 * np.sin(moved / 2)).mean(axis=1) / (0.01 * 0.3) ** 2
+    robust = 0.3 * (np.sqrt(1.0 + relative) - 1.0)
+    value, gradient = values["some"]
+    assert float(value) == pytest.approx(robust.mean(), rel=1e-9)
+    each = 0.3 / 2 / np.sqrt(1.0 + relative)[:, None] * np.sin(moved) / (0.01 * 0.3) ** 2 / 3
+    np.testing.assert_allclose(gradient, (times * each).sum(axis=0), rtol=1e-9)
 
 
 def test_a_regression_does_not_learn_what_was_not_measured() -> None:
