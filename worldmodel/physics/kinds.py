@@ -110,7 +110,9 @@ def _move_kv(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
 def _move_gear(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
     gear = model.actuator_gear
     column = gear_column(gear[ids[0]])
-    return model.replace(actuator_gear=gear.at[ids, column].multiply(jnp.exp(step[0])))
+    return model.replace(
+        actuator_gear=gear.at[ids, column].set(gear[ids, column] * jnp.exp(step[0]))
+    )
 
 
 def gear_column(gear: Any) -> Any:
