@@ -197,7 +197,7 @@ def _read(path: Path, config: str) -> Progress | None:
             )
         fields = {k: arrays[k] for k in arrays.files if k != "config"}
     runtime.log(f"going on after iteration {fields['iteration']}")
-    fields |= {name: fields[name].item() for name in ("iteration", "steps", "damping", "central")}
+    fields |= {name: x.item() for name, x in fields.items() if x.ndim == 0}
     return Progress(**fields)
 
 

@@ -8,8 +8,8 @@ deviation σ per degree of freedom and, where starts are free, a shift s of ever
 ρ(z) = c² (√(1 + z²/c²) − 1), by Levenberg-Marquardt steps on the derivatives of an engine
 (``engines``). The shift of a window affects no other window, so shifts are eliminated window
 by window (Schur complement). Windows far beyond the median are left out and named (``outliers``).
-σ is estimated from the errors: again while they fall, and again where the steps have come to rest,
-until it rests too. The covariance is the scatter of the episodes' pulls (``uncertainty``).
+σ is estimated from the errors before each of the first iterations, and again where the steps have
+come to rest, until it rests too. The covariance is the scatter of the episodes' pulls (``uncertainty``).
 Nothing is called identified where the fit has not converged or took no step, and where its
 predictions are no better than a scene that stands still.
 """
@@ -26,11 +26,9 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.finetune.engines import applied, numbers, unpacked
 from worldmodel.finetune.least_squares import (
     Across,
-    Derivatives,
     IdentifyConfig,
     IdentifyError,
     LeastSquares,
-    Normal,
     Unknowns,
 )
 from worldmodel.finetune.outliers import LeftOut, listed
@@ -43,11 +41,16 @@ __all__ += ["intervals"]
 
 UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
-NARROW, WIDE = 1e-4, 0.1  # of the differences [prior widths]
+# Widths of engine c's differences [prior widths]. Friction and contact give the cost kinks at every
+# scale, so that a derivative at a point says little of it: wide differences show where it falls,
+# narrow ones end the descent (Newey & McFadden 1994, section 7.3).
+WIDTHS = (0.1, 0.03, 0.01, 0.003)
+LEAST, MOST = 0.1, 1e6  # damping; the prior's own curvature is 1
+TRIES = 6  # dampings, each ten times the former, before another width
+REST = 1e-4  # relative fall of the cost, below which it rests
 NEAR = 1.0  # deviations to go, within which differences are central
-SETTLING = 4  # iterations in each of which the noise is estimated anew
-FALLEN = 0.9  # noise below this multiple of what was taken for it is estimated anew
-RESTED = 0.05  # relative change of the noise below which it has come to rest
+SETTLING = 8  # first iterations, before each of which the noise is estimated anew
+RESTED = 0.1  # relative change of the noise below which it has come to rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +110,9 @@ class Progress:
     damping: float
     noise: np.ndarray  # (nv,)
     kept: np.ndarray  # (windows,) bool
-    width: np.ndarray  # (numbers,) of the differences that engine c takes
-    central: bool  # whether they are central
+    level: int  # of ``WIDTHS``
+    central: bool  # whether differences are central
+    quiet: int  # iterations since the cost fell by more than ``REST``
 
 
 def identify(
@@ -155,83 +159,89 @@ def identify(
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
     if progress is None:
-        x, damping, first, steps = problem.begin(u), 1.0, 1, 0
-        across = Across(np.full(len(u), NARROW), False)
-        at = problem.derivatives(x, problem.usable, across)
+        x = problem.begin(u)
+        at = problem.derivatives(x, problem.usable, _across(u, 0, False))
         sigma = problem.first_noise(at) if noise is None else noise
         at = problem.without_outliers(at, at.kept, sigma)
+        state = Progress(0, 0, x.u, x.shift, 1.0, sigma, at.kept, 0, False, 0)
     else:
-        x, damping = Unknowns(progress.u, progress.shift), progress.damping
-        first, steps, sigma = progress.iteration + 1, progress.steps, progress.noise
-        across = Across(progress.width, progress.central)
-        at = problem.derivatives(x, progress.kept, across)
-    reason, iteration, remaining = "", 0, float("inf")
-    for iteration in range(first, config.iterations + 1):
-        keep(
-            Progress(
-                iteration - 1,
-                steps,
-                x.u,
-                x.shift,
-                damping,
-                sigma,
-                at.kept,
-                across.width,
-                across.central,
+        state, x = progress, Unknowns(progress.u, progress.shift)
+        at = problem.derivatives(x, state.kept, _across(u, state.level, state.central))
+    levels = len(WIDTHS) if config.engine == "c" else 1
+    reason, remaining = "", float("inf")
+    while True:
+        if state.iteration == config.iterations:
+            reason = (
+                f"{config.iterations} iterations were not enough ({remaining:.2g} deviations to "
+                "go); give more, or shorten the windows"
             )
-        )
+            break
+        keep(state)
         if stop():
             raise runtime.Interrupted(
-                f"stopped before iteration {iteration}; the same command goes on"
+                f"stopped before iteration {state.iteration + 1}; the same command goes on"
             )
+        sigma, damping = state.noise, state.damping
         normal = problem.normal(at, sigma)
-        if noise is None:
+        if noise is None and state.iteration < SETTLING:
             fresh = problem.noise_of(at, sigma, normal)
-            if iteration <= SETTLING or (fresh < FALLEN * sigma).any():
-                sigma, at = _again(problem, at, fresh, at.finite)
-                normal = problem.normal(at, sigma)
-        here, tries, accepted = problem.cost(at.error, at.kept, x, sigma), 0, False
+            sigma, at = fresh, problem.without_outliers(at, at.finite, fresh)
+            normal = problem.normal(at, sigma)
+        here = problem.cost(at.error, at.kept, x, sigma)
         remaining = problem.remaining(normal, x)
         runtime.log(
-            f"iteration {iteration}/{config.iterations}  cost {here:.6g}  "
+            f"iteration {state.iteration + 1}/{config.iterations}  cost {here:.6g}  "
             f"{remaining:.3g} deviations to go"
         )
         rested = remaining < config.tolerance
-        there = x
-        while not rested and not accepted and damping <= 1e8:
+        there, fallen, tries = x, 0.0, 0
+        while not rested and fallen <= 0 and tries < TRIES:
             tries += 1
             there = problem.moved(x, problem.step(normal, x, damping))
             error = problem.engine.errors(there.u, there.shift, windows)
             fallen = here - problem.cost(error, at.kept, there, sigma)
             gain = fallen / max(problem.predicted(normal, x, there), 1e-300)
-            accepted = fallen > 0
-            damping = min(max(damping * _slower(gain), 1e-9), 1e9)
-        row = {"iteration": iteration, "cost": here, "left": remaining, "damping": damping}
-        record(row | {"tries": tries, "noise": sigma.tolist()})
-        if accepted:
-            across = _across(problem, normal, x, remaining)
-            x, at, steps = there, problem.derivatives(there, at.kept, across), steps + 1
-            continue
-        if noise is None:
-            fresh = problem.noise_of(at, sigma, normal)
-            if (np.abs(np.log(fresh / sigma)) > RESTED).any():
-                (sigma, at), damping = _again(problem, at, fresh, at.kept), 1.0
-                continue
-        if not rested:
-            reason = (
-                f"no step lowers the cost, {remaining:.2g} deviations from where the derivatives "
-                "point (a kink); shorten the windows"
-            )
-        break
-    else:
+            damping = min(max(damping * _slower(gain), LEAST), MOST)
+        row = {"iteration": state.iteration + 1, "cost": here, "left": remaining}
+        row |= {"width": WIDTHS[state.level], "damping": damping, "tries": tries}
+        record(row | {"noise": sigma.tolist()})
+        moved, level, quiet = fallen > 0, state.level, state.quiet + 1
+        x, damping = (there, damping) if moved else (x, state.damping)
+        if fallen > REST * here:
+            quiet = 0
+        ended = rested or quiet >= levels
+        if quiet and not ended:
+            level = (level + 1) % levels
+        central = remaining < NEAR
+        if moved or not ended:
+            at = problem.derivatives(x, at.kept, _across(u, level, central))
+        if ended:
+            fresh = sigma if noise is not None else problem.noise_of(at, sigma, normal)
+            if (np.abs(np.log(fresh / sigma)) <= RESTED).all():
+                break
+            sigma, at = fresh, problem.without_outliers(at, at.kept, fresh)
+            damping, quiet = 1.0, 0
+        state = Progress(
+            iteration=state.iteration + 1,
+            steps=state.steps + moved,
+            u=x.u,
+            shift=x.shift,
+            damping=damping,
+            noise=sigma,
+            kept=at.kept,
+            level=level,
+            central=central,
+            quiet=quiet,
+        )
+    if not reason and remaining > NEAR:
         reason = (
-            f"{config.iterations} iterations were not enough ({remaining:.2g} deviations to go); "
-            "give more, or shorten the windows"
+            f"no step lowers the cost, {remaining:.2g} deviations from where the derivatives point "
+            "(kinks); shorten the windows"
         )
     normal = problem.normal(at, sigma)
     doubt = problem.uncertainty(normal, x)
     fitted = problem.data_cost(at.error, at.kept, sigma)
-    if not reason and steps == 0 and start is None:
+    if not reason and (x.u == problem.begin(u).u).all() and start is None and len(u):
         reason = "the fit took no step from the MJCF's values"
     if not reason and fitted >= problem.standing(at.kept, sigma):
         reason = (
@@ -266,30 +276,15 @@ def identify(
         shift=x.shift,
         left_out=out,
         unconverged=np.flatnonzero(unconverged),
-        iterations=iteration,
+        iterations=state.iteration,
         remaining=remaining,
         cost=problem.cost(at.error, at.kept, x, sigma),
         reason=reason,
     )
 
 
-def _across(problem: LeastSquares, normal: Normal, x: Unknowns, remaining: float) -> Across:
-    """Differences as wide as the numbers are uncertain, central ones close to the minimum.
-
-    Friction and contact give every window kinks, so that a derivative at a point says little of
-    the sum over windows, which is smooth on the scale of the deviations (Newey & McFadden 1994,
-    section 7.3).
-    """
-    curvature = problem.reduced(normal, x, 0.0)[0].sum(0)
-    alone = 1.0 / np.sqrt(np.diag(curvature) + 1.0)  # the deviation with the others held
-    return Across(np.clip(alone, NARROW, WIDE), remaining < NEAR)
-
-
-def _again(
-    problem: LeastSquares, at: Derivatives, sigma: np.ndarray, kept: np.ndarray
-) -> tuple[np.ndarray, Derivatives]:
-    """Another noise, and the outliers under it, among the windows ``kept``."""
-    return sigma, problem.without_outliers(at, kept, sigma)
+def _across(u: np.ndarray, level: int, central: bool) -> Across:
+    return Across(np.full(len(u), WIDTHS[level]), central)
 
 
 def _slower(gain: float) -> float:

@@ -234,6 +234,5 @@ def _fields(progress: Progress) -> dict[str, Any]:
 
 def _progress(arrays: Any, prefix: str) -> Progress:
     fields = {f.name: arrays[f"{prefix}.progress.{f.name}"] for f in dataclasses.fields(Progress)}
-    for name in ("iteration", "steps", "damping", "central"):
-        fields[name] = fields[name].item()
+    fields |= {name: x.item() for name, x in fields.items() if x.ndim == 0}
     return Progress(**fields)
