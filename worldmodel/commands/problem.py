@@ -126,21 +126,21 @@ def prepare(
     if substeps is not None:
         chosen = dataclasses.replace(chosen, substeps=substeps, timestep=1.0 / (hz * substeps))
     runtime.log(f"{hz:g} frames/s, {chosen}")
-    judged, training = grids(episodes, model.nu > 0, hz, horizon)
+    judged, training, frames = grids(episodes, model.nu > 0, hz, horizon)
     split = split_episodes([e.id for e in episodes])
     parts = {part: [e for e in episodes if split[e.id] == part] for part in PARTS}
     for part, members in parts.items():
         ids = ", ".join(str(e.id) for e in members[:12]) + (" …" if len(members) > 12 else "")
         runtime.log(f"{part}: {len(members)} episodes ({ids})")
-    runtime.log(f"windows of {judged.horizon} frames, {judged.horizon / hz:.2f} s")
+    runtime.log(f"windows of {frames} frames, {frames / hz:.2f} s")
     protocol = Protocol(log.columns, judged)
     return Problem(scene, log, chosen, protocol, training, parts)
 
 
 def grids(
     episodes: Sequence[Episode], driven: bool, control_hz: float, horizon: int | None
-) -> tuple[WindowGrid, WindowGrid]:
-    """Where windows that are scored start, and those that are fitted.
+) -> tuple[WindowGrid, WindowGrid, int]:
+    """Where windows that are scored start, those that are fitted, and how many frames they have.
 
     A driven robot's windows last ``DRIVEN_SECONDS``, others ``PASSIVE_FRAMES``; at most half of
     what the shorter half of the episodes has after the network's history.
@@ -163,7 +163,7 @@ def grids(
             f"windows of {max(horizon, 1)} frames; record longer ones, or give a shorter --horizon"
         )
     judged = WindowGrid(first, max(1, horizon // 2), horizon)
-    return judged, WindowGrid(1, max(1, horizon // 4), horizon)
+    return judged, WindowGrid(1, max(1, horizon // 4), horizon), horizon
 
 
 def options(problem: Problem) -> dict[str, Any]:
