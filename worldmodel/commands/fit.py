@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from worldmodel import runtime
-from worldmodel.commands.outcome import finish
+from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
 from worldmodel.commands.settings import LENGTHS, claim
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
+from worldmodel.finetune.delay import Delay, delays
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
@@ -102,12 +103,13 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     for name, value in starts.items():
         runtime.log(f"{name} is 0 in the MJCF; it starts at {value:g}")
     world = WorldModel(scene, free)
-    fitted = _physics(world, problem, options, settings, stop)
+    fitted, late = _physics(world, problem, options, settings, stop)
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
         network = _network(world, fitted.parameters, problem, options, config, stop)
-    return finish(options.out, problem, world, starts, verdicts, fitted.identified, network)
+    outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
+    return finish(options.out, problem, outcome)
 
 
 def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -140,15 +142,16 @@ def _physics(
     options: FitOptions,
     settings: dict[str, Any],
     stop: Callable[[], bool],
-) -> FittedPhysics:
+) -> tuple[FittedPhysics, tuple[Delay, ...]]:
     config = PhysicsConfig(
         identify=IdentifyConfig(iterations=options.iterations, engine="c"),
         starts=options.starts,
         seed=options.seed,
     )
-    return fit_physics(
+    train = problem.windows("train")
+    fitted = fit_physics(
         world,
-        problem.windows("train"),
+        train,
         problem.windows("validation"),
         config,
         options.out / "progress" / "physics",
@@ -156,6 +159,15 @@ def _physics(
         record=lambda row: append_row(options.out / "metrics.jsonl", {"stage": "physics"} | row),
         stop=stop,
     )
+    late = delays(world, fitted.identified, train.take(fitted.rows), config.identify)
+    for d in late:
+        if d.late:
+            runtime.log(
+                f"WARNING: commands of {d.actuator} act {1e3 * d.seconds:.0f} ms "
+                f"[{1e3 * d.low:.0f}, {1e3 * d.high:.0f}] later than the log says, which moves "
+                "gains and damping; give the command a delay in the columns"
+            )
+    return fitted, late
 
 
 def _network(

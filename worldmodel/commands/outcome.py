@@ -1,7 +1,6 @@
 """What a fit leaves in its folder: checkpoint, MJCF, columns, numbers, page."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.finetune.choice import Verdict
+from worldmodel.finetune.delay import Delay
 from worldmodel.finetune.gauss_newton import Identified, intervals
 from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import Parameters, WorldModel, saved
@@ -32,29 +32,30 @@ LONGER = 4  # times the fitted windows: how far the curves reach
 _BATCH = 64
 
 
-def finish(
-    out: Path,
-    problem: Problem,
-    world: WorldModel,
-    starts: dict[str, float],
-    verdicts: Sequence[Verdict],
-    identified: Identified,
-    network: tuple[WorldModel, Parameters] | None,
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the stages of a fit gave."""
+
+    world: WorldModel  # its physics
+    starts: dict[str, float]  # positive starts of what is 0 in the MJCF
+    verdicts: tuple[Verdict, ...]  # on every candidate number
+    identified: Identified
+    delays: tuple[Delay, ...]
+    network: tuple[WorldModel, Parameters] | None  # the hybrid, where one was fitted
+
+
+def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     """Writes everything; ``fit.json`` last, so that a folder with it is complete.
 
     Args:
       out: folder.
       problem: what was fitted.
-      world: its physics.
-      starts: positive starts of what is 0 in the MJCF.
-      verdicts: on every candidate number.
-      identified: the fitted physics.
-      network: the hybrid model and its parameters, where one was fitted.
+      outcome: of the fit.
 
     Returns:
       The line that is printed.
     """
+    world, identified, network = outcome.world, outcome.identified, outcome.network
     parameters = identified.parameters
     mjcf = physical.to_mjcf(world.scene, world.free, parameters["physics"])
     write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
@@ -93,7 +94,7 @@ def finish(
         "mjcf": errors["MJCF"],
         "checkpoint": str(out / "checkpoint"),
     }
-    rows = parameter_rows(world, starts, verdicts, identified)
+    rows = parameter_rows(outcome)
     shown = int(np.argmax(np.asarray(windows.scored).sum(axis=1)))
     count = int(np.asarray(windows.scored)[shown].sum())
     recorded = np.asarray(windows.target)[shown, :count]
@@ -114,6 +115,7 @@ def finish(
             "reason": identified.reason,
         },
         "parameters": rows,
+        "delays": [dataclasses.asdict(delay) for delay in outcome.delays],
         "errors": errors,
         "curves": curves(predicted, windows, channels),
         "film": film(fitted, recorded, predicted[best][shown, :count], problem.control_hz),
@@ -182,13 +184,9 @@ def _traces(
     }
 
 
-def parameter_rows(
-    world: WorldModel,
-    starts: dict[str, float],
-    verdicts: Sequence[Verdict],
-    identified: Identified,
-) -> list[dict[str, Any]]:
+def parameter_rows(outcome: Outcome) -> list[dict[str, Any]]:
     """A row per candidate number: MJCF's value, fitted value, interval, what the data say."""
+    world, identified = outcome.world, outcome.identified
     bounds = intervals(world, identified)
     given = physical.values(world.scene, world.free, physical.zeros(world.free))
     widths = identified.uncertainty.half_widths(np.eye(len(identified.numbers)))
@@ -197,7 +195,7 @@ def parameter_rows(
     }
     kinds = {f.name: physical.KINDS[f.kind] for f in world.free}
     rows = []
-    for v in verdicts:
+    for v in outcome.verdicts:
         number, half = numbers.get((v.name, v.index), (None, 0.0))
         row: dict[str, Any] = {"name": v.name, "index": v.index, "free": number is not None}
         row |= {"unit": "", "given": None, "value": None, "low": None, "high": None}
@@ -212,7 +210,7 @@ def parameter_rows(
                 value, low, high = (float(x) for x in bounds[v.name][v.index])
                 row |= {"unit": kind.unit, "value": value}
                 row |= {"low": low, "high": high} if np.isfinite([low, high]).all() else {}
-                row["given"] = 0.0 if v.name in starts else float(given[v.name][v.index])
+                row["given"] = 0.0 if v.name in outcome.starts else float(given[v.name][v.index])
             else:  # a number that moves several values
                 row |= {"unit": "prior widths", "given": 0.0, "value": number.u}
                 row |= {"low": number.u - half, "high": number.u + half}

@@ -1,5 +1,6 @@
 """One self-contained HTML page of a fit; it follows from ``fit.json`` alone."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,13 +24,14 @@ def page(document: Mapping[str, Any]) -> str:
     hz = document["settled"]["control_hz"]
     parts = [
         head(f"World model of {document['scene']}"),
-        f"<p class=lead>{_headline(document)}</p>",
+        f"<p class=lead>{html.escape(_headline(document))}</p>",
         section(
             "Error against horizon",
             figures.error_curves(document["curves"], hz),
             _CURVES,
             _errors(document["errors"]),
         ),
+        _late(document["delays"]),
         _parameters(document["parameters"], document["physics"]),
         section("One held-out window", figures.film_strip(document["film"]), _FILM),
         section(
@@ -95,6 +97,20 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
         + table(header, lines)
         + details("What the data cannot say", table(["parameter", "number", "why"], held))
         + (out if physics["left_out"] else "")
+    )
+
+
+def _late(delays: Sequence[Mapping[str, Any]]) -> str:
+    late = [
+        f"{d['actuator']} {1e3 * d['seconds']:.0f} ms [{1e3 * d['low']:.0f}, {1e3 * d['high']:.0f}]"
+        for d in delays
+        if d["late"]
+    ]
+    if not late:
+        return ""
+    return (
+        f"<p class=loud>Commands act later than the log says: {html.escape(', '.join(late))}. This "
+        "moves gains and damping; give these commands a delay in the columns and fit again.</p>"
     )
 
 

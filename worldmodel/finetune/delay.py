@@ -49,7 +49,7 @@ def delays(
       One for each actuator whose commands change the prediction; empty below ``LEAST`` episodes.
     """
     engine = make_engine(world, config.engine, min(config.batch, len(windows)))
-    kept = ~np.isin(np.arange(len(windows)), identified.left_out)
+    kept = ~np.isin(np.arange(len(windows)), [w.window for w in identified.left_out])
     if len(np.unique(np.asarray(windows.episode)[kept])) < LEAST:
         return ()
     u = np.array([n.u for n in identified.numbers])
