@@ -163,7 +163,7 @@ def grids(
             f"windows of {max(horizon, 1)} frames; record longer ones, or give a shorter --horizon"
         )
     judged = WindowGrid(first, max(1, horizon // 2), horizon)
-    return judged, WindowGrid(1, max(1, horizon // 4), horizon), horizon
+    return judged, WindowGrid(1, max(1, horizon // 2), horizon), horizon
 
 
 def options(problem: Problem) -> dict[str, Any]:
