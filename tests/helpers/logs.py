@@ -1,5 +1,6 @@
 """Logs of small robots as their recorders might leave them, with the right values beside them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import Body, Columns, Command, Joint
+from worldmodel.episodes.reading import Reading, read_episodes
+from worldmodel.types import Episode
 
 ARM = mujoco.MjModel.from_xml_string("""
 <mujoco>
@@ -70,3 +73,35 @@ def tumbling(hz: float = 100.0, count: int = 200) -> tuple[np.ndarray, np.ndarra
         pose[k, 3:] = quaternion
         mujoco.mju_quatIntegrate(quaternion, twist[k, 3:], 1 / hz)
     return pose, twist
+
+
+HZ = 100.0
+TIME = np.arange(300) / HZ
+Q, V, U = truth(TIME)
+
+
+def changed(columns: Columns = COLUMNS, **joints: dict[str, Any]) -> Columns:
+    """The columns with keys of some joints and of their actuators replaced."""
+    servo = {"wheel_motor": "wheel"}
+    return dataclasses.replace(
+        columns,
+        joints=tuple(dataclasses.replace(j, **joints.get(j.name, {})) for j in columns.joints),
+        commands=tuple(
+            dataclasses.replace(
+                c, **{k: v for k, v in joints.get(servo.get(c.name, c.name), {}).items()
+                      if k in ("unit", "range") and c.name != "wheel_motor"}
+            )
+            for c in columns.commands
+        ),
+    )  # fmt: skip
+
+
+def read(path: Path, columns: Columns = COLUMNS, **options: Any) -> tuple[Episode, Reading]:
+    reading = read_episodes(path, columns, ARM, **options)
+    return reading.episodes[0], reading
+
+
+def repairs(reading: Reading) -> dict[str, int]:
+    """Frames by rule and column, without the velocities, which these logs never have."""
+    counts = {f"{r.rule}; {r.column}": r.frames for r in reading.repairs}
+    return {k: n for k, n in counts.items() if "velocity" not in k}
