@@ -88,7 +88,7 @@ def read_episodes(
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
-    hz = frame_rate(episodes) if hz is None else hz
+    hz = frame_rate(source.path, episodes) if hz is None else hz
     main = next(iter(episodes[0].clocks))
     plan = Plan(source.path, signals, drives, addresses, main, hz, columns, model.nq, model.nv)
     episodes = [episode.stamped(hz) for episode in episodes]
