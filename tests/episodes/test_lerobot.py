@@ -139,55 +139,6 @@ def test_layout_and_names_are_the_format_s(folder: Path) -> None:
     assert stats["next.done"]["min"] in ([True], [False]) and stats["index"]["max"] == [11]
 
 
-CHANNELS = {
-    "observation.gripper_width": Feature("float32", (1,)),
-    "observation.gripper_force": Feature("float32", (2,), ("finger", "thumb")),
-    "observation.object.cube": Feature("float64", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz")),
-    "contact.finger_on_cube": Feature("bool", (1,)),
-    "goal.place": Feature("float64", (3,)),
-    "intervention": Feature("bool", (1,)),
-}
-
-
-def test_every_channel_of_manipulation_is_a_feature(tmp_path: Path) -> None:
-    """A pose that was not seen is NaN; it comes back so and counts in no statistics."""
-    episodes = []
-    for frames in (5, 3):
-        values = {
-            n: np.random.default_rng(frames).normal(size=(frames, *f.shape))
-            for n, f in CHANNELS.items()
-        }
-        values = {n: v[:, 0] if v.shape[1] == 1 else v for n, v in values.items()}
-        bools = {n: v > 0 for n, v in values.items() if CHANNELS[n].dtype == "bool"}
-        episodes.append({n: v.astype(CHANNELS[n].dtype) for n, v in (values | bools).items()})
-    episodes[0]["observation.object.cube"][2:4] = np.nan
-    dataset = Dataset(50, "arm", CHANNELS, episodes, ["place", "place"], {})
-    write(tmp_path / "set", dataset)
-    same(dataset, read(tmp_path / "set"))
-    stats = json.loads((tmp_path / "set/meta/stats.json").read_text())["observation.object.cube"]
-    seen = np.concatenate(
-        [episodes[0]["observation.object.cube"][[0, 1, 4]], episodes[1]["observation.object.cube"]]
-    )
-    np.testing.assert_allclose(stats["mean"], seen.mean(axis=0))
-    np.testing.assert_array_equal(stats["max"], seen.max(axis=0))
-
-
-def test_recorded_time_and_tasks_within_an_episode_are_kept(tmp_path: Path) -> None:
-    dataset = example()
-    time = np.array([0.0, 0.031, 0.07, 0.098]).astype(np.float32)
-    dataset.episodes[0] |= {"timestamp": time, "task_index": np.array([0, 1, 1, 0])}
-    tasks = [("reach", "push"), *dataset.tasks[1:]]
-    write(tmp_path / "set", dataclasses.replace(dataset, tasks=tasks))
-    back = read(tmp_path / "set")
-    assert back.tasks == tasks
-    np.testing.assert_array_equal(back.episodes[0]["timestamp"], time.astype(float))
-    np.testing.assert_array_equal(back.episodes[0]["task_index"], [0, 1, 1, 0])
-    np.testing.assert_array_equal(back.episodes[2]["timestamp"], np.arange(7) / 30)
-    write(tmp_path / "again", back)
-    same(back, read(tmp_path / "again"))
-    np.testing.assert_array_equal(read(tmp_path / "again").episodes[0]["task_index"], [0, 1, 1, 0])
-
-
 def with_value(name: str, value: Any, episode: int = 1) -> dict[str, Any]:
     episodes = example().episodes
     episodes[episode][name] = value

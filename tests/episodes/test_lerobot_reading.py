@@ -217,6 +217,27 @@ def test_rows_without_a_place(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(ordered).episodes[3]["action"][:, 0], wanted)
 
 
+def test_columns_that_do_not_join(tmp_path: Path) -> None:
+    table = pq.read_table(stranger(tmp_path, files=2) / DATA)
+    names = [*table.column_names, "action"]
+    pq.write_table(pa.table([table[name] for name in names], names=names), tmp_path / DATA)
+    with pytest.raises(DatasetError, match="data files disagree"):
+        read(tmp_path)
+    pq.write_table(table[:0], tmp_path / DATA)
+    pq.write_table(table[:0], tmp_path / SECOND)
+    with pytest.raises(DatasetError, match="no episode that can be read; .* lists episodes 0, 1"):
+        read(tmp_path)
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    (stranger(tmp_path, files=2) / DATA).write_bytes(b"\x80\x04\x95pickle of an array")
+    (tmp_path / "data/folder.parquet").mkdir()
+    dataset = read(tmp_path)
+    assert dataset.ids == (2, 3) and len(dataset.damaged) == 3
+    assert any(f"{tmp_path / DATA} is damaged" in line for line in dataset.damaged)
+    assert any("folder.parquet cannot be opened" in line for line in dataset.damaged)
+
+
 def test_a_file_that_is_there_twice(tmp_path: Path) -> None:
     folder = stranger(tmp_path, files=2)
     shutil.copy(folder / DATA, folder / DATA.replace("file-000", "file-002"))

@@ -205,8 +205,9 @@ def _joined(
             )
     try:
         return pa.concat_tables(tables.values(), promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        raise DatasetError(f"{root}: data files disagree ({error}); name the features") from error
+    except pa.ArrowException as error:
+        remedy = "ask for the features that agree, or take the odd file out of data"
+        raise DatasetError(f"{root}: data files disagree ({error}); {remedy}") from error
 
 
 def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndarray]:
@@ -222,7 +223,7 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
     if np.isnan(own["frame_index"]).all():
         own["frame_index"] = np.arange(table.num_rows)
     nominal, time = own["frame_index"] / fps, own["timestamp"]
-    if np.isnan(time).all():
+    if time.size and np.isnan(time).all():
         own["timestamp"] = nominal
         damaged.append("no row has a timestamp [s]; time is frame_index / fps")
     elif time.dtype == np.float32:
@@ -237,7 +238,7 @@ def _episodes(
     damaged: list[str],
 ) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
     """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
-    placed = np.isfinite(own["episode_index"]) & np.isfinite(own["frame_index"])
+    placed = (own["episode_index"] % 1 == 0) & np.isfinite(own["frame_index"])
     if not placed.all():
         damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
     order = np.lexsort((own["frame_index"], own["episode_index"]))
@@ -271,11 +272,11 @@ def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
     """Text of each task_index; the texts' column has the name of whatever index pandas had."""
     paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
     for table in attempt(paths, read_table, damaged).values():
-        numbered = "task_index" in table.column_names
-        places = table["task_index"].to_pylist() if numbered else range(table.num_rows)
-        for name in table.column_names:
-            if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type):
-                return dict(zip(places, map(str, table[name].to_pylist()), strict=True))
+        columns = table.to_pydict()
+        places = columns.pop("task_index", range(table.num_rows))
+        for texts in columns.values():
+            if all(isinstance(text, str) for text in texts):
+                return dict(zip(places, texts, strict=True))
     return {}
 
 
