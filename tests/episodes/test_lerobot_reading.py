@@ -60,8 +60,9 @@ def test_a_file_of_data_without_its_end(tmp_path: Path) -> None:
 def test_nothing_is_left_of_the_only_file(tmp_path: Path) -> None:
     path = stranger(tmp_path) / DATA
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DatasetError, match=r"no data file that can be read; .*file-000.* no end"):
-        read(tmp_path)
+    for features in (None, ["action"]):
+        with pytest.raises(DatasetError, match=r"no data file that can be read; .*file-0.* no end"):
+            read(tmp_path, features)
     path.unlink()
     with pytest.raises(DatasetError, match="data holds no Parquet file; fetch or record"):
         read(tmp_path)
@@ -100,12 +101,8 @@ def test_damaged_metadata(name: str, folder: Path) -> None:
     path, content = folder / name, (folder / name).read_bytes()
     for size in sizes(content):
         path.write_bytes(content[:size])
-        if name.endswith("json"):
-            with pytest.raises(DatasetError, match=r"provenance\.json (has no end|is damaged)"):
-                read(folder)
-        else:
-            dataset = read(folder)
-            assert len(dataset.episodes) == 3 and str(path) in dataset.damaged[0]
+        dataset = read(folder)
+        assert len(dataset.episodes) == 3 and str(path) in dataset.damaged[0]
     path.unlink()
     dataset = read(folder)
     assert len(dataset.episodes) == 3
@@ -225,7 +222,7 @@ def test_columns_that_do_not_join(tmp_path: Path) -> None:
         read(tmp_path)
     pq.write_table(table[:0], tmp_path / DATA)
     pq.write_table(table[:0], tmp_path / SECOND)
-    with pytest.raises(DatasetError, match="no episode that can be read; .* lists episodes 0, 1"):
+    with pytest.raises(DatasetError, match=r"no episode that can be read; .* lists episodes 0, 1"):
         read(tmp_path)
 
 
