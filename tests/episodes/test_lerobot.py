@@ -28,7 +28,6 @@ from tests.helpers.lerobot_sets import (
     example,
     same,
 )
-from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, write
 
 QUICK = settings(
@@ -98,13 +97,7 @@ def test_layout_and_names_are_the_format_s(folder: Path) -> None:
     first = {"dtype": "float32", "shape": [3], "names": ["x", "y", "θ"]}
     assert features["observation.state"] == first
     assert features["timestamp"] == {"dtype": "float32", "shape": [1], "names": None}
-    with pq.ParquetFile(folder / DATA) as file:
-        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [
-            4,
-            1,
-            7,
-        ]
-        table = file.read()
+    table = pq.read_table(folder / DATA)
     types = {field.name: str(field.type).split("[")[-1] for field in table.schema}
     assert table.schema.field("action").type == pa.list_(pa.float64(), 2)
     assert types["next.done"] == "bool" and types["timestamp"] == "float"
@@ -195,22 +188,6 @@ def test_existing_folder_is_refused(folder: Path) -> None:
     same(example(), read(folder))
 
 
-def test_rolls_over_into_files_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lerobot, "_DATA_FILES_SIZE_IN_MB", 1200 / 2**20)
-    monkeypatch.setattr(lerobot, "_CHUNKS_SIZE", 2)
-    dataset = example((4, 3, 50, 2, 2, 12, 1))
-    write(tmp_path / "set", dataset)
-    same(dataset, read(tmp_path / "set"))
-    paths = sorted((tmp_path / "set/data").glob("*/*"))
-    files = {p.relative_to(tmp_path / "set/data").as_posix(): pq.read_metadata(p) for p in paths}
-    assert {name: (f.num_row_groups, f.num_rows) for name, f in files.items()} == {
-        "chunk-000/file-000.parquet": (2, 7),
-        "chunk-000/file-001.parquet": (1, 50),  # above the limit on its own
-        "chunk-001/file-000.parquet": (2, 4),
-        "chunk-001/file-001.parquet": (2, 13),
-    }
-
-
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -269,7 +246,7 @@ def test_failing_disk_leaves_nothing(
             assert list(tmp_path.iterdir()) == []
         else:
             break
-    assert failing > {"fsync": 9, "rename": 1, "write": 5}[what]
+    assert failing > {"fsync": 9, "rename": 1, "write": 3}[what]
     same(example(), read(tmp_path / "set"))
 
 
