@@ -1,8 +1,8 @@
 """Data sets on disk in LeRobot's format, which robot learning loads and trains from.
 
-Written is v3.0: ``data/chunk-000/file-000.parquet`` holds many episodes, one row group each;
-``meta/`` holds ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per
-episode, and ``provenance.json``, which other writers have not. Any numeric channel is a feature,
+Written is v3.0: ``data/chunk-000/file-000.parquet`` holds all episodes; ``meta/`` holds
+``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode, and
+``provenance.json``, which other writers have not. Any numeric channel is a feature,
 such as ``observation.gripper_width``, ``observation.object.cube``, ``contact.finger_on_cube``,
 ``goal.target``, ``intervention``. A set is written atomically, so a kill at any moment leaves a
 complete set or none. Videos, images and text are neither written nor read.
@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import json
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from worldmodel.runtime.files import new_folder
 __all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-_CHUNKS_SIZE = 1000  # files per chunk
-_DATA_FILES_SIZE_IN_MB = 100  # before compression; an episode is never split
 _DTYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _DTYPES |= {"bool", "float16", "float32", "float64"}
 _TIME, _COUNT = Feature("float32", (1,)), Feature("int64", (1,))
@@ -139,40 +136,40 @@ def _fill(
     episodes: list[dict[str, np.ndarray]],
 ) -> None:
     features = dataset.features | {name: _TIME if name == "timestamp" else _COUNT for name in OWN}
-    for folder in (root / "data", root / "meta", root / "meta" / "episodes"):
-        folder.mkdir()
-    places = _places([sum(column.nbytes for column in episode.values()) for episode in episodes])
-    for (chunk, file), members in itertools.groupby(range(len(episodes)), places.__getitem__):
-        path = root / "data" / _PLACE.format(chunk_index=chunk, file_index=file)
-        _write_parquet(path, (_data_table(episodes[i], features) for i in members))
+    whole = {name: np.concatenate([episode[name] for episode in episodes]) for name in features}
     rows = []
-    for (chunk, file), episode, texts in zip(places, episodes, names, strict=True):
-        row: dict[str, Any] = {
-            "episode_index": len(rows),
-            "tasks": [*texts],
-            "length": len(episode["index"]),
-            "data/chunk_index": chunk,
-            "data/file_index": file,
-            "dataset_from_index": int(episode["index"][0]),
-            "dataset_to_index": int(episode["index"][-1]) + 1,
-            "meta/episodes/chunk_index": 0,
-            "meta/episodes/file_index": 0,
-        }
+    for episode, texts in zip(episodes, names, strict=True):
+        row: dict[str, Any] = {"episode_index": len(rows), "tasks": [*texts]}
+        row |= {"length": len(episode["index"]), "data/chunk_index": 0, "data/file_index": 0}
+        row |= {"dataset_from_index": int(episode["index"][0])}
+        row |= {"dataset_to_index": row["dataset_from_index"] + row["length"]}
+        row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
         for name in features:
             statistics = _statistics(episode[name])
             row |= {f"stats/{name}/{what}": value for what, value in statistics.items()}
         rows.append(row)
-    path = root / "meta" / "episodes" / _PLACE.format(chunk_index=0, file_index=0)
-    _write_parquet(path, [pa.table({key: [row[key] for row in rows] for key in rows[0]})])
-    _write_parquet(root / "meta" / "tasks.parquet", [_tasks_table(tasks)])
+    columns = {}
+    for name, values in whole.items():
+        flat = pa.array(values.ravel())
+        scalar = values.ndim == 1
+        columns[name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    place = _PLACE.format(chunk_index=0, file_index=0)
+    for path, table in {
+        f"data/{place}": pa.table(columns),
+        f"meta/episodes/{place}": pa.table({key: [row[key] for row in rows] for key in rows[0]}),
+        "meta/tasks.parquet": _tasks_table(tasks),
+    }.items():
+        for folder in reversed((root / path).relative_to(root).parents[:-1]):
+            (root / folder).mkdir(exist_ok=True)  # not its parents: another writer may sweep root
+        pq.write_table(table, root / path, write_page_checksum=True)
     info = {
         "codebase_version": "v3.0",
         "robot_type": dataset.robot_type,
         "total_episodes": len(episodes),
-        "total_frames": rows[-1]["dataset_to_index"],
+        "total_frames": len(whole["index"]),
         "total_tasks": len(tasks),
-        "chunks_size": _CHUNKS_SIZE,
-        "data_files_size_in_mb": _DATA_FILES_SIZE_IN_MB,
+        "chunks_size": 1000,
+        "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "fps": dataset.fps,
         "splits": {"train": f"0:{len(episodes)}"},
@@ -180,33 +177,11 @@ def _fill(
         "video_path": None,
         "features": {name: dataclasses.asdict(feature) for name, feature in features.items()},
     }
-    _write_json(root / "meta" / "info.json", info)
-    stats = {
-        name: _statistics(np.concatenate([episode[name] for episode in episodes]))
-        for name in features
-    }
-    _write_json(root / "meta" / "stats.json", stats)
-    _write_json(root / "meta" / "provenance.json", dict(dataset.provenance), allow_nan=False)
-
-
-def _places(sizes: list[int]) -> list[tuple[int, int]]:
-    """Chunk and file of each episode, for their sizes [bytes]."""
-    places, number, used = [], 0, 0
-    for size in sizes:
-        if used and used + size > _DATA_FILES_SIZE_IN_MB * 2**20:
-            number, used = number + 1, 0
-        used += size
-        places.append(divmod(number, _CHUNKS_SIZE))
-    return places
-
-
-def _data_table(episode: dict[str, np.ndarray], features: dict[str, Feature]) -> pa.Table:
-    columns = {}
-    for name, feature in features.items():
-        flat = pa.array(episode[name].ravel())
-        scalar = feature.shape == (1,)
-        columns[name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, *feature.shape)
-    return pa.table(columns)
+    stats = {name: _statistics(values) for name, values in whole.items()}
+    for name, content in (("info", info), ("stats", stats), ("provenance", dataset.provenance)):
+        nan = name == "stats"  # of a column that is NaN throughout
+        text = json.dumps(dict(content), indent=4, ensure_ascii=False, allow_nan=nan)
+        (root / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def _tasks_table(tasks: list[str]) -> pa.Table:
@@ -230,21 +205,3 @@ def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
     whole = {"min": np.fmin.reduce(values), "max": np.fmax.reduce(values)}
     counted = {what: value.tolist() for what, value in (whole | real).items()}
     return counted | {"count": [len(values)]}
-
-
-def _write_parquet(path: Path, tables: Iterable[pa.Table]) -> None:
-    """One row group per table; checksums of its pages; the footer is closed."""
-    path.parent.mkdir(exist_ok=True)  # no parents: another writer may have removed them
-    tables = iter(tables)
-    first = next(tables)
-    with (
-        path.open("wb") as sink,
-        pq.ParquetWriter(sink, first.schema, write_page_checksum=True) as out,
-    ):
-        for table in itertools.chain([first], tables):
-            out.write_table(table, row_group_size=table.num_rows)
-
-
-def _write_json(path: Path, content: dict[str, Any], *, allow_nan: bool = True) -> None:
-    text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=allow_nan)
-    path.write_text(text, encoding="utf-8")

@@ -79,7 +79,7 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
         raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
     schemas = attempt(paths, pq.read_schema, damaged)
     kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    names, ignored = _selected(root, described, kinds, features)
+    names, ignored = _selected(root, described, kinds, features) if schemas else ([], {})
     tables = attempt([*schemas], lambda path: read_table(path, (*names, *OWN)), damaged)
     if not tables:
         raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
@@ -94,14 +94,14 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
     damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
     if not episodes:
         raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
-    provenance = root / "meta" / "provenance.json"
+    provenance = attempt([*root.glob("meta/provenance.json")], _json, damaged)
     return Dataset(
         fps,
         str(info.get("robot_type") or "unknown"),
         {name: _feature(values, described.get(name, {})) for name, values in rows.items()},
         [*episodes.values()],
         tasks,
-        _json(provenance) if provenance.is_file() else {},
+        next(iter(provenance.values()), {}),
         tuple(episodes),
         ignored,
         tuple(damaged),
@@ -109,30 +109,29 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
 
 
 def _json(path: Path) -> dict[str, Any]:
-    damaged: list[str] = []
-    if not path.is_file():
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
-    contents = attempt([path], lambda file: dict(json.loads(file.read_text("utf-8-sig"))), damaged)
-    if damaged:
-        raise DatasetError(damaged[0])
-    return contents[path]
+    return dict(json.loads(path.read_text(encoding="utf-8-sig")))
 
 
 def _info(path: Path) -> dict[str, Any]:
     """``meta/info.json``, with fps a number and the features dictionaries."""
-    info = _json(path)
-    version, rate, features = (info.get(k) for k in ("codebase_version", "fps", "features"))
+    damaged: list[str] = []
+    if not path.is_file():
+        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+    info = attempt([path], _json, damaged).get(path, {})
+    if damaged:
+        raise DatasetError(damaged[0])
+    version, features = info.get("codebase_version"), info.get("features")
     if not re.fullmatch(r"v2\.[01]|v3\.\d+", str(version)):
         raise DatasetError(
             f"{path}: codebase_version is {version!r}; v2.1 and v3.x are read: convert the set "
             "with LeRobot's own converter"
         )
     try:
-        fps = float(rate)  # type: ignore
-    except (TypeError, ValueError, OverflowError):
+        fps = float(info["fps"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         fps = math.nan
     if not 0 < fps < math.inf:
-        raise DatasetError(f"{path}: fps is {rate!r}; write the frames per second there")
+        raise DatasetError(f"{path}: fps is {info.get('fps')!r}; write the frames per second there")
     features = features if isinstance(features, dict) else {}
     specs = {name: spec if isinstance(spec, dict) else {} for name, spec in features.items()}
     return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
@@ -205,8 +204,9 @@ def _joined(
             )
     try:
         return pa.concat_tables(tables.values(), promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        raise DatasetError(f"{root}: data files disagree ({error}); name the features") from error
+    except pa.ArrowException as error:
+        remedy = "ask for the features that agree, or take the odd file out of data"
+        raise DatasetError(f"{root}: data files disagree ({error}); {remedy}") from error
 
 
 def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndarray]:
@@ -222,7 +222,7 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
     if np.isnan(own["frame_index"]).all():
         own["frame_index"] = np.arange(table.num_rows)
     nominal, time = own["frame_index"] / fps, own["timestamp"]
-    if np.isnan(time).all():
+    if time.size and np.isnan(time).all():
         own["timestamp"] = nominal
         damaged.append("no row has a timestamp [s]; time is frame_index / fps")
     elif time.dtype == np.float32:
@@ -237,7 +237,7 @@ def _episodes(
     damaged: list[str],
 ) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
     """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
-    placed = np.isfinite(own["episode_index"]) & np.isfinite(own["frame_index"])
+    placed = (own["episode_index"] % 1 == 0) & np.isfinite(own["frame_index"])
     if not placed.all():
         damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
     order = np.lexsort((own["frame_index"], own["episode_index"]))
@@ -271,11 +271,11 @@ def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
     """Text of each task_index; the texts' column has the name of whatever index pandas had."""
     paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
     for table in attempt(paths, read_table, damaged).values():
-        numbered = "task_index" in table.column_names
-        places = table["task_index"].to_pylist() if numbered else range(table.num_rows)
-        for name in table.column_names:
-            if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type):
-                return dict(zip(places, map(str, table[name].to_pylist()), strict=True))
+        columns = table.to_pydict()
+        places = columns.pop("task_index", range(table.num_rows))
+        for texts in columns.values():
+            if all(isinstance(text, str) for text in texts):
+                return dict(zip(places, texts, strict=True))
     return {}
 
 

@@ -29,7 +29,10 @@ def attempt(paths: Sequence[Path], call: Callable[[Path], T], damaged: list[str]
 
 
 def _cause(path: Path, error: Exception) -> str:
-    content = path.read_bytes() if path.is_file() else b""
+    try:
+        content = path.read_bytes()
+    except OSError as denied:
+        return f"cannot be opened ({denied})"
     if content.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS; git lfs pull brings the file"
     cause = f"is damaged ({str(error).partition(chr(10))[0]})"
