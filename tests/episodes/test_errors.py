@@ -291,9 +291,8 @@ def test_everything_measured_changes_no_number() -> None:
     plain, masked = (cut_windows([e, e], starts, 5) for e in (episode, whole))
     assert plain.measured is None and masked.measured is not None and masked.measured.all()
     predicted = np.roll(np.asarray(plain.target), 1, axis=0)
-    np.testing.assert_array_equal(
-        *(episode_errors(predicted, w, channels) for w in (plain, masked))
-    )
+    one, other = (episode_errors(predicted, w, channels) for w in (plain, masked))
+    np.testing.assert_array_equal(one, other)
 
 
 LIMITED = """<body name="{0}"><joint name="{0}" range="{1}" limited="{2}"/>

@@ -116,7 +116,7 @@ class WindowGrid:
         valid, known = episode.valid, _known(episode.qpos, episode.qvel)
         seen = np.ones(len(valid), bool)
         if episode.measured is not None:
-            seen = np.asarray(episode.measured).any(axis=1)
+            seen[:] = episode.measured.any(axis=1)
         if self.horizon is None:
             whole = len(valid) > 1 and valid.all() and known[0] and seen[1:].any()
             return (np.array([0]), 0) if whole else (np.array([], int), 1)
@@ -203,7 +203,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
 
 def _known(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
     """(frames, nq), (frames, nv) → (frames,) bool; where no position and no velocity is unknown."""
-    return np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1)
+    return np.asarray(np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1))
 
 
 def _history(episode: Episode, k: int) -> tuple[np.ndarray, ...]:

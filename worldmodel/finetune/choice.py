@@ -1,10 +1,10 @@
 """Which of many candidate parameters the data identify: one linearisation, then elimination.
 
 At the start the errors of the windows and their derivatives give the curvature H of the data, in
-units of the priors N(0, 1), with the noise that a linear fit would leave; the errors of an open-loop
-window grow together, so each window counts as one frame. The covariance is (H + 1)⁻¹. While the most uncertain number has a deviation above ``UNKNOWN``, it is held at the
-MJCF's value and the others are judged again, so of two numbers that the data cannot tell apart
-one stays.
+units of the priors N(0, 1), with the noise that a linear fit would leave; the errors of an
+open-loop window grow together, so each window counts as one frame. The covariance is (H + 1)⁻¹.
+While the most uncertain number has a deviation above ``UNKNOWN``, it is held at the MJCF's value
+and the others are judged again, so of two numbers that the data cannot tell apart one stays.
 """
 
 import dataclasses

@@ -39,9 +39,12 @@ class IdentifyConfig:
     max_left_out: float = 0.1  # fraction of windows that may be left out
 
     def __post_init__(self) -> None:
-        least = dict.fromkeys(("iterations", "batch"), 1)
-        least |= dict.fromkeys(("pose_spread", "velocity_spread", "max_left_out"), 0)
-        check_settings(self, least, positive=("huber", "bound", "tolerance"))
+        check_settings(
+            self,
+            counts=("iterations", "batch"),
+            not_negative=("pose_spread", "velocity_spread", "max_left_out"),
+            positive=("huber", "bound", "tolerance"),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,9 +49,12 @@ class RegressionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = dict.fromkeys(("batch", "validate_every"), 1)
-        least |= dict.fromkeys(("steps", "learning_rate", "weight_decay", "seed"), 0)
-        check_settings(self, least, positive=("huber",))
+        check_settings(
+            self,
+            counts=("batch", "validate_every"),
+            not_negative=("steps", "learning_rate", "weight_decay", "seed"),
+            positive=("huber",),
+        )
 
 
 @jax.tree_util.register_dataclass

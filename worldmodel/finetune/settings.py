@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from worldmodel.errors import InputError
@@ -11,22 +11,26 @@ LENGTH = ("steps", "patience", "checkpoint_every")  # of ``FitConfig``: a fit ca
 
 
 def check_settings(
-    config: Any, least: Mapping[str, float], *, positive: Sequence[str] = ()
+    config: Any,
+    *,
+    counts: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    positive: Sequence[str] = (),
 ) -> None:
     """Checks the numbers of a config.
 
     Args:
       config: a dataclass.
-      least: setting → its smallest value.
-      positive: settings above 0.
+      counts, not_negative, positive: its settings from 1 on, from 0 on, and above 0.
 
     Raises:
       InputError: one that is too small or not finite; the message names it and the bound.
     """
     kind = type(config).__name__
-    for name, bound in least.items():
-        if not bound <= (value := getattr(config, name)) < math.inf:
-            raise InputError(f"{kind}: {name} = {value}; give a number from {bound} on")
+    for names, bound in ((counts, 1), (not_negative, 0)):
+        for name in names:
+            if not bound <= (value := getattr(config, name)) < math.inf:
+                raise InputError(f"{kind}: {name} = {value}; give a number from {bound} on")
     for name in positive:
         if not 0 < (value := getattr(config, name)) < math.inf:
             raise InputError(f"{kind}: {name} = {value}; give a number above 0")
@@ -61,10 +65,13 @@ class FitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch", "validate_every", "patience", "checkpoint_every")
-        others = ("seed", "start_spread", "prior_weight", "max_nonfinite", "learning_rate")
-        least = dict.fromkeys(counts, 1) | dict.fromkeys((*others, "network_learning_rate"), 0)
-        check_settings(self, least, positive=("huber",))
+        rates = ("learning_rate", "network_learning_rate")
+        check_settings(
+            self,
+            counts=("steps", "batch", "validate_every", "patience", "checkpoint_every"),
+            not_negative=("seed", "start_spread", "prior_weight", "max_nonfinite", *rates),
+            positive=("huber",),
+        )
         if self.train not in ("physics", "network", "both"):
             raise InputError(f"train '{self.train}' is none of physics, network, both")
         if min(self.curriculum, default=1) < 1:
