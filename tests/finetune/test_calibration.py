@@ -2,15 +2,22 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers.logged_arm import DRIVES, FREE, Log, arm, recorded
+from tests.helpers.logged_arm import DRIVES, FREE, HZ, Log, arm, recorded
+from worldmodel.episodes.columns import Columns, ColumnsError, Command, Joint
+from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
-from worldmodel.finetune.engines import make_engine
+from worldmodel.finetune.calibration import folded
+from worldmodel.finetune.engines import make_engine, unpacked
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
 from worldmodel.model import WorldModel
+from worldmodel.model.calibration import calibrated
 from worldmodel.scene import FreeParameter
 
 CALIBRATIONS = (
@@ -83,3 +90,47 @@ def test_a_scale_cannot_shrink_the_errors() -> None:
     engine = make_engine(world, "c", 1)
     tiny, own = (engine.errors(np.array([u]), np.zeros((1, 0)), still) for u in (-40.0, 0.0))
     assert np.abs(tiny[..., 1]).min() > 0.2 < np.abs(own[..., 1]).min()
+
+
+def test_folded_columns_read_the_robots_own_coordinates(tmp_path: Path) -> None:
+    """Degrees and per cent, a sign and an offset: the log read again needs no calibration."""
+    scene, (episode,) = arm(), recorded(STATE_ALONE, episodes=1)
+    raw = np.column_stack(
+        [
+            -np.degrees(episode.qpos[:, 0]),
+            (episode.qpos[:, 1] + 1.7) / 3.4 * 100.0,
+            -np.degrees(episode.ctrl[:, 0]),
+            (episode.ctrl[:, 1] + 1.7) / 3.4 * 100.0,
+        ]
+    )
+    path = tmp_path / "log.csv"
+    np.savetxt(path, raw, delimiter=",", header="a,b,goal_a,goal_b", comments="", fmt="%.17g")
+    columns = Columns(
+        joints=(Joint("shoulder", "a", unit="deg", sign=-1.0), Joint("elbow", "b", unit="percent")),
+        commands=(
+            Command("shoulder", "goal_a", unit="deg", sign=-1.0),
+            Command("elbow", "goal_b", unit="percent", range=(-1.7, 1.7)),
+        ),
+        rate_hz=HZ,
+    )
+    world = WorldModel(scene, (*CALIBRATIONS, FreeParameter("gain", "elbow")))
+    u = unpacked(world, jnp.array([0.7, -0.7, np.log(1.1) / 0.1, 0.4]))
+    read, bare, parameters = folded(columns, world, {"physics": u, "network": {}})
+    assert bare.free == world.free[-1:]
+    assert parameters["physics"].keys() == {"elbow.gain"}
+    episodes = [read_episodes(path, c, scene.mj_model).episodes[0] for c in (columns, read)]
+    frames = len(episodes[0].qpos)  # the first ones have no velocity
+    np.testing.assert_allclose(episodes[0].qpos, episode.qpos[-frames:], atol=1e-9)
+    logged, own = (cut_windows([e], [np.array([5, 30])], 10) for e in episodes)
+    truth = calibrated(scene, world.free, u, logged)
+    for ours, theirs in zip(jax.tree.leaves(own), jax.tree.leaves(truth), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    again, _, same = folded(read, bare, parameters)
+    assert (again, same) == (read, parameters)
+
+
+def test_a_calibration_that_no_column_can_take_is_named() -> None:
+    world = WorldModel(arm(), CALIBRATIONS[:1])
+    parameters = {"physics": unpacked(world, jnp.ones(1)), "network": {}}
+    with pytest.raises(ColumnsError, match=r"shoulder.joint_zero is fitted.*no joint shoulder"):
+        folded(Columns(joints=(Joint("elbow", "a"),)), world, parameters)

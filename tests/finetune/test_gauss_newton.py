@@ -99,7 +99,7 @@ def test_what_the_data_do_not_determine_is_named() -> None:
         (
             FreeParameter("com", "bob", (0, 0, 1)),
             FreeParameter("mass", "bob"),
-            FreeParameter("gain", "push"),
+            FreeParameter("gain", "push", 0.2 / 0.7),  # a width of 0.2, as the mass has
         ),
     )
     u = np.array([0.5, 0.3, -0.4])

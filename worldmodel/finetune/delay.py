@@ -24,9 +24,9 @@ LEAST = 3  # episodes that an interval needs
 
 @dataclasses.dataclass(frozen=True)
 class Delay:
-    """How much later an actuator's commands act than the log says."""
+    """How much later commands act than the log says."""
 
-    actuator: str
+    actuators: tuple[str, ...]  # one, or all whose commands change: their common delay
     seconds: float
     low: float  # [s] of its 95 % interval over episodes
     high: float
@@ -36,7 +36,7 @@ class Delay:
 def delays(
     world: WorldModel, identified: Identified, windows: Windows, config: IdentifyConfig
 ) -> tuple[Delay, ...]:
-    """The delay of every actuator's commands, of the windows that a fit is of.
+    """The delay of each actuator's commands and of all together, of the windows that a fit is of.
 
     To first order: a delay of several frames comes out roughly. Zeros of the log that no parameter
     takes up, and drives that are held at wrong values, move it as well.
@@ -46,34 +46,42 @@ def delays(
       identified: its result.
 
     Returns:
-      One for each actuator whose commands change the prediction; empty below ``LEAST`` episodes.
+      One for each actuator whose commands change and move the prediction, and where there are
+      several the common one last; empty below ``LEAST`` episodes.
     """
     engine = make_engine(world, config.engine, min(config.batch, len(windows)))
     kept = ~np.isin(np.arange(len(windows)), [w.window for w in identified.left_out])
     if len(np.unique(np.asarray(windows.episode)[kept])) < LEAST:
         return ()
-    u = np.array([n.u for n in identified.numbers])
+    u, m = np.array([n.u for n in identified.numbers]), world.scene.mj_model
     error, slope = engine.slopes(u, identified.shift, windows)
+    kept &= np.isfinite(slope).all((1, 2, 3))
+    changing = np.ptp(_commands(windows)[kept], axis=(0, 1)) > 0
+    each = [np.array([actuator]) for actuator in np.flatnonzero(changing)]
     out = []
-    for actuator in range(world.scene.mj_model.nu):
-        later = engine.errors(u, identified.shift, _later(windows, actuator)) - error
-        usable = kept & np.isfinite(later).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
+    for actuators in (*each, *([np.flatnonzero(changing)] if len(each) > 1 else [])):
+        later = engine.errors(u, identified.shift, _later(windows, actuators)) - error
+        usable = kept & np.isfinite(later).all((1, 2))
         if not later[usable].any():
             continue
         columns = np.concatenate([slope[..., : len(u)], later[..., None]], axis=-1)
         step, half = _last_step(error, columns, u, identified.noise, windows, usable, config.huber)
-        seconds, half = step / world.scene.control_hz, half / world.scene.control_hz
-        name = element_name(world.scene.mj_model, "actuator", actuator)
-        late = step - half * world.scene.control_hz > LATE
-        out.append(Delay(name, seconds, seconds - half, seconds + half, late))
+        seconds, low, high = np.array([step, step - half, step + half]) / world.scene.control_hz
+        names = tuple(element_name(m, "actuator", i) for i in actuators)
+        out.append(Delay(names, float(seconds), float(low), float(high), step - half > LATE))
     return tuple(out)
 
 
-def _later(windows: Windows, actuator: int) -> Windows:
-    """The windows with an actuator's commands one frame later."""
-    ctrl = np.array(windows.ctrl, float)
-    before = np.asarray(windows.history.ctrl)[:, 1, actuator]
-    ctrl[..., actuator] = np.concatenate([before[:, None], ctrl[:, :-1, actuator]], axis=1)
+def _commands(windows: Windows) -> np.ndarray:
+    """(windows, horizon + 1, nu) from the frame before the start on."""
+    past = np.asarray(windows.history.ctrl, float)[:, 1:2]
+    return np.concatenate([past, np.asarray(windows.ctrl, float)], axis=1)
+
+
+def _later(windows: Windows, actuators: np.ndarray) -> Windows:
+    """The windows with the commands of some actuators one frame later."""
+    ctrl, later = np.array(windows.ctrl, float), _commands(windows)[:, :-1]
+    ctrl[..., actuators] = later[..., actuators]
     return dataclasses.replace(windows, ctrl=ctrl)
 
 
