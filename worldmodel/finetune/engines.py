@@ -248,15 +248,16 @@ def _c(world: WorldModel) -> Engine:
         model = compiled(u)
         error = play(model, u, shift, windows)
         columns = []
-        for step in np.diag(np.full(len(u), DIFFERENCE) if width is None else width):
+        width = np.full(len(u), DIFFERENCE) if width is None else width
+        for step in np.diag(width):
             before = errors(u - step, shift, windows) if central else error
             change = errors(u + step, shift, windows) - before
             columns.append(change / (step.sum() * (1.0 + central)))
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
-        for width, step in zip(widths, np.diag(widths), strict=True):
+        for half, step in zip(widths, np.diag(widths), strict=True):
             further = play(model, u, shift + step, windows)
             change = further - play(model, u, shift - step, windows)
-            columns.append(change / (2.0 * width))
+            columns.append(change / (2.0 * half))
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:

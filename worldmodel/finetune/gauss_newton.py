@@ -9,9 +9,9 @@ deviation σ per degree of freedom and, where starts are free, a shift s of ever
 (``engines``). The shift of a window affects no other window, so shifts are eliminated window
 by window (Schur complement). Windows far beyond the median are left out and named (``outliers``).
 σ is estimated from the errors before each of the first iterations, and again where the steps have
-come to rest, until it rests too. The covariance is the scatter of the episodes' pulls (``uncertainty``).
-Nothing is called identified where the fit has not converged or took no step, and where its
-predictions are no better than a scene that stands still.
+come to rest, until it rests too. The covariance is the scatter of the episodes' pulls
+(``uncertainty``). Nothing is called identified where the fit has not converged or took no step, and
+where its predictions are no better than a scene that stands still.
 """
 
 import dataclasses
@@ -44,9 +44,10 @@ TOGETHER = 0.9  # correlation above which two numbers are named as a pair
 # Widths of engine c's differences [prior widths]. Friction and contact give the cost kinks at every
 # scale, so that a derivative at a point says little of it: wide differences show where it falls,
 # narrow ones end the descent (Newey & McFadden 1994, section 7.3).
-WIDTHS = (0.1, 0.03, 0.01, 0.003)
+WIDTHS = (0.03, 0.1, 0.01, 0.003)
 LEAST, MOST = 0.1, 1e6  # damping; the prior's own curvature is 1
 TRIES = 6  # dampings, each ten times the former, before another width
+POOR = 2  # tries; after more the differences get another width
 REST = 1e-4  # relative fall of the cost, below which it rests
 NEAR = 1.0  # deviations to go, within which differences are central
 SETTLING = 8  # first iterations, before each of which the noise is estimated anew
@@ -77,7 +78,8 @@ class Identified:
     left_out: tuple[LeftOut, ...]  # windows that are not used, each with its reason
     unconverged: np.ndarray  # windows with unconverged contact solves at these values
     iterations: int
-    remaining: float  # the longest move of an undamped step, in deviations
+    remaining: float  # the longest move of an undamped step, in deviations; the least where several
+    # widths of differences were tried
     cost: float
     reason: str  # why nothing is identified; empty where the fit can be trusted
 
@@ -113,6 +115,7 @@ class Progress:
     level: int  # of ``WIDTHS``
     central: bool  # whether differences are central
     quiet: int  # iterations since the cost fell by more than ``REST``
+    nearest: float  # least deviations to go of these
 
 
 def identify(
@@ -163,7 +166,7 @@ def identify(
         at = problem.derivatives(x, problem.usable, _across(u, 0, False))
         sigma = problem.first_noise(at) if noise is None else noise
         at = problem.without_outliers(at, at.kept, sigma)
-        state = Progress(0, 0, x.u, x.shift, 1.0, sigma, at.kept, 0, False, 0)
+        state = Progress(0, 0, x.u, x.shift, 1.0, sigma, at.kept, 0, False, 0, np.inf)
     else:
         state, x = progress, Unknowns(progress.u, progress.shift)
         at = problem.derivatives(x, state.kept, _across(u, state.level, state.central))
@@ -207,10 +210,11 @@ def identify(
         record(row | {"noise": sigma.tolist()})
         moved, level, quiet = fallen > 0, state.level, state.quiet + 1
         x, damping = (there, damping) if moved else (x, state.damping)
+        nearest = min(remaining, state.nearest)
         if fallen > REST * here:
-            quiet = 0
+            quiet, nearest = 0, np.inf
         ended = rested or quiet >= levels
-        if quiet and not ended:
+        if (quiet or tries > POOR) and not ended:
             level = (level + 1) % levels
         central = remaining < NEAR
         if moved or not ended:
@@ -218,9 +222,10 @@ def identify(
         if ended:
             fresh = sigma if noise is not None else problem.noise_of(at, sigma, normal)
             if (np.abs(np.log(fresh / sigma)) <= RESTED).all():
+                remaining = nearest
                 break
             sigma, at = fresh, problem.without_outliers(at, at.kept, fresh)
-            damping, quiet = 1.0, 0
+            damping, quiet, nearest = 1.0, 0, np.inf
         state = Progress(
             iteration=state.iteration + 1,
             steps=state.steps + moved,
@@ -232,6 +237,7 @@ def identify(
             level=level,
             central=central,
             quiet=quiet,
+            nearest=nearest,
         )
     if not reason and remaining > NEAR:
         reason = (

@@ -145,7 +145,7 @@ class LeastSquares:
         Raises:
           IdentifyError: too many are.
         """
-        sizes = at.finite, *far_beyond(at.error, at.slope, sigma, self.counted(at.finite))
+        sizes = self.sizes(at, sigma)
         kept = kept & ~far(*sizes)
         if np.mean(~kept) > self.config.max_left_out:
             out = named(self.windows, np.flatnonzero(~kept), *sizes)
@@ -156,9 +156,14 @@ class LeastSquares:
             )
         return dataclasses.replace(at, kept=kept)
 
+    def sizes(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(windows,) each: which are finite, and their errors and derivatives over the median's."""
+        counted, huber = self.counted(at.finite), self.config.huber
+        return at.finite, *far_beyond(at.error, at.slope, sigma, counted, huber)
+
     def left_out(self, at: Derivatives, sigma: np.ndarray) -> tuple[LeftOut, ...]:
         """The windows that do not count at an iterate, by name."""
-        sizes = at.finite, *far_beyond(at.error, at.slope, sigma, self.counted(at.finite))
+        sizes = self.sizes(at, sigma)
         return named(self.windows, np.flatnonzero(~at.kept), *sizes)
 
     def begin(self, u: np.ndarray) -> Unknowns:

@@ -2,8 +2,8 @@
 
 A pseudo-Huber loss bounds what an error counts, not what a derivative counts: one window whose
 prediction explodes owns the curvature and holds every number where it starts. So a window is left
-out where the root mean square of its errors, or of their derivatives, both in deviations of the
-noise, is more than ``FAR`` times the median window's.
+out where the root mean square of its derivatives, in deviations of the noise, or the root of its
+mean loss, is more than ``FAR`` times the median window's. A single bad frame is left to the loss.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class LeftOut:
 
 
 def far_beyond(
-    error: np.ndarray, slope: np.ndarray, sigma: np.ndarray, counted: np.ndarray
+    error: np.ndarray, slope: np.ndarray, sigma: np.ndarray, counted: np.ndarray, huber: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each window's size over the median window's: of its errors, and of their derivatives.
 
@@ -41,6 +41,7 @@ def far_beyond(
       slope: (windows, frames, nv, unknowns) its derivative.
       sigma: (nv,) deviation of the noise.
       counted: (windows, frames, nv) bool; a window without any has the sizes 0.
+      huber: deviations beyond which errors count linearly.
 
     Returns:
       Two arrays (windows,).
@@ -48,9 +49,10 @@ def far_beyond(
     count = np.maximum(counted.sum((1, 2)), 1)
     z = np.where(counted, error / sigma, 0.0)
     steep = np.where(counted[..., None], slope / sigma[:, None], 0.0)
-    errors = np.sqrt(np.square(z).sum((1, 2)) / count)
+    loss = 2.0 * huber**2 * (np.sqrt(1.0 + np.square(z / huber)) - 1.0)
+    errors = np.sqrt(loss.sum((1, 2)) / count)
     slopes = np.sqrt(np.square(steep).sum((1, 2, 3)) / count)
-    some = counted.any((1, 2))
+    some = np.asarray(counted.any((1, 2)))
     return _over_median(errors, some), _over_median(slopes, some)
 
 
