@@ -163,7 +163,7 @@ def _physics(
     for d in late:
         if d.late:
             runtime.log(
-                f"WARNING: commands of {d.actuator} act {1e3 * d.seconds:.0f} ms "
+                f"WARNING: commands of {', '.join(d.actuators)} act {1e3 * d.seconds:.0f} ms "
                 f"[{1e3 * d.low:.0f}, {1e3 * d.high:.0f}] later than the log says, which moves "
                 "gains and damping; give the command a delay in the columns"
             )

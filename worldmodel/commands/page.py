@@ -102,14 +102,15 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
 
 def _late(delays: Sequence[Mapping[str, Any]]) -> str:
     late = [
-        f"{d['actuator']} {1e3 * d['seconds']:.0f} ms [{1e3 * d['low']:.0f}, {1e3 * d['high']:.0f}]"
+        f"{', '.join(d['actuators'])} by {1e3 * d['seconds']:.0f} ms "
+        f"[{1e3 * d['low']:.0f}, {1e3 * d['high']:.0f}]"
         for d in delays
         if d["late"]
     ]
     if not late:
         return ""
     return (
-        f"<p class=loud>Commands act later than the log says: {html.escape(', '.join(late))}. This "
+        f"<p class=loud>Commands act later than the log says: {html.escape('; '.join(late))}. This "
         "moves gains and damping; give these commands a delay in the columns and fit again.</p>"
     )
 

@@ -197,8 +197,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             "choose a shorter horizon"
         )
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    *parts, seen, frame = columns[4:]
-    return Windows(History(*columns[:4]), *parts, seen if partly else None, frame)
+    measured = columns[-2] if partly else None
+    return Windows(History(*columns[:4]), *columns[4:-2], measured=measured, frame=columns[-1])
 
 
 def _known(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:

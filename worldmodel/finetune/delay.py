@@ -67,7 +67,7 @@ def delays(
         columns = np.concatenate([slope[..., : len(u)], later[..., None]], axis=-1)
         step, half = _last_step(error, columns, u, identified.noise, windows, usable, config.huber)
         seconds, low, high = np.array([step, step - half, step + half]) / world.scene.control_hz
-        names = tuple(element_name(m, "actuator", i) for i in actuators)
+        names = tuple(element_name(m, "actuator", int(i)) for i in actuators)
         out.append(Delay(names, float(seconds), float(low), float(high), step - half > LATE))
     return tuple(out)
 
