@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
@@ -17,11 +18,13 @@ from worldmodel.commands.scores import curves, named, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
+from worldmodel.finetune.calibration import folded
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.delay import Delay
 from worldmodel.finetune.gauss_newton import Identified, intervals
 from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import Parameters, WorldModel, saved
+from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.files import write_json, write_text
@@ -50,7 +53,8 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     Args:
       out: folder.
       problem: what was fitted.
-      outcome: of the fit.
+      outcome: of the fit. Zeros and scales of the log go into the columns that are written, so
+        that MJCF, checkpoint and columns fit together; errors are in the log's coordinates.
 
     Returns:
       The line that is printed.
@@ -59,13 +63,18 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     parameters = identified.parameters
     mjcf = physical.to_mjcf(world.scene, world.free, parameters["physics"])
     write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
-    write_text(out / "columns.toml", to_toml(problem.protocol.columns))
+    model, numbers = network or (world, parameters)
+    columns, model, numbers = folded(problem.protocol.columns, model, numbers)
+    protocol = dataclasses.replace(problem.protocol, columns=columns)
+    write_text(out / "columns.toml", to_toml(columns))
     fitted = mujoco.MjModel.from_xml_string(mjcf, dict(world.scene.assets))
     windows = held_out(problem)
     horizon = windows.target.shape[1]
     given = problem.scene()[0].mj_model
+    log = world.scene, world.free, parameters["physics"]
+    robot = calibrated(*log, windows)
     predicted = {
-        "fitted": _played(fitted, problem, windows),
+        "fitted": np.asarray(as_logged(*log, jnp.asarray(_played(fitted, problem, robot)))),
         "MJCF": _played(given, problem, windows),
         "hold last": np.repeat(np.asarray(windows.qpos)[:, None], horizon, axis=1),
     }
@@ -123,8 +132,6 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "provenance": runtime.provenance(),
     }
     metadata = {"result": {k: document[k] for k in ("line", "settled", "physics", "errors")}}
-    model, numbers = network or (world, parameters)
-    protocol = problem.protocol
     saved.save(out / "checkpoint", 0, model, numbers, metadata, keep=1, protocol=protocol)
     write_text(out / "report.html", page(document))
     write_json(out / "fit.json", document)
