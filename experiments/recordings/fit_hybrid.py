@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
@@ -132,7 +132,9 @@ def main(args: Args) -> int:
         "provenance": runtime.provenance(),
     }
     stored = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
-    saved.save(args.out / "checkpoint", int(state.step), world, state.best, stored, keep=1)
+    protocol = dataclasses.replace(problem.protocol, remember=args.remember)
+    target = args.out / "checkpoint"
+    saved.save(target, int(state.step), world, state.best, stored, keep=1, protocol=protocol)
     print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
     return 0
 

@@ -145,7 +145,8 @@ def finish(
     }
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
-    saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)
+    step, protocol = int(state.step), problem.protocol
+    saved.save(out / "checkpoint", step, world, state.best, kept, keep=1, protocol=protocol)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
     write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
     write_json(out / "fit.json", result)

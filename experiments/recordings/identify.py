@@ -124,7 +124,9 @@ def main(args: Args) -> int:
     metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
     metadata |= {"config_hash": config, "result": result}
     parameters = identified.parameters
-    saved.save(args.out / "checkpoint", identified.iterations, world, parameters, metadata, keep=1)
+    target, protocol = args.out / "checkpoint", problem.protocol
+    step = identified.iterations
+    saved.save(target, step, world, parameters, metadata, keep=1, protocol=protocol)
     mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
     write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
     write_json(args.out / "identified.json", detail)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import Fitted, restore_fitted
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.physics_figures import draw
 from experiments.recordings.physics_statistics import (
     error_curves,
