@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from worldmodel.episodes.columns import Columns
     from worldmodel.episodes.errors import Channels, episode_errors
-    from worldmodel.episodes.recording import Recording
+    from worldmodel.episodes.reading import read_episodes
     from worldmodel.episodes.windows import WindowGrid, Windows
     from worldmodel.errors import InputError
     from worldmodel.finetune.adam import FitConfig, fit
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "episodes.columns": ("Columns",),
     "episodes.errors": ("Channels", "episode_errors"),
-    "episodes.recording": ("Recording",),
+    "episodes.reading": ("read_episodes",),
     "episodes.windows": ("WindowGrid", "Windows"),
     "errors": ("InputError",),
     "finetune.adam": ("FitConfig", "fit"),

@@ -76,6 +76,9 @@ class Episode:
     ctrl: np.ndarray  # (frames, nu); row k is held from frame k to frame k + 1
     valid: np.ndarray  # (frames,) bool; False where the reader's rule rejects the frame
     fresh: np.ndarray  # (frames,) bool; a sample was taken since the last frame: a start
+    # (frames, nq) bool; None: every position. Where False the value is assumed (finite: it may
+    # start a prediction, and is never scored) or unknown (NaN: neither).
+    measured: np.ndarray | None = None
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
     goal: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of the task
     action: np.ndarray | None = None  # (action,) the policy's, or the person's

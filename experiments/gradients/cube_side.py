@@ -31,7 +31,6 @@ from experiments.recordings.problems import CUBE
 from experiments.recordings.source import recording_file
 from experiments.records import plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -72,13 +71,13 @@ def world_from(side: float, backward: Backward) -> WorldModel:
     if GEOM_SIZE not in text:
         raise InputError(f"{CUBE.mjcf} has no geom with {GEOM_SIZE}; correct GEOM_SIZE")
     text = text.replace(GEOM_SIZE, f'size="{side / 2} {side / 2} {side / 2}"')
-    scene = load_scene(text, control_hz=CUBE.recording.control_hz, substeps=CUBE.substeps)
+    scene = load_scene(text, control_hz=CUBE.control_hz, substeps=CUBE.substeps)
     return WorldModel(scene, SIDES, Physics(backward))
 
 
 def by_newton(world: WorldModel, windows: Windows, engine: str, args: Args) -> Any:
     """Physical parameters by Gauss-Newton; None where it cannot start."""
-    config = IdentifyConfig(iterations=args.iterations, engine=engine, max_nonfinite=0.5)
+    config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
     try:
         return identify(world, windows, config).parameters["physics"]
     except IdentifyError as error:
@@ -122,8 +121,8 @@ def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(CUBE.recording, args.out)
-    train = [e for e in load(path, CUBE.recording) if split(e.id) == "train"]
+    path, simulated = recording_file(CUBE, args.out)
+    train = [e for e in CUBE.episodes(path) if split(e.id) == "train"]
 
     def drawn(frames: int) -> Windows:
         windows, _ = CUBE.training_grid(frames).cut(train)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gradients.gate_scenes import Placed, Row, place
+from experiments.gradients.gate_scenes import WANTED, Placed, Row, place
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import parameters
@@ -42,7 +42,8 @@ STATE = {  # class → leaf and its columns
     "muscle control": ("ctrl", slice(1, 2)),
     "activation": ("act", slice(None)),
 }
-CLASSES = (*STATE, *parameters.KINDS)
+_MEASURED = {f.kind for f in WANTED}
+CLASSES = (*STATE, *(kind for kind in parameters.KINDS if kind in _MEASURED))
 Function = Callable[[dict], np.ndarray]  # a point → (len(STEPS), nq + nv) states
 
 ROUNDING = 1e-6  # of the largest entry of a Jacobian: leaves below it are zero up to rounding

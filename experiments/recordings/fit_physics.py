@@ -27,7 +27,6 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
@@ -61,19 +60,19 @@ def main(args: Args) -> int:
     names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
-    grid = problem.recording.windows
-    horizon = args.horizon or grid.horizon
+    grid = problem.windows
+    horizon = grid.horizon if args.horizon is None else args.horizon
     grid = dataclasses.replace(grid, horizon=horizon)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem.recording, args.out)
-    episodes = load(path, problem.recording)
+    path, simulated = recording_file(problem, args.out)
+    episodes = problem.episodes(path)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
     train_windows, _ = problem.training_grid(horizon).cut(train)
     validation_windows, _ = grid.cut(validation)
     runtime.log(
-        f"{problem.recording.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
+        f"{problem.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
         f"{len(train)} train episodes, {len(train_windows)} windows of {horizon} frames; "
         f"{len(validation)} validation episodes, {len(validation_windows)} windows"
     )
@@ -82,17 +81,17 @@ def main(args: Args) -> int:
     world = WorldModel(scene, problem.free)
     settings = {
         "problem": plain(problem),
-        "config": plain(config),
         "horizon": horizon,
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    finished = settings | {"config": plain(config)}
     metadata = {
         "scene": scene.name,
-        "recording": problem.recording.name,
+        "recording": problem.name,
         "simulated": simulated,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
     rows = args.out / "metrics.jsonl"
@@ -119,7 +118,8 @@ def main(args: Args) -> int:
         f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
         "validation windows; their values are broken off, their gradient is that of the optimum"
     )
-    result = finish(args.out, problem, world, state, metadata | {"unconverged": stopped_early})
+    metadata |= {"settings": finished, "unconverged": stopped_early}
+    result = finish(args.out, problem, world, state, metadata)
     print(json.dumps(result))
     return 0
 
@@ -131,7 +131,7 @@ def finish(
     best = state.best["physics"]
     values = physical.values(world.scene, world.free, best)
     result = {
-        "recording": problem.recording.name,
+        "recording": problem.name,
         "simulated": metadata["simulated"],
         "seed": metadata["settings"]["config"]["seed"],
         "steps": int(state.step),
@@ -145,7 +145,8 @@ def finish(
     }
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
-    saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)
+    step, protocol = int(state.step), problem.protocol
+    saved.save(out / "checkpoint", step, world, state.best, kept, keep=1, protocol=protocol)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
     write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
     write_json(out / "fit.json", result)

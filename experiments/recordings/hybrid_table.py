@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH
 from experiments.recordings.hybrid_figures import draw
 from experiments.recordings.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, replayed
 from experiments.recordings.hybrid_statistics import (
@@ -58,7 +57,7 @@ from experiments.recordings.physics_table import (
 from experiments.recordings.problems import Problem, find_problem
 from experiments.records import plain
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -196,8 +195,8 @@ def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequ
 
 def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) -> dict[str, Any]:
     """The whole table: predicts with every model at every horizon."""
-    recording, hz = problem.recording, problem.recording.control_hz
-    episodes = [e for e in load(path, recording) if split(e.id) == args.split]
+    hz = problem.control_hz
+    episodes = [e for e in problem.episodes(path) if split(e.id) == args.split]
     ids = [plain(e.id) for e in episodes]
     some_fit = next(iter(groups["physics"].values())).fitted
     channels = some_fit.channels
@@ -211,14 +210,14 @@ def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) 
         table["horizons"].append(head | {"skipped": skipped} | block)
         if horizon is not None:  # the longer one's is kept
             table["curves"] = curves(predicted, windows, channels)
-        if horizon == recording.windows.horizon:
+        if horizon == problem.windows.horizon:
             starts = np.concatenate([grid.starts(e)[0] for e in episodes])
             lowest = lowest_corners(some_fit.world, windows)
             rest = remaining(predicted, windows, channels, starts, lowest)
             table["remaining"] = {"frames": horizon} | rest
     best = min(groups["hybrid"].values(), key=lambda f: f.validation)
     return {
-        "recording": recording.name,
+        "recording": problem.name,
         "split": args.split,
         "control_hz": hz,
         "command": command(args),

@@ -26,7 +26,6 @@ from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
 from worldmodel.finetune.gauss_newton import (
@@ -36,11 +35,13 @@ from worldmodel.finetune.gauss_newton import (
     identify,
     intervals,
 )
+from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.scene import write_mjcf
+from worldmodel.types import Episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,9 @@ def main(args: Args) -> int:
     runtime.configure()
     problem = find_problem(args.recording)
     args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem.recording, args.out)
-    train = [e for e in load(path, problem.recording) if split(e.id) == "train"]
-    horizon = args.horizon or problem.recording.windows.horizon
+    path, simulated = recording_file(problem, args.out)
+    train = [e for e in problem.episodes(path) if split(e.id) == "train"]
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
@@ -93,30 +94,39 @@ def main(args: Args) -> int:
         "simulated": simulated,
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
-        "left_out": len(identified.left_out),
+        "left_out": [_named(o, train) for o in identified.left_out],
         "unconverged": len(identified.unconverged),
         "iterations": identified.iterations,
         "converged": identified.converged,
+        "reason": identified.reason,
         "numbers": len(labels),
         "not_identified": [
             label for label, n in zip(labels, identified.numbers, strict=True) if not n.identified
         ],
         "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in identified.together()],
-        "by_episode": identified.by_episode,
+        "by_episode": identified.uncertainty.by_episode,
+        "clusters": identified.uncertainty.clusters,
     }
     detail = result | {
         "unconverged_windows": identified.unconverged.tolist(),
         "noise": identified.noise.tolist(),
         "u": [n.u for n in identified.numbers],
         "covariance": identified.covariance.tolist(),
-        "intervals": {name: rows.tolist() for name, rows in bounds.items()},
+        # An infinite number, and an interval of a fit that has not converged, is null.
+        "freedom": [f if np.isfinite(f) else None for f in identified.uncertainty.freedom],
+        "intervals": {
+            name: [[x if np.isfinite(x) else None for x in row] for row in rows.tolist()]
+            for name, rows in bounds.items()
+        },
         "settings": settings,
         "provenance": runtime.provenance(),
     }
     metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
     metadata |= {"config_hash": config, "result": result}
     parameters = identified.parameters
-    saved.save(args.out / "checkpoint", identified.iterations, world, parameters, metadata, keep=1)
+    target, protocol = args.out / "checkpoint", problem.protocol
+    step = identified.iterations
+    saved.save(target, step, world, parameters, metadata, keep=1, protocol=protocol)
     mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
     write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
     write_json(args.out / "identified.json", detail)
@@ -128,20 +138,25 @@ def main(args: Args) -> int:
 def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, np.ndarray]) -> str:
     """The table of every number, the unidentified ones and the pairs."""
     about = detail["provenance"]
+    doubt = identified.uncertainty
     spread = "of the noise alone, too narrow where an episode's frames err together"
-    if identified.by_episode:
-        spread = "of the episodes' own scatter (sandwich)"
+    if doubt.clusters:
+        unit = "episodes" if doubt.by_episode else "stretches of episodes"
+        spread = f"of the scatter of {doubt.clusters} {unit} (jackknife, Student's t)"
+    ended = "converged" if identified.converged else f"NOTHING IS IDENTIFIED: {identified.reason};"
+    half = doubt.half_widths(np.eye(len(identified.numbers)))
     lines = [
         f"# {detail['recording']}: what the data say of each number",
         "",
         f"{detail['windows']} windows of {detail['episodes']} train episodes"
         f"{' (SIMULATED)' if detail['simulated'] else ''}; "
-        f"{'converged' if identified.converged else 'NOT converged'} after {identified.iterations} "
-        f"iterations; intervals {spread}. "
+        f"{ended} after {identified.iterations} iterations; intervals {spread}. "
         f"Commit {about['commit'][:12]}, {about['date']}, {about['cpu']} ({about['cores']} cores).",
         "",
         f"Contact solves that ran out of the engine's iterations at these values: in "
         f"{detail['unconverged']} windows.",
+        "",
+        f"Windows left out: {', '.join(detail['left_out']) or 'none'}.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
         "is *not identified* above 0.7, or at its bound.",
@@ -150,19 +165,28 @@ def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, n
         "|---|---|---|---|---|---|",
     ]
     kinds = {f.name: f.kind for f in find_problem(detail["recording"]).free}
-    for n in identified.numbers:
+    for n, h in zip(identified.numbers, half, strict=True):
         kind, rows = kinds[n.name], bounds[n.name]
         unit = physical.KINDS[kind].unit
         if kind != "inertia" and len(rows) == len(physical.KINDS[kind].width):
             value, low, high = rows[n.index]
-            shown = f"{value:.5g} | [{low:.4g}, {high:.4g}]"
+            shown = (
+                f"{value:.5g} | [{low:.4g}, {high:.4g}]" if np.isfinite(low) else f"{value:.5g} | "
+            )
         else:  # a turn, or a second moment: it moves several values
-            unit, shown = "prior widths", f"{n.u:.2f} | ±{1.96 * n.deviation:.2f}"
+            unit, shown = (
+                "prior widths",
+                f"{n.u:.2f} | " + (f"±{h:.2f}" if identified.converged else ""),
+            )
         verdict = "" if n.identified else ("at its bound" if n.at_bound else "not identified")
         lines.append(f"| {n.name}[{n.index}] | {unit} | {shown} | {n.deviation:.2f} | {verdict} |")
     lines += ["", "Pairs that the data cannot tell apart (correlation beyond ±0.9):", ""]
     lines += [f"- {a} and {b}: {r:+.2f}" for a, b, r in detail["together"]] or ["- none"]
     return "\n".join(lines) + "\n"
+
+
+def _named(out: LeftOut, episodes: list[Episode]) -> str:
+    return f"episode {episodes[out.episode].id} from frame {out.frame} ({out.reason})"
 
 
 def _read(path: Path, config: str) -> Progress | None:
@@ -175,7 +199,7 @@ def _read(path: Path, config: str) -> Progress | None:
             )
         fields = {k: arrays[k] for k in arrays.files if k != "config"}
     runtime.log(f"going on after iteration {fields['iteration']}")
-    fields |= {"iteration": int(fields["iteration"]), "damping": float(fields["damping"])}
+    fields |= {name: x.item() for name, x in fields.items() if x.ndim == 0}
     return Progress(**fields)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH, Fitted, restore_fitted
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.physics_figures import draw
 from experiments.recordings.physics_statistics import (
     error_curves,
@@ -43,7 +43,7 @@ from experiments.recordings.physics_statistics import (
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recording import load
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
@@ -164,7 +164,7 @@ def restored(folder: Path, recording: str) -> Fitted:
 def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, Predictor]:
     """Every row of the table as a predictor: ``default``, ``sources``, ``sources_scene``,
     ``fitted<seed>``, ``exported<seed>``; those in MJX compile once for ``batch`` windows."""
-    substeps, hz = problem.source_substeps, problem.recording.control_hz
+    substeps, hz = problem.source_substeps, problem.control_hz
     world = fits[0].fitted.world
     scene, free = world.scene, world.free
     in_mjx = make_predictor(world, batch)
@@ -193,8 +193,8 @@ def make_models(problem: Problem, fits: Sequence[Fit], batch: int) -> dict[str, 
 
 def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> dict[str, Any]:
     """The whole table: predicts with every model at every horizon."""
-    recording, hz = problem.recording, problem.recording.control_hz
-    episodes = [e for e in load(path, recording) if split(e.id) == args.split]
+    hz = problem.control_hz
+    episodes = [e for e in problem.episodes(path) if split(e.id) == args.split]
     best = min(fits, key=lambda f: f.validation)
     world, channels = best.fitted.world, best.fitted.channels
     seeds = [f.seed for f in fits]
@@ -215,7 +215,7 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
         # The last horizon measured is the longest: that film is kept.
         table["film"] = film(predicted, windows, episodes, channels, best.seed, hz)
     return {
-        "recording": recording.name,
+        "recording": problem.name,
         "split": args.split,
         "control_hz": hz,
         "command": command(args),
@@ -234,16 +234,16 @@ def measure(args: Args, problem: Problem, path: Path, fits: Sequence[Fit]) -> di
 def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
     """The recording's own horizon, a longer one where an episode lasts so long, and whole tosses:
     an arm that is driven has none, since minutes ahead nothing is predictable."""
-    recording = fitted.problem.recording
+    problem = fitted.problem
     flies = bool(fitted.channels.position)
-    longer = LONG_FRAMES if flies else round(LONG_SECONDS * recording.control_hz)
-    horizons = [recording.windows.horizon]
-    if any(len(e.qpos) > longer + recording.windows.first for e in episodes):
+    longer = LONG_FRAMES if flies else round(LONG_SECONDS * problem.control_hz)
+    horizons = [problem.windows.horizon]
+    if any(len(e.qpos) > longer + problem.windows.first for e in episodes):
         horizons.append(longer)
     else:
         runtime.log(f"no episode is long enough for {longer} frames; left out")
     horizons += [None] if flies else []
-    return [dataclasses.replace(recording.windows, horizon=h) for h in horizons]
+    return [dataclasses.replace(problem.windows, horizon=h) for h in horizons]
 
 
 def command(args: Args) -> str:

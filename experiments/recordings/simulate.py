@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from experiments.recordings.layouts import find
 from experiments.recordings.problems import Problem, find_problem
 from experiments.records import write_arrays
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recording import Recording, RecordingError
+from worldmodel.errors import InputError
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
 ANGLE_NOISE = 1e-3  # [rad] of a tracked pose; the elbow's hinge shows 1.5e-3
@@ -42,14 +41,14 @@ class Args:
     seed: int = 0  # of the hidden parameters, the starts and the noise
 
 
-def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> dict[str, float]:
+def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> dict[str, float]:
     """Writes a simulated archive of a recording's layout.
 
     The hidden parameters are the sources' times exp(N(0, 0.25²)), friction exp(N(0, 0.4²)), and
     centres of mass moved by N(0, 3 mm) (in a planar scene: within the plane).
 
     Args:
-      recording: the layout.
+      problem: whose layout and scene.
       episodes: how many; ids are 0, 1, 2, …
       seed: of everything random.
       out: written whole or not at all.
@@ -58,29 +57,28 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
       the hidden parameters by name.
 
     Raises:
-      RecordingError: fewer than one episode.
+      InputError: fewer than one episode.
     """
     if episodes < 1:
-        raise RecordingError(f"{episodes} episodes asked for; a recording has at least one")
+        raise InputError(f"{episodes} episodes asked for; a recording has at least one")
     generator = np.random.default_rng(seed)
-    problem = find_problem(recording.name)
     spec = mujoco.MjSpec.from_file(str(problem.mjcf))
-    rate = recording.rate_hz or 500.0
+    rate = problem.columns.rate_hz or 500.0
     substeps = int(np.ceil(1 / (rate * SUBSTEP)))
     spec.option.timestep = 1 / (rate * substeps)
-    hidden = _hide(spec, problem, generator)
+    hidden = _hide(spec, generator)
     model = spec.compile()
-    frames = FRAMES.get(recording.name, DEFAULT_FRAMES)
-    rolled = [_episode(model, recording, frames, substeps, generator) for _ in range(episodes)]
+    frames = FRAMES.get(problem.name, DEFAULT_FRAMES)
+    rolled = [_episode(model, problem, frames, substeps, generator) for _ in range(episodes)]
     qpos = np.concatenate([q for q, _ in rolled]).astype(np.float32)
-    qvel = np.concatenate([_velocities(q, recording, rate) for q, _ in rolled])
+    qvel = np.concatenate([_velocities(q, model, rate) for q, _ in rolled])
     arrays: dict[str, np.ndarray] = {
         "qpos": qpos,
         "qvel": qvel.astype(np.float32),
         "start": np.arange(episodes + 1) * frames,
         "id": np.arange(episodes),
     }
-    if recording.rate_hz is None:
+    if problem.columns.rate_hz is None:
         torque = np.concatenate([u for _, u in rolled]).astype(np.float32)
         arrays |= {"ctrl": torque, "torque_measured": torque}
         arrays |= {"time": np.tile(np.arange(frames) / rate, episodes)}
@@ -91,11 +89,9 @@ def simulate(recording: Recording, *, episodes: int, seed: int, out: Path) -> di
     return hidden
 
 
-def _hide(
-    spec: mujoco.MjSpec, problem: Problem, generator: np.random.Generator
-) -> dict[str, float]:
+def _hide(spec: mujoco.MjSpec, generator: np.random.Generator) -> dict[str, float]:
     hidden: dict[str, float] = {}
-    plane = not problem.recording.quaternions
+    plane = all(joint.type != mujoco.mjtJoint.mjJNT_FREE for joint in spec.joints)
     for body in spec.bodies[1:]:
         factor = np.exp(0.25 * generator.normal(size=2))
         shift = 0.003 * generator.normal(size=3) * (np.array([1, 0, 1]) if plane else 1)
@@ -118,69 +114,75 @@ def _hide(
 
 def _episode(
     model: mujoco.MjModel,
-    recording: Recording,
+    problem: Problem,
     frames: int,
     substeps: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noisy poses (frames, nq) and the torques played (frames, nu)."""
     data = mujoco.MjData(model)
-    _throw(data, recording, generator)
-    smooth = np.cumsum(generator.normal(size=(frames, recording.nu)), axis=0) / 40.0
+    _throw(data, model, generator)
+    smooth = np.cumsum(generator.normal(size=(frames, model.nu)), axis=0) / 40.0
     torque = 0.8 * np.sin(smooth)
-    poses = np.empty((frames, recording.nq))
+    poses = np.empty((frames, model.nq))
     for k in range(frames):
         poses[k] = data.qpos
         data.ctrl[:] = torque[k]
         for _ in range(substeps):
             mujoco.mj_step(model, data)
-    return _tracked(poses, recording, generator), torque
+    return _tracked(poses, model, generator), torque
 
 
-def _throw(data: mujoco.MjData, recording: Recording, generator: np.random.Generator) -> None:
+def _throw(data: mujoco.MjData, model: mujoco.MjModel, generator: np.random.Generator) -> None:
     """A start like the real ones: released above the table, or hanging."""
-    if recording.rate_hz is None:
-        data.qpos[:] = 0.3 * generator.normal(size=recording.nq)
+    if model.nu:
+        data.qpos[:] = 0.3 * generator.normal(size=model.nq)
         return
-    up = _position(recording)[-1]
+    up = _position(model)[-1]
     data.qpos[up] = generator.uniform(0.12, 0.2)
     data.qvel[up] = generator.uniform(-1.5, 0.0)
     data.qvel[0] = generator.uniform(-1.0, 1.0)
-    if recording.quaternions:
+    if _flies(model):
         quaternion = generator.normal(size=4)
         data.qpos[3:7] = quaternion / np.linalg.norm(quaternion)
         data.qvel[3:6] = 5.0 * generator.normal(size=3)
     else:
         data.qpos[2], data.qvel[2] = generator.uniform(-np.pi, np.pi), 5.0 * generator.normal()
-    for hinge in recording.hinges:
+    for hinge in range(7, model.nq):
         data.qpos[hinge] = generator.uniform(-np.pi, np.pi)
 
 
-def _position(recording: Recording) -> list[int]:
+def _flies(model: mujoco.MjModel) -> bool:
+    """Whether a body is free, with a quaternion in qpos[3:7]."""
+    return model.nq != model.nv
+
+
+def _position(model: mujoco.MjModel) -> list[int]:
     """Where the body's place stands in qpos; nothing for an arm."""
-    if recording.rate_hz is None:
+    if model.nu:
         return []
-    return [0, 1, 2] if recording.quaternions else [0, 1]
+    return [0, 1, 2] if _flies(model) else [0, 1]
 
 
-def _tracked(poses: np.ndarray, recording: Recording, generator: np.random.Generator) -> np.ndarray:
+def _tracked(
+    poses: np.ndarray, model: mujoco.MjModel, generator: np.random.Generator
+) -> np.ndarray:
     """Poses as a tracker sees them."""
-    noise = ENCODER_NOISE if recording.rate_hz is None else ANGLE_NOISE
+    noise = ENCODER_NOISE if model.nu else ANGLE_NOISE
     noisy = poses + noise * generator.normal(size=poses.shape)
-    position = _position(recording)
+    position = _position(model)
     shape = (len(poses), len(position))
     noisy[:, position] = poses[:, position] + POSITION_NOISE * generator.normal(size=shape)
-    for index in map(list, recording.quaternions):
-        noisy[:, index] = poses[:, index] + 0.5 * ANGLE_NOISE * generator.normal(
-            size=(len(poses), 4)
-        )
-        noisy[:, index] /= np.linalg.norm(noisy[:, index], axis=1, keepdims=True)
+    if _flies(model):
+        turn = slice(3, 7)
+        noisy[:, turn] = poses[:, turn] + 0.5 * ANGLE_NOISE * generator.normal(size=(len(poses), 4))
+        noisy[:, turn] /= np.linalg.norm(noisy[:, turn], axis=1, keepdims=True)
     return noisy
 
 
-def _velocities(qpos: np.ndarray, recording: Recording, rate: float) -> np.ndarray:
+def _velocities(qpos: np.ndarray, model: mujoco.MjModel, rate: float) -> np.ndarray:
     """Backward differences, the first frame's copied from the second."""
-    if not recording.quaternions:
+    if not _flies(model):
         difference = np.diff(qpos, axis=0)
     else:
         turn = np.empty((len(qpos) - 1, 3))
@@ -194,7 +196,9 @@ def _velocities(qpos: np.ndarray, recording: Recording, rate: float) -> np.ndarr
 
 def main(args: Args) -> int:
     """Writes the file; prints one JSON line."""
-    hidden = simulate(find(args.recording), episodes=args.episodes, seed=args.seed, out=args.out)
+    hidden = simulate(
+        find_problem(args.recording), episodes=args.episodes, seed=args.seed, out=args.out
+    )
     runtime.log(f"wrote {args.episodes} simulated episodes of {args.recording} to {args.out}")
     print(json.dumps({"file": str(args.out), "episodes": args.episodes, "hidden": hidden}))
     return 0

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
+from experiments.recordings.problems import Problem
 from experiments.recordings.simulate import simulate
 from worldmodel import runtime
-from worldmodel.episodes.recording import Recording
 
 SIMULATED_EPISODES = 80
 
 
-def recording_file(recording: Recording, out: Path) -> tuple[Path, bool]:
+def recording_file(problem: Problem, out: Path) -> tuple[Path, bool]:
     """The recording's file, and whether it is simulated because there is none.
 
     Args:
@@ -21,18 +21,18 @@ def recording_file(recording: Recording, out: Path) -> tuple[Path, bool]:
     """
     data = os.environ.get("WORLDMODEL_DATA")
     if data:
-        path = Path(data) / f"{recording.name}.npz"
+        path = Path(data) / f"{problem.name}.npz"
         if not path.is_file():
             raise FileNotFoundError(
                 f"WORLDMODEL_DATA is {data}, but there is no {path.name} in it; "
                 "correct it, or unset it to run on a simulated recording"
             )
         return path, False
-    path = out / f"simulated_{recording.name}.npz"
+    path = out / f"simulated_{problem.name}.npz"
     runtime.log(
         "WORLDMODEL_DATA is not set: this run fits a SIMULATED recording, made with C MuJoCo "
         "and hidden parameters"
     )
     if not path.is_file():
-        simulate(recording, episodes=SIMULATED_EPISODES, seed=0, out=path)
+        simulate(problem, episodes=SIMULATED_EPISODES, seed=0, out=path)
     return path, True

@@ -158,7 +158,8 @@ def _write_data_set(
     path: Path, episodes: Sequence[Episode], args: Args, *, intervention: bool
 ) -> None:
     if path.is_dir():
-        lerobot.read(path)  # raises and names it where it is damaged
+        if damaged := lerobot.read(path).damaged:
+            raise lerobot.DatasetError("; ".join(damaged))
         return
     provenance = runtime.provenance() | {
         "reality": "held-out simulation",

@@ -74,12 +74,11 @@ def measure(problem: Problem, batch: int, seconds: float) -> dict[str, Any]:
     spent = time.monotonic() - began
     after, episodes = runtime.energy_joules(), calls * batch
     energy = None if before is None or after is None else (after - before) / episodes
-    recording = problem.recording
     return {
-        "recording": recording.name,
+        "recording": problem.name,
         "batch": batch,
         "frames": FRAMES,
-        "seconds_of_motion": FRAMES / recording.control_hz,
+        "seconds_of_motion": FRAMES / problem.control_hz,
         "substeps": problem.substeps,
         "episodes": episodes,
         "finite": finite,

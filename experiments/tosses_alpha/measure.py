@@ -51,7 +51,6 @@ from experiments.tosses_alpha.study import (
 )
 from worldmodel import runtime
 from worldmodel.episodes.errors import episode_errors
-from worldmodel.episodes.recording import load
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
@@ -248,10 +247,10 @@ def main(args: Args) -> int:
     problem, study = find_problem(args.recording), STUDIES[args.study]
     folder = args.out / "replicates"
     folder.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem.recording, args.out)
+    path, simulated = recording_file(problem, args.out)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     claim(args.out, {"study": plain(study), "recording": digest})
-    episodes = load(path, problem.recording)
+    episodes = problem.episodes(path)
     provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt, versions_process(args) as process:
         try:

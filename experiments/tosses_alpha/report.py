@@ -104,7 +104,7 @@ def rows_of(
     return table_rows(
         rows,
         spent,
-        task=problem.recording.name,
+        task=problem.name,
         recipe="latent model, weight 1",
         evaluations=study.test,
         steps=study.recipe.steps,
@@ -126,7 +126,7 @@ def publish(
       results: per replicate, see ``measure.result_of``.
       pool: tosses that the learner's sets are drawn from.
     """
-    name = problem.recording.name
+    name = problem.name
     models = rows_of(problem, study, results, (*MODELS, *CONTROLS, CONTROL))
     oracles = rows_of(problem, study, results, ORACLES)
     oracles = [dataclasses.replace(row, task=f"{name}, oracles") for row in oracles]

@@ -194,7 +194,7 @@ def training_windows(study: Study, tosses: list[Episode], first: int = FIRST) ->
 
 def scored_windows(problem: Problem, tosses: list[Episode]) -> Windows:
     """The recording's protocol windows, of ``HORIZON`` frames."""
-    return dataclasses.replace(problem.recording.windows, horizon=HORIZON).cut(tosses)[0]
+    return dataclasses.replace(problem.windows, horizon=HORIZON).cut(tosses)[0]
 
 
 FULL = Study()

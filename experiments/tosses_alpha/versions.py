@@ -51,7 +51,6 @@ from experiments.tosses_alpha.study import (
 )
 from worldmodel import runtime
 from worldmodel.episodes.errors import episode_errors
-from worldmodel.episodes.recording import load
 from worldmodel.finetune.gauss_newton import identify
 from worldmodel.finetune.regression import regress, regression_data
 from worldmodel.model import Displacement, Parameters, WorldModel, init
@@ -241,8 +240,8 @@ def main(args: Args) -> int:
     problem, study = find_problem(args.recording), STUDIES[args.study]
     folder = args.out / "versions"
     folder.mkdir(parents=True, exist_ok=True)
-    path, _ = recording_file(problem.recording, args.out)
-    episodes = load(path, problem.recording)
+    path, _ = recording_file(problem, args.out)
+    episodes = problem.episodes(path)
     provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt:
         for number in range(study.replicates):

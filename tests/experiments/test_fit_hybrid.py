@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings.evaluate import restore_fitted
 from experiments.recordings.fit_hybrid import Args, make_world
-from experiments.recordings.layouts import DOUBLE_PENDULUM
+from experiments.recordings.fitted import restore_fitted
+from experiments.recordings.problems import PENDULUM
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import ROOT, run
 from tests.helpers.doors import MASS, door
 from worldmodel.episodes.errors import episode_errors
-from worldmodel.episodes.recording import load
 from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Displacement, Force, Physics, Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
@@ -66,14 +65,14 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
     assert other.returncode == 2 and "config" in other.stderr
 
     path = tmp_path / "other.npz"
-    simulate(DOUBLE_PENDULUM, episodes=2, seed=9, out=path)
+    simulate(PENDULUM, episodes=2, seed=9, out=path)
     checkpoint = tmp_path / "hybrid" / "checkpoint"
-    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(checkpoint)]
-    printed = run(*evaluate, "--recording", str(path), "--horizon", "10")
+    evaluate = ["worldmodel", "evaluate", str(checkpoint), "--data", str(path)]
+    printed = run(*evaluate, "--horizon", "10")
     assert printed.returncode == 0, printed.stderr
     fitted = restore_fitted(checkpoint)
-    grid = dataclasses.replace(DOUBLE_PENDULUM.windows, horizon=10)
-    windows, _ = grid.cut(load(path, DOUBLE_PENDULUM))
+    grid = dataclasses.replace(PENDULUM.windows, horizon=10)
+    windows, _ = grid.cut(PENDULUM.episodes(path))
     predict = make_predictor(fitted.world, len(windows))
     short, long = (
         episode_errors(

@@ -20,14 +20,13 @@ from experiments.recordings.hybrid_statistics import (
 )
 from experiments.recordings.hybrid_table import refuse_diverged
 from experiments.recordings.hybrid_text import markdown
-from experiments.recordings.layouts import CUBE_TOSS
 from experiments.recordings.problems import CUBE, ELBOW, Problem
 from tests.helpers.still_episodes import still_episodes
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 
 CHANNELS = CUBE.channels(CUBE.scene())
-WHOLE = dataclasses.replace(CUBE_TOSS.windows, horizon=None)
+WHOLE = dataclasses.replace(CUBE.windows, horizon=None)
 
 
 def off_by(windows: Windows, amount: np.ndarray | float) -> np.ndarray:
@@ -54,7 +53,7 @@ def test_ratios_are_of_shared_seeds_and_paired() -> None:
 
 
 def test_a_diverging_latent_model_gets_an_empty_cell_and_physics_is_refused() -> None:
-    windows, _ = WHOLE.cut(still_episodes(CUBE_TOSS, 3, 50))
+    windows, _ = WHOLE.cut(still_episodes(CUBE, 3, 50))
     scored = np.asarray(windows.scored).copy()
     scored[:, -1] = False
     windows = dataclasses.replace(windows, scored=scored)
@@ -75,9 +74,9 @@ def test_a_diverging_latent_model_gets_an_empty_cell_and_physics_is_refused() ->
 
 
 def test_the_remaining_error_is_split_by_start_and_contact() -> None:
-    episodes = still_episodes(CUBE_TOSS, 3, 57)
-    windows, _ = CUBE_TOSS.windows.cut(episodes)
-    starts = np.concatenate([CUBE_TOSS.windows.starts(e)[0] for e in episodes])
+    episodes = still_episodes(CUBE, 3, 57)
+    windows, _ = CUBE.windows.cut(episodes)
+    starts = np.concatenate([CUBE.windows.starts(e)[0] for e in episodes])
     assert sorted(set(starts)) == [8, 16, 24, 32, 40]
     predicted = {
         "physics": {0: off_by(windows, 0.1 * starts)},
@@ -121,12 +120,12 @@ def test_progress_is_read_past_resumes_and_kills(tmp_path: Path) -> None:
 def synthetic(problem: Problem) -> dict[str, Any]:
     """A table of made-up predictions: the hybrid half as wrong, the latent model not finite over
     whole tosses, one ablation with a single seed."""
-    recording, channels = problem.recording, problem.channels(problem.scene())
-    episodes = still_episodes(recording, 4, 100)
+    channels = problem.channels(problem.scene())
+    episodes = still_episodes(problem, 4, 100)
     amounts = {"physics": 0.2, "hybrid": 0.1, "dealt": 0.2, "latent": 0.4, "no_history": 0.16}
     table: dict[str, Any] = {"horizons": []}
     for horizon in (16, 80, None):
-        grid = dataclasses.replace(recording.windows, horizon=horizon)
+        grid = dataclasses.replace(problem.windows, horizon=horizon)
         windows, skipped = grid.cut(episodes)
         spread = 1 + 0.01 * np.asarray(windows.episode)
         predicted = {
@@ -142,7 +141,7 @@ def synthetic(problem: Problem) -> dict[str, Any]:
             rest = remaining(predicted, windows, channels, starts, 0.001 * starts - 0.02)
             table["remaining"] = {"frames": 16} | rest
         head = {"frames": horizon, "skipped": skipped}
-        head["seconds"] = None if horizon is None else horizon / recording.control_hz
+        head["seconds"] = None if horizon is None else horizon / problem.control_hz
         table["horizons"].append(head | horizon_block(predicted, windows, channels))
     rows = [
         {"stage": stage, "step": s, "validation": 1 - 0.01 * s}
@@ -152,9 +151,9 @@ def synthetic(problem: Problem) -> dict[str, Any]:
     fit = {"validation": 0.5, "result": {"validation": 0.8, "steps": 10}}
     about = {"commit": "abc", "date": "2000-01-01", "cpu": "a cpu", "cores": 2}
     return table | {
-        "recording": recording.name,
+        "recording": problem.name,
         "split": "test",
-        "control_hz": recording.control_hz,
+        "control_hz": problem.control_hz,
         "command": "python -m experiments.recordings.hybrid_table",
         "data_sha256": "0" * 64,
         "split_ids_sha256": "1" * 64,
@@ -166,7 +165,7 @@ def synthetic(problem: Problem) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("problem", [CUBE, ELBOW], ids=lambda p: p.recording.name)
+@pytest.mark.parametrize("problem", [CUBE, ELBOW], ids=lambda p: p.name)
 def test_text_and_figures_come_from_the_table_alone(problem: Problem, tmp_path: Path) -> None:
     table = json.loads(json.dumps(synthetic(problem), allow_nan=False))
     text = markdown(table)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings import hybrid_predictions, physics_table
-from experiments.recordings.evaluate import Fitted, restore_fitted
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
     Predict,
@@ -25,9 +25,8 @@ from experiments.recordings.hybrid_table import (
     parse_ablations,
     read_learned,
 )
-from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS
 from experiments.recordings.physics_table import Fit, read_fits
-from experiments.recordings.problems import PENDULUM
+from experiments.recordings.problems import CUBE, ELBOW, PENDULUM
 from tests.helpers.still_episodes import still_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.errors import InputError
@@ -116,7 +115,7 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
         return predictor
 
     monkeypatch.setattr(hybrid_predictions, "make_predictor", stub)
-    windows = cut_windows(still_episodes(DOUBLE_PENDULUM, 1, 20), [np.array([2, 12])], 3)
+    windows = cut_windows(still_episodes(PENDULUM, 1, 20), [np.array([2, 12])], 3)
     predicting = Predict(batch=2)
     for make, about in (
         (WorldModel, {}),
@@ -130,11 +129,11 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
 
 
 def test_starting_frames_are_those_of_the_windows() -> None:
-    episodes = still_episodes(ELBOW_TOSS, 2, 50)
+    episodes = still_episodes(ELBOW, 2, 50)
     valid = np.ones(50, bool)
     valid[20] = False
     episodes[1] = dataclasses.replace(episodes[1], valid=valid)
-    grid = ELBOW_TOSS.windows
+    grid = ELBOW.windows
     windows, _ = grid.cut(episodes)
     starts = np.concatenate([grid.starts(e)[0] for e in episodes])
     np.testing.assert_array_equal(starts, np.asarray(windows.qpos)[:, 0])
@@ -143,7 +142,7 @@ def test_starting_frames_are_those_of_the_windows() -> None:
 
 def test_the_lowest_corner_of_a_box_on_its_edge() -> None:
     scene = load_scene(BOX, control_hz=100.0, substeps=1)
-    episodes = still_episodes(CUBE_TOSS, 1, 3)
+    episodes = still_episodes(CUBE, 1, 3)
     half = np.radians(45.0) / 2
     episodes[0].qpos[:, 2] = 0.1
     episodes[0].qpos[1, 3:] = np.cos(half), 0, np.sin(half), 0

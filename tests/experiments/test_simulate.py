@@ -8,20 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, RECORDINGS, SQUARE_DROP
-from experiments.recordings.problems import find_problem
+from experiments.recordings.problems import CUBE, PENDULUM, PROBLEMS, SQUARE, Problem
 from experiments.recordings.simulate import simulate
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.recording import Recording, RecordingError, load
+from worldmodel.errors import InputError
 from worldmodel.runtime import files
 
 
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.name)
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda p: p.name)
 def test_layout_is_that_of_the_real_archive(
-    recordings: Path, recording: Recording, tmp_path: Path
+    recordings: Path, problem: Problem, tmp_path: Path
 ) -> None:
-    simulate(recording, episodes=2, seed=0, out=tmp_path / "a.npz")
-    with np.load(recordings / f"{recording.name}.npz") as real, np.load(tmp_path / "a.npz") as ours:
+    simulate(problem, episodes=2, seed=0, out=tmp_path / "a.npz")
+    with np.load(recordings / f"{problem.name}.npz") as real, np.load(tmp_path / "a.npz") as ours:
         for name in set(real.files) - {"qvel_raw", "id"}:
             assert ours[name].dtype == real[name].dtype, name
             assert ours[name].shape[1:] == real[name].shape[1:], name
@@ -29,7 +28,7 @@ def test_layout_is_that_of_the_real_archive(
 
 def test_a_seed_repeats_and_another_differs(tmp_path: Path) -> None:
     hidden = [
-        simulate(SQUARE_DROP, episodes=2, seed=seed, out=tmp_path / f"{k}.npz")
+        simulate(SQUARE, episodes=2, seed=seed, out=tmp_path / f"{k}.npz")
         for k, seed in enumerate((0, 0, 1))
     ]
     assert hidden[0] == hidden[1] != hidden[2]
@@ -39,8 +38,8 @@ def test_a_seed_repeats_and_another_differs(tmp_path: Path) -> None:
 
 
 def test_velocities_are_backward_differences(tmp_path: Path) -> None:
-    simulate(CUBE_TOSS, episodes=1, seed=0, out=tmp_path / "a.npz")
-    (episode,) = load(tmp_path / "a.npz", CUBE_TOSS)
+    simulate(CUBE, episodes=1, seed=0, out=tmp_path / "a.npz")
+    (episode,) = CUBE.episodes(tmp_path / "a.npz")
     difference = np.diff(episode.qpos[:, :3], axis=0) * 148.0
     np.testing.assert_allclose(episode.qvel[1:, :3], difference, atol=1e-3)  # float32 poses
     moved = episode.qpos[0].copy()
@@ -59,14 +58,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        simulate(DOUBLE_PENDULUM, episodes=1, seed=0, out=out)
+        simulate(PENDULUM, episodes=1, seed=0, out=out)
     assert out.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_no_episodes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="at least one"):
-        simulate(CUBE_TOSS, episodes=0, seed=0, out=tmp_path / "a.npz")
+    with pytest.raises(InputError, match="at least one"):
+        simulate(CUBE, episodes=0, seed=0, out=tmp_path / "a.npz")
 
 
 def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
@@ -84,18 +83,16 @@ def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
     assert "unknown recording 'cubes'" in unknown.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: r.name)
-def test_the_scenes_solve_their_contacts(recording: Recording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=lambda p: p.name)
+def test_the_scenes_solve_their_contacts(problem: Problem, tmp_path: Path) -> None:
     """More solver iterations than the MJCF allows change no prediction.
 
     With 8 line-search iterations the elbow's joints were 5 % worse than with 20 or 50.
     """
-    simulate(recording, episodes=4, seed=2, out=tmp_path / "a.npz")
-    limited, free = (
-        mujoco.MjModel.from_xml_path(str(find_problem(recording.name).mjcf)) for _ in range(2)
-    )
+    simulate(problem, episodes=4, seed=2, out=tmp_path / "a.npz")
+    limited, free = problem.model(), problem.model()
     free.opt.iterations, free.opt.ls_iterations = 200, 100
-    for episode in load(tmp_path / "a.npz", recording):
+    for episode in problem.episodes(tmp_path / "a.npz"):
         for k in range(0, len(episode.qpos) - 16, 8):
             ends = []
             for model in (limited, free):

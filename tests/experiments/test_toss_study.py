@@ -47,7 +47,7 @@ def test_no_toss_is_in_two_parts_and_every_replicate_splits_anew(tosses: list[Ep
 
 
 def test_velocities_are_those_since_the_frame_before(tosses: list[Episode]) -> None:
-    toss, rate = tosses[0], CUBE.recording.control_hz
+    toss, rate = tosses[0], CUBE.control_hz
     np.testing.assert_allclose(toss.qvel[1:, :3], np.diff(toss.qpos[:, :3], axis=0) * rate)
     # It spins at a constant rate in its own frame; the first frame has the second's velocity.
     np.testing.assert_allclose(toss.qvel[:, 3:], toss.qvel[:1, 3:].repeat(40, 0), atol=1e-9)

@@ -67,8 +67,8 @@ def test_controls_that_are_not_finite_are_not_played_as_none(world: WorldModel) 
     broken = dataclasses.replace(door_windows(), ctrl=ctrl)
     with pytest.raises(IdentifyError, match=r"1 of 2 windows are not finite \(episodes \[1\]\)"):
         identify(world, broken, C)
-    spared = identify(world, broken, dataclasses.replace(C, max_nonfinite=0.5, iterations=1))
-    assert spared.left_out.tolist() == [1]
+    spared = identify(world, broken, dataclasses.replace(C, max_left_out=0.5, iterations=1))
+    assert [o.window for o in spared.left_out] == [1]
 
 
 def test_windows_of_another_scene_are_named(world: WorldModel) -> None:

@@ -33,6 +33,20 @@ FINGER_FREE = (
     FreeParameter("com", "lower"),
     FreeParameter("mass", "upper"),
 )
+DRIVES_FREE = (
+    FreeParameter("gain", "servo"),
+    FreeParameter("kv", "servo"),
+    FreeParameter("stiffness", "shoulder"),
+    FreeParameter("springref", "shoulder"),
+    FreeParameter("stiffness", "reach"),
+    FreeParameter("springref", "reach"),
+    FreeParameter("gear", "servo"),
+    FreeParameter("gear", "piston"),
+    FreeParameter("gear", "twist"),
+    FreeParameter("time_constant", "valve"),
+    FreeParameter("time_constant", "piston"),
+    FreeParameter("mass", "lower"),
+)
 MECHANISM_FREE = (
     FreeParameter("mass", "crank"),
     FreeParameter("com", "rod"),
@@ -117,6 +131,12 @@ def box_case(steps: int = STEPS) -> Case:
 def finger_case(steps: int = STEPS) -> Case:
     start = (scenes.FINGER_QPOS, scenes.FINGER_QVEL, scenes.FINGER_CTRL)
     return Case(scenes.finger(), FINGER_FREE, *start, steps)
+
+
+@functools.cache
+def drives_case(steps: int = STEPS) -> Case:
+    start = (scenes.DRIVES_QPOS, scenes.DRIVES_QVEL, scenes.DRIVES_CTRL)
+    return Case(scenes.drives(), DRIVES_FREE, *start, steps)
 
 
 def compare(

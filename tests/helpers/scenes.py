@@ -255,6 +255,47 @@ LINKAGE_ACT = np.array([0.3])
 LINKAGE_CTRL = np.array([0.8, -0.2])
 
 
+def drives() -> Scene:
+    """Joints with springs, and one actuator of each sort that a drive can be; nothing touches."""
+    return load_scene(
+        """
+        <mujoco model="drives">
+          <option integrator="implicitfast" tolerance="1e-14" iterations="50"/>
+          <worldbody>
+            <body name="upper">
+              <joint name="shoulder" axis="0 1 0.1" stiffness="0.5" springref="20" damping="0.05"
+                     armature="0.01"/>
+              <inertial pos="0.01 0.01 -0.07" mass="0.3" diaginertia="6e-4 7e-4 2e-4"/>
+              <body name="lower" pos="0 0 -.15">
+                <joint name="reach" type="slide" axis="0 0 1" stiffness="8" springref="0.01"/>
+                <inertial pos="0.01 0 -0.07" mass="0.2" diaginertia="4e-4 5e-4 1e-4"/>
+              </body>
+            </body>
+            <body name="top" pos="0.5 0 0">
+              <joint name="top" type="ball" damping="0.01"/>
+              <inertial pos="0.02 0 0.05" mass="0.2" diaginertia="4e-4 5e-4 3e-4"/>
+            </body>
+          </worldbody>
+          <actuator>
+            <position name="servo" joint="shoulder" kp="4" kv="0.3"/>
+            <velocity name="speed" joint="shoulder" kv="0.2"/>
+            <general name="valve" joint="reach" dyntype="filterexact" dynprm="0.05" gainprm="5"/>
+            <general name="piston" joint="reach" dyntype="filter" dynprm="0.02" gainprm="2"
+                     gear="-1.5"/>
+            <motor name="twist" joint="top" gear="0 0.3 0.1 0 0 0"/>
+          </actuator>
+        </mujoco>
+        """,
+        control_hz=250.0,
+        substeps=2,
+    )
+
+
+DRIVES_QPOS = np.array([0.36, 0.02, 0.97, 0.1, 0.2, 0.05]) / np.array([1, 1, *[0.9973] * 4])
+DRIVES_QVEL = np.array([0.8, -0.1, 0.5, -0.6, 0.4])
+DRIVES_CTRL = np.array([-0.2, 0.1, 0.8, 0.4, 0.3])
+
+
 def slider() -> Scene:
     """A block of 1 kg that slides along x on a table, friction 0.4."""
     return load_scene(

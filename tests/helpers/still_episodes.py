@@ -1,19 +1,18 @@
-"""Motionless episodes of a recording, for tests of windows and tables."""
+"""Motionless episodes of a problem, for tests of windows and tables."""
 
 import numpy as np
 
-from worldmodel.episodes.recording import Recording
+from experiments.recordings.problems import Problem
 from worldmodel.types import Episode
 
 
-def still_episodes(recording: Recording, count: int, frames: int) -> list[Episode]:
+def still_episodes(problem: Problem, count: int, frames: int) -> list[Episode]:
     """Episodes whose first position is the number of the frame; ids 0, 20, 40, …"""
-    qpos = np.zeros((frames, recording.nq))
+    model = problem.model()
+    qpos = np.tile(model.qpos0, (frames, 1))
     qpos[:, 0] = np.arange(frames)
-    for quaternion in recording.quaternions:
-        qpos[:, quaternion[0]] = 1.0
-    qvel, ctrl = np.zeros((frames, recording.nv)), np.zeros((frames, recording.nu))
+    qvel, ctrl = np.zeros((frames, model.nv)), np.zeros((frames, model.nu))
     return [
-        Episode.regular(20 * i, recording.control_hz, qpos=qpos, qvel=qvel, ctrl=ctrl)
+        Episode.regular(20 * i, problem.control_hz, qpos=qpos, qvel=qvel, ctrl=ctrl)
         for i in range(count)
     ]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import mesh_robot
 from tests.helpers.doors import door
+from tests.helpers.logged_arm import arm
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
@@ -22,6 +23,7 @@ from worldmodel.model import (
     init,
     saved,
 )
+from worldmodel.physics import parameters as physical
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 
@@ -60,9 +62,9 @@ def test_every_base_and_correction_comes_back(name: str, tmp_path: Path) -> None
     for ours, theirs in zip(jax.tree.leaves(same), jax.tree.leaves(parameters), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (metadata["note"], metadata["step"]) == (name, 3)
-    saved.restore_parameters(tmp_path, world, config_hash="abc")
-    with pytest.raises(CheckpointError, match="config_hash 'abc', not 'xyz'"):
-        saved.restore_parameters(tmp_path, world, config_hash="xyz")
+    saved.restore_parameters(tmp_path, world, expected={"note": name})
+    with pytest.raises(CheckpointError, match=f'note is "{name}" there and "other" here'):
+        saved.restore_parameters(tmp_path, world, expected={"note": "other"})
 
 
 def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
@@ -100,6 +102,30 @@ def test_unknown_and_absent_parts_are_named(
         saved.restore(tmp_path)
 
 
+@pytest.mark.parametrize(("stated", "scale"), [(0.35, 1.0), (None, 2.0 * 0.2 / 0.7), (0.7, 2.0)])
+def test_numbers_keep_the_prior_width_of_their_checkpoint(
+    stated: float | None, scale: float, tmp_path: Path
+) -> None:
+    """A number is in prior widths: where a kind's has changed since, the value has not. Those that
+    state no width are of gains of 0.2."""
+    world = WorldModel(arm(), (FreeParameter("gain", "elbow", 2.0),))
+    saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
+    path = tmp_path / "step_00000000" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    assert metadata["free"][0].pop("width") == [0.7]
+    if stated is not None:
+        metadata["free"][0]["width"] = [stated]
+    path.write_text(json.dumps(metadata))
+    again, parameters, _ = saved.restore(tmp_path)
+    assert again.free[0].scale == pytest.approx(scale, rel=1e-15)
+    u = {"elbow.gain": parameters["physics"]["elbow.gain"] + 1.5}
+    before, after = (
+        physical.values(again.scene, again.free, v)["elbow.gain"]
+        for v in (parameters["physics"], u)
+    )
+    np.testing.assert_allclose(after, before * np.exp(1.5 * scale * 0.7))
+
+
 def test_parameters_of_another_model_are_refused(tmp_path: Path) -> None:
     world = worlds()["velocity"]
     saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
@@ -107,6 +133,13 @@ def test_parameters_of_another_model_are_refused(tmp_path: Path) -> None:
         saved.restore_parameters(tmp_path, worlds()["physics"])
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         saved.restore(tmp_path / "elsewhere")
+
+
+def test_the_folder_of_a_run_is_not_its_checkpoint(tmp_path: Path) -> None:
+    world = worlds()["physics"]
+    saved.save(tmp_path / "checkpoint", 0, world, init(world, jax.random.key(0)), {})
+    with pytest.raises(CheckpointError, match=f"itself; give {tmp_path / 'checkpoint'}$"):
+        saved.restore(tmp_path)
 
 
 def test_a_scene_of_meshes_comes_back_without_its_files(tmp_path: Path) -> None:

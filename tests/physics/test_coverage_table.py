@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.physics.parameters import KINDS
+from worldmodel.physics.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "worldmodel" / "physics" / "README.md").read_text()

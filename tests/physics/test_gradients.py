@@ -11,22 +11,24 @@ import pytest
 from tests.helpers import scenes
 from tests.helpers.gradient_cases import (
     BOX_FREE,
+    DRIVES_FREE,
     FINGER_FREE,
     MECHANISM_FREE,
     Case,
     assert_same,
     box_case,
     compare,
+    drives_case,
     finger_case,
 )
-from worldmodel.physics import parameters
+from worldmodel.physics import kinds
 from worldmodel.scene import FreeParameter
 
 
 @functools.cache
 def jacobians(make: str) -> tuple[dict, dict]:
     """(ours, C's) for a case, see ``compare``."""
-    case = {"box": box_case, "finger": finger_case}[make]()
+    case = {"box": box_case, "finger": finger_case, "drives": drives_case}[make]()
     return compare(case, case.truth)
 
 
@@ -34,9 +36,11 @@ BOX_LEAVES = [f.name for f in BOX_FREE] + ["qpos", "qvel"]
 FINGER_LEAVES = [f.name for f in FINGER_FREE] + ["qpos", "qvel", "ctrl"]
 
 
-@pytest.mark.parametrize(
-    ("make", "leaf"), [("box", n) for n in BOX_LEAVES] + [("finger", n) for n in FINGER_LEAVES]
-)
+DRIVES_LEAVES = [f.name for f in DRIVES_FREE] + ["qpos", "qvel", "ctrl"]
+LEAVES = {"box": BOX_LEAVES, "finger": FINGER_LEAVES, "drives": DRIVES_LEAVES}
+
+
+@pytest.mark.parametrize(("make", "leaf"), [(m, n) for m, names in LEAVES.items() for n in names])
 def test_gradient_is_that_of_recompiled_mujoco(make: str, leaf: str) -> None:
     ours, truth = jacobians(make)
     size = np.linalg.norm(truth[leaf])
@@ -44,7 +48,7 @@ def test_gradient_is_that_of_recompiled_mujoco(make: str, leaf: str) -> None:
     assert_same(ours[leaf], truth[leaf], leaf)
 
 
-@pytest.mark.parametrize("make", ["box", "finger"])
+@pytest.mark.parametrize("make", ["box", "finger", "drives"])
 def test_no_parameter_is_silently_dead(make: str) -> None:
     ours, truth = jacobians(make)
     dead = [
@@ -64,8 +68,8 @@ def test_no_parameter_is_silently_dead(make: str) -> None:
 
 
 def test_every_kind_is_tested() -> None:
-    tested = {f.kind for f in BOX_FREE + FINGER_FREE}
-    assert tested == set(parameters.KINDS)
+    tested = {f.kind for f in BOX_FREE + FINGER_FREE + DRIVES_FREE}
+    assert tested == set(kinds.MOVING)
 
 
 def test_reverse_mode_is_the_transpose_of_forward_mode_also_in_a_batch() -> None:

@@ -1,263 +1,313 @@
-"""Reading and checking data sets in LeRobot's format v3.0 (see ``lerobot``)."""
+"""Reads LeRobot data sets, v3.0 and v2.1, as any recorder leaves them.
+
+The rows are the truth: ``episode_index`` and ``frame_index`` say which frame a row is, whichever
+file holds it and whatever the metadata count. ``Dataset.damaged`` names what is lost.
+"""
 
 import dataclasses
-import itertools
+import difflib
 import json
+import math
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.lerobot_format import (
-    OWN,
-    PLACE,
-    ROWS,
-    VERSION,
-    Dataset,
-    DatasetError,
-    Feature,
-    array_shape,
-    check_feature,
-    check_finite,
-    sha256,
-)
+from worldmodel.episodes.lerobot_tables import attempt, is_numeric, numbers, read_table
+from worldmodel.errors import InputError
 
-_TOLERANCE = 1e-4  # [s] of timestamps
+OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
+_MEDIA = ("video", "image", "string")
 
 
-def read(directory: Path) -> Dataset:
-    """Reads and checks a data set, our own or another writer's.
+class DatasetError(InputError):
+    """No data set, one of which nothing can be read, or one that cannot be written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """A column of the data set."""
+
+    dtype: str  # a NumPy number's: "float32", "int64", "bool", …
+    shape: tuple[int, ...]  # (1,) is a scalar column, (k,) a list; more dimensions are flattened
+    names: tuple[str, ...] | None = None  # one per component
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Episodes of one robot at one rate.
+
+    An episode maps each feature to an array, (frames, k), or (frames,) where the shape is (1,); NaN
+    is a value that is not there. An episode that was read has two more arrays of (frames,):
+    ``timestamp`` [s] as recorded, and ``task_index``, the place of the frame's task among the
+    episode's tasks. Both are written back; without them time is frame / fps and the task the first.
+    """
+
+    fps: float  # frames per second
+    robot_type: str
+    features: dict[str, Feature]
+    episodes: list[dict[str, np.ndarray]]
+    tasks: list[str | tuple[str, ...]]  # per episode: its task, or its several in their order
+    provenance: dict[str, Any]  # JSON: where the episodes come from
+    ids: tuple[int, ...] = ()  # episode_index of each episode read; written ones count from 0
+    ignored: dict[str, str] = dataclasses.field(default_factory=dict)  # column: why it is not read
+    damaged: tuple[str, ...] = ()  # what is lost or in doubt: file, cause and remedy
+
+
+def read(directory: Path | str, features: Sequence[str] | None = None) -> Dataset:
+    """Reads the episodes of a data set; of a damaged one, all that can be read.
+
+    Args:
+      directory: holds the folders ``meta`` and ``data``.
+      features: the names wanted; by default all of numbers that ``meta/info.json`` describes.
+
+    Returns:
+      The data set, its episodes by their index. Integers and truth values with gaps are float64.
 
     Raises:
-      DatasetError: no set there, of another version, with videos; a file missing, truncated or
-        not of this set; columns, counts, indices or timestamps that disagree; values that are
-        not finite. The message names the file and the remedy.
+      DatasetError: no set there, one of another version, nothing to read in it; a wanted feature
+        that is absent or not of numbers. The message names file or feature and the remedy.
     """
-    try:
-        return _read(Path(directory))
-    except OSError as error:
-        raise DatasetError(f"{directory} cannot be read ({error}); see to that first") from error
-
-
-def _read(root: Path) -> Dataset:
-    path = root / "meta" / "info.json"
-    info = _object(path)
-    version = info.get("codebase_version")
-    if version != VERSION:
-        raise DatasetError(
-            f"{path}: codebase_version is {version!r}, not '{VERSION}'; convert the set with "
-            "LeRobot's own converter"
-        )
-    _check_sums(root)
-    counts = {name: info.get(f"total_{name}") for name in ("episodes", "frames", "tasks")}
-    for name, count in [*counts.items(), ("fps", info.get("fps"))]:
-        if type(count) is not int or not 0 < count < 2**53:
-            raise DatasetError(f"{path}: {name} is {count!r}, not a whole number above 0")
-    if info.get("data_path") != f"data/{PLACE}":
-        raise DatasetError(f"{path}: data_path is {info.get('data_path')!r}, not 'data/{PLACE}'")
-    declared = _features(path, info.get("features"))
-    _object(root / "meta" / "stats.json")
-    provenance = root / "meta" / "provenance.json"
-    tasks = _tasks(root / "meta" / "tasks.parquet")
-    rows = _rows(root)
-    frames = sum(row["length"] for row in rows)
-    counted = {"episodes": len(rows), "frames": frames, "tasks": len(tasks)}
-    if counted != counts:
-        raise DatasetError(f"{path} lists {counts}, the files hold {counted}; fetch it again")
-    episodes, of = [], []
-    files = [
-        root / "data" / PLACE.format(chunk_index=row[ROWS[2]], file_index=row[ROWS[3]])
-        for row in rows
-    ]
-    odd = sorted({*(root / "data").glob("*/*.parquet")} - {*files})
-    if odd:
-        raise DatasetError(f"{odd[0]} holds no episode of meta/episodes; move it elsewhere")
-    for file, group in itertools.groupby(range(len(rows)), files.__getitem__):
-        members = [rows[i] for i in group]
-        columns = _columns(file, declared, sum(row["length"] for row in members))
-        start = members[0]["dataset_from_index"]
-        for row in members:
-            part = slice(row["dataset_from_index"] - start, row["dataset_to_index"] - start)
-            episode = {name: values[part] for name, values in columns.items()}
-            of.append(_check_episode(file, episode, row, info["fps"], tasks))
-            episodes.append({k: v for k, v in episode.items() if k not in OWN})
+    root, damaged = Path(directory), []
+    info = _info(root / "meta" / "info.json")
+    fps, described = info["fps"], info["features"]
+    if not (paths := _parquets(root / "data")):
+        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
+    schemas = attempt(paths, pq.read_schema, damaged)
+    kinds = {field.name: field.type for schema in schemas.values() for field in schema}
+    names, ignored = _selected(root, described, kinds, features) if schemas else ([], {})
+    tables = attempt([*schemas], lambda path: read_table(path, (*names, *OWN)), damaged)
+    if not tables:
+        raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
+    table = _joined(root, tables, names, damaged)
+    rows = {name: v for name in names if (v := numbers(table, name)) is not None}
+    for name in [name for name in names if name not in rows]:
+        ignored[name] = "its rows differ in length"
+        if features is not None:
+            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
+    texts = _tasks(root / "meta", damaged)
+    episodes, tasks = _episodes(_order(table, fps, damaged), rows, texts, damaged)
+    damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
+    if not episodes:
+        raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
+    provenance = attempt([*root.glob("meta/provenance.json")], _json, damaged)
     return Dataset(
-        info["fps"],
+        fps,
         str(info.get("robot_type") or "unknown"),
-        {name: feature for name, feature in declared.items() if name not in OWN},
-        episodes,
-        of,
-        _object(provenance) if provenance.exists() else {},
+        {name: _feature(values, described.get(name, {})) for name, values in rows.items()},
+        [*episodes.values()],
+        tasks,
+        next(iter(provenance.values()), {}),
+        tuple(episodes),
+        ignored,
+        tuple(damaged),
     )
 
 
-def _object(path: Path) -> dict[str, Any]:
-    _require(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path} is truncated or damaged ({error}); fetch it again") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no JSON object; fetch it again")
-    return content
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8-sig")))
 
 
-def _require(path: Path) -> None:
+def _info(path: Path) -> dict[str, Any]:
+    """``meta/info.json``, with fps a number and the features dictionaries."""
+    damaged: list[str] = []
     if not path.is_file():
-        raise DatasetError(f"no file {path}; is it a LeRobot set? fetch it again, whole")
-
-
-def _check_sums(root: Path) -> None:
-    """Holds the files against ``checksums.json``, where there is one."""
-    path = root / "meta" / "checksums.json"
-    for name, digest in (_object(path) if path.exists() else {}).items():
-        file = root / name
-        if not file.is_file() or sha256(file) != digest:
-            state = "not as it was written" if file.is_file() else "missing"
-            raise DatasetError(
-                f"{file} is {state}; fetch it again, or delete {path} if the change is meant"
-            )
-
-
-def _features(path: Path, described: Any) -> dict[str, Feature]:
-    features = {}
-    for name, spec in described.items() if isinstance(described, dict) else ():
-        spec = spec if isinstance(spec, dict) else {}
-        shape, names = spec.get("shape"), spec.get("names")
-        shape = tuple(shape) if isinstance(shape, list) else ()
-        flat = isinstance(names, list) and all(isinstance(n, str) for n in names)
-        names = tuple(names) if names and flat and (len(names),) == shape else None
-        features[name] = Feature(spec.get("dtype", "none"), shape, names)
-        check_feature(str(path), name, features[name])
-    for name, own in OWN.items():
-        if dataclasses.replace(features.get(name, Feature("", ())), names=None) != own:
-            raise DatasetError(f"{path}: feature '{name}' is missing or not a scalar {own.dtype}")
-    return features
-
-
-def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    _require(path)
+        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+    info = attempt([path], _json, damaged).get(path, {})
+    if damaged:
+        raise DatasetError(damaged[0])
+    version, features = info.get("codebase_version"), info.get("features")
+    if not re.fullmatch(r"v2\.[01]|v3\.\d+", str(version)):
+        raise DatasetError(
+            f"{path}: codebase_version is {version!r}; v2.1 and v3.x are read: convert the set "
+            "with LeRobot's own converter"
+        )
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=columns)
-            table.validate(full=True)
-    except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
-        raise DatasetError(f"{path} is truncated or damaged ({error}); fetch it again") from error
-    for name in columns or []:
-        if name not in table.column_names:
-            raise DatasetError(f"{path} has no column '{name}'; is it a LeRobot {VERSION} file?")
-    return table
+        fps = float(info["fps"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        fps = math.nan
+    if not 0 < fps < math.inf:
+        raise DatasetError(f"{path}: fps is {info.get('fps')!r}; write the frames per second there")
+    features = features if isinstance(features, dict) else {}
+    specs = {name: spec if isinstance(spec, dict) else {} for name, spec in features.items()}
+    return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
 
 
-def _tasks(path: Path) -> list[str]:
-    """Tasks by position; pandas calls an index without a name ``__index_level_0__``."""
-    table = _table(path)
-    name = next((n for n in ("task", "__index_level_0__") if n in table.column_names), "task")
-    content = {column: table.column(column).to_pylist() for column in table.column_names}
-    tasks = content.get(name, [None])
-    if content.get("task_index") != [*range(len(tasks))] or not all(
-        isinstance(task, str) for task in tasks
-    ):
-        raise DatasetError(f"{path}: wants tasks (text) with task_index 0, 1, …; fetch it again")
-    return tasks
+def _parquets(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.parquet") if path.name[0] != ".")
 
 
-def _rows(root: Path) -> list[dict[str, Any]]:
-    """The rows of ``meta/episodes``, contiguous."""
-    rows, end, last = [], 0, [0, 0]
-    paths = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
-    for path in paths or [root / "meta" / "episodes" / PLACE.format(chunk_index=0, file_index=0)]:
-        for row in _table(path, [*ROWS, "tasks"]).to_pylist():
-            if not all(type(row[key]) is int and row[key] >= 0 for key in ROWS):
-                raise DatasetError(f"{path}: row {len(rows)} holds a value that is no index")
-            place = [row[key] for key in ROWS[2:4]]
-            if not row["length"] or not isinstance(row["tasks"], list) or place < last:
-                raise DatasetError(
-                    f"{path}: episode {len(rows)} has no frames or tasks, or its data file comes "
-                    "before that of the last; fetch the set again"
-                )
-            last = place
-            span = (len(rows), end, end + row["length"])
-            end = span[2]
-            if span != tuple(row[k] for k in (ROWS[0], *ROWS[4:])):
-                raise DatasetError(
-                    f"{path}: episode {span[0]} is not episode {span[0]} from frame {span[1]} to "
-                    f"{span[2]}; episodes are missing or of another set: fetch it again"
-                )
-            rows.append(row)
-    return rows
+def _selected(
+    root: Path,
+    described: dict[str, Any],
+    kinds: dict[str, pa.DataType],
+    features: Sequence[str] | None,
+) -> tuple[list[str], dict[str, str]]:
+    """The features to read, and why each of the others is not."""
+    known = [name for name in dict.fromkeys([*described, *kinds]) if name not in OWN]
+    ignored = {}
+    for name in known:
+        declared = described.get(name, {}).get("dtype")
+        if declared in _MEDIA:
+            ignored[name] = f"it is {declared}, not numbers"
+        elif not is_numeric(kinds.get(name, pa.null())):
+            ignored[name] = f"it holds {kinds[name]}, not numbers"
+        elif name not in kinds:
+            ignored[name] = "no data file has such a column"
+        elif features is not None and name not in features:
+            ignored[name] = "it is not asked for"
+        elif features is None and described and name not in described:
+            ignored[name] = "meta/info.json does not describe it; ask for it by name"
+    if features is None:
+        return [name for name in known if name not in ignored], ignored
+    names = [name for name in dict.fromkeys(features) if name not in OWN]
+    for name in names:
+        if name in ignored:
+            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
+        if name not in known:
+            near = [n for n in known if name in n or n in name]
+            near += difflib.get_close_matches(name, known)
+            listed = ", ".join(f"'{n}'" for n in dict.fromkeys(near or known))
+            raise DatasetError(f"{root} has no feature '{name}'; it has {listed}")
+    return names, ignored
 
 
-def _columns(path: Path, features: dict[str, Feature], frames: int) -> dict[str, np.ndarray]:
-    table = _table(path)
-    if table.num_rows != frames:
-        raise DatasetError(
-            f"{path} has {table.num_rows} rows where meta/episodes lists {frames}; it is truncated "
-            "or of another set: fetch it again"
-        )
-    odd = sorted(features.keys() ^ {*table.column_names})
-    if odd:
-        raise DatasetError(f"{path}: column '{odd[0]}' is not both there and in meta/info.json")
-    columns = {}
-    for name, feature in features.items():
-        values = _values(table.column(name), feature)
-        if values is None:
-            raise DatasetError(
-                f"{path}: column '{name}' is {table.column(name).type} or has gaps, not "
-                f"{feature.dtype}{list(feature.shape)} in every row; fetch the set again"
+def _feature(values: np.ndarray, spec: dict[str, Any]) -> Feature:
+    width, labels = values.shape[1], tuple(_labels(spec.get("names")))
+    return Feature(str(values.dtype), (width,), labels if len(labels) == width else None)
+
+
+def _labels(names: Any) -> list[str]:
+    """Names of components out of lists and dictionaries at any depth."""
+    if isinstance(names, dict):
+        if all(type(place) is int for place in names.values()):
+            return sorted(names, key=names.__getitem__)
+        parts = [(f"{key}." if len(names) > 1 else "", part) for key, part in names.items()]
+        return [prefix + label for prefix, part in parts for label in _labels(part)]
+    if isinstance(names, list):
+        return [label for part in names for label in _labels(part)]
+    return [names] if isinstance(names, str) else []
+
+
+def _joined(
+    root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
+) -> pa.Table:
+    for name in (*names, "episode_index"):
+        if lacking := [path for path, table in tables.items() if name not in table.column_names]:
+            damaged.append(
+                f"{len(lacking)} of {len(tables)} data files, such as {lacking[0]}, have no column "
+                f"'{name}'; it is NaN there"
             )
-        columns[name] = values
-    return columns
+    try:
+        return pa.concat_tables(tables.values(), promote_options="permissive")
+    except pa.ArrowException as error:
+        remedy = "ask for the features that agree, or take the odd file out of data"
+        raise DatasetError(f"{root}: data files disagree ({error}); {remedy}") from error
 
 
-def _values(column: Any, feature: Feature) -> np.ndarray | None:
-    """A column as an array, or None where its type or shape is not the feature's."""
-    shape = array_shape(len(column), feature)
-    if len(shape) > 1:
-        kinds = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
-        if column.null_count or not any(is_kind(column.type) for is_kind in kinds):
-            return None
-        widths = pc.call_function("list_value_length", [column]).unique().to_pylist()
-        if widths != [*feature.shape]:
-            return None
-        column = pc.call_function("list_flatten", [column])
-    if column.null_count or column.type != pa.type_for_alias(feature.dtype):
-        return None
-    chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(chunks).reshape(shape)
+def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndarray]:
+    """Every row's episode_index, frame_index, timestamp and task_index; NaN is unknown.
+
+    Where no row has a frame_index, rows are in order. Where none has a timestamp, time is
+    frame_index / fps, and so is a float32 that differs from it by its rounding alone.
+    """
+    own: dict[str, np.ndarray] = {}
+    for name in ("episode_index", "frame_index", "timestamp", "task_index"):
+        values = numbers(table, name)
+        own[name] = np.full(table.num_rows, np.nan) if values is None else values[:, 0]
+    if np.isnan(own["frame_index"]).all():
+        own["frame_index"] = np.arange(table.num_rows)
+    nominal, time = own["frame_index"] / fps, own["timestamp"]
+    if time.size and np.isnan(time).all():
+        own["timestamp"] = nominal
+        damaged.append("no row has a timestamp [s]; time is frame_index / fps")
+    elif time.dtype == np.float32:
+        own["timestamp"] = np.where(nominal.astype(np.float32) == time, nominal, time)
+    return {name: values.astype(np.float64) for name, values in own.items()}
 
 
-def _check_episode(
-    path: Path, episode: dict[str, np.ndarray], row: dict[str, Any], fps: int, tasks: list[str]
-) -> str:
-    """Holds an episode against its row; returns its task."""
-    number, frames = row["episode_index"], np.arange(row["length"])
-    where = f"{path}: episode {number}"
-    for name, values in episode.items():
-        check_finite(f"{where}: feature '{name}'", values)
-    first = {"frame_index": 0, "index": row["dataset_from_index"]}
-    for name, wanted in [("episode_index", number), *((k, frames + v) for k, v in first.items())]:
-        if (episode[name] != wanted).any():
-            raise DatasetError(
-                f"{where}: {name} is not as in meta/episodes; rows are missing or of another "
-                "set: fetch it again"
-            )
-    # Against the nearest float32, whose spacing alone is above the tolerance after half an hour.
-    late = np.abs(episode["timestamp"] - (frames / fps).astype(np.float32)) > _TOLERANCE
-    if late.any():
-        raise DatasetError(
-            f"{where}: timestamp is not frame_index / {fps} at frame {np.flatnonzero(late)[0]}; "
-            "resample it, or correct fps in meta/info.json"
+def _episodes(
+    own: dict[str, np.ndarray],
+    rows: dict[str, np.ndarray],
+    texts: dict[int, str],
+    damaged: list[str],
+) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
+    """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
+    placed = (own["episode_index"] % 1 == 0) & np.isfinite(own["frame_index"])
+    if not placed.all():
+        damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
+    order = np.lexsort((own["frame_index"], own["episode_index"]))
+    order = order[placed[order]]
+    cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
+    episodes, tasks, unnamed, doubled = {}, [], set(), []
+    for part in np.split(order, cuts) if len(order) else ():
+        number = int(own["episode_index"][part[0]])
+        if (np.diff(own["frame_index"][part]) == 0).any():
+            doubled.append(number)
+            continue
+        index = np.nan_to_num(own["task_index"][part], nan=-1).astype(int).tolist()
+        place = {kind: at for at, kind in enumerate(dict.fromkeys(index))}
+        unnamed |= place.keys() - texts.keys()
+        names = tuple(texts.get(kind, "") for kind in place)
+        tasks.append(names[0] if len(names) == 1 else names)
+        columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
+        columns["timestamp"] = own["timestamp"][part]
+        episodes[number] = columns | {"task_index": np.array([place[kind] for kind in index])}
+    if doubled:
+        damaged.append(
+            f"episodes {_some(doubled)} have a frame_index twice; they are not read: delete the "
+            "file or the rows that are not of this set"
         )
-    indices = np.unique(episode["task_index"]).tolist()
-    if len(indices) > 1:
-        raise DatasetError(f"{where} has {len(indices)} tasks; split it into one per task")
-    if not 0 <= indices[0] < len(tasks) or tasks[indices[0]] not in row["tasks"]:
-        raise DatasetError(
-            f"{where}: its task_index {indices[0]} is not its task in meta/tasks.parquet; one of "
-            "the files is of another set: fetch it again"
+    if unnamed:
+        damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
+    return episodes, tasks
+
+
+def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
+    """Text of each task_index; the texts' column has the name of whatever index pandas had."""
+    paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
+    for table in attempt(paths, read_table, damaged).values():
+        columns = table.to_pydict()
+        places = columns.pop("task_index", range(table.num_rows))
+        for texts in columns.values():
+            if all(isinstance(text, str) for text in texts):
+                return dict(zip(places, texts, strict=True))
+    return {}
+
+
+def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[str]:
+    """Where the metadata count episodes or frames that the data files do not hold, or fewer."""
+    losses: list[str] = []
+    paths = [*_parquets(meta / "episodes"), *meta.glob("episodes.jsonl")]
+    names = ("episode_index", "length")
+    tables = attempt(paths, lambda path: read_table(path, names), losses)
+    rows = [row for table in tables.values() for row in table.to_pylist()]
+    listed = {row["episode_index"]: row.get("length") for row in rows if "episode_index" in row}
+    if not listed:
+        losses.append(f"{meta} lists no episodes; whether they are whole is not known")
+    elif lost := listed.keys() - lengths:
+        losses.append(
+            f"{meta} lists episodes {_some(lost)}, and no data file that can be read holds them: "
+            "their file is elsewhere, or was never finished"
         )
-    return tasks[indices[0]]
+    if uneven := [n for n, length in lengths.items() if listed.get(n, length) != length]:
+        losses.append(
+            f"{meta} counts other frames than the rows of episodes {_some(uneven)}, such as "
+            f"{listed[uneven[0]]} for {lengths[uneven[0]]}; the rows are read"
+        )
+    total, saved = info.get("total_episodes"), len(listed or lengths)
+    if type(total) is int and total > saved:
+        losses.append(
+            f"{meta / 'info.json'} counts {total} episodes, but {saved} were saved: the recorder "
+            "was stopped before it saved the others; correct total_episodes"
+        )
+    return losses
+
+
+def _some(places: Iterable[int]) -> str:
+    shown = sorted(places)
+    return ", ".join(map(str, shown[:8])) + (f" and {len(shown) - 8} more" if shown[8:] else "")

@@ -1,74 +1,131 @@
-"""From samples with a clock of their own to frames at the control rate, without later samples."""
+"""From samples with a clock of their own to frames at the control rate, without later samples.
+
+A frame with a sample no older than a control period is fresh: its state is that sample carried
+forward with its velocity, so an initial state never uses a later sample. Other frames between two
+samples are only scored; they lie on a cubic Hermite polynomial (of a quaternion: on the shortest
+arc). Nothing is filled across a gap (``clock.gap_seconds``).
+
+Velocities come from positions by one rule: the end slope of the parabola fitted to the samples of
+the past ``SLOPE_SECONDS``, at least 3 and at most 16, of the same stretch without a gap; of a
+quaternion, in the tangent space of its last sample. Recorded rates are late: filtered ones by 3 to
+4 samples, backward differences by half a sample (15 ms at 33 Hz). They are kept where every frame
+is a sample, and where fewer than 3 samples precede.
+"""
+
+import dataclasses
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from worldmodel.types import Episode
+from worldmodel.episodes.clock import gap_seconds
 
 SAMPLE_AGE = 1.0  # control periods: how old the sample under a fresh frame may be
 SLOPE_SECONDS, SLOPE_SAMPLES = 0.02, (3, 16)  # what a velocity is estimated from: see velocities
 
 
-def resampled(
-    identity: int | str,
-    time: np.ndarray,
-    qpos: np.ndarray,
-    qvel: np.ndarray,
-    torque: np.ndarray,
-    control_hz: float,
-) -> Episode:
-    """An episode at the control rate.
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """The samples of one signal in one episode: finite values only."""
 
-    The torque is held from sample to sample; a frame's control is its mean over the control
-    period that begins there. A frame with a sample no older than a control period is ``fresh``:
-    its state is that sample carried forward with its velocity (``velocities``), so an initial
-    state never uses a later sample. Other frames (the 33 Hz runs have them) are only scored, by
-    a cubic Hermite polynomial between the samples around them; no prediction starts there.
+    time: np.ndarray  # (samples,) [s], increasing
+    values: np.ndarray  # (samples, w) SI units; quaternions of one sign
+    rates: np.ndarray | None  # (samples, v) recorded velocities, NaN where none is
+    hole: np.ndarray  # (samples,) bool; rows without a value lie between this sample and the next
+    turns: bool = False  # whether the values are quaternions
+
+    @property
+    def gap(self) -> np.ndarray:
+        """(samples − 1,) bool; True where the next sample comes too late."""
+        return np.diff(self.time) > gap_seconds(self.time) + 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """A signal at the frames."""
+
+    values: np.ndarray  # (frames, w), NaN where unknown
+    rates: np.ndarray  # (frames, v), NaN where unknown
+    fresh: np.ndarray  # (frames,) bool
+    measured: np.ndarray  # (frames,) bool; False in a gap, and between samples around a hole
+    recorded: np.ndarray  # (frames,) bool; the velocity is a recorded one
+
+
+def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
+    """A signal at the frames of a grid.
 
     Args:
-      identity: the episode's id.
-      time: (samples,) [s], increasing.
-      qpos, qvel: (samples, joints) hinge angles [rad] and recorded rates [rad/s].
-      torque: (samples, nu) [N·m].
-      control_hz: rate of the frames that come out.
+      grid: (frames,) [s], on the clock of the track.
+      period: [s] between frames.
     """
-    period = 1.0 / control_hz
-    time = time - time[0]
-    grid = np.arange(int(np.floor(time[-1] * control_hz + 1e-9)) + 1) * period
-    last = np.clip(np.searchsorted(time, grid + 1e-9, side="right") - 1, 0, len(time) - 2)
+    time, values, count = track.time, track.values, len(track.time)
+    width = 3 if track.turns else values.shape[1]
+    if count == 0:
+        none = np.zeros(len(grid), bool)
+        unknown = np.full((len(grid), values.shape[1]), np.nan)
+        return Frames(unknown, np.full((len(grid), width), np.nan), none, none, none)
+    last = np.searchsorted(time, grid + 1e-9, side="right") - 1
+    before, last = last < 0, np.maximum(last, 0)
     age = grid - time[last]
-    fresh = age <= SAMPLE_AGE * period
-    rate = velocities(time, qpos, qvel, last)
-    carried = qpos[last] + rate * age[:, None]
-    return Episode(
-        id=identity,
-        time=grid,
-        qpos=np.where(fresh[:, None], carried, _between(time, qpos, last, age)),
-        qvel=rate,
-        ctrl=_held_mean(time, torque, grid, period),
-        valid=np.ones(len(grid), bool),
-        fresh=fresh,
+    following = np.minimum(last + 1, count - 1)
+    gap = np.append(track.gap, True)[last]  # behind the last sample nothing follows
+    exact, hole = np.abs(age) < 1e-9, track.hole[last]
+    fresh = ~before & (age <= SAMPLE_AGE * period + 1e-9)
+    sampled = bool((exact | gap | hole | before).all())  # every frame is a sample
+    recorded = np.zeros(len(grid), bool)
+    if sampled and track.rates is not None:
+        recorded = np.asarray(np.isfinite(track.rates[last]).all(axis=1))
+    if track.rates is not None and recorded.all():
+        rate = track.rates[last]
+    else:
+        rate = _rates(track, last)
+        if track.rates is not None:
+            rate[recorded] = track.rates[last[recorded]]
+    out = _carried(values[last], rate, age, track.turns)
+    if not fresh.all():
+        out = np.where(fresh[:, None], out, _between(track, last, following, age))
+    known = (fresh | (~before & ~gap)) & np.isfinite(out).all(axis=1)
+    return Frames(
+        np.where(known[:, None], out, np.nan),
+        np.where(known[:, None], rate, np.nan),
+        fresh & known,
+        known & (exact | ~hole),
+        recorded,
     )
 
 
-def velocities(
-    time: np.ndarray, qpos: np.ndarray, recorded: np.ndarray, last: np.ndarray
-) -> np.ndarray:
-    """Joint rates at samples, from those samples and earlier ones alone.
+def _rates(track: Track, last: np.ndarray) -> np.ndarray:
+    """Velocities at the samples ``last`` by the rule, from recorded ones where it has too few."""
+    width = 3 if track.turns else track.values.shape[1]
+    recorded = np.full((len(track.time), width), np.nan) if track.rates is None else track.rates
+    begin = np.concatenate([[0], np.flatnonzero(track.gap) + 1])
+    first = begin[np.searchsorted(begin, np.arange(len(track.time)), side="right") - 1]
+    return velocities(track.time, track.values, recorded, last, first, track.turns)
 
-    The end slope of the parabola fitted to the samples of the past ``SLOPE_SECONDS``, at least 3
-    and at most 16. The recorded rates are late: the filtered ones of the closed-loop runs by 3
-    to 4 samples, the unfiltered ones, backward differences, by half a sample (15 ms at 33 Hz).
+
+def velocities(
+    time: np.ndarray,
+    values: np.ndarray,
+    recorded: np.ndarray,
+    last: np.ndarray,
+    first: np.ndarray | None = None,
+    turns: bool = False,
+) -> np.ndarray:
+    """Velocities at samples, from those samples and earlier ones alone: see the file's header.
 
     Args:
-      time: (samples,) [s]. qpos, recorded: (samples, joints).
+      time: (samples,) [s]. values: (samples, w); quaternions (samples, 4).
+      recorded: (samples, v).
       last: (frames,) indices of the samples; ``recorded`` is kept where fewer than 3 precede.
+      first: (samples,) index of the first sample of each one's stretch; None: one stretch.
+      turns: whether the values are quaternions wxyz; the velocity is then in the body's frame.
 
     Returns:
-      (frames, joints) [rad/s].
+      (frames, v) [1/s].
     """
     fewest, most = SLOPE_SAMPLES
+    begin = np.zeros(len(last), int) if first is None else first[last]
     count = last - np.searchsorted(time, time[last] - SLOPE_SECONDS) + 1
-    count = np.minimum(np.clip(count, fewest, most), last + 1)
+    count = np.minimum(np.clip(count, fewest, most), last - begin + 1)
     back = np.arange(int(count.max()))
     rows = np.maximum(last[:, None] - back, 0)
     inside = (back < count[:, None]).astype(float)
@@ -76,24 +133,86 @@ def velocities(
     span = np.maximum(-age.min(axis=1), 1e-12)  # scaled, so that the 3 × 3 systems are even
     design = np.stack([inside, age / span[:, None], (age / span[:, None]) ** 2], axis=-1)
     enough = count >= fewest
+    past = values[rows[enough]]
+    if turns:
+        past = rotation_vectors(values[last[enough]][:, None], past)
     gram = np.einsum("nsi,nsj->nij", design[enough], design[enough])
-    right = np.einsum("nsi,nsj->nij", design[enough], qpos[rows[enough]])
+    right = np.einsum("nsi,nsj->nij", design[enough], past)
     out = recorded[last].copy()
     out[enough] = np.linalg.solve(gram, right)[:, 1] / span[enough][:, None]
     return out
 
 
-def _between(time: np.ndarray, qpos: np.ndarray, last: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Angles ``age`` after the samples ``last``: cubic Hermite with central slopes."""
-    slope = np.gradient(qpos, time, axis=0)
-    h = (time[last + 1] - time[last])[:, None]
+def rotation_vectors(base: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Rotation vectors from quaternions wxyz to others, in the frame of the first; (…, 3)."""
+    base = np.broadcast_to(base, other.shape)
+    turn = _rotation(base).inv() * _rotation(other)
+    return turn.as_rotvec().reshape(*other.shape[:-1], 3)
+
+
+def _rotation(quaternion: np.ndarray) -> Rotation:
+    return Rotation.from_quat(np.ascontiguousarray(quaternion).reshape(-1, 4), scalar_first=True)
+
+
+def _carried(values: np.ndarray, rate: np.ndarray, age: np.ndarray, turns: bool) -> np.ndarray:
+    """Samples carried on by ``age`` [s] at their velocity; NaN where that is not known."""
+    still = np.abs(age) < 1e-9
+    step = np.where((still & np.isnan(rate).any(axis=1))[:, None], 0.0, rate) * age[:, None]
+    if not turns:
+        return values + step
+    unknown = np.isnan(step).any(axis=1, keepdims=True)
+    return np.where(unknown, np.nan, _turned(values, np.nan_to_num(step)))
+
+
+def _turned(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Quaternions wxyz turned by rotation vectors in their own frame; a zero turn changes none."""
+    turned = (_rotation(quaternion) * Rotation.from_rotvec(vector)).as_quat(scalar_first=True)
+    sign = np.where((turned * quaternion).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    return np.where((vector == 0).all(axis=1, keepdims=True), quaternion, sign * turned)
+
+
+def _between(track: Track, last: np.ndarray, following: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """Values ``age`` after the samples ``last``: cubic Hermite with central slopes, or an arc."""
+    time, values = track.time, track.values
+    if len(time) < 2:
+        return values[last]
+    h = np.maximum(time[following] - time[last], 1e-12)[:, None]
     s = np.clip(age[:, None] / h, 0.0, 1.0)
+    if track.turns:
+        return _turned(values[last], s * rotation_vectors(values[last], values[following]))
+    slope = np.empty_like(values)
+    for part in np.split(np.arange(len(time)), np.flatnonzero(track.gap) + 1):
+        slope[part] = np.gradient(values[part], time[part], axis=0) if len(part) > 1 else 0.0
     return (
-        (1 + 2 * s) * (1 - s) ** 2 * qpos[last]
+        (1 + 2 * s) * (1 - s) ** 2 * values[last]
         + s * (1 - s) ** 2 * h * slope[last]
-        + s**2 * (3 - 2 * s) * qpos[last + 1]
-        + s**2 * (s - 1) * h * slope[last + 1]
+        + s**2 * (3 - 2 * s) * values[following]
+        + s**2 * (s - 1) * h * slope[following]
     )
+
+
+def held(
+    time: np.ndarray, values: np.ndarray, grid: np.ndarray, period: float, longest: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """A command at the frames: its mean over the control period that begins there.
+
+    A command is held until the next. Where the samples are the frames, it is the frame's sample.
+
+    Args:
+      time: (samples,) [s] when each acts. values: (samples,).
+      grid: (frames,) [s].
+      longest: [s] a command is held at most; what is older is not known.
+
+    Returns:
+      (frames,) the commands, NaN before the first; (frames,) bool, whether one was known.
+    """
+    if len(time) == 0:
+        return np.full(len(grid), np.nan), np.zeros(len(grid), bool)
+    last = np.searchsorted(time, grid + 1e-9, side="right") - 1
+    known = (last >= 0) & (grid - time[np.maximum(last, 0)] <= longest + 1e-9)
+    if len(time) == len(grid) and np.abs(time - grid).max() < 1e-9:
+        return values.copy(), known
+    return np.where(known, _held_mean(time, values[:, None], grid, period)[:, 0], np.nan), known
 
 
 def _held_mean(time: np.ndarray, torque: np.ndarray, grid: np.ndarray, period: float) -> np.ndarray:

@@ -19,27 +19,29 @@ import numpy as np
 
 from worldmodel import physics
 from worldmodel._mujoco import c_rollout, mjx, mujoco
-from worldmodel.episodes.windows import History, Windows
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
+from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene, to_mjcf
-from worldmodel.scene.tangent import difference, integrate
+from worldmodel.scene.tangent import integrate, measured_difference
 from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
 
 ENGINES = ("mjx", "c")
-# Half-widths of the C engine's differences. A contact is a fraction of a millimetre deep.
-DIFFERENCE = 1e-3  # of a number [prior widths]
+# Widths of the C engine's differences: forward ones in the numbers, since a central one costs twice
+# as many rollouts, central ones in the starts. A contact is a fraction of a millimetre deep.
+DIFFERENCE = 1e-4  # of a number [prior widths]
 POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/s]
 # Tangents, windows times unknowns, in one compiled call: more are no faster, and on a CPU XLA
 # (jaxlib 0.10.2) hangs at 4096 and more contact solves in one call.
 TANGENTS = 512
 
 Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
-Slopes = Callable[[np.ndarray, np.ndarray, Windows], tuple[np.ndarray, np.ndarray]]
+Slopes = Callable[..., tuple[np.ndarray, np.ndarray]]
 Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
 
@@ -47,8 +49,11 @@ Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 class Engine:
     """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
 
-    errors: Errors  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
-    slopes: Slopes  # → the same, and (windows, horizon, nv, numbers + shift) its derivative
+    # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
+    errors: Errors
+    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
+    # and ``central`` say over which differences of the numbers, where the engine takes any
+    slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
 
 
@@ -74,8 +79,22 @@ def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
 def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
     """(numbers,) → the model with those numbers, its arrays on the host; compiled once."""
     scene, free = world.scene, world.free
-    apply = jax.jit(lambda u: physical.apply(scene, scene.mjx_model(), free, unpacked(world, u)))
-    return lambda u: jax.device_get(apply(jnp.asarray(u)))
+    fixed, tree = jax.tree.flatten(scene.mjx_model())
+    held = jax.device_get(fixed)
+
+    @jax.jit
+    def moved(u: jax.Array) -> list[jax.Array | None]:
+        model = physical.apply(scene, tree.unflatten(fixed), free, unpacked(world, u))
+        # Most of some hundred arrays stay, and each costs its way back to the host.
+        return [
+            a if a is not b else None for a, b in zip(jax.tree.leaves(model), fixed, strict=True)
+        ]
+
+    def model(u: np.ndarray) -> mjx.Model:
+        arrays = jax.device_get(moved(jnp.asarray(u)))
+        return tree.unflatten([b if a is None else a for a, b in zip(arrays, held, strict=True)])
+
+    return model
 
 
 @functools.lru_cache(maxsize=16)
@@ -118,7 +137,7 @@ def _moved(world: WorldModel, window: Windows, shift: jax.Array) -> Windows:
 
 
 def _error(world: WorldModel, predicted: jax.Array, window: Windows) -> jax.Array:
-    error = jax.vmap(functools.partial(difference, world.scene))(window.target, predicted)
+    error = measured_difference(world.scene, window.target, predicted, window.measured)
     return jnp.where(jnp.asarray(window.scored)[:, None], error, 0.0)
 
 
@@ -147,7 +166,14 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
+        del width, central  # the derivative is exact
         size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
         return in_batches(functools.partial(derivative, jnp.asarray(u)), size, shift, windows)
 
@@ -163,10 +189,17 @@ def _c(world: WorldModel) -> Engine:
     m = scene.mj_model
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
-    begun = jax.jit(jax.vmap(lambda w, s: _moved(world, w, s).history))
-    compare = jax.jit(jax.vmap(functools.partial(_error, world)))
-
     moved = applied(world)
+
+    def seen(u: jax.Array, window: Windows, shift: jax.Array) -> Windows:
+        return calibrated(scene, world.free, unpacked(world, u), _moved(world, window, shift))
+
+    def missed(u: jax.Array, predicted: jax.Array, window: Windows) -> jax.Array:
+        logged = as_logged(scene, world.free, unpacked(world, u), predicted)
+        return _error(world, logged, window)
+
+    begun = jax.jit(jax.vmap(seen, (None, 0, 0)))
+    compare = jax.jit(jax.vmap(missed, (None, 0, 0)))
 
     def compiled(u: np.ndarray) -> mujoco.MjModel:
         model = copy.copy(m)
@@ -177,15 +210,18 @@ def _c(world: WorldModel) -> Engine:
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         return model
 
-    def play(model: mujoco.MjModel, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        history = begun(windows, shift)
+    def play(
+        model: mujoco.MjModel, u: np.ndarray, shift: np.ndarray, windows: Windows
+    ) -> np.ndarray:
+        begin = begun(u, windows, shift)
+        history = begin.history
         data = mujoco.MjData(model)
         states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
         for row, qpos, qvel in zip(states, history.qpos[:, 0], history.qvel[:, 0], strict=True):
             data.qpos[:], data.qvel[:] = qpos, qvel
             mujoco.mj_getState(model, data, row, full)
         horizon = windows.target.shape[1]
-        ctrl = np.repeat(np.asarray(windows.ctrl, float), scene.substeps, axis=1)
+        ctrl = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
         played, _ = c_rollout.rollout(
             model,
             [mujoco.MjData(model) for _ in range(threads)],
@@ -197,26 +233,35 @@ def _c(world: WorldModel) -> Engine:
         played = played[:, scene.substeps - 1 :: scene.substeps]
         first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
         predicted = played[..., first : first + m.nq]
-        return np.asarray(compare(predicted, windows))
+        return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return play(compiled(u), shift, windows)
+        return play(compiled(u), u, shift, windows)
 
-    def slopes(u: np.ndarray, shift: np.ndarray, windows: Windows) -> tuple:
-        columns = []
-        for step in DIFFERENCE * np.eye(len(u)):
-            change = errors(u + step, shift, windows) - errors(u - step, shift, windows)
-            columns.append(change / (2.0 * DIFFERENCE))
+    def slopes(
+        u: np.ndarray,
+        shift: np.ndarray,
+        windows: Windows,
+        width: np.ndarray | None = None,
+        central: bool = False,
+    ) -> tuple:
         model = compiled(u)
+        error = play(model, u, shift, windows)
+        columns = []
+        width = np.full(len(u), DIFFERENCE) if width is None else width
+        for step in np.diag(width):
+            before = errors(u - step, shift, windows) if central else error
+            change = errors(u + step, shift, windows) - before
+            columns.append(change / (step.sum() * (1.0 + central)))
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
-        for width, step in zip(widths, np.diag(widths), strict=True):
-            change = play(model, shift + step, windows) - play(model, shift - step, windows)
-            columns.append(change / (2.0 * width))
-        error = play(model, shift, windows)
+        for half, step in zip(widths, np.diag(widths), strict=True):
+            further = play(model, u, shift + step, windows)
+            change = further - play(model, u, shift - step, windows)
+            columns.append(change / (2.0 * half))
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return _broken_off(scene, compiled(u), begun(windows, shift), windows)
+        return _broken_off(scene, compiled(u), begun(u, windows, shift))
 
     return Engine(errors, slopes, flags)
 
@@ -238,7 +283,9 @@ def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], ja
                 _, remaining = physics.solver_residuals(scene, model, state, ctrl, force=force)
             return after, ~(remaining <= CONVERGED).all()  # NaN is not
 
-        begin = start(world, parameters, _moved(world, window, shift).history)
+        shifted = _moved(world, window, shift)
+        window = calibrated(scene, world.free, parameters["physics"], shifted)
+        begin = start(world, parameters, window.history)
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
@@ -276,14 +323,12 @@ def unconverged(
     return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
 
 
-def _broken_off(
-    scene: Scene, model: mujoco.MjModel, history: History, windows: Windows
-) -> np.ndarray:
+def _broken_off(scene: Scene, model: mujoco.MjModel, windows: Windows) -> np.ndarray:
     """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
     with many times as many, and the change is the remaining step."""
     solves, data = Solves(model), mujoco.MjData(model)
     bad = np.zeros(len(windows), bool)
-    starts = np.asarray(history.qpos)[:, 0], np.asarray(history.qvel)[:, 0]
+    starts = np.asarray(windows.qpos), np.asarray(windows.qvel)
     rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
     for window, (qpos, qvel, ctrl, scored) in enumerate(rows):
         mujoco.mj_resetData(model, data)

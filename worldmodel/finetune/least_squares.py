@@ -13,7 +13,11 @@ from scipy.integrate import quad
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
+from worldmodel.finetune.outliers import LeftOut, far, far_beyond, listed, named
+from worldmodel.finetune.settings import check_settings
+from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
+from worldmodel.scene.tangent import difference, measured_dofs
 
 
 class IdentifyError(InputError):
@@ -24,15 +28,23 @@ class IdentifyError(InputError):
 class IdentifyConfig:
     """How a fit is run."""
 
-    iterations: int = 20  # Gauss-Newton steps at most
+    iterations: int = 40  # Gauss-Newton steps at most
     engine: str = "mjx"  # mjx or c
     batch: int = 64  # windows per compiled call, at most
     huber: float = 3.0  # errors beyond this many deviations count linearly
     bound: float = 4.0  # |u| at most, in prior widths
     pose_spread: float = 0.0  # [m, rad] deviation of a free start's pose; 0 holds it
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
-    tolerance: float = 1e-2  # converged when no unknown would move by more of its deviation
-    max_nonfinite: float = 0.1  # fraction of windows that may be excluded
+    tolerance: float = 0.1  # converged when no unknown would move by more of its deviation
+    max_left_out: float = 0.1  # fraction of windows that may be left out
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            counts=("iterations", "batch"),
+            not_negative=("pose_spread", "velocity_spread", "max_left_out"),
+            positive=("huber", "bound", "tolerance"),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +57,28 @@ class Unknowns:
 
 @dataclasses.dataclass(frozen=True)
 class Derivatives:
-    """Errors of the predictions at some unknowns, and their derivative."""
+    """Errors of the predictions at some unknowns, and their derivative; 0 where not finite."""
 
     error: np.ndarray  # (windows, horizon, nv)
     slope: np.ndarray  # (windows, horizon, nv, numbers + shifts)
-    kept: np.ndarray  # (windows,) bool; the others are not finite and excluded
+    finite: np.ndarray  # (windows,) bool
+    kept: np.ndarray  # (windows,) bool; the others do not count
+
+
+@dataclasses.dataclass(frozen=True)
+class Across:
+    """The differences that stand for derivatives by the numbers."""
+
+    width: np.ndarray  # (numbers,) [prior widths]
+    central: bool  # to both sides
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """The normal equations at some unknowns: per window JᵀWJ and JᵀWe, the prior left out."""
+
+    square: np.ndarray  # (windows, numbers + shifts, numbers + shifts)
+    slope: np.ndarray  # (windows, numbers + shifts)
 
 
 class LeastSquares:
@@ -66,13 +95,15 @@ class LeastSquares:
                     f"the windows' {name} has {np.shape(given[name])[-1]} columns; scene "
                     f"'{world.scene.name}' needs {size}"
                 )
-        self.windows, self.config = windows, config
+        self.scene, self.windows, self.config = world.scene, windows, config
         self.engine = make_engine(world, config.engine, min(config.batch, len(windows)))
         spread = np.repeat([config.pose_spread, config.velocity_spread], nv)
         self.free = spread > 0
         self.shifts = 2 * nv if self.free.any() else 0
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
-        self.scored = np.asarray(windows.scored)
+        self.scored = np.repeat(np.asarray(windows.scored)[..., None], nv, axis=-1)
+        if windows.measured is not None:
+            self.scored &= np.asarray(measured_dofs(world.scene, np.asarray(windows.measured)))
         # C MuJoCo would play a control that is not finite as 0.
         self.usable = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))  # (windows,) bool
         if not self.scored.any():
@@ -85,25 +116,55 @@ class LeastSquares:
         )[0]
         self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[w z²]
 
-    def derivatives(self, x: Unknowns, kept: np.ndarray) -> Derivatives:
+    def derivatives(self, x: Unknowns, kept: np.ndarray, across: Across) -> Derivatives:
         """Derivatives at ``x`` over the windows ``kept``, less those that are not finite there.
+
+        Args:
+          across: the differences that engine c takes.
 
         Raises:
           IdentifyError: too few windows are finite.
         """
-        error, slope = self.engine.slopes(x.u, x.shift, self.windows)
-        kept = kept & np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
-        if np.mean(~kept) > self.config.max_nonfinite:
-            episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~kept]})
+        error, slope = self.engine.slopes(x.u, x.shift, self.windows, across.width, across.central)
+        finite = self.usable & np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
+        if np.mean(~(kept & finite)) > self.config.max_left_out:
+            episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~finite]})
             raise IdentifyError(
-                f"{int((~kept).sum())} of {len(kept)} windows are not finite (episodes "
+                f"{int((~finite).sum())} of {len(kept)} windows are not finite (episodes "
                 f"{episodes[:8]}{'…' if len(episodes) > 8 else ''}); shorten the windows, "
                 "correct their controls, or start from parameters under which the scene is stable"
             )
         free = np.concatenate([np.ones(len(x.u), bool), self.free[: self.shifts]])
-        out = ~kept[:, None, None]
+        out = ~finite[:, None, None]
         slope = np.where(out[..., None] | ~free, 0.0, slope)
-        return Derivatives(np.where(out, 0.0, error), slope, kept)
+        return Derivatives(np.where(out, 0.0, error), slope, finite, kept & finite)
+
+    def without_outliers(self, at: Derivatives, kept: np.ndarray, sigma: np.ndarray) -> Derivatives:
+        """Derivatives of the windows ``kept`` that are not far beyond the median (``outliers``).
+
+        Raises:
+          IdentifyError: too many are.
+        """
+        sizes = self.sizes(at, sigma)
+        kept = kept & ~far(*sizes)
+        if np.mean(~kept) > self.config.max_left_out:
+            out = named(self.windows, np.flatnonzero(~kept), *sizes)
+            raise IdentifyError(
+                f"{len(out)} of {len(kept)} windows are not finite or far beyond the median, more "
+                f"than {self.config.max_left_out:.0%}: {listed(out)}; correct these recordings "
+                "(wrapped angles, units, jumps), or raise max_left_out"
+            )
+        return dataclasses.replace(at, kept=kept)
+
+    def sizes(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(windows,) each: which are finite, and their errors and derivatives over the median's."""
+        counted, huber = self.counted(at.finite), self.config.huber
+        return at.finite, *far_beyond(at.error, at.slope, sigma, counted, huber)
+
+    def left_out(self, at: Derivatives, sigma: np.ndarray) -> tuple[LeftOut, ...]:
+        """The windows that do not count at an iterate, by name."""
+        sizes = self.sizes(at, sigma)
+        return named(self.windows, np.flatnonzero(~at.kept), *sizes)
 
     def begin(self, u: np.ndarray) -> Unknowns:
         """Numbers within their bound, starts as recorded."""
@@ -112,63 +173,71 @@ class LeastSquares:
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) deviation of the errors at the start, robust to outliers."""
-        error = np.abs(at.error)[self.counted(at.kept)]
-        return np.maximum(1.4826 * np.median(error, axis=0), 1e-12)
+        counts = self.counted(at.kept)
+        error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
+        return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
-        """(windows, horizon) bool: the scored frames of the windows that are kept."""
-        return self.scored & kept[:, None]
+        """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
+        return self.scored & kept[:, None, None]
 
     def weights(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
         """The weight of each error: 1, less for outliers, 0 where it is not scored."""
         z = at.error / sigma
-        weight = 1.0 / np.sqrt(1.0 + np.square(z / self.config.huber))
-        return weight * self.counted(at.kept)[..., None]
+        return self.counted(at.kept) / np.sqrt(1.0 + np.square(z / self.config.huber))
 
-    def noise_of(self, at: Derivatives, former: np.ndarray) -> np.ndarray:
-        """(nv,) deviation of the errors at an iterate, given the ``former`` iterate's; robust to
-        outliers, and corrected for the degrees of freedom that the unknowns take."""
-        weight = self.weights(at, former)
-        square = np.sum(weight * np.square(at.error), axis=(0, 1)) / self.consistent
-        count = float(self.counted(at.kept).sum())
-        spent = self.spent(at, former) / at.error.shape[2]
-        return np.maximum(np.sqrt(square / max(count - spent, 1.0)), 1e-12)
+    def noise_of(self, at: Derivatives, former: np.ndarray, normal: Normal) -> np.ndarray:
+        """(nv,) deviation of the errors at an iterate, given the ``former`` one and the normal
+        equations under it; robust to outliers, and corrected for the degrees of freedom that the
+        unknowns take."""
+        square = np.sum(self.weights(at, former) * np.square(at.error), axis=(0, 1))
+        count = self.counted(at.kept).sum((0, 1))
+        spent = self.spent(normal) / at.error.shape[2]
+        return np.maximum(np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), 1e-12)
 
-    def spent(self, at: Derivatives, sigma: np.ndarray) -> float:
+    def spent(self, normal: Normal) -> float:
         """Degrees of freedom that the unknowns take, as far as the data determine them."""
-        blocks, _ = self.blocks(at, sigma)
-        p = blocks.shape[1] - self.shifts
-        total = blocks[:, :p, :p].sum(0)
+        p = normal.square.shape[1] - self.shifts
+        total = normal.square[:, :p, :p].sum(0)
         used = np.trace(np.linalg.solve(total + np.eye(p), total)) if p else 0.0
-        own = blocks[:, p:, p:]
+        own = normal.square[:, p:, p:]
         prior = np.diag(1.0 / np.square(self.spread))
         return float(used + np.trace(np.linalg.solve(own + prior, own), axis1=1, axis2=2).sum())
 
     def cost(self, error: np.ndarray, kept: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
         """The cost that is minimised."""
-        z = np.where(self.counted(kept)[..., None], error / sigma, 0.0)
-        c = self.config.huber
-        data = np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0))
+        data = self.data_cost(error, kept, sigma)
         prior = 0.5 * np.sum(np.square(x.u)) + 0.5 * np.sum(np.square(x.shift / self.spread))
         return float(data + prior) if np.isfinite(data) else float("inf")
 
-    def blocks(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Per window JᵀWJ and JᵀWe."""
+    def data_cost(self, error: np.ndarray, kept: np.ndarray, sigma: np.ndarray) -> float:
+        """Its part that is not the prior."""
+        z = np.where(self.counted(kept), error / sigma, 0.0)
+        c = self.config.huber
+        return float(np.sum(c * c * (np.sqrt(1.0 + np.square(z / c)) - 1.0)))
+
+    def standing(self, kept: np.ndarray, sigma: np.ndarray) -> float:
+        """``data_cost`` of a scene that stays as it is at each window's first frame."""
+        first = np.asarray(self.windows.qpos)[:, None]
+        error = difference(self.scene, np.asarray(self.windows.target), first)
+        return self.data_cost(error, kept, sigma)
+
+    def normal(self, at: Derivatives, sigma: np.ndarray) -> Normal:
+        """The normal equations."""
         weight = self.weights(at, sigma) / np.square(sigma)
         heavy = weight[..., None] * at.slope
         rows = at.slope.shape[0], -1, at.slope.shape[-1]
-        flat = at.slope.reshape(rows)
-        square = np.einsum("wri,wrj->wij", heavy.reshape(rows), flat, optimize=True)
-        error = at.error.reshape(rows[0], -1)
-        return square, np.einsum("wri,wr->wi", heavy.reshape(rows), error)
+        heavy, flat = heavy.reshape(rows), at.slope.reshape(rows)
+        error = at.error.reshape(rows[0], -1, 1)
+        return Normal(heavy.mT @ flat, (heavy.mT @ error)[..., 0])
 
-    def reduced(self, at: Derivatives, x: Unknowns, sigma: np.ndarray, damping: float) -> Any:
+    def reduced(self, normal: Normal, x: Unknowns, damping: float) -> Any:
         """Curvature and gradient of u per window with the window's shift eliminated, and the solve
         from which the shift follows."""
-        square, slope = self.blocks(at, sigma)
+        square, slope = normal.square, normal.slope
         p = len(x.u)
         own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))
-        own += damping * np.einsum("wii->wi", own)[..., None] * np.eye(self.shifts)
+        own += damping * np.diag(1.0 / np.square(self.spread))
         pull = slope[:, p:] + x.shift / np.square(self.spread)
         cross = square[:, p:, :p]
         back = np.linalg.solve(own, np.concatenate([cross, pull[..., None]], axis=2))
@@ -176,13 +245,18 @@ class LeastSquares:
         gradient = slope[:, :p] - np.einsum("wsi,ws->wi", cross, back[..., -1])
         return curvature, gradient, back
 
-    def step(self, at: Derivatives, x: Unknowns, sigma: np.ndarray, damping: float) -> Unknowns:
-        """The damped Gauss-Newton step; numbers that push against their bound stay there."""
-        curvature, gradient, back = self.reduced(at, x, sigma, damping)
+    def step(self, normal: Normal, x: Unknowns, damping: float) -> Unknowns:
+        """The damped Gauss-Newton step; numbers that push against their bound stay there.
+
+        The damping is in widths of the prior, in which the model is about as nonlinear in one
+        number as in another. Damped by the diagonal of the curvature (Marquardt's choice), numbers
+        that only act together would creep along the valley of their combinations.
+        """
+        curvature, gradient, back = self.reduced(normal, x, damping)
         total = curvature.sum(0) + np.eye(len(x.u))
         pull = gradient.sum(0) + x.u
         moves = ~((np.abs(x.u) >= self.config.bound) & (pull * x.u < 0))
-        damped = total + damping * np.diag(np.diag(total))
+        damped = total + damping * np.eye(len(x.u))
         u = np.zeros_like(x.u)
         u[moves] = -np.linalg.solve(damped[np.ix_(moves, moves)], pull[moves])
         return Unknowns(u, -back[..., -1] - back[..., :-1] @ u)
@@ -192,28 +266,33 @@ class LeastSquares:
         bound = self.config.bound
         return Unknowns(np.clip(x.u + step.u, -bound, bound), x.shift + step.shift)
 
-    def remaining(self, at: Derivatives, x: Unknowns, sigma: np.ndarray) -> float:
+    def predicted(self, normal: Normal, x: Unknowns, there: Unknowns) -> float:
+        """By how much the quadratic model of the cost falls from ``x`` to ``there``."""
+        u = np.broadcast_to(there.u - x.u, (len(x.shift), len(x.u)))
+        step = np.concatenate([u, there.shift - x.shift], axis=1)
+        data = np.sum(normal.slope * step) + 0.5 * np.einsum(
+            "wi,wij,wj->", step, normal.square, step, optimize=True
+        )
+        prior = 0.5 * np.sum(np.square(there.u)) - 0.5 * np.sum(np.square(x.u))
+        starts = np.square(there.shift / self.spread) - np.square(x.shift / self.spread)
+        return -float(data + prior + 0.5 * np.sum(starts))
+
+    def remaining(self, normal: Normal, x: Unknowns) -> float:
         """The longest move of an undamped step: of numbers in their deviations, of shifts in what
         theirs would be with the numbers held."""
-        wanted = self.moved(x, self.step(at, x, sigma, 0.0))
+        wanted = self.moved(x, self.step(normal, x, 0.0))
         p = len(x.u)
-        square, _ = self.blocks(at, sigma)
-        own = np.linalg.inv(square[:, p:, p:] + np.diag(1.0 / np.square(self.spread)))
-        u = np.abs(wanted.u - x.u) / np.sqrt(np.diag(self.covariance(at, x, sigma)[0]))
+        own = np.linalg.inv(normal.square[:, p:, p:] + np.diag(1.0 / np.square(self.spread)))
+        deviation = np.sqrt(np.diag(self.uncertainty(normal, x).covariance))
+        u = np.abs(wanted.u - x.u) / deviation
         shift = np.abs(wanted.shift - x.shift) / np.sqrt(np.einsum("wii->wi", own))
         return float(max(np.max(u, initial=0.0), np.max(shift, initial=0.0)))
 
-    def covariance(
-        self, at: Derivatives, x: Unknowns, sigma: np.ndarray
-    ) -> tuple[np.ndarray, bool]:
-        """(numbers, numbers) covariance of u, and whether it is the sandwich over episodes."""
-        curvature, gradient, _ = self.reduced(at, x, sigma, 0.0)
-        inverse = np.linalg.inv(curvature.sum(0) + np.eye(len(x.u)))
-        episode = np.asarray(self.windows.episode)
-        ids = np.unique(episode[at.kept])
-        if len(ids) < 2 * len(x.u) or len(ids) < 10:
-            return inverse, False
-        scores = np.stack([gradient[episode == e].sum(0) for e in ids])
-        scores -= scores.mean(0)
-        scatter = scores.T @ scores * len(ids) / (len(ids) - 1)
-        return inverse @ (scatter + np.eye(len(x.u))) @ inverse, True
+    def uncertainty(self, normal: Normal, x: Unknowns) -> Uncertainty:
+        """The numbers' covariance."""
+        curvature, gradient, _ = self.reduced(normal, x, 0.0)
+        used = normal.square.any((1, 2))
+        episode, frame = np.asarray(self.windows.episode)[used], self.windows.frame
+        frame = None if frame is None else np.asarray(frame)[used]
+        cluster = clusters_of(episode, frame, self.scored.shape[1])
+        return uncertainty(curvature[used], gradient[used], *cluster)

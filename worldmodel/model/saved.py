@@ -2,20 +2,25 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from worldmodel.episodes.protocol import Protocol
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
 from worldmodel.model.world import ConstantVelocity, Parameters, Physics, WorldModel, init
+from worldmodel.physics.kinds import KINDS
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 
 _BASES = {kind.__name__: kind for kind in (Physics, ConstantVelocity)}
 _CORRECTIONS = {kind.__name__: kind for kind in (Displacement, Velocity, Force)}
+_WIDTHS = {"gain": (0.2,)}  # those of checkpoints that do not state them, where others now
 _DESCRIBED = ("mjcf", "control_hz", "substeps", "free", "base", "correction", "network")
 
 
@@ -28,7 +33,7 @@ def describe(world: WorldModel) -> dict[str, Any]:
         "assets": {n: hashlib.sha256(a).hexdigest() for n, a in scene.assets.items()},
         "control_hz": scene.control_hz,
         "substeps": scene.substeps,
-        "free": [dataclasses.asdict(f) for f in world.free],
+        "free": [dataclasses.asdict(f) | {"width": KINDS[f.kind].width} for f in world.free],
         "base": type(world.base).__name__,
         "correction": None if correction is None else type(correction).__name__,
         "network": dataclasses.asdict(world.network),
@@ -43,10 +48,17 @@ def save(
     metadata: dict[str, Any],
     *,
     keep: int = 2,
+    protocol: Protocol | None = None,
 ) -> None:
     """Writes a world model, the files of its scene and its parameters, atomically; see
-    ``runtime.checkpoint.save``."""
+    ``runtime.checkpoint.save``.
+
+    Args:
+      protocol: how its data are read and scored; ``protocol_of`` gives it back.
+    """
     description = describe(world) | metadata
+    if protocol is not None:
+        description["protocol"] = protocol.to_json()
     assets = world.scene.assets
     checkpoint.save(directory, step, parameters, description, keep=keep, attached=assets)
 
@@ -57,6 +69,9 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     Raises:
       CheckpointError: absent, damaged, not a world model, or with an unknown base or correction.
     """
+    inner = Path(directory) / "checkpoint"
+    if checkpoint.latest(directory) is None and checkpoint.latest(inner) is not None:
+        raise CheckpointError(f"no checkpoint in {directory} itself; give {inner}")
     metadata = checkpoint.read_metadata(directory)
     absent = [name for name in _DESCRIBED if name not in metadata]
     if absent:
@@ -72,12 +87,7 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     )
     correction: Correction | None = None
     try:
-        free = tuple(
-            FreeParameter(
-                f["kind"], f["element"], tuple(s) if isinstance(s := f["scale"], list) else s
-            )
-            for f in metadata["free"]
-        )
+        free = tuple(_free_parameter(f) for f in metadata["free"])
         base = _BASES[metadata["base"]]()
         if metadata["correction"] is not None:
             correction = _CORRECTIONS[metadata["correction"]]()
@@ -90,13 +100,48 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     return world, restore_parameters(directory, world), metadata
 
 
+def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
+    """How the data of a restored model are read and scored.
+
+    Args:
+      directory: for the message.
+      metadata: as ``restore`` returns it.
+
+    Raises:
+      CheckpointError: it was saved without.
+    """
+    if "protocol" not in metadata:
+        raise CheckpointError(
+            f"{directory} carries no columns: it was not fitted to a log; give --columns"
+        )
+    return Protocol.from_json(metadata["protocol"])
+
+
+def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
+    """A parameter with the prior width of its checkpoint, whose numbers are in such widths.
+
+    Raises:
+      KeyError: an unknown kind.
+    """
+    kind, scale = saved["kind"], saved["scale"]
+    width = KINDS[kind].width
+    former = tuple(saved.get("width", _WIDTHS.get(kind, width)))
+    if former != width:
+        moved = (np.array(scale) * np.array(former) / np.array(width)).tolist()
+        scale = moved if len(moved) > 1 else moved[0]
+    return FreeParameter(kind, saved["element"], tuple(scale) if isinstance(scale, list) else scale)
+
+
 def restore_parameters(
-    directory: Path | str, world: WorldModel, *, config_hash: str | None = None
+    directory: Path | str, world: WorldModel, *, expected: Mapping[str, Any] | None = None
 ) -> Parameters:
     """Reads the parameters of a world model that is at hand.
 
+    Args:
+      expected: parts of the metadata that must be as here, see ``runtime.checkpoint.restore``.
+
     Raises:
-      CheckpointError: absent, damaged, of another config or of another model.
+      CheckpointError: absent, damaged, of other metadata or of another model.
     """
     like = init(world, jax.random.key(0))
-    return checkpoint.restore(directory, like, config_hash=config_hash)[0]
+    return checkpoint.restore(directory, like, expected=expected)[0]

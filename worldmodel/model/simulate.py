@@ -12,6 +12,7 @@ import numpy as np
 from worldmodel import physics
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.errors import InputError
+from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
 from worldmodel.rollout import Step, replay, rollout
 from worldmodel.runtime.executables import cached_jit
@@ -40,18 +41,20 @@ def predict(world: WorldModel, parameters: Parameters, window: Windows) -> jax.A
     Args:
       world: static.
       parameters: differentiable.
-      window: one window (no leading dimension).
+      window: one window (no leading dimension), as logged.
 
     Returns:
-      (horizon, nq) positions at the control rate.
+      (horizon, nq) positions at the control rate, as the log would have them (``calibration``).
     """
-    states = predict_states(world, parameters, window)
-    return jax.vmap(functools.partial(pose, world))(states)
+    log = world.scene, world.free, parameters["physics"]
+    states = predict_states(world, parameters, calibrated(*log, window))
+    return as_logged(*log, jax.vmap(functools.partial(pose, world))(states))
 
 
 def predict_states(world: WorldModel, parameters: Parameters, window: Windows) -> State:
-    """The states, (horizon, …) each, that ``predict`` reads its positions from (``world.pose``);
-    no derivative passes through their contacts, which no window scores."""
+    """The states, (horizon, …) each, that ``predict`` reads its positions from (``world.pose``),
+    of a window in the robot's own coordinates; no derivative passes through their contacts, which
+    no window scores."""
     advance = make_step(world, parameters)
 
     def step(state: State, ctrl: jax.Array) -> State:
@@ -111,6 +114,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
     def predictor(parameters: Parameters, windows: Windows) -> np.ndarray:
         if 0 in windows.target.shape[:2]:
             raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
+        windows = dataclasses.replace(windows, measured=None)  # one program for all windows
         return in_batches(functools.partial(run, parameters), batch, windows)
 
     return predictor

@@ -90,12 +90,9 @@ def read_examples(directory: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       DatasetError: a foreign, truncated or damaged data set, or one without strokes.
     """
-    read = lerobot.read(directory)
-    for name in ("observation.context", "stroke"):
-        if name not in read.features:
-            raise lerobot.DatasetError(
-                f"{directory} has no feature '{name}'; it is no data set of this task"
-            )
+    read = lerobot.read(directory, ("observation.context", "stroke"))
+    if read.damaged:
+        raise lerobot.DatasetError("; ".join(read.damaged))
     rows = [(e["observation.context"][0], e["stroke"][0]) for e in read.episodes]
     contexts, strokes = (np.stack(column) for column in zip(*rows, strict=True))
     return contexts, strokes

@@ -40,8 +40,8 @@ FREE = (
     FreeParameter("mass", "puck"),
     FreeParameter("damping", "shoulder"),
     FreeParameter("damping", "elbow"),
-    FreeParameter("gain", "shoulder"),
-    FreeParameter("gain", "elbow"),
+    FreeParameter("gain", "shoulder", 0.2 / 0.7),  # a deviation of 20 %
+    FreeParameter("gain", "elbow", 0.2 / 0.7),
 )
 # The unit of a network's answers, a step's change of velocity: joints and puck in the plane
 # [rad/s, m/s]; the puck is neither lifted nor turned.

@@ -1,0 +1,1 @@
+"""How far the intervals of an identification can be trusted."""

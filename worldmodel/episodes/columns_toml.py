@@ -1,0 +1,157 @@
+"""``Columns`` as a short TOML text: top-level keys, and the tables joints, commands and bodies.
+
+control_hz = 30.0
+[joints]
+elbow = { position = "observation.state.elbow.pos", unit = "deg" }
+[commands]
+elbow_servo = { column = "action.elbow.pos", unit = "deg" }
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from worldmodel.episodes.columns import Body, Columns, ColumnsError, Command, Joint
+from worldmodel.episodes.glitches import PlanarGlitches
+
+_TABLES = {"joints": Joint, "commands": Command, "bodies": Body}
+_NUMBERS = ("sign", "scale", "offset", "delay", "assumed", "rate_hz", "control_hz")
+_TEXTS = ("position", "velocity", "quaternion", "column", "unit", "order", "time", "time_unit")
+_LISTS = ("range", "fastest")  # of numbers
+
+
+def to_toml(columns: Columns) -> str:
+    """The text of columns; what has its default is not written.
+
+    Raises:
+      ColumnsError: a ``rejects`` of a class of your own, which no text can hold.
+    """
+    top = _entries(columns, ("joints", "commands", "bodies", "rejects"))
+    parts = ["".join(f"{key} = {value}\n" for key, value in top.items())]
+    for table in _TABLES:
+        rows = [
+            f"{_key(member.name)} = {{ {_inline(member)} }}"
+            if _inline(member)
+            else f"{_key(member.name)} = {{}}"
+            for member in getattr(columns, table)
+        ]
+        if rows:
+            parts.append("\n".join([f"[{table}]", *rows, ""]))
+    if columns.rejects is not None:
+        if not isinstance(columns.rejects, PlanarGlitches):
+            raise ColumnsError(
+                f"rejects is a {type(columns.rejects).__name__}, which TOML cannot hold; keep "
+                "these columns in a Python file"
+            )
+        rule = _entries(columns.rejects, ())
+        parts.append("\n".join(["[rejects]", *(f"{k} = {v}" for k, v in rule.items()), ""]))
+    return "\n".join(part for part in parts if part)
+
+
+def from_toml(source: str | Path) -> Columns:
+    """Columns of a TOML file, or of the text itself where ``source`` has several lines.
+
+    Raises:
+      ColumnsError: no such file, no TOML, an unknown key or a value of another type; the message
+        names the key.
+    """
+    text, where = str(source), "columns"
+    if isinstance(source, Path) or ("\n" not in text and "=" not in text):
+        where = text
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ColumnsError(f"{source} cannot be read ({error}); give a TOML of columns") from (
+                error
+            )
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ColumnsError(f"{where} is no TOML ({error}); mend that line") from error
+    members: dict[str, Any] = {}
+    for table, kind in _TABLES.items():
+        rows = content.pop(table, {})
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+            raise ColumnsError(f"{where}: {table} is no table of tables; write [{table}.NAME]")
+        members[table] = tuple(
+            _value(kind, f"{where}: {table}.{name}", {"name": name} | row)
+            for name, row in rows.items()
+        )
+    if "rejects" in content:
+        rule = content.pop("rejects")
+        if not isinstance(rule, dict):
+            raise ColumnsError(f"{where}: rejects is no table; write [rejects]")
+        members["rejects"] = _value(PlanarGlitches, f"{where}: rejects", rule)
+    return _value(Columns, where, content | members)
+
+
+def _value(kind: Any, where: str, row: dict[str, Any]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for key, value in row.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields)}"
+            raise ColumnsError(f"{where}.{key}: no such key; {remedy}")
+        given[key] = _typed(kind, f"{where}.{key}", key, value)
+    try:
+        return kind(**given)
+    except (ColumnsError, TypeError) as error:
+        raise ColumnsError(f"{where}: {error}") from error
+
+
+def _typed(kind: Any, where: str, key: str, value: Any) -> Any:
+    """A value of TOML as the field wants it: numbers as floats, lists as tuples."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is Body and key in ("position", "quaternion", "velocity"):
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise ColumnsError(f"{where}: {value!r} is no list of columns")
+        return tuple(value)
+    if key in _LISTS or (kind is Body and key == "assumed"):
+        if not isinstance(value, list) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in value
+        ):
+            raise ColumnsError(f"{where}: {value!r} is no list of numbers")
+        return tuple(float(v) for v in value)
+    if kind is PlanarGlitches:
+        return tuple(value) if isinstance(value, list) else value
+    if key in _NUMBERS:
+        if not number:
+            raise ColumnsError(f"{where}: {value!r} is no number")
+        return float(value)
+    if (key in _TEXTS or key == "episode") and not isinstance(value, str):
+        raise ColumnsError(f"{where}: {value!r} is no text")
+    return value
+
+
+def _inline(member: Joint | Command | Body) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in _entries(member, ("name",)).items())
+
+
+def _entries(value: Any, leave_out: tuple[str, ...]) -> dict[str, str]:
+    """Field → TOML of every field that has not its default."""
+    return {
+        field.name: _written(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if field.name not in leave_out and getattr(value, field.name) != field.default
+    }
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML: JSON's, in which the delete character is escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    bare = name.replace("_", "").replace("-", "")
+    return name if bare.isalnum() and bare.isascii() else _quoted(name)

@@ -1,0 +1,181 @@
+"""A log and its ``Columns`` → episodes at the control rate, every repair counted.
+
+What is handled, each by a rule that the module named states, and counted:
+  rows that repeat the one before are dropped, bursts of time stamps become a regular clock (clock);
+  angles are unwrapped, quaternions keep their sign, a stuck or dead encoder and what is no number
+  are not measured (faults); frames come from samples and earlier ones, nothing is filled across a
+  gap, and a log without velocities gets them from positions (resampling).
+A frame is not valid where nothing is measured or no command known, where it moves faster than
+``Columns.fastest``, and where ``Columns.rejects`` says so. An episode begins with the first frame
+whose velocities and commands are known, ends with the last one that is measured, and is dropped
+where that is one frame or none. What no rule handles is refused by episode, column and frame
+(clock, faults, plausible).
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from worldmodel._mujoco import mujoco
+from worldmodel.episodes import faults
+from worldmodel.episodes.assembly import Commands, Event, Plan, assembled
+from worldmodel.episodes.columns import Columns, ColumnsError
+from worldmodel.episodes.plausible import check_drive, check_signal
+from worldmodel.episodes.rows import (
+    Rows,
+    Timed,
+    drive_rows,
+    frame_rate,
+    signal_rows,
+    source_rate,
+    time_columns,
+    timed,
+)
+from worldmodel.episodes.signals import layout
+from worldmodel.episodes.sources import Source, SourceError, open_source
+from worldmodel.types import Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Repair:
+    """What a rule did to a column."""
+
+    rule: str
+    column: str
+    episodes: int  # in which it did
+    frames: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A log that was read."""
+
+    episodes: list[Episode]
+    control_hz: float
+    repairs: tuple[Repair, ...]
+    ignored: dict[str, str]  # column of the source → why it is not read
+    notes: tuple[str, ...] = ()  # what is not measured, and what was lost of the log
+
+
+def read_episodes(
+    path: str | Path,
+    columns: Columns,
+    model: mujoco.MjModel,
+    *,
+    control_hz: float | None = None,
+) -> Reading:
+    """Reads a log.
+
+    Args:
+      path: see ``sources.open_source``.
+      columns: which of its columns is which joint, body, actuator and time.
+      model: the compiled MJCF.
+      control_hz: rate of the frames; by default the columns', else the log's own.
+
+    Raises:
+      InputError: columns that do not fit the model or the log, a damaged log, or one that no rule
+        reads; the message names episode, column and frame, and the remedy.
+    """
+    signals, drives = layout(columns, model)
+    stamps = time_columns(columns, signals, drives)
+    wanted = {c for signal in signals for c in (*signal.columns, *signal.rates)}
+    wanted |= {drive.column for drive in drives if drive.column is not None} | stamps
+    source = open_source(path, sorted(wanted), columns.episode)
+    addresses = source.addresses()
+    absent = sorted(wanted - addresses.keys())
+    if absent:
+        raise ColumnsError(f"{path} has no column '{absent[0]}'; it has {[*addresses][:12]}")
+    rate = source_rate(source, columns)
+    episodes = timed(source, columns, rate, stamps, wanted)
+    hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
+    hz = frame_rate(source.path, episodes) if hz is None else hz
+    main = next(iter(episodes[0].clocks))
+    plan = Plan(source.path, signals, drives, addresses, main, hz, columns, model.nq, model.nv)
+    episodes = [episode.stamped(hz) for episode in episodes]
+    states = [_states(plan, episode) for episode in episodes]
+    commands = [_commands(plan, episode) for episode in episodes]
+    _check(plan, episodes, states, commands)
+    out, events = [], []
+    for episode, state, command in zip(episodes, states, commands, strict=True):
+        read, happened = assembled(plan, episode, state, command)
+        out += [] if read is None else [read]
+        events.append(happened)
+    if not out:
+        raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
+    return Reading(out, hz, _counted(events), _ignored(source, wanted), _notes(plan, source))
+
+
+def _states(plan: Plan, episode: Timed) -> list[Rows | None]:
+    where = f"{plan.path}: episode {episode.log.id!r}"
+    return [
+        signal_rows(where, episode, signal, plan.main, plan.addresses) if signal.columns else None
+        for signal in plan.signals
+    ]
+
+
+def _commands(plan: Plan, episode: Timed) -> list[Commands | None]:
+    where = f"{plan.path}: episode {episode.log.id!r}"
+    return [
+        drive_rows(where, episode, drive, plan.main, plan.addresses) if drive.column else None
+        for drive in plan.drives
+    ]
+
+
+def _check(
+    plan: Plan,
+    episodes: Sequence[Timed],
+    states: Sequence[Sequence[Rows | None]],
+    commands: Sequence[Sequence[Commands | None]],
+) -> None:
+    """Refuses what only another unit, order or sign explains."""
+    ids = [episode.log.id for episode in episodes]
+    for i, signal in enumerate(plan.signals):
+        rows = [(identity, state[i]) for identity, state in zip(ids, states, strict=True)]
+        tracks = [(identity, r.track(signal.turns)) for identity, r in rows if r is not None]
+        if signal.turns:
+            for identity, track in tracks:
+                where = f"{plan.path}: episode {identity!r}: {signal.element}"
+                faults.unit_quaternions(where, track.values)
+        check_signal(str(plan.path), signal, tracks, plan.columns.fastest)
+    for u, drive in enumerate(plan.drives):
+        logged = [(i, c[u]) for i, c in zip(ids, commands, strict=True)]
+        check_drive(str(plan.path), drive, [(i, c[1]) for i, c in logged if c is not None])
+
+
+def _counted(events: Iterable[Iterable[Event]]) -> tuple[Repair, ...]:
+    """Events of all episodes → repairs, in the order in which they first happened."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for happened in events:
+        for rule, column, frames in happened:
+            if frames:
+                count = counts.setdefault((rule, column), [0, 0])
+                count[0] += 1
+                count[1] += frames
+    return tuple(Repair(rule, column, *count) for (rule, column), count in counts.items())
+
+
+def _ignored(source: Source, wanted: set[str]) -> dict[str, str]:
+    """What nobody asked for, and what cannot be read."""
+    known = source.addresses()
+    used = {known[c] for c in (wanted | {source.clock or ""}) & known.keys()}
+    unused = {
+        address: "no column asks for it"
+        for address, place in known.items()
+        if place not in used and place[0] in {name for name, _ in used}
+    }
+    arrays = {name for name, _ in used}
+    unused |= {name: "no column asks for it" for name in source.names if name not in arrays}
+    return unused | source.ignored
+
+
+def _notes(plan: Plan, source: Source) -> tuple[str, ...]:
+    notes = [f"{what}" for what in source.damaged]
+    for signal in plan.signals:
+        if not signal.columns:
+            assumed = "unknown" if signal.assumed is None else f"assumed {[*signal.assumed]}"
+            notes.append(f"{signal.element} is not measured: {assumed}")
+        elif signal.turns and not signal.rates:
+            notes.append(
+                f"{signal.element}: nothing in the log says whether its order is {signal.order}"
+            )
+    return tuple(notes)

@@ -1,0 +1,214 @@
+"""The rows of a log: when each was taken, and what it measures, in SI units."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from worldmodel.episodes.clock import Clock, read_clock, snapped
+from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
+from worldmodel.episodes.resampling import Track
+from worldmodel.episodes.signals import Drive, Signal
+from worldmodel.episodes.sources import Log, Source, SourceError, near
+
+WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share is that number
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """An episode of a log with a clock for each of its columns of time stamps."""
+
+    log: Log
+    clocks: dict[str | None, Clock]
+    starts: dict[str | None, float]  # [s] when each clock starts, on the first one
+
+    def stamped(self, hz: float) -> "Timed":
+        """Its clocks on the frames of a control rate, where they are close to them."""
+        clocks = {name: snapped(clock, hz) for name, clock in self.clocks.items()}
+        return dataclasses.replace(self, clocks=clocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of one signal in an episode; NaN where it has no number."""
+
+    time: np.ndarray  # (rows,) [s]
+    values: np.ndarray  # (rows, w)
+    rates: np.ndarray | None  # (rows, v) recorded velocities
+
+    def without(self, bad: np.ndarray) -> "Rows":
+        """The rows with NaN at ``bad``, (rows,) bool."""
+        return dataclasses.replace(self, values=np.where(bad[:, None], np.nan, self.values))
+
+    def track(self, turns: bool) -> Track:
+        """Its samples: the rows that have a number."""
+        finite = np.asarray(np.isfinite(self.values).all(axis=1))
+        rows = np.flatnonzero(finite)
+        hole = np.append(np.diff(rows) > 1, rows[-1:] < len(finite) - 1)
+        rates = None if self.rates is None else self.rates[finite]
+        return Track(self.time[finite], self.values[finite], rates, hole, turns)
+
+
+def time_columns(columns: Columns, signals: Sequence[Signal], drives: Sequence[Drive]) -> set[str]:
+    """Every column of time stamps that the columns name."""
+    own = [member.time for member in (*signals, *drives)]
+    return {name for name in (columns.time, *own) if name is not None}
+
+
+def source_rate(source: Source, columns: Columns) -> float | None:
+    """The constant rate of a log without time stamps, or None.
+
+    Raises:
+      ColumnsError: the log's own rate is another than the columns'.
+    """
+    given, own = columns.rate_hz, source.rate_hz
+    if given is not None and own is not None and not np.isclose(given, own, rtol=1e-6):
+        raise ColumnsError(
+            f"{source.path}: rate_hz is {own}, not {given} as the columns say; correct one"
+        )
+    return own if given is None else given
+
+
+def timed(
+    source: Source, columns: Columns, rate: float | None, others: Iterable[str], wanted: set[str]
+) -> list[Timed]:
+    """The clocks of every episode.
+
+    Args:
+      rate: of the rows where no column has their time.
+      others: columns of time stamps of single signals.
+      wanted: every column that is read.
+
+    Raises:
+      ColumnsError: neither stamps nor a rate.
+      ClockError: see ``clock``.
+    """
+    main = columns.time or (source.clock if columns.rate_hz is None else None)
+    if main is None and rate is None:
+        known = source.addresses()
+        raise ColumnsError(
+            f"{source.path}: nothing says when its rows were taken; give time, the column of the "
+            f"time stamps, or rate_hz ({near('time', known)})"
+        )
+    addresses = source.addresses()
+    names = [main, *(name for name in sorted(others) if name != main)]
+    out = []
+    for log in source.logs:
+        where = f"{source.path}: episode {log.id!r}"
+        clocks: dict[str | None, Clock] = {}
+        starts: dict[str | None, float] = {}
+        origin = None
+        for name in names:
+            if name is None:
+                assert rate is not None
+                rows = max((len(array) for array in log.arrays.values()), default=0)
+                clocks[name] = Clock(np.arange(rows) / rate, np.ones(rows, bool))
+                starts[name] = 0.0
+                continue
+            unit = "s" if name == source.clock else columns.time_unit
+            stamps = log.column(addresses[name])
+            repeats = _repeats(log, addresses, wanted - {name}, len(stamps))
+            clocks[name] = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
+            origin = stamps[:1] if origin is None else origin
+            shift = stamps[:1] - origin if len(stamps) and len(origin) else np.zeros(1)
+            starts[name] = float(shift[0]) * TIME_UNITS[unit]
+        out.append(Timed(log, clocks, starts))
+    return out
+
+
+def _repeats(
+    log: Log, addresses: dict[str, tuple[str, int | None]], wanted: set[str], rows: int
+) -> np.ndarray:
+    """(rows,) bool; where every wanted number is that of the row before."""
+    same = np.ones(rows, bool)
+    for name in wanted:
+        values = log.column(addresses[name]).astype(float)
+        if len(values) == rows and rows:
+            equal = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+            same[1:] &= equal
+    same[:1] = False
+    return same
+
+
+def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
+    """The rate of a log's own rows: of its median sample period, over the episodes.
+
+    Raises:
+      SourceError: no episode has two rows.
+    """
+    periods = [
+        float(np.median(np.diff(clock.time)))
+        for episode in episodes
+        for clock in list(episode.clocks.values())[:1]
+        if len(clock.time) > 1
+    ]
+    if not periods:
+        raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
+    hz = 1.0 / float(np.median(periods))
+    return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
+
+
+def signal_rows(
+    where: str,
+    episode: Timed,
+    signal: Signal,
+    main: str | None,
+    addresses: dict[str, tuple[str, int | None]],
+) -> Rows:
+    """The rows of a measured signal, in SI units; its clock still without the delay.
+
+    Raises:
+      SourceError: a column with other rows than its time stamps.
+    """
+    values = _stack(where, episode, signal.columns, signal.time or main, addresses)
+    if signal.factor != 1.0 or signal.shift != 0.0:
+        values = values * signal.factor + signal.shift
+    rates = None
+    if signal.rates:
+        rates = _stack(where, episode, signal.rates, signal.time or main, addresses)
+        rates = rates * signal.factor if signal.factor != 1.0 else rates
+    return Rows(row_times(episode, signal.time or main), values, rates)
+
+
+def drive_rows(
+    where: str,
+    episode: Timed,
+    drive: Drive,
+    main: str | None,
+    addresses: dict[str, tuple[str, int | None]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The times and commands of an actuator, (rows,) each; NaN where no command was logged."""
+    assert drive.column is not None
+    values = _stack(where, episode, (drive.column,), drive.time or main, addresses)[:, 0]
+    if drive.factor != 1.0 or drive.shift != 0.0:
+        values = values * drive.factor + drive.shift
+    return row_times(episode, drive.time or main), values
+
+
+def row_times(episode: Timed, name: str | None) -> np.ndarray:
+    """(rows,) [s] of the rows on a clock, since the first clock's start."""
+    start = episode.starts[name]
+    time = episode.clocks[name].time
+    return time + start if start else time
+
+
+def _stack(
+    where: str,
+    episode: Timed,
+    columns: Sequence[str],
+    clock: str | None,
+    addresses: dict[str, tuple[str, int | None]],
+) -> np.ndarray:
+    """(kept rows, columns) as float64."""
+    kept = episode.clocks[clock].kept
+    parts = []
+    for column in columns:
+        values = episode.log.column(addresses[column])
+        if len(values) != len(kept):
+            when = "the others have" if clock is None else f"its time '{clock}' has"
+            raise SourceError(
+                f"{where}: column '{column}' has {len(values)} rows where {when} {len(kept)}; "
+                "give it its own time, or mend the log"
+            )
+        parts.append(values.astype(float)[kept])
+    return np.stack(parts, axis=1)

@@ -1,0 +1,350 @@
+"""Logs as they lie on disk: LeRobot sets, Parquet, CSV and npz files → episodes of named arrays.
+
+A file, or a folder of files of one kind. An .npz holds an array per column, rows first; with
+``start`` (episodes + 1,) and ``id`` (episodes,) it holds many episodes, ``rate_hz`` is its rate.
+Only what is asked for is read: videos, text and whatever else lies beside it is named, not refused.
+"""
+
+import dataclasses
+import difflib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel.episodes import lerobot
+from worldmodel.episodes.columns import ColumnsError
+from worldmodel.episodes.tables import csv_table, parquet_table
+from worldmodel.errors import InputError
+
+FAMILIES = (".npz", ".csv", ".parquet")
+_MEDIA = ("video", "image", "string")  # of a LeRobot feature
+_PLACE = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
+
+
+class SourceError(InputError):
+    """A log that is absent, truncated, damaged or not of numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """One episode as its source has it."""
+
+    id: int | str
+    arrays: dict[str, np.ndarray]  # (rows,) or (rows, components), as they are stored
+
+    def column(self, address: tuple[str, int | None]) -> np.ndarray:
+        """(rows,) the values at an address, as they are stored."""
+        name, component = address
+        values = self.arrays[name]
+        return values if component is None else values[:, component]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The episodes of a log, and what else it holds."""
+
+    path: Path
+    logs: list[Log]
+    names: dict[str, tuple[str, ...] | None]  # readable array → names of its components
+    ignored: dict[str, str]  # what cannot be read → why
+    rate_hz: float | None = None
+    clock: str | None = None  # column of time stamps [s] that the format itself has
+    damaged: tuple[str, ...] = ()  # what was lost of a set, and the remedy
+
+    def addresses(self) -> dict[str, tuple[str, int | None]]:
+        """Every address of a readable column → array and component."""
+        out: dict[str, tuple[str, int | None]] = {}
+        for name, components in self.names.items():
+            shape = self.logs[0].arrays[name].shape if name in self.logs[0].arrays else None
+            width = len(components or ()) if shape is None else (shape[1] if len(shape) > 1 else 0)
+            if not width:
+                out[name] = (name, None)
+            for i in range(width):
+                out[f"{name}[{i}]"] = (name, i)
+                if components:
+                    out[f"{name}.{components[i]}"] = (name, i)
+            if width == 1:
+                out[name] = (name, 0)
+            if not width:
+                out[f"{name}[0]"] = (name, None)
+        return out
+
+
+def expanded(columns: Iterable[str]) -> list[str]:
+    """Columns with slices such as "qpos[0:3]" written out."""
+    out: list[str] = []
+    for column in columns:
+        match = _PLACE.fullmatch(column)
+        if match and match[3]:
+            out += [f"{match[1]}[{i}]" for i in range(int(match[2]), int(match[3]))]
+        else:
+            out.append(column)
+    return out
+
+
+def near(wanted: str, known: Iterable[str]) -> str:
+    """A remedy that names what is like a wanted name, or what there is."""
+    known = list(known)
+    ends = [k for k in known if k.endswith(f".{wanted}") or k.split(".")[-1] == wanted]
+    close = ends or difflib.get_close_matches(wanted, known, 3, 0.7)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return f"it has {shown or 'none'}"
+
+
+def open_source(
+    path: str | Path, wanted: Iterable[str] | None = None, episode: str | None = None
+) -> Source:
+    """Reads the wanted columns of a log; of LeRobot sets, also its time stamps.
+
+    Args:
+      path: a LeRobot folder, a .npz, .csv or .parquet, or a folder of files of one kind.
+      wanted: addresses of columns; None reads every column that can be.
+      episode: column that numbers the episodes of CSV and Parquet; without it a file is one.
+
+    Raises:
+      SourceError: nothing there, truncated or damaged files, pickles.
+      ColumnsError: a wanted column that the log does not have, or that is text or video.
+    """
+    path = Path(path)
+    columns = None if wanted is None else expanded(wanted)
+    if (path / "meta" / "info.json").is_file():
+        return _lerobot(path, columns)
+    if path.is_dir():
+        files = {s: sorted(path.glob(f"*{s}")) for s in FAMILIES if list(path.glob(f"*{s}"))}
+        if len(files) != 1:
+            held = " and ".join(files) or f"no {', '.join(FAMILIES)} and no LeRobot set"
+            raise SourceError(f"{path} holds {held}; give a folder of files of one kind")
+        sources = [_file(file, columns, episode) for file in next(iter(files.values()))]
+        return _together(path, sources)
+    return _file(path, columns, episode)
+
+
+def _file(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
+    if not path.is_file():
+        raise SourceError(f"no file {path}; give a log: {', '.join(FAMILIES)} or a LeRobot folder")
+    if path.suffix.lower() == ".npz":
+        if episode is not None:
+            raise ColumnsError(
+                f"episode is '{episode}', but {path} is an .npz, whose episodes are its arrays "
+                "start and id; leave episode out"
+            )
+        return _npz(path, wanted)
+    reader = {".csv": csv_table, ".parquet": parquet_table}.get(path.suffix.lower())
+    if reader is None:
+        raise SourceError(f"{path} is no {', '.join(FAMILIES)} file; convert it to one")
+    return _table(path, reader, wanted, episode)
+
+
+def _together(path: Path, sources: list[Source]) -> Source:
+    """One source of several files; ids that occur twice are preceded by the file's name."""
+    ids = [log.id for source in sources for log in source.logs]
+    logs = [
+        log if len(set(ids)) == len(ids) else Log(f"{source.path.stem}/{log.id}", log.arrays)
+        for source in sources
+        for log in source.logs
+    ]
+    rates = {source.rate_hz for source in sources}
+    if len(rates) > 1:
+        raise SourceError(f"{path}: the files have the rates {sorted(map(str, rates))}; sort them")
+    names = sources[0].names
+    for source in sources[1:]:
+        odd = sorted(names.keys() ^ source.names.keys())
+        if odd:
+            raise SourceError(
+                f"{path}: '{odd[0]}' is not in both {sources[0].path.name} and "
+                f"{source.path.name}; they are not of one kind"
+            )
+    ignored = {k: why for source in sources for k, why in source.ignored.items()}
+    return dataclasses.replace(sources[0], path=path, logs=logs, ignored=ignored)
+
+
+def _arrays_of(
+    path: Path, wanted: list[str] | None, names: dict[str, Any], ignored: dict[str, str]
+) -> list[str]:
+    """The arrays that hold the wanted columns.
+
+    Raises ColumnsError where one of them is not there; where none is, the set is another robot's.
+    """
+    if wanted is None:
+        return list(names)
+    chosen, absent = [], []
+    for column in wanted:
+        match = _PLACE.fullmatch(column)
+        holders = [n for n in names if column.startswith(f"{n}.")]
+        name = next((n for n in (column, match[1] if match else "") if n in names), None)
+        name = name or max(holders, key=len, default=None)
+        if name is None:
+            absent.append(column)
+        elif name not in chosen:
+            chosen.append(name)
+    for column in absent:
+        base = _PLACE.fullmatch(column)
+        for name in (column, base[1] if base else column, column.split(".")[0]):
+            if name in ignored:
+                raise ColumnsError(f"{path}: column '{column}' cannot be read: {ignored[name]}")
+    if absent and not chosen:
+        raise ColumnsError(
+            f"{path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the log of "
+            f"another robot? {near(absent[0], names)}"
+        )
+    if absent:
+        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], names)}")
+    return chosen
+
+
+def _npz(path: Path, wanted: list[str] | None) -> Source:
+    try:
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise SourceError(f"{path} is a single array, not an .npz; save named arrays")
+        with opened as archive:
+            special = {n: archive[n] for n in ("start", "id", "rate_hz") if n in archive.files}
+            names = {n: None for n in archive.files if n not in special}
+            chosen = _arrays_of(path, wanted, names, {})
+            arrays, ignored = {}, {}
+            for name in chosen:
+                try:
+                    arrays[name] = archive[name]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error) or wanted is not None:
+                        raise
+                    ignored[name] = "pickled objects, which are never loaded"
+    except InputError:
+        raise
+    except Exception as error:  # zlib.error, struct.error and zipfile's have no common base
+        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
+            raise SourceError(
+                f"{path} holds pickled objects, which are never loaded; save plain arrays"
+            ) from error
+        raise SourceError(f"{path} is truncated or damaged ({error}); copy it again") from error
+    return _cut(path, arrays, names, ignored, special, wanted is not None)
+
+
+def _cut(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    names: dict[str, Any],
+    ignored: dict[str, str],
+    special: dict[str, np.ndarray],
+    strict: bool,
+) -> Source:
+    """The episodes of an .npz by its arrays ``start`` and ``id``."""
+    start, ids = special.get("start"), special.get("id")
+    rate = special.get("rate_hz")
+    if rate is not None and (rate.shape != () or rate.dtype.kind not in "fiu"):
+        raise SourceError(f"{path}: rate_hz has shape {rate.shape}; give one number")
+    if start is not None:
+        if start.ndim != 1 or start.dtype.kind not in "iu" or len(start) < 2:
+            raise SourceError(
+                f"{path}: array start has shape {start.shape} and type {start.dtype}, not "
+                "(episodes + 1,) whole numbers"
+            )
+        start = start.astype(np.int64)  # differences of unsigned numbers would wrap around
+        if start[0] != 0 or (np.diff(start) < 0).any():
+            raise SourceError(f"{path}: array start must rise from 0; the file is damaged")
+        ids = np.arange(len(start) - 1) if ids is None else ids
+        if ids.shape != (len(start) - 1,):
+            raise SourceError(
+                f"{path}: array id has shape {ids.shape} where start names {len(start) - 1} "
+                "episodes"
+            )
+        if ids.dtype.kind not in "iuU":
+            raise SourceError(
+                f"{path}: array id is of type {ids.dtype}; ids are whole numbers or text"
+            )
+        if len(set(ids.tolist())) != len(ids):
+            raise SourceError(f"{path}: array id names an episode twice; rename one")
+    for name, array in list(arrays.items()):
+        rows = None if start is None else int(start[-1])
+        why = ""
+        if array.dtype.kind not in "fiub":
+            why = f"it is of type {array.dtype}, not numbers"
+        elif array.ndim not in (1, 2):
+            why = f"its shape is {array.shape}, not (rows,) or (rows, components)"
+        elif rows is not None and len(array) != rows:
+            why = f"it has {len(array)} rows where start names {rows}; it is truncated, or no log"
+        if why and strict:
+            raise SourceError(f"{path}: array {name}: {why}")
+        if why:
+            ignored[name] = why
+            del arrays[name]
+    kept: dict[str, Any] = {n: None for n in names if n not in ignored}
+    logs = [Log(path.stem, arrays)]
+    if start is not None:
+        logs = [
+            Log(identity, {n: a[start[i] : start[i + 1]] for n, a in arrays.items()})
+            for i, identity in enumerate(np.asarray(ids).tolist())
+        ]
+    return Source(path, logs, kept, ignored, None if rate is None else float(rate))
+
+
+def _table(
+    path: Path,
+    reader: Callable[[Path, Callable[[dict[str, Any], dict[str, str]], list[str]]], Any],
+    wanted: list[str] | None,
+    episode: str | None,
+) -> Source:
+    """A CSV or Parquet file, cut where the episode column changes."""
+    asked = wanted if wanted is None or episode is None else [*wanted, episode]
+
+    def choose(names: dict[str, Any], ignored: dict[str, str]) -> list[str]:
+        readable = names if episode is None else names | {episode: None}
+        if episode is not None and episode not in names and episode not in ignored:
+            raise ColumnsError(f"{path} has no column '{episode}'; {near(episode, names)}")
+        return _arrays_of(path, asked, readable, {k: v for k, v in ignored.items() if k != episode})
+
+    arrays, names, ignored = reader(path, choose)
+    if episode is None:
+        return Source(path, [Log(path.stem, arrays)], names, ignored)
+    labels = arrays.pop(episode)
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            row = int(np.flatnonzero(~np.isfinite(labels))[0])
+            raise SourceError(f"{path}: column '{episode}' is empty at row {row}; number it")
+        labels = labels.astype(np.int64) if (labels % 1 == 0).all() else labels.astype(str)
+    values, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    logs = [
+        Log(values[i].item(), {n: a[which == i] for n, a in arrays.items()})
+        for i in np.argsort(first)
+    ]
+    return Source(path, logs, {n: v for n, v in names.items() if n != episode}, ignored)
+
+
+def _lerobot(path: Path, wanted: list[str] | None) -> Source:
+    """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
+    features = None
+    if wanted is not None:
+        listed = _features(path / "meta" / "info.json")
+        media = {n: f"it is {kind}" for n, kind in listed.items() if kind in _MEDIA}
+        readable = {n: None for n in (*listed, "timestamp") if n not in media}
+        features = [n for n in _arrays_of(path, wanted, readable, media) if n != "timestamp"]
+    dataset = lerobot.read(path, features)
+    names = {name: feature.names for name, feature in dataset.features.items()}
+    if wanted is not None:
+        _arrays_of(path, wanted, names | {"timestamp": None}, dataset.ignored)
+    logs = [
+        Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
+        for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
+    ]
+    names["timestamp"] = None
+    return Source(
+        path, logs, names, dataset.ignored, float(dataset.fps), "timestamp", dataset.damaged
+    )
+
+
+def _features(path: Path) -> dict[str, str]:
+    """The features that a LeRobot set's ``info.json`` lists, and their dtypes."""
+    try:
+        features = json.loads(path.read_text(encoding="utf-8-sig"))["features"]
+        return {name: str(spec["dtype"]) for name, spec in features.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{path} lists no features ({error!r}); copy or write it again"
+        ) from error

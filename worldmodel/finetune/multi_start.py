@@ -1,0 +1,238 @@
+"""Physics from episodes, robustly: Gauss-Newton from several starts, over windows that grow.
+
+One start on long windows ends where the first steps happen to lead: a prediction over many frames
+is far from linear in its parameters until they are about right. So every start is fitted on the
+first frames of the windows, then on more of them. What predicts the validation windows best is
+kept, and the fit of it is the result. A seed draws the training windows and the starts: the first
+start is always the MJCF's own values, the others are spread around them by ``start_spread``.
+"""
+
+import dataclasses
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel import runtime
+from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
+from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.finetune.gauss_newton import Identified, Progress, identify
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.model import Parameters, WorldModel
+from worldmodel.runtime.files import write_bytes
+
+_FILE = "progress.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class PhysicsConfig:
+    """How ``fit_physics`` runs."""
+
+    identify: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
+    starts: int = 3
+    start_spread: float = 0.5  # deviation of the starts after the first, in prior widths
+    stages: tuple[float, ...] = (0.25, 0.5, 1.0)  # share of the windows' frames that is scored
+    windows: int = 512  # of the training windows, at most
+    seed: int = 0  # of the starts and of the windows that are drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedPhysics:
+    """The best start's fit, and how well each start ended."""
+
+    identified: Identified  # of the best start, over the whole windows that ``rows`` names
+    rows: np.ndarray  # of the training windows
+    best: int
+    validation: np.ndarray  # (starts,) error over that of the MJCF's own values
+
+    @property
+    def parameters(self) -> Parameters:
+        """The fitted parameters."""
+        return self.identified.parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    """How a start ended a stage."""
+
+    progress: Progress  # before the last iteration
+    u: np.ndarray  # (numbers,)
+    validation: float
+
+
+def fit_physics(
+    world: WorldModel,
+    train: Windows,
+    validation: Windows,
+    config: PhysicsConfig,
+    directory: Path,
+    *,
+    config_hash: str,
+    record: Callable[[dict[str, Any]], None] = lambda row: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> FittedPhysics:
+    """Fits the physics of a world model; resumes from ``directory`` to the same numbers.
+
+    Args:
+      world: static; without a network.
+      train: windows that are fitted; at most ``config.windows`` of them are drawn.
+      validation: windows of other episodes, which choose among the starts.
+      directory: where the running state is kept; made when absent.
+      config_hash: of everything that decides the numbers; guards against another run's state.
+      record: called with one row per iteration, and one per start with its validation error.
+      stop: asked between iterations.
+
+    Raises:
+      InputError: no start, no stage, a stage outside (0, 1], or a ``directory`` of another run.
+      IdentifyError, ParameterError: see ``identify``.
+      Interrupted: ``stop`` returned True; the state is saved.
+    """
+    if config.starts < 1 or not config.stages or not all(0 < s <= 1 for s in config.stages):
+        raise InputError(
+            f"{config.starts} starts over stages {config.stages}: give at least one start, and "
+            "stages between 0 and 1"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng([config.seed, 0]).permutation(len(train))[: config.windows]
+    rows = np.sort(draw)
+    windows = train.take(rows)
+    begins = starts_of(world, config)
+    judge = _judge(world, validation, config.identify)
+    origin = judge(np.zeros(begins.shape[1]))
+    path, stages = directory / _FILE, len(config.stages)
+    done, running = _read(path, config_hash)
+
+    def fitted(
+        start: int, stage: int, u: np.ndarray, progress: Progress | None
+    ) -> tuple[Identified, _End]:
+        last = [progress] if progress else []
+
+        def keep(progress: Progress) -> None:
+            last[:] = [progress]
+            _write(path, config_hash, done, progress)
+
+        frames = max(1, round(config.stages[stage] * windows.target.shape[1]))
+        runtime.log(
+            f"start {start + 1} of {config.starts}: {frames} of {windows.target.shape[1]} frames"
+        )
+        identified = identify(
+            world,
+            first_frames(windows, frames, config.identify.engine),
+            config.identify,
+            start={"physics": unpacked(world, jnp.asarray(u)), "network": {}},
+            progress=progress,
+            keep=keep,
+            record=lambda row: record({"start": start, "frames": frames} | row),
+            stop=stop,
+        )
+        u = np.array([n.u for n in identified.numbers])
+        return identified, _End(last[0], u, _relative(judge(u), origin))
+
+    for index in range(len(done), config.starts * stages):
+        start, stage = divmod(index, stages)
+        u = begins[start] if stage == 0 else done[-1].u
+        identified, end = fitted(start, stage, u, running)
+        running = None
+        done.append(end)
+        _write(path, config_hash, done, None)
+        runtime.log(
+            f"start {start + 1} of {config.starts}: {identified.iterations} iterations, "
+            f"validation {end.validation:.4f} of the MJCF's own error"
+        )
+    ends = done[stages - 1 :: stages]
+    relative = np.array([e.validation for e in ends])
+    best = int(np.argmin(relative))
+    # Always from the last iterate on, so that a resumed run ends at the same numbers.
+    identified, _ = fitted(best, stages - 1, ends[best].u, ends[best].progress)
+    return FittedPhysics(identified, rows, best, relative)
+
+
+def starts_of(world: WorldModel, config: PhysicsConfig) -> np.ndarray:
+    """(starts, numbers) where the fits begin: the MJCF's own values, then a spread around them."""
+    rng = np.random.default_rng([config.seed, 1])
+    u = config.start_spread * rng.normal(size=(config.starts, len(numbers(world))))
+    u[0] = 0.0
+    return u
+
+
+def first_frames(windows: Windows, frames: int, engine: str) -> Windows:
+    """The windows with their first ``frames`` frames scored; cut to them where no program is
+    compiled for a shape (engine c)."""
+    if engine != "c":
+        return windows.shortened(frames)
+    return dataclasses.replace(
+        windows,
+        **{
+            field: np.asarray(getattr(windows, field))[:, :frames]
+            for field in ("ctrl", "target", "scored", "measured")
+            if getattr(windows, field) is not None
+        },
+    )
+
+
+def _judge(
+    world: WorldModel, windows: Windows, config: IdentifyConfig
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Numbers → (nv,) their error on the windows: over frames, then windows, then episodes."""
+    engine = make_engine(world, config.engine, min(config.batch, len(windows)))
+    episode, scored = np.asarray(windows.episode), np.asarray(windows.scored)
+
+    def judge(u: np.ndarray) -> np.ndarray:
+        error = np.abs(engine.errors(u, np.zeros((len(windows), 0)), windows))
+        frames = error.sum(axis=1) / np.maximum(scored.sum(axis=1), 1)[:, None]
+        return np.stack([frames[episode == e].mean(axis=0) for e in np.unique(episode)]).mean(0)
+
+    return judge
+
+
+def _relative(error: np.ndarray, origin: np.ndarray) -> float:
+    """The mean over the degrees of freedom that err at all; infinite where it is not finite."""
+    ratio = float(np.mean(error[origin > 0] / origin[origin > 0])) if origin.any() else 1.0
+    return ratio if np.isfinite(ratio) else float("inf")
+
+
+def _write(path: Path, config_hash: str, done: list[_End], running: Progress | None) -> None:
+    arrays: dict[str, Any] = {"config": config_hash}
+    for i, end in enumerate(done):
+        arrays |= {f"{i}.u": end.u, f"{i}.validation": end.validation}
+        arrays |= {f"{i}.{k}": v for k, v in _fields(end.progress).items()}
+    if running is not None:
+        arrays |= {f"running.{k}": v for k, v in _fields(running).items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
+    if not path.is_file():
+        return [], None
+    with np.load(path) as arrays:
+        if str(arrays["config"]) != config_hash:
+            raise InputError(
+                f"{path} belongs to other settings or data; give another folder, or delete it"
+            )
+        done: list[_End] = []
+        while f"{len(done)}.u" in arrays:
+            i = len(done)
+            end = _End(
+                _progress(arrays, str(i)), arrays[f"{i}.u"], float(arrays[f"{i}.validation"])
+            )
+            done.append(end)
+        running = _progress(arrays, "running") if "running.progress.u" in arrays else None
+    runtime.log(f"going on after {len(done)} stages in {path.parent}")
+    return done, running
+
+
+def _fields(progress: Progress) -> dict[str, Any]:
+    named = {f.name: getattr(progress, f.name) for f in dataclasses.fields(progress)}
+    return {f"progress.{k}": v for k, v in named.items()}
+
+
+def _progress(arrays: Any, prefix: str) -> Progress:
+    fields = {f.name: arrays[f"{prefix}.progress.{f.name}"] for f in dataclasses.fields(Progress)}
+    fields |= {name: x.item() for name, x in fields.items() if x.ndim == 0}
+    return Progress(**fields)

@@ -1,0 +1,101 @@
+"""Windows that a least-squares fit leaves out, each with its reason.
+
+A pseudo-Huber loss bounds what an error counts, not what a derivative counts: one window whose
+prediction explodes owns the curvature and holds every number where it starts. So a window is left
+out where the root mean square of its derivatives, in deviations of the noise, or the root of its
+mean loss, is more than ``FAR`` times the median window's. A single bad frame is left to the loss.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from worldmodel.episodes.windows import Windows
+
+FAR = 30.0  # the four recordings' own windows reach 28 in errors, and 23 to 106 in derivatives
+NAMED = 8  # windows that a message lists
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """One window that a fit does not use."""
+
+    window: int  # row of the windows
+    episode: int  # index of the episode in the list it came from
+    frame: int | None  # of the episode at which it starts; None where the windows do not say
+    reason: str
+
+    def __str__(self) -> str:
+        start = "" if self.frame is None else f" from frame {self.frame}"
+        return f"episode {self.episode}{start} ({self.reason})"
+
+
+def far_beyond(
+    error: np.ndarray, slope: np.ndarray, sigma: np.ndarray, counted: np.ndarray, huber: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each window's size over the median window's: of its errors, and of their derivatives.
+
+    Args:
+      error: (windows, frames, nv) predicted − recorded.
+      slope: (windows, frames, nv, unknowns) its derivative.
+      sigma: (nv,) deviation of the noise.
+      counted: (windows, frames, nv) bool; a window without any has the sizes 0.
+      huber: deviations beyond which errors count linearly.
+
+    Returns:
+      Two arrays (windows,).
+    """
+    count = np.maximum(counted.sum((1, 2)), 1)
+    z = np.where(counted, error / sigma, 0.0)
+    steep = np.where(counted[..., None], slope / sigma[:, None], 0.0)
+    loss = 2.0 * huber**2 * (np.sqrt(1.0 + np.square(z / huber)) - 1.0)
+    errors = np.sqrt(loss.sum((1, 2)) / count)
+    slopes = np.sqrt(np.square(steep).sum((1, 2, 3)) / count)
+    some = np.asarray(counted.any((1, 2)))
+    return _over_median(errors, some), _over_median(slopes, some)
+
+
+def _over_median(size: np.ndarray, some: np.ndarray) -> np.ndarray:
+    median = np.median(size[some]) if some.any() else 0.0
+    return size / median if median > 0 else np.zeros_like(size)
+
+
+def far(finite: np.ndarray, errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """(windows,) bool: which windows are not finite or far beyond the median.
+
+    Args:
+      finite: (windows,) bool.
+      errors, slopes: (windows,) of ``far_beyond``.
+    """
+    return ~finite | (errors > FAR) | (slopes > FAR)
+
+
+def named(
+    windows: Windows,
+    out: np.ndarray,
+    finite: np.ndarray,
+    errors: np.ndarray,
+    slopes: np.ndarray,
+) -> tuple[LeftOut, ...]:
+    """The windows at the rows ``out``, with the reason; see ``far``."""
+    names = []
+    for row in out:
+        if not finite[row]:
+            reason = "not finite"
+        elif slopes[row] > FAR:
+            reason = f"derivatives {slopes[row]:.0f} times the median window's"
+        elif errors[row] > FAR:
+            reason = f"errors {errors[row]:.0f} times the median window's"
+        else:
+            reason = "far beyond the median at an earlier iterate"
+        episode = int(np.asarray(windows.episode)[row])
+        frame = None if windows.frame is None else int(np.asarray(windows.frame)[row])
+        names.append(LeftOut(int(row), episode, frame, reason))
+    return tuple(names)
+
+
+def listed(windows: Sequence[LeftOut]) -> str:
+    """The windows in one line, the first ``NAMED`` of them by name."""
+    more = f" and {len(windows) - NAMED} more" if len(windows) > NAMED else ""
+    return ", ".join(map(str, windows[:NAMED])) + more
