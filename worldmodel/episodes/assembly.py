@@ -9,7 +9,7 @@ import numpy as np
 from worldmodel.episodes import faults
 from worldmodel.episodes.clock import gap_seconds
 from worldmodel.episodes.columns import Columns
-from worldmodel.episodes.resampling import Frames, at_frames, held
+from worldmodel.episodes.resampling import Frames, all_at_frames, held
 from worldmodel.episodes.rows import Rows, Timed
 from worldmodel.episodes.signals import Drive, Signal
 from worldmodel.types import Episode
@@ -107,11 +107,14 @@ def _states(plan: Plan, rows: Sequence[Rows | None], grid: np.ndarray, period: f
     qpos, qvel = np.full((count, plan.nq), np.nan), np.full((count, plan.nv), np.nan)
     measured, fresh = np.zeros((count, plan.nq), bool), np.ones(count, bool)
     waiting, fast, some = (np.zeros(count, bool) for _ in range(3))
+    tracks = [
+        None if own is None else own.track(signal.turns)
+        for signal, own in zip(plan.signals, rows, strict=True)
+    ]
     frames = []
-    for signal, own in zip(plan.signals, rows, strict=True):
+    for signal, at in zip(plan.signals, all_at_frames(tracks, grid, period), strict=True):
         q, v = list(signal.q), list(signal.v)
-        if own is not None:
-            at = at_frames(own.track(signal.turns), grid, period)
+        if at is not None:
             qpos[:, q], qvel[:, v] = at.values, at.rates
             measured[:, q] = at.measured[:, None]
             known = np.isfinite(at.values).all(axis=1)
