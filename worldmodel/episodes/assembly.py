@@ -116,7 +116,7 @@ def _states(plan: Plan, rows: Sequence[Rows | None], grid: np.ndarray, period: f
         q, v = list(signal.q), list(signal.v)
         if at is not None:
             qpos[:, q], qvel[:, v] = at.values, at.rates
-            measured[:, q] = at.measured[:, None]
+            measured[:, q] = at.measured[:, None] & (not signal.inferred)
             known = np.isfinite(at.values).all(axis=1)
             some |= known
             fresh &= at.fresh | ~known
@@ -148,6 +148,8 @@ def _counts(plan: Plan, state: _States, commanded: np.ndarray, part: slice) -> l
         ("gap in the commands: not valid", EVERY, int((~commanded[part] & some).sum())),
     ]
     for signal, at in state.frames:
+        if signal.inferred:
+            continue
         column = signal.columns[0]
         known = np.asarray(np.isfinite(at.values).all(axis=1))[part]
         events += [
@@ -170,6 +172,7 @@ def _mended(
     events: list[Event],
 ) -> Rows:
     """The rows of a signal after the rules of ``faults``; appends what they did to ``events``."""
+    events = [] if signal.inferred else events  # its columns are another's, and counted there
     late = signal.delay - reference
     rows = dataclasses.replace(rows, time=rows.time - late) if late else rows
     column = signal.columns[0]

@@ -67,7 +67,9 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
     if len(step) == 0:
         return Clock(time, kept)
     if not (step > 0).any():
-        raise ClockError(f"{where}: every frame has the same time; name the column of the time")
+        raise ClockError(
+            f"{where}: every frame has the same time; name the column of the time, or give rate_hz"
+        )
     period = float(np.median(step[step > 0]))
     _check_unit(where, period, unit)
     if step.min() >= BURST * period:

@@ -193,7 +193,9 @@ def _ignored(source: Source, wanted: set[str]) -> dict[str, str]:
 def _notes(plan: Plan, source: Source) -> tuple[str, ...]:
     notes = [f"{what}" for what in source.damaged]
     for signal in plan.signals:
-        if not signal.columns:
+        if signal.inferred:
+            notes.append(f"{signal.element} follows column '{signal.columns[0]}' by an equality")
+        elif not signal.columns:
             assumed = "unknown" if signal.assumed is None else f"assumed {[*signal.assumed]}"
             notes.append(f"{signal.element} is not measured: {assumed}")
     return tuple(notes)
