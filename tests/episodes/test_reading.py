@@ -120,6 +120,7 @@ def test_the_order_of_a_quaternion_and_the_frame_of_its_velocity(tmp_path: Path)
         ({"time": TIME * 1e-3}, r"a frame every 1e-05 s.*larger units"),
         ({"time": TIME[::-1].copy()}, r"episode 'a': column 'time': time does not increase at f"),
         ({"time": TIME * np.nan}, "the time is not finite at frame 0"),
+        ({"time": TIME + 1e4 * (TIME > 1)}, r"time jumps by 1e\+04 s at frame 101; split"),
         ({"time": TIME * 0}, "every frame has the same time"),
         ({"time": TIME[:-1]}, r"'q\[0\]' has 300 rows where its time 'time' has 299"),
     ],
