@@ -1,9 +1,10 @@
-"""The commands ``doctor``, ``trust``, ``plan`` and ``judge`` of ``python -m worldmodel``.
+"""The commands of ``python -m worldmodel``: doctor; check, fit, evaluate; trust, plan, judge.
 
 Each command imports its own modules.
 """
 
 import functools
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from worldmodel import runtime
 from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
+_Path = Annotated[Path, tyro.conf.Positional]
 
 
 def _doctor() -> int:
@@ -22,6 +24,138 @@ def _doctor() -> int:
     from worldmodel import doctor
 
     return doctor.main()
+
+
+def _check(
+    scene: _Path,
+    data: Path | None = None,
+    columns: Path | None = None,
+    out: Path = Path("columns.toml"),
+    control_hz: float | None = None,
+    substeps: int | None = None,
+    deep: bool = False,
+    json: Path | None = None,
+) -> int:
+    """Checks whether a scene runs and a log fits it; status 1 where something must be mended.
+
+    Args:
+      scene: MJCF of the robot.
+      data: the log: a LeRobot folder, or Parquet, CSV or npz, a file or a folder of them.
+      columns: TOML: which column is which joint, command, body and time; without it a draft is
+        written.
+      out: file for that draft.
+      control_hz: frames per second; the data's, or the MJCF's timestep, when absent.
+      substeps: physics steps per frame; from the fastest contact or servo when absent.
+      deep: compiles the scene in MJX (minutes): difference to C MuJoCo, speed, live gradients.
+      json: file for all numbers.
+    """
+    runtime.configure()
+    from worldmodel.commands import check as command
+
+    result = command.check(
+        scene,
+        data,
+        columns,
+        out=out,
+        control_hz=control_hz,
+        substeps=substeps,
+        deep=deep,
+    )
+    if json:
+        write_json(json, command.document(result))
+    print(command.text(result), end="")
+    return result.exit_status
+
+
+def _fit(
+    scene: _Path,
+    data: Path,
+    out: Path,
+    columns: Path | None = None,
+    network: bool = False,
+    seed: int = 0,
+    control_hz: float | None = None,
+    substeps: int | None = None,
+    free: tuple[str, ...] = (),
+    horizon: int | None = None,
+    starts: int = 3,
+    iterations: int = 40,
+    steps: int = 60,
+    correction: Literal["displacement", "velocity", "force"] = "displacement",
+) -> int:
+    """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
+
+    Leaves in the folder: checkpoint, fitted.xml, columns.toml, fit.json, report.html.
+
+    Args:
+      scene: MJCF of the robot.
+      data: the log, as for the command check.
+      out: folder for the results.
+      columns: TOML; a draft by the names when absent.
+      network: whether a network learns what the physics gets wrong.
+      seed: of the starts and of the order of windows.
+      control_hz: frames per second; the data's when absent.
+      substeps: physics steps per frame; from the fastest contact or servo when absent.
+      free: parameters to fit, as kind:element; those that the data identify when absent.
+      horizon: frames per window; half a second of a driven robot when absent.
+      starts: of the least squares; the first is the MJCF's own values.
+      iterations: of each, at most.
+      steps: of the network's fit through windows.
+      correction: what the network's output is added to.
+    """
+    runtime.configure()
+    from worldmodel.commands.fit import FitOptions, fit
+
+    options = FitOptions(
+        scene=scene,
+        data=data,
+        out=out,
+        columns=columns,
+        network=network,
+        seed=seed,
+        control_hz=control_hz,
+        substeps=substeps,
+        free=free,
+        horizon=horizon,
+        starts=starts,
+        iterations=iterations,
+        steps=steps,
+        correction=correction,
+    )
+    with runtime.Interrupt() as interrupt:
+        try:
+            line = fit(options, lambda: interrupt.requested)
+        except runtime.Interrupted as stopped:
+            runtime.log(str(stopped))
+            return interrupt.exit_status
+    print(json.dumps(line))
+    return 0
+
+
+def _evaluate(
+    model: _Path,
+    data: Path,
+    columns: Path | None = None,
+    horizon: int | None = None,
+    whole: bool = False,
+    split: Literal["train", "validation", "test"] | None = None,
+) -> int:
+    """Measures the prediction error of a fitted model on a log; prints one JSON line.
+
+    Args:
+      model: folder of a checkpoint, or of the fit that wrote it.
+      data: a log of the model's robot.
+      columns: TOML, in place of those that the checkpoint carries.
+      horizon: frames ahead; the fit's own when absent.
+      whole: whole episodes from their first frame.
+      split: only these episodes; all when absent.
+    """
+    runtime.configure()
+    from worldmodel.commands.evaluate import evaluate
+
+    result = evaluate(model, data, columns, horizon=horizon, whole=whole, split=split)
+    print(json.dumps(result))
+    return 0
 
 
 def _trust(
@@ -129,7 +263,8 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of the process by default, and returns the exit status."""
-    commands = {"doctor": _doctor, "trust": _trust, "plan": _plan, "judge": _judge}
+    commands = {"doctor": _doctor, "check": _check, "fit": _fit, "evaluate": _evaluate}
+    commands |= {"trust": _trust, "plan": _plan, "judge": _judge}
     call = functools.partial(tyro.extras.subcommand_cli_from_dict, commands, prog="worldmodel")
     return runtime.run(lambda given: call(args=given), arguments)
 

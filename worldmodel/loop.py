@@ -123,8 +123,7 @@ def finetune(
         "corrections": [_digest(e.qpos, e.qvel, e.ctrl) for e in corrections],
         "held_out": held_out,
     }
-    config_hash = checkpoint.config_hash(settings)
-    finished = load_version(directory, name, world, config_hash)
+    finished = load_version(directory, name, world, settings)
     if finished is not None:
         return finished
     windows, _ = WHOLE.cut(corrections)
@@ -148,7 +147,10 @@ def finetune(
         judged,
         config,
         directory / name / "progress",
-        metadata={"scene": world.scene.name, "config_hash": config_hash},
+        metadata={
+            "scene": world.scene.name,
+            "settings": {k: v for k, v in settings.items() if k != "config"},
+        },
         record=record,
         stop=stop,
         start=origin,
@@ -181,7 +183,9 @@ def save_version(
     saved.save(folder, 0, version.world, version.parameters, metadata | results)
 
 
-def load_version(directory: Path, name: str, world: WorldModel, config_hash: str) -> Version | None:
+def load_version(
+    directory: Path, name: str, world: WorldModel, settings: dict[str, Any]
+) -> Version | None:
     """A version that an earlier run finished; None where there is none.
 
     Raises:
@@ -190,7 +194,7 @@ def load_version(directory: Path, name: str, world: WorldModel, config_hash: str
     folder = directory / name / "checkpoint"
     if checkpoint.latest(folder) is None:
         return None
-    parameters = saved.restore_parameters(folder, world, config_hash=config_hash)
+    parameters = saved.restore_parameters(folder, world, expected={"settings": settings})
     metadata = checkpoint.read_metadata(folder)
     return Version(name, metadata["parent"], world, parameters, metadata["corrections"])
 
@@ -199,7 +203,7 @@ def first_version(directory: Path, world: WorldModel) -> Version:
     """Version 0: the numbers of the scene's MJCF; saved, or loaded where it was saved before."""
     version = Version("v0", None, world, init(world, jax.random.key(0)), 0)
     settings = {"parent": None, "world": saved.describe(world)}
-    finished = load_version(directory, "v0", world, checkpoint.config_hash(settings))
+    finished = load_version(directory, "v0", world, settings)
     if finished is None:
         save_version(directory, version, settings)
     return finished or version

@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH
 from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from worldmodel import runtime
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
@@ -110,7 +110,8 @@ def main(args: Args) -> int:
     path, simulated = recording_file(problem, args.out)
     episodes = problem.episodes(path)
     grid = problem.windows
-    grid = dataclasses.replace(grid, horizon=args.horizon or grid.horizon)
+    if args.horizon is not None:
+        grid = dataclasses.replace(grid, horizon=args.horizon)
     train = [e for e in episodes if split(e.id) == "train"]
     windows, _ = problem.training_grid(grid.horizon).cut(train)
     rows = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]

@@ -21,10 +21,9 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import tyro
 
-from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
@@ -32,8 +31,9 @@ from worldmodel import runtime
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig, fit
-from worldmodel.finetune.regression import RegressionConfig, regress, regression_data
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
@@ -42,7 +42,6 @@ from worldmodel.model import (
     Physics,
     Velocity,
     WorldModel,
-    init,
     saved,
 )
 from worldmodel.runtime import checkpoint
@@ -83,9 +82,9 @@ def main(args: Args) -> int:
     episodes = problem.episodes(path)
     train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
     validation = [e for e in episodes if split(e.id) == "validation"]
-    grid = dataclasses.replace(problem.windows, horizon=args.horizon or problem.windows.horizon)
-    train_windows = problem.training_grid(grid.horizon).cut(train)[0].remembering(args.remember)
-    judged = grid.cut(validation)[0].remembering(args.remember)
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
+    grid = dataclasses.replace(problem.windows, horizon=horizon)
+    data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
 
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
@@ -101,48 +100,21 @@ def main(args: Args) -> int:
         "train_ids": [plain(e.id) for e in train],
         "remember": args.remember,
     }
+    guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
     rows = args.out / "metrics.jsonl"
-    origin = init(world, jax.random.key(args.fit.seed))
-    origin["physics"] = fitted.parameters["physics"]
     with runtime.Interrupt() as interrupt:
         try:
-            start = origin
-            if checkpoint.latest(args.out / "progress") is None:
-                frames = grid.horizon if isinstance(world.correction, Displacement) else 1
-                dense = problem.training_grid(frames, stride=2)
-                learned, unseen = (
-                    dense.cut(part)[0].remembering(args.remember) for part in (train, validation)
-                )
-                count = len(learned) + len(unseen)
-                with runtime.compiling(f"and predicting {count} windows of {frames} frames"):
-                    learned_data = regression_data(world, origin, learned)
-                    unseen_data = regression_data(world, origin, unseen)
-
-                def record(row: dict[str, Any]) -> None:
-                    runtime.log(f"regression {row}")
-                    append_row(rows, {"stage": "regression"} | row)
-
-                start = regress(
-                    world,
-                    origin,
-                    learned_data,
-                    unseen_data,
-                    args.regression,
-                    record=record,
-                    stop=lambda: interrupt.requested,
-                )
-            state = fit(
+            state = fit_hybrid(
                 world,
-                origin,
+                fitted.parameters,
                 problem.channels(world.scene),
-                train_windows,
-                judged,
+                data,
+                args.regression,
                 args.fit,
                 args.out / "progress",
-                metadata=metadata,
-                record=lambda row: append_row(rows, {"stage": "windows"} | row),
+                metadata=metadata | {"settings": settings | {"args": guarded}},
+                record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
-                start=start,
             )
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
@@ -160,7 +132,9 @@ def main(args: Args) -> int:
         "provenance": runtime.provenance(),
     }
     stored = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
-    saved.save(args.out / "checkpoint", int(state.step), world, state.best, stored, keep=1)
+    protocol = dataclasses.replace(problem.protocol, remember=args.remember)
+    target = args.out / "checkpoint"
+    saved.save(target, int(state.step), world, state.best, stored, keep=1, protocol=protocol)
     print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
     return 0
 

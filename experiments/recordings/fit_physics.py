@@ -66,7 +66,7 @@ def main(args: Args) -> int:
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     grid = problem.windows
-    horizon = args.horizon or grid.horizon
+    horizon = grid.horizon if args.horizon is None else args.horizon
     grid = dataclasses.replace(grid, horizon=horizon)
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -86,19 +86,19 @@ def main(args: Args) -> int:
     world = WorldModel(scene, problem.free)
     settings = {
         "problem": plain(problem),
-        "config": plain(config),
         "horizon": horizon,
         "episodes": len(train),
         "data": hashlib.sha256(path.read_bytes()).hexdigest(),
         "starts": args.starts,
         "least_squares": args.least_squares,
     }
+    finished = settings | {"config": plain(config)}
     metadata = {
         "scene": scene.name,
         "recording": problem.name,
         "simulated": simulated,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
     rows = args.out / "metrics.jsonl"
@@ -141,7 +141,8 @@ def main(args: Args) -> int:
         f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
         "validation windows; their values are broken off, their gradient is that of the optimum"
     )
-    result = finish(args.out, problem, world, state, metadata | {"unconverged": stopped_early})
+    metadata |= {"settings": finished, "unconverged": stopped_early}
+    result = finish(args.out, problem, world, state, metadata)
     print(json.dumps(result))
     return 0
 
@@ -167,7 +168,8 @@ def finish(
     }
     kept = {k: v for k, v in metadata.items() if k != "train_ids"}
     kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
-    saved.save(out / "checkpoint", int(state.step), world, state.best, kept, keep=1)
+    step, protocol = int(state.step), problem.protocol
+    saved.save(out / "checkpoint", step, world, state.best, kept, keep=1, protocol=protocol)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
     write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
     write_json(out / "fit.json", result)

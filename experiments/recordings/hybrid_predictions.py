@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.recordings.evaluate import Fitted
+from experiments.recordings.fitted import Fitted
 from experiments.recordings.hybrid_statistics import deal
 from worldmodel import physics, runtime
 from worldmodel.episodes.windows import HISTORY, Windows

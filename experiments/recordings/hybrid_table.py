@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH
 from experiments.recordings.hybrid_figures import draw
 from experiments.recordings.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, replayed
 from experiments.recordings.hybrid_statistics import (
@@ -58,6 +57,7 @@ from experiments.recordings.physics_table import (
 from experiments.recordings.problems import Problem, find_problem
 from experiments.records import plain
 from worldmodel import runtime
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError

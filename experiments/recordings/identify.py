@@ -63,7 +63,7 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem, args.out)
     train = [e for e in problem.episodes(path) if split(e.id) == "train"]
-    horizon = args.horizon or problem.windows.horizon
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
@@ -124,7 +124,9 @@ def main(args: Args) -> int:
     metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
     metadata |= {"config_hash": config, "result": result}
     parameters = identified.parameters
-    saved.save(args.out / "checkpoint", identified.iterations, world, parameters, metadata, keep=1)
+    target, protocol = args.out / "checkpoint", problem.protocol
+    step = identified.iterations
+    saved.save(target, step, world, parameters, metadata, keep=1, protocol=protocol)
     mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
     write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
     write_json(args.out / "identified.json", detail)

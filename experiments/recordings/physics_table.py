@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.evaluate import BATCH, Fitted, restore_fitted
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.physics_figures import draw
 from experiments.recordings.physics_statistics import (
     error_curves,
@@ -43,6 +43,7 @@ from experiments.recordings.physics_statistics import (
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError

@@ -10,6 +10,7 @@ from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOS
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import Columns
 from worldmodel.episodes.errors import Channels
+from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
@@ -61,9 +62,14 @@ class Problem:
         """The episodes of an archive of this layout."""
         return read_episodes(path, self.columns, self.model()).episodes
 
+    @property
+    def protocol(self) -> Protocol:
+        """How its archives are read and scored, for checkpoints."""
+        return Protocol(self.columns, self.windows, self.planar)
+
     def channels(self, scene: Scene) -> Channels:
         """What is scored of the scene."""
-        return Channels.of(scene, planar=dict(self.planar))
+        return self.protocol.channels(scene)
 
     def training_grid(self, horizon: int | None, stride: int | None = None) -> WindowGrid:
         """Where training windows start: every ``stride``-th frame, ``train_stride`` when absent."""

@@ -1,5 +1,7 @@
 """The error convention: values by hand, every body and joint counted, losses that can be fitted."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,14 @@ import pytest
 from worldmodel.episodes.errors import (
     Angle,
     Channels,
+    LimitedAngle,
     Position,
     Rotation,
     episode_errors,
     errors,
     named_episode_errors,
     named_errors,
+    over_episodes,
     squared_errors,
 )
 from worldmodel.episodes.windows import cut_windows
@@ -205,3 +209,110 @@ def test_channels_of_one_name_and_planes_of_other_joints_are_refused() -> None:
         Channels.of(scene_of(free, slide))
     with pytest.raises(SceneError, match="joint 'a' of a plane is neither"):
         Channels.of(scene_of(FREE_BODY.format("a")), planar={"a": ("a",)})
+
+
+def partly_seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(predicted, recorded, measured) of ``two_bodies`` in three frames: both seen, the lid's
+    rotation lost, the lid unknown; the cup is 0.3 m off, the lid 0.1 m and a quarter turn."""
+    one, recorded = turned_lid()
+    one = one.copy()
+    one[:3] += (0.3, 0.0, 0.0)
+    one[7:10] += (0.0, 0.1, 0.0)
+    predicted, recorded = np.tile(one, (3, 1)), np.tile(recorded, (3, 1))
+    measured = np.ones((3, 14), bool)
+    measured[1, 11] = False  # a quaternion that is known in part is no rotation
+    measured[2, 7:] = False
+    return predicted, np.where(measured, recorded, np.nan), measured
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_means_are_over_what_was_measured(convert) -> None:
+    predicted, recorded, measured = map(convert, partly_seen())
+    channels = Channels.of(two_bodies())
+    out = errors(predicted, recorded, channels, measured)
+    np.testing.assert_allclose(np.asarray(out["position_m"]), [0.2, 0.2, 0.3], rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(out["rotation_rad"]), [np.pi / 4, 0, 0], atol=1e-7)
+    named = named_errors(predicted, recorded, channels, measured)
+    np.testing.assert_allclose(np.asarray(named["lid.position_m"]), [0.1, 0.1, 0.0], atol=1e-12)
+    chord = (2 * np.sin(np.pi / 4)) ** 2
+    squared = squared_errors(predicted, recorded, channels, measured)
+    wanted = [[0.05, chord / 2, 0.0], [0.05, 0.0, 0.0], [0.09, 0.0, 0.0]]
+    np.testing.assert_allclose(np.asarray(squared), wanted, atol=1e-12)
+
+
+def test_what_is_unknown_enters_no_gradient() -> None:
+    predicted, recorded, measured = map(jnp.asarray, partly_seen())
+    channels = Channels.of(two_bodies())
+
+    def loss(qpos: jax.Array) -> jax.Array:
+        return jnp.sum(squared_errors(qpos, recorded, channels, measured))
+
+    slope = np.asarray(jax.grad(loss)(predicted))
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[:, 0], [0.3, 0.3, 0.6])  # of two bodies, two, one
+    np.testing.assert_allclose(slope[:, 8], [0.1, 0.1, 0.0])
+    assert np.abs(slope[0, 10:]).max() > 0.1 and not slope[1:, 10:].any()
+
+
+def test_episodes_are_averaged_over_the_frames_and_windows_that_were_measured() -> None:
+    predicted, recorded, measured = partly_seen()
+    channels, still = Channels.of(two_bodies()), np.zeros((4, 12))
+    first = np.concatenate([recorded[:1], recorded])
+    seen = np.concatenate([measured[:1], measured])
+    episode = Episode.regular("a", 1.0, qpos=first, qvel=still, ctrl=still[:, :0], measured=seen)
+    blind = seen & (np.arange(14) < 3)  # where the cup stands alone
+    other = dataclasses.replace(episode, measured=blind)
+    windows = cut_windows([episode, other], [np.array([0])] * 2, 3)
+    out = episode_errors(np.stack([predicted] * 2), windows, channels)
+    np.testing.assert_allclose(out[:, 0], [(0.2 + 0.2 + 0.3) / 3, 0.3], rtol=1e-12)
+    # The cup's rotation is right in all three frames, the lid's wrong in the first, seen in it.
+    np.testing.assert_allclose(out[:, 1], [np.pi / 4 / 3, np.nan], rtol=1e-6)
+    assert np.isnan(out[:, 2]).all()
+    named = named_episode_errors(np.stack([predicted] * 2), windows, channels)
+    np.testing.assert_allclose(named["lid.rotation_rad"], [np.pi / 2, np.nan])
+    np.testing.assert_allclose(named["lid.position_m"], [0.1, np.nan])
+    np.testing.assert_allclose(over_episodes(out)[:2], [np.mean(out[:, 0]), out[0, 1]])
+    # What explodes is no lack of measurements.
+    predicted[1] = np.nan
+    diverged = episode_errors(np.stack([predicted] * 2), windows, channels)
+    assert np.isinf(diverged[:, 0]).all() and np.isinf(over_episodes(diverged)[0])
+
+
+def test_everything_measured_changes_no_number() -> None:
+    rng = np.random.default_rng(0)
+    channels, scene = Channels.of(two_bodies()), two_bodies()
+    qpos = rng.normal(size=(40, scene.mj_model.nq))
+    for at in (3, 10):
+        qpos[:, at : at + 4] /= np.linalg.norm(qpos[:, at : at + 4], axis=1, keepdims=True)
+    still = np.zeros((40, scene.mj_model.nv))
+    episode = Episode.regular("a", 1.0, qpos=qpos, qvel=still, ctrl=still[:, :0])
+    whole = dataclasses.replace(episode, measured=np.ones_like(qpos, bool))
+    starts = [np.arange(0, 36, 3)] * 2
+    plain, masked = (cut_windows([e, e], starts, 5) for e in (episode, whole))
+    assert plain.measured is None and masked.measured is not None and masked.measured.all()
+    predicted = np.roll(np.asarray(plain.target), 1, axis=0)
+    one, other = (episode_errors(predicted, w, channels) for w in (plain, masked))
+    np.testing.assert_array_equal(one, other)
+
+
+LIMITED = """<body name="{0}"><joint name="{0}" range="{1}" limited="{2}"/>
+<geom size=".1" pos=".3 0 0"/></body>"""
+
+
+def test_a_whole_turn_of_a_joint_between_limits_is_an_error() -> None:
+    scene = scene_of(
+        LIMITED.format("knee", "-175 175", "true"),
+        LIMITED.format("wheel", "-180 180", "true"),
+        LIMITED.format("free", "-10 10", "false"),
+    )
+    channels = Channels.of(scene)
+    kinds = [LimitedAngle("knee", 0), Angle("wheel", 1), Angle("free", 2)]
+    assert list(channels.joints) == kinds
+    off = np.radians([350.0, 350.0, 350.0])
+    named = named_errors(off, np.zeros(3), channels)
+    wanted = {"knee": 350.0, "wheel": 10.0, "free": 10.0}
+    for name, degrees in wanted.items():
+        assert named[f"{name}.joint_rad"] == pytest.approx(np.radians(degrees)), name
+    slope = jax.grad(lambda q: jnp.sum(squared_errors(q, jnp.zeros(3), channels)))(jnp.asarray(off))
+    assert slope[0] == pytest.approx(2 * off[0] / 3)  # back, not on to the next turn
+    assert float(slope[1]) < 0

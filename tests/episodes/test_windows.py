@@ -147,6 +147,8 @@ def test_a_window_starts_inside_its_episode(frame: int) -> None:
 def test_windows_of_no_length_are_refused() -> None:
     with pytest.raises(InputError, match="0 frames predict nothing"):
         cut_windows([], [], horizon=0)
+    with pytest.raises(InputError, match="0 frames predict nothing"):
+        WindowGrid(0, 1, 0)
 
 
 def test_a_grid_that_goes_nowhere_and_episodes_without_a_valid_window_are_refused() -> None:
@@ -158,3 +160,49 @@ def test_a_grid_that_goes_nowhere_and_episodes_without_a_valid_window_are_refuse
         with pytest.raises(InputError, match=f"all {count} windows of 1 episodes"):
             WindowGrid(0, 4, horizon).cut(invalid)
     assert WindowGrid(0, 1, None).starts(blank(np.ones(1, bool))) == (pytest.approx([]), 1)
+
+
+def partly_measured() -> Episode:
+    """Of two positions the second is assumed from frame 10 on and unknown from 20 to 24; in frames
+    12 to 14 nothing is measured."""
+    episode, measured = recorded(), np.ones((30, 2), bool)
+    measured[10:, 1] = False
+    measured[12:15] = False
+    qpos = episode.qpos.copy()
+    qpos[20:25, 1] = np.nan
+    return dataclasses.replace(episode, qpos=qpos, measured=measured)
+
+
+def test_no_window_starts_at_an_unknown_position_or_without_anything_to_score() -> None:
+    episode = partly_measured()
+    assert WindowGrid(0, 1, 1).starts(episode)[0].tolist() == [
+        k for k in range(29) if k not in (11, 12, 13, 20, 21, 22, 23, 24)
+    ]
+    starts, skipped = WindowGrid(19, 4, 2).starts(episode)
+    assert (starts.tolist(), skipped) == ([19, 25, 27], 0)  # 23 and 24 are unknown, 25 is near
+    starts, skipped = WindowGrid(20, 5, 2).starts(episode)
+    assert (starts.tolist(), skipped) == ([25], 1)
+    unknown_rate = dataclasses.replace(recorded(), qvel=np.full((30, 2), np.nan))
+    with pytest.raises(InputError, match="all 28 windows of 1 episodes"):
+        WindowGrid(0, 1, 2).cut([unknown_rate])
+    whole = WindowGrid(0, 1, None)
+    assert whole.starts(episode)[1] == 0
+    first = episode.qpos.copy()
+    first[0, 0] = np.nan
+    assert whole.starts(dataclasses.replace(episode, qpos=first))[1] == 1
+
+
+def test_windows_keep_what_was_measured_and_histories_end_where_it_is_unknown() -> None:
+    episode = partly_measured()
+    windows = cut_windows([episode, recorded(1)], [np.array([8, 27]), np.array([8])], 6)
+    assert windows.measured is not None and windows.measured.shape == (3, 6, 2)
+    np.testing.assert_array_equal(windows.measured[0, :, 0], [True] * 3 + [False] * 3)
+    np.testing.assert_array_equal(windows.measured[0, :, 1], [True] + [False] * 5)
+    assert windows.measured[2].all()
+    assert windows.scored.tolist()[0] == [True] * 3 + [False] * 3  # nothing measured, not scored
+    assert windows.scored.tolist()[1] == [True] * 2 + [False] * 4  # past the end
+    assert np.asarray(windows.history.known).sum(axis=1).tolist() == [HISTORY, 3, HISTORY]
+    assert cut_windows([recorded()], [np.array([8])], 6).measured is None
+    inconsistent = dataclasses.replace(episode, measured=np.ones((30, 2), bool))
+    (row,) = np.asarray(cut_windows([inconsistent], [np.array([19])], 6).measured)
+    assert row[:, 1].tolist() == [False] * 5 + [True]  # NaN is never measured

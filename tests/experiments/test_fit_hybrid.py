@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings.evaluate import restore_fitted
 from experiments.recordings.fit_hybrid import Args, make_world
+from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import PENDULUM
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import ROOT, run
@@ -67,8 +67,8 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
     path = tmp_path / "other.npz"
     simulate(PENDULUM, episodes=2, seed=9, out=path)
     checkpoint = tmp_path / "hybrid" / "checkpoint"
-    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(checkpoint)]
-    printed = run(*evaluate, "--recording", str(path), "--horizon", "10")
+    evaluate = ["worldmodel", "evaluate", str(checkpoint), "--data", str(path)]
+    printed = run(*evaluate, "--horizon", "10")
     assert printed.returncode == 0, printed.stderr
     fitted = restore_fitted(checkpoint)
     grid = dataclasses.replace(PENDULUM.windows, horizon=10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import CUBE, PENDULUM
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import run, start
@@ -90,7 +90,10 @@ def test_a_kill_loses_at_most_the_steps_since_the_checkpoint(
 def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
     out = str(straight[0])
     for arguments, changes, message in [
-        ([*FIT, "--out", out, "--seed", "5"], {}, "config_hash"),
+        ([*FIT, "--out", out, "--seed", "5"], {}, "config.seed is 0 there and 5 here"),
+        ([*FIT, "--out", out, "--seed", "-1"], {}, "seed = -1; give a number from 0 on"),
+        ([*FIT, "--out", out, "--steps", "0"], {}, "steps = 0; give a number from 1 on"),
+        ([*FIT[:-4], "--horizon", "0", "--out", out], {}, "windows of 0 frames predict nothing"),
         ([*FIT[:2], "elbow", "--out", out], {}, "unknown recording 'elbow'; known:"),
         ([*FIT, "--out", str(tmp_path)], {"WORLDMODEL_DATA": str(tmp_path)}, "no double_pendulum"),
     ]:
@@ -107,8 +110,8 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     simulate(PENDULUM, episodes=4, seed=9, out=path)
     with np.load(path) as archive:
         np.savez(path, allow_pickle=False, **(dict(archive) | {"id": ids}))
-    evaluate = ["experiments.recordings.evaluate", "--checkpoint", str(out / "checkpoint")]
-    done = run(*evaluate, "--recording", str(path), "--horizon", "10")
+    evaluate = ["worldmodel", "evaluate", str(out / "checkpoint"), "--data", str(path)]
+    done = run(*evaluate, "--horizon", "10")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     result = json.loads(line)
@@ -129,13 +132,15 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     assert 0 < result["joint_rad"] < 0.2
 
     simulate(CUBE, episodes=2, seed=9, out=path)
-    foreign = run(*evaluate, "--recording", str(path))
+    foreign = run(*evaluate)
     assert (foreign.returncode, foreign.stdout) == (2, "")
-    assert "no array time" in foreign.stderr
-    both = run(*evaluate, "--recording", str(path), "--horizon", "4", "--whole")
+    assert "time" in foreign.stderr
+    both = run(*evaluate, "--horizon", "4", "--whole")
     assert "not both" in both.stderr
-    absent = run(*evaluate[:2], str(tmp_path / "none"), "--recording", str(path))
-    assert "no checkpoint in" in absent.stderr
+    absent = run(*evaluate[:2], str(tmp_path / "none"), *evaluate[3:])
+    assert f"{tmp_path / 'none'}: no such folder" in absent.stderr
+    folder = run(*evaluate[:2], str(out), "--recording", str(path))
+    assert f"no checkpoint in {out} itself; give {out / 'checkpoint'}" in folder.stderr
     progress = run(*evaluate[:2], str(out / "progress"), "--recording", str(path))
     assert progress.returncode == 2
     assert "is not a world model" in progress.stderr

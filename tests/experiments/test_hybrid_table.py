@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings import hybrid_predictions, physics_table
-from experiments.recordings.evaluate import Fitted, restore_fitted
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
     Predict,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recordings.evaluate import restore_fitted
+from experiments.recordings.fitted import restore_fitted
 from tests.helpers.command import run, start
 
 # The pendulum has no contacts, so it compiles soonest.

@@ -62,9 +62,9 @@ def test_every_base_and_correction_comes_back(name: str, tmp_path: Path) -> None
     for ours, theirs in zip(jax.tree.leaves(same), jax.tree.leaves(parameters), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (metadata["note"], metadata["step"]) == (name, 3)
-    saved.restore_parameters(tmp_path, world, config_hash="abc")
-    with pytest.raises(CheckpointError, match="config_hash 'abc', not 'xyz'"):
-        saved.restore_parameters(tmp_path, world, config_hash="xyz")
+    saved.restore_parameters(tmp_path, world, expected={"note": name})
+    with pytest.raises(CheckpointError, match=f'note is "{name}" there and "other" here'):
+        saved.restore_parameters(tmp_path, world, expected={"note": "other"})
 
 
 def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
@@ -129,6 +129,13 @@ def test_parameters_of_another_model_are_refused(tmp_path: Path) -> None:
         saved.restore_parameters(tmp_path, worlds()["physics"])
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         saved.restore(tmp_path / "elsewhere")
+
+
+def test_the_folder_of_a_run_is_not_its_checkpoint(tmp_path: Path) -> None:
+    world = worlds()["physics"]
+    saved.save(tmp_path / "checkpoint", 0, world, init(world, jax.random.key(0)), {})
+    with pytest.raises(CheckpointError, match=f"itself; give {tmp_path / 'checkpoint'}$"):
+        saved.restore(tmp_path)
 
 
 def test_a_scene_of_meshes_comes_back_without_its_files(tmp_path: Path) -> None:

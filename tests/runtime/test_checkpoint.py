@@ -19,12 +19,20 @@ from worldmodel.runtime.checkpoint import CheckpointError
 
 PARAMETERS = {"link1.mass": jnp.arange(3.0), "gravity_tilt": jnp.zeros(2)}
 TREE = {"u": PARAMETERS, "adam": optax.adam(0.1).init(PARAMETERS), "step": jnp.zeros((), int)}
-METADATA = {"scene": "elbow", "config_hash": "abc"}
+METADATA = {
+    "scene": "elbow",
+    "settings": {
+        "fit": {"seed": 0, "rates": (0.1, 0.2)},
+        "free": [{"kind": "mass", "element": "door"}],
+        "data": "a" * 200,
+        "horizon": None,
+    },
+}
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 3, TREE, METADATA)
-    tree, metadata = checkpoint.restore(tmp_path, TREE, scene="elbow", config_hash="abc")
+    tree, metadata = checkpoint.restore(tmp_path, TREE, expected=METADATA)
     assert type(tree["adam"][0]) is type(TREE["adam"][0])
     np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
     assert metadata["step"] == 3
@@ -58,8 +66,7 @@ def test_a_checkpoint_can_be_committed_and_moved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "like", "message"),
     [
-        ({"scene": "cube"}, TREE, "of scene 'elbow', not 'cube'.*another --out"),
-        ({"config_hash": "xyz"}, TREE, "config_hash 'abc', not 'xyz'"),
+        ({"expected": {"scene": "cube"}}, TREE, 'scene is "elbow" there and "cube" here.*--out'),
         ({"step": 8}, TREE, r"no step 8 .*steps there: \[3\]"),
         ({}, TREE | {"u": {"link1.mass": jnp.zeros(4)}}, r"leaf u/gravity_tilt.*missing here"),
         ({}, TREE | {"step": jnp.zeros((), "int32")}, r"leaf step is int64\[\] there and int32"),
@@ -71,6 +78,20 @@ def test_anothers_checkpoint_is_refused(
     checkpoint.save(tmp_path, 3, TREE, METADATA)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.restore(tmp_path, like, **arguments)
+
+
+def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 3, TREE, METADATA)
+    fit = {"seed": 5, "rates": [0.1, 0.2]}  # a list in JSON, as the tuple is
+    free = [{"element": "door", "kind": "mass"}]
+    other = {"fit": fit, "free": free, "data": "b" * 200, "windows": 3}
+    with pytest.raises(CheckpointError) as refused:
+        checkpoint.restore(tmp_path, TREE, expected={"scene": "elbow", "settings": other})
+    message = str(refused.value)
+    assert "settings.fit.seed is 0 there and 5 here;" in message
+    assert "settings.windows is absent there and 3 here;" in message
+    assert f'settings.data is "{"a" * 59}… there' in message
+    assert not [name for name in ("rates", "scene", "free", "horizon") if name in message]
 
 
 def test_absent_and_damaged_steps_are_named(tmp_path: Path) -> None:

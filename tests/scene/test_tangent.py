@@ -18,6 +18,8 @@ from worldmodel.scene.tangent import (
     difference,
     displacements,
     integrate,
+    measured_difference,
+    measured_dofs,
 )
 
 
@@ -117,6 +119,47 @@ def test_a_difference_takes_the_nearest_turn_and_the_nearer_sign(jointed: Scene)
     np.testing.assert_allclose(difference(jointed, qpos, other), wanted, atol=1e-12)
     slope = jax.jacobian(lambda q: difference(jointed, q, q))(jnp.asarray(qpos[0]))
     assert np.isfinite(slope).all()  # smooth at zero
+
+
+def test_slides_and_hinges_between_limits_take_no_turn() -> None:
+    joint = '<body><joint name="{0}" {1}/><geom size=".1" pos=".3 0 0"/></body>'
+    kinds = {
+        "gripper": 'type="slide" axis="1 0 0"',
+        "knee": 'range="-175 175"',
+        "wheel": 'range="-180 180"',
+        "wrist": "",
+    }
+    bodies = "".join(joint.format(*item) for item in kinds.items())
+    text = f"<mujoco><worldbody>{bodies}</worldbody></mujoco>"
+    scene = load_scene(text, control_hz=50.0, substeps=1)
+    turn = 2 * np.pi
+    apart = difference(scene, np.zeros(4), np.array([turn, 6.1, turn + 0.1, 0.2 - turn]))
+    np.testing.assert_allclose(apart, [turn, 6.1, 0.1, 0.2], atol=1e-12)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+def test_a_difference_to_what_was_not_measured_is_zero_and_flat(
+    jointed: Scene, convert: Callable[[Any], Any]
+) -> None:
+    qpos = poses(jointed, (3,))
+    other = near(jointed, qpos, 0.3, 3)
+    measured = np.ones(qpos.shape, bool)
+    measured[0, 3] = False  # of the ball's quaternion
+    measured[1, [0, 5, 9]] = False  # hinge, x of the body, its quaternion
+    measured[2] = False
+    wanted = np.ones((3, 10), bool)
+    wanted[0, 1:4] = wanted[2] = False
+    wanted[1, [0, 4, 7, 8, 9]] = False
+    np.testing.assert_array_equal(measured_dofs(jointed, convert(measured)), wanted)
+    unknown = np.where(measured, qpos, np.nan)
+    out = measured_difference(jointed, convert(unknown), convert(other), convert(measured))
+    np.testing.assert_allclose(out, np.where(wanted, difference(jointed, qpos, other), 0.0))
+
+    def loss(q: jax.Array) -> jax.Array:
+        return jnp.sum(measured_difference(jointed, unknown, q, measured) ** 2)
+
+    slope = np.asarray(jax.grad(loss)(jnp.asarray(other)))
+    assert np.isfinite(slope).all() and not slope[2].any() and slope[1].any()
 
 
 @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])

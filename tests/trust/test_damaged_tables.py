@@ -172,7 +172,7 @@ def test_what_is_off_the_curve_has_a_bound_at_most(
 @few
 @given(good)
 def test_a_seed_entered_twice_is_noted(rows: list[Row]) -> None:
-    copied = max(row.seed for row in rows) + 1
+    copied = max(int(row.seed) for row in rows) + 1
     more = [replace(row, seed=copied) for row in rows if row.seed == 0]
     assert any(
         f"Seeds 0 and {copied} have the same error" in note

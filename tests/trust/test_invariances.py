@@ -38,7 +38,7 @@ def test_the_order_of_rows_changes_nothing(rows: list[Row], random: Any) -> None
 def test_another_version_changes_no_other(rows: list[Row], error: float) -> None:
     """Not even one off the curve, with cells that no other version has."""
     plain = document(rows)
-    seeds = sorted({row.seed for row in rows})
+    seeds = sorted({int(row.seed) for row in rows})
     more = [replace(rows[0], version="aside", n=n, m=m) for n, m in ((16, 20), (64, 7))]
     more = [replace(row, seed=seed, error=error * (1 + seed)) for row in more for seed in seeds]
     wider = document(rows + more)
@@ -75,7 +75,7 @@ def test_names_change_nothing(rows: list[Row], names: list[str], seeds: list[int
     called = {"": "", "v0": names[0], "v1": names[1]}
     plain = document(rows)
     notes = len(plain.pop("notes"))  # they name versions
-    other = [replace(row, version=called[row.version], seed=seeds[row.seed]) for row in rows]
+    other = [replace(row, version=called[row.version], seed=seeds[int(row.seed)]) for row in rows]
     renamed = document(other)
     assert len(renamed.pop("notes")) == notes
     versions = {called[name]: version for name, version in plain["versions"].items()}

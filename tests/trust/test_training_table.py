@@ -31,7 +31,9 @@ def test_bad_tables_are_named() -> None:
         refused(f"n {bad.n}, m {bad.m}, seed 1.*: {field} = {value}", measure, [*GOOD, bad])
     for row, field, value, message in (
         (4, "n", 1.5, "n = 1.5 is no whole number"),
-        (4, "seed", "a", "seed = 'a' is no whole number"),
+        (4, "seed", 1.5, "seed = 1.5 is neither a whole number nor a name"),
+        (4, "seed", "", "seed = ''; give a number, or a name"),
+        (4, "seed", "a", "version '', n 32, m 0 lacks seed"),
         (4, "task", "", "the task is empty"),
         (4, "k", 3, "m = 0 with k = 3"),
         (4, "version", "v", "m = 0 with a version"),

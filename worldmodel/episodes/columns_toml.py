@@ -144,9 +144,14 @@ def _entries(value: Any, leave_out: tuple[str, ...]) -> dict[str, str]:
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_written, value))}]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML: JSON's, in which the delete character is escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
     bare = name.replace("_", "").replace("-", "")
-    return name if bare.isalnum() and bare.isascii() else json.dumps(name, ensure_ascii=False)
+    return name if bare.isalnum() and bare.isascii() else _quoted(name)

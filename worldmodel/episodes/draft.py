@@ -14,8 +14,9 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
 from worldmodel.episodes.guess import Guess, guessed, in_degrees
-from worldmodel.episodes.signals import Drive, Signal, layout
+from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
+from worldmodel.scene.names import element_name
 
 COMMANDS = frozenset(
     [
@@ -90,14 +91,12 @@ def _blank(model: mujoco.MjModel) -> Columns:
     """Columns that measure nothing of a model."""
     joints, bodies = [], []
     for j in range(model.njnt):
-        joint, kind = model.joint(j), mujoco.mjtJoint(model.jnt_type[j])
-        name = joint.name or f"joint{j}"
+        name, kind = element_name(model, "joint", j), mujoco.mjtJoint(model.jnt_type[j])
         if kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
             joints.append(Joint(name))
         else:
-            body = int(model.jnt_bodyid[j])
-            bodies.append(Body(model.body(body).name or f"body{body}"))
-    commands = [Command(model.actuator(u).name or f"actuator{u}") for u in range(model.nu)]
+            bodies.append(Body(element_name(model, "body", model.jnt_bodyid[j])))
+    commands = [Command(element_name(model, "actuator", u)) for u in range(model.nu)]
     return Columns((*joints,), (*commands,), (*bodies,))
 
 
@@ -215,6 +214,11 @@ def _joints(
     joints = []
     for signal in signals:
         name = signal.joint
+        leader = None
+        if name not in positions:
+            leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
+        if leader is not None and element_name(model, "joint", leader[0]) in positions:
+            continue  # it follows from the other's column
         if name not in positions:
             notes.append(f"joint '{name}': no column matches; it is unknown as it stands")
             joints.append(Joint(name))
@@ -246,9 +250,9 @@ def _bodies(
     whole = f"qpos[{model.nq - 1}]" in addresses and f"qpos[{model.nq}]" not in addresses
     rated = f"qvel[{model.nv - 1}]" in addresses and f"qvel[{model.nv}]" not in addresses
     for signal in signals:
-        joint = model.joint(signal.joint)
-        name = model.body(int(joint.bodyid[0])).name or f"body{int(joint.bodyid[0])}"
-        free = len(joint.qpos0) == 7
+        joint = int(np.flatnonzero(model.jnt_qposadr <= signal.q[0])[-1])
+        name = element_name(model, "body", model.jnt_bodyid[joint])
+        free = mujoco.mjtJoint(model.jnt_type[joint]) == mujoco.mjtJoint.mjJNT_FREE
         q, v = signal.q[0] - 3 * free, signal.v[0] - 3 * free
         if whole:
             place = (f"qpos[{q}:{q + 3}]",) if free else ()

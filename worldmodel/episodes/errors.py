@@ -2,12 +2,13 @@
 
     position  ‖Δx‖ [m] of a body, |Δ| [m] of a slide joint
     rotation  2·acos|⟨q, q̂⟩| [rad] of a body; |Δθ| of one that turns in a plane, whole turns counted
-    joint     |Δ| modulo 2π [rad] of a hinge
+    joint     |Δ| modulo 2π [rad] of a hinge; |Δ| of one between limits less than a turn apart
 
 Scores use these errors. Losses use smooth squares: for a rotation and a hinge the square of the
 chord, (2 sin(Δ / 2))², which equals Δ² to third order. A scene's ``position``, ``rotation`` and
 ``joints`` are the means over its named channels; they are averaged over frames, then over the
-windows of an episode, then over episodes.
+windows of an episode, then over episodes. Every mean is over what was measured: a channel counts in
+a frame only where all its positions are ``measured``.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.scene import Scene, SceneError
-from worldmodel.scene.tangent import chord, full_turns, namespace
+from worldmodel.scene.tangent import can_turn_around, chord, full_turns, namespace
 
 GROUPS = ("position_m", "rotation_rad", "joint_rad")
 
@@ -85,7 +86,24 @@ class Angle:
         return (2.0 * sine) * (2.0 * sine)
 
 
-Channel = Position | Rotation | Angle
+@dataclasses.dataclass(frozen=True)
+class LimitedAngle:
+    """A hinge between limits less than a turn apart: no pose of it reads as two angles."""
+
+    name: str
+    index: int  # into qpos [rad]
+
+    def error(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad]."""
+        return abs(predicted[..., self.index] - recorded[..., self.index])
+
+    def squared(self, predicted: Array, recorded: Array) -> Array:
+        """(…, nq) each → (…) [rad²], smooth."""
+        moved = predicted[..., self.index] - recorded[..., self.index]
+        return moved * moved
+
+
+Channel = Position | Rotation | Angle | LimitedAngle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +112,7 @@ class Channels:
 
     position: tuple[Position, ...] = ()
     rotation: tuple[Rotation | Angle, ...] = ()
-    joints: tuple[Angle, ...] = ()
+    joints: tuple[Angle | LimitedAngle, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[Channel, ...], ...]:
@@ -133,10 +151,10 @@ class Channels:
                 raise SceneError(f"joint '{name}' of a plane is neither a slide nor a hinge")
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
-        joints: list[Angle] = []
+        joints: list[Angle | LimitedAngle] = []
         planes: dict[str, list[int]] = {body: [] for body in planar}
-        for name, body, kind, q in zip(
-            names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True
+        for j, (name, body, kind, q) in enumerate(
+            zip(names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True)
         ):
             if name in leave_out:
                 continue
@@ -148,7 +166,7 @@ class Channels:
             elif kind == kinds.mjJNT_HINGE and name in grouped:
                 rotation.append(Angle(grouped[name], q, turns=True))
             elif kind == kinds.mjJNT_HINGE:
-                joints.append(Angle(name, q))
+                joints.append((Angle if can_turn_around(m, j) else LimitedAngle)(name, q))
             elif name in grouped:
                 planes[grouped[name]].append(q)
             else:
@@ -162,54 +180,101 @@ class Channels:
         return channels
 
 
-def named_errors(predicted: Array, recorded: Array, channels: Channels) -> dict[str, Array]:
+def named_errors(
+    predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
+) -> dict[str, Array]:
     """Error of every named channel, such as ``link1.position_m``.
 
     Args:
       predicted, recorded: (…, nq) positions.
+      measured: (…, nq) bool, of ``recorded``; None: every position.
 
     Returns:
-      (…) each, [m] or [rad].
+      (…) each, [m] or [rad]; 0 where the channel was not measured.
     """
+    recorded = _filled(predicted, recorded, measured)
     return {
-        f"{channel.name}.{group}": channel.error(predicted, recorded)
+        f"{channel.name}.{group}": _mean([channel.error(predicted, recorded)], [channel], measured)
         for group, members in zip(GROUPS, channels.groups, strict=True)
         for channel in members
     }
 
 
-def errors(predicted: Array, recorded: Array, channels: Channels) -> dict[str, Array | None]:
-    """Error of each predicted frame by group, the mean over the group's channels.
+def errors(
+    predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
+) -> dict[str, Array | None]:
+    """Error of each predicted frame by group, the mean over the group's measured channels.
 
     Args:
       predicted, recorded: (…, nq) positions.
+      measured: (…, nq) bool, of ``recorded``; None: every position.
 
     Returns:
-      ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, None where the scene has no such
-      channel.
+      ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, 0 where nothing of the group was
+      measured (``counted``), None where the scene has no such channel.
     """
+    recorded = _filled(predicted, recorded, measured)
     out: dict[str, Array | None] = {}
     for group, members in zip(GROUPS, channels.groups, strict=True):
         each = [channel.error(predicted, recorded) for channel in members]
-        out[group] = sum(each[1:], each[0]) / len(each) if each else None
+        out[group] = _mean(each, members, measured) if each else None
     return out
 
 
-def squared_errors(predicted: Array, recorded: Array, channels: Channels) -> Array:
-    """Squared errors by group, smooth everywhere, the mean over the group's channels.
+def squared_errors(
+    predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
+) -> Array:
+    """Squared errors by group, smooth everywhere, the mean over the group's measured channels.
 
     Args:
       predicted, recorded: (…, nq) positions.
+      measured: (…, nq) bool, of ``recorded``; None: every position.
 
     Returns:
-      (…, 3) position [m²], rotation and joints [rad²]; 0 where the scene has no such channel.
+      (…, 3) position [m²], rotation and joints [rad²]; 0, and without a derivative, where the scene
+      has no such channel or none of it was measured (``counted``).
     """
     xp, columns = namespace(predicted), []
+    recorded = _filled(predicted, recorded, measured)
     for members in channels.groups:
         each = [channel.squared(predicted, recorded) for channel in members]
         none = xp.zeros(predicted.shape[:-1])
-        columns.append(sum(each[1:], each[0]) / len(each) if each else none)
+        columns.append(_mean(each, members, measured) if each else none)
     return xp.stack(columns, axis=-1)
+
+
+def counted(channels: Channels, measured: Array) -> Array:
+    """Which groups have a measured channel: (…, nq) bool → (…, 3) bool."""
+    return namespace(measured).stack([_any(m, measured) for m in channels.groups], axis=-1)
+
+
+def _whole(channel: Channel, measured: Array) -> Array:
+    """(…) bool; where all positions of a channel were measured."""
+    return measured[..., np.atleast_1d(channel.index)].all(axis=-1)
+
+
+def _any(members: Sequence[Channel], measured: Array) -> Array:
+    xp = namespace(measured)
+    each = [_whole(channel, measured) for channel in members]
+    return xp.stack(each).any(axis=0) if each else xp.zeros(measured.shape[:-1], bool)
+
+
+def _filled(predicted: Array, recorded: Array, measured: Array | None) -> Array:
+    """What was not measured as predicted: filled before and masked after, so that what is unknown,
+    NaN, enters no derivative."""
+    if measured is None:
+        return recorded
+    return namespace(predicted).where(measured, recorded, predicted)
+
+
+def _mean(each: Sequence[Array], members: Sequence[Channel], measured: Array | None) -> Array:
+    """The mean over the measured ones of a group's channels; 0 where there is none."""
+    if measured is None:
+        return sum(each[1:], each[0]) / len(each)
+    xp = namespace(each[0])
+    counts = xp.stack([_whole(channel, measured) for channel in members])
+    total = xp.where(counts, xp.stack(each), 0.0).sum(axis=0)
+    return total / xp.maximum(counts.sum(axis=0), 1)
 
 
 def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) -> np.ndarray:
@@ -219,24 +284,52 @@ def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) 
       predicted: (windows, horizon, nq).
 
     Returns:
-      (episodes, 3) position [m], rotation [rad], joints [rad]; NaN where the scene has none.
-      Episodes in the order of ``np.unique(windows.episode)``.
+      (episodes, 3) position [m], rotation [rad], joints [rad]; NaN where the scene has none or the
+      episode measured none, infinite where a scored prediction is not a number. Episodes in the
+      order of ``np.unique(windows.episode)``; ``over_episodes`` takes their mean.
     """
-    error = errors(predicted, np.asarray(windows.target), channels)
-    none = np.full(windows.target.shape[:2], np.nan)
-    return _by_episode([none if error[name] is None else error[name] for name in GROUPS], windows)
+    error = errors(predicted, np.asarray(windows.target), channels, windows.measured)
+    columns = [
+        _over_windows(error[name], members, windows)
+        for name, members in zip(GROUPS, channels.groups, strict=True)
+    ]
+    return _by_episode(columns, windows)
 
 
 def named_episode_errors(
     predicted: np.ndarray, windows: Windows, channels: Channels
 ) -> dict[str, np.ndarray]:
     """``episode_errors`` of every named channel: (episodes,) each, see ``named_errors``."""
-    error = named_errors(predicted, np.asarray(windows.target), channels)
-    return dict(zip(error, _by_episode(list(error.values()), windows).T, strict=True))
+    error = named_errors(predicted, np.asarray(windows.target), channels, windows.measured)
+    members = [channel for group in channels.groups for channel in group]
+    columns = [
+        _over_windows(e, [channel], windows)
+        for e, channel in zip(error.values(), members, strict=True)
+    ]
+    return dict(zip(error, _by_episode(columns, windows).T, strict=True))
 
 
-def _by_episode(error: Sequence[Any], windows: Windows) -> np.ndarray:
-    """Columns of (windows, horizon) → (episodes, columns)."""
-    scored, episode = np.asarray(windows.scored), np.asarray(windows.episode)
-    per_window = np.stack([np.where(scored, e, 0.0).sum(1) / scored.sum(1) for e in error], axis=1)
-    return np.stack([per_window[episode == e].mean(0) for e in np.unique(episode)])
+def over_episodes(error: np.ndarray) -> np.ndarray:
+    """The mean over the episodes that measured a channel: (episodes, …) → (…); NaN without any."""
+    has = ~np.isnan(error)
+    with np.errstate(invalid="ignore"):
+        return np.where(has, error, 0.0).sum(axis=0) / has.sum(axis=0)
+
+
+def _over_windows(error: Any, members: Sequence[Channel], windows: Windows) -> np.ndarray:
+    """(windows, horizon) → (windows,) mean over the frames that count; NaN without any."""
+    counts = np.asarray(windows.scored)
+    if error is None:
+        return np.full(len(counts), np.nan)
+    if windows.measured is not None:
+        counts = counts & np.asarray(_any(members, np.asarray(windows.measured)))
+    frames = counts.sum(1)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(counts, error, 0.0).sum(1) / frames
+    return np.where(np.isnan(mean) & (frames > 0), np.inf, mean)
+
+
+def _by_episode(columns: Sequence[np.ndarray], windows: Windows) -> np.ndarray:
+    """Columns of (windows,) → (episodes, columns)."""
+    per_window, episode = np.stack(columns, axis=1), np.asarray(windows.episode)
+    return np.stack([over_episodes(per_window[episode == e]) for e in np.unique(episode)])

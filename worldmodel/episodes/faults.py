@@ -7,6 +7,7 @@ from worldmodel.errors import InputError
 STUCK_ROWS = 5  # exact repeats, at least, of a stuck encoder
 JUMP, ABRUPT = 3.0, 4.0  # see stuck
 DEAD_SPAN = 0.05  # [rad; a tenth of it in m] a servo's command moves that much, its joint not a bit
+TURN = 0.1  # [rad] by which wrapped angles may span more than a turn
 UNIT = 1e-3  # how far a quaternion's norm may be off 1
 
 
@@ -17,15 +18,15 @@ class FaultError(InputError):
 def unwrapped(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, int]:
     """Angles without jumps of whole turns, and how many jumps there were.
 
-    A limited joint with less than half a turn of range cannot wrap, and is not touched. A limited
-    one is moved by whole turns to where most of it lies within its range.
+    A joint with less than half a turn of range cannot wrap, and values over more than a turn are
+    not wrapped: neither is touched. A limited joint is moved by whole turns to where its range is.
 
     Args:
       values: (samples,) [rad], finite.
     """
     if bounds is not None and bounds[1] - bounds[0] < np.pi:
         return values, 0
-    out = np.unwrap(values)
+    out = np.unwrap(values) if np.ptp(values) <= 2 * np.pi + TURN else values
     turns = int((np.abs(np.diff(out) - np.diff(values)) > 1.0).sum())
     if bounds is not None and len(out):
         middle = 0.5 * (bounds[0] + bounds[1])

@@ -43,9 +43,9 @@ def check_signal(
     if signal.turns:
         _check_turn(path, signal, tracks)
     _check_place(path, signal, tracks)
-    _check_rates(path, signal, tracks, fastest)
     if not signal.turns:
         _check_recorded(path, signal, tracks)
+    _check_rates(path, signal, tracks, fastest)
 
 
 def check_drive(path: str, drive: Drive, values: Sequence[tuple[int | str, np.ndarray]]) -> None:

@@ -130,7 +130,7 @@ def _repeats(
     return same
 
 
-def frame_rate(episodes: Sequence[Timed]) -> float:
+def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     """The rate of a log's own rows: of its median sample period, over the episodes.
 
     Raises:
@@ -143,7 +143,7 @@ def frame_rate(episodes: Sequence[Timed]) -> float:
         if len(clock.time) > 1
     ]
     if not periods:
-        raise SourceError("no episode has more than one row; is it the right log?")
+        raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
     hz = 1.0 / float(np.median(periods))
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
 

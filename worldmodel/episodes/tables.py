@@ -34,17 +34,29 @@ def csv_table(
     Raises:
       TableError: no header, rows of different lengths, a name twice.
     """
+    ragged: list[Any] = []
+
+    def keep(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
         delimiter = max(",;\t", key=header.count)
         table = pacsv.read_csv(
             path,
-            parse_options=pacsv.ParseOptions(delimiter=delimiter),
+            read_options=pacsv.ReadOptions(use_threads=False),  # which row is known then alone
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
             convert_options=pacsv.ConvertOptions(null_values=_ABSENT, strings_can_be_null=True),
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no CSV of one header and even rows ({error})") from error
+        raise TableError(f"{path} is no CSV with a header ({error}); export it again") from error
+    if ragged:
+        raise TableError(
+            f"{path}: line {ragged[0].number} has {ragged[0].actual_columns} cells where the "
+            f"header has {ragged[0].expected_columns}; mend it, or delete it where it was cut off"
+        )
     return _chosen(path, table.rename_columns(_stripped(path, table.column_names)), choose)
 
 

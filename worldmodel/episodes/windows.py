@@ -1,7 +1,8 @@
 """Prediction windows: ``WindowGrid`` says where they start, ``cut_windows`` cuts them.
 
 A window starts at frame k of an episode; the H frames after it are predicted and scored, and the
-start may use frames up to k and none later. Whole episodes are windows that start at frame 0.
+start may use frames up to k and none later. Whole episodes are windows that start at frame 0. Only
+what was measured is scored (``Episode.measured``), and an unknown position, NaN, starts nothing.
 """
 
 import dataclasses
@@ -48,9 +49,10 @@ class Windows:
 
     history: History  # (windows, HISTORY, …); row 0 is the first frame
     ctrl: Array  # (windows, horizon, nu)
-    target: Array  # (windows, horizon, nq) the frames after the first
-    scored: Array  # (windows, horizon) bool; False past an episode's end
+    target: Array  # (windows, horizon, nq) the frames after the first; NaN where unknown
+    scored: Array  # (windows, horizon) bool; False past an episode's end, or with nothing measured
     episode: Array  # (windows,) index of the episode in the list it came from
+    measured: Array | None = None  # (windows, horizon, nq) bool; None: every position
     frame: Array | None = None  # (windows,) of the episode at which it starts, where known
 
     def __len__(self) -> int:
@@ -100,22 +102,29 @@ class WindowGrid:
     def __post_init__(self) -> None:
         if self.stride < 1 or self.first < 0:
             raise InputError(f"{self}: give a stride of at least 1 and a first frame from 0 on")
+        if self.horizon is not None and self.horizon < 1:
+            raise InputError(f"windows of {self.horizon} frames predict nothing; take at least 1")
 
     def starts(self, episode: Episode) -> tuple[np.ndarray, int]:
         """Frames at which an episode's windows start, and how many windows were skipped.
 
         For each k = first + i · stride with k + horizon inside the episode, the window starts at
-        the first ``fresh`` frame in [k, k + stride). It is skipped where there is none, or where a
-        frame from its start to its end is not ``valid``.
+        the first ``fresh`` frame in [k, k + stride) whose state is known. It is skipped where there
+        is none, where a frame from its start to its end is not ``valid``, or where nothing that it
+        predicts was measured.
         """
-        valid, fresh = episode.valid, episode.fresh
+        valid, known = episode.valid, _known(episode.qpos, episode.qvel)
+        seen = np.ones(len(valid), bool)
+        if episode.measured is not None:
+            seen[:] = episode.measured.any(axis=1)
         if self.horizon is None:
-            whole = valid.all() and len(valid) > 1
+            whole = len(valid) > 1 and valid.all() and known[0] and seen[1:].any()
             return (np.array([0]), 0) if whole else (np.array([], int), 1)
-        starts, skipped = [], 0
+        starts, skipped, begins = [], 0, episode.fresh & known
         for k in range(self.first, len(valid) - self.horizon, self.stride):
-            near = k + np.flatnonzero(fresh[k : min(k + self.stride, len(valid) - self.horizon)])
-            if len(near) and valid[near[0] : near[0] + self.horizon + 1].all():
+            near = k + np.flatnonzero(begins[k : min(k + self.stride, len(valid) - self.horizon)])
+            end = near[0] + self.horizon + 1 if len(near) else 0
+            if end and valid[near[0] : end].all() and seen[near[0] + 1 : end].any():
                 starts.append(int(near[0]))
             else:
                 skipped += 1
@@ -133,13 +142,15 @@ class WindowGrid:
         if any(skipped) and not any(map(len, starts)):
             raise InputError(
                 f"all {sum(skipped)} windows of {len(episodes)} episodes hold a frame that is not "
-                "valid, or have no fresh one to start from; mend the frames"
+                "valid, have no fresh one whose positions are known to start from, or nothing "
+                "measured to score; mend the frames"
             )
         return cut_windows(episodes, starts, horizon), sum(skipped)
 
 
 def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horizon: int) -> Windows:
     """Cuts windows out of episodes; frames past an end repeat the last one and are not scored.
+    ``measured`` is None where every position of every episode was.
 
     Args:
       episodes: the recordings.
@@ -152,8 +163,12 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
     if horizon < 1:
         raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
     rows: list[tuple[np.ndarray, ...]] = []
+    partly = any(episode.measured is not None for episode in episodes)
     for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
         last = len(episode.qpos) - 1
+        measured = np.isfinite(episode.qpos)
+        if episode.measured is not None:
+            measured &= episode.measured
         for k in frames:
             if not 0 <= k <= last:
                 raise InputError(
@@ -163,6 +178,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             after = np.minimum(np.arange(k + 1, k + 1 + horizon), last)
             held = np.minimum(np.arange(k, k + horizon), last)
             scored = np.arange(k + 1, k + 1 + horizon) <= last
+            if partly:
+                scored = scored & measured[after].any(axis=1)
             rows.append(
                 (
                     *_history(episode, int(k)),
@@ -170,6 +187,7 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
                     episode.qpos[after],
                     scored,
                     np.array(index),
+                    measured[after],
                     np.array(int(k)),
                 )
             )
@@ -179,13 +197,21 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
             "choose a shorter horizon"
         )
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    return Windows(History(*columns[:4]), *columns[4:])
+    measured = columns[-2] if partly else None
+    return Windows(History(*columns[:4]), *columns[4:-2], measured=measured, frame=columns[-1])
+
+
+def _known(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    """(frames, nq), (frames, nv) → (frames,) bool; where no position and no velocity is unknown."""
+    return np.asarray(np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1))
 
 
 def _history(episode: Episode, k: int) -> tuple[np.ndarray, ...]:
-    """Frames k, k − 1, …; a frame that is absent or not valid ends what is known."""
+    """Frames k, k − 1, …; a frame that is absent, unknown or not valid ends what is known."""
     lags = np.arange(HISTORY)
     frames = np.maximum(k - lags, 0)
-    known = np.logical_and.accumulate((k - lags >= 0) & (episode.valid[frames] | (lags == 0)))
+    qpos, qvel = episode.qpos[frames], episode.qvel[frames]
+    usable = episode.valid[frames] & _known(qpos, qvel)
+    known = np.logical_and.accumulate((k - lags >= 0) & (usable | (lags == 0)))
     ctrl = np.where(lags[:, None] > 0, episode.ctrl[frames], 0.0)
-    return episode.qpos[frames], episode.qvel[frames], ctrl, known
+    return qpos, qvel, ctrl, known

@@ -20,10 +20,11 @@ import numpy as np
 import optax
 
 from worldmodel import runtime
-from worldmodel.episodes.errors import GROUPS, Channels, episode_errors
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.loss import window_loss
+from worldmodel.finetune.settings import LENGTH, FitConfig
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
@@ -33,26 +34,6 @@ from worldmodel.runtime.executables import cached_jit
 
 class FitError(InputError):
     """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How a fit is run; part of the checkpoint's config hash."""
-
-    steps: int = 100  # Adam steps at most
-    batch: int = 256  # windows per step
-    learning_rate: float = 0.1  # in units of the prior's width; falls to a tenth (cosine)
-    network_learning_rate: float = 1e-3  # of the weights; falls likewise
-    train: str = "both"  # physics, network or both; the other stays as it starts
-    curriculum: tuple[int, ...] = ()  # frames scored, in equal shares of the steps; (): all
-    start_spread: float = 0.3  # standard deviation of the physical start around its origin
-    prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
-    huber: float = 0.3  # errors below this multiple of the start's count quadratically
-    validate_every: int = 5  # steps
-    patience: int = 10  # validations without improvement before stopping
-    checkpoint_every: int = 10  # steps
-    max_nonfinite: float = 0.1  # fraction of a batch that may be non-finite
-    seed: int = 0
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +48,7 @@ class FitState:
     since_best: jax.Array  # () validations since then
     nonfinite: jax.Array  # () samples excluded so far
     step: jax.Array  # ()
-    scale: jax.Array  # (3,) the origin's error per group; NaN where the scene has none
+    scale: jax.Array  # (3,) the origin's error per group; NaN where validation has none
 
 
 def fit(
@@ -93,7 +74,9 @@ def fit(
       train, validation: windows; the latter decide when to stop and which parameters are best.
       config: static.
       directory: where the running state is kept.
-      metadata: stored with each checkpoint; its "config_hash" guards against another run's.
+      metadata: stored with each checkpoint, with ``config``; its "scene" and "settings" guard
+        against another run's, so ``config`` stays out of the settings: it is guarded here, but for
+        how long the fit runs.
       record: called with one row per step.
       stop: asked after each step; True saves and raises ``runtime.Interrupted``.
       start: parameters to start from; ``origin`` with a random spread of the physics when absent.
@@ -101,9 +84,10 @@ def fit(
     Raises:
       ParameterError: a parameter that the scene does not have, or a leaf that is absent, of
         another shape or not finite.
-      CheckpointError: ``directory`` belongs to another scene, config or precision.
+      CheckpointError: ``directory`` belongs to another scene, settings, config or precision; the
+        message names what differs.
       FitError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
-        predictions are not, or windows of which no frame is scored.
+        predictions are not, windows of which no frame is scored, or nothing measured to validate.
       Interrupted: ``stop`` returned True; the state is saved.
     """
     physical.check(world.scene, world.free)
@@ -113,6 +97,8 @@ def fit(
     for name, windows in (("train", train), ("validation", validation)):
         if not np.asarray(windows.scored).any():
             raise FitError(f"no frame of the {len(windows)} {name} windows is scored")
+    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in LENGTH}
+    metadata = metadata | {"config": kept}
     optimiser = _optimiser(config)
 
     # The seed draws windows and starting points, not the step: one program for all seeds.
@@ -121,19 +107,25 @@ def fit(
 
     def validate(parameters: Parameters) -> np.ndarray:
         predicted = predictor(parameters, validation)
-        return episode_errors(predicted, validation, channels).mean(axis=0)
+        return over_episodes(episode_errors(predicted, validation, channels))
 
     state = _start(origin, start, config, optimiser)
     if checkpoint.latest(directory) is not None:
-        state, _ = checkpoint.restore(
-            directory, state, config_hash=metadata["config_hash"], scene=metadata["scene"]
-        )
+        guards = {k: metadata[k] for k in ("scene", "settings", "config") if k in metadata}
+        state, _ = checkpoint.restore(directory, state, expected=guards)
         runtime.log(f"resuming from step {int(state.step)} in {directory}")
+        if int(state.since_best) >= config.patience:
+            runtime.log(
+                f"it ended after {int(state.since_best)} validations without improvement; a larger "
+                "patience goes on"
+            )
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
             scale = validate(origin)
+        if np.isnan(scale).all():
+            raise FitError("no validation window measures a channel that is scored")
         # A group without a finite error would count as absent from the scene.
-        if not np.isfinite(scale[[bool(group) for group in channels.groups]]).all():
+        if np.isinf(scale).any():
             raise FitError(
                 "the parameters of origin predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"
@@ -241,8 +233,6 @@ def _optimiser(config: FitConfig) -> optax.GradientTransformation:
         "weights": adam(config.network_learning_rate),
         "fixed": optax.set_to_zero(),
     }
-    if config.train not in ("physics", "network", "both"):
-        raise InputError(f"train '{config.train}' is none of physics, network, both")
 
     def label(parameters: Parameters) -> Parameters:
         physics = "fixed" if config.train == "network" else "physics"

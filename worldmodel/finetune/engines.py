@@ -27,7 +27,7 @@ from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene, to_mjcf
-from worldmodel.scene.tangent import difference, integrate
+from worldmodel.scene.tangent import integrate, measured_difference
 from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
 
@@ -49,7 +49,8 @@ Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 class Engine:
     """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
 
-    errors: Errors  # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored
+    # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
+    errors: Errors
     # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
     # and ``central`` say over which differences of the numbers, where the engine takes any
     slopes: Slopes
@@ -136,7 +137,7 @@ def _moved(world: WorldModel, window: Windows, shift: jax.Array) -> Windows:
 
 
 def _error(world: WorldModel, predicted: jax.Array, window: Windows) -> jax.Array:
-    error = jax.vmap(functools.partial(difference, world.scene))(window.target, predicted)
+    error = measured_difference(world.scene, window.target, predicted, window.measured)
     return jnp.where(jnp.asarray(window.scored)[:, None], error, 0.0)
 
 

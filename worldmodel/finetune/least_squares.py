@@ -14,9 +14,10 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.outliers import LeftOut, far, far_beyond, listed, named
+from worldmodel.finetune.settings import check_settings
 from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
-from worldmodel.scene.tangent import difference
+from worldmodel.scene.tangent import difference, measured_dofs
 
 
 class IdentifyError(InputError):
@@ -36,6 +37,14 @@ class IdentifyConfig:
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
     tolerance: float = 0.1  # converged when no unknown would move by more of its deviation
     max_left_out: float = 0.1  # fraction of windows that may be left out
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            counts=("iterations", "batch"),
+            not_negative=("pose_spread", "velocity_spread", "max_left_out"),
+            positive=("huber", "bound", "tolerance"),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +101,9 @@ class LeastSquares:
         self.free = spread > 0
         self.shifts = 2 * nv if self.free.any() else 0
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
-        self.scored = np.asarray(windows.scored)
+        self.scored = np.repeat(np.asarray(windows.scored)[..., None], nv, axis=-1)
+        if windows.measured is not None:
+            self.scored &= np.asarray(measured_dofs(world.scene, np.asarray(windows.measured)))
         # C MuJoCo would play a control that is not finite as 0.
         self.usable = np.asarray(np.isfinite(windows.ctrl).all((1, 2)))  # (windows,) bool
         if not self.scored.any():
@@ -160,21 +171,13 @@ class LeastSquares:
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) deviation of the errors at the start, robust to outliers."""
-        return np.array(
-            [
-                max(1.4826 * float(np.median(np.abs(e[c]))) if c.any() else 0.0, 1e-12)
-                for e, c in zip(
-                    np.moveaxis(at.error, 2, 0),
-                    np.moveaxis(self.counted(at.kept), 2, 0),
-                    strict=True,
-                )
-            ]
-        )
+        counts = self.counted(at.kept)
+        error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
+        return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
-        """(windows, horizon, nv) bool: what is scored of the windows that are kept."""
-        nv = self.scene.mj_model.nv
-        return np.repeat((self.scored & kept[:, None])[..., None], nv, axis=2)
+        """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
+        return self.scored & kept[:, None, None]
 
     def weights(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
         """The weight of each error: 1, less for outliers, 0 where it is not scored."""

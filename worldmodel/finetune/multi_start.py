@@ -168,7 +168,8 @@ def first_frames(windows: Windows, frames: int, engine: str) -> Windows:
         windows,
         **{
             field: np.asarray(getattr(windows, field))[:, :frames]
-            for field in ("ctrl", "target", "scored")
+            for field in ("ctrl", "target", "scored", "measured")
+            if getattr(windows, field) is not None
         },
     )
 

@@ -21,19 +21,24 @@ import optax
 from worldmodel import runtime
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
+from worldmodel.finetune.settings import check_settings
 from worldmodel.model import Parameters, WorldModel, start
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
 from worldmodel.model.features import features, rotations, to_body, to_world
 from worldmodel.model.simulate import in_batches, predict_states
-from worldmodel.scene.tangent import displacements
+from worldmodel.scene.tangent import displacements, measured_dofs
 
 BATCH = 512  # windows rolled out at once
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressionConfig:
-    """How the regression is run."""
+    """How the regression is run.
+
+    Raises:
+      InputError: a value that no regression can be run with; the message names the setting.
+    """
 
     steps: int = 1200  # at most; 0 only standardises
     batch: int = 256  # windows per step
@@ -42,6 +47,14 @@ class RegressionConfig:
     huber: float = 0.25  # errors below this multiple of a standard residual count quadratically
     validate_every: int = 100  # steps
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            counts=("batch", "validate_every"),
+            not_negative=("steps", "learning_rate", "weight_decay", "seed"),
+            positive=("huber",),
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -56,6 +69,7 @@ class RegressionData:
     rotation: Any  # (windows, horizon, free joints, 3, 3) of each free body before the step
     target: Any  # (windows, horizon, nv) recorded less predicted pose [m, rad] after each step
     scored: Any  # (windows, horizon) bool
+    measured: Any = None  # (windows, horizon, nv) bool, of ``target``; None: every number
 
 
 def regression_data(world: WorldModel, parameters: Parameters, windows: Windows) -> RegressionData:
@@ -71,14 +85,20 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})
         raise InputError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
+    target, measured = np.asarray(windows.target), None
+    if windows.measured is not None:
+        measured = measured_dofs(world.scene, np.asarray(windows.measured))
+        target = np.where(windows.measured, target, qpos)
+    target = displacements(world.scene, qpos, target)
     return RegressionData(
         past=past,
         known=np.asarray(windows.history.known)[:, 1:],
         now=now,
         push=push,
         rotation=rotation,
-        target=displacements(world.scene, qpos, np.asarray(windows.target)),
+        target=target if measured is None else np.where(measured, target, 0.0),
         scored=np.asarray(windows.scored),
+        measured=measured,
     )
 
 
@@ -170,8 +190,11 @@ def regress(
         return jax.lax.scan(step, (z, nothing), (now, push, row.rotation))[1]
 
     def shortfall(added: jax.Array, row: RegressionData) -> jax.Array:
-        error = jnp.mean(jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0, axis=-1)
-        return jnp.sum(error * row.scored) / jnp.sum(row.scored)
+        error = jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0
+        if row.measured is None:
+            return jnp.sum(jnp.mean(error, axis=-1) * row.scored) / jnp.sum(row.scored)
+        counts = row.measured & row.scored[:, None]
+        return jnp.sum(jnp.where(counts, error, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
 
     def loss(weights: Any, batch: RegressionData) -> jax.Array:
         """Of every member on a batch of its own."""
@@ -237,7 +260,12 @@ def _single(x: Any) -> Any:
 
 def _scale(train: RegressionData) -> np.ndarray:
     """(nv,) one standard residual of the pose over the windows [m, rad]."""
-    return np.maximum(np.asarray(train.target)[np.asarray(train.scored)].std(0), 1e-6)
+    target = np.asarray(train.target)[np.asarray(train.scored)]
+    if train.measured is None:
+        return np.maximum(target.std(0), 1e-6)
+    counts = np.asarray(train.measured)[np.asarray(train.scored)]
+    each = [column[known] for column, known in zip(target.T, counts.T, strict=True)]
+    return np.array([max(x.std(), 1e-6) if len(x) else 1e-6 for x in each])
 
 
 def standards(world: WorldModel, train: RegressionData) -> dict[str, Any]:

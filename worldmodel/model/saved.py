@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from worldmodel.episodes.protocol import Protocol
 from worldmodel.model.correction import Correction, Displacement, Force, Velocity
 from worldmodel.model.network import Network
 from worldmodel.model.world import ConstantVelocity, Parameters, Physics, WorldModel, init
@@ -46,10 +48,17 @@ def save(
     metadata: dict[str, Any],
     *,
     keep: int = 2,
+    protocol: Protocol | None = None,
 ) -> None:
     """Writes a world model, the files of its scene and its parameters, atomically; see
-    ``runtime.checkpoint.save``."""
+    ``runtime.checkpoint.save``.
+
+    Args:
+      protocol: how its data are read and scored; ``protocol_of`` gives it back.
+    """
     description = describe(world) | metadata
+    if protocol is not None:
+        description["protocol"] = protocol.to_json()
     assets = world.scene.assets
     checkpoint.save(directory, step, parameters, description, keep=keep, attached=assets)
 
@@ -60,6 +69,9 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     Raises:
       CheckpointError: absent, damaged, not a world model, or with an unknown base or correction.
     """
+    inner = Path(directory) / "checkpoint"
+    if checkpoint.latest(directory) is None and checkpoint.latest(inner) is not None:
+        raise CheckpointError(f"no checkpoint in {directory} itself; give {inner}")
     metadata = checkpoint.read_metadata(directory)
     absent = [name for name in _DESCRIBED if name not in metadata]
     if absent:
@@ -88,6 +100,23 @@ def restore(directory: Path | str) -> tuple[WorldModel, Parameters, dict[str, An
     return world, restore_parameters(directory, world), metadata
 
 
+def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
+    """How the data of a restored model are read and scored.
+
+    Args:
+      directory: for the message.
+      metadata: as ``restore`` returns it.
+
+    Raises:
+      CheckpointError: it was saved without.
+    """
+    if "protocol" not in metadata:
+        raise CheckpointError(
+            f"{directory} carries no columns: it was not fitted to a log; give --columns"
+        )
+    return Protocol.from_json(metadata["protocol"])
+
+
 def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
     """A parameter with the prior width of its checkpoint, whose numbers are in such widths.
 
@@ -104,12 +133,15 @@ def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
 
 
 def restore_parameters(
-    directory: Path | str, world: WorldModel, *, config_hash: str | None = None
+    directory: Path | str, world: WorldModel, *, expected: Mapping[str, Any] | None = None
 ) -> Parameters:
     """Reads the parameters of a world model that is at hand.
 
+    Args:
+      expected: parts of the metadata that must be as here, see ``runtime.checkpoint.restore``.
+
     Raises:
-      CheckpointError: absent, damaged, of another config or of another model.
+      CheckpointError: absent, damaged, of other metadata or of another model.
     """
     like = init(world, jax.random.key(0))
-    return checkpoint.restore(directory, like, config_hash=config_hash)[0]
+    return checkpoint.restore(directory, like, expected=expected)[0]

@@ -114,6 +114,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
     def predictor(parameters: Parameters, windows: Windows) -> np.ndarray:
         if 0 in windows.target.shape[:2]:
             raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
+        windows = dataclasses.replace(windows, measured=None)  # one program for all windows
         return in_batches(functools.partial(run, parameters), batch, windows)
 
     return predictor

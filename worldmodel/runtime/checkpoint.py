@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ _PREFIX = "step_"
 _METADATA = "metadata.json"
 _ATTACHED = "attached"
 _FORMER = ".former"
+_NAMED, _SHOWN = 4, 60  # differences, and characters of a value, that one message shows
 
 
 class CheckpointError(InputError):
@@ -56,7 +57,7 @@ def save(
       directory: of the run; created if need be.
       step: its number; a step of that number is replaced.
       tree: pytree of arrays.
-      metadata: JSON; ``restore`` can check "scene" and "config_hash".
+      metadata: JSON; ``restore`` can check any part of it.
       attached: contents of files that belong to it, by names without folders.
 
     Returns:
@@ -125,8 +126,7 @@ def restore(
     like: Any,
     *,
     step: int | None = None,
-    config_hash: str | None = None,
-    scene: str | None = None,
+    expected: Mapping[str, Any] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Reads a step back into the structure of ``like``.
 
@@ -134,25 +134,28 @@ def restore(
       directory: of the run.
       like: a pytree of arrays or ShapeDtypeStructs; its structure, shapes and dtypes must match.
       step: its number; the newest when absent.
-      config_hash, scene: when given, must equal what was saved.
+      expected: parts of the metadata, such as the scene and the settings of a run, that must equal
+        what was saved.
 
     Returns:
       the tree; the metadata.
 
     Raises:
-      CheckpointError: missing or damaged; another scene or config; a leaf missing or of another
-        shape or dtype. The message names it and the remedy.
+      CheckpointError: missing or damaged; other metadata than ``expected``, each difference by its
+        name; a leaf missing or of another shape or dtype. The message names the remedy.
     """
     _quiet_orbax()
     directory = Path(directory)
     folder = _folder(directory, step)
     metadata = read_metadata(directory, step)
-    for name, wanted in (("scene", scene), ("config_hash", config_hash)):
-        if wanted is not None and metadata.get(name) != wanted:
-            raise CheckpointError(
-                f"{folder} is of {name} '{metadata.get(name)}', not '{wanted}'; choose another "
-                "--out, or delete that folder to start anew"
-            )
+    wanted = json.loads(json.dumps(dict(expected or {}), default=str))
+    other = [d for name in wanted for d in _differences(name, metadata.get(name), wanted[name])]
+    if other:
+        more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
+        raise CheckpointError(
+            f"{folder} is of another run: {'; '.join(other[:_NAMED])}{more}; choose another --out, "
+            "or delete that folder to start anew"
+        )
     stored, expected = metadata.get("leaves", {}), _describe(like)
     for path in sorted(stored.keys() | expected.keys()):
         if stored.get(path) != expected.get(path):
@@ -174,6 +177,20 @@ def restore(
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
     return jax.tree.unflatten(jax.tree.structure(like), free), metadata
+
+
+def _differences(name: str, stored: Any, wanted: Any) -> Iterator[str]:
+    """What differs of two values of JSON, a setting each."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(stored.keys() | wanted.keys()):
+            yield from _differences(f"{name}.{key}", stored.get(key), wanted.get(key))
+    elif json.dumps(stored, sort_keys=True) != json.dumps(wanted, sort_keys=True):
+        yield f"{name} is {_short(stored)} there and {_short(wanted)} here"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:

@@ -16,12 +16,12 @@ Array = Any  # NumPy on the host, jax.Array inside a compiled function
 @functools.lru_cache(maxsize=64)
 def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]], np.ndarray]:
     """Indices into qpos and qvel of the numbers that add, the first ones of quaternions, and which
-    of the former are hinges."""
+    of the former are hinges that can turn around."""
     m, joint = scene.mj_model, mujoco.mjtJoint
     plain: list[tuple[int, int]] = []
     turning: list[tuple[int, int]] = []
     hinges: list[bool] = []
-    for kind, q, v in zip(m.jnt_type, m.jnt_qposadr, m.jnt_dofadr, strict=True):
+    for j, (kind, q, v) in enumerate(zip(m.jnt_type, m.jnt_qposadr, m.jnt_dofadr, strict=True)):
         if kind == joint.mjJNT_FREE:
             plain += [(q + i, v + i) for i in range(3)]
             hinges += [False] * 3
@@ -30,9 +30,18 @@ def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, in
             turning.append((int(q), int(v)))
         else:
             plain.append((q, v))
-            hinges.append(kind == joint.mjJNT_HINGE)
+            hinges.append(can_turn_around(m, j))
     q, v = np.array(plain, int).reshape(-1, 2).T
     return q, v, turning, np.array(hinges, bool)
+
+
+def can_turn_around(model: mujoco.MjModel, joint: int) -> bool:
+    """Whether a joint is a hinge that one pose reads as many angles, whole turns apart: it has no
+    limits, or limits at least a turn apart. Between nearer ones every difference counts."""
+    if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE:
+        return False
+    low, high = model.jnt_range[joint]
+    return not (model.jnt_limited[joint] and high - low < 2.0 * np.pi)
 
 
 def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:
@@ -48,8 +57,8 @@ def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.
 def difference(scene: Scene, qpos: Array, other: Array) -> Array:
     """The tangent from ``qpos`` to ``other``, (…, nq) each: (…, nv) [m, rad]; smooth at zero.
 
-    A hinge takes the nearest turn, a quaternion the ``chord``, which is MuJoCo's rotation vector
-    (``mj_differentiatePos``) to third order.
+    A hinge that ``can_turn_around`` takes the nearest turn, a quaternion the ``chord``, which is
+    MuJoCo's rotation vector (``mj_differentiatePos``) to third order.
     """
     plain_q, plain_v, turning, hinges = _addresses(scene)
     plain = other[..., plain_q] - qpos[..., plain_q]
@@ -57,6 +66,33 @@ def difference(scene: Scene, qpos: Array, other: Array) -> Array:
     parts = [plain] + [chord(qpos[..., q : q + 4], other[..., q : q + 4]) for q, _ in turning]
     dofs = np.concatenate([plain_v, *(np.arange(v, v + 3) for _, v in turning)])
     return namespace(plain).concatenate(parts, axis=-1)[..., np.argsort(dofs)]
+
+
+def measured_difference(scene: Scene, qpos: Array, other: Array, measured: Array | None) -> Array:
+    """``difference``, 0 and without a derivative where ``qpos`` was not measured.
+
+    Args:
+      measured: (…, nq) bool, of ``qpos``, which may be NaN elsewhere; None: every position.
+    """
+    if measured is None:
+        return difference(scene, qpos, other)
+    xp = namespace(other)
+    # Filled before, so that no NaN enters a derivative, and masked after: a quaternion that is
+    # known in part has no rotation.
+    tangent = difference(scene, xp.where(measured, qpos, other), other)
+    return xp.where(measured_dofs(scene, measured), tangent, 0.0)
+
+
+def measured_dofs(scene: Scene, measured: Array) -> Array:
+    """Which degrees of freedom were measured: (…, nq) bool → (…, nv) bool. Those of a rotation
+    are where all four numbers of its quaternion are."""
+    plain_q, plain_v, turning, _ = _addresses(scene)
+    xp = namespace(measured)
+    parts = [measured[..., plain_q]]
+    for q, _ in turning:
+        parts.append(xp.repeat(measured[..., q : q + 4].all(axis=-1, keepdims=True), 3, axis=-1))
+    dofs = np.concatenate([plain_v, *(np.arange(v, v + 3) for _, v in turning)])
+    return xp.concatenate(parts, axis=-1)[..., np.argsort(dofs)]
 
 
 def full_turns(angle: Array) -> Array:

@@ -26,7 +26,7 @@ from worldmodel.trust.phrases import number
 from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
 from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
 from worldmodel.trust.runs import budgets, warnings
-from worldmodel.trust.table import Row, check, reused_cells, some
+from worldmodel.trust.table import Row, check, in_order, reused_cells, some
 
 Key = tuple[str, int, int, int]  # version, n, m, k
 # The errors of seeds that each draw n of one pool correlate by about (n / pool)². Intervals cover
@@ -79,7 +79,7 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
     error = {(row.version, row.n, row.m, row.k, row.seed): row.error for row in rows}
     sizes = sorted({row.n for row in rows if row.m == 0})
     keys = sorted({key[:4] for key in error if key[2] > 0})
-    seeds = sorted({row.seed for row in rows})
+    seeds = in_order({row.seed for row in rows})
 
     def means(key: Key) -> np.ndarray:
         return leave_one_out(np.array([error[*key, seed] for seed in seeds]))

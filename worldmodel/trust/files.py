@@ -25,8 +25,8 @@ class Columns(Generic[T]):
     """The columns of a table and how its rows are checked.
 
     Args:
-      row: dataclass whose fields, str, int or float, are the columns; one with a default may be
-        absent, or empty in a row.
+      row: dataclass whose fields, str, int, float or ``int | str``, are the columns; one with a
+        default may be absent, or empty in a row.
       fault: the reason why a row is invalid; empty if it is valid.
     """
 
@@ -34,6 +34,7 @@ class Columns(Generic[T]):
         self.row, self.fault = row, fault
         parameters, kinds = inspect.signature(row).parameters, get_type_hints(row)
         self.types = {name: (*get_args(kinds[name]), kinds[name])[0] for name in parameters}
+        self.named = {name for name, kind in kinds.items() if str in get_args(kind)}  # or a number
         self.optional = [name for name, p in parameters.items() if p.default is not p.empty]
 
 
@@ -146,6 +147,9 @@ def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns
         if len(names) == 1 and set(names[0].split(mark)) & set(columns.types) - {names[0]}:
             raise TableError(f"{path}: {head} is separated by {marks}; write it with commas")
     wanted = [name for name in columns.types if name not in columns.optional]
+    hint = ""
+    if "error" in wanted and any("success" in name.lower() for name in names):
+        hint = "; the error of a success rate is 1 − rate, in per cent 100 − rate"
     for what, wrong in (
         ("has no column", [name for name in wanted if name not in names]),
         ("has the unknown column", [name for name in names if name not in columns.types]),
@@ -154,7 +158,7 @@ def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns
         if wrong:
             raise TableError(
                 f"{path} {what} {some(map(repr, wrong))}; {head} must name {', '.join(wanted)} "
-                f"and may name {', '.join(columns.optional)}"
+                f"and may name {', '.join(columns.optional)}{hint}"
             )
 
 
@@ -180,6 +184,10 @@ def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
                 if not isinstance(field, str) and values[name] != field and field == field:
                     raise ValueError  # as for int(1.5); 8.0 passes, since pandas writes it for 8
             except (ValueError, TypeError, OverflowError):
+                text = field.strip() if isinstance(field, str) else ""
+                if name in columns.named and text and not NUMBER.fullmatch(text):
+                    values[name] = text
+                    continue
                 return f"{name} = {field!r} is no {what}"
     row = columns.row(**values)
     return columns.fault(row) or row

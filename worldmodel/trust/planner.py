@@ -114,7 +114,7 @@ def seeds_needed(
         )
     if len(tasks := sorted({row.task for row in pilot})) > 1:
         raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
-    seeds = sorted({row.seed for row in pilot})
+    seeds = {row.seed for row in pilot}
     if len(seeds) < PILOT_SEEDS:
         return refused(
             f"too few seeds: the pilot has {len(seeds)}, and needs {PILOT_SEEDS} at each n to show "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worldmodel.trust.result import Budget
-from worldmodel.trust.table import Row, some
+from worldmodel.trust.table import Row, in_order, some
 
 EQUAL = 1.05  # mean budgets within this factor count as equal
 
@@ -27,12 +27,26 @@ def budgets(rows: Sequence[Row]) -> tuple[Budget, ...]:
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """Sentences on copied seeds and unequal training among a task's rows."""
+    """Sentences on errors that grow with n, copied seeds and unequal training among a task's rows.
+
+    An error that is larger at the largest n than at the smallest in every seed, real episodes
+    only, is most likely a success rate, of which more is better.
+    """
     sentences = []
-    errors: dict[int, dict[tuple[str, int, int, int], float]] = {}
+    real = [row for row in rows if row.m == 0]
+    few, many = min(row.n for row in real), max(row.n for row in real)
+    first, last = ({row.seed: row.error for row in real if row.n == n} for n in (few, many))
+    if all(last[seed] > first[seed] for seed in first):
+        low, high = (np.mean(list(errors.values())) for errors in (first, last))
+        sentences.append(
+            f"The error grows with n in every seed, from {low:.3g} at n = {few} to {high:.3g} at "
+            f"n = {many}, real episodes only. If it is a success rate, of which more is better, "
+            "give 1 − rate, in per cent 100 − rate."
+        )
+    errors: dict[int | str, dict[tuple[str, int, int, int], float]] = {}
     for row in rows:
         errors.setdefault(row.seed, {})[row.version, row.n, row.m, row.k] = row.error
-    pairs = itertools.combinations(sorted(errors), 2)
+    pairs = itertools.combinations(in_order(errors), 2)
     if same := [f"{a} and {b}" for a, b in pairs if errors[a] == errors[b]]:
         sentences.append(
             f"Seeds {some(same)} have the same error in every cell, as if one run had been entered "

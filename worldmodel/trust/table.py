@@ -46,7 +46,7 @@ class Row:
     # Real episodes that the version cost and that were *not* trained on: corrections, validation,
     # failed deployments, cumulative over its turns.
     k: int
-    seed: int  # the replicate, paired over the curve and all cells
+    seed: int | str  # the replicate, a number or a name; paired over the curve and all cells
     split: str  # of the held-out reality; one per task
     # On held-out reality; above 0, lower is better, in any unit that keeps it in ``ERRORS``.
     error: float
@@ -101,20 +101,20 @@ def _check_task(task: str, rows: Sequence[Row]) -> None:
             f"task {task!r} has real-only rows (m = 0) at {len(sizes)} size(s) n {sizes}; the "
             "curve needs two at least, and should have six"
         )
-    seeds = {row.seed for row in rows}
+    seeds = in_order({row.seed for row in rows})
     if len(seeds) < 2:
         raise TableError(
-            f"task {task!r} has one seed ({min(seeds)}); an interval needs two at least, and "
+            f"task {task!r} has one seed ({seeds[0]}); an interval needs two at least, and "
             "should have ten"
         )
     if few := rate_of_few(rows):
         raise TableError(f"task {task!r}: {few}")
-    cells: dict[tuple[str, int, int, int], set[int]] = {}
+    cells: dict[tuple[str, int, int, int], set[int | str]] = {}
     for row in rows:
         cells.setdefault((row.version, row.n, row.m, row.k), set()).add(row.seed)
     incomplete = []
     for (version, n, m, _), present in sorted(cells.items()):
-        where, absent = f"version {version!r}, n {n}, m {m}", sorted(seeds - present)
+        where, absent = f"version {version!r}, n {n}, m {m}", [s for s in seeds if s not in present]
         if not absent:
             continue
         others = {other[3] for other in cells if other[:3] == (version, n, m)}
@@ -206,9 +206,12 @@ def fault(row: Row) -> str:
             return f"{name} = {value} is below {least}"
         if int(value) >= LARGEST:
             return f"{name} = {value} is not below 2⁵³"
-    if not isinstance(row.seed, numbers.Integral):
-        return f"seed = {row.seed!r} is no whole number"
-    if abs(row.seed) >= LARGEST:
+    if isinstance(row.seed, str):
+        if not row.seed or row.seed != row.seed.strip():
+            return f"seed = {row.seed!r}; give a number, or a name without spaces around it"
+    elif not isinstance(row.seed, numbers.Integral):
+        return f"seed = {row.seed!r} is neither a whole number nor a name"
+    elif abs(row.seed) >= LARGEST:
         return f"seed = {row.seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
     for name in ("task", "version", "recipe", "split"):
         value = getattr(row, name)
@@ -236,6 +239,11 @@ def fault(row: Row) -> str:
         if not real or (value is not None and not 0 <= value < LARGEST):
             return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
     return ""
+
+
+def in_order(seeds: Iterable[int | str]) -> list[int | str]:
+    """Replicates in one order: numbers first, then names."""
+    return sorted(seeds, key=lambda seed: (isinstance(seed, str), seed))
 
 
 def _name(row: Row) -> str:

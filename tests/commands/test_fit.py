@@ -1,0 +1,169 @@
+"""A user's MJCF and CSV through the commands alone: check, fit, evaluate."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.own_arm import ARM, COLUMNS, TRUE, write_log
+from worldmodel import runtime
+from worldmodel.__main__ import main
+from worldmodel._mujoco import mujoco
+from worldmodel.commands.fit import FitOptions, fit
+from worldmodel.errors import InputError
+from worldmodel.model import saved
+
+FREE = ("damping:shoulder", "damping:elbow", "gain:shoulder", "gain:elbow")
+FREE += ("frictionloss:shoulder", "frictionloss:elbow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The MJCF, the log and, fitted to it, the folder ``fit``."""
+    folder = tmp_path_factory.mktemp("robot")
+    (folder / "arm.xml").write_text(ARM)
+    (folder / "columns.toml").write_text(COLUMNS)
+    write_log(folder / "log.csv")
+    assert main([*command(folder), "--out", str(folder / "fit")]) == 0
+    return folder
+
+
+def command(folder: Path) -> list[str]:
+    given = ["fit", str(folder / "arm.xml"), "--data", str(folder / "log.csv")]
+    given += ["--columns", str(folder / "columns.toml"), "--starts", "1"]
+    return [*given, "--free", *FREE]
+
+
+def options(folder: Path, out: str, **other: Any) -> FitOptions:
+    given = {"scene": folder / "arm.xml", "data": folder / "log.csv", "out": folder / out}
+    given |= {"columns": folder / "columns.toml", "starts": 1, "free": FREE}
+    return FitOptions(**(given | other))
+
+
+def test_a_fit_finds_what_was_hidden(folder: Path) -> None:
+    document = json.loads((folder / "fit" / "fit.json").read_text())
+    assert document["physics"]["converged"]
+    rows = {(r["name"], r["index"]): r for r in document["parameters"]}
+    for kind, values in TRUE.items():
+        for joint, value in zip(("shoulder", "elbow"), values, strict=True):
+            row = rows[f"{joint}.{kind}", 0]
+            assert row["value"] == pytest.approx(value, rel=0.05)
+            assert row["verdict"] == "identified"
+            assert row["low"] < row["value"] < row["high"]
+    assert rows["shoulder.frictionloss", 0]["given"] == 0.0  # as the MJCF has it, not its start
+    held_out = document["line"]
+    assert (
+        held_out["episodes"] == 2 and held_out["joint_rad"] < 0.05 * held_out["mjcf"]["joint_rad"]
+    )
+
+
+def test_its_files_stand_alone(folder: Path) -> None:
+    out = folder / "fit"
+    model = mujoco.MjModel.from_xml_path(str(out / "fitted.xml"))
+    np.testing.assert_allclose(model.dof_damping, TRUE["damping"], rtol=0.05)
+    world, parameters, metadata = saved.restore(out / "checkpoint")
+    protocol = saved.protocol_of(out / "checkpoint", metadata)
+    assert [j.unit for j in protocol.columns.joints] == ["deg", "deg"]
+    assert protocol.windows.horizon == 25  # half a second
+    assert set(parameters["physics"]) == {f.name for f in world.free}
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 3 and "http://www.w3.org" in page
+    loads = ("src=", "<link", "<script", "url(http")
+    assert not [x for x in loads if x in page]
+
+
+def test_the_same_command_prints_the_result_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "fit" / "fit.json").read_bytes()
+    assert main([*command(folder), "--out", str(folder / "fit")]) == 0
+    streams = capsys.readouterr()
+    assert json.loads(streams.out) == json.loads(before)["line"]
+    assert "holds this fit already" in streams.err
+    assert (folder / "fit" / "fit.json").read_bytes() == before
+
+
+def test_another_setting_is_refused_by_its_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command(folder), "--out", str(folder / "fit"), "--horizon", "10"]) == 2
+    assert "horizon was null and is 10" in capsys.readouterr().err
+
+
+def test_a_fit_goes_on_to_the_same_numbers(folder: Path) -> None:
+    asked = iter([False] * 6 + [True])
+    with pytest.raises(runtime.Interrupted):
+        fit(options(folder, "stopped"), lambda: next(asked))
+    assert not (folder / "stopped" / "fit.json").exists()
+    fit(options(folder, "stopped"), lambda: False)
+    first, second = (
+        saved.restore(folder / name / "checkpoint")[1]["physics"] for name in ("fit", "stopped")
+    )
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_the_checkpoint_alone_evaluates_another_log(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = json.loads((folder / "fit" / "fit.json").read_text())
+    given = ["evaluate", str(folder / "fit"), "--data", str(folder / "log.csv")]
+    assert main([*given, "--split", "test"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["episodes"], result["skipped"]) == (2, 0)
+    assert set(result["channels"]) == {"shoulder.joint_rad", "elbow.joint_rad"}
+    # By MJX here, by C MuJoCo in the fit.
+    assert result["joint_rad"] == pytest.approx(fitted["line"]["joint_rad"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--horizon", "0"], "--horizon 0"),
+        (["--horizon", "5", "--whole"], "not both"),
+        (["--horizon", "5000"], "5000"),
+        (["--columns", "nothing.toml"], "nothing.toml"),
+    ],
+)
+def test_evaluate_refuses_by_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    given = ["evaluate", str(folder / "fit"), "--data", str(folder / "log.csv")]
+    assert main([*given, *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_evaluate_names_a_model_or_log_that_is_not_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "nowhere", "--data", str(folder / "log.csv")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert main(["evaluate", str(folder / "fit"), "--data", "nowhere.csv"]) == 2
+    assert "nowhere.csv" in capsys.readouterr().err
+    assert main(["evaluate", str(folder), "--data", str(folder / "log.csv")]) == 2
+    assert "checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"seed": -1}, "--seed -1"),
+        ({"steps": 0}, "--steps 0"),
+        ({"starts": 0}, "--starts 0"),
+        ({"horizon": 0}, "--horizon 0"),
+        ({"horizon": 500}, "500 frames"),
+        ({"substeps": 0}, "--substeps 0"),
+        ({"free": ("damping",)}, "kind:element"),
+        ({"free": ("damping:knee",)}, "knee"),
+        ({"free": ("colour:elbow",)}, "colour"),
+        ({"data": Path("nowhere.csv")}, "nowhere.csv"),
+        ({"scene": Path("nowhere.xml")}, "nowhere.xml"),
+    ],
+)
+def test_impossible_options_are_named(folder: Path, other: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        fit(options(folder, "refused", **other), lambda: False)
+    shutil.rmtree(folder / "refused", ignore_errors=True)

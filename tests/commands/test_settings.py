@@ -1,0 +1,50 @@
+"""A folder belongs to the settings of its run; another one is refused by the setting's name."""
+
+from pathlib import Path
+
+import pytest
+
+from worldmodel.commands.settings import claim
+from worldmodel.errors import InputError
+
+SETTINGS = {"seed": 0, "steps": 60, "free": ["damping:elbow"], "data": "abc"}
+
+
+def test_the_same_settings_go_on(tmp_path: Path) -> None:
+    assert claim(tmp_path / "run", SETTINGS) is False
+    assert claim(tmp_path / "run", dict(SETTINGS)) is False
+
+
+def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
+    claim(tmp_path / "run", SETTINGS)
+    assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is True
+    assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is False
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"seed": 2}, "seed was 0 and is 2"),
+        ({"steps": 30}, "steps was 60 and is 30"),
+        ({"data": "xyz"}, "data"),
+        ({"horizon": 8}, "horizon was null and is 8"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path: Path, other: dict, named: str) -> None:
+    claim(tmp_path / "run", SETTINGS)
+    with pytest.raises(InputError, match=named):
+        claim(tmp_path / "run", SETTINGS | other)
+
+
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        claim(tmp_path, SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_damaged_settings_are_named(tmp_path: Path) -> None:
+    claim(tmp_path / "run", SETTINGS)
+    (tmp_path / "run" / "settings.json").write_text('{"seed": ')
+    with pytest.raises(InputError, match=r"settings\.json is damaged"):
+        claim(tmp_path / "run", SETTINGS)

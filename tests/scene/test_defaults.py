@@ -1,0 +1,83 @@
+"""Substeps and candidates for a bare MJCF, against closed forms."""
+
+import math
+
+import pytest
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.defaults import candidates, name_elements, stepping, touching_geoms
+
+MASS = 2.0
+
+
+def slider(option: str = "", joint: str = "", actuator: str = "", geom: str = "") -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(
+        f"""<mujoco><option timestep="0.05" gravity="0 0 0" {option}/><worldbody>
+        <body name="b"><joint name="j" type="slide" axis="1 0 0" {joint}/>
+        <geom name="g" type="sphere" size=".1" mass="{MASS}" contype="0" conaffinity="0"/></body>
+        {geom}</worldbody><actuator>{actuator}</actuator></mujoco>"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "longest"),
+    [
+        ({}, 0.05),
+        ({"actuator": "<position joint='j' kp='800'/>"}, math.sqrt(MASS / 800)),
+        ({"actuator": "<position joint='j' kp='800' gear='2'/>"}, math.sqrt(MASS / 3200)),
+        # Velocity feedback limits an explicit integrator alone.
+        ({"actuator": "<velocity joint='j' kv='400'/>"}, MASS / 400),
+        (
+            {"actuator": "<velocity joint='j' kv='400'/>", "option": "integrator='implicitfast'"},
+            0.05,
+        ),
+        ({"actuator": "<general joint='j' dyntype='filter' dynprm='0.012'/>"}, 0.012),
+        ({"joint": "limited='true' range='-1 1' solreflimit='0.03 1'"}, 0.015),
+        ({"joint": "limited='true' range='-1 1' solreflimit='-900 -5'"}, 0.05),
+    ],
+)
+def test_the_fastest_part_sets_the_timestep(parts: dict[str, str], longest: float) -> None:
+    chosen = stepping(slider(**parts), 10.0)
+    assert chosen.limits[0].seconds == pytest.approx(longest, rel=1e-6)
+    assert chosen.substeps == math.ceil(0.1 / longest - 1e-6)
+    assert chosen.timestep == pytest.approx(0.1 / chosen.substeps)
+
+
+TOUCHING = """<mujoco><option timestep="0.01"/><worldbody>
+<geom name="floor" type="plane" size="1 1 1" solref="0.008 1"/>
+<body name="heavy" pos="0 0 1"><freejoint/><geom name="h" size=".1" mass="2"/>
+<body name="light"><joint name="hinge"/><geom name="l" size=".05" pos=".2 0 0" mass="1"/></body>
+</body><body name="arm" pos="2 0 1"><joint name="shoulder"/>
+<geom name="a" size=".1" mass="1" contype="0" conaffinity="0"/></body></worldbody>
+<actuator><position name="servo" joint="shoulder" kv="1"/></actuator></mujoco>"""
+
+
+def test_contacts_that_can_touch_limit_the_timestep() -> None:
+    chosen = stepping(mujoco.MjModel.from_xml_string(TOUCHING), 50.0)
+    assert (chosen.limits[0].what, chosen.limits[0].seconds) == (
+        "the contact of geom 'floor'",
+        0.004,
+    )
+    assert chosen.substeps == 5
+
+
+def test_candidates_are_what_a_recording_can_show() -> None:
+    model = mujoco.MjModel.from_xml_string(TOUCHING)
+    assert [model.geom(g).name for g in touching_geoms(model)] == ["floor", "h", "l"]
+    names = {f.name for f in candidates(model)}
+    # Nothing drives the tossed bodies: only the ratio of their masses shows.
+    assert {"light.mass", "arm.mass"} <= names and "heavy.mass" not in names
+    assert {"h.friction", "l.friction", "h.solref"} <= names
+    assert {"floor.friction", "a.friction"} & names == set()
+    assert {"servo.gain", "servo.kv", "servo.command_zero", "shoulder.joint_zero"} <= names
+    assert {f"hinge.{k}" for k in ("damping", "frictionloss", "armature")} <= names
+
+
+def test_what_has_no_name_is_named_by_its_index() -> None:
+    spec = mujoco.MjSpec.from_string(
+        "<mujoco><worldbody><body name='a'><joint/><geom size='1'/><geom name='n' size='1'/>"
+        "</body></worldbody></mujoco>"
+    )
+    assert name_elements(spec) == ["joint0", "geom0"]
+    model = spec.compile()
+    assert (model.joint(0).name, model.geom(0).name, model.geom(1).name) == ("joint0", "geom0", "n")

@@ -1,0 +1,177 @@
+"""A scene and a log as a problem of fitting: rate, substeps, windows, episodes held out."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel import runtime
+from worldmodel._mujoco import mujoco
+from worldmodel.commands.reading import Log, read_log
+from worldmodel.commands.starts import set_starts
+from worldmodel.episodes.protocol import Protocol
+from worldmodel.episodes.split import split_episodes
+from worldmodel.episodes.unknown import resolve_unknown
+from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
+from worldmodel.errors import InputError
+from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
+from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
+from worldmodel.types import Episode
+
+PASSIVE_FRAMES = 16  # of a window of what nothing drives: a toss is chaotic beyond
+DRIVEN_SECONDS = 0.5  # of a window of a driven robot
+FEWEST_FRAMES = 4
+PARTS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a fit works on."""
+
+    mjcf: Path
+    log: Log
+    stepping: Stepping
+    protocol: Protocol  # columns and the windows that are scored
+    training: WindowGrid
+    parts: dict[str, list[Episode]]  # train, validation, test: whole episodes
+
+    @property
+    def control_hz(self) -> float:
+        """Rate of the frames [1/s]."""
+        return self.log.reading.control_hz
+
+    def spec(self) -> mujoco.MjSpec:
+        """The MJCF, every element named; a new one at each call."""
+        spec = parse_mjcf(self.mjcf)
+        name_elements(spec)
+        return spec
+
+    def scene(self, free: tuple[FreeParameter, ...] = ()) -> tuple[Scene, dict[str, float]]:
+        """The scene, with a positive start for what is free and 0 in the MJCF; those starts."""
+        spec = self.spec()
+        starts = set_starts(spec, spec.compile(), free)
+        hz, substeps = self.control_hz, self.stepping.substeps
+        return compile_scene(spec, control_hz=hz, substeps=substeps), starts
+
+    def candidates(self, asked: Sequence[str]) -> tuple[FreeParameter, ...]:
+        """Parameters named on the command line as kind:element, or those that the scene offers.
+
+        Raises:
+          InputError: a name that is no kind:element, or a parameter named twice.
+        """
+        if not asked:
+            measured = {j.name for j in self.log.columns.joints if j.position is not None}
+            return tuple(
+                f
+                for f in candidates(self.spec().compile())
+                if f.kind != "joint_zero" or f.element in measured
+            )
+        free = []
+        for text in asked:
+            kind, colon, element = text.partition(":")
+            if not kind or (not colon and kind != "gravity_tilt"):
+                raise InputError(
+                    f"--free {text}: give kind:element, such as damping:elbow or mass:forearm"
+                )
+            free.append(FreeParameter(kind, element))
+        return tuple(free)
+
+    def windows(self, part: str, most: int | None = None) -> Windows:
+        """Windows of a part of the episodes; of more than ``most``, evenly spaced ones."""
+        grid = self.training if part == "train" else self.protocol.windows
+        windows, skipped = grid.cut(self.parts[part])
+        if skipped:
+            runtime.log(f"{part}: {skipped} windows skipped, whose frames are not valid")
+        if most is not None and len(windows) > most:
+            windows = windows.take(np.linspace(0, len(windows) - 1, most).round().astype(int))
+        return windows
+
+
+def prepare(
+    scene: Path,
+    data: Path,
+    columns: Path | None,
+    *,
+    control_hz: float | None = None,
+    substeps: int | None = None,
+    horizon: int | None = None,
+) -> Problem:
+    """Reads scene and log and settles what is not given; every choice is logged.
+
+    Raises:
+      InputError: paths, columns, data or options that do not fit; too few or too short episodes.
+    """
+    if substeps is not None and substeps < 1:
+        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
+    if horizon is not None and horizon < 1:
+        raise InputError(f"--horizon {horizon}: at least one frame")
+    spec = parse_mjcf(scene)
+    name_elements(spec)
+    model = spec.compile()
+    log = read_log(data, columns, model, control_hz)
+    for note in (*log.notes, *log.reading.notes):
+        runtime.log(f"log: {note}")
+    for repair in log.reading.repairs:
+        runtime.log(
+            f"repaired: {repair.rule} ({repair.column}): {repair.episodes} episodes, "
+            f"{repair.frames} frames"
+        )
+    episodes, unknown = resolve_unknown(model, log.reading.episodes)
+    if unknown:
+        runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")
+    hz = log.reading.control_hz
+    chosen = stepping(model, hz)
+    if substeps is not None:
+        chosen = dataclasses.replace(chosen, substeps=substeps, timestep=1.0 / (hz * substeps))
+    runtime.log(f"{hz:g} frames/s, {chosen}")
+    judged, training, frames = grids(episodes, model.nu > 0, hz, horizon)
+    split = split_episodes([e.id for e in episodes])
+    parts = {part: [e for e in episodes if split[e.id] == part] for part in PARTS}
+    for part, members in parts.items():
+        ids = ", ".join(str(e.id) for e in members[:12]) + (" …" if len(members) > 12 else "")
+        runtime.log(f"{part}: {len(members)} episodes ({ids})")
+    runtime.log(f"windows of {frames} frames, {frames / hz:.2f} s")
+    protocol = Protocol(log.columns, judged)
+    return Problem(scene, log, chosen, protocol, training, parts)
+
+
+def grids(
+    episodes: Sequence[Episode], driven: bool, control_hz: float, horizon: int | None
+) -> tuple[WindowGrid, WindowGrid, int]:
+    """Where windows that are scored start, those that are fitted, and how many frames they have.
+
+    A driven robot's windows last ``DRIVEN_SECONDS``, others ``PASSIVE_FRAMES``; at most half of
+    what the shorter half of the episodes has after the network's history.
+
+    Raises:
+      InputError: the episodes are too short.
+    """
+    lengths = sorted(len(e.qpos) for e in episodes)
+    if not lengths:
+        raise InputError("the log holds no episode; record at least three")
+    middle = lengths[len(lengths) // 2]
+    first = HISTORY - 1 if middle > 4 * HISTORY else 1
+    room = (middle - 1 - first) // 2
+    if horizon is None:
+        wanted = round(DRIVEN_SECONDS * control_hz) if driven else PASSIVE_FRAMES
+        horizon = min(max(wanted, FEWEST_FRAMES), room)
+    if horizon < 1 or horizon > middle - 1 - first:
+        raise InputError(
+            f"half of the {len(lengths)} episodes have at most {middle} frames: too short for "
+            f"windows of {max(horizon, 1)} frames; record longer ones, or give a shorter --horizon"
+        )
+    judged = WindowGrid(first, max(1, horizon // 2), horizon)
+    return judged, WindowGrid(1, max(1, horizon // 2), horizon), horizon
+
+
+def options(problem: Problem) -> dict[str, Any]:
+    """What was settled, as JSON."""
+    return {
+        "control_hz": problem.control_hz,
+        "substeps": problem.stepping.substeps,
+        "stepping": str(problem.stepping),
+        "windows": dataclasses.asdict(problem.protocol.windows),
+        "episodes": {part: [str(e.id) for e in problem.parts[part]] for part in PARTS},
+    }

@@ -1,0 +1,67 @@
+"""The settings of a run in its folder: the same command goes on, another one is refused by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from worldmodel.errors import InputError
+from worldmodel.runtime.files import write_json
+
+_FILE = "settings.json"
+LENGTHS = ("steps",)  # how long a run is: more may be asked for later
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> bool:
+    """Writes the settings of a new folder, or compares them with those in it.
+
+    Args:
+      folder: of the run; created if need be.
+      settings: JSON.
+
+    Returns:
+      Whether the run goes on for longer than it was asked to.
+
+    Raises:
+      InputError: the folder belongs to other settings, or its settings are damaged; the message
+        names each that differs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _FILE
+    if not path.is_file():
+        if any(folder.iterdir()):
+            raise InputError(f"--out {folder} holds other files; give a new folder")
+        write_json(path, settings)
+        return False
+    try:
+        former = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); give another --out") from error
+    longer = _longer(former, settings)
+    differs = [
+        f"{name} was {_shown(former.get(name))} and is {_shown(settings.get(name))}"
+        for name in sorted(former.keys() | settings.keys())
+        if former.get(name) != settings.get(name) and name not in longer
+    ]
+    if differs:
+        raise InputError(
+            f"--out {folder} belongs to a run with other settings: {'; '.join(differs)}; give "
+            "another --out, or the former settings"
+        )
+    if longer:
+        write_json(path, settings)
+    return bool(longer)
+
+
+def _longer(former: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    return [
+        name
+        for name in LENGTHS
+        if isinstance(was := former.get(name), int)
+        and isinstance(now := settings.get(name), int)
+        and now > was
+    ]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

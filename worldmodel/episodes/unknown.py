@@ -1,0 +1,154 @@
+"""Objects that no frame of a data set knows: refused where what is scored depends on them."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.errors import InputError
+from worldmodel.scene.collisions import geom_pairs
+from worldmodel.types import Episode
+
+# qpos numbers of a joint, by its type.
+_SIZES = {
+    mujoco.mjtJoint.mjJNT_FREE: 7,
+    mujoco.mjtJoint.mjJNT_BALL: 4,
+    mujoco.mjtJoint.mjJNT_SLIDE: 1,
+    mujoco.mjtJoint.mjJNT_HINGE: 1,
+}
+
+
+def resolve_unknown(
+    model: mujoco.MjModel, episodes: Sequence[Episode]
+) -> tuple[list[Episode], tuple[str, ...]]:
+    """Puts objects that no frame knows where the MJCF has them, unless something measured depends
+    on them.
+
+    A joint is unknown where a position of it is NaN in every frame of every episode. What was
+    measured depends on it if both move in one kinematic tree, or if a chain of possible contacts
+    (of geoms, and of whatever moves between them), equalities and tendons connects their trees.
+
+    Args:
+      model: the compiled MJCF.
+      episodes: ``qpos`` (frames, nq), NaN where unknown.
+
+    Returns:
+      The episodes, the unknown joints' positions those of the MJCF and their velocities zero, not
+      measured; the names of these joints.
+
+    Raises:
+      InputError: what was measured depends on an unknown joint; the message names both.
+    """
+    unknown, measured = [], []
+    for joint in range(model.njnt):
+        where = slice(model.jnt_qposadr[joint], model.jnt_qposadr[joint] + _size(model, joint))
+        if episodes and all(np.isnan(e.qpos[:, where]).any(axis=1).all() for e in episodes):
+            unknown.append(joint)
+        elif any(e.measured is None or e.measured[:, where].any() for e in episodes):
+            measured.append(joint)
+    reached = _reached(model)
+    for joint in unknown:
+        hit = [j for j in measured if reached[_tree(model, joint)] == reached[_tree(model, j)]]
+        if hit:
+            raise InputError(
+                f"{_name(model, joint)} is unknown in every frame, and the motion of "
+                f"{_name(model, hit[0])}, which is scored, depends on it "
+                f"({_link(model, joint, hit[0])}); measure it, assume a value for it "
+                "(assumed = … in the columns), or remove it from the MJCF"
+            )
+    return [_placed(model, e, unknown) for e in episodes], tuple(_name(model, j) for j in unknown)
+
+
+def _placed(model: mujoco.MjModel, episode: Episode, joints: Sequence[int]) -> Episode:
+    if not joints:
+        return episode
+    qpos, qvel = episode.qpos.copy(), episode.qvel.copy()
+    measured = np.isfinite(qpos) if episode.measured is None else episode.measured.copy()
+    for joint in joints:
+        q, v, size = model.jnt_qposadr[joint], model.jnt_dofadr[joint], _size(model, joint)
+        qpos[:, q : q + size] = model.qpos0[q : q + size]
+        qvel[:, v : v + (size - 1 if size > 1 else 1)] = 0.0
+        measured[:, q : q + size] = False
+    return dataclasses.replace(episode, qpos=qpos, qvel=qvel, measured=measured)
+
+
+def _size(model: mujoco.MjModel, joint: int) -> int:
+    return _SIZES[mujoco.mjtJoint(model.jnt_type[joint])]
+
+
+def _name(model: mujoco.MjModel, joint: int) -> str:
+    """A free joint by its body, any other by itself."""
+    body = int(model.jnt_bodyid[joint])
+    if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+        return f"body '{model.body(body).name or body}'"
+    return f"joint '{model.joint(joint).name or joint}'"
+
+
+def _tree(model: mujoco.MjModel, joint: int) -> int:
+    return int(model.body_treeid[model.jnt_bodyid[joint]])
+
+
+def _reached(model: mujoco.MjModel) -> np.ndarray:
+    """(trees,) a number that connected kinematic trees share."""
+    groups = np.arange(model.ntree)
+    for first, second, _ in _links(model):
+        groups[groups == groups[first]] = groups[second]
+    return groups
+
+
+def _link(model: mujoco.MjModel, joint: int, other: int) -> str:
+    """How two connected joints are: directly, or over others."""
+    trees = {_tree(model, joint), _tree(model, other)}
+    if len(trees) == 1:
+        return "both move in one kinematic tree"
+    direct = [how for first, second, how in _links(model) if {first, second} == trees]
+    return direct[0] if direct else "over bodies that can touch or are coupled"
+
+
+def _links(model: mujoco.MjModel) -> Iterator[tuple[int, int, str]]:
+    """Pairs of kinematic trees that can act on each other, and how."""
+
+    def between(bodies: Sequence[int], how: str) -> Iterator[tuple[int, int, str]]:
+        trees = [t for b in bodies if (t := int(model.body_treeid[b])) >= 0]  # −1: does not move
+        yield from ((trees[0], t, how) for t in trees[1:] if t != trees[0])
+
+    flags, bits = model.opt.disableflags, mujoco.mjtDisableBit
+    if not flags & int(bits.mjDSBL_CONTACT):
+        for first, second, _ in geom_pairs(model):
+            names = [model.geom(g).name or f"geom {g}" for g in (first, second)]
+            bodies = [int(model.geom_bodyid[g]) for g in (first, second)]
+            yield from between(bodies, f"geoms {names[0]} and {names[1]} can touch")
+    if not flags & int(bits.mjDSBL_EQUALITY):
+        for equality in range(model.neq):
+            bodies = _equality_bodies(model, equality)
+            yield from between(bodies, f"equality {model.equality(equality).name or equality}")
+    for tendon in range(model.ntendon):
+        name = model.tendon(tendon).name or tendon
+        yield from between(_tendon_bodies(model, tendon), f"tendon {name}")
+
+
+def _equality_bodies(model: mujoco.MjModel, equality: int) -> list[int]:
+    kinds, ends = mujoco.mjtEq, (model.eq_obj1id[equality], model.eq_obj2id[equality])
+    kind, ids = mujoco.mjtEq(model.eq_type[equality]), [int(i) for i in ends if i >= 0]
+    if kind == kinds.mjEQ_JOINT:
+        return [int(model.jnt_bodyid[j]) for j in ids]
+    if kind == kinds.mjEQ_TENDON:
+        return [b for t in ids for b in _tendon_bodies(model, t)]
+    if model.eq_objtype[equality] == mujoco.mjtObj.mjOBJ_SITE:
+        return [int(model.site_bodyid[s]) for s in ids]
+    return ids
+
+
+def _tendon_bodies(model: mujoco.MjModel, tendon: int) -> list[int]:
+    wraps, first = mujoco.mjtWrap, int(model.tendon_adr[tendon])
+    bodies = []
+    for at in range(first, first + int(model.tendon_num[tendon])):
+        kind, of = model.wrap_type[at], int(model.wrap_objid[at])
+        if kind == wraps.mjWRAP_JOINT:
+            bodies.append(int(model.jnt_bodyid[of]))
+        elif kind == wraps.mjWRAP_SITE:
+            bodies.append(int(model.site_bodyid[of]))
+        elif kind in (wraps.mjWRAP_SPHERE, wraps.mjWRAP_CYLINDER):
+            bodies.append(int(model.geom_bodyid[of]))
+    return bodies

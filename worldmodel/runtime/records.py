@@ -1,0 +1,37 @@
+"""Rows of results: values as JSON has them, and one row per step of a run."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel.runtime.files import write_bytes
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples, paths and NumPy scalars as JSON has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:
+    """An .npz archive, written atomically."""
+    buffer = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """One JSON line; a resumed run writes the steps since its checkpoint again."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")

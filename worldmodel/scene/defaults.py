@@ -1,0 +1,193 @@
+"""Defaults for a bare MJCF: its substeps, and what may be fitted.
+
+The rules are for a robot that nobody tuned; each is printed with its numbers and can be overridden.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.collisions import geom_pairs
+from worldmodel.scene.free_parameter import FreeParameter
+from worldmodel.scene.names import element_name
+
+_SLIDES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """Something that the timestep must resolve."""
+
+    what: str
+    seconds: float  # the longest timestep that it allows
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepping:
+    """Physics steps per control step, and what asks for them."""
+
+    substeps: int
+    timestep: float  # [s]
+    limits: tuple[Limit, ...]  # the tightest first
+
+    def __str__(self) -> str:
+        tightest = self.limits[0]
+        return (
+            f"{self.substeps} substeps of {1e3 * self.timestep:.3g} ms: {tightest.what} asks for "
+            f"at most {1e3 * tightest.seconds:.3g} ms"
+        )
+
+
+def stepping(model: mujoco.MjModel, control_hz: float) -> Stepping:
+    """The fewest substeps whose timestep is at most
+
+    - the MJCF's own timestep,
+    - half the time constant (``solref``) of every geom that can touch and every limited joint:
+      MuJoCo stiffens no contact beyond that,
+    - √(I / kp) of every position servo, I / kv of every velocity feedback that the integrator
+      takes explicitly (Euler, RK4), and the time constant of every filtered actuator,
+
+    I the inertia that the joint feels with all others free, 1 / ``dof_invweight0``.
+
+    Args:
+      model: compiled, with the MJCF's own timestep.
+      control_hz: rate of the frames [1/s].
+    """
+    limits = [Limit("the MJCF's timestep", float(model.opt.timestep))]
+    touching = touching_geoms(model)
+    for geom in touching:
+        time_constant = float(model.geom_solref[geom, 0])
+        if time_constant > 0:  # negative: a stiffness, which has no time constant of its own
+            name = f"the contact of geom '{element_name(model, 'geom', geom)}'"
+            limits.append(Limit(name, time_constant / 2))
+    for joint in np.flatnonzero(model.jnt_limited).tolist():
+        if model.jnt_solref[joint, 0] > 0:
+            name = f"the limit of joint '{element_name(model, 'joint', joint)}'"
+            limits.append(Limit(name, float(model.jnt_solref[joint, 0]) / 2))
+    for actuator in range(model.nu):
+        limits += _drive_limits(model, actuator)
+    limits.sort(key=lambda limit: limit.seconds)
+    substeps = max(1, math.ceil(1.0 / (control_hz * limits[0].seconds) - 1e-9))
+    return Stepping(substeps, 1.0 / (control_hz * substeps), tuple(limits))
+
+
+def _drive_limits(model: mujoco.MjModel, actuator: int) -> list[Limit]:
+    name, limits = f"actuator '{element_name(model, 'actuator', actuator)}'", []
+    filtered = (mujoco.mjtDyn.mjDYN_FILTER, mujoco.mjtDyn.mjDYN_FILTEREXACT)
+    if int(model.actuator_dyntype[actuator]) in filtered and model.actuator_dynprm[actuator, 0] > 0:
+        limits.append(Limit(f"the filter of {name}", float(model.actuator_dynprm[actuator, 0])))
+    dof = driven_dof(model, actuator)
+    if dof is None or model.actuator_biastype[actuator] != mujoco.mjtBias.mjBIAS_AFFINE:
+        return limits
+    gear = float(model.actuator_gear[actuator, 0]) ** 2
+    _, kp, kv = -model.actuator_biasprm[actuator, :3] * gear
+    inertia = moved_inertia(model, dof)
+    if kp > 0:
+        limits.append(Limit(f"the servo of {name} (kp {kp:.3g})", math.sqrt(inertia / kp)))
+    explicit = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4)
+    if kv > 0 and int(model.opt.integrator) in explicit:
+        limits.append(Limit(f"the servo of {name} (kv {kv:.3g})", inertia / kv))
+    return limits
+
+
+def driven_dof(model: mujoco.MjModel, actuator: int) -> int | None:
+    """The degree of freedom that an actuator drives: of its hinge or slide; None of others."""
+    joints = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
+    if int(model.actuator_trntype[actuator]) not in joints:
+        return None
+    joint = int(model.actuator_trnid[actuator, 0])
+    return int(model.jnt_dofadr[joint]) if int(model.jnt_type[joint]) in _SLIDES else None
+
+
+def is_position_servo(model: mujoco.MjModel, actuator: int) -> bool:
+    """Whether its force is kp · (command − position) and nothing more than damping."""
+    gain, bias = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
+    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
+    return bool(affine and gain[0] > 0 and bias[1] == -gain[0])
+
+
+def moved_inertia(model: mujoco.MjModel, dof: int) -> float:
+    """The inertia that a degree of freedom moves with all others free [kg·m², kg]."""
+    return 1.0 / max(float(model.dof_invweight0[dof]), 1e-12)
+
+
+def touching_geoms(model: mujoco.MjModel) -> list[int]:
+    """Geoms that are part of a pair that may touch, in order."""
+    return sorted({geom for first, second, _ in geom_pairs(model) for geom in (first, second)})
+
+
+def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
+    """What a recording of a scene may identify; the data decide (``finetune.choice``).
+
+    - of every moving body ``com`` and ``inertia`` (its principal moments), and ``mass``: but in a
+      tree that no actuator drives only ratios of masses show, so its heaviest body keeps its own,
+    - ``friction`` and ``solref`` of geoms that can touch and belong to a moving body,
+    - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
+    - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
+    - of the log, not of the robot: ``joint_zero`` of every hinge and slide, ``command_zero`` of
+      every position servo.
+
+    What has no name in the MJCF is left out; ``name_elements`` names everything.
+    """
+    free: list[FreeParameter] = []
+    driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in _driven(model)}
+    for root in sorted({int(r) for r in model.body_rootid[1:]}):
+        bodies = [
+            b
+            for b in range(1, model.nbody)
+            if model.body_rootid[b] == root and model.body_weldid[b] == b and model.body_mass[b] > 0
+        ]
+        bodies = [b for b in bodies if model.body_dofnum[b] > 0]
+        heaviest = max(bodies, key=lambda b: model.body_mass[b], default=None)
+        for body in bodies:
+            name = model.body(body).name
+            if root in driven or body != heaviest:
+                free.append(FreeParameter("mass", name))
+            free.append(FreeParameter("com", name))
+            if (model.body_inertia[body] > 0).all():
+                free.append(FreeParameter("inertia", name, (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)))
+    for geom in touching_geoms(model):
+        moves = model.body_weldid[model.geom_bodyid[geom]] != 0
+        if moves and model.geom_friction[geom, 0] > 0:
+            free.append(FreeParameter("friction", model.geom(geom).name))
+        if moves and (model.geom_solref[geom] > 0).all():
+            free.append(FreeParameter("solref", model.geom(geom).name))
+    for joint in np.flatnonzero(np.isin(model.jnt_type, _SLIDES)):
+        name = model.joint(joint).name
+        kinds = ("damping", "frictionloss", "armature", "joint_zero")
+        free += [FreeParameter(kind, name) for kind in kinds]
+    for actuator in range(model.nu):
+        name = model.actuator(actuator).name
+        if model.actuator_gainprm[actuator, 0] > 0:
+            free.append(FreeParameter("gain", name))
+        if is_position_servo(model, actuator):
+            if model.actuator_biasprm[actuator, 2] < 0:
+                free.append(FreeParameter("kv", name))
+            if driven_dof(model, actuator) is not None:
+                free.append(FreeParameter("command_zero", name))
+    return tuple(f for f in free if f.element)
+
+
+def _driven(model: mujoco.MjModel) -> list[int]:
+    dofs = (driven_dof(model, actuator) for actuator in range(model.nu))
+    return [dof for dof in dofs if dof is not None]
+
+
+def name_elements(spec: mujoco.MjSpec) -> list[str]:
+    """Names every body, joint, geom and actuator that has none after its index, as ``geom3``, so
+    that a parameter can belong to it; compiles the spec. Returns the new names."""
+    spec.compile()
+    named = []
+    for kind, elements in (
+        ("body", spec.bodies),
+        ("joint", spec.joints),
+        ("geom", spec.geoms),
+        ("actuator", spec.actuators),
+    ):
+        for element in elements:
+            if not element.name:
+                element.name = f"{kind}{element.id}"
+                named.append(element.name)
+    return named
