@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, example, same
-from worldmodel.episodes import lerobot
+from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, example, manipulation, same
 from worldmodel.episodes.lerobot import read, write
 
 
@@ -29,7 +28,6 @@ def test_the_real_package_reads_what_we_write(
         compute_episode_stats,
     )
 
-    monkeypatch.setattr(lerobot, "_DATA_FILES_SIZE_IN_MB", 1200 / 2**20)
     dataset = example((4, 3, 50, 2))
     write(tmp_path / "set", dataset)
     loaded = real("us/set", root=tmp_path / "set", delta_timestamps={"action": [0, 1 / 30]})
@@ -40,8 +38,7 @@ def test_the_real_package_reads_what_we_write(
     whole = {name: np.concatenate([e[name] for e in dataset.episodes]) for name in FEATURES}
     at = 0
     for number, episode in enumerate(dataset.episodes):
-        file = DATA.replace("file-000", f"file-00{[0, 0, 1, 2][number]}")
-        assert loaded.meta.get_data_file_path(number) == Path(file)
+        assert loaded.meta.get_data_file_path(number) == Path(DATA)
         for frame in range(len(episode["action"])):
             row = loaded[at]
             assert row["task"] == dataset.tasks[number]
@@ -65,6 +62,24 @@ def test_the_real_package_reads_what_we_write(
             )
             if what[0] != "q":  # theirs are of a histogram
                 np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_real_package_reads_the_channels_of_manipulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, dataset = package(tmp_path, monkeypatch), manipulation()
+    write(tmp_path / "set", dataset)
+    loaded = real("us/set", root=tmp_path / "set")
+    assert (loaded.fps, loaded.num_frames, loaded.num_episodes) == (29.97, 8, 2)
+    for name in dataset.features:
+        whole = np.concatenate([episode[name] for episode in dataset.episodes])
+        rows = np.stack([loaded[at][name].numpy() for at in range(8)])
+        np.testing.assert_array_equal(rows, whole.astype(rows.dtype))
+    assert [loaded[at]["task"] for at in range(8)] == [
+        *("reach", "reach", "place", "place", "reach"),
+        *("place", "place", "place"),
+    ]
 
 
 @pytest.mark.slow

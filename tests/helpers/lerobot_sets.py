@@ -43,6 +43,33 @@ def example(lengths: tuple[int, ...] = (4, 1, 7), seed: int = 0, word: str = "pu
     return Dataset(30, "arm", FEATURES, episodes, tasks, {"seed": seed, "hash": {"a": [1, None]}})
 
 
+CHANNELS = {
+    "observation.gripper_width": Feature("float32", (1,)),
+    "observation.gripper_force": Feature("float32", (2,), ("finger", "thumb")),
+    "observation.object.cube": Feature("float64", (7,), ("x", "y", "z", "qw", "qx", "qy", "qz")),
+    "contact.finger_on_cube": Feature("bool", (1,)),
+    "goal.place": Feature("float64", (3,)),
+    "intervention": Feature("bool", (1,)),
+}
+
+
+def manipulation() -> Dataset:
+    """Every channel of manipulation, at a broken rate: the cube is not seen in frames 2 and 3 of
+    episode 0, which has two tasks and the time of a clock that jitters."""
+    rng, episodes = np.random.default_rng(0), []
+    for frames in (5, 3):
+        columns = {}
+        for name, feature in CHANNELS.items():
+            values = rng.normal(size=(frames, *feature.shape))
+            values = values > 0 if feature.dtype == "bool" else values.astype(feature.dtype)
+            columns[name] = values[:, 0] if feature.shape == (1,) else values
+        episodes.append(columns)
+    episodes[0]["observation.object.cube"][2:4] = np.nan
+    episodes[0]["timestamp"] = np.array([0.0, 0.031, 0.07, 0.098, 0.134], np.float32)
+    episodes[0]["task_index"] = np.array([0, 0, 1, 1, 0])
+    return Dataset(29.97, "arm", CHANNELS, episodes, [("reach", "place"), "place"], {})
+
+
 def same(a: Dataset, b: Dataset) -> None:
     for field in ("fps", "robot_type", "features", "tasks", "provenance"):
         assert getattr(a, field) == getattr(b, field)

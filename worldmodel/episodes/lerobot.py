@@ -1,8 +1,8 @@
 """Data sets on disk in LeRobot's format, which robot learning loads and trains from.
 
-Written is v3.0: ``data/chunk-000/file-000.parquet`` holds many episodes, one row group each;
-``meta/`` holds ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per
-episode, and ``provenance.json``, which other writers have not. Any numeric channel is a feature,
+Written is v3.0: ``data/chunk-000/file-000.parquet`` holds all episodes; ``meta/`` holds
+``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode, and
+``provenance.json``, which other writers have not. Any numeric channel is a feature,
 such as ``observation.gripper_width``, ``observation.object.cube``, ``contact.finger_on_cube``,
 ``goal.target``, ``intervention``. A set is written atomically, so a kill at any moment leaves a
 complete set or none. Videos, images and text are neither written nor read.
@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import json
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,8 @@ from worldmodel.runtime.files import new_folder
 __all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-_CHUNKS_SIZE = 1000  # files per chunk
-_DATA_FILES_SIZE_IN_MB = 100  # before compression; an episode is never split
-_DTYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
-_DTYPES = _DTYPES - {"float8"} | {"bool"}
+_DTYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_DTYPES |= {"bool", "float16", "float32", "float64"}
 _TIME, _COUNT = Feature("float32", (1,)), Feature("int64", (1,))
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
@@ -53,7 +50,7 @@ def write(directory: Path | str, dataset: Dataset) -> None:
     if directory.exists() or directory.is_symlink():
         raise DatasetError(f"{directory} is there already; choose another folder or delete it")
     _check(dataset)
-    names = [(task,) if isinstance(task, str) else tuple(task) for task in dataset.tasks]
+    names = [task if isinstance(task, tuple) else (task,) for task in dataset.tasks]
     tasks = list(dict.fromkeys(itertools.chain(*names)))
     episodes, start = [], 0
     for number, episode in enumerate(dataset.episodes):
@@ -65,8 +62,11 @@ def write(directory: Path | str, dataset: Dataset) -> None:
             _fill(folder, dataset, names, tasks, episodes)
     except FileExistsError:
         raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
         remedy = "nothing was left there; free space or choose another folder"
+        raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
+    except (TypeError, ValueError) as error:
+        remedy = "give text for tasks and names, and provenance of plain, finite values"
         raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
 
 
@@ -79,12 +79,7 @@ def _check(dataset: Dataset) -> None:
         raise DatasetError(
             f"{len(dataset.tasks)} tasks for {len(dataset.episodes)} episodes; give one each"
         )
-    texts = [
-        dataset.robot_type,
-        *itertools.chain(*([t] if isinstance(t, str) else t for t in dataset.tasks)),
-    ]
     for name, feature in dataset.features.items():
-        texts += [name, *(feature.names or ())]
         if not name or "/" in name or name in (*OWN, "task") or "image" in name:
             raise DatasetError(f"feature '{name}' has a name that LeRobot reserves; rename it")
         if feature.dtype not in _DTYPES:
@@ -93,15 +88,6 @@ def _check(dataset: Dataset) -> None:
             raise DatasetError(f"feature '{name}' has shape {feature.shape}; flatten it to (k,)")
         if feature.names is not None and len(feature.names) != feature.shape[0]:
             raise DatasetError(f"feature '{name}' has {len(feature.names)} names; give one each")
-    if not all(isinstance(text, str) for text in texts):
-        raise DatasetError("robot_type, the tasks and the features' names are text; give strings")
-    try:
-        content = [texts, dict(dataset.provenance)]
-        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"provenance, tasks or names are not JSON ({error}); give plain, finite values"
-        ) from None
 
 
 def _columns(
@@ -150,40 +136,40 @@ def _fill(
     episodes: list[dict[str, np.ndarray]],
 ) -> None:
     features = dataset.features | {name: _TIME if name == "timestamp" else _COUNT for name in OWN}
-    for folder in (root / "data", root / "meta", root / "meta" / "episodes"):
-        folder.mkdir()
-    places = _places([sum(column.nbytes for column in episode.values()) for episode in episodes])
-    for (chunk, file), members in itertools.groupby(range(len(episodes)), places.__getitem__):
-        path = root / "data" / _PLACE.format(chunk_index=chunk, file_index=file)
-        _write_parquet(path, (_data_table(episodes[i], features) for i in members))
+    whole = {name: np.concatenate([episode[name] for episode in episodes]) for name in features}
     rows = []
-    for (chunk, file), episode, texts in zip(places, episodes, names, strict=True):
-        row: dict[str, Any] = {
-            "episode_index": len(rows),
-            "tasks": [*texts],
-            "length": len(episode["index"]),
-            "data/chunk_index": chunk,
-            "data/file_index": file,
-            "dataset_from_index": int(episode["index"][0]),
-            "dataset_to_index": int(episode["index"][-1]) + 1,
-            "meta/episodes/chunk_index": 0,
-            "meta/episodes/file_index": 0,
-        }
+    for episode, texts in zip(episodes, names, strict=True):
+        row: dict[str, Any] = {"episode_index": len(rows), "tasks": [*texts]}
+        row |= {"length": len(episode["index"]), "data/chunk_index": 0, "data/file_index": 0}
+        row |= {"dataset_from_index": int(episode["index"][0])}
+        row |= {"dataset_to_index": row["dataset_from_index"] + row["length"]}
+        row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
         for name in features:
-            statistics = _statistics(name, episode[name])
+            statistics = _statistics(episode[name])
             row |= {f"stats/{name}/{what}": value for what, value in statistics.items()}
         rows.append(row)
-    path = root / "meta" / "episodes" / _PLACE.format(chunk_index=0, file_index=0)
-    _write_parquet(path, [pa.table({key: [row[key] for row in rows] for key in rows[0]})])
-    _write_parquet(root / "meta" / "tasks.parquet", [_tasks_table(tasks)])
+    columns = {}
+    for name, values in whole.items():
+        flat = pa.array(values.ravel())
+        scalar = values.ndim == 1
+        columns[name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    place = _PLACE.format(chunk_index=0, file_index=0)
+    for path, table in {
+        f"data/{place}": pa.table(columns),
+        f"meta/episodes/{place}": pa.table({key: [row[key] for row in rows] for key in rows[0]}),
+        "meta/tasks.parquet": _tasks_table(tasks),
+    }.items():
+        for folder in reversed((root / path).relative_to(root).parents[:-1]):
+            (root / folder).mkdir(exist_ok=True)  # not its parents: another writer may sweep root
+        pq.write_table(table, root / path, write_page_checksum=True)
     info = {
         "codebase_version": "v3.0",
         "robot_type": dataset.robot_type,
         "total_episodes": len(episodes),
-        "total_frames": rows[-1]["dataset_to_index"],
+        "total_frames": len(whole["index"]),
         "total_tasks": len(tasks),
-        "chunks_size": _CHUNKS_SIZE,
-        "data_files_size_in_mb": _DATA_FILES_SIZE_IN_MB,
+        "chunks_size": 1000,
+        "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "fps": dataset.fps,
         "splits": {"train": f"0:{len(episodes)}"},
@@ -191,54 +177,23 @@ def _fill(
         "video_path": None,
         "features": {name: dataclasses.asdict(feature) for name, feature in features.items()},
     }
-    _write_json(root / "meta" / "info.json", info)
-    stats = {
-        name: _statistics(name, np.concatenate([episode[name] for episode in episodes]))
-        for name in features
-    }
-    _write_json(root / "meta" / "stats.json", stats)
-    _write_json(root / "meta" / "provenance.json", dataset.provenance)
-
-
-def _places(sizes: list[int]) -> list[tuple[int, int]]:
-    """Chunk and file of each episode, for their sizes [bytes]."""
-    places, number, used = [], 0, 0
-    for size in sizes:
-        if used and used + size > _DATA_FILES_SIZE_IN_MB * 2**20:
-            number, used = number + 1, 0
-        used += size
-        places.append(divmod(number, _CHUNKS_SIZE))
-    return places
-
-
-def _data_table(episode: dict[str, np.ndarray], features: dict[str, Feature]) -> pa.Table:
-    columns = {}
-    for name, feature in features.items():
-        flat = pa.array(episode[name].ravel())
-        scalar = feature.shape == (1,)
-        columns[name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, *feature.shape)
-    return pa.table(columns)
+    stats = {name: _statistics(values) for name, values in whole.items()}
+    for name, content in (("info", info), ("stats", stats), ("provenance", dataset.provenance)):
+        nan = name == "stats"  # of a column that is NaN throughout
+        text = json.dumps(dict(content), indent=4, ensure_ascii=False, allow_nan=nan)
+        (root / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def _tasks_table(tasks: list[str]) -> pa.Table:
     """Tasks by position, as pandas writes a frame whose index is named "task"."""
-    text = {"pandas_type": "unicode", "numpy_type": "object"}
-    number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
-    encoding = {"metadata": {"encoding": "UTF-8"}}
-    pandas = {
-        "index_columns": ["task"],
-        "column_indexes": [{"name": None, "field_name": None} | text | encoding],
-        "columns": [
-            {"name": "task_index", "field_name": "task_index"} | number,
-            {"name": "task", "field_name": "task"} | text | {"metadata": None},
-        ],
-        "pandas_version": "2.2.0",
-    }
+    index = {"name": "task", "field_name": "task", "metadata": None}
+    index |= {"pandas_type": "unicode", "numpy_type": "object"}
+    pandas = {"index_columns": ["task"], "columns": [index], "column_indexes": []}
     table = pa.table({"task_index": np.arange(len(tasks)), "task": tasks})
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 
-def _statistics(name: str, values: np.ndarray) -> dict[str, list[Any]]:
+def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
     """Per component, over the frames where it is not NaN: each a list, also of a scalar column."""
     values = values.reshape(len(values), -1)
     wide = values.astype(np.float64)
@@ -247,25 +202,6 @@ def _statistics(name: str, values: np.ndarray) -> dict[str, list[Any]]:
         real = {"mean": np.nanmean(wide, axis=0), "std": np.nanstd(wide, axis=0)}
         quantiles = np.nanquantile(wide, [*_QUANTILES.values()], axis=0)
     real |= zip(_QUANTILES, quantiles, strict=True)
-    if np.isinf([*real.values()]).any():
-        raise DatasetError(f"feature '{name}': the values' statistics overflow; scale them down")
     whole = {"min": np.fmin.reduce(values), "max": np.fmax.reduce(values)}
     counted = {what: value.tolist() for what, value in (whole | real).items()}
     return counted | {"count": [len(values)]}
-
-
-def _write_parquet(path: Path, tables: Iterable[pa.Table]) -> None:
-    """One row group per table; checksums of its pages; the footer is closed."""
-    path.parent.mkdir(exist_ok=True)  # no parents: another writer may have removed them
-    tables = iter(tables)
-    first = next(tables)
-    with (
-        path.open("wb") as sink,
-        pq.ParquetWriter(sink, first.schema, write_page_checksum=True) as out,
-    ):
-        for table in itertools.chain([first], tables):
-            out.write_table(table, row_group_size=table.num_rows)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False), encoding="utf-8")

@@ -79,7 +79,7 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
         raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
     schemas = attempt(paths, pq.read_schema, damaged)
     kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    names, ignored = _selected(root, described, kinds, features)
+    names, ignored = _selected(root, described, kinds, features) if schemas else ([], {})
     tables = attempt([*schemas], lambda path: read_table(path, (*names, *OWN)), damaged)
     if not tables:
         raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
@@ -89,18 +89,19 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
         ignored[name] = "its rows differ in length"
         if features is not None:
             raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-    episodes, tasks = _episodes(root, [*tables], table, rows, fps, damaged)
+    texts = _tasks(root / "meta", damaged)
+    episodes, tasks = _episodes(_order(table, fps, damaged), rows, texts, damaged)
     damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
     if not episodes:
         raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
-    provenance = root / "meta" / "provenance.json"
+    provenance = attempt([*root.glob("meta/provenance.json")], _json, damaged)
     return Dataset(
         fps,
         str(info.get("robot_type") or "unknown"),
         {name: _feature(values, described.get(name, {})) for name, values in rows.items()},
         [*episodes.values()],
         tasks,
-        _json(provenance) if provenance.is_file() else {},
+        next(iter(provenance.values()), {}),
         tuple(episodes),
         ignored,
         tuple(damaged),
@@ -108,32 +109,29 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); copy or write it again") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no JSON object; copy or write it again")
-    return content
+    return dict(json.loads(path.read_text(encoding="utf-8-sig")))
 
 
 def _info(path: Path) -> dict[str, Any]:
     """``meta/info.json``, with fps a number and the features dictionaries."""
-    info = _json(path)
-    version, rate, features = (info.get(k) for k in ("codebase_version", "fps", "features"))
+    damaged: list[str] = []
+    if not path.is_file():
+        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+    info = attempt([path], _json, damaged).get(path, {})
+    if damaged:
+        raise DatasetError(damaged[0])
+    version, features = info.get("codebase_version"), info.get("features")
     if not re.fullmatch(r"v2\.[01]|v3\.\d+", str(version)):
         raise DatasetError(
             f"{path}: codebase_version is {version!r}; v2.1 and v3.x are read: convert the set "
             "with LeRobot's own converter"
         )
     try:
-        fps = float(rate)  # type: ignore
-    except (TypeError, ValueError, OverflowError):
+        fps = float(info["fps"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         fps = math.nan
     if not 0 < fps < math.inf:
-        raise DatasetError(f"{path}: fps is {rate!r}; write the frames per second there")
+        raise DatasetError(f"{path}: fps is {info.get('fps')!r}; write the frames per second there")
     features = features if isinstance(features, dict) else {}
     specs = {name: spec if isinstance(spec, dict) else {} for name, spec in features.items()}
     return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
@@ -198,17 +196,17 @@ def _labels(names: Any) -> list[str]:
 def _joined(
     root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
 ) -> pa.Table:
-    """All files' rows, with the column "file" for the number of each one's file."""
-    parts = []
-    for path, table in tables.items():
-        for name in sorted({*names, "episode_index"} - {*table.column_names}):
-            damaged.append(f"{path} has no column '{name}': it is NaN there")
-        number = pa.array(np.full(table.num_rows, len(parts)))
-        parts.append(table.append_column("file", number))
+    for name in (*names, "episode_index"):
+        if lacking := [path for path, table in tables.items() if name not in table.column_names]:
+            damaged.append(
+                f"{len(lacking)} of {len(tables)} data files, such as {lacking[0]}, have no column "
+                f"'{name}'; it is NaN there"
+            )
     try:
-        return pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        raise DatasetError(f"{root}: data files disagree ({error}); name the features") from error
+        return pa.concat_tables(tables.values(), promote_options="permissive")
+    except pa.ArrowException as error:
+        remedy = "ask for the features that agree, or take the odd file out of data"
+        raise DatasetError(f"{root}: data files disagree ({error}); {remedy}") from error
 
 
 def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndarray]:
@@ -220,12 +218,11 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
     own: dict[str, np.ndarray] = {}
     for name in ("episode_index", "frame_index", "timestamp", "task_index"):
         values = numbers(table, name)
-        values = np.full((table.num_rows, 1), np.nan) if values is None else values
-        own[name] = values[:, 0]
+        own[name] = np.full(table.num_rows, np.nan) if values is None else values[:, 0]
     if np.isnan(own["frame_index"]).all():
         own["frame_index"] = np.arange(table.num_rows)
     nominal, time = own["frame_index"] / fps, own["timestamp"]
-    if np.isnan(time).all():
+    if time.size and np.isnan(time).all():
         own["timestamp"] = nominal
         damaged.append("no row has a timestamp [s]; time is frame_index / fps")
     elif time.dtype == np.float32:
@@ -234,49 +231,39 @@ def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndar
 
 
 def _episodes(
-    root: Path,
-    paths: Sequence[Path],
-    table: pa.Table,
+    own: dict[str, np.ndarray],
     rows: dict[str, np.ndarray],
-    fps: float,
+    texts: dict[int, str],
     damaged: list[str],
 ) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
     """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
-    own, source = _order(table, fps, damaged), np.asarray(table["file"])
-    placed = np.isfinite(own["episode_index"]) & np.isfinite(own["frame_index"])
-    for number in np.unique(source[~placed]):
-        damaged.append(f"{paths[number]}: rows without episode_index or frame_index are not read")
+    placed = (own["episode_index"] % 1 == 0) & np.isfinite(own["frame_index"])
+    if not placed.all():
+        damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
     order = np.lexsort((own["frame_index"], own["episode_index"]))
     order = order[placed[order]]
     cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
-    texts, unnamed = _tasks(root / "meta", damaged), set()
-    episodes, tasks = {}, []
+    episodes, tasks, unnamed, doubled = {}, [], set(), []
     for part in np.split(order, cuts) if len(order) else ():
-        number, frames = int(own["episode_index"][part[0]]), own["frame_index"][part]
-        if (np.diff(frames) == 0).any():
-            where = " and ".join(str(paths[i]) for i in np.unique(source[part]))
-            damaged.append(
-                f"{where}: episode {number} has a frame_index twice; it is not read: delete the "
-                "file or rows that are not of this set"
-            )
+        number = int(own["episode_index"][part[0]])
+        if (np.diff(own["frame_index"][part]) == 0).any():
+            doubled.append(number)
             continue
-        kinds, first, inverse = np.unique(
-            np.nan_to_num(own["task_index"][part], nan=-1).astype(int),
-            return_index=True,
-            return_inverse=True,
-        )
-        turn = np.argsort(first)
-        unnamed |= {*kinds.tolist()} - texts.keys()
-        names = tuple(texts.get(kind, "") for kind in kinds[turn].tolist())
+        index = np.nan_to_num(own["task_index"][part], nan=-1).astype(int).tolist()
+        place = {kind: at for at, kind in enumerate(dict.fromkeys(index))}
+        unnamed |= place.keys() - texts.keys()
+        names = tuple(texts.get(kind, "") for kind in place)
         tasks.append(names[0] if len(names) == 1 else names)
-        episodes[number] = {
-            name: values[part, 0] if values.shape[1] == 1 else values[part]
-            for name, values in rows.items()
-        }
-        episodes[number]["timestamp"] = own["timestamp"][part]
-        episodes[number]["task_index"] = np.argsort(turn)[inverse]
+        columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
+        columns["timestamp"] = own["timestamp"][part]
+        episodes[number] = columns | {"task_index": np.array([place[kind] for kind in index])}
+    if doubled:
+        damaged.append(
+            f"episodes {_some(doubled)} have a frame_index twice; they are not read: delete the "
+            "file or the rows that are not of this set"
+        )
     if unnamed:
-        damaged.append(f"{root / 'meta'} has no text for task_index {_some(unnamed)}; it is ''")
+        damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
     return episodes, tasks
 
 
@@ -284,11 +271,11 @@ def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
     """Text of each task_index; the texts' column has the name of whatever index pandas had."""
     paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
     for table in attempt(paths, read_table, damaged).values():
-        numbered = "task_index" in table.column_names
-        places = table["task_index"].to_pylist() if numbered else range(table.num_rows)
-        for name in table.column_names:
-            if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type):
-                return dict(zip(places, map(str, table[name].to_pylist()), strict=True))
+        columns = table.to_pydict()
+        places = columns.pop("task_index", range(table.num_rows))
+        for texts in columns.values():
+            if all(isinstance(text, str) for text in texts):
+                return dict(zip(places, texts, strict=True))
     return {}
 
 
@@ -299,7 +286,7 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
     names = ("episode_index", "length")
     tables = attempt(paths, lambda path: read_table(path, names), losses)
     rows = [row for table in tables.values() for row in table.to_pylist()]
-    listed = {row.get("episode_index"): row.get("length") for row in rows}
+    listed = {row["episode_index"]: row.get("length") for row in rows if "episode_index" in row}
     if not listed:
         losses.append(f"{meta} lists no episodes; whether they are whole is not known")
     elif lost := listed.keys() - lengths:
@@ -307,10 +294,10 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
             f"{meta} lists episodes {_some(lost)}, and no data file that can be read holds them: "
             "their file is elsewhere, or was never finished"
         )
-    for number in [n for n, length in lengths.items() if listed.get(n, length) != length]:
+    if uneven := [n for n, length in lengths.items() if listed.get(n, length) != length]:
         losses.append(
-            f"episode {number} has {lengths[number]} rows where {meta} counts {listed[number]}; "
-            "the rows are read"
+            f"{meta} counts other frames than the rows of episodes {_some(uneven)}, such as "
+            f"{listed[uneven[0]]} for {lengths[uneven[0]]}; the rows are read"
         )
     total, saved = info.get("total_episodes"), len(listed or lengths)
     if type(total) is int and total > saved:
@@ -321,6 +308,6 @@ def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[s
     return losses
 
 
-def _some(places: Iterable[Any]) -> str:
-    shown = sorted(place for place in places if place is not None)
+def _some(places: Iterable[int]) -> str:
+    shown = sorted(places)
     return ", ".join(map(str, shown[:8])) + (f" and {len(shown) - 8} more" if shown[8:] else "")

@@ -14,16 +14,31 @@ T = TypeVar("T")
 _REMEDY = "copy it again if it is whole elsewhere; else what it held is lost, and it can be deleted"
 
 
-def attempt(paths: list[Path], call: Callable[[Path], T], damaged: list[str]) -> dict[Path, T]:
-    """What the call makes of each file; those that it cannot read go to ``damaged``, with cause
-    and remedy."""
-    results = {}
+def attempt(paths: Sequence[Path], call: Callable[[Path], T], damaged: list[str]) -> dict[Path, T]:
+    """What the call makes of each file; those it cannot read go to ``damaged``, by cause."""
+    results, causes = {}, {}
     for path in paths:
         try:
             results[path] = call(path)
         except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
-            damaged.append(f"{path} {_cause(path, error)}; {_REMEDY}")
+            causes.setdefault(_cause(path, error), []).append(path)
+    for cause, files in causes.items():
+        more = f" and {len(files) - 1} more files: each" if files[1:] else ""
+        damaged.append(f"{files[0]}{more} {cause}")
     return results
+
+
+def _cause(path: Path, error: Exception) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as denied:
+        return f"cannot be opened ({denied})"
+    if content.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS; git lfs pull brings the file"
+    cause = f"is damaged ({str(error).partition(chr(10))[0]})"
+    if not content or (content.startswith(b"PAR1") and not content.endswith(b"PAR1")):
+        cause = "has no end: its recorder was stopped before it closed it, or a copy broke off"
+    return f"{cause}; {_REMEDY}"
 
 
 def read_table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
@@ -35,15 +50,6 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> pa.Table:
         table = file.read([name for name in here if names is None or name in names])
     table.validate(full=True)
     return table
-
-
-def _cause(path: Path, error: Exception) -> str:
-    content = path.read_bytes() if path.is_file() else b""
-    if content.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS, not the file (git lfs pull brings that)"
-    if not content or (content.startswith(b"PAR1") and not content.endswith(b"PAR1")):
-        return "has no end: its recorder was stopped before it closed the file, or a copy broke off"
-    return f"is damaged ({str(error).partition(chr(10))[0]})"
 
 
 def is_numeric(kind: pa.DataType) -> bool:
@@ -75,11 +81,9 @@ def numbers(table: pa.Table, name: str) -> np.ndarray | None:
     if flat.null_count and not pa.types.is_floating(flat.type):
         flat = flat.cast(pa.float64())
     values, rows = np.asarray(flat), int(valid.sum())
-    if not rows:
-        return np.full((len(valid), 1), np.nan)
-    if not values.size or values.size % rows:
+    if rows and (not values.size or values.size % rows):
         return None
-    values = values.reshape(rows, -1)
+    values = values.reshape(rows, -1 if rows else 1)
     if rows == len(valid):
         return values
     kind = values.dtype if values.dtype.kind == "f" else np.float64
