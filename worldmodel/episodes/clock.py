@@ -76,7 +76,7 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
     if step.max() > LONGEST_GAP:
         row = int(np.argmax(step)) + 1
         raise ClockError(
-            f"{where}: time jumps by {step.max():.4g} s at frame {row}; split the episode there, or "
+            f"{where}: time jumps by {step.max():.4g} s at frame {row}; split it there, or "
             "mend the stamp"
         )
     if step.min() >= BURST * period:
