@@ -67,12 +67,13 @@ def by_engine(
         iterations=iterations, engine=engine, huber=1e6, bound=BOUND, batch=min(128, len(windows))
     )
     identified = identify(world, windows, config, noise=sigma, record=rows.append)
-    tries = sum(r["tries"] for r in rows)
-    slopes = 1 + len(rows)  # at most: a last step that gains nothing takes none
-    columns = len(identified.numbers)
-    counts = {"rollouts": tries + slopes, "tangents": 0}
-    name, per_slope = {"mjx": ("tangents", columns), "c": ("rollouts", 2 * columns)}[engine]
-    counts[name] += slopes * per_slope
+    # At most: the last iteration takes no derivatives.
+    columns, slopes = len(identified.numbers), 1 + len(rows)
+    counts = {"rollouts": sum(r["tries"] for r in rows) + slopes, "tangents": 0}
+    if engine == "c":  # a central difference takes two rollouts
+        counts["rollouts"] += columns * (slopes + sum(r["central"] for r in rows))
+    else:
+        counts["tangents"] += columns * slopes
     u = np.array([n.u for n in identified.numbers])
     return u, counts | {"iterations": identified.iterations, "converged": identified.converged}
 

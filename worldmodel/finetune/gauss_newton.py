@@ -43,13 +43,14 @@ UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not ide
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
 # Widths of engine c's differences [prior widths]. Friction and contact give the cost kinks at every
 # scale, so that a derivative at a point says little of it: wide differences show where it falls,
-# narrow ones end the descent (Newey & McFadden 1994, section 7.3).
+# narrow ones end the descent (Newey & McFadden 1994, section 7.3). They are forward until the cost
+# rests, since central differences cost twice as many rollouts.
 WIDTHS = (0.03, 0.1, 0.01, 0.003)
 LEAST, MOST = 0.1, 1e6  # damping; the prior's own curvature is 1
 TRIES = 6  # dampings, each ten times the former, before another width
 POOR = 2  # tries; after more the differences get another width
 REST = 1e-4  # relative fall of the cost, below which it rests
-NEAR = 1.0  # deviations to go, within which differences are central
+NEAR = 1.0  # deviations to go, within which a fit that rests has converged
 SETTLING = 8  # first iterations, before each of which the noise is estimated anew
 RESTED = 0.1  # relative change of the noise below which it has come to rest
 
@@ -106,7 +107,6 @@ class Progress:
     """A fit before an iteration; continued from here it ends at the same numbers."""
 
     iteration: int  # done
-    steps: int  # taken
     u: np.ndarray  # (numbers,)
     shift: np.ndarray  # (windows, 0 or 2 nv)
     damping: float
@@ -161,16 +161,17 @@ def identify(
         physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
         u = np.array([float(start["physics"][name][i]) for name, i in names])
+    exact = config.engine != "c"
+    levels = 1 if exact else len(WIDTHS)
     if progress is None:
         x = problem.begin(u)
         at = problem.derivatives(x, problem.usable, _across(u, 0, False))
         sigma = problem.first_noise(at) if noise is None else noise
         at = problem.without_outliers(at, at.kept, sigma)
-        state = Progress(0, 0, x.u, x.shift, 1.0, sigma, at.kept, 0, False, 0, np.inf)
+        state = Progress(0, x.u, x.shift, 1.0, sigma, at.kept, 0, exact, 0, np.inf)
     else:
         state, x = progress, Unknowns(progress.u, progress.shift)
         at = problem.derivatives(x, state.kept, _across(u, state.level, state.central))
-    levels = len(WIDTHS) if config.engine == "c" else 1
     reason, remaining = "", float("inf")
     while True:
         if state.iteration == config.iterations:
@@ -196,9 +197,10 @@ def identify(
             f"iteration {state.iteration + 1}/{config.iterations}  cost {here:.6g}  "
             f"{remaining:.3g} deviations to go"
         )
-        rested = remaining < config.tolerance
+        near = remaining < config.tolerance
+        rested = near and state.central
         there, fallen, tries = x, 0.0, 0
-        while not rested and fallen <= 0 and tries < TRIES:
+        while not near and fallen <= 0 and tries < TRIES:
             tries += 1
             there = problem.moved(x, problem.step(normal, x, damping))
             error = problem.engine.errors(there.u, there.shift, windows)
@@ -206,9 +208,10 @@ def identify(
             gain = fallen / max(problem.predicted(normal, x, there), 1e-300)
             damping = min(max(damping * _slower(gain), LEAST), MOST)
         row = {"iteration": state.iteration + 1, "cost": here, "left": remaining}
-        row |= {"width": WIDTHS[state.level], "damping": damping, "tries": tries}
+        row |= {"width": WIDTHS[state.level], "central": state.central}
+        row |= {"damping": damping, "tries": tries}
         record(row | {"noise": sigma.tolist()})
-        moved, level, quiet = fallen > 0, state.level, state.quiet + 1
+        moved, level, quiet = fallen > 0, state.level, state.quiet + (not near)
         x, damping = (there, damping) if moved else (x, state.damping)
         nearest = min(remaining, state.nearest)
         if fallen > REST * here:
@@ -216,7 +219,7 @@ def identify(
         ended = rested or quiet >= levels
         if (quiet or tries > POOR) and not ended:
             level = (level + 1) % levels
-        central = remaining < NEAR
+        central = exact or near or quiet > 0
         if moved or not ended:
             at = problem.derivatives(x, at.kept, _across(u, level, central))
         if ended:
@@ -228,7 +231,6 @@ def identify(
             damping, quiet, nearest = 1.0, 0, np.inf
         state = Progress(
             iteration=state.iteration + 1,
-            steps=state.steps + moved,
             u=x.u,
             shift=x.shift,
             damping=damping,
@@ -247,7 +249,7 @@ def identify(
     normal = problem.normal(at, sigma)
     doubt = problem.uncertainty(normal, x)
     fitted = problem.data_cost(at.error, at.kept, sigma)
-    if not reason and (x.u == problem.begin(u).u).all() and start is None and len(u):
+    if not reason and len(u) and not x.u.any():
         reason = "the fit took no step from the MJCF's values"
     if not reason and fitted >= problem.standing(at.kept, sigma):
         reason = (
