@@ -1,5 +1,6 @@
 """The four recordings, as any other log: read, checked, and refused where they are damaged."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,23 @@ def saved(path: Path, parts: Parts, rest: dict[str, np.ndarray]) -> Path:
     arrays: dict = {n: np.concatenate([part[n] for part in parts.values()]) for n in names} | rest
     np.savez(path, start=np.cumsum([0, *lengths]), id=np.array([*parts]), **arrays)
     return path
+
+
+def test_the_table_says_in_which_order_a_real_cubes_quaternion_is(
+    recordings: Path, tmp_path: Path
+) -> None:
+    (tracked,) = CUBE.columns.bodies
+    still = dataclasses.replace(CUBE.columns, bodies=(dataclasses.replace(tracked, velocity=()),))
+    parts, rest = few(recordings, "cube_toss")
+    reading = read_episodes(saved(tmp_path / "a.npz", parts, rest), still, CUBE.model())
+    assert reading.notes == ()  # the table confirms it
+    for part in parts.values():
+        part["qpos"] = part["qpos"][:, [0, 1, 2, 4, 5, 6, 3]]
+    path = saved(tmp_path / "b.npz", parts, rest)
+    with pytest.raises(InputError, match=r"m deep in what it touches .*order = .xyzw"):
+        read_episodes(path, still, CUBE.model())
+    with pytest.raises(InputError, match=r"recorded angular velocity .*order = .xyzw"):
+        read(CUBE, path)
 
 
 def test_a_real_arms_log_with_gaps(recordings: Path, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from tests.helpers.logs import (
     truth,
     tumbling,
 )
+from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import Body, Columns, Command, Joint
+from worldmodel.episodes.draft import draft
 from worldmodel.episodes.reading import read_episodes
 from worldmodel.errors import InputError
 
@@ -118,6 +120,7 @@ def test_the_order_of_a_quaternion_and_the_frame_of_its_velocity(tmp_path: Path)
         ({"time": TIME * 1e-3}, r"a frame every 1e-05 s.*larger units"),
         ({"time": TIME[::-1].copy()}, r"episode 'a': column 'time': time does not increase at f"),
         ({"time": TIME * np.nan}, "the time is not finite at frame 0"),
+        ({"time": TIME + 1e4 * (TIME > 1)}, r"time jumps by 1e\+04 s at frame 101; split"),
         ({"time": TIME * 0}, "every frame has the same time"),
         ({"time": TIME[:-1]}, r"'q\[0\]' has 300 rows where its time 'time' has 299"),
     ],
@@ -192,6 +195,31 @@ def test_delays_shift_columns_against_the_others(frames: float, tmp_path: Path) 
     assert known.sum() > 290 and known[:-2].all()
     np.testing.assert_allclose(episode.qpos[known, 1], Q[2:][known, 1], atol=2e-3)
     np.testing.assert_array_equal(episode.qpos[:, 0], Q[2:, 0])
+
+
+def test_a_coupled_finger_follows_and_is_not_measured(tmp_path: Path) -> None:
+    fingers = mujoco.MjModel.from_xml_string("""
+    <mujoco><worldbody>
+      <body><joint name="one" type="slide" range="0 .04" limited="true"/><geom size=".01"/></body>
+      <body><joint name="two" type="slide" range="-.04 0" limited="true"/><geom size=".01"/></body>
+    </worldbody>
+    <equality><joint joint1="two" joint2="one" polycoef="0.001 -1 0 0 0"/></equality></mujoco>""")
+    width = 40 + 30 * np.sin(TIME)  # [mm] of both
+    np.savez(tmp_path / "a.npz", width=width, time=TIME)
+    for measured, scale in (("one", 0.5), ("two", -0.5)):
+        columns = Columns((Joint(measured, "width", unit="mm", scale=scale),), time="time")
+        reading = read_episodes(tmp_path / "a.npz", columns, fingers)
+        episode = reading.episodes[0]
+        own, other = (0, 1) if measured == "one" else (1, 0)
+        np.testing.assert_allclose(episode.qpos[:, own], scale * 1e-3 * width[2:], atol=1e-12)
+        np.testing.assert_allclose(episode.qpos.sum(axis=1), 0.001, atol=1e-12)
+        np.testing.assert_allclose(episode.qvel.sum(axis=1), 0.0, atol=1e-9)
+        assert episode.measured is not None
+        assert episode.measured[:, own].all() and not episode.measured[:, other].any()
+        assert "follows column 'width' by an equality" in reading.notes[0]
+    np.savez(tmp_path / "b.npz", one=width / 2000, time=TIME)
+    drafted, _ = draft(tmp_path / "b.npz", fingers)
+    assert [joint.name for joint in drafted.joints] == ["one"]
 
 
 def test_rates_of_the_log_and_of_the_columns(tmp_path: Path) -> None:

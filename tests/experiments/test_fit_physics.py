@@ -16,6 +16,7 @@ from tests.helpers.command import run, start
 # The pendulum has no contacts, so it compiles soonest.
 FIT = ["experiments.recordings.fit_physics", "--recording", "double_pendulum", "--episodes", "3"]
 FIT += ["--steps", "40", "--batch", "8", "--horizon", "10", "--checkpoint-every", "5"]
+FIT += ["--starts", "2", "--least-squares", "12"]
 
 
 def interrupted(out: Path, after: int, number: int) -> tuple[int, str]:

@@ -21,7 +21,12 @@ PARAMETERS = {"link1.mass": jnp.arange(3.0), "gravity_tilt": jnp.zeros(2)}
 TREE = {"u": PARAMETERS, "adam": optax.adam(0.1).init(PARAMETERS), "step": jnp.zeros((), int)}
 METADATA = {
     "scene": "elbow",
-    "settings": {"fit": {"seed": 0, "rates": (0.1, 0.2)}, "data": "a" * 200, "horizon": None},
+    "settings": {
+        "fit": {"seed": 0, "rates": (0.1, 0.2)},
+        "free": [{"kind": "mass", "element": "door"}],
+        "data": "a" * 200,
+        "horizon": None,
+    },
 }
 
 
@@ -78,14 +83,15 @@ def test_anothers_checkpoint_is_refused(
 def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 3, TREE, METADATA)
     fit = {"seed": 5, "rates": [0.1, 0.2]}  # a list in JSON, as the tuple is
-    other = {"fit": fit, "data": "b" * 200, "windows": 3}
+    free = [{"element": "door", "kind": "mass"}]
+    other = {"fit": fit, "free": free, "data": "b" * 200, "windows": 3}
     with pytest.raises(CheckpointError) as refused:
         checkpoint.restore(tmp_path, TREE, expected={"scene": "elbow", "settings": other})
     message = str(refused.value)
     assert "settings.fit.seed is 0 there and 5 here;" in message
     assert "settings.windows is absent there and 3 here;" in message
     assert f'settings.data is "{"a" * 59}… there' in message
-    assert not [name for name in ("rates", "scene", "horizon") if name in message]
+    assert not [name for name in ("rates", "scene", "free", "horizon") if name in message]
 
 
 def test_absent_and_damaged_steps_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from worldmodel.episodes import faults
 from worldmodel.episodes.clock import gap_seconds
 from worldmodel.episodes.columns import Columns
-from worldmodel.episodes.resampling import Frames, at_frames, held
+from worldmodel.episodes.resampling import Frames, all_at_frames, held
 from worldmodel.episodes.rows import Rows, Timed
 from worldmodel.episodes.signals import Drive, Signal
 from worldmodel.types import Episode
@@ -107,13 +107,16 @@ def _states(plan: Plan, rows: Sequence[Rows | None], grid: np.ndarray, period: f
     qpos, qvel = np.full((count, plan.nq), np.nan), np.full((count, plan.nv), np.nan)
     measured, fresh = np.zeros((count, plan.nq), bool), np.ones(count, bool)
     waiting, fast, some = (np.zeros(count, bool) for _ in range(3))
+    tracks = [
+        None if own is None else own.track(signal.turns)
+        for signal, own in zip(plan.signals, rows, strict=True)
+    ]
     frames = []
-    for signal, own in zip(plan.signals, rows, strict=True):
+    for signal, at in zip(plan.signals, all_at_frames(tracks, grid, period), strict=True):
         q, v = list(signal.q), list(signal.v)
-        if own is not None:
-            at = at_frames(own.track(signal.turns), grid, period)
+        if at is not None:
             qpos[:, q], qvel[:, v] = at.values, at.rates
-            measured[:, q] = at.measured[:, None]
+            measured[:, q] = at.measured[:, None] & (not signal.inferred)
             known = np.isfinite(at.values).all(axis=1)
             some |= known
             fresh &= at.fresh | ~known
@@ -145,6 +148,8 @@ def _counts(plan: Plan, state: _States, commanded: np.ndarray, part: slice) -> l
         ("gap in the commands: not valid", EVERY, int((~commanded[part] & some).sum())),
     ]
     for signal, at in state.frames:
+        if signal.inferred:
+            continue
         column = signal.columns[0]
         known = np.asarray(np.isfinite(at.values).all(axis=1))[part]
         events += [
@@ -167,6 +172,7 @@ def _mended(
     events: list[Event],
 ) -> Rows:
     """The rows of a signal after the rules of ``faults``; appends what they did to ``events``."""
+    events = [] if signal.inferred else events  # its columns are another's, and counted there
     late = signal.delay - reference
     rows = dataclasses.replace(rows, time=rows.time - late) if late else rows
     column = signal.columns[0]

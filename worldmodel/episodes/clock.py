@@ -17,6 +17,7 @@ BURST = 0.9  # sample periods: a stamp that follows the last one sooner is the h
 HALF, WITHIN, FARTHEST = 0.5, 0.95, 3.0  # a line explains stamps: 95 % within half a period, all 3
 SNAP = 0.1  # periods a stamp may be off a regular clock
 SLOWEST, FASTEST = 0.5, 5e-5  # [s] median sample period of a robot's log
+LONGEST_GAP = 600.0  # [s] within an episode
 GAP_PERIODS, GAP_SECONDS = 3.0, 0.02  # a gap is longer than both
 
 
@@ -49,8 +50,8 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
       repeats: (rows,) bool; the row's values are those of the row before.
 
     Raises:
-      ClockError: stamps that are not finite, run backwards, are not in ``unit``, or that come in
-        bursts which no regular clock explains.
+      ClockError: stamps that are not finite, run backwards, jump by more than ``LONGEST_GAP``, are
+        not in ``unit``, or come in bursts that no regular clock explains.
     """
     if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
         row = int(np.flatnonzero(~np.isfinite(stamps))[0])
@@ -67,9 +68,17 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
     if len(step) == 0:
         return Clock(time, kept)
     if not (step > 0).any():
-        raise ClockError(f"{where}: every frame has the same time; name the column of the time")
+        raise ClockError(
+            f"{where}: every frame has the same time; name the column of the time, or give rate_hz"
+        )
     period = float(np.median(step[step > 0]))
     _check_unit(where, period, unit)
+    if step.max() > LONGEST_GAP:
+        row = int(np.argmax(step)) + 1
+        raise ClockError(
+            f"{where}: time jumps by {step.max():.4g} s at frame {row}; split the episode there, or "
+            "mend the stamp"
+        )
     if step.min() >= BURST * period:
         return Clock(time, kept)
     line = regular(time)

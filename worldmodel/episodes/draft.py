@@ -14,7 +14,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
 from worldmodel.episodes.guess import Guess, guessed, in_degrees
-from worldmodel.episodes.signals import Drive, Signal, layout
+from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
 from worldmodel.scene.names import element_name
 
@@ -214,6 +214,11 @@ def _joints(
     joints = []
     for signal in signals:
         name = signal.joint
+        leader = None
+        if name not in positions:
+            leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
+        if leader is not None and element_name(model, "joint", leader[0]) in positions:
+            continue  # it follows from the other's column
         if name not in positions:
             notes.append(f"joint '{name}': no column matches; it is unknown as it stands")
             joints.append(Joint(name))

@@ -21,6 +21,7 @@ from worldmodel.episodes import faults
 from worldmodel.episodes.assembly import Commands, Event, Plan, assembled
 from worldmodel.episodes.columns import Columns, ColumnsError
 from worldmodel.episodes.plausible import check_drive, check_signal
+from worldmodel.episodes.pose_order import check_order
 from worldmodel.episodes.rows import (
     Rows,
     Timed,
@@ -95,6 +96,7 @@ def read_episodes(
     states = [_states(plan, episode) for episode in episodes]
     commands = [_commands(plan, episode) for episode in episodes]
     _check(plan, episodes, states, commands)
+    notes = _orders(plan, model, states)
     out, events = [], []
     for episode, state, command in zip(episodes, states, commands, strict=True):
         read, happened = assembled(plan, episode, state, command)
@@ -102,7 +104,9 @@ def read_episodes(
         events.append(happened)
     if not out:
         raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
-    return Reading(out, hz, _counted(events), _ignored(source, wanted), _notes(plan, source))
+    return Reading(
+        out, hz, _counted(events), _ignored(source, wanted), (*_notes(plan, source), *notes)
+    )
 
 
 def _states(plan: Plan, episode: Timed) -> list[Rows | None]:
@@ -142,6 +146,24 @@ def _check(
         check_drive(str(plan.path), drive, [(i, c[1]) for i, c in logged if c is not None])
 
 
+def _orders(
+    plan: Plan, model: mujoco.MjModel, states: Sequence[Sequence[Rows | None]]
+) -> list[str]:
+    """Which quaternions have an order that neither recorded velocities nor the scene confirm."""
+    notes = []
+    for i, signal in enumerate(plan.signals):
+        if not signal.turns or signal.rates or not signal.columns:
+            continue
+        place = plan.signals[i - 1] if i else signal
+        free = place.kind == "position" and place.joint == signal.joint and place.columns
+        rows = [(state[i - 1], state[i]) for state in states]
+        if not free or not check_order(str(plan.path), model, place, signal, rows):
+            notes.append(
+                f"{signal.element}: nothing in the log says whether its order is {signal.order}"
+            )
+    return notes
+
+
 def _counted(events: Iterable[Iterable[Event]]) -> tuple[Repair, ...]:
     """Events of all episodes → repairs, in the order in which they first happened."""
     counts: dict[tuple[str, str], list[int]] = {}
@@ -171,11 +193,9 @@ def _ignored(source: Source, wanted: set[str]) -> dict[str, str]:
 def _notes(plan: Plan, source: Source) -> tuple[str, ...]:
     notes = [f"{what}" for what in source.damaged]
     for signal in plan.signals:
-        if not signal.columns:
+        if signal.inferred:
+            notes.append(f"{signal.element} follows column '{signal.columns[0]}' by an equality")
+        elif not signal.columns:
             assumed = "unknown" if signal.assumed is None else f"assumed {[*signal.assumed]}"
             notes.append(f"{signal.element} is not measured: {assumed}")
-        elif signal.turns and not signal.rates:
-            notes.append(
-                f"{signal.element}: nothing in the log says whether its order is {signal.order}"
-            )
     return tuple(notes)

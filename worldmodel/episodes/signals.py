@@ -38,6 +38,7 @@ class Signal:
     assumed: tuple[float, ...] | None = None
     bounds: tuple[float, float] | None = None  # [rad, m] of a limited joint
     order: str = "wxyz"  # of a rotation's columns in the log; ``columns`` are wxyz
+    inferred: bool = False  # the columns are those of a joint that it is coupled to
 
     @property
     def turns(self) -> bool:
@@ -78,6 +79,9 @@ class Drive:
 def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[Drive]]:
     """The signals and drives of a model, all of them, in the model's order.
 
+    A joint that an equality of the MJCF couples to a measured one needs no columns: its value
+    follows from the other's, and does not count as measured.
+
     Raises:
       ColumnsError: a joint, body or actuator that the model does not have, that no column is
         given for, or in a unit that it cannot have.
@@ -103,6 +107,10 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
             signals += _poses(given, model, j)
         else:
             plain.append(name)
+            follower = None if name in joints else _follower(joints, model, j)
+            if follower is not None:
+                signals.append(follower)
+                continue
             if name not in joints:
                 raise ColumnsError(
                     f"nothing measures joint '{name}': give its column, or what is assumed, or "
@@ -155,6 +163,45 @@ def _joint(joint: Joint, model: mujoco.MjModel, j: int) -> Signal:
         joint.time,
         None if joint.assumed is None else (joint.assumed,),
         bounds,
+    )
+
+
+def coupling(model: mujoco.MjModel, j: int) -> tuple[int, float, float] | None:
+    """The joint that an equality of the MJCF couples a joint to: its number, and factor and shift
+    from its value to the joint's; None where there is none, or it is no straight line."""
+    for e in range(model.neq):
+        kind = mujoco.mjtEq(model.eq_type[e])
+        one, other = int(model.eq_obj1id[e]), int(model.eq_obj2id[e])
+        if kind != mujoco.mjtEq.mjEQ_JOINT or not model.eq_active0[e] or j not in (one, other):
+            continue
+        shift, factor, *higher = model.eq_data[e, :5].tolist()
+        if other < 0 or any(higher) or factor == 0.0:
+            continue
+        first, second = (float(model.qpos0[model.jnt_qposadr[k]]) for k in (one, other))
+        shift += first - factor * second
+        return (other, factor, shift) if j == one else (one, 1 / factor, -shift / factor)
+    return None
+
+
+def _follower(joints: dict[str, Joint], model: mujoco.MjModel, j: int) -> Signal | None:
+    """A joint without columns that is coupled to one with columns: it is read from those."""
+    coupled = coupling(model, j)
+    leader = None if coupled is None else joints.get(element_name(model, "joint", coupled[0]))
+    if coupled is None or leader is None or leader.position is None:
+        return None
+    k, factor, shift = coupled
+    signal, name = _joint(leader, model, k), element_name(model, "joint", j)
+    own = _joint(Joint(name), model, j)
+    return dataclasses.replace(
+        own,
+        columns=signal.columns,
+        rates=signal.rates,
+        factor=factor * signal.factor,
+        shift=factor * signal.shift + shift,
+        delay=signal.delay,
+        time=signal.time,
+        assumed=None if signal.assumed is None else (factor * signal.assumed[0] + shift,),
+        inferred=True,
     )
 
 

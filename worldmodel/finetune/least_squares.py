@@ -111,10 +111,8 @@ class LeastSquares:
         if not world.free and not self.shifts:
             raise IdentifyError("nothing is free: name parameters in WorldModel, or spread starts")
         c = config.huber
-        weight = quad(
-            lambda z: z * z / np.sqrt(1 + (z / c) ** 2) * np.exp(-z * z / 2), -np.inf, np.inf
-        )[0]
-        self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[w z²]
+        weight = quad(lambda z: z * z / (1 + (z / c) ** 2) * np.exp(-z * z / 2), -np.inf, np.inf)[0]
+        self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[(w z)²]
 
     def derivatives(self, x: Unknowns, kept: np.ndarray, across: Across) -> Derivatives:
         """Derivatives at ``x`` over the windows ``kept``, less those that are not finite there.
@@ -188,9 +186,9 @@ class LeastSquares:
 
     def noise_of(self, at: Derivatives, former: np.ndarray, normal: Normal) -> np.ndarray:
         """(nv,) deviation of the errors at an iterate, given the ``former`` one and the normal
-        equations under it; robust to outliers, and corrected for the degrees of freedom that the
-        unknowns take."""
-        square = np.sum(self.weights(at, former) * np.square(at.error), axis=(0, 1))
+        equations under it: a step of Huber's proposal 2, to which no error contributes more than
+        ``huber`` deviations, corrected for the degrees of freedom that the unknowns take."""
+        square = np.sum(np.square(self.weights(at, former) * at.error), axis=(0, 1))
         count = self.counted(at.kept).sum((0, 1))
         spent = self.spent(normal) / at.error.shape[2]
         return np.maximum(np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), 1e-12)

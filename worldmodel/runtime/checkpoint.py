@@ -184,7 +184,7 @@ def _differences(name: str, stored: Any, wanted: Any) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in sorted(stored.keys() | wanted.keys()):
             yield from _differences(f"{name}.{key}", stored.get(key), wanted.get(key))
-    elif json.dumps(stored) != json.dumps(wanted):
+    elif json.dumps(stored, sort_keys=True) != json.dumps(wanted, sort_keys=True):
         yield f"{name} is {_short(stored)} there and {_short(wanted)} here"
 
 
