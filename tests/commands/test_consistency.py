@@ -122,8 +122,10 @@ def test_a_motors_torque_is_compared_with_what_the_motion_needs(sign: float, lev
     for seed in range(3):
         mujoco.mj_resetData(model, data)
         rng, rows = np.random.default_rng(seed), []
-        turn = 2 * np.pi * (np.arange(200)[:, None] / HZ * [0.7, 1.1] + rng.uniform(size=2))
-        torque = [1.2, 0.4] * np.sin(turn)
+        turn = (
+            2 * np.pi * (np.arange(200)[:, None] / HZ * np.array([0.7, 1.1]) + rng.uniform(size=2))
+        )
+        torque = np.array([1.2, 0.4]) * np.sin(turn)
         for ctrl in torque:
             rows.append((data.qpos.copy(), data.qvel.copy()))
             data.ctrl[:] = ctrl

@@ -38,7 +38,11 @@ def command(folder: Path) -> list[str]:
 
 
 def options(folder: Path, out: str, **other: Any) -> FitOptions:
-    given = {"scene": folder / "arm.xml", "data": folder / "log.csv", "out": folder / out}
+    given: dict[str, Any] = {
+        "scene": folder / "arm.xml",
+        "data": folder / "log.csv",
+        "out": folder / out,
+    }
     given |= {"columns": folder / "columns.toml", "starts": 1, "free": FREE}
     return FitOptions(**(given | other))
 

@@ -81,7 +81,7 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
             r["unit"],
             _number(r["given"]),
             _number(r["value"]),
-            "–" if r["low"] is None else f"[{r['low']:.4g}, {r['high']:.4g}]",
+            _interval(r),
             r["verdict"],
         ]
         for r in free
@@ -98,6 +98,13 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
         + details("What the data cannot say", table(["parameter", "number", "why"], held))
         + (out if physics["left_out"] else "")
     )
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    """Of what is identified; any other is as wide as the fit's linear model carries it."""
+    if row["low"] is None or row["verdict"] != "identified":
+        return "–"
+    return f"[{row['low']:.4g}, {row['high']:.4g}]"
 
 
 def _late(delays: Sequence[Mapping[str, Any]]) -> str:

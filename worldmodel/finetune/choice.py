@@ -2,8 +2,8 @@
 
 At the start the errors of the windows and their derivatives give the curvature H of the data, in
 units of the priors N(0, 1), with the noise that a linear fit would leave; the errors of an
-open-loop window grow together, so each window counts as one frame. The covariance is (H + 1)⁻¹.
-While the most uncertain number has a deviation above ``UNKNOWN``, it is held at the MJCF's value
+open-loop window grow together, so its n frames count as √n. The covariance is (H + 1)⁻¹. While the
+most uncertain number has a deviation above ``UNKNOWN``, it is held at the MJCF's value
 and the others are judged again, so of two numbers that the data cannot tell apart one stays.
 """
 
@@ -71,7 +71,8 @@ def choose(
         )
     error, slope = error[kept], slope[kept]
     scored = np.asarray(windows.scored)[kept]
-    curvature = _curvature(error[scored], slope[scored]) / scored.sum(axis=1).mean()
+    frames = float(scored.sum(axis=1).mean())
+    curvature = _curvature(error[scored], slope[scored]) / np.sqrt(frames)
     deviation, free = eliminate(curvature)
     verdicts = tuple(
         Verdict(name, i, float(d), bool(f), bool(c > 0))
