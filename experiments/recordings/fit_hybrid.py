@@ -3,7 +3,7 @@
 Question: how much of what fitted contact physics gets wrong does a network learn from the same
           episodes?
 Command:  python -m experiments.recordings.fit_hybrid --recording elbow_toss --out runs/elbow_hybrid
-          --physics experiments/results/elbow_toss/physics/seed0/checkpoint
+          --physics experiments/results/recordings/elbow_toss/physics/seed0/checkpoint
 Runtime:  five to ten minutes on 2 cores, two of them compiling
 Expected: elbow_toss, validation error relative to the fitted physics below 0.93
 

@@ -2,7 +2,7 @@
 
 Question: how far ahead does the learned half help, what remains, and had the fits converged?
 Command:  python -m experiments.recordings.hybrid_figures
-          --table experiments/results/elbow_toss/hybrid
+          --table experiments/results/recordings/elbow_toss/hybrid
 Runtime:  ten seconds
 Expected: table.md, error_vs_horizon.png, remaining.png and convergence.png next to table.json
 

@@ -2,10 +2,10 @@
 
 Question: does a learned half beat fitted physics on tosses that steered nothing, and what did it?
 Command:  python -m experiments.recordings.hybrid_table --recording elbow_toss
-          --physics experiments/results/elbow_toss/physics/seed{0,1}
-          experiments/results/elbow_toss/physics --hybrid runs/elbow_hybrid/seed{0,1,2}
+          --physics experiments/results/recordings/elbow_toss/physics/seed{0,1}
+          experiments/results/recordings/elbow_toss/physics --hybrid runs/elbow_hybrid/seed{0,1,2}
           --latent runs/elbow_latent/seed{0,1,2} --ablations no_history=runs/elbow_no_history/seed0
-          --out experiments/results/elbow_toss/hybrid
+          --out experiments/results/recordings/elbow_toss/hybrid
 Runtime:  ten to twenty minutes on 2 cores: a compilation per kind of model and horizon
 Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames below 0.93 with an
           interval clear of 1, and the dealt corrections' at 1 or above

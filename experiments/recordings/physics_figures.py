@@ -2,7 +2,7 @@
 
 Question: where do the fitted and the published parameters part, and what did the fit change?
 Command:  python -m experiments.recordings.physics_figures
-          --table experiments/results/elbow_toss/physics
+          --table experiments/results/recordings/elbow_toss/physics
 Runtime:  ten seconds
 Expected: error_vs_horizon.png, parameters.png and film_strip.png next to table.json
 

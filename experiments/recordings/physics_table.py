@@ -4,7 +4,7 @@ Question: by how much does fitting the physics through contact lower the error o
           episodes that steered nothing?
 Command:  python -m experiments.recordings.physics_table --recording elbow_toss
           --fits runs/elbow_toss/seed0 runs/elbow_toss/seed1 runs/elbow_toss/seed2
-          --out experiments/results/elbow_toss/physics
+          --out experiments/results/recordings/elbow_toss/physics
 Runtime:  two to five minutes on 2 cores, mostly three compilations
 Expected: one JSON line with the ratios of mean errors at the recording's own horizon and their
           intervals; elbow_toss: every ratio to the sources below 0.87

@@ -153,6 +153,6 @@ def test_a_mean_over_unlike_cells_is_marked(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["elbow_toss", "cube_toss"])
 def test_the_published_text_is_that_of_its_numbers(name: str) -> None:
-    folder = RESULTS / name / "alpha"
+    folder = RESULTS / "tosses_alpha" / name
     document = json.loads((folder / "measurement.json").read_text())
     assert page(document) == (folder / "alpha.md").read_text()
