@@ -139,8 +139,6 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     assert "not both" in both.stderr
     absent = run(*evaluate[:2], str(tmp_path / "none"), *evaluate[3:])
     assert f"{tmp_path / 'none'}: no such folder" in absent.stderr
-    folder = run(*evaluate[:2], str(out), "--recording", str(path))
-    assert f"no checkpoint in {out} itself; give {out / 'checkpoint'}" in folder.stderr
-    progress = run(*evaluate[:2], str(out / "progress"), "--recording", str(path))
+    progress = run(*evaluate[:2], str(out / "progress"), *evaluate[3:])
     assert progress.returncode == 2
     assert "is not a world model" in progress.stderr
