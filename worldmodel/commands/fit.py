@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from worldmodel import runtime
 from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
@@ -16,6 +18,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
+from worldmodel.finetune.engines import numbers
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
@@ -26,6 +29,7 @@ from worldmodel.runtime.records import append_row, plain
 from worldmodel.scene import FreeParameter, SceneWarning
 
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
+STEPS = 3e6  # physics steps of one linearisation of the fit, about: ten seconds on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
@@ -146,6 +150,7 @@ def _physics(
     config = PhysicsConfig(
         identify=IdentifyConfig(iterations=options.iterations, engine="c"),
         starts=options.starts,
+        windows=_affordable(world, problem),
         seed=options.seed,
     )
     train = problem.windows("train")
@@ -168,6 +173,13 @@ def _physics(
                 "gains and damping; give the command a delay in the columns"
             )
     return fitted, late
+
+
+def _affordable(world: WorldModel, problem: Problem) -> int:
+    """Windows that a linearisation takes on in ``STEPS``, from 64 to 512."""
+    frames = problem.windows("train").target.shape[1]
+    each = frames * world.scene.substeps * (1 + len(numbers(world)))
+    return int(np.clip(STEPS / each, 64, 512))
 
 
 def _network(

@@ -2,9 +2,10 @@
 
 One start on long windows ends where the first steps happen to lead: a prediction over many frames
 is far from linear in its parameters until they are about right. So every start is fitted on the
-first frames of the windows, then on more of them. What predicts the validation windows best is
-kept, and the fit of it is the result. A seed draws the training windows and the starts: the first
-start is always the MJCF's own values, the others are spread around them by ``start_spread``.
+first frames of some of the windows, then on more frames, until two starts agree on what they
+predict. The one that predicts the validation windows best is fitted to all windows. A seed draws
+the training windows and the starts: the first start is always the MJCF's own values, the others are
+spread around them by ``start_spread``.
 """
 
 import dataclasses
@@ -33,10 +34,12 @@ class PhysicsConfig:
     """How ``fit_physics`` runs."""
 
     identify: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
-    starts: int = 3
+    starts: int = 3  # at most
+    agreement: float = 0.01  # relative, of two starts' validation errors: no further start is tried
     start_spread: float = 0.5  # deviation of the starts after the first, in prior widths
     stages: tuple[float, ...] = (0.25, 0.5, 1.0)  # share of the windows' frames that is scored
-    windows: int = 512  # of the training windows, at most
+    searched: int = 64  # training windows that the starts are fitted to, at most
+    windows: int = 512  # that the best of them is fitted to, at most
     seed: int = 0  # of the starts and of the windows that are drawn
 
 
@@ -47,7 +50,7 @@ class FittedPhysics:
     identified: Identified  # of the best start, over the whole windows that ``rows`` names
     rows: np.ndarray  # of the training windows
     best: int
-    validation: np.ndarray  # (starts,) error over that of the MJCF's own values
+    validation: np.ndarray  # (starts that were tried,) error over that of the MJCF's own values
 
     @property
     def parameters(self) -> Parameters:
@@ -98,8 +101,7 @@ def fit_physics(
         )
     directory.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng([config.seed, 0]).permutation(len(train))[: config.windows]
-    rows = np.sort(draw)
-    windows = train.take(rows)
+    rows, some = np.sort(draw), train.take(np.sort(draw[: config.searched]))
     begins = starts_of(world, config)
     judge = _judge(world, validation, config.identify)
     origin = judge(np.zeros(begins.shape[1]))
@@ -107,7 +109,7 @@ def fit_physics(
     done, running = _read(path, config_hash)
 
     def fitted(
-        start: int, stage: int, u: np.ndarray, progress: Progress | None
+        start: int, share: float, windows: Windows, u: np.ndarray, progress: Progress | None
     ) -> tuple[Identified, _End]:
         last = [progress] if progress else []
 
@@ -115,9 +117,10 @@ def fit_physics(
             last[:] = [progress]
             _write(path, config_hash, done, progress)
 
-        frames = max(1, round(config.stages[stage] * windows.target.shape[1]))
+        frames = max(1, round(share * windows.target.shape[1]))
         runtime.log(
-            f"start {start + 1} of {config.starts}: {frames} of {windows.target.shape[1]} frames"
+            f"start {start + 1} of {config.starts}: {len(windows)} windows, "
+            f"{frames} of {windows.target.shape[1]} frames"
         )
         identified = identify(
             world,
@@ -132,23 +135,42 @@ def fit_physics(
         u = np.array([n.u for n in identified.numbers])
         return identified, _End(last[0], u, _relative(judge(u), origin))
 
-    for index in range(len(done), config.starts * stages):
+    def finished() -> np.ndarray:
+        """The starts' validation errors; ``done`` may hold the fit to all windows after them."""
+        each = np.array([e.validation for e in done[stages - 1 : config.starts * stages : stages]])
+        counts = range(1, len(each) + 1)
+        return each[: next((n for n in counts if _enough(each[:n], config)), len(each))]
+
+    index = len(done)
+    while not _enough(finished(), config):
         start, stage = divmod(index, stages)
         u = begins[start] if stage == 0 else done[-1].u
-        identified, end = fitted(start, stage, u, running)
+        identified, end = fitted(start, config.stages[stage], some, u, running)
         running = None
         done.append(end)
+        index += 1
         _write(path, config_hash, done, None)
         runtime.log(
             f"start {start + 1} of {config.starts}: {identified.iterations} iterations, "
             f"validation {end.validation:.4f} of the MJCF's own error"
         )
-    ends = done[stages - 1 :: stages]
-    relative = np.array([e.validation for e in ends])
+    relative = finished()
     best = int(np.argmin(relative))
+    if len(done) == len(relative) * stages:
+        whole = fitted(best, 1.0, train.take(rows), done[(best + 1) * stages - 1].u, running)[1]
+        done.append(whole)
+        _write(path, config_hash, done, None)
     # Always from the last iterate on, so that a resumed run ends at the same numbers.
-    identified, _ = fitted(best, stages - 1, ends[best].u, ends[best].progress)
+    identified, _ = fitted(best, 1.0, train.take(rows), done[-1].u, done[-1].progress)
     return FittedPhysics(identified, rows, best, relative)
+
+
+def _enough(validation: np.ndarray, config: PhysicsConfig) -> bool:
+    """Whether the starts are through, or the best two of them agree."""
+    if len(validation) >= config.starts:
+        return True
+    best = np.sort(validation)[:2]
+    return len(best) == 2 and bool(best[1] - best[0] <= config.agreement * best[0])
 
 
 def starts_of(world: WorldModel, config: PhysicsConfig) -> np.ndarray:
