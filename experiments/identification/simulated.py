@@ -45,7 +45,7 @@ class Arm:
         return WorldModel(scene, tuple(free))
 
 
-ARMS = (
+ROBOTS = (
     Arm("two_joints", ("shoulder", "elbow"), ("damping", "frictionloss", "armature"), ()),
     Arm(
         "six_joints",
