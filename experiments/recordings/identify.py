@@ -87,6 +87,8 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
+    if identified.reason:
+        runtime.log(f"nothing is identified: {identified.reason}")
     bounds = intervals(world, identified)
     labels = [f"{n.name}[{n.index}]" for n in identified.numbers]
     result: dict[str, Any] = {

@@ -256,8 +256,6 @@ def identify(
             "the fitted model predicts no better than a scene that stands still; check the units, "
             "the signs and which column is which"
         )
-    if reason:
-        runtime.log(f"nothing is identified: {reason}")
     estimates = tuple(
         Number(
             name, i, float(v), float(d), bound := abs(v) >= config.bound, _known(d, bound, reason)

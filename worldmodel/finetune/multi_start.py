@@ -38,6 +38,7 @@ class PhysicsConfig:
     agreement: float = 0.01  # relative, of two starts' validation errors: no further start is tried
     start_spread: float = 0.5  # deviation of the starts after the first, in prior widths
     stages: tuple[float, ...] = (0.25, 0.5, 1.0)  # share of the windows' frames that is scored
+    searching: int = 10  # iterations of each stage of a start, at most
     searched: int = 64  # training windows that the starts are fitted to, at most
     windows: int = 512  # that the best of them is fitted to, at most
     seed: int = 0  # of the starts and of the windows that are drawn
@@ -109,7 +110,12 @@ def fit_physics(
     done, running = _read(path, config_hash)
 
     def fitted(
-        start: int, share: float, windows: Windows, u: np.ndarray, progress: Progress | None
+        start: int,
+        share: float,
+        windows: Windows,
+        most: int,
+        u: np.ndarray,
+        progress: Progress | None,
     ) -> tuple[Identified, _End]:
         last = [progress] if progress else []
 
@@ -125,7 +131,7 @@ def fit_physics(
         identified = identify(
             world,
             first_frames(windows, frames, config.identify.engine),
-            config.identify,
+            dataclasses.replace(config.identify, iterations=min(most, config.identify.iterations)),
             start={"physics": unpacked(world, jnp.asarray(u)), "network": {}},
             progress=progress,
             keep=keep,
@@ -145,7 +151,7 @@ def fit_physics(
     while not _enough(finished(), config):
         start, stage = divmod(index, stages)
         u = begins[start] if stage == 0 else done[-1].u
-        identified, end = fitted(start, config.stages[stage], some, u, running)
+        identified, end = fitted(start, config.stages[stage], some, config.searching, u, running)
         running = None
         done.append(end)
         index += 1
@@ -155,13 +161,15 @@ def fit_physics(
             f"validation {end.validation:.4f} of the MJCF's own error"
         )
     relative = finished()
-    best = int(np.argmin(relative))
+    best, most, whole = int(np.argmin(relative)), config.identify.iterations, train.take(rows)
     if len(done) == len(relative) * stages:
-        whole = fitted(best, 1.0, train.take(rows), done[(best + 1) * stages - 1].u, running)[1]
-        done.append(whole)
+        u = done[(best + 1) * stages - 1].u
+        done.append(fitted(best, 1.0, whole, most, u, running)[1])
         _write(path, config_hash, done, None)
     # Always from the last iterate on, so that a resumed run ends at the same numbers.
-    identified, _ = fitted(best, 1.0, train.take(rows), done[-1].u, done[-1].progress)
+    identified, _ = fitted(best, 1.0, whole, most, done[-1].u, done[-1].progress)
+    if identified.reason:
+        runtime.log(f"nothing is identified: {identified.reason}")
     return FittedPhysics(identified, rows, best, relative)
 
 
