@@ -28,8 +28,9 @@ from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.records import append_row, plain
 from worldmodel.scene import FreeParameter, SceneWarning
 
+FEWEST = 32  # windows that a start is fitted to
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
-STEPS = 3e6  # physics steps of one linearisation of the fit, about: ten seconds on two cores
+STEPS = 1e6  # physics steps of one linearisation of the fit: seconds on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
@@ -147,10 +148,12 @@ def _physics(
     settings: dict[str, Any],
     stop: Callable[[], bool],
 ) -> tuple[FittedPhysics, tuple[Delay, ...]]:
+    windows = _affordable(world, problem)
     config = PhysicsConfig(
         identify=IdentifyConfig(iterations=options.iterations, engine="c"),
         starts=options.starts,
-        windows=_affordable(world, problem),
+        windows=windows,
+        searched=max(FEWEST, min(64, windows // 2)),
         seed=options.seed,
     )
     train = problem.windows("train")
@@ -176,10 +179,10 @@ def _physics(
 
 
 def _affordable(world: WorldModel, problem: Problem) -> int:
-    """Windows that a linearisation takes on in ``STEPS``, from 64 to 512."""
+    """Windows that a linearisation takes on in ``STEPS``, at most 512."""
     frames = problem.windows("train").target.shape[1]
     each = frames * world.scene.substeps * (1 + len(numbers(world)))
-    return int(np.clip(STEPS / each, 64, 512))
+    return int(np.clip(STEPS / each, 2 * FEWEST, 512))
 
 
 def _network(
