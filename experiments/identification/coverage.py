@@ -6,7 +6,7 @@ Runtime:  ten minutes on 2 cores
 Expected: at least 93 % of the intervals hold with 8 and with 40 episodes, on both arms
 
 The truth is in the class of the model, and each repetition draws it anew, with its own commands and
-noise (``arms``). OUT gets table.json and table.md.
+noise (``simulated``). OUT gets table.json and table.md.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.identification.arms import ARMS, Arm, hidden, record
+from experiments.identification.simulated import ROBOTS, Arm, hidden, record
 from experiments.records import plain
 from worldmodel import runtime
 from worldmodel.episodes.windows import WindowGrid
@@ -40,7 +40,7 @@ class Args:
     out: Path  # folder for table.json and table.md
     repetitions: int = 20
     episodes: tuple[int, ...] = (8, 40)
-    arms: tuple[str, ...] = tuple(a.name for a in ARMS)
+    robots: tuple[str, ...] = tuple(a.name for a in ROBOTS)
     grid: WindowGrid = dataclasses.field(default_factory=lambda: WindowGrid(1, 20, 12))
     fit: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
 
@@ -71,7 +71,7 @@ def repetition(world: WorldModel, episodes: int, seed: list[int], args: Args) ->
 def row(arm: Arm, world: WorldModel, episodes: int, args: Args) -> dict[str, Any]:
     """All repetitions of an arm with that many episodes."""
     began = time.monotonic()
-    seeds = [[ARMS.index(arm), episodes, r] for r in range(args.repetitions)]
+    seeds = [[ROBOTS.index(arm), episodes, r] for r in range(args.repetitions)]
     runs = [repetition(world, episodes, seed, args) for seed in seeds]
     given = [r for r in runs if r["converged"]]
     names = list(runs[0]["held"])
@@ -97,7 +97,7 @@ def main(args: Args) -> int:
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for arm in (a for a in ARMS if a.name in args.arms):
+    for arm in (a for a in ROBOTS if a.name in args.robots):
         world = arm.world()
         for episodes in args.episodes:
             rows.append(row(arm, world, episodes, args))
@@ -105,8 +105,8 @@ def main(args: Args) -> int:
     result = {
         "command": f"python -m experiments.identification.coverage --out {args.out} "
         f"--repetitions {args.repetitions} --episodes {' '.join(map(str, args.episodes))} "
-        f"--arms {' '.join(args.arms)}",
-        "config": plain({k: v for k, v in vars(args).items() if k != "out"}),
+        f"--robots {' '.join(args.robots)}",
+        "config": {k: v for k, v in plain(args).items() if k != "out"},
         "provenance": runtime.provenance(),
         "rows": rows,
     }

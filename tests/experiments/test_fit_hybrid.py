@@ -18,7 +18,9 @@ from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Displacement, Force, Physics, Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 
-PHYSICS = ROOT / "experiments" / "results" / "recordings" / "double_pendulum" / "physics" / "checkpoint"
+PHYSICS = (
+    ROOT / "experiments" / "results" / "recordings" / "double_pendulum" / "physics" / "checkpoint"
+)
 HYBRID = ["experiments.recordings.fit_hybrid", "--recording", "double_pendulum", "--episodes", "3"]
 HYBRID += ["--physics", str(PHYSICS)]
 HYBRID += ["--horizon", "10", "--remember", "2", "--regression.steps", "40", "--fit.steps", "2"]

@@ -46,7 +46,7 @@ class Arm:
         return WorldModel(scene, tuple(free))
 
 
-ARMS = (
+ROBOTS = (
     Arm("two_joints", ("shoulder", "elbow"), ("damping", "frictionloss", "armature"), ()),
     Arm(
         "six_joints",
