@@ -126,6 +126,7 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     asked = problem.candidates(options.free)
     windows = problem.windows("train", CHOICE_WINDOWS)
+    runtime.log(f"which of {len(asked)} parameters do {len(windows)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows)
     for v in verdicts:
