@@ -24,8 +24,8 @@ from experiments.identification.simulated import ROBOTS, Arm, hidden, record
 from experiments.records import plain
 from worldmodel import runtime
 from worldmodel.episodes.windows import WindowGrid
-from worldmodel.finetune.engines import unpacked
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
+from worldmodel.finetune.moved import unpacked
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.files import write_json, write_text

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.finetune.engines import numbers, unpacked
+from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import FreeParameter, load_scene

@@ -37,8 +37,9 @@ from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
+from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.runtime.files import write_json

@@ -35,6 +35,9 @@ def test_a_log_without_columns_gets_a_draft(
     shoulder = document["channels"][0]
     assert shoulder["channel"] == "shoulder" and shoulder["unit"] == "rad"
     assert -1.5 < shoulder["numbers"][0] < shoulder["numbers"][2] < shoulder["numbers"][4] < 1.5
+    assert (
+        Path("columns.toml").read_text().startswith("# A number of the log becomes SI by value =")
+    )
     # What was drafted is read, and a further draft does not replace it.
     assert main(["check", "arm.xml", "--data", "log.csv", "--columns", "columns.toml"]) == 0
     before = Path("columns.toml").read_text()

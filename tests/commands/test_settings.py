@@ -17,6 +17,7 @@ def test_the_same_settings_go_on(tmp_path: Path) -> None:
 
 def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
     claim(tmp_path / "run", SETTINGS)
+    (tmp_path / "run" / "fit.json").write_text("{}")
     assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is True
     assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is False
 
@@ -32,8 +33,18 @@ def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
 )
 def test_other_settings_are_refused_by_name(tmp_path: Path, other: dict, named: str) -> None:
     claim(tmp_path / "run", SETTINGS)
+    (tmp_path / "run" / "metrics.jsonl").write_text("{}")
     with pytest.raises(InputError, match=named):
         claim(tmp_path / "run", SETTINGS | other)
+
+
+def test_settings_of_a_run_that_was_refused_before_it_began_are_replaced(tmp_path: Path) -> None:
+    claim(tmp_path / "run", SETTINGS | {"columns": "with a typing error"})
+    assert claim(tmp_path / "run", SETTINGS | {"columns": "mended"}) is False
+    (tmp_path / "run" / "progress").mkdir()
+    assert claim(tmp_path / "run", SETTINGS | {"columns": "mended"}) is False
+    with pytest.raises(InputError, match="columns was"):
+        claim(tmp_path / "run", SETTINGS)
 
 
 def test_a_folder_of_something_else_stays_as_it_is(tmp_path: Path) -> None:

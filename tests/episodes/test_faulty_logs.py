@@ -194,3 +194,16 @@ def test_a_spike_is_not_valid_and_faster_is_allowed_where_it_is_said(tmp_path: P
     columns = dataclasses.replace(COLUMNS, fastest=(20.0, 300.0))
     episode, _ = read(arm_log(tmp_path / "b.npz", q=fast), columns)
     assert episode.valid.all()
+
+
+def test_a_dead_column_is_named_where_it_leaves_no_frame(tmp_path: Path) -> None:
+    dead = U.copy()
+    dead[:, 1] = np.nan
+    with pytest.raises(InputError, match=r"two frames to read: column 'u\[1\]' holds no number"):
+        read(arm_log(tmp_path / "a.npz", u=dead))
+
+
+def test_a_joint_that_the_robot_lacks_is_named_before_one_without_a_column(tmp_path: Path) -> None:
+    joints = (dataclasses.replace(COLUMNS.joints[0], name="lft"), *COLUMNS.joints[1:])
+    with pytest.raises(InputError, match=r"no joint 'lft' for these columns; did you mean lift\?"):
+        read(arm_log(tmp_path / "a.npz"), dataclasses.replace(COLUMNS, joints=joints))

@@ -146,10 +146,10 @@ def test_what_nobody_asks_for_may_be_anything(tmp_path: Path) -> None:
     assert open_source(path).ignored == {"note": "pickled objects, which are never loaded"}
 
 
-@pytest.mark.parametrize("content", [b"", b"P", b"a,b\n1,2\n"], ids=["empty", "one byte", "csv"])
+@pytest.mark.parametrize("content", [b"", b"P", b"a,b\n1,2\n", b"\x80\x04K\x01."])
 def test_what_is_no_archive_is_not_called_pickled(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(SourceError, match=r"x\.npz is .*damaged"):
+    with pytest.raises(SourceError, match=r"x\.npz is .*damaged, or no \.npz; copy it again"):
         open_source(tmp_path / "x.npz", ["q[0]"])
 
 
@@ -159,6 +159,7 @@ def test_what_is_no_archive_is_not_called_pickled(tmp_path: Path, content: bytes
         ("a.csv", "a,b\n1,2\n3\n", r"a\.csv: line 3 has 1 cells where the header has 2"),
         ("a.csv", "a,a\n1,2\n", "has two columns 'a'"),
         ("a.csv", "", "is no CSV"),
+        ("a.csv", "a,b\n", r"a\.csv has columns but no row"),
         ("a.parquet", "PAR1", "truncated or damaged"),
         ("a.txt", "a b\n", r"is no \.npz, \.csv, \.parquet file; convert it"),
     ],

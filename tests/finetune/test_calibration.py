@@ -14,8 +14,9 @@ from worldmodel.episodes.columns import Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.finetune.calibration import folded
-from worldmodel.finetune.engines import make_engine, unpacked
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
+from worldmodel.finetune.moved import unpacked
 from worldmodel.model import WorldModel
 from worldmodel.model.calibration import calibrated
 from worldmodel.scene import FreeParameter

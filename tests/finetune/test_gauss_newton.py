@@ -13,7 +13,7 @@ from scipy import stats
 from tests.helpers.planted_parameters import NOISE, PUCK, SWING, bob, puck, recorded, swing
 from worldmodel.errors import InputError
 from worldmodel.finetune import least_squares
-from worldmodel.finetune.engines import Engine, make_engine, numbers, unpacked
+from worldmodel.finetune.engines import Engine, make_engine
 from worldmodel.finetune.gauss_newton import (
     Identified,
     IdentifyConfig,
@@ -22,6 +22,7 @@ from worldmodel.finetune.gauss_newton import (
     identify,
     intervals,
 )
+from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Force, WorldModel
 from worldmodel.physics.parameters import ParameterError
 from worldmodel.scene import FreeParameter

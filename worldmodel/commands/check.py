@@ -10,7 +10,7 @@ from typing import Any
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
-from worldmodel.commands.reading import Log, five_numbers, read_log
+from worldmodel.commands.reading import Log, five_numbers, read_log, repaired
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
@@ -28,6 +28,12 @@ from worldmodel.scene import (
 from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
 from worldmodel.types import Episode
 
+KEYS = """\
+# A number of the log becomes SI by value = sign * scale * unit(raw) + offset.
+# unit: rad, deg, m, mm, cm, or percent of `range`, its values at 0 and 100 (per cent from -100 to
+# 100: the range's middle and upper end). delay [s]: how long after its stamp a command acts.
+# Further keys of a joint: velocity, assumed; of all: time_unit, rate_hz, control_hz, episode.
+"""
 MARGIN = 1e-3  # of the motion, of a difference to C MuJoCo over 100 steps; below: the same engine
 
 
@@ -126,7 +132,7 @@ def _read(
     findings += [Finding(NOTE, "draft", note) for note in log.notes]
     findings += [Finding(NOTE, "data", note) for note in log.reading.notes]
     if columns is None:
-        write_text(out, to_toml(log.columns))
+        write_text(out, KEYS + to_toml(log.columns))
         text = f"{out}: a first draft by the names; look at units, signs and ranges"
         findings.append(Finding(NOTE, "columns", text))
     return log
@@ -193,16 +199,14 @@ def text(result: Check) -> str:
             f"data: {len(frames)} episodes of {min(frames, default=0)} to "
             f"{max(frames, default=0)} frames, {sum(frames) / result.control_hz:.1f} s in all",
         ]
-        repairs = [
-            f"  {r.rule} ({r.column}): {r.episodes} episodes, {r.frames} frames"
-            for r in reading.repairs
-        ]
+        repairs = [f"  {line}" for line in repaired(reading.repairs)]
         lines += ["repaired:", *repairs] if repairs else ["repaired: nothing"]
         if reading.ignored:
             ignored = [f"  {column}: {why}" for column, why in reading.ignored.items()]
             lines += ["not read:", *ignored]
         lines += ["", HEADER, *map(str, result.channels)]
-    lines += ["", *map(str, result.findings)]
+    # What the report says of the size it has said above.
+    lines += ["", *(str(finding) for finding in result.findings if finding.subject != "size")]
     if result.deep is None:
         lines.append(
             "not checked without --deep: difference to C MuJoCo, compile time, speed, gradients"

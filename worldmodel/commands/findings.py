@@ -38,6 +38,7 @@ class Five:
 HEADER = f"{'channel':32}{'unit':>8}  " + "  ".join(
     f"{name:>10}" for name in ("min", "25 %", "median", "75 %", "max")
 )
+HEADER += f"  {'frames':>8}"
 
 
 def five(channel: str, unit: str, values: Any) -> Five:

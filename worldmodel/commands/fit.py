@@ -18,9 +18,9 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
-from worldmodel.finetune.engines import numbers
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
@@ -127,6 +127,7 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     asked = problem.candidates(options.free)
     windows = problem.windows("train", CHOICE_WINDOWS)
+    runtime.log(f"which of {len(asked)} parameters do {len(windows)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows)
     for v in verdicts:

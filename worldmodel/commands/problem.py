@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.commands.reading import Log, read_log
+from worldmodel.commands.reading import Log, read_log, repaired
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.split import split_episodes
@@ -113,11 +113,8 @@ def prepare(
     log = read_log(data, columns, model, control_hz)
     for note in (*log.notes, *log.reading.notes):
         runtime.log(f"log: {note}")
-    for repair in log.reading.repairs:
-        runtime.log(
-            f"repaired: {repair.rule} ({repair.column}): {repair.episodes} episodes, "
-            f"{repair.frames} frames"
-        )
+    for line in repaired(log.reading.repairs):
+        runtime.log(f"repaired: {line}")
     episodes, unknown = resolve_unknown(model, log.reading.episodes)
     if unknown:
         runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")

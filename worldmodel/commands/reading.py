@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from worldmodel._mujoco import mujoco
@@ -9,7 +10,7 @@ from worldmodel.commands.findings import Five, five
 from worldmodel.episodes.columns import Columns
 from worldmodel.episodes.columns_toml import from_toml
 from worldmodel.episodes.draft import draft
-from worldmodel.episodes.reading import Reading, read_episodes
+from worldmodel.episodes.reading import Reading, Repair, read_episodes
 from worldmodel.errors import InputError
 from worldmodel.scene.names import element_name
 from worldmodel.types import Episode
@@ -44,6 +45,18 @@ def read_log(
         raise InputError(f"--columns {columns}: no such file; `worldmodel check` drafts one")
     given, notes = (from_toml(columns), ()) if columns else draft(data, model)
     return Log(given, notes, read_episodes(data, given, model, control_hz=control_hz))
+
+
+def repaired(repairs: Sequence[Repair]) -> list[str]:
+    """Repairs as lines; columns in which a rule did as much share one."""
+    columns: dict[tuple[str, int, int], list[str]] = {}
+    for r in repairs:
+        columns.setdefault((r.rule, r.episodes, r.frames), []).append(r.column)
+    return [
+        f"{rule} ({', '.join(names)}): {episodes} episodes, {frames} frames"
+        + (" each" if len(names) > 1 else "")
+        for (rule, episodes, frames), names in columns.items()
+    ]
 
 
 def digest(path: Path) -> str:

@@ -22,8 +22,8 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
       Whether the run goes on for longer than it was asked to.
 
     Raises:
-      InputError: the folder belongs to other settings, or its settings are damaged; the message
-        names each that differs.
+      InputError: the folder belongs to other settings and holds more than them, or its settings
+        are damaged; the message names each that differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _FILE
@@ -42,14 +42,15 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         for name in sorted(former.keys() | settings.keys())
         if former.get(name) != settings.get(name) and name not in longer
     ]
-    if differs:
+    begun = any(other != path for other in folder.iterdir())
+    if differs and begun:
         raise InputError(
             f"--out {folder} belongs to a run with other settings: {'; '.join(differs)}; give "
             "another --out, or the former settings"
         )
-    if longer:
+    if longer or differs:
         write_json(path, settings)
-    return bool(longer)
+    return bool(longer) and begun
 
 
 def _longer(former: dict[str, Any], settings: dict[str, Any]) -> list[str]:

@@ -16,6 +16,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes import faults
 from worldmodel.episodes.assembly import Commands, Event, Plan, assembled
@@ -103,10 +105,19 @@ def read_episodes(
         out += [] if read is None else [read]
         events.append(happened)
     if not out:
-        raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
+        dead = [c for c in sorted(wanted - stamps) if not _finite(source, addresses[c])]
+        why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
+        raise SourceError(
+            f"{path}: none of its {len(episodes)} episodes has two frames to read{why}"
+        )
     return Reading(
         out, hz, _counted(events), _ignored(source, wanted), (*_notes(plan, source), *notes)
     )
+
+
+def _finite(source: Source, address: tuple[str, int | None]) -> bool:
+    """Whether a column holds a number anywhere."""
+    return any(np.isfinite(log.column(address)).any() for log in source.logs)
 
 
 def _states(plan: Plan, episode: Timed) -> list[Rows | None]:

@@ -89,13 +89,16 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
     joints = {joint.name: joint for joint in columns.joints}
     bodies = {body.name: body for body in columns.bodies}
     commands = {command.name: command for command in columns.commands}
+    posed = [mujoco.mjtJoint(kind) in _POSES for kind in model.jnt_type]
+    names = [element_name(model, "joint", j) for j in range(model.njnt)]
+    owners = [element_name(model, "body", int(body)) for body in model.jnt_bodyid]
+    _known("joint", joints, [name for j, name in enumerate(names) if not posed[j]])
+    moving = [j for j in range(model.njnt) if posed[j]]
+    _known("body", bodies, [name for j in moving for name in (names[j], owners[j])])
+    _known("actuator", commands, [element_name(model, "actuator", u) for u in range(model.nu)])
     signals: list[Signal] = []
-    plain, moving = [], []
-    for j in range(model.njnt):
-        name = element_name(model, "joint", j)
-        if mujoco.mjtJoint(model.jnt_type[j]) in _POSES:
-            body = element_name(model, "body", int(model.jnt_bodyid[j]))
-            moving += [name, body]
+    for j, (name, body) in enumerate(zip(names, owners, strict=True)):
+        if posed[j]:
             given = bodies.get(name) or bodies.get(body)
             if name != body and name in bodies and body in bodies:
                 raise ColumnsError(f"body '{body}' and its joint '{name}' are both given; keep one")
@@ -106,7 +109,6 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
                 )
             signals += _poses(given, model, j)
         else:
-            plain.append(name)
             follower = None if name in joints else _follower(joints, model, j)
             if follower is not None:
                 signals.append(follower)
@@ -126,9 +128,6 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
                 "offset alone where its command never changes"
             )
         drives.append(_drive(commands[name], model, u))
-    _known("joint", joints, plain)
-    _known("body", bodies, moving)
-    _known("actuator", commands, [element_name(model, "actuator", u) for u in range(model.nu)])
     return signals, drives
 
 

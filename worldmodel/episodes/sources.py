@@ -220,10 +220,10 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
         raise
     except Exception as error:  # zlib.error, struct.error and zipfile's have no common base
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
-            raise SourceError(
-                f"{path} holds pickled objects, which are never loaded; save plain arrays"
-            ) from error
-        raise SourceError(f"{path} is truncated or damaged ({error}); copy it again") from error
+            why = "holds pickled objects, which are never loaded; save plain arrays"
+            raise SourceError(f"{path} {why}") from error
+        why = f" ({error})" if zipfile.is_zipfile(path) else ", or no .npz"
+        raise SourceError(f"{path} is truncated or damaged{why}; copy it again") from error
     return _cut(path, arrays, names, ignored, special, wanted is not None)
 
 

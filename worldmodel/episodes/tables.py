@@ -89,6 +89,8 @@ def _stripped(path: Path, names: list[str]) -> list[str]:
 def _chosen(
     path: Path, table: pa.Table, choose: Choose
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    if not table.num_rows:
+        raise TableError(f"{path} has columns but no row; record it again, or take it away")
     arrays, names, ignored = {}, {}, {}
     for name in table.column_names:
         values = _numbers(table.column(name))

@@ -13,8 +13,9 @@ import numpy as np
 
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.engines import make_engine, numbers
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import UNKNOWN
+from worldmodel.finetune.moved import numbers
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import FreeParameter

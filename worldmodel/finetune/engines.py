@@ -1,12 +1,11 @@
 """Errors of predicted windows, and their derivatives in physics and start: two engines.
 
 ``mjx`` differentiates the simulator forward, one tangent per unknown, all of them and all windows
-of a batch in one compiled call; its memory does not grow with the horizon. ``c`` compiles C
+of a batch in one compiled call; its memory does not grow with the horizon. ``c`` makes C
 MuJoCo's model anew for every difference and rolls all windows out on all cores. The unknowns are
 the numbers of the free parameters, then, where starts are free, a shift of each window's start.
 """
 
-import copy
 import dataclasses
 import functools
 import os
@@ -18,15 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import physics
-from worldmodel._mujoco import c_rollout, mjx, mujoco
+from worldmodel._mujoco import c_rollout, mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.finetune.moved import compiled, unpacked
 from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
-from worldmodel.scene import Scene, to_mjcf
+from worldmodel.scene import Scene
 from worldmodel.scene.tangent import integrate, measured_difference
 from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
@@ -55,46 +55,6 @@ class Engine:
     # and ``central`` say over which differences of the numbers, where the engine takes any
     slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
-
-
-def numbers(world: WorldModel) -> list[tuple[str, int]]:
-    """The unknowns: (leaf, index in it) of every free number that moves."""
-    return [
-        (f.name, i)
-        for f in world.free
-        for i, width in enumerate(np.broadcast_to(f.scale, len(physical.KINDS[f.kind].width)))
-        if width != 0
-    ]
-
-
-def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
-    """Numbers → named leaves; those that do not move are 0."""
-    leaves = {name: jnp.zeros_like(x) for name, x in physical.zeros(world.free).items()}
-    for k, (name, i) in enumerate(numbers(world)):
-        leaves[name] = leaves[name].at[i].set(u[k])
-    return leaves
-
-
-@functools.lru_cache(maxsize=16)
-def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
-    """(numbers,) → the model with those numbers, its arrays on the host; compiled once."""
-    scene, free = world.scene, world.free
-    fixed, tree = jax.tree.flatten(scene.mjx_model())
-    held = jax.device_get(fixed)
-
-    @jax.jit
-    def moved(u: jax.Array) -> list[jax.Array | None]:
-        model = physical.apply(scene, tree.unflatten(fixed), free, unpacked(world, u))
-        # Most of some hundred arrays stay, and each costs its way back to the host.
-        return [
-            a if a is not b else None for a, b in zip(jax.tree.leaves(model), fixed, strict=True)
-        ]
-
-    def model(u: np.ndarray) -> mjx.Model:
-        arrays = jax.device_get(moved(jnp.asarray(u)))
-        return tree.unflatten([b if a is None else a for a, b in zip(arrays, held, strict=True)])
-
-    return model
 
 
 @functools.lru_cache(maxsize=16)
@@ -189,7 +149,7 @@ def _c(world: WorldModel) -> Engine:
     m = scene.mj_model
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
-    moved = applied(world)
+    model_at = compiled(world)
 
     def seen(u: jax.Array, window: Windows, shift: jax.Array) -> Windows:
         return calibrated(scene, world.free, unpacked(world, u), _moved(world, window, shift))
@@ -201,11 +161,8 @@ def _c(world: WorldModel) -> Engine:
     begun = jax.jit(jax.vmap(seen, (None, 0, 0)))
     compare = jax.jit(jax.vmap(missed, (None, 0, 0)))
 
-    def compiled(u: np.ndarray) -> mujoco.MjModel:
-        model = copy.copy(m)
-        if world.free:
-            text = to_mjcf(scene.spec, moved(u))
-            model = mujoco.MjModel.from_xml_string(text, scene.assets)
+    def at(u: np.ndarray) -> mujoco.MjModel:
+        model = model_at(u)
         # MuJoCo would start again from its own start where a state is not finite.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         return model
@@ -236,7 +193,7 @@ def _c(world: WorldModel) -> Engine:
         return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return play(compiled(u), u, shift, windows)
+        return play(at(u), u, shift, windows)
 
     def slopes(
         u: np.ndarray,
@@ -245,7 +202,7 @@ def _c(world: WorldModel) -> Engine:
         width: np.ndarray | None = None,
         central: bool = False,
     ) -> tuple:
-        model = compiled(u)
+        model = at(u)
         error = play(model, u, shift, windows)
         columns = []
         width = np.full(len(u), DIFFERENCE) if width is None else width
@@ -261,7 +218,7 @@ def _c(world: WorldModel) -> Engine:
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return _broken_off(scene, compiled(u), begun(u, windows, shift))
+        return _broken_off(scene, at(u), begun(u, windows, shift))
 
     return Engine(errors, slopes, flags)
 

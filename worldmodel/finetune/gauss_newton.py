@@ -23,7 +23,6 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
-from worldmodel.finetune.engines import applied, numbers, unpacked
 from worldmodel.finetune.least_squares import (
     Across,
     IdentifyConfig,
@@ -31,6 +30,7 @@ from worldmodel.finetune.least_squares import (
     LeastSquares,
     Unknowns,
 )
+from worldmodel.finetune.moved import applied, numbers, unpacked
 from worldmodel.finetune.outliers import LeftOut, listed
 from worldmodel.finetune.uncertainty import Uncertainty
 from worldmodel.model import Parameters, WorldModel

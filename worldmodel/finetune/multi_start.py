@@ -20,9 +20,10 @@ import numpy as np
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.engines import make_engine, numbers, unpacked
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import Identified, Progress, identify
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.runtime.files import write_bytes
 
