@@ -110,6 +110,14 @@ def test_a_fit_goes_on_to_the_same_numbers(folder: Path) -> None:
         np.testing.assert_array_equal(first[name], second[name])
 
 
+def test_a_fit_that_stops_too_early_calls_nothing_identified(folder: Path) -> None:
+    fit(options(folder, "hasty", iterations=1), lambda: False)
+    document = json.loads((folder / "hasty" / "fit.json").read_text())
+    assert not document["physics"]["converged"]
+    verdicts = {row["verdict"] for row in document["parameters"] if row["free"]}
+    assert verdicts == {"not converged"}
+
+
 def test_the_checkpoint_alone_evaluates_another_log(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """``worldmodel evaluate``: the prediction error of a fitted model on a log."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.errors import InputError
 from worldmodel.model import saved
+from worldmodel.scene import SceneWarning
 
 
 def evaluate(
@@ -48,7 +50,9 @@ def evaluate(
     if not data.exists():
         raise InputError(f"--data {data}: no such file or folder")
     folder = model / "checkpoint" if (model / "checkpoint").is_dir() else model
-    world, parameters, metadata = saved.restore(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SceneWarning)  # the fit has logged it
+        world, parameters, metadata = saved.restore(folder)
     protocol = saved.protocol_of(folder, metadata)
     if columns is not None:
         if not columns.is_file():

@@ -114,7 +114,9 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
         config = {"settings": _without(settings, *LENGTHS)}
         network = _network(world, fitted.parameters, problem, options, config, stop)
     outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
-    return finish(options.out, problem, outcome)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SceneWarning)  # logged above
+        return finish(options.out, problem, outcome)
 
 
 def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:

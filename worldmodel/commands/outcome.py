@@ -211,6 +211,8 @@ def parameter_rows(outcome: Outcome) -> list[dict[str, Any]]:
             kind = kinds[v.name]
             alone = len(bounds[v.name]) == len(kind.width) and kind.field != "body_inertia"
             row["verdict"] = "identified" if number.identified else "the data cannot say"
+            if not identified.converged:
+                row["verdict"] = "not converged"
             if number.at_bound:
                 row["verdict"] = "at its bound: look at the columns or the MJCF"
             if alone:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = Fa
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """One JSON line; a resumed run writes the steps since its checkpoint again."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    """One JSON line; a resumed run writes the steps since its checkpoint again.
+
+    Raises:
+      OSError: such as a full disk; it names the file, which has no part of the row.
+    """
+    line, size = json.dumps(row) + "\n", path.stat().st_size if path.is_file() else 0
+    try:
+        with path.open("a") as file:
+            file.write(line)
+    except OSError as error:
+        if path.is_file():
+            os.truncate(path, size)
+        raise OSError(error.errno, error.strerror, str(path)) from error
