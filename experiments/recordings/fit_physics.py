@@ -29,6 +29,7 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
+from worldmodel.commands.settings import claim
 from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
@@ -109,13 +110,15 @@ def main(args: Args) -> int:
                 least_squares = PhysicsConfig(
                     starts=args.starts, windows=args.least_squares, seed=config.seed
                 )
+                decisive = settings | {"seed": config.seed}
+                claim(args.out / "least_squares", decisive)
                 start = fit_physics(
                     world,
                     train_windows,
                     validation_windows,
                     least_squares,
                     args.out / "least_squares",
-                    config_hash=metadata["config_hash"],
+                    config_hash=checkpoint.config_hash(decisive),
                     record=lambda row: append_row(args.out / "least_squares.jsonl", row),
                     stop=lambda: interrupt.requested,
                 ).parameters

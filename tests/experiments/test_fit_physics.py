@@ -90,7 +90,7 @@ def test_a_kill_loses_at_most_the_steps_since_the_checkpoint(
 def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
     out = str(straight[0])
     for arguments, changes, message in [
-        ([*FIT, "--out", out, "--seed", "5"], {}, "config.seed is 0 there and 5 here"),
+        ([*FIT, "--out", out, "--seed", "5"], {}, "seed was 0 and is 5"),
         ([*FIT, "--out", out, "--seed", "-1"], {}, "seed = -1; give a number from 0 on"),
         ([*FIT, "--out", out, "--steps", "0"], {}, "steps = 0; give a number from 1 on"),
         ([*FIT[:-4], "--horizon", "0", "--out", out], {}, "windows of 0 frames predict nothing"),
