@@ -87,3 +87,16 @@ def test_a_scene_that_mjx_cannot_run_is_refused_by_element(
     Path("arm.xml").write_text(ARM.replace('integrator="implicitfast"', 'integrator="implicit"'))
     assert main(["check", "arm.xml"]) == 1
     assert "MEND  scene" in capsys.readouterr().out
+
+
+def test_a_log_of_another_robot_must_be_mended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("log.csv").read_text()
+    Path("log.csv").write_text("time,episode,x,y,z,w\n" + text.split("\n", 1)[1])
+    given = ["arm.xml", "--data", "log.csv"]
+    assert main(["check", *given]) == 1
+    out = capsys.readouterr().out
+    assert "MEND  data" in out and "another robot? It has" in out and "x, y" in out
+    assert main(["fit", *given, "--columns", "columns.toml", "--out", "fit"]) == 2
+    assert "another robot? It has" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
-from worldmodel.commands.reading import Log, five_numbers, read_log, repaired
+from worldmodel.commands.reading import Log, five_numbers, nothing_measured, read_log, repaired
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
@@ -131,6 +131,8 @@ def _read(
         return None
     findings += [Finding(NOTE, "draft", note) for note in log.notes]
     findings += [Finding(NOTE, "data", note) for note in log.reading.notes]
+    if (text := nothing_measured(log)) is not None:
+        findings.append(Finding(MEND, "data", text))
     if columns is None:
         write_text(out, KEYS + to_toml(log.columns))
         text = f"{out}: a first draft by the names; look at units, signs and ranges"

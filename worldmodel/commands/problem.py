@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.commands.reading import Log, read_log, repaired
+from worldmodel.commands.reading import Log, nothing_measured, read_log, repaired
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.split import split_episodes
@@ -115,6 +115,8 @@ def prepare(
         runtime.log(f"log: {note}")
     for line in repaired(log.reading.repairs):
         runtime.log(f"repaired: {line}")
+    if (text := nothing_measured(log)) is not None:
+        raise InputError(f"{data}: {text}")
     episodes, unknown = resolve_unknown(model, log.reading.episodes)
     if unknown:
         runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")

@@ -111,3 +111,11 @@ def five_numbers(model: mujoco.MjModel, episodes: list[Episode]) -> list[Five]:
         for field, names in parts.items()
         for i, (name, unit) in enumerate(names)
     ]
+
+
+def nothing_measured(log: Log) -> str | None:
+    """Why a log cannot be of this scene, where no position of it is measured; else None."""
+    if any(e.measured is None or e.measured.any() for e in log.reading.episodes):
+        return None
+    has = ", ".join([*log.reading.ignored][:12])
+    return f"no column is a joint or body of this scene; is it a log of another robot? It has {has}"
