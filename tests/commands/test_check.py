@@ -100,3 +100,13 @@ def test_a_log_of_another_robot_must_be_mended(
     assert "MEND  data" in out and "another robot? It has" in out and "x, y" in out
     assert main(["fit", *given, "--columns", "columns.toml", "--out", "fit"]) == 2
     assert "another robot? It has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given", [("--substeps", "0"), ("--control-hz", "0"), ("--control-hz", "-5")]
+)
+def test_a_rate_that_steps_nothing_is_named(
+    folder: Path, given: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "arm.xml", *given]) == 2
+    assert given[0] in capsys.readouterr().err

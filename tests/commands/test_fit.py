@@ -179,3 +179,12 @@ def test_impossible_options_are_named(folder: Path, other: dict[str, Any], named
     with pytest.raises(InputError, match=named):
         fit(options(folder, "refused", **other), lambda: False)
     shutil.rmtree(folder / "refused", ignore_errors=True)
+
+
+def test_two_episodes_hold_none_out_and_are_refused_before_a_fit(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_log(tmp_path / "short.csv", episodes=2)
+    with pytest.raises(InputError, match="record at least three"):
+        fit(options(folder, "two", data=tmp_path / "short.csv"), stop=lambda: False)
+    assert not (folder / "two" / "progress").exists()

@@ -27,7 +27,9 @@ def noticed(windows: Windows, free: tuple[FreeParameter, ...] = FREE) -> tuple[D
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_late_commands_are_noticed(frames: int) -> None:
-    for delay in noticed(windows_of(Log(delay=frames))):
+    each = noticed(windows_of(Log(delay=frames)))
+    assert [d.actuators for d in each] == [("shoulder",), ("elbow",), ("shoulder", "elbow")]
+    for delay in each:
         assert delay.late
         assert delay.seconds == pytest.approx(frames / HZ, rel=0.25)
         assert delay.low < delay.seconds < delay.high
@@ -42,7 +44,7 @@ def test_commands_in_time_are_not_warned_of() -> None:
 
 
 def test_a_damping_that_is_held_wrong_is_no_delay() -> None:
-    assert not any(delay.late for delay in noticed(windows_of(Log()), FREE[2:]))
+    assert [d.late for d in noticed(windows_of(Log()), FREE[2:])] == [False] * 3
 
 
 def test_commands_that_never_change_show_no_delay() -> None:

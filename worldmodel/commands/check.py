@@ -10,6 +10,7 @@ from typing import Any
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.consistency import consistency
 from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
+from worldmodel.commands.problem import check_stepping
 from worldmodel.commands.reading import Log, five_numbers, nothing_measured, read_log, repaired
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
@@ -84,6 +85,7 @@ def check(
         raise InputError(
             f"{out} is there already; give it as --columns, or another --out for a new draft"
         )
+    check_stepping(control_hz, substeps)
     spec = parse_mjcf(scene)
     unnamed = name_elements(spec)
     model = spec.compile()

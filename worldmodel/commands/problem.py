@@ -103,8 +103,7 @@ def prepare(
     Raises:
       InputError: paths, columns, data or options that do not fit; too few or too short episodes.
     """
-    if substeps is not None and substeps < 1:
-        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
+    check_stepping(control_hz, substeps)
     if horizon is not None and horizon < 1:
         raise InputError(f"--horizon {horizon}: at least one frame")
     spec = parse_mjcf(scene)
@@ -131,9 +130,23 @@ def prepare(
     for part, members in parts.items():
         ids = ", ".join(str(e.id) for e in members[:12]) + (" …" if len(members) > 12 else "")
         runtime.log(f"{part}: {len(members)} episodes ({ids})")
+    if not parts["test"]:
+        raise InputError(
+            f"{data} has {len(episodes)} episodes: none is held out to test the fit; record at "
+            "least three"
+        )
+    judged.cut(parts["test"])  # refused before anything is fitted
     runtime.log(f"windows of {frames} frames, {frames / hz:.2f} s")
     protocol = Protocol(log.columns, judged)
     return Problem(scene, log, chosen, protocol, training, parts)
+
+
+def check_stepping(control_hz: float | None, substeps: int | None) -> None:
+    """Refuses a rate or a number of substeps that steps nothing."""
+    if control_hz is not None and not 0 < control_hz < float("inf"):
+        raise InputError(f"--control-hz {control_hz}: frames per second, above 0")
+    if substeps is not None and substeps < 1:
+        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
 
 
 def grids(

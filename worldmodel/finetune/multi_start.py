@@ -9,7 +9,6 @@ spread around them by ``start_spread``.
 """
 
 import dataclasses
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from worldmodel.finetune.gauss_newton import Identified, Progress, identify
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Parameters, WorldModel
-from worldmodel.runtime.files import write_bytes
+from worldmodel.runtime.records import write_arrays
 
 _FILE = "progress.npz"
 
@@ -233,9 +232,7 @@ def _write(path: Path, config_hash: str, done: list[_End], running: Progress | N
         arrays |= {f"{i}.{k}": v for k, v in _fields(end.progress).items()}
     if running is not None:
         arrays |= {f"running.{k}": v for k, v in _fields(running).items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    write_arrays(path, arrays)
 
 
 def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
