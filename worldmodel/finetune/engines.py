@@ -146,7 +146,6 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
 
 def _c(world: WorldModel) -> Engine:
     scene = world.scene
-    m = scene.mj_model
     full = mujoco.mjtState.mjSTATE_FULLPHYSICS
     threads = os.cpu_count() or 1
     model_at = compiled(world)
@@ -171,12 +170,13 @@ def _c(world: WorldModel) -> Engine:
         model: mujoco.MjModel, u: np.ndarray, shift: np.ndarray, windows: Windows
     ) -> np.ndarray:
         begin = begun(u, windows, shift)
-        history = begin.history
-        data = mujoco.MjData(model)
         states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
-        for row, qpos, qvel in zip(states, history.qpos[:, 0], history.qvel[:, 0], strict=True):
-            data.qpos[:], data.qvel[:] = qpos, qvel
-            mujoco.mj_getState(model, data, row, full)
+        mujoco.mj_getState(model, mujoco.MjData(model), states[0], full)
+        states[1:] = states[0]
+        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
+        moving = first + model.nq + model.nv
+        states[:, first : first + model.nq] = np.asarray(begin.history.qpos)[:, 0]
+        states[:, first + model.nq : moving] = np.asarray(begin.history.qvel)[:, 0]
         horizon = windows.target.shape[1]
         ctrl = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
         played, _ = c_rollout.rollout(
@@ -188,8 +188,7 @@ def _c(world: WorldModel) -> Engine:
             persistent_pool=True,
         )
         played = played[:, scene.substeps - 1 :: scene.substeps]
-        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
-        predicted = played[..., first : first + m.nq]
+        predicted = played[..., first : first + model.nq]
         return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
