@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.types import Contacts, State
 
 
@@ -25,7 +25,7 @@ def step(gain: jax.Array, s: State, action: jax.Array) -> State:
 def test_rollout_is_a_loop() -> None:
     actions = jnp.linspace(0, 1, 5)[:, None]
     states, played = rollout(
-        lambda s, a: step(jnp.array(1.3), s, a), replay(actions), state(0.4), 5, jax.random.key(0)
+        lambda s, a: step(jnp.array(1.3), s, a), Replay(actions), state(0.4), 5, jax.random.key(0)
     )
     here, path = state(0.4), []
     for a in actions:
@@ -51,7 +51,7 @@ def test_gradient_does_not_depend_on_what_is_kept() -> None:
     def loss(gain: float | jax.Array, keep: tuple[str, ...]) -> jax.Array:
         states, _ = rollout(
             lambda s, a: step(jnp.asarray(gain), s, a),
-            replay(jnp.zeros((6, 1))),
+            Replay(jnp.zeros((6, 1))),
             state(0.7),
             6,
             jax.random.key(0),

@@ -19,16 +19,19 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.windows import WindowGrid
+from worldmodel.episodes.windows import History, WindowGrid
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.regression import regression_data, standards
 from worldmodel.model import Parameters, WorldModel, init, saved
-from worldmodel.model.simulate import make_simulator
-from worldmodel.physics import contact_pairs
+from worldmodel.model.simulate import in_batches
+from worldmodel.model.world import make_step
+from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.types import Episode, Trial
+from worldmodel.tasks.play import Played, Simulate, episodes, play
+from worldmodel.tasks.task import Task
+from worldmodel.types import Episode, Goal, Policy, Start
 
 WHOLE = WindowGrid(first=0, stride=1, horizon=None)  # what a fit predicts
 FRAMES = WindowGrid(first=1, stride=1, horizon=1)  # what standardises a network
@@ -214,63 +217,53 @@ def physical_values(version: Version) -> dict[str, np.ndarray]:
     return physical.values(version.world.scene, version.world.free, version.parameters["physics"])
 
 
-def simulator(version: Version) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A version as a function of starts at rest, (episodes, nq), and commands, (episodes, steps,
-    nu): the positions (episodes, steps + 1, nq)."""
-    play = make_simulator(version.world, BATCH)
-    return lambda qpos, ctrl: np.asarray(play(version.parameters, qpos, ctrl).qpos)
+def simulator(version: Version, task: Task) -> Simulate:
+    """A version as the world in which a batch of a task's episodes is played; compiled once for
+    policies of one structure."""
+    world = version.world
+
+    @jax.jit
+    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, keys: Any) -> Played:
+        def one(policy: Any, start: Start, goal: Goal, key: jax.Array) -> Played:
+            history = History.without_past(start.qpos, start.qvel, world.scene.mj_model.nu)
+            begin = begun(world, parameters, history)
+            return play(task, make_step(world, parameters), policy, begin, goal, key)[1]
+
+        return jax.vmap(one)(policy, start, goal, keys)
+
+    def simulate(policy: Policy, start: Start, goal: Goal, key: jax.Array) -> Played:
+        keys = jax.random.split(key, len(np.asarray(start.qpos)))
+        rows = policy, start, goal, jax.random.key_data(keys)
+
+        def batch(policy: Any, start: Start, goal: Goal, data: jax.Array) -> Played:
+            wrapped = jax.random.wrap_key_data(data)
+            return run(version.parameters, policy, start, goal, wrapped)
+
+        return in_batches(batch, min(BATCH, len(keys)), *rows)
+
+    return simulate
 
 
 def generate(
-    version: Version, trials: Sequence[Trial], touch: Sequence[tuple[str, str]]
+    version: Version, task: Task, policy: Policy, start: Start, goal: Goal, key: jax.Array
 ) -> list[Episode]:
-    """Synthetic episodes: trials of one length, played in a world model.
+    """Synthetic episodes of a task, played in a version.
 
     Args:
-      touch: geom pairs of the robot's touch sensors, the columns of ``contact``; so real and
-        synthetic episodes have the same columns.
+      policy, start, goal: with a leading dimension, one of each per episode.
+      key: of the policies and of the sensors' noise.
 
     Returns:
-      The episodes: positions as a robot without sensor noise would report them, velocities the
-      model's own.
+      The episodes, as a robot would record them; their source is the version's name.
 
     Raises:
-      LoopError: no trial, or trials of several lengths; one whose positions are not finite; a pair
-        that the scene cannot test.
+      LoopError: an episode that is not finite.
     """
-    scene = version.world.scene
-    pairs = [frozenset(pair) for pair in contact_pairs(scene)]
-    for pair in touch:
-        if frozenset(pair) not in pairs:
-            raise LoopError(
-                f"scene '{scene.name}' tests no contact of {' and '.join(pair)}; give a pair of "
-                "its geoms that can touch"
-            )
-    if len({trial.ctrl.shape for trial in trials}) != 1:
-        raise LoopError(f"{len(trials)} trials; give one or more, all of the same number of steps")
-    columns = [pairs.index(frozenset(pair)) for pair in touch]
-    states = make_simulator(version.world, BATCH)(
-        version.parameters,
-        np.stack([trial.start for trial in trials]),
-        np.stack([trial.ctrl for trial in trials]),
-    )
-    episodes = []
-    for i, trial in enumerate(trials):
-        if not np.isfinite(states.qpos[i]).all():
-            raise LoopError(
-                f"{version.name} diverges on the action {trial.action}; its parameters are not "
-                "physical"
-            )
-        episodes.append(
-            Episode.regular(
-                i,
-                scene.control_hz,
-                qpos=np.asarray(states.qpos[i]),
-                qvel=np.asarray(states.qvel[i]),
-                ctrl=np.concatenate([trial.ctrl, trial.ctrl[-1:]]),
-                contact=np.asarray(states.contacts.active[i])[:, columns],
-                goal=trial.goal,
-                action=trial.action,
-            )
+    played = simulator(version, task)(policy, start, goal, key)
+    finite = np.isfinite(played.ctrl).all((1, 2)) & np.isfinite(played.measured.joints).all((1, 2))
+    if not finite.all():
+        raise LoopError(
+            f"{version.name} diverges in {int((~finite).sum())} of {len(finite)} episodes, first in "
+            f"episode {int(np.argmin(finite))}; its parameters are not physical"
         )
-    return episodes
+    return episodes(task, played, goal, source=version.name)

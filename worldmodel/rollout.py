@@ -1,31 +1,32 @@
 """A trajectory from a step and a policy, for any model."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from worldmodel.types import Policy, State
+from worldmodel.types import Policy
 
-Step = Callable[[State, jax.Array], State]  # parameters applied: step(state, action) -> state
+Step = Callable[[Any, jax.Array], Any]  # parameters applied: step(state, action) -> state
 
 
 def rollout(
     step: Step,
     policy: Policy,
-    state: State,
+    state: Any,
     length: int,
     key: jax.Array,
     *,
     keep: tuple[str, ...] = (),
-) -> tuple[State, jax.Array]:
+) -> tuple[Any, jax.Array]:
     """Runs a policy for ``length`` control steps. One robot: a batch is the caller's ``vmap``.
 
     Args:
       step: one control step.
-      policy: observes the state (``types.Policy``).
-      state: where to start.
+      policy: observes the state.
+      state: where to start; a pytree.
       length: number of control steps (static).
       key: the policy's randomness.
       keep: names (``jax.ad_checkpoint.checkpoint_name``) of intermediate values that a backward
@@ -33,21 +34,35 @@ def rollout(
         those values per step.
 
     Returns:
-      states, (length, …) each leaf, after each step; actions, (length, nu).
+      states, (length, …) each leaf, after each step; actions, (length, action).
     """
 
-    def body(state: State, x: tuple[jax.Array, jax.Array]) -> tuple[State, tuple]:
-        action = policy(state, *x)
+    def body(x: tuple, key: jax.Array) -> tuple[tuple, tuple]:
+        state, carry = x
+        action, carry = policy.act(carry, state, key)
         state = step(state, action)
-        return state, (state, action)
+        return (state, carry), (state, action)
 
+    keys = jax.random.split(key, length + 1)
     body = jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(*keep))
-    _, (states, actions) = jax.lax.scan(
-        body, state, (jnp.arange(length), jax.random.split(key, length))
-    )
-    return states, actions
+    _, out = jax.lax.scan(body, (state, policy.init(state, keys[0])), keys[1:])
+    return out
 
 
-def replay(ctrl: jax.Array | np.ndarray) -> Policy:
-    """The policy that plays recorded controls back: (length, nu), row t held during step t."""
-    return lambda observation, t, key: ctrl[t]
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """The policy that plays recorded actions back."""
+
+    actions: Any  # (length, action); row t in step t
+    traceable = True
+
+    def init(self, observation: Any, key: Any) -> Any:
+        """The step."""
+        del observation, key
+        return jnp.zeros((), int)
+
+    def act(self, carry: Any, observation: Any, key: Any) -> tuple[Any, Any]:
+        """The recorded action."""
+        del observation, key
+        return jnp.asarray(self.actions)[carry], carry + 1

@@ -7,15 +7,28 @@ from the caller's ``vmap``; the shapes below are those of one robot.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-# policy(observation, t, key) → action (nu,), t the index of the control step. The observation is
-# a State in a model and a Measurement on a robot; a policy runs in both.
-Policy = Callable[[Any, Any, Any], Any]
+Array = Any  # jax.Array in a model, np.ndarray on the host
+Goal = dict[str, Array]  # of one episode: flat, numbers only; ``goal.<name>`` in a data set
+
+
+class Policy(Protocol):
+    """What commands a robot, in a model and in reality: a pytree whose leaves are its weights, so
+    that new weights never compile anything again."""
+
+    traceable: bool  # whether ``init`` and ``act`` can be compiled; a person's cannot
+
+    def init(self, observation: Any, key: Array) -> Any:
+        """What it carries from step to step, of fixed shapes, before the first observation."""
+        ...
+
+    def act(self, carry: Any, observation: Any, key: Array) -> tuple[Array, Any]:
+        """One step: the action, and what it carries on."""
+        ...
 
 
 @jax.tree_util.register_dataclass
@@ -47,22 +60,49 @@ class State:
     correction: jax.Array  # (nv,) its last correction (``model.correction``); (0,) without one
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where an episode begins."""
+
+    qpos: Array  # (nq,)
+    qvel: Array  # (nv,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What a robot reports and takes, by the MJCF's names, in order; static."""
+
+    joints: tuple[str, ...]  # hinges and slides
+    objects: tuple[str, ...]  # bodies with a free joint
+    touch: tuple[tuple[str, str], ...]  # pairs of geoms
+    actuators: tuple[str, ...]
+
+
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What a robot reports at its control rate. NumPy, on the host."""
+    """What a robot reports at its control rate, and what a task observes of a model's state."""
 
-    qpos: np.ndarray  # (nq,) measured, noise included
-    contact: np.ndarray  # (touch pairs,) bool, of its touch sensors
+    joints: Array  # (joints,) [m, rad]; NaN was not measured
+    velocities: (
+        Array  # (joints,) [m/s, rad/s]: backward differences at the control rate, 0 at first
+    )
+    objects: Array  # (objects, 7) position [m] and unit quaternion wxyz; a NaN row was not seen
+    touch: Array  # (touch,) bool
+    age: Array  # (joints + objects,) [s] since each was read
+    applied: Array  # (nu,) the command that acted: clipped, or a person's
+    intervention: Array  # () bool; whether it was a person's
+    names: Names = dataclasses.field(metadata={"static": True})
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """An episode to play, in reality or in a model: a start at rest, and commands."""
+    """An episode to play, in reality or in a model."""
 
-    start: np.ndarray  # (nq,)
-    ctrl: np.ndarray  # (steps, nu)
-    goal: dict[str, np.ndarray]  # of the task
-    action: np.ndarray  # (action,) the policy's; ``ctrl`` follows from it
+    start: Start
+    goal: Goal
+    policy: Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +120,11 @@ class Episode:
     # start a prediction, and is never scored) or unknown (NaN: neither).
     measured: np.ndarray | None = None
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
-    goal: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of the task
-    action: np.ndarray | None = None  # (action,) the policy's, or the person's
+    goal: Goal = dataclasses.field(default_factory=dict)  # of the task
+    action: np.ndarray | None = None  # (frames, action) of the policy; the last one is repeated
+    intervention: np.ndarray | None = None  # (frames,) bool: the command was a person's
+    success: bool | None = None  # as the task, or the person, judged it; None: not judged
+    source: str = "real"  # or the version of the world model that generated it
 
     @classmethod
     def regular(

@@ -12,7 +12,7 @@ from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import Backward
 from worldmodel.physics.oracle import trajectory
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
 
@@ -58,7 +58,7 @@ PIECES, HOLD = 10, 15  # of the plan: constant forces, each over so many steps
 def _path(scene: Scene, model: Any, start: State, ctrl: jax.Array, backward: Backward) -> State:
     step = functools.partial(physics.control_step, scene, model, backward=backward)
     keep = (physics.SOLUTION,)
-    return rollout(step, replay(ctrl), start, len(ctrl), jax.random.key(0), keep=keep)[0]
+    return rollout(step, Replay(ctrl), start, len(ctrl), jax.random.key(0), keep=keep)[0]
 
 
 @functools.cache

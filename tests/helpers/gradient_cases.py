@@ -11,7 +11,7 @@ from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import FreeParameter, Scene, to_mjcf
 
 STEPS = 3
@@ -103,7 +103,7 @@ class Case:
             step = functools.partial(physics.control_step, scene, moved)
             controls = jnp.tile(x["ctrl"], (steps, 1))
             states, _ = rollout(
-                step, replay(controls), state, steps, jax.random.key(0), keep=(physics.SOLUTION,)
+                step, Replay(controls), state, steps, jax.random.key(0), keep=(physics.SOLUTION,)
             )
             return jnp.concatenate([states.qpos[-1], states.qvel[-1]])
 

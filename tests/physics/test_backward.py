@@ -12,7 +12,7 @@ import pytest
 from worldmodel import physics
 from worldmodel.physics import Backward
 from worldmodel.physics.backward import growth
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import Scene, load_scene
 from worldmodel.types import State
 
@@ -58,7 +58,7 @@ def bounces(backward: Backward) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     def path(height: jax.Array) -> jax.Array:
         start = physics.initial_state(scene, height[None], jnp.zeros(1))
-        still = replay(jnp.zeros((STEPS, 1)))
+        still = Replay(jnp.zeros((STEPS, 1)))
         states, _ = rollout(step, still, start, STEPS, jax.random.key(0))
         return jnp.concatenate([states.qpos, states.qvel], axis=1)
 

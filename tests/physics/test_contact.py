@@ -11,14 +11,14 @@ from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics import contact
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 
 
 def states_of(scene, qpos, qvel, steps):
     step = functools.partial(physics.control_step, scene, scene.mjx_model())
     state = physics.initial_state(scene, qpos, qvel)
     run = jax.jit(
-        lambda s: rollout(step, replay(jnp.zeros((steps, 0))), s, steps, jax.random.key(0))[0]
+        lambda s: rollout(step, Replay(jnp.zeros((steps, 0))), s, steps, jax.random.key(0))[0]
     )
     return run(state)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers import scenes
 from worldmodel import physics
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 
 STEPS = 4
 
@@ -21,7 +21,7 @@ def test_the_gradient_lowers_for(platform: str) -> None:
     def loss(qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
         state = physics.initial_state(scene, qpos, qvel)
         key = jax.random.key(0)
-        states, _ = rollout(step, replay(ctrl), state, STEPS, key, keep=(physics.SOLUTION,))
+        states, _ = rollout(step, Replay(ctrl), state, STEPS, key, keep=(physics.SOLUTION,))
         return jnp.sum(jnp.square(states.qpos[-1]))
 
     gradient = jax.jit(jax.vmap(jax.grad(loss, (0, 1, 2))))

@@ -15,7 +15,7 @@ from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import oracle, parameters
 from worldmodel.physics.parameters import ParameterError
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import FreeParameter, load_scene
 
 DERIVED = (
@@ -123,7 +123,7 @@ def test_fitted_mjcf_gives_the_same_trajectory_in_c(make: str) -> None:
         moved = parameters.apply(case.scene, model, case.free, u)
         step = functools.partial(physics.control_step, case.scene, moved)
         state = physics.initial_state(case.scene, qpos, qvel)
-        return rollout(step, replay(jnp.asarray(ctrl)), state, 25, jax.random.key(0))[0].qpos
+        return rollout(step, Replay(jnp.asarray(ctrl)), state, 25, jax.random.key(0))[0].qpos
 
     for seed in range(3):
         # Not wider: pushed in deeper than 1 mm, a box on a plane is another problem in MJX,

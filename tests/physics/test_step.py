@@ -12,7 +12,7 @@ from tests.helpers import scenes
 from worldmodel import physics
 from worldmodel._mujoco import mjx
 from worldmodel.physics import oracle
-from worldmodel.rollout import replay, rollout
+from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import Scene, load_scene
 
 
@@ -21,7 +21,7 @@ def simulate(scene: Scene, model: mjx.Model, qpos, qvel, steps: int):
     step = functools.partial(physics.control_step, scene, model)
     ctrl = jnp.zeros((steps, scene.mj_model.nu))
     state = physics.initial_state(scene, qpos, qvel)
-    return rollout(step, replay(ctrl), state, steps, jax.random.key(0), keep=(physics.SOLUTION,))[0]
+    return rollout(step, Replay(ctrl), state, steps, jax.random.key(0), keep=(physics.SOLUTION,))[0]
 
 
 def test_free_fall_is_exact_to_rounding() -> None:

@@ -14,7 +14,7 @@ from worldmodel.episodes.windows import History, Windows
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
-from worldmodel.rollout import Step, replay, rollout
+from worldmodel.rollout import Replay, Step, rollout
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.types import State
 
@@ -70,7 +70,7 @@ def _play(
 ) -> State:
     first = start(world, parameters, history)
     keep = (physics.SOLUTION,)
-    return rollout(step, replay(ctrl), first, ctrl.shape[0], jax.random.key(0), keep=keep)[0]
+    return rollout(step, Replay(ctrl), first, ctrl.shape[0], jax.random.key(0), keep=keep)[0]
 
 
 def in_batches(run: Callable[..., Any], size: int, *rows: Any) -> Any:

@@ -23,7 +23,7 @@ from worldmodel._mujoco import mjx
 from worldmodel.physics import _mjx
 from worldmodel.physics.backward import HARD, Backward, contacts_from_distance
 from worldmodel.physics.derivative import with_derivative_of
-from worldmodel.scene import Scene
+from worldmodel.scene import Scene, collisions
 from worldmodel.types import Contacts
 
 TOUCH = 1e-12  # [m] depth of a contact that has just set in
@@ -146,12 +146,7 @@ def contact_pairs(scene: Scene) -> tuple[tuple[str, str], ...]:
     An unnamed geom is called ``geom<id>``.
     """
     name = scene.geom_name
-    return tuple((name(a), name(b)) for a, b in _pair_ids(scene))
-
-
-def _pair_ids(scene: Scene) -> list[tuple[int, int]]:
-    pairs = {tuple(sorted(pair)): pair for pair in _mjx.geom_pairs(scene.mj_model)}
-    return [pairs[key] for key in sorted(pairs)]
+    return tuple((name(a), name(b)) for a, b in collisions.contact_pairs(scene.mj_model))
 
 
 def no_contacts(scene: Scene) -> Contacts:
@@ -167,7 +162,7 @@ def channels(scene: Scene, model: mjx.Model, data: mjx.Data) -> Contacts:
     A pair's force is the sum over its contact points, in the frame of the closest one (for a
     face on a plane all frames agree).
     """
-    ids = _pair_ids(scene)
+    ids = collisions.contact_pairs(scene.mj_model)
     slots = _mjx.contact(data)
     # Constraints that are switched off altogether leave slots without rows.
     if not ids or slots.dist.shape[0] == 0 or _mjx.constraint_rows(data) == 0:

@@ -3,14 +3,11 @@
 from worldmodel.reality.capture import CaptureError, capture
 from worldmodel.reality.deploy import deploy
 from worldmodel.reality.robot import Robot, RobotError
-from worldmodel.reality.simulated import HiddenPhysics, SimulatedRobot
 
 __all__ = [
     "CaptureError",
-    "HiddenPhysics",
     "Robot",
     "RobotError",
-    "SimulatedRobot",
     "capture",
     "deploy",
 ]

@@ -1,20 +1,18 @@
 """Capture: trials played on a robot, each episode in a file of its own as soon as it ends."""
 
-import dataclasses
-import io
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
 
 from worldmodel import runtime
 from worldmodel.errors import InputError
-from worldmodel.reality.deploy import deploy
+from worldmodel.reality.deploy import check_robot, compiled_loop, deploy
 from worldmodel.reality.robot import Robot, RobotError
-from worldmodel.rollout import replay
-from worldmodel.runtime.files import write_bytes
-from worldmodel.scene import Scene
+from worldmodel.runtime.records import write_arrays
+from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Trial
 
 
@@ -25,85 +23,103 @@ class CaptureError(InputError):
 def capture(
     directory: Path,
     robot: Robot,
-    scene: Scene,
+    task: Task,
     trials: Sequence[Trial],
+    key: jax.Array,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
     """Plays trials on a robot and captures what comes back, one file per episode.
 
-    Episodes that the folder already has are read, not played again.
+    Episodes that the folder already has are read, not played again. Everything is compiled before
+    the robot is connected; it is stopped and closed however this ends.
 
     Args:
-      scene: of the robot, see ``deploy``.
+      trials: their policies have one structure.
+      key: of the policies' randomness.
       stop: asked between episodes.
 
     Raises:
       RobotError: the robot failed; the frames before are kept in ``<number>.failed.npz``, and
         running again goes on with that episode.
-      CaptureError: the folder holds a damaged episode, or one of another goal, action or commands.
+      CaptureError: the folder holds a damaged episode, or one of another start, goal or policy.
+      InputError: the robot is not the task's.
       runtime.Interrupted: ``stop`` returned True.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    captured = []
+    check_robot(robot, task)
+    captured: dict[int, Episode] = {}
     for i, trial in enumerate(trials):
         path = directory / f"{i:05d}.npz"
         if path.is_file():
-            episode = _read(path)
-            if not _is_of(episode, trial):
-                raise CaptureError(
-                    f"{path} was captured for another goal, action or commands; give another "
-                    "--out, or move that folder away"
-                )
-        else:
-            if stop():
-                raise runtime.Interrupted(
-                    f"stopped before episode {i}; run the same command to go on"
-                )
-            try:
-                played = deploy(robot, replay(trial.ctrl), scene, trial.start, len(trial.ctrl), i)
-            except RobotError as error:
-                if error.episode is not None:
-                    _write(directory / f"{i:05d}.failed.npz", error.episode, trial)
-                raise
-            episode = _write(path, played, trial)
-        captured.append(episode)
-    return captured
+            captured[i] = _read(path, trial)
+    open_trials = [i for i in range(len(trials)) if i not in captured]
+    if open_trials:
+        loop = compiled_loop(task, trials[0].policy, trials[0].goal)
+        try:
+            robot.connect()
+            for i in open_trials:
+                if stop():
+                    raise runtime.Interrupted(
+                        f"stopped before episode {i}; run the same command to go on"
+                    )
+                path = directory / f"{i:05d}.npz"
+                try:
+                    episode = deploy(
+                        robot, task, trials[i], i, jax.random.fold_in(key, i), loop=loop
+                    )
+                except RobotError as error:
+                    if error.episode is not None:
+                        _write(directory / f"{i:05d}.failed.npz", error.episode, trials[i])
+                    raise
+                _write(path, episode, trials[i])
+                captured[i] = episode
+        finally:
+            robot.stop()
+            robot.close()
+    return [captured[i] for i in range(len(trials))]
 
 
-def _is_of(episode: Episode, trial: Trial) -> bool:
-    def same(a: Any, b: Any) -> bool:
-        return np.shape(a) == np.shape(b) and np.allclose(a, b)
-
-    return (
-        episode.goal.keys() == trial.goal.keys()
-        and same(episode.action, trial.action)
-        and same(episode.ctrl[:-1], trial.ctrl)
-        and all(same(value, trial.goal[name]) for name, value in episode.goal.items())
-    )
+def _digest(trial: Trial) -> str:
+    leaves = jax.tree.leaves((trial.start, trial.goal, trial.policy))
+    numbers = [np.ascontiguousarray(x) for x in leaves]
+    return hashlib.sha256(b"".join(x.tobytes() for x in numbers)).hexdigest()[:16]
 
 
-def _write(path: Path, episode: Episode, trial: Trial) -> Episode:
-    episode = dataclasses.replace(episode, goal=trial.goal, action=trial.action)
-    arrays = {name: getattr(episode, name) for name in _ARRAYS}
-    arrays |= {f"goal.{name}": value for name, value in trial.goal.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
-    return episode
+_ARRAYS = ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact", "action", "intervention")
 
 
-_ARRAYS = ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact", "action")
+def _write(path: Path, episode: Episode, trial: Trial) -> None:
+    arrays = {name: np.asarray(getattr(episode, name)) for name in _ARRAYS}
+    if episode.measured is not None:
+        arrays["measured"] = episode.measured
+    if episode.success is not None:
+        arrays["success"] = np.array(episode.success)
+    arrays |= {f"goal.{name}": np.asarray(value) for name, value in episode.goal.items()}
+    write_arrays(path, arrays | {"trial": np.array(_digest(trial))})
 
 
-def _read(path: Path) -> Episode:
+def _read(path: Path, trial: Trial) -> Episode:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         goal = {k.removeprefix("goal."): v for k, v in arrays.items() if k.startswith("goal.")}
-        number = int(path.name.split(".")[0])
-        return Episode(number, goal=goal, **{name: arrays[name] for name in _ARRAYS})
+        success = arrays.get("success")
+        episode = Episode(
+            int(path.name.split(".")[0]),
+            goal=goal,
+            measured=arrays.get("measured"),
+            success=None if success is None else bool(success),
+            **{name: arrays[name] for name in _ARRAYS},
+        )
+        digest = str(arrays["trial"])
     except Exception as error:  # zipfile, zlib and struct errors have no common base
         raise CaptureError(
             f"{path} is damaged ({error}); move it away, and the episode is played again"
         ) from error
+    if digest != _digest(trial):
+        raise CaptureError(
+            f"{path} was captured for another start, goal or policy; give another --out, or move "
+            "that folder away"
+        )
+    return episode

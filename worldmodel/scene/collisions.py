@@ -143,6 +143,13 @@ def allocation(model: mujoco.MjModel) -> Allocation:
     return Allocation(model, groups, slots, _rows(model, slots), hulls)
 
 
+def contact_pairs(model: mujoco.MjModel) -> list[tuple[int, int]]:
+    """The geom pairs of the contact channels, each once, in the order of their slots
+    (``types.Contacts``)."""
+    pairs = {tuple(sorted(pair)): (pair[0], pair[1]) for *pair, _ in geom_pairs(model)}
+    return [pairs[key] for key in sorted(pairs)]
+
+
 def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int, int]]:
     """The geom pairs that MJX tests: explicit <pair>s, then those of contype and conaffinity.
 

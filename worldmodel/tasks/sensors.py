@@ -1,0 +1,177 @@
+"""What a robot's sensors report of a scene, by name, and the positions that follow from it."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene import Scene
+from worldmodel.scene.collisions import contact_pairs
+from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.names import element_name
+from worldmodel.tasks.errors import TaskError
+from worldmodel.types import Array, Episode, Measurement, Names, State
+
+_PLAIN = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+
+
+def all_sensors(scene: Scene, touch: Sequence[tuple[str, str]] = ()) -> Names:
+    """Every hinge, slide and free body of a scene is measured, every actuator commanded.
+
+    Args:
+      touch: pairs of geoms whose contact is reported.
+    """
+    m = scene.mj_model
+    plain = np.flatnonzero(np.isin(m.jnt_type, _PLAIN)).tolist()
+    free = np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE).tolist()
+    return Names(
+        joints=tuple(element_name(m, "joint", j) for j in plain),
+        objects=tuple(element_name(m, "body", int(m.jnt_bodyid[j])) for j in free),
+        touch=tuple((a, b) for a, b in touch),
+        actuators=tuple(element_name(m, "actuator", a) for a in range(m.nu)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a scene keeps what its sensors report."""
+
+    joints: np.ndarray  # (joints,) in qpos
+    objects: np.ndarray  # (objects, 7) in qpos
+    touch: np.ndarray  # (touch,) of the contact channels
+
+
+@functools.lru_cache(maxsize=64)
+def places(scene: Scene, names: Names) -> Places:
+    """Where a scene keeps what is named.
+
+    Raises:
+      TaskError: a name that the scene does not have, or names twice; actuators in another order.
+    """
+    m, known = scene.mj_model, all_sensors(scene)
+    for kind in ("joints", "objects", "actuators"):
+        wanted, there = getattr(names, kind), getattr(known, kind)
+        unknown = [name for name in wanted if name not in there]
+        if unknown:
+            raise TaskError(
+                f"scene '{scene.name}' has no {kind} {unknown} that a sensor could name; it has "
+                f"{list(there)}"
+            )
+        if len(set(wanted)) != len(wanted):
+            raise TaskError(f"the sensors name {kind} twice: {list(wanted)}")
+    if names.actuators != known.actuators:
+        raise TaskError(
+            f"the sensors list the actuators {list(names.actuators)}; list all of the scene's, in "
+            f"its order: {list(known.actuators)}"
+        )
+    pairs = [frozenset(map(scene.geom_name, pair)) for pair in contact_pairs(m)]
+    untested = [pair for pair in names.touch if frozenset(pair) not in pairs]
+    if untested:
+        raise TaskError(
+            f"scene '{scene.name}' tests no contact of {untested}; give pairs of its geoms that "
+            "can touch"
+        )
+    joints = [m.joint(name).qposadr[0] for name in names.joints]
+    bodies = [m.jnt_qposadr[m.body(name).jntadr[0]] for name in names.objects]
+    return Places(
+        joints=np.array(joints, int),
+        objects=np.add.outer(np.array(bodies, int), np.arange(7)),
+        touch=np.array([pairs.index(frozenset(pair)) for pair in names.touch], int),
+    )
+
+
+def sense(scene: Scene, names: Names, state: State) -> Measurement:
+    """What exact sensors report in a state; velocities, ages and commands are zero, since they
+    are not of one moment (``play``)."""
+    at = places(scene, names)
+    return _measurement(
+        names, state.qpos[at.joints], state.qpos[at.objects], state.contacts.active[at.touch]
+    )
+
+
+def blank(names: Names) -> Measurement:
+    """A measurement of zeros: its shapes and types are every other's."""
+    joints, objects = jnp.zeros(len(names.joints)), jnp.zeros((len(names.objects), 7))
+    return _measurement(names, joints, objects, jnp.zeros(len(names.touch), bool))
+
+
+def _measurement(names: Names, joints: Array, objects: Array, touch: Array) -> Measurement:
+    batch = joints.shape[:-1]
+    return Measurement(
+        joints=joints,
+        velocities=jnp.zeros_like(joints),
+        objects=objects,
+        touch=touch,
+        age=jnp.zeros((*batch, len(names.joints) + len(names.objects)), joints.dtype),
+        applied=jnp.zeros((*batch, len(names.actuators)), joints.dtype),
+        intervention=jnp.zeros(batch, bool),
+        names=names,
+    )
+
+
+def positions(scene: Scene, names: Names, joints: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Positions of a scene from what was measured of it.
+
+    Args:
+      joints: (frames, joints); NaN was not measured.
+      objects: (frames, objects, 7).
+
+    Returns:
+      (frames, nq) qpos, NaN where no sensor reports it.
+    """
+    at = places(scene, names)
+    qpos = np.full((len(joints), scene.mj_model.nq), np.nan)
+    qpos[:, at.joints], qpos[:, at.objects] = joints, objects
+    return qpos
+
+
+def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
+    """What a policy could observe in each frame of an episode, (frames, …); the inverse of
+    ``positions``. What was not measured is NaN.
+
+    Raises:
+      TaskError: touch sensors that the episode does not have.
+    """
+    at, frames = places(scene, names), len(episode.qpos)
+    qpos = np.asarray(episode.qpos)
+    if episode.measured is not None:
+        qpos = np.where(episode.measured, qpos, np.nan)
+    touch = np.zeros((frames, 0), bool) if episode.contact is None else episode.contact
+    if touch.shape[1] != len(names.touch):
+        raise TaskError(
+            f"episode {episode.id} has {touch.shape[1]} touch sensors, the task "
+            f"{len(names.touch)}: {list(names.touch)}; record or generate it with them"
+        )
+    joints = qpos[:, at.joints]
+    moved = np.diff(joints, axis=0, prepend=joints[:1]) * scene.control_hz
+    first = np.asarray(holding(scene, episode.qpos[0]))
+    intervention = episode.intervention
+    return dataclasses.replace(
+        _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch),
+        velocities=moved,
+        applied=np.concatenate([first[None], episode.ctrl[:-1]]),
+        intervention=np.zeros(frames, bool) if intervention is None else intervention,
+    )
+
+
+def holding(scene: Scene, qpos: Array) -> Array:
+    """(nu,) the commands that hold a pose: of a position servo its joint's position, of every other
+    actuator zero, within the range of commands."""
+    m = scene.mj_model
+    commands = jnp.zeros(m.nu, jnp.asarray(qpos).dtype)
+    for actuator in range(m.nu):
+        dof = driven_dof(m, actuator)
+        if dof is not None and is_position_servo(m, actuator):
+            place = m.jnt_qposadr[m.dof_jntid[dof]]
+            commands = commands.at[actuator].set(m.actuator_gear[actuator, 0] * qpos[place])
+    return within_range(scene, commands)
+
+
+def within_range(scene: Scene, ctrl: Array) -> Array:
+    """Commands, (nu,), clipped to their actuators' ``ctrlrange``."""
+    limited = scene.mj_model.actuator_ctrllimited.astype(bool)
+    low, high = scene.mj_model.actuator_ctrlrange.T
+    return jnp.clip(ctrl, np.where(limited, low, -np.inf), np.where(limited, high, np.inf))
