@@ -263,7 +263,7 @@ def generate(
     finite = np.isfinite(played.ctrl).all((1, 2)) & np.isfinite(played.measured.joints).all((1, 2))
     if not finite.all():
         raise LoopError(
-            f"{version.name} diverges in {int((~finite).sum())} of {len(finite)} episodes, first in "
-            f"episode {int(np.argmin(finite))}; its parameters are not physical"
+            f"{version.name} diverges in {int((~finite).sum())} of {len(finite)} episodes, first "
+            f"in episode {int(np.argmin(finite))}; its parameters are not physical"
         )
     return episodes(task, played, goal, source=version.name)

@@ -85,9 +85,7 @@ class Measurement:
     """What a robot reports at its control rate, and what a task observes of a model's state."""
 
     joints: Array  # (joints,) [m, rad]; NaN was not measured
-    velocities: (
-        Array  # (joints,) [m/s, rad/s]: backward differences at the control rate, 0 at first
-    )
+    velocities: Array  # (joints,) [m/s, rad/s]: backward differences; 0 in the first frame
     objects: Array  # (objects, 7) position [m] and unit quaternion wxyz; a NaN row was not seen
     touch: Array  # (touch,) bool
     age: Array  # (joints + objects,) [s] since each was read

@@ -96,7 +96,7 @@ def play(
     first = begin(task, sensed(state, 0))
     taken = jnp.zeros((), int)
 
-    def advance(x: tuple, decided: tuple[Array, Array]) -> tuple:
+    def advance(x: tuple, decided: Any) -> tuple:
         state, before, t = x
         ctrl = decided[1]
         state = step(state, ctrl)
@@ -121,11 +121,13 @@ class _Deciding:
     goal: Goal
     traceable = True
 
-    def init(self, x: Any, key: Array) -> Any:
-        return self.policy.init(self.task.observe(x[1], self.goal), key)
+    def init(self, observation: Any, key: Array) -> Any:
+        _, measured, _ = observation
+        return self.policy.init(self.task.observe(measured, self.goal), key)
 
-    def act(self, carry: Any, x: Any, key: Array) -> tuple[Any, Any]:
-        action, ctrl, carry = decide(self.task, self.policy, carry, x[1], self.goal, key)
+    def act(self, carry: Any, observation: Any, key: Array) -> tuple[Any, Any]:
+        _, measured, _ = observation
+        action, ctrl, carry = decide(self.task, self.policy, carry, measured, self.goal, key)
         return (action, ctrl), carry
 
 

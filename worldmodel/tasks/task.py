@@ -16,9 +16,9 @@ class Task:
     """What a robot is to do. Subclass it, one level; set ``scene`` and ``horizon``; give ``error``.
 
     Methods up to ``reward`` are traced, of one robot: pure functions of arrays (``jax.numpy``),
-    batched by their callers. ``error``, ``success``, ``goal`` and ``action`` run on the host. A task
-    is closed over; it is never an argument of a compiled function. The same functions run in a
-    model and on a robot.
+    batched by their callers. ``error``, ``success``, ``goal`` and ``action`` run on the host. A
+    task is closed over; it is never an argument of a compiled function. The same functions run in
+    a model and on a robot.
     """
 
     scene: Scene
