@@ -5,6 +5,7 @@ element and the remedy, before anything is compiled by XLA.
 """
 
 import dataclasses
+import functools
 import hashlib
 import re
 import warnings
@@ -31,7 +32,7 @@ _KEY_SIZES = {"qpos": "nq", "qvel": "nv", "act": "na", "ctrl": "nu"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """A compiled scene. Compared and hashed by identity, so it can be a static argument."""
+    """A compiled scene; a static argument. Scenes that compute the same are equal (``digest``)."""
 
     spec: mujoco.MjSpec  # its structure, compiled: that of ``mjcf``
     mj_model: mujoco.MjModel
@@ -45,13 +46,19 @@ class Scene:
         """The MJCF's model name."""
         return self.mj_model.names.split(b"\0", 1)[0].decode()
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Equal for scenes that compute the same: of every number, name and rate."""
         buffer = np.zeros(mujoco.mj_sizeModel(self.mj_model), np.uint8)
         mujoco.mj_saveModel(self.mj_model, None, buffer)
         numbers = hashlib.sha256(buffer.tobytes() + self.plain_sliders.tobytes())
         return f"{numbers.hexdigest()} {self.control_hz} {self.substeps}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scene) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def geom_name(self, geom: int) -> str:
         """Name of a geom, or ``geom<id>`` where it has none."""
