@@ -174,11 +174,13 @@ class _Tape:
         episode = play.episode(
             self.task, played, self.goal, source=self.source, identity=self.identity
         )
-        success = episode.success if whole else None
-        # A start alone has held commands, and no step.
-        ctrl, action = (x[: len(rows.joints)] for x in (episode.ctrl, episode.action))
+        # Of a start alone, without a step, one command is held.
         return dataclasses.replace(
-            episode, success=success, late=self.late, ctrl=ctrl, action=action
+            episode,
+            success=episode.success if whole else None,
+            late=self.late,
+            ctrl=episode.ctrl[: len(self.measured)],
+            action=np.asarray(episode.action)[: len(self.measured)],
         )
 
 

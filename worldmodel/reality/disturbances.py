@@ -7,69 +7,23 @@ the family that a world model can fit (friction, mass, damping, gain), the other
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
+from worldmodel.reality.plant import (
+    Disturbance,
+    OnCommand,
+    OnMeasurement,
+    Plant,
+    dofs,
+    index,
+    indices,
+)
 from worldmodel.scene.defaults import driven_dof, is_position_servo
-from worldmodel.scene.names import element_name
 from worldmodel.types import Names
-
-OnCommand = Callable[[np.ndarray], np.ndarray]
-OnMeasurement = Callable[[np.ndarray, np.ndarray], None]
-_COUNTS = {"geom": "ngeom", "joint": "njnt", "body": "nbody", "actuator": "nu"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plant:
-    """One episode of a simulated machine, at rest at its start."""
-
-    model: mujoco.MjModel
-    undisturbed: mujoco.MjModel  # as it was before its first episode
-    data: mujoco.MjData
-    held: np.ndarray  # (nu,) the commands that hold the start
-    control_hz: float
-
-
-class Disturbance:
-    """Subclass it as a frozen dataclass, and override the moment in which it acts."""
-
-    def change(self, model: mujoco.MjModel) -> None:
-        """Changes the model, once; derived constants are computed again afterwards."""
-
-    def commands(self, plant: Plant) -> OnCommand | None:
-        """Of an episode: what is called with every command, (nu,), before its control step, and
-        returns the command that is passed on."""
-
-    def measurements(self, names: Names, generator: np.random.Generator) -> OnMeasurement | None:
-        """What is called with the joints, (joints,), and objects, (objects, 7), of every
-        measurement, and changes them in place."""
-
-
-def index(model: mujoco.MjModel, kind: str, name: str) -> int:
-    """The number of an element.
-
-    Raises:
-      InputError: the MJCF has none of that name.
-    """
-    names = [element_name(model, kind, i) for i in range(getattr(model, _COUNTS[kind]))]
-    if name not in names:
-        raise InputError(f"the simulated robot's MJCF has no {kind} '{name}'; it has {names}")
-    return names.index(name)
-
-
-def _indices(model: mujoco.MjModel, kind: str, names: tuple[str, ...]) -> list[int]:
-    """Those named; all where none is."""
-    if not names:
-        return list(range(getattr(model, _COUNTS[kind])))
-    return [index(model, kind, name) for name in names]
-
-
-def _dofs(model: mujoco.MjModel, joints: tuple[str, ...]) -> np.ndarray:
-    return np.flatnonzero(np.isin(model.dof_jntid, _indices(model, "joint", joints)))
-
 
 # On the model, once.
 
@@ -82,7 +36,7 @@ class Friction(Disturbance):
     geoms: tuple[str, ...] = ()
 
     def change(self, model: mujoco.MjModel) -> None:
-        model.geom_friction[_indices(model, "geom", self.geoms), 0] *= self.factor
+        model.geom_friction[indices(model, "geom", self.geoms), 0] *= self.factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +60,7 @@ class Damping(Disturbance):
     joints: tuple[str, ...] = ()
 
     def change(self, model: mujoco.MjModel) -> None:
-        model.dof_damping[_dofs(model, self.joints)] *= self.factor
+        model.dof_damping[dofs(model, self.joints)] *= self.factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +71,7 @@ class DryFriction(Disturbance):
     joints: tuple[str, ...] = ()
 
     def change(self, model: mujoco.MjModel) -> None:
-        model.dof_frictionloss[_dofs(model, self.joints)] *= self.factor
+        model.dof_frictionloss[dofs(model, self.joints)] *= self.factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +83,7 @@ class Gain(Disturbance):
     actuators: tuple[str, ...] = ()
 
     def change(self, model: mujoco.MjModel) -> None:
-        which = _indices(model, "actuator", self.actuators)
+        which = indices(model, "actuator", self.actuators)
         model.actuator_gainprm[which, 0] *= self.factor
         model.actuator_biasprm[which, 1:3] *= self.factor
 
@@ -237,17 +191,17 @@ class FrictionPatches(Disturbance):
         # Views of MuJoCo's own memory: looked up once an episode.
         place, moving = data.xpos[body], data.qvel[first : first + 2]
         geoms = [index(model, "geom", name) for name in self.geoms]
-        dofs = _dofs(model, self.joints) if self.joints else np.array([], int)
+        loose = dofs(model, self.joints) if self.joints else np.array([], int)
         slip, loss = model.geom_friction, model.dof_frictionloss
-        base_slip, base_loss = before.geom_friction[geoms, 0], before.dof_frictionloss[dofs]
-        slip[geoms, 0], loss[dofs] = base_slip, base_loss  # not those of the episode before
+        base_slip, base_loss = before.geom_friction[geoms, 0], before.dof_frictionloss[loose]
+        slip[geoms, 0], loss[loose] = base_slip, base_loss  # not those of the episode before
 
         def act(ctrl: np.ndarray) -> np.ndarray:
             x, y, _ = place.tolist()
             vx, vy = moving.tolist()
             factor = self.factor_at(x, y, math.hypot(vx, vy))
             slip[geoms, 0] = base_slip * factor
-            loss[dofs] = base_loss * factor
+            loss[loose] = base_loss * factor
             return ctrl
 
         return act
@@ -262,7 +216,7 @@ class Lag(Disturbance):
 
     def commands(self, plant: Plant) -> OnCommand:
         which = np.zeros(plant.model.nu, bool)
-        which[_indices(plant.model, "actuator", self.actuators)] = True
+        which[indices(plant.model, "actuator", self.actuators)] = True
         keep = math.exp(-1.0 / (plant.control_hz * self.seconds)) if self.seconds > 0 else 0.0
         held = plant.held
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
-from worldmodel.reality.disturbances import Disturbance, Plant, index
+from worldmodel.reality.plant import Disturbance, Plant, index
 from worldmodel.reality.robot import RobotError, measurement
 from worldmodel.scene.names import element_name
 from worldmodel.scene.scene import parse_mjcf
@@ -29,8 +29,8 @@ class SimulatedRobot:
     Args:
       task: what it is asked to do; its scene is the machine, unless ``mjcf`` is.
       disturbances: how reality departs from that, in the order in which they act.
-      mjcf: path or text of reality's own MJCF, which MJX need not be able to run; it has the joints,
-        bodies, geoms and actuators that the task names.
+      mjcf: path or text of reality's own MJCF, which MJX need not be able to run; it has the
+        joints, bodies, geoms and actuators that the task names.
       substeps: physics steps per control step; the task's scene's when absent.
       max_rate: (nu,) of commands [their unit/s]; no limit when absent.
       seed: of the sensors' noise.
@@ -164,8 +164,8 @@ def simulate(task: Task, robot: Callable[[], SimulatedRobot]) -> play.Simulate:
         machines.extend(robot() for _ in range(count - len(machines)))
         robots = machines[:count]
         limit = np.stack([r.max_rate / r.control_hz for r in robots])
-        starts = [Start(*row) for row in zip(np.asarray(start.qpos), np.asarray(start.qvel))]
-        first = _stacked([r.reset(s) for r, s in zip(robots, starts, strict=True)])
+        starts = zip(robots, np.asarray(start.qpos), np.asarray(start.qvel), strict=True)
+        first = _stacked([r.reset(Start(qpos, qvel)) for r, qpos, qvel in starts])
         now = jax.device_get(begin(first))
         keys = jax.vmap(lambda key: jax.random.split(key, task.horizon + 1))(keys)
         carry = init(policy, now, goal, keys[:, 0])
@@ -189,7 +189,7 @@ def simulate(task: Task, robot: Callable[[], SimulatedRobot]) -> play.Simulate:
         parts = []
         for i in range(0, len(keys), TOGETHER):
             rows = jax.tree.map(lambda x, i=i: x[i : i + TOGETHER], (policy, start, goal))
-            parts.append(batch(*rows, keys[i : i + TOGETHER]))
+            parts.append(batch(rows[0], rows[1], rows[2], keys[i : i + TOGETHER]))
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     return play_all

@@ -159,8 +159,8 @@ def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
 
 
 def holding(scene: Scene, qpos: Array) -> Array:
-    """(nu,) the commands that hold a pose, (nq,): of a position servo its joint's position, of every
-    other actuator zero, within the range of commands."""
+    """(nu,) the commands that hold a pose, (nq,): of a position servo its joint's position, of
+    every other actuator zero, within the range of commands."""
     place, gear = _servos(scene)
     held = namespace(qpos).where(gear != 0.0, gear * qpos[place], 0.0).astype(qpos.dtype)
     return within_range(scene, held)
