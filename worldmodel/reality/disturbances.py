@@ -91,12 +91,16 @@ class Gain(Disturbance):
 @dataclasses.dataclass(frozen=True)
 class NoSlip(Disturbance):
     """Stiction: contacts that stick do not creep, by so many iterations of MuJoCo's noslip solver,
-    which MJX does not have."""
+    which MJX does not have. On elliptic cones that solver does nothing where the bodies cannot move
+    along both tangents, as in a planar task: there make the cones ``pyramidal``."""
 
     iterations: int = 20
+    pyramidal: bool = False
 
     def change(self, model: mujoco.MjModel) -> None:
         model.opt.noslip_iterations = self.iterations
+        if self.pyramidal:
+            model.opt.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
 
 
 @dataclasses.dataclass(frozen=True)

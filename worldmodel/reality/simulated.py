@@ -21,6 +21,10 @@ from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Goal, Measurement, Policy, Start
 
 TOGETHER = 128  # robots that ``simulate`` steps side by side
+_BAD = mujoco.mjtWarning
+_DIVERGED = np.array(
+    [_BAD.mjWARN_BADQPOS, _BAD.mjWARN_BADQVEL, _BAD.mjWARN_BADQACC, _BAD.mjWARN_BADCTRL]
+)
 
 
 class SimulatedRobot:
@@ -68,6 +72,7 @@ class SimulatedRobot:
         self._scene, self._model, self._data = scene, model, mujoco.MjData(model)
         mujoco.mj_setConst(model, self._data)
         self._undisturbed = copy.copy(model)
+        self._warnings = self._data.warning.number
         self._disturbances = tuple(disturbances)
         self._acting: list[Callable[[np.ndarray], np.ndarray]] = []
         generator = np.random.default_rng(seed)
@@ -113,12 +118,21 @@ class SimulatedRobot:
         return self.measure()
 
     def step(self, ctrl: np.ndarray) -> Measurement:
-        """Plays one command for one control step."""
+        """Plays one command for one control step.
+
+        Raises:
+          RobotError: the simulation diverges.
+        """
         ctrl = np.asarray(ctrl, float)
         for act in self._acting:
             ctrl = act(ctrl)
         self._data.ctrl[:] = ctrl
         mujoco.mj_step(self._model, self._data, self._substeps)
+        if self._warnings[_DIVERGED].any():
+            raise RobotError(
+                f"the simulation diverges at {self._data.time:g} s; its disturbances, or the "
+                "commands, are too strong for its timestep"
+            )
         return self.measure()
 
     def measure(self) -> Measurement:
