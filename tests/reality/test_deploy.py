@@ -119,7 +119,8 @@ def test_a_robot_that_fails_is_named_and_what_was_captured_is_kept(
 
     with pytest.raises(RobotError, match="frame 1 "):
         deploy(ScriptedRobot({1: failure}), CART, TRIAL, 7, KEY, keep=kept.append)
-    assert kept[1].ctrl.shape == kept[1].action.shape == (1, 1)  # the start alone
+    start = kept[1]  # alone
+    assert start.ctrl.shape == start.action.shape == (1, 1) and start.intervention.shape == (1,)
     with pytest.raises(RobotError, match="frame 0 "):
         deploy(ScriptedRobot({0: failure}), CART, TRIAL, 7, KEY, keep=kept.append)
     assert len(kept) == 2
@@ -130,7 +131,7 @@ def test_a_policy_that_commands_nonsense_is_refused_before_it_is_played(bad: obj
     robot = ScriptedRobot()
     person = Person(lambda t: jnp.asarray(bad if t == 3 else [0.0]))
     trial = dataclasses.replace(TRIAL, policy=person)
-    with pytest.raises(InputError, match=r"episode a: the policy commands .* at step 3.*takes 1"):
+    with pytest.raises(InputError, match=r"episode a: the policy .* at step 3; task .* takes 1"):
         deploy(robot, CART, trial, "a", KEY)
     assert robot.sent == [0.0, 0.0, 0.0] and robot.calls[-1] == "stop"
 

@@ -17,6 +17,7 @@ from worldmodel.errors import InputError
 from worldmodel.reality import Keyboard, RobotError, Safety, capture, deploy, dry_run
 from worldmodel.reality.dry_run import DryRun
 from worldmodel.reality.safety import Nobody
+from worldmodel.tasks import sensors
 from worldmodel.types import Episode, Measurement, Trial
 
 KEY = jax.random.key(0)
@@ -51,8 +52,10 @@ def test_her_commands_are_what_is_applied_and_recorded() -> None:
     assert robot.sent == [10.0, 11.0, 50.0, 50.0, 14.0, 15.0, 16.0, 17.0, 18.0]
     assert episode.ctrl[:-1, 0].tolist() == robot.sent
     assert episode.action[:-1, 0].tolist() == robot.sent  # the inverse of her commands
-    # Of the frame after each of her commands, as ``Measurement`` has it.
-    assert np.flatnonzero(episode.intervention).tolist() == [3, 4]
+    assert np.flatnonzero(episode.intervention).tolist() == [2, 3]
+    read = sensors.measurements(CART.scene, CART.sensors, episode)
+    assert np.flatnonzero(read.intervention).tolist() == [3, 4]  # of the command that acted
+    assert read.applied[3:5, 0].tolist() == [50.0, 50.0]
     assert episode.success is True and woman.judged[0].success is None
 
 
