@@ -55,6 +55,7 @@ def test_the_same_policy_plays_in_a_model_and_on_a_robot() -> None:
     machine = sled.robot(task)
     episode = deploy(machine, task, Trial(start, goal, policy), "robot", acting)
     np.testing.assert_allclose(episode.ctrl[:-1], played.ctrl, rtol=1e-9)
+    assert episode.action is not None
     np.testing.assert_allclose(episode.action[:-1], played.action, rtol=1e-9)
     np.testing.assert_allclose(episode.qpos[1:], states.qpos, rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(episode.qvel[1:, 0], played.measured.velocities[1:, 0], rtol=1e-9)
@@ -114,12 +115,14 @@ def test_a_robot_that_fails_is_named_and_what_was_captured_is_kept(
     assert episode.qpos[:, 0].tolist() == [0, 1, 2, 3]
     assert episode.qvel[:, 1].tolist() == [0, 20, 20, 20]
     assert episode.ctrl[:, 0].tolist() == [10, 11, 12, 12]
+    assert episode.action is not None
     assert len(episode.time) == len(episode.valid) == len(episode.action) == 4
     assert episode.success is None
 
     with pytest.raises(RobotError, match="frame 1 "):
         deploy(ScriptedRobot({1: failure}), CART, TRIAL, 7, KEY, keep=kept.append)
     start = kept[1]  # alone
+    assert start.action is not None and start.intervention is not None
     assert start.ctrl.shape == start.action.shape == (1, 1) and start.intervention.shape == (1,)
     with pytest.raises(RobotError, match="frame 0 "):
         deploy(ScriptedRobot({0: failure}), CART, TRIAL, 7, KEY, keep=kept.append)
@@ -143,6 +146,7 @@ def test_commands_are_held_within_range_and_rate_and_so_recorded() -> None:
     episode = deploy(robot, CART, dataclasses.replace(TRIAL, policy=person), 0, KEY)
     assert robot.sent == [20.0, 40.0, 50.0, 30.0, 10.0, 0.0, 0.0, 0.0, 0.0]
     assert episode.ctrl[:-1, 0].tolist() == robot.sent
+    assert episode.action is not None
     assert episode.action[:-1, 0].tolist() == wanted  # the policy's own
 
 

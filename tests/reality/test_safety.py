@@ -51,6 +51,7 @@ def test_her_commands_are_what_is_applied_and_recorded() -> None:
     # Her 75 N and 74 N are held within the range of the actuator.
     assert robot.sent == [10.0, 11.0, 50.0, 50.0, 14.0, 15.0, 16.0, 17.0, 18.0]
     assert episode.ctrl[:-1, 0].tolist() == robot.sent
+    assert episode.action is not None and episode.intervention is not None
     assert episode.action[:-1, 0].tolist() == robot.sent  # the inverse of her commands
     assert np.flatnonzero(episode.intervention).tolist() == [2, 3]
     read = sensors.measurements(CART.scene, CART.sensors, episode)
@@ -102,7 +103,7 @@ def test_ctrl_c_without_a_handler_stops_the_robot_too(tmp_path: Path) -> None:
         assert kept["qpos"].shape == (3, 2)  # the fourth frame was never measured
 
 
-def slow(robot: ScriptedRobot, seconds: float) -> None:
+def slow(robot: ScriptedRobot, seconds: float) -> Measurement | None:
     robot.seconds += seconds
 
 
@@ -110,7 +111,8 @@ def test_late_steps_are_counted_and_too_many_end_the_episode(
     capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     robot = ScriptedRobot()
-    robot.at = {k: lambda: slow(robot, 0.6 / HZ) for k in (2, 5)} | {7: lambda: slow(robot, 0.04)}
+    late, in_time = (lambda: slow(robot, 0.06)), (lambda: slow(robot, 0.04))
+    robot.at = {2: late, 5: late, 7: in_time}
     (episode,) = capture(tmp_path, robot, CART, [TRIAL], KEY)
     assert episode.late == 2  # 1.4 periods are in time
     assert "episode 0: 2 of 9 control steps took more than 1.5 periods" in capsys.readouterr().err
