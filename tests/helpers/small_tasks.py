@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel.scene import FreeParameter, Scene, load_scene
 from worldmodel.tasks.play import Played, episodes
-from worldmodel.tasks.sensors import all_sensors
+from worldmodel.tasks.sensors import all_sensors, blank
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Measurement, Start
 
@@ -131,3 +131,29 @@ def wandering(task: Task, count: int, seed: int, source: str = "real") -> list[E
     action = rng.uniform(-1, 1, (count, frames, task.action_size))
     played = Played(measured, ctrl, action, zeros.astype(bool))
     return episodes(task, played, goals, source=source)
+
+
+class LaggingCart:
+    """A robot: each control step the cart goes a third of the way to its command."""
+
+    def __init__(self, task: Task) -> None:
+        self.control_hz, self.names = task.scene.control_hz, task.sensors
+        self.max_rate = np.full(1, np.inf)
+        self._at = np.zeros(1)
+
+    def connect(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def reset(self, start: Start) -> Measurement:
+        self._at = np.array(start.qpos)
+        return self._measure()
+
+    def step(self, ctrl: np.ndarray) -> Measurement:
+        self._at = self._at + 0.3 * (ctrl - self._at)
+        return self._measure()
+
+    def _measure(self) -> Measurement:
+        return dataclasses.replace(jax.tree.map(np.asarray, blank(self.names)), joints=self._at)

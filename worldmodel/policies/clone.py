@@ -121,7 +121,7 @@ def clone(
     task: Task,
     data: Sequence[Sequence[Episode]],
     seeds: Sequence[int],
-    config: CloneConfig = CloneConfig(),  # noqa: B008
+    config: CloneConfig = CloneConfig(),
 ) -> list[Cloned]:
     """One policy per data set, all trained in one call.
 
@@ -143,7 +143,10 @@ def clone(
     for i, episodes in enumerate(data):
         if not episodes:
             raise InputError(f"data set {i} of {len(data)} is empty; give it an episode")
-        tables.append([np.concatenate(part) for part in zip(*(rows[id(e)] for e in episodes))])
+        pairs = [rows[id(e)] for e in episodes]
+        tables.append(
+            (np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs]))
+        )
     return _train(tables, seeds, config)
 
 
@@ -201,7 +204,8 @@ def _train(
     y = np.zeros((len(tables), most, first[1][0].size), np.float32)
     weight = np.zeros((len(tables), most), np.float32)
     observed, action = first[0].shape[2], first[1].shape[2]
-    centre, scale = np.zeros((2, len(tables), observed), np.float32) + [[[0.0]], [[1.0]]]
+    centre = np.zeros((len(tables), observed), np.float32)
+    scale = np.ones_like(centre)
     for i, (inputs, outputs) in enumerate(tables):
         rows = len(inputs)
         if config.standardise:
@@ -239,8 +243,8 @@ def _train(
     return [
         Cloned(
             jax.tree.map(lambda w, i=i: w[i], trained),
-            centre[i].astype(np.float32),
-            scale[i].astype(np.float32),
+            centre[i],
+            scale[i],
             **sizes,
         )
         for i in range(len(tables))
