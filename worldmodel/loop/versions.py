@@ -4,6 +4,7 @@ A version is a folder with a checkpoint, written atomically and read when the sa
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,20 +19,24 @@ from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import History, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.engines import ENGINES
+from worldmodel.finetune.moved import compiled, packed
 from worldmodel.finetune.regression import regression_data, standards
-from worldmodel.model import Parameters, WorldModel, init, saved
+from worldmodel.model import Parameters, Physics, WorldModel, init, saved
 from worldmodel.model.simulate import in_batches
 from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.tasks.play import Played, Simulate, episodes, play
+from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Policy, Start
 
 WHOLE = WindowGrid(first=0, stride=1, horizon=None)  # what a fit predicts
 FRAMES = WindowGrid(first=1, stride=1, horizon=1)  # what standardises a network
 BATCH = 128  # episodes simulated at once
+C_STANDS_IN = 1e-4  # [m, rad] difference from MJX over an episode
 
 
 class LoopError(InputError):
@@ -233,19 +238,29 @@ def physical_values(version: Version) -> dict[str, np.ndarray]:
     return physical.values(version.world.scene, version.world.free, version.parameters["physics"])
 
 
-def simulator(version: Version, task: Task) -> Simulate:
+def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
     """A version as the world in which a batch of a task's episodes is played; compiled once for
-    policies of one structure."""
+    policies of one structure.
+
+    Args:
+      engine: ``mjx``; or ``c``, C MuJoCo with the version's numbers, many times faster on a CPU
+        (``engine_difference`` says whether it may stand in).
+
+    Raises:
+      LoopError: C MuJoCo is to play a version with a network or without physics.
+    """
     world = version.world
+    if engine == "c":
+        if world.learns or not isinstance(world.base, Physics):
+            raise LoopError(
+                f"{version.name} is a {world.name} model, and C MuJoCo plays physics alone; "
+                "simulate it with engine 'mjx'"
+            )
+        return simulate_in_c(task, compiled(world)(packed(world, version.parameters["physics"])))
+    if engine != "mjx":
+        raise LoopError(f"engine '{engine}' is none of {', '.join(ENGINES)}")
 
-    @jax.jit
-    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, keys: Any) -> Played:
-        def one(policy: Any, start: Start, goal: Goal, key: jax.Array) -> Played:
-            history = History.without_past(start.qpos, start.qvel, world.scene.mj_model.nu)
-            begin = begun(world, parameters, history)
-            return play(task, make_step(world, parameters), policy, begin, goal, key)[1]
-
-        return jax.vmap(one)(policy, start, goal, keys)
+    run = _player(world, task)
 
     def simulate(policy: Policy, start: Start, goal: Goal, key: jax.Array) -> Played:
         keys = jax.random.split(key, len(np.asarray(start.qpos)))
@@ -258,6 +273,38 @@ def simulator(version: Version, task: Task) -> Simulate:
         return in_batches(batch, min(BATCH, len(keys)), *rows)
 
     return simulate
+
+
+@functools.lru_cache(maxsize=8)
+def _player(world: WorldModel, task: Task) -> Callable[..., Played]:
+    """A batch of a task's episodes in a model, compiled once for all its versions."""
+
+    @jax.jit
+    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, keys: Any) -> Played:
+        def one(policy: Any, start: Start, goal: Goal, key: jax.Array) -> Played:
+            history = History.without_past(start.qpos, start.qvel, world.scene.mj_model.nu)
+            begin = begun(world, parameters, history)
+            return play(task, make_step(world, parameters), policy, begin, goal, key)[1]
+
+        return jax.vmap(one)(policy, start, goal, keys)
+
+    return run
+
+
+def engine_difference(
+    version: Version, task: Task, policy: Policy, start: Start, goal: Goal, key: jax.Array
+) -> float:
+    """The largest difference of what MJX and C MuJoCo measure in a batch of episodes, of a joint
+    or an object's pose [m, rad, 1]: up to ``C_STANDS_IN``, C MuJoCo may play a version's."""
+    mjx, c = (
+        simulator(version, task, engine=engine)(policy, start, goal, key).measured
+        for engine in ENGINES
+    )
+    differences = [
+        np.abs(np.asarray(getattr(mjx, name)) - np.asarray(getattr(c, name))).max(initial=0.0)
+        for name in ("joints", "objects")
+    ]
+    return float(np.max(differences))  # NaN where one diverges
 
 
 def generate(
