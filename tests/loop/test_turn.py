@@ -51,7 +51,7 @@ class Counted:
         return capture(folder, robot, TASK, trials, key, stop=lambda: next(stop))
 
     def turn(self, folder: Path, version: loop.Version, **changes: Any) -> loop.Version:
-        options = {"generated": 12, "deployed": 3, "seed": 1} | changes
+        options = {"generated": 12, "deployed": 3, "seed": 1, "engine": "c"} | changes
         parts = self.deploy, self, self.train
         return loop.turn(folder, TASK, version, *parts, METHOD, **options)
 
@@ -84,11 +84,10 @@ def test_two_turns_go_on_where_they_were_stopped(turned: tuple) -> None:
 
 def test_finetuning_moves_the_damping_to_the_robots(turned: tuple) -> None:
     _, versions, _ = turned
-    damping = [float(loop.physical_values(v)["damping"][0]) for v in versions]
+    damping = [float(loop.physical_values(v)["x.damping"].squeeze()) for v in versions]
     assert damping[0] == pytest.approx(1.0)
-    print(damping)
-    # The robot's motion is slower than the model's: more damping explains a part of it.
-    assert damping[1] > 1.2 and damping[2] > damping[1]
+    # The robot's cart is faster than the model's: less damping explains a part of it.
+    assert damping[1] < 0.9 and damping[2] < damping[1]
 
 
 def test_every_stage_leaves_its_result(turned: tuple) -> None:

@@ -3,10 +3,12 @@
 ``turn`` is the picture, line by line; ``versions`` are what it goes round with.
 """
 
-from worldmodel.loop.turn import Deploy, Method, Trainer, draw, turn
+from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, turn
 from worldmodel.loop.versions import (
+    C_STANDS_IN,
     LoopError,
     Version,
+    engine_difference,
     finetune,
     first_version,
     generate,
@@ -17,18 +19,22 @@ from worldmodel.loop.versions import (
 )
 
 __all__ = [
+    "C_STANDS_IN",
     "Deploy",
     "LoopError",
     "Method",
     "Trainer",
     "Version",
+    "demonstrate",
     "draw",
+    "engine_difference",
     "finetune",
     "first_version",
     "generate",
     "load_version",
     "physical_values",
     "save_version",
+    "scores",
     "simulator",
     "turn",
 ]

@@ -93,6 +93,7 @@ def turn(
     generated: int = 64,
     deployed: int = 8,
     seed: int = 0,
+    engine: str = "mjx",
     real: Sequence[Episode] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> Version:
@@ -105,6 +106,7 @@ def turn(
       expert: demonstrates the task in the version.
       generated: synthetic episodes; deployed: episodes of the policy on the robot.
       seed: of starts, goals, the expert's errors and the policy's weights.
+      engine: what simulates the version, see ``simulator``.
       real: demonstrations that are trained on beside the synthetic ones.
       stop: asked between stages and steps; True raises ``runtime.Interrupted``.
 
@@ -126,14 +128,16 @@ def turn(
         )
     before = [e for name in parents for e in corrections(folder, task, name)]
     own, name = folder / version.name, f"v{len(parents) + 1}"
-    claim(own, _settings(task, version, method, generated, deployed, seed, real))
+    claim(own, _settings(task, version, method, generated, deployed, seed, engine, real))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), len(parents)), 5)
 
     _stage("generate", f"{generated} episodes of {task.name} in {version.name}", stop)
     synthetic = _kept(
         own / "synthetic",
         task,
-        lambda: demonstrate(version, task, expert, *draw(task, keys[0], generated), keys[1]),
+        lambda: demonstrate(
+            version, task, expert, *draw(task, keys[0], generated), keys[1], engine=engine
+        ),
     )
 
     _stage("train", f"on {len(synthetic)} synthetic and {len(real)} real episodes", stop)
@@ -150,7 +154,8 @@ def turn(
 
     corrected = _kept(own / "corrections", task, captured)
     if not (own / "outcome.json").is_file():
-        predicted = generate(version, task, repeated(policy, deployed), starts, goals, keys[4])
+        many = repeated(policy, deployed)
+        predicted = generate(version, task, many, starts, goals, keys[4], engine=engine)
         outcome = {"version": version.name, "corrections": len(before) + deployed}
         outcome |= {"robot": scores(task, corrected), "predicted": scores(task, predicted)}
         write_json(own / "outcome.json", outcome | {"expert": scores(task, synthetic)})
@@ -181,12 +186,19 @@ def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
 
 
 def demonstrate(
-    version: Version, task: Task, expert: Expert, starts: Start, goals: Goal, key: jax.Array
+    version: Version,
+    task: Task,
+    expert: Expert,
+    starts: Start,
+    goals: Goal,
+    key: jax.Array,
+    *,
+    engine: str = "mjx",
 ) -> list[Episode]:
     """Episodes of an expert who plans in a version."""
     planning, playing = jax.random.split(key)
-    policies = expert.plan(simulator(version, task), starts, goals, planning)
-    return generate(version, task, policies, starts, goals, playing)
+    policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
+    return generate(version, task, policies, starts, goals, playing, engine=engine)
 
 
 def ancestors(folder: Path, version: Version) -> list[str]:
@@ -275,6 +287,7 @@ def _settings(
     generated: int,
     deployed: int,
     seed: int,
+    engine: str,
     real: Sequence[Episode],
 ) -> dict[str, Any]:
     config = checkpoint.config_hash
@@ -286,5 +299,6 @@ def _settings(
         "generated": generated,
         "deployed": deployed,
         "seed": seed,
+        "engine": engine,
         "real": [digest(e.qpos, e.ctrl) for e in real],
     }

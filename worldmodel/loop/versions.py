@@ -308,13 +308,21 @@ def engine_difference(
 
 
 def generate(
-    version: Version, task: Task, policy: Policy, start: Start, goal: Goal, key: jax.Array
+    version: Version,
+    task: Task,
+    policy: Policy,
+    start: Start,
+    goal: Goal,
+    key: jax.Array,
+    *,
+    engine: str = "mjx",
 ) -> list[Episode]:
     """Synthetic episodes of a task, played in a version.
 
     Args:
       policy, start, goal: with a leading dimension, one of each per episode.
       key: of the policies and of the sensors' noise.
+      engine: see ``simulator``.
 
     Returns:
       The episodes, as a robot would record them; their source is the version's name.
@@ -322,7 +330,7 @@ def generate(
     Raises:
       LoopError: an episode that is not finite.
     """
-    played = simulator(version, task)(policy, start, goal, key)
+    played = simulator(version, task, engine=engine)(policy, start, goal, key)
     finite = np.isfinite(played.ctrl).all((1, 2)) & np.isfinite(played.measured.joints).all((1, 2))
     if not finite.all():
         raise LoopError(

@@ -22,6 +22,7 @@ from worldmodel.types import Episode
 
 _FLAG = lerobot.Feature("bool", (1,))
 _POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
+_NOTED = ("id", "source", "success", "late")
 _EXACT = ("qpos", "qvel", "ctrl", "valid", "fresh", "known")
 
 
@@ -52,7 +53,7 @@ def write(
                 f"episode {e.id} has the goal {sorted(e.goal)}, the first of the set "
                 f"{sorted(episodes[0].goal)}; write them apart"
             )
-        described.append({"id": e.id, "source": e.source, "success": e.success})
+        described.append({n: getattr(e, n) for n in _NOTED})
     hz = task.scene.control_hz
     data = lerobot.Dataset(
         fps=int(hz) if float(hz).is_integer() else hz,
@@ -105,7 +106,7 @@ def read(directory: Path | str, task: Task) -> list[Episode]:
     out = []
     for row, about in zip(data.episodes, described, strict=True):
         episode = _episode(task, row, shapes, about["id"])
-        out.append(dataclasses.replace(episode, source=about["source"], success=about["success"]))
+        out.append(dataclasses.replace(episode, **{n: about[n] for n in _NOTED}))
     return out
 
 
