@@ -26,21 +26,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodel import FreeParameter, Task, load_scene
+from worldmodel import FreeParameter, Start, Task, load_scene
 from worldmodel.policies.plan import Demonstrator, knots
 from worldmodel.reality import SimulatedRobot
 from worldmodel.reality.disturbances import Damping, Delay
-from worldmodel.types import Start
 
-SCENE = load_scene(
-    Path(__file__).with_name("{name}.xml"), control_hz={hz:g}, substeps={substeps}
-)
-LOW, HIGH = np.array({low}), np.array({high})  # joints that are drawn
+MJCF = Path(__file__).with_name("{name}.xml")
+LOW = np.array({low})  # of the joints that are drawn
+HIGH = np.array({high})
+DRIVEN = {driven}
 
 
 class {title}(Task):
-    scene, horizon = SCENE, {horizon}
-    free = ({free})
+    scene = load_scene(MJCF, control_hz={hz:g}, substeps={substeps})
+    horizon = {horizon}  # control steps of an episode
+    free = tuple(FreeParameter("damping", joint) for joint in DRIVEN)  # what may be fitted
 
     def reset(self, key):  # where an episode begins, and its goal
         m = self.scene.mj_model
@@ -59,7 +59,7 @@ class {title}(Task):
 
 
 task = {title}()
-expert = Demonstrator(task, knots(task, 3))
+expert = Demonstrator(task, knots(task, 1))  # one command, held
 
 
 def robot():  # a stand-in for yours: the MJCF with another damping, and a delay
@@ -97,9 +97,8 @@ def new(name: str, mjcf: Path, control_hz: float | None, substeps: int | None) -
     steps = substeps or stepping(model, hz).substeps
     scene = compile_scene(spec, control_hz=hz, substeps=steps)
     names = all_sensors(scene)
-    unlimited = [
-        n for n, on in zip(names.actuators, model.actuator_ctrllimited, strict=True) if not on
-    ]
+    limited = zip(names.actuators, model.actuator_ctrllimited, strict=True)
+    unlimited = [name for name, on in limited if not on]
     if not names.actuators or unlimited:
         raise InputError(
             f"{mjcf}: actuators {unlimited or 'none'}: a task commands actuators within their "
@@ -120,7 +119,9 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
     low, high = [], []
     for j in rows:  # around the MJCF's pose, within a third of the range
         place = float(m.qpos0[m.jnt_qposadr[j]])
-        reach = [(x - place) / 3 for x in m.jnt_range[j]] if m.jnt_limited[j] else [-0.3, 0.3]
+        reach = (
+            [(x - place) / 3 for x in m.jnt_range[j].tolist()] if m.jnt_limited[j] else [-0.3, 0.3]
+        )
         low.append(round(place + reach[0], 3))
         high.append(round(place + reach[1], 3))
     driven = [
@@ -128,7 +129,6 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         for a in range(m.nu)
         if m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
     ]
-    free = "".join(f'FreeParameter("damping", "{j}"), ' for j in dict.fromkeys(driven))
     return TASK.format(
         name=name,
         title="".join(part.capitalize() for part in name.split("_")),
@@ -137,7 +137,7 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         low=low,
         high=high,
         horizon=max(2, round(1.5 * hz)),
-        free=free.strip(),
+        driven=[*dict.fromkeys(driven)],
         joints=[int(m.jnt_qposadr[j]) for j in rows],
     )
 

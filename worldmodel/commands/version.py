@@ -43,8 +43,8 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
     ):
         if theirs != ours:
             raise InputError(
-                f"--model {model}: its {what} {theirs} are not those of task '{task.name}', {ours}; "
-                "fit the MJCF of the task at its rate"
+                f"--model {model}: its {what} {theirs} are not those of task '{task.name}', {ours}"
+                "; fit the MJCF of the task at its rate"
             )
     spent = int(metadata.get("corrections", 0))
     own = str(metadata.get("name", "fitted"))
