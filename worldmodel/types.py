@@ -7,6 +7,7 @@ from the caller's ``vmap``; the shapes below are those of one robot.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -92,6 +93,17 @@ class Measurement:
     applied: Array  # (nu,) the command that acted: clipped, or a person's; NaN: not known yet
     intervention: Array  # () bool; whether it was a person's
     names: Names = dataclasses.field(metadata={"static": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Policies of few parameters: what an expert plans in, and how a person errs in it."""
+
+    policy: Callable[[Array, Goal], Policy]  # of (parameters,) and a goal; traced, one robot
+    low: np.ndarray  # (parameters,)
+    high: np.ndarray  # (parameters,)
+    relative: Any = 0.0  # (parameters,) standard deviation of a parameter's logarithm
+    absolute: Any = 0.0  # (parameters,) standard deviation, in the parameter's unit
 
 
 @dataclasses.dataclass(frozen=True)
