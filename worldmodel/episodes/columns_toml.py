@@ -8,7 +8,6 @@ elbow_servo = { column = "action.elbow.pos", unit = "deg" }
 """
 
 import dataclasses
-import difflib
 import json
 import tomllib
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from worldmodel.episodes.columns import Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.glitches import PlanarGlitches
+from worldmodel.errors import cause, near
 
 _TABLES = {"joints": Joint, "commands": Command, "bodies": Body}
 _NUMBERS = ("sign", "scale", "offset", "delay", "assumed", "rate_hz", "control_hz")
@@ -64,9 +64,8 @@ def from_toml(source: str | Path) -> Columns:
         try:
             text = Path(source).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ColumnsError(f"{source} cannot be read ({error}); give a TOML of columns") from (
-                error
-            )
+            why = f"cannot be read ({cause(error)}); give a TOML of columns"
+            raise ColumnsError(f"{source} {why}") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -93,9 +92,7 @@ def _value(kind: Any, where: str, row: dict[str, Any]) -> Any:
     given: dict[str, Any] = {}
     for key, value in row.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields)}"
-            raise ColumnsError(f"{where}.{key}: no such key; {remedy}")
+            raise ColumnsError(f"{where}.{key}: no such key; {near(key, fields)}")
         given[key] = _typed(kind, f"{where}.{key}", key, value)
     try:
         return kind(**given)

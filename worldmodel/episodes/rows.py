@@ -9,7 +9,8 @@ from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
 from worldmodel.episodes.signals import Drive, Signal
-from worldmodel.episodes.sources import Log, Source, SourceError, near
+from worldmodel.episodes.sources import Log, Source, SourceError
+from worldmodel.errors import near
 
 WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share is that number
 

@@ -5,7 +5,6 @@ columns, so each has its own samples, gaps and faults.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import FACTORS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.sources import expanded
+from worldmodel.errors import near
 from worldmodel.scene.names import element_name
 
 _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")
@@ -134,8 +134,7 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
 def _known(kind: str, given: Iterable[str], there: Sequence[str]) -> None:
     for name in given:
         if name not in there:
-            near = difflib.get_close_matches(name, there, 3)
-            remedy = f"did you mean {', '.join(near)}?" if near else f"it has {[*there]}"
+            remedy = near(name, there)
             raise ColumnsError(f"the MJCF has no {kind} '{name}' for these columns; {remedy}")
 
 
