@@ -70,6 +70,7 @@ def test_a_column_numbers_the_episodes(labels: list, tmp_path: Path) -> None:
     for name in ("a.parquet", "a.csv"):
         source = open_source(tmp_path / name, ["q"], "run")
         assert [log.id for log in source.logs] == [labels[0], labels[2]]
+        assert source.ignored == {}
         np.testing.assert_array_equal(column(tmp_path / name, "q", "run")[1], [2, 3, 4])
     with pytest.raises(ColumnsError, match=r"no column 'runs'; (did you mean run|it has q)"):
         open_source(tmp_path / "a.csv", ["q"], "runs")

@@ -156,10 +156,18 @@ def _counts(plan: Plan, state: _States, commanded: np.ndarray, part: slice) -> l
             ("gap: not measured", column, int((~known & some).sum())),
             ("between samples around a hole: not measured", column,
              int((known & ~at.measured[part]).sum())),
-            ("velocity: from positions", column, int((known & ~at.recorded[part]).sum())),
+            (*_from_positions(signal, at), int((known & ~at.recorded[part]).sum())),
             ("faster than possible: not valid", column, int(_fast(plan, signal, at)[part].sum())),
         ]  # fmt: skip
     return events
+
+
+def _from_positions(signal: Signal, at: Frames) -> tuple[str, str]:
+    """The rule by which velocities come from positions, and the column: of a recorded velocity
+    that is not read, its own and why."""
+    if signal.rates and not at.sampled:
+        return "velocity: made anew from positions, the clock is resampled", signal.rates[0]
+    return "velocity: from positions", signal.columns[0]
 
 
 def _mended(

@@ -49,6 +49,7 @@ class Frames:
     fresh: np.ndarray  # (frames,) bool
     measured: np.ndarray  # (frames,) bool; False in a gap, and between samples around a hole
     recorded: np.ndarray  # (frames,) bool; the velocity is a recorded one
+    sampled: bool = True  # whether every frame is a sample; if not, no velocity is a recorded one
 
 
 def all_at_frames(
@@ -136,6 +137,7 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
         fresh & known,
         known & (exact | ~hole),
         recorded,
+        sampled,
     )
 
 
@@ -179,9 +181,9 @@ def velocities(
     span = np.maximum(-age.min(axis=1), 1e-12)  # scaled, so that the 3 × 3 systems are even
     design = np.stack([inside, age / span[:, None], (age / span[:, None]) ** 2], axis=-1)
     enough = count >= fewest
-    past = values[rows[enough]]
-    if turns:
-        past = rotation_vectors(values[last[enough]][:, None], past)
+    past, latest = values[rows[enough]], values[last[enough]][:, None]
+    # Of the change since the sample, so that what stands still has a velocity of exactly 0.
+    past = rotation_vectors(latest, past) if turns else past - latest
     gram = np.einsum("nsi,nsj->nij", design[enough], design[enough])
     right = np.einsum("nsi,nsj->nij", design[enough], past)
     out = recorded[last].copy()

@@ -13,11 +13,11 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import FACTORS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.sources import expanded
 from worldmodel.errors import near
+from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 
 _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")
 _POSES = (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)
-_ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Drive:
     delay: float  # [s]
     time: str | None
     bounds: tuple[float, float] | None  # of a limited command
-    joint: str | None  # the joint that it drives
+    joint: str | None  # the hinge or slide that it drives
     servo: bool  # whether it commands that joint's position
 
     @property
@@ -274,9 +274,10 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
     element = f"actuator '{command.name}'"
     bounds = (float(model.actuator_ctrlrange[u, 0]), float(model.actuator_ctrlrange[u, 1]))
     bounds = bounds if model.actuator_ctrllimited[u] else None
-    joint, servo = _driven(model, u)
-    if servo:
-        j = int(model.actuator_trnid[u, 0])
+    dof = driven_dof(model, u)
+    j = None if dof is None else int(model.dof_jntid[dof])
+    servo = is_position_servo(model, u)
+    if j is not None and servo:
         if bounds is None and model.jnt_limited[j]:
             bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
         hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
@@ -298,15 +299,6 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
         command.delay,
         command.time,
         bounds,
-        joint,
-        servo,
+        None if j is None else element_name(model, "joint", j),
+        j is not None and servo,
     )
-
-
-def _driven(model: mujoco.MjModel, u: int) -> tuple[str | None, bool]:
-    """The joint that an actuator drives, and whether it commands its position."""
-    if mujoco.mjtTrn(model.actuator_trntype[u]) not in _ON_JOINTS:
-        return None, False
-    joint = element_name(model, "joint", int(model.actuator_trnid[u, 0]))
-    affine = model.actuator_biastype[u] == mujoco.mjtBias.mjBIAS_AFFINE
-    return joint, bool(affine and model.actuator_biasprm[u, 1] != 0.0)
