@@ -260,14 +260,8 @@ def held(
     known = (last >= 0) & (grid - time[np.maximum(last, 0)] <= longest + 1e-9)
     if len(time) == len(grid) and np.abs(time - grid).max() < 1e-9:
         return values.copy(), known
-    return np.where(known, _held_mean(time, values[:, None], grid, period)[:, 0], np.nan), known
-
-
-def _held_mean(time: np.ndarray, torque: np.ndarray, grid: np.ndarray, period: float) -> np.ndarray:
-    """Mean over each control period of a torque held from sample to sample; held at the end."""
     edges = np.append(grid, grid[-1] + period)
-    time = np.append(time, max(edges[-1], time[-1]) + period)  # the last torque is held on
-    steps = torque * np.diff(time)[:, None]
-    impulse = np.concatenate([np.zeros((1, torque.shape[1])), np.cumsum(steps, axis=0)])
-    at = np.stack([np.interp(edges, time, column) for column in impulse.T], axis=1)
-    return np.diff(at, axis=0) / period
+    time = np.append(time, max(edges[-1], time[-1]) + period)  # the last one is held on
+    integral = np.append(0.0, np.cumsum(values * np.diff(time)))
+    mean = np.diff(np.interp(edges, time, integral)) / period
+    return np.where(known, mean, np.nan), known
