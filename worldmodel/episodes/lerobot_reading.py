@@ -231,7 +231,7 @@ def _joined(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The columns of all files, (rows, k) each, and why others cannot be joined."""
     rows, odd = {}, {}
-    for name in files[0] if files else ():
+    for name in files[0]:
         parts = [file[name] for file in files]
         arrays = [x.reshape(len(x), -1 if len(x) else 1) for x in parts if not isinstance(x, str)]
         if len(arrays) < len(parts):
@@ -263,7 +263,7 @@ def _whole(
     order = np.lexsort((frame, episode))
     cuts = np.flatnonzero(np.diff(episode[order])) + 1
     parts = np.split(order, cuts) if len(order) else []
-    there = {int(episode[part[0]]): part for part in parts if np.isfinite(episode[part[0]])}
+    there = {int(episode[part[0]]): part for part in parts if episode[part[0]] % 1 == 0}
     whole = {
         n: part
         for n, part in there.items()
@@ -273,8 +273,8 @@ def _whole(
     if broken := {*lengths, *there} - whole.keys():
         damaged.append(
             f"episodes {_some(broken)} are not whole: the data files that can be read hold other "
-            f"frames than {meta} counts, or one twice; they are left out: copy "
-            "their files again, or delete what is not of this set"
+            f"frames than {meta} counts, or one twice; they are left out: copy their "
+            "files again, or delete what is not of this set"
         )
     total, saved = info.get("total_episodes"), len(lengths or there)
     if not lengths:

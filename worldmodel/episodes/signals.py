@@ -143,9 +143,7 @@ def _joint(joint: Joint, model: mujoco.MjModel, j: int) -> Signal:
     bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
     bounds = bounds if model.jnt_limited[j] else None
     element = f"joint '{joint.name}'"
-    if joint.unit in (_LENGTHS if hinge else _ANGLES):
-        kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
-        raise ColumnsError(f"{element} is a {kind}: its unit is {units}, not '{joint.unit}'")
+    _check_unit(element, "", joint.unit, hinge)
     factor, shift = _affine(element, joint, bounds)
     return Signal(
         element,
@@ -203,6 +201,12 @@ def _follower(joints: dict[str, Joint], model: mujoco.MjModel, j: int) -> Signal
     )
 
 
+def _check_unit(element: str, servo: str, unit: str, hinge: bool) -> None:
+    if unit in (_LENGTHS if hinge else _ANGLES):
+        kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
+        raise ColumnsError(f"{element} is a {kind}{servo}: its unit is {units}, not '{unit}'")
+
+
 def _affine(
     where: str, given: Joint | Command, bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
@@ -235,39 +239,33 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
         raise ColumnsError(f"{where}: the assumed quaternion {assumed[moved:]} is not of norm 1")
     if body.order == "xyzw":
         turn = turn[3:] + turn[:3]
-    signals = []
-    if free:
-        signals.append(
-            Signal(
-                f"position of '{body.name}'",
-                element_name(model, "joint", j),
-                "position",
-                (q, q + 1, q + 2),
-                (v, v + 1, v + 2),
-                tuple(place),
-                tuple(rates[:3]) if place else (),
-                FACTORS[body.unit],
-                delay=body.delay,
-                time=body.time,
-                assumed=None if assumed is None else assumed[:3],
-            )
-        )
-    signals.append(
-        Signal(
-            f"rotation of '{body.name}'",
-            element_name(model, "joint", j),
-            "rotation",
-            tuple(range(q + moved, q + moved + 4)),
-            tuple(range(v + moved, v + moved + 3)),
-            tuple(turn),
-            tuple(rates[moved:]) if turn else (),
-            delay=body.delay,
-            time=body.time,
-            assumed=None if assumed is None else assumed[moved:],
-            order=body.order,
-        )
+    common = {"delay": body.delay, "time": body.time}
+    joint = element_name(model, "joint", j)
+    place_signal = Signal(
+        f"position of '{body.name}'",
+        joint,
+        "position",
+        (q, q + 1, q + 2),
+        (v, v + 1, v + 2),
+        tuple(place),
+        tuple(rates[:3]) if place else (),
+        FACTORS[body.unit],
+        assumed=None if assumed is None else assumed[:3],
+        **common,
     )
-    return signals
+    turn_signal = Signal(
+        f"rotation of '{body.name}'",
+        joint,
+        "rotation",
+        tuple(range(q + moved, q + moved + 4)),
+        tuple(range(v + moved, v + moved + 3)),
+        tuple(turn),
+        tuple(rates[moved:]) if turn else (),
+        assumed=None if assumed is None else assumed[moved:],
+        order=body.order,
+        **common,
+    )
+    return [place_signal, turn_signal] if free else [turn_signal]
 
 
 def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
@@ -281,11 +279,7 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
         if bounds is None and model.jnt_limited[j]:
             bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
         hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
-        if command.unit in (_LENGTHS if hinge else _ANGLES):
-            kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
-            raise ColumnsError(
-                f"{element} is a {kind}'s servo: its unit is {units}, not '{command.unit}'"
-            )
+        _check_unit(element, "'s servo", command.unit, hinge)
     factor, shift = 1.0, command.offset
     if command.column is not None:
         factor, shift = _affine(element, command, bounds)

@@ -317,12 +317,6 @@ def _lerobot(path: Path, wanted: list[str] | None) -> Source:
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
-    return Source(
-        path,
-        logs,
-        names | {"timestamp": None},
-        dataset.ignored,
-        float(dataset.fps),
-        "timestamp",
-        dataset.damaged,
-    )
+    names["timestamp"] = None
+    fps = float(dataset.fps)
+    return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)
