@@ -36,6 +36,7 @@ from worldmodel.episodes.rows import (
 )
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
+from worldmodel.errors import near
 from worldmodel.types import Episode
 
 
@@ -87,7 +88,7 @@ def read_episodes(
     addresses = source.addresses()
     absent = sorted(wanted - addresses.keys())
     if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; it has {[*addresses][:12]}")
+        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], addresses)}")
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
