@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worldmodel import runtime
+from worldmodel.errors import cause
 
 _RENDER = """
 import sys
@@ -89,11 +90,8 @@ def _cache() -> Line:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        return (
-            "warn",
-            "compilation cache",
-            f"{directory}: {error}; set JAX_COMPILATION_CACHE_DIR, or every run compiles anew",
-        )
+        remedy = "set JAX_COMPILATION_CACHE_DIR, or every run compiles anew"
+        return "warn", "compilation cache", f"{directory}: {cause(error)}; {remedy}"
     size = sum(p.stat().st_size for p in directory.rglob("*") if p.is_file()) / 2**20
     return "ok", "compilation cache", f"{directory} ({size:.0f} MiB)"
 

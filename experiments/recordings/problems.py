@@ -105,7 +105,7 @@ ELBOW = Problem(
         FreeParameter("gravity_tilt", ""),
     ),
     train_stride=4,
-    fit=FitConfig(),
+    fit=FitConfig(steps=40),
 )
 CUBE = Problem(
     name="cube_toss",
@@ -118,7 +118,7 @@ CUBE = Problem(
         FreeParameter("gravity_tilt", ""),
     ),
     train_stride=4,
-    fit=FitConfig(),
+    fit=FitConfig(steps=40),
 )
 SQUARE = Problem(
     name="square_drop",
@@ -134,7 +134,7 @@ SQUARE = Problem(
         FreeParameter("gravity_tilt", "", (0.0, 1.0)),
     ),
     train_stride=4,
-    fit=FitConfig(),
+    fit=FitConfig(steps=40),
     planar=(("square", ("x", "z", "theta")),),
 )
 PENDULUM = Problem(
@@ -156,7 +156,7 @@ PENDULUM = Problem(
         *(FreeParameter("gain", motor, 0.2 / 0.7) for motor in ("shoulder_motor", "elbow_motor")),
     ),
     train_stride=5,
-    fit=FitConfig(learning_rate=0.05),
+    fit=FitConfig(steps=40, learning_rate=0.05),
 )
 PROBLEMS = {p.name: p for p in (ELBOW, CUBE, SQUARE, PENDULUM)}
 

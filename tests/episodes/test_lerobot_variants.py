@@ -308,7 +308,7 @@ def test_version_2_1(tmp_path: Path) -> None:
     (folder / "data/chunk-000/episode_000002.parquet").unlink()
     dataset = read(folder)
     whole(dataset, ids=(0, 1, 3), damaged=1)
-    assert "episodes 2," in dataset.damaged[0]
+    assert "episodes 2 are not whole" in dataset.damaged[0]
 
 
 @pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0", "v3.1"])

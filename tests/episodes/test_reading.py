@@ -237,6 +237,20 @@ def test_rates_of_the_log_and_of_the_columns(tmp_path: Path) -> None:
         read(tmp_path / "c.npz", dataclasses.replace(COLUMNS, time=None))
 
 
+def test_recorded_velocities_are_read_where_frames_are_samples(tmp_path: Path) -> None:
+    """Elsewhere they are made anew from positions, and the column says why."""
+    arm_log(tmp_path / "a.npz", v=V)
+    joints = tuple(dataclasses.replace(j, velocity=f"v[{i}]") for i, j in enumerate(COLUMNS.joints))
+    rated = dataclasses.replace(COLUMNS, joints=joints)
+    episode, reading = read(tmp_path / "a.npz", rated)
+    np.testing.assert_array_equal(episode.qvel, V)
+    assert reading.repairs == ()
+    _, reading = read(tmp_path / "a.npz", rated, control_hz=60.0)
+    assert {(r.rule, r.column) for r in reading.repairs if "velocity:" in r.rule} == {
+        ("velocity: made anew from positions, the clock is resampled", f"v[{i}]") for i in range(3)
+    }
+
+
 def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     path = arm_log(tmp_path / "a.npz", torque=U, note=np.array("x"))
     columns = dataclasses.replace(

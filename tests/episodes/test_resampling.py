@@ -24,6 +24,14 @@ def test_velocities_are_the_end_slope_of_the_past() -> None:
     np.testing.assert_array_equal(velocities(time, qpos, recorded, last)[:101], slopes[:101])
 
 
+def test_what_stands_still_has_no_velocity_at_all() -> None:
+    time = np.cumsum(np.random.default_rng(0).uniform(0.008, 0.012, size=50))
+    last, joint = np.arange(2, 50), np.full((50, 1), 0.7346)
+    assert not velocities(time, joint, np.ones((50, 1)), last).any()
+    pose = np.tile([0.5, -0.1, 0.7, 0.5], (50, 1))
+    assert not velocities(time, pose, np.ones((50, 3)), last, turns=True).any()
+
+
 def test_a_quaternions_velocity_is_the_bodys() -> None:
     pose, twist = tumbling()
     time = np.arange(len(pose)) / 100.0

@@ -22,6 +22,7 @@ from worldmodel.finetune.gauss_newton import (
     identify,
     intervals,
 )
+from worldmodel.finetune.least_squares import Across, LeastSquares
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Force, WorldModel
 from worldmodel.physics.parameters import ParameterError
@@ -91,6 +92,26 @@ def test_intervals_cover_what_they_claim(swinging: WorldModel) -> None:
         covered.append(np.abs(deviations(result, u)) < 1.96)
     # 160 numbers; a right one falls outside these limits less than once in 500 times.
     assert 0.89 <= np.mean(covered) <= 0.994
+
+
+def test_intervals_rest_on_the_curvature_of_the_cost_itself(swinging: WorldModel) -> None:
+    """Of errors that are linear in the numbers, some beyond what counts quadratically."""
+    windows = recorded(swinging, 0.5 * np.ones(4), np.random.default_rng(4), windows=3, horizon=5)
+    problem = LeastSquares(swinging, windows, C)
+    across = Across(np.full(4, 1e-3), True)
+    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(3, bool), across)
+    sigma = np.full(2, np.std(at.error) / 4.0)
+    assert (np.abs(at.error / sigma) > C.huber).any()
+    step = 1e-4 * np.array([1.0, -2.0, 0.5, 1.0])
+
+    def cost(size: float) -> float:
+        return problem.data_cost(at.error + size * at.slope @ step, at.kept, sigma)
+
+    bend = cost(1.0) - 2.0 * cost(0.0) + cost(-1.0)
+    curved, normal = problem.curved(at, sigma), problem.normal(at, sigma)
+    np.testing.assert_allclose(step @ curved.square.sum(0) @ step, bend, rtol=1e-3)
+    np.testing.assert_allclose(curved.slope, normal.slope, rtol=1e-12)
+    assert step @ normal.square.sum(0) @ step > 1.2 * bend
 
 
 def test_what_the_data_do_not_determine_is_named() -> None:

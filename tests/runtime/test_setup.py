@@ -34,7 +34,8 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
     def bad(_: object) -> int:
         raise InputError("no such thing; do this")
 
-    for main, text in ((full, "No space left"), (bad, "no such thing; do this")):
+    unwritten = "fit.json cannot be read or written (No space left on device); give a path"
+    for main, text in ((full, unwritten), (bad, "no such thing; do this")):
         assert runtime.run(main, None) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -27,8 +27,6 @@ class Plan:
     path: Path
     signals: list[Signal]
     drives: list[Drive]
-    addresses: dict[str, tuple[str, int | None]]
-    main: str | None  # column of the rows' time stamps
     hz: float  # of the frames
     columns: Columns
     nq: int
@@ -58,11 +56,11 @@ def assembled(
       rows: of each signal of the plan; None where it has no columns.
       commands: of each drive; None where it has no column.
     """
-    clock = episode.clocks[plan.main]
+    clock, main = episode.clocks[episode.main], episode.main or EVERY
     events = [
         ("rows that repeat the one before: dropped", EVERY, int((~clock.kept).sum())),
-        ("time stamps in bursts: a regular clock", plan.main or EVERY, clock.moved),
-        ("time stamps off the frames: on them", plan.main or EVERY, clock.snapped),
+        ("time stamps in bursts: a regular clock", main, clock.moved),
+        ("time stamps off the frames: on them", main, clock.snapped),
     ]
     if len(clock.time) < 2:
         return None, [*events, ("episodes of one frame: dropped", EVERY, max(len(clock.time), 1))]
@@ -76,8 +74,7 @@ def assembled(
         for signal, r in zip(plan.signals, rows, strict=True)
     ]
     state = _states(plan, mended, grid, period)
-    acting = grid - reference if reference else grid
-    ctrl, commanded = _controls(plan, commands, acting, period)
+    ctrl, commanded = _controls(plan, commands, grid - reference, period)
     begins = np.flatnonzero(state.some & commanded & ~state.waiting)
     ends = np.flatnonzero(state.some)
     if len(begins) == 0 or ends[-1] <= begins[0]:
@@ -156,10 +153,18 @@ def _counts(plan: Plan, state: _States, commanded: np.ndarray, part: slice) -> l
             ("gap: not measured", column, int((~known & some).sum())),
             ("between samples around a hole: not measured", column,
              int((known & ~at.measured[part]).sum())),
-            ("velocity: from positions", column, int((known & ~at.recorded[part]).sum())),
+            (*_from_positions(signal, at), int((known & ~at.recorded[part]).sum())),
             ("faster than possible: not valid", column, int(_fast(plan, signal, at)[part].sum())),
         ]  # fmt: skip
     return events
+
+
+def _from_positions(signal: Signal, at: Frames) -> tuple[str, str]:
+    """The rule by which velocities come from positions, and the column: of a recorded velocity
+    that is not read, its own and why."""
+    if signal.rates and not at.sampled:
+        return "velocity: made anew from positions, the clock is resampled", signal.rates[0]
+    return "velocity: from positions", signal.columns[0]
 
 
 def _mended(
@@ -173,8 +178,7 @@ def _mended(
 ) -> Rows:
     """The rows of a signal after the rules of ``faults``; appends what they did to ``events``."""
     events = [] if signal.inferred else events  # its columns are another's, and counted there
-    late = signal.delay - reference
-    rows = dataclasses.replace(rows, time=rows.time - late) if late else rows
+    rows = dataclasses.replace(rows, time=rows.time - (signal.delay - reference))
     column = signal.columns[0]
     finite = np.asarray(np.isfinite(rows.values).all(axis=1))
     events.append(("no number: not measured", column, int((~finite).sum())))
@@ -182,7 +186,7 @@ def _mended(
         return rows
     values, bad = rows.values.copy(), np.zeros(len(rows.values), bool)
     if signal.turns:
-        where = f"{plan.path}: episode {episode.log.id!r}: {signal.element}"
+        where = f"{episode.where}: {signal.element}"
         values[finite], flips = faults.unit_quaternions(where, values[finite])
         events.append(("quaternion of the other sign: turned", column, flips))
     elif signal.kind == "hinge":
@@ -215,7 +219,7 @@ def _controls(
             continue
         time, values = command
         finite = np.isfinite(values)
-        acts = time[finite] + drive.delay if drive.delay else time[finite]
+        acts = time[finite] + drive.delay
         # Where most rows have a command, one without has lost it; else one comes when it changes.
         dense = finite.sum() > 0.5 * len(finite)
         longest = gap_seconds(acts) if dense else np.inf

@@ -8,19 +8,19 @@ elbow_servo = { column = "action.elbow.pos", unit = "deg" }
 """
 
 import dataclasses
-import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from worldmodel.episodes.columns import Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.glitches import PlanarGlitches
+from worldmodel.errors import cause, near
 
 _TABLES = {"joints": Joint, "commands": Command, "bodies": Body}
-_NUMBERS = ("sign", "scale", "offset", "delay", "assumed", "rate_hz", "control_hz")
-_TEXTS = ("position", "velocity", "quaternion", "column", "unit", "order", "time", "time_unit")
-_LISTS = ("range", "fastest")  # of numbers
+_KINDS = {float: "number", int: "whole number", str: "text"}
 
 
 def to_toml(columns: Columns) -> str:
@@ -64,9 +64,8 @@ def from_toml(source: str | Path) -> Columns:
         try:
             text = Path(source).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ColumnsError(f"{source} cannot be read ({error}); give a TOML of columns") from (
-                error
-            )
+            why = f"cannot be read ({cause(error)}); give a TOML of columns"
+            raise ColumnsError(f"{source} {why}") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -85,46 +84,38 @@ def from_toml(source: str | Path) -> Columns:
         if not isinstance(rule, dict):
             raise ColumnsError(f"{where}: rejects is no table; write [rejects]")
         members["rejects"] = _value(PlanarGlitches, f"{where}: rejects", rule)
-    return _value(Columns, where, content | members)
+    return _value(Columns, where, content, members)
 
 
-def _value(kind: Any, where: str, row: dict[str, Any]) -> Any:
+def _value(
+    kind: Any, where: str, row: dict[str, Any], members: Mapping[str, Any] | None = None
+) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    given: dict[str, Any] = {}
+    given = dict(members or {})
     for key, value in row.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"it has {', '.join(fields)}"
-            raise ColumnsError(f"{where}.{key}: no such key; {remedy}")
-        given[key] = _typed(kind, f"{where}.{key}", key, value)
+            raise ColumnsError(f"{where}.{key}: no such key; {near(key, fields)}")
+        given[key] = _typed(fields[key].type, f"{where}.{key}", value)
     try:
         return kind(**given)
     except (ColumnsError, TypeError) as error:
         raise ColumnsError(f"{where}: {error}") from error
 
 
-def _typed(kind: Any, where: str, key: str, value: Any) -> Any:
-    """A value of TOML as the field wants it: numbers as floats, lists as tuples."""
+def _typed(kind: Any, where: str, value: Any) -> Any:
+    """A value of TOML as the field's annotation wants it: numbers as floats, lists as tuples."""
+    kind = next(iter(get_args(kind)), kind) if isinstance(kind, UnionType) else kind
+    if get_origin(kind) is tuple:
+        member = get_args(kind)[0]
+        values = [value] if member is str and isinstance(value, str) else value
+        if not isinstance(values, list):
+            raise ColumnsError(f"{where}: {value!r} is no list")
+        return tuple(_typed(member, where, v) for v in values)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is Body and key in ("position", "quaternion", "velocity"):
-        value = [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise ColumnsError(f"{where}: {value!r} is no list of columns")
-        return tuple(value)
-    if key in _LISTS or (kind is Body and key == "assumed"):
-        if not isinstance(value, list) or not all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in value
-        ):
-            raise ColumnsError(f"{where}: {value!r} is no list of numbers")
-        return tuple(float(v) for v in value)
-    if kind is PlanarGlitches:
-        return tuple(value) if isinstance(value, list) else value
-    if key in _NUMBERS:
-        if not number:
-            raise ColumnsError(f"{where}: {value!r} is no number")
+    if number and kind is float:
         return float(value)
-    if (key in _TEXTS or key == "episode") and not isinstance(value, str):
-        raise ColumnsError(f"{where}: {value!r} is no text")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ColumnsError(f"{where}: {value!r} is no {_KINDS[kind]}")
     return value
 
 

@@ -18,30 +18,10 @@ from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
 from worldmodel.scene.names import element_name
 
-COMMANDS = frozenset(
-    [
-        "action",
-        "actions",
-        "act",
-        "cmd",
-        "command",
-        "commands",
-        "ctrl",
-        "control",
-        "target",
-        "goal",
-        "desired",
-        "des",
-        "ref",
-    ]
-)
-RATES = frozenset(
-    ["vel", "velocity", "velocities", "qvel", "rate", "speed", "dq", "qd", "qdot", "dot"]
-)
-EFFORTS = frozenset(["effort", "efforts", "torque", "torques", "current", "load", "tau", "force"])
-OTHER = frozenset(
-    ["image", "images", "index", "done", "success", "reward", "temperature", "voltage", "raw"]
-)
+COMMANDS = "action actions act cmd command commands ctrl control target goal desired des ref"
+RATES = "vel velocity velocities qvel rate speed dq qd qdot dot"
+EFFORTS = "effort efforts torque torques current load tau force"
+OTHER = "image images index done success reward temperature voltage raw"
 TIMES = ("time", "timestamp", "stamp", "t", "time_s", "time_ms", "time_us", "time_ns", "seconds")
 EPISODES = ("episode_index", "episode", "episode_id", "ep", "trial", "run", "trajectory")
 STATES = ("qpos", "observation.state", "state", "joint_positions", "positions", "position", "q")
@@ -116,13 +96,9 @@ def _parts(name: str) -> list[str]:
 
 def _role(address: str) -> str:
     parts = set(_parts(address))
-    for role, marks in (
-        ("other", OTHER),
-        ("command", COMMANDS),
-        ("velocity", RATES),
-        ("effort", EFFORTS),
-    ):
-        if parts & marks:
+    roles = {"other": OTHER, "command": COMMANDS, "velocity": RATES, "effort": EFFORTS}
+    for role, marks in roles.items():
+        if parts & set(marks.split()):
             return role
     return "position"
 
@@ -171,12 +147,8 @@ def _matched(
 
 def _block(source: Source, names: Iterable[str], width: int, role: str) -> str | None:
     """An array of that width, by its name."""
-    sizes: dict[str, int] = {}
-    for array, _ in source.addresses().values():
-        sizes.setdefault(array, 0)
-    for array, component in source.addresses().values():
-        sizes[array] = max(sizes[array], 1 if component is None else component + 1)
-    fitting = [name for name, size in sizes.items() if size == width and width > 0]
+    places = set(source.addresses().values())
+    fitting = [n for n in source.names if sum(array == n for array, _ in places) == width > 0]
     known = [name for name in names if name in fitting]
     return next(iter(known or [name for name in fitting if _role(name) == role]), None)
 

@@ -4,8 +4,7 @@ Written is v3.0: ``data/chunk-000/file-000.parquet`` holds all episodes; ``meta/
 ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode, and
 ``provenance.json``, which other writers have not. Any numeric channel is a feature,
 such as ``observation.gripper_width``, ``observation.object.cube``, ``contact.finger_on_cube``,
-``goal.target``, ``intervention``. A set is written atomically, so a kill at any moment leaves a
-complete set or none. Videos, images and text are neither written nor read.
+``goal.target``, ``intervention``. Videos, images and text are neither written nor read.
 """
 
 import dataclasses
@@ -20,11 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from worldmodel.episodes.lerobot_reading import OWN, Dataset, DatasetError, Feature, read
+from worldmodel.errors import cause
 from worldmodel.runtime.files import new_folder
 
 __all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_FILE = _PLACE.format(chunk_index=0, file_index=0)
 _DTYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _DTYPES |= {"bool", "float16", "float32", "float64"}
 _TIME, _COUNT = Feature("float32", (1,)), Feature("int64", (1,))
@@ -32,10 +33,9 @@ _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
 def write(directory: Path | str, dataset: Dataset) -> None:
-    """Writes a data set, whole or not at all.
+    """Writes a data set, whole or not at all, also when it is killed.
 
-    Episodes are numbered from 0. Leftovers of a killed writer of the same set are removed. Of two
-    writers of one set at a time, the later one wins.
+    Episodes are numbered from 0. Of two writers of one set at a time, the later one wins.
 
     Args:
       directory: of the set; must not exist yet.
@@ -50,24 +50,24 @@ def write(directory: Path | str, dataset: Dataset) -> None:
     if directory.exists() or directory.is_symlink():
         raise DatasetError(f"{directory} is there already; choose another folder or delete it")
     _check(dataset)
-    names = [task if isinstance(task, tuple) else (task,) for task in dataset.tasks]
-    tasks = list(dict.fromkeys(itertools.chain(*names)))
+    tasks = [task if isinstance(task, tuple) else (task,) for task in dataset.tasks]
+    texts = list(dict.fromkeys(itertools.chain(*tasks)))
     episodes, start = [], 0
     for number, episode in enumerate(dataset.episodes):
-        places = [tasks.index(name) for name in names[number]]
+        places = np.array([texts.index(task) for task in tasks[number]])
         episodes.append(_columns(number, start, episode, dataset, places))
         start += len(episodes[-1]["index"])
     try:
         with new_folder(directory) as folder:
-            _fill(folder, dataset, names, tasks, episodes)
+            _fill(folder, dataset, tasks, texts, episodes)
     except FileExistsError:
         raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
     except OSError as error:
         remedy = "nothing was left there; free space or choose another folder"
-        raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
+        raise DatasetError(f"cannot write {directory}: {cause(error)}; {remedy}") from error
     except (TypeError, ValueError) as error:
         remedy = "give text for tasks and names, and provenance of plain, finite values"
-        raise DatasetError(f"cannot write {directory}: {error}; {remedy}") from error
+        raise DatasetError(f"cannot write {directory}: {cause(error)}; {remedy}") from error
 
 
 def _check(dataset: Dataset) -> None:
@@ -91,7 +91,7 @@ def _check(dataset: Dataset) -> None:
 
 
 def _columns(
-    number: int, start: int, episode: dict[str, np.ndarray], dataset: Dataset, places: list[int]
+    number: int, start: int, episode: dict[str, np.ndarray], dataset: Dataset, places: np.ndarray
 ) -> dict[str, np.ndarray]:
     """An episode's arrays of the features' dtypes, scalars (frames,), and the format's own."""
     if odd := sorted(dataset.features.keys() ^ (episode.keys() - {"timestamp", "task_index"})):
@@ -99,21 +99,20 @@ def _columns(
         raise DatasetError(f"episode {number} {what} feature '{odd[0]}'; all hold the same")
     frames = (np.shape(next(iter(episode.values()))) or (0,))[0]
     index = np.arange(frames)
-    own = {"timestamp": index / dataset.fps, "task_index": np.zeros(frames, int)}
-    features = dataset.features | {"timestamp": _TIME, "task_index": _COUNT}
+    given = {"timestamp": index / dataset.fps, "task_index": np.zeros(frames, int)} | episode
     out = {}
-    for name, feature in features.items():
-        array, where = np.asarray((own | episode)[name]), f"episode {number}: feature '{name}'"
-        shapes = [(frames, *feature.shape), *([(frames,)] if feature.shape == (1,) else [])]
-        if array.shape not in shapes or not frames:
+    for name, feature in (dataset.features | {"timestamp": _TIME, "task_index": _COUNT}).items():
+        array, where = np.asarray(given[name]), f"episode {number}: feature '{name}'"
+        shape = (frames,) if feature.shape == (1,) else (frames, *feature.shape)
+        if array.shape not in (shape, (frames, *feature.shape)) or not frames:
             raise DatasetError(
-                f"{where} has shape {array.shape}, not {shapes[-1]} with one frame or more"
+                f"{where} has shape {array.shape}, not {shape} with one frame or more"
             )
         wanted = np.dtype(feature.dtype)
         if not (np.can_cast(array.dtype, wanted) or (array.dtype.kind == wanted.kind == "f")):
             raise DatasetError(f"{where} is of type {array.dtype}, not {wanted}; convert it")
         with np.errstate(over="ignore"):
-            out[name] = array.reshape(shapes[-1]).astype(wanted)
+            out[name] = array.reshape(shape).astype(wanted)
         if wanted.kind == "f" and (bad := np.isinf(out[name]).reshape(frames, -1).any(1)).any():
             raise DatasetError(f"{where} is infinite at frame {bad.argmax()}; mend the episode")
     time, task = out["timestamp"], out["task_index"]
@@ -124,41 +123,28 @@ def _columns(
         )
     if not ((task >= 0) & (task < len(places))).all():
         raise DatasetError(f"episode {number} has {len(places)} tasks; task_index names others")
-    own = {"timestamp": time, "frame_index": index, "episode_index": np.full(frames, number)}
-    return out | own | {"index": index + start, "task_index": np.array(places)[task]}
+    own = {"frame_index": index, "episode_index": np.full(frames, number), "index": index + start}
+    return out | own | {"task_index": places[task]}
 
 
 def _fill(
     root: Path,
     dataset: Dataset,
-    names: list[tuple[str, ...]],
-    tasks: list[str],
+    tasks: list[tuple[str, ...]],
+    texts: list[str],
     episodes: list[dict[str, np.ndarray]],
 ) -> None:
     features = dataset.features | {name: _TIME if name == "timestamp" else _COUNT for name in OWN}
     whole = {name: np.concatenate([episode[name] for episode in episodes]) for name in features}
-    rows = []
-    for episode, texts in zip(episodes, names, strict=True):
-        row: dict[str, Any] = {"episode_index": len(rows), "tasks": [*texts]}
-        row |= {"length": len(episode["index"]), "data/chunk_index": 0, "data/file_index": 0}
-        row |= {"dataset_from_index": int(episode["index"][0])}
-        row |= {"dataset_to_index": row["dataset_from_index"] + row["length"]}
-        row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-        for name in features:
-            statistics = _statistics(episode[name])
-            row |= {f"stats/{name}/{what}": value for what, value in statistics.items()}
-        rows.append(row)
-    columns = {}
-    for name, values in whole.items():
-        flat = pa.array(values.ravel())
-        scalar = values.ndim == 1
-        columns[name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    place = _PLACE.format(chunk_index=0, file_index=0)
-    for path, table in {
-        f"data/{place}": pa.table(columns),
-        f"meta/episodes/{place}": pa.table({key: [row[key] for row in rows] for key in rows[0]}),
-        "meta/tasks.parquet": _tasks_table(tasks),
-    }.items():
+    stats = {name: _statistics(values) for name, values in whole.items()}
+    tables = {
+        f"data/{_FILE}": pa.table({name: _stored(values) for name, values in whole.items()}),
+        f"meta/episodes/{_FILE}": pa.Table.from_pylist(
+            [_row(episode, names) for episode, names in zip(episodes, tasks, strict=True)]
+        ),
+        "meta/tasks.parquet": _tasks_table(texts),
+    }
+    for path, table in tables.items():
         for folder in reversed((root / path).relative_to(root).parents[:-1]):
             (root / folder).mkdir(exist_ok=True)  # not its parents: another writer may sweep root
         pq.write_table(table, root / path, write_page_checksum=True)
@@ -167,7 +153,7 @@ def _fill(
         "robot_type": dataset.robot_type,
         "total_episodes": len(episodes),
         "total_frames": len(whole["index"]),
-        "total_tasks": len(tasks),
+        "total_tasks": len(texts),
         "chunks_size": 1000,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
@@ -177,19 +163,36 @@ def _fill(
         "video_path": None,
         "features": {name: dataclasses.asdict(feature) for name, feature in features.items()},
     }
-    stats = {name: _statistics(values) for name, values in whole.items()}
     for name, content in (("info", info), ("stats", stats), ("provenance", dataset.provenance)):
         nan = name == "stats"  # of a column that is NaN throughout
         text = json.dumps(dict(content), indent=4, ensure_ascii=False, allow_nan=nan)
         (root / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
 
 
-def _tasks_table(tasks: list[str]) -> pa.Table:
+def _stored(values: np.ndarray) -> pa.Array:
+    flat = pa.array(values.ravel())
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _row(episode: dict[str, np.ndarray], tasks: tuple[str, ...]) -> dict[str, Any]:
+    """What ``meta/episodes`` says of an episode."""
+    index = episode["index"]
+    row: dict[str, Any] = {"episode_index": int(episode["episode_index"][0]), "tasks": [*tasks]}
+    row |= {"length": len(index), "data/chunk_index": 0, "data/file_index": 0}
+    row |= {"dataset_from_index": int(index[0]), "dataset_to_index": int(index[-1]) + 1}
+    row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
+    statistics = {name: _statistics(values) for name, values in episode.items()}
+    return row | {
+        f"stats/{name}/{what}": value for name, s in statistics.items() for what, value in s.items()
+    }
+
+
+def _tasks_table(texts: list[str]) -> pa.Table:
     """Tasks by position, as pandas writes a frame whose index is named "task"."""
     index = {"name": "task", "field_name": "task", "metadata": None}
     index |= {"pandas_type": "unicode", "numpy_type": "object"}
     pandas = {"index_columns": ["task"], "columns": [index], "column_indexes": []}
-    table = pa.table({"task_index": np.arange(len(tasks)), "task": tasks})
+    table = pa.table({"task_index": np.arange(len(texts)), "task": texts})
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 

@@ -1,27 +1,28 @@
-"""Reads LeRobot data sets, v3.0 and v2.1, as any recorder leaves them.
+"""Reads LeRobot data sets, v3 and v2, as any recorder leaves them.
 
-The rows are the truth: ``episode_index`` and ``frame_index`` say which frame a row is, whichever
-file holds it and whatever the metadata count. ``Dataset.damaged`` names what is lost.
+``episode_index`` and ``frame_index`` say which frame a row is, whichever file holds it. An episode
+whose rows are not all there is left out; ``Dataset.damaged`` names it, with file and remedy.
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.lerobot_tables import attempt, is_numeric, numbers, read_table
-from worldmodel.errors import InputError
+from worldmodel.episodes.tables import Choose, damage, is_numeric, numbers, read_parquet
+from worldmodel.errors import InputError, near
 
 OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
 _MEDIA = ("video", "image", "string")
+T = TypeVar("T")
 
 
 class DatasetError(InputError):
@@ -58,12 +59,13 @@ class Dataset:
     damaged: tuple[str, ...] = ()  # what is lost or in doubt: file, cause and remedy
 
 
-def read(directory: Path | str, features: Sequence[str] | None = None) -> Dataset:
-    """Reads the episodes of a data set; of a damaged one, all that can be read.
+def read(directory: Path | str, features: Sequence[str] | Choose | None = None) -> Dataset:
+    """Reads the whole episodes of a data set.
 
     Args:
       directory: holds the folders ``meta`` and ``data``.
-      features: the names wanted; by default all of numbers that ``meta/info.json`` describes.
+      features: the names wanted, or what picks them; by default all of numbers that
+        ``meta/info.json`` describes.
 
     Returns:
       The data set, its episodes by their index. Integers and truth values with gaps are float64.
@@ -74,38 +76,65 @@ def read(directory: Path | str, features: Sequence[str] | None = None) -> Datase
     """
     root, damaged = Path(directory), []
     info = _info(root / "meta" / "info.json")
-    fps, described = info["fps"], info["features"]
-    if not (paths := _parquets(root / "data")):
+    paths = sorted((root / "data").rglob("[!.]*.parquet"))
+    if not paths:
         raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
-    schemas = attempt(paths, pq.read_schema, damaged)
+    schemas = _each(paths, pq.read_schema, damaged)
     kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    names, ignored = _selected(root, described, kinds, features) if schemas else ([], {})
-    tables = attempt([*schemas], lambda path: read_table(path, (*names, *OWN)), damaged)
-    if not tables:
+    names, ignored = _selected(root, info["features"], kinds, features) if schemas else ([], {})
+    own = [name for name in OWN if name in (*kinds, "episode_index", "frame_index")]
+    files = _each([*schemas], lambda path: _columns(path, names, own), damaged)
+    if not files:
         raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
-    table = _joined(root, tables, names, damaged)
-    rows = {name: v for name in names if (v := numbers(table, name)) is not None}
-    for name in [name for name in names if name not in rows]:
-        ignored[name] = "its rows differ in length"
-        if features is not None:
-            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-    texts = _tasks(root / "meta", damaged)
-    episodes, tasks = _episodes(_order(table, fps, damaged), rows, texts, damaged)
-    damaged += _losses(root / "meta", info, {i: len(e["timestamp"]) for i, e in episodes.items()})
-    if not episodes:
+    rows, odd = _joined([*files.values()])
+    if features is not None and odd:
+        name = next(iter(odd))
+        raise DatasetError(f"{root}: feature '{name}' cannot be read: {odd[name]}")
+    frame, episode = (rows[name][:, 0] for name in ("frame_index", "episode_index"))
+    parts = _whole(root / "meta", info, episode, frame, damaged)
+    if not parts:
         raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
-    provenance = attempt([*root.glob("meta/provenance.json")], _json, damaged)
+    unknown = np.full((len(frame), 1), np.nan)
+    time = _time(rows.get("timestamp", unknown)[:, 0], frame / info["fps"], damaged)
+    places = np.nan_to_num(rows.get("task_index", unknown)[:, 0], nan=-1).astype(int)
+    rows = {name: values for name, values in rows.items() if name in names}
+    episodes, tasks, texts, unnamed = [], [], _texts(root / "meta", damaged), set()
+    for part in parts.values():
+        columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
+        present = list(dict.fromkeys(places[part].tolist()))
+        columns["task_index"] = np.array([present.index(place) for place in places[part]])
+        episodes.append(columns | {"timestamp": time[part]})
+        several = tuple(texts.get(place, "") for place in present)
+        tasks.append(several[0] if len(several) == 1 else several)
+        unnamed |= {*present} - texts.keys()
+    if unnamed:
+        damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
+    provenance = _each([*root.glob("meta/provenance.json")], _json, damaged)
     return Dataset(
-        fps,
+        info["fps"],
         str(info.get("robot_type") or "unknown"),
-        {name: _feature(values, described.get(name, {})) for name, values in rows.items()},
-        [*episodes.values()],
+        {name: _feature(values, info["features"].get(name, {})) for name, values in rows.items()},
+        episodes,
         tasks,
         next(iter(provenance.values()), {}),
-        tuple(episodes),
-        ignored,
+        tuple(parts),
+        ignored | odd,
         tuple(damaged),
     )
+
+
+def _each(paths: Sequence[Path], call: Callable[[Path], T], damaged: list[str]) -> dict[Path, T]:
+    """What the call makes of each file; those it cannot read go to ``damaged``, by their cause."""
+    results, causes = {}, {}
+    for path in paths:
+        try:
+            results[path] = call(path)
+        except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
+            causes.setdefault(damage(path, error), []).append(path)
+    for why, files in causes.items():
+        more = f" and {len(files) - 1} more files: each" if files[1:] else ""
+        damaged.append(f"{files[0]}{more} {why}")
+    return results
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -117,7 +146,7 @@ def _info(path: Path) -> dict[str, Any]:
     damaged: list[str] = []
     if not path.is_file():
         raise DatasetError(f"no file {path}; give the folder that holds meta and data")
-    info = attempt([path], _json, damaged).get(path, {})
+    info = _each([path], _json, damaged).get(path, {})
     if damaged:
         raise DatasetError(damaged[0])
     version, features = info.get("codebase_version"), info.get("features")
@@ -137,43 +166,37 @@ def _info(path: Path) -> dict[str, Any]:
     return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
 
 
-def _parquets(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.parquet") if path.name[0] != ".")
-
-
 def _selected(
     root: Path,
     described: dict[str, Any],
     kinds: dict[str, pa.DataType],
-    features: Sequence[str] | None,
+    features: Sequence[str] | Choose | None,
 ) -> tuple[list[str], dict[str, str]]:
     """The features to read, and why each of the others is not."""
-    known = [name for name in dict.fromkeys([*described, *kinds]) if name not in OWN]
-    ignored = {}
-    for name in known:
-        declared = described.get(name, {}).get("dtype")
-        if declared in _MEDIA:
-            ignored[name] = f"it is {declared}, not numbers"
-        elif not is_numeric(kinds.get(name, pa.null())):
-            ignored[name] = f"it holds {kinds[name]}, not numbers"
+    readable, ignored = {}, {}
+    for name in dict.fromkeys([*described, *kinds]):
+        spec = described.get(name, {})
+        if spec.get("dtype") in _MEDIA:
+            ignored[name] = f"it is {spec['dtype']}, not numbers"
         elif name not in kinds:
             ignored[name] = "no data file has such a column"
-        elif features is not None and name not in features:
-            ignored[name] = "it is not asked for"
-        elif features is None and described and name not in described:
-            ignored[name] = "meta/info.json does not describe it; ask for it by name"
+        elif not is_numeric(kinds[name]):
+            ignored[name] = f"it holds {kinds[name]}, not numbers"
+        elif name not in OWN:
+            readable[name] = tuple(_labels(spec.get("names"))) or None
     if features is None:
-        return [name for name in known if name not in ignored], ignored
-    names = [name for name in dict.fromkeys(features) if name not in OWN]
+        names = [name for name in readable if name in described or not described]
+        other = "meta/info.json does not describe it; ask for it by name"
+    else:
+        other = "it is not asked for"
+        names = features(readable, ignored) if callable(features) else [*dict.fromkeys(features)]
+        names = [name for name in names if name not in OWN]
     for name in names:
         if name in ignored:
             raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-        if name not in known:
-            near = [n for n in known if name in n or n in name]
-            near += difflib.get_close_matches(name, known)
-            listed = ", ".join(f"'{n}'" for n in dict.fromkeys(near or known))
-            raise DatasetError(f"{root} has no feature '{name}'; it has {listed}")
-    return names, ignored
+        if name not in readable:
+            raise DatasetError(f"{root} has no feature '{name}'; {near(name, readable)}")
+    return names, ignored | {name: other for name in readable if name not in names}
 
 
 def _feature(values: np.ndarray, spec: dict[str, Any]) -> Feature:
@@ -193,119 +216,96 @@ def _labels(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
+def _columns(path: Path, names: Sequence[str], own: Sequence[str]) -> dict[str, np.ndarray | str]:
+    """The columns of a file as ``tables.numbers`` has them; of the format's own, all numbers."""
+    table = read_parquet(path, (*names, *own))
+    columns = {name: numbers(table[name]) for name in table.column_names}
+    for name in (*names, *own):
+        if name not in columns or (name in own and isinstance(columns[name], str)):
+            raise ValueError(f"it has no column '{name}' of numbers")
+    return columns
+
+
 def _joined(
-    root: Path, tables: dict[Path, pa.Table], names: Sequence[str], damaged: list[str]
-) -> pa.Table:
-    for name in (*names, "episode_index"):
-        if lacking := [path for path, table in tables.items() if name not in table.column_names]:
-            damaged.append(
-                f"{len(lacking)} of {len(tables)} data files, such as {lacking[0]}, have no column "
-                f"'{name}'; it is NaN there"
-            )
-    try:
-        return pa.concat_tables(tables.values(), promote_options="permissive")
-    except pa.ArrowException as error:
-        remedy = "ask for the features that agree, or take the odd file out of data"
-        raise DatasetError(f"{root}: data files disagree ({error}); {remedy}") from error
+    files: Sequence[dict[str, np.ndarray | str]],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The columns of all files, (rows, k) each, and why others cannot be joined."""
+    rows, odd = {}, {}
+    for name in files[0]:
+        parts = [file[name] for file in files]
+        arrays = [x.reshape(len(x), -1 if len(x) else 1) for x in parts if not isinstance(x, str)]
+        if len(arrays) < len(parts):
+            odd[name] = next(x for x in parts if isinstance(x, str))
+        elif len({x.shape[1] for x in arrays if len(x)}) > 1:
+            odd[name] = "its rows differ in length"
+        else:
+            rows[name] = np.concatenate([x for x in arrays if len(x)] or arrays)
+    return rows, odd
 
 
-def _order(table: pa.Table, fps: float, damaged: list[str]) -> dict[str, np.ndarray]:
-    """Every row's episode_index, frame_index, timestamp and task_index; NaN is unknown.
-
-    Where no row has a frame_index, rows are in order. Where none has a timestamp, time is
-    frame_index / fps, and so is a float32 that differs from it by its rounding alone.
-    """
-    own: dict[str, np.ndarray] = {}
-    for name in ("episode_index", "frame_index", "timestamp", "task_index"):
-        values = numbers(table, name)
-        own[name] = np.full(table.num_rows, np.nan) if values is None else values[:, 0]
-    if np.isnan(own["frame_index"]).all():
-        own["frame_index"] = np.arange(table.num_rows)
-    nominal, time = own["frame_index"] / fps, own["timestamp"]
-    if time.size and np.isnan(time).all():
-        own["timestamp"] = nominal
+def _time(time: np.ndarray, nominal: np.ndarray, damaged: list[str]) -> np.ndarray:
+    """(rows,) [s] as recorded. A float32 that differs from the nominal time by its rounding alone
+    is that; so is the time where no row has one."""
+    if np.isnan(time).all():
         damaged.append("no row has a timestamp [s]; time is frame_index / fps")
-    elif time.dtype == np.float32:
-        own["timestamp"] = np.where(nominal.astype(np.float32) == time, nominal, time)
-    return {name: values.astype(np.float64) for name, values in own.items()}
+        return nominal
+    rounded = (time.dtype == np.float32) & (nominal.astype(np.float32) == time)
+    return np.where(rounded, nominal, time.astype(np.float64))
 
 
-def _episodes(
-    own: dict[str, np.ndarray],
-    rows: dict[str, np.ndarray],
-    texts: dict[int, str],
-    damaged: list[str],
-) -> tuple[dict[int, dict[str, np.ndarray]], list[str | tuple[str, ...]]]:
-    """The rows by episode_index, in the order of frame_index, and each episode's tasks."""
-    placed = (own["episode_index"] % 1 == 0) & np.isfinite(own["frame_index"])
-    if not placed.all():
-        damaged.append(f"{(~placed).sum()} rows without episode_index or frame_index are not read")
-    order = np.lexsort((own["frame_index"], own["episode_index"]))
-    order = order[placed[order]]
-    cuts = np.flatnonzero(np.diff(own["episode_index"][order])) + 1
-    episodes, tasks, unnamed, doubled = {}, [], set(), []
-    for part in np.split(order, cuts) if len(order) else ():
-        number = int(own["episode_index"][part[0]])
-        if (np.diff(own["frame_index"][part]) == 0).any():
-            doubled.append(number)
-            continue
-        index = np.nan_to_num(own["task_index"][part], nan=-1).astype(int).tolist()
-        place = {kind: at for at, kind in enumerate(dict.fromkeys(index))}
-        unnamed |= place.keys() - texts.keys()
-        names = tuple(texts.get(kind, "") for kind in place)
-        tasks.append(names[0] if len(names) == 1 else names)
-        columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
-        columns["timestamp"] = own["timestamp"][part]
-        episodes[number] = columns | {"task_index": np.array([place[kind] for kind in index])}
-    if doubled:
+def _whole(
+    meta: Path, info: dict[str, Any], episode: np.ndarray, frame: np.ndarray, damaged: list[str]
+) -> dict[int, np.ndarray]:
+    """The rows of every episode whose rows are all there, in the order of frame_index."""
+    paths = sorted([*meta.glob("episodes/**/[!.]*.parquet"), *meta.glob("episodes.jsonl")])
+    counts = _each(paths, _lengths, damaged).values()
+    lengths = {n: length for count in counts for n, length in count.items()}
+    order = np.lexsort((frame, episode))
+    cuts = np.flatnonzero(np.diff(episode[order])) + 1
+    parts = np.split(order, cuts) if len(order) else []
+    there = {int(episode[part[0]]): part for part in parts if episode[part[0]] % 1 == 0}
+    whole = {
+        n: part
+        for n, part in there.items()
+        if lengths.get(n, len(part)) == len(part)
+        and (np.diff(frame[part], prepend=-1) > 0).all()  # none twice, none NaN
+    }
+    if broken := {*lengths, *there} - whole.keys():
         damaged.append(
-            f"episodes {_some(doubled)} have a frame_index twice; they are not read: delete the "
-            "file or the rows that are not of this set"
+            f"episodes {_some(broken)} are not whole: the data files that can be read hold other "
+            f"frames than {meta} counts, or one twice; they are left out: copy their "
+            "files again, or delete what is not of this set"
         )
-    if unnamed:
-        damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
-    return episodes, tasks
-
-
-def _tasks(meta: Path, damaged: list[str]) -> dict[int, str]:
-    """Text of each task_index; the texts' column has the name of whatever index pandas had."""
-    paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
-    for table in attempt(paths, read_table, damaged).values():
-        columns = table.to_pydict()
-        places = columns.pop("task_index", range(table.num_rows))
-        for texts in columns.values():
-            if all(isinstance(text, str) for text in texts):
-                return dict(zip(places, texts, strict=True))
-    return {}
-
-
-def _losses(meta: Path, info: dict[str, Any], lengths: dict[int, int]) -> list[str]:
-    """Where the metadata count episodes or frames that the data files do not hold, or fewer."""
-    losses: list[str] = []
-    paths = [*_parquets(meta / "episodes"), *meta.glob("episodes.jsonl")]
-    names = ("episode_index", "length")
-    tables = attempt(paths, lambda path: read_table(path, names), losses)
-    rows = [row for table in tables.values() for row in table.to_pylist()]
-    listed = {row["episode_index"]: row.get("length") for row in rows if "episode_index" in row}
-    if not listed:
-        losses.append(f"{meta} lists no episodes; whether they are whole is not known")
-    elif lost := listed.keys() - lengths:
-        losses.append(
-            f"{meta} lists episodes {_some(lost)}, and no data file that can be read holds them: "
-            "their file is elsewhere, or was never finished"
-        )
-    if uneven := [n for n, length in lengths.items() if listed.get(n, length) != length]:
-        losses.append(
-            f"{meta} counts other frames than the rows of episodes {_some(uneven)}, such as "
-            f"{listed[uneven[0]]} for {lengths[uneven[0]]}; the rows are read"
-        )
-    total, saved = info.get("total_episodes"), len(listed or lengths)
-    if type(total) is int and total > saved:
-        losses.append(
+    total, saved = info.get("total_episodes"), len(lengths or there)
+    if not lengths:
+        damaged.append(f"{meta} lists no episodes; whether they are whole is not known")
+    elif type(total) is int and total > saved:
+        damaged.append(
             f"{meta / 'info.json'} counts {total} episodes, but {saved} were saved: the recorder "
             "was stopped before it saved the others; correct total_episodes"
         )
-    return losses
+    return whole
+
+
+def _lengths(path: Path) -> dict[int, int]:
+    rows = _listed(path, ("episode_index", "length"))
+    return {int(row["episode_index"]): int(row["length"]) for row in rows}
+
+
+def _listed(path: Path, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of Parquet, or of lines of JSON."""
+    lines = path.suffix == ".jsonl"
+    return (pyarrow.json.read_json(path) if lines else read_parquet(path, names)).to_pylist()
+
+
+def _texts(meta: Path, damaged: list[str]) -> dict[int, str]:
+    """Text of each task_index; the texts' column has the name of whatever index pandas had."""
+    paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
+    return {
+        row.get("task_index", place): next((t for t in row.values() if isinstance(t, str)), "")
+        for rows in _each(paths, _listed, damaged).values()
+        for place, row in enumerate(rows)
+    }
 
 
 def _some(places: Iterable[int]) -> str:

@@ -4,8 +4,8 @@ Each check pools the episodes of a log, so that a glitch is not taken for a unit
 the first episode and frame that show it, and the key of the columns that mends it.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NoReturn
 
 import numpy as np
 
@@ -20,87 +20,83 @@ AGREE, DISAGREE = 0.9, 0.7  # correlations of recorded velocities with the chang
 FACTOR = 2.0  # between recorded velocities and changes, at most
 FEWEST = 20  # samples that such a comparison needs
 
+Of = Sequence[tuple[str, Track]]  # per episode its file and id, and its samples
+Place = tuple[str, int]  # episode and frame
+Fault = tuple[Place | None, str]  # where it first shows, None: nowhere; and what it looks like
 
-def check_signal(
-    path: str,
-    signal: Signal,
-    tracks: Sequence[tuple[int | str, Track]],
-    fastest: tuple[float, float],
-) -> None:
+
+def check_signal(signal: Signal, tracks: Of, fastest: tuple[float, float]) -> None:
     """Refuses a signal in another unit, order or sign.
 
     Args:
-      path: of the log, for messages.
-      tracks: per episode its id and samples, in SI units by the columns; angles not unwrapped.
+      tracks: in SI units by the columns; angles not unwrapped.
       fastest: [m/s, rad/s] what is faster is a mistake.
 
     Raises:
       ColumnsError: the message says what the numbers look like.
     """
-    tracks = [(identity, track) for identity, track in tracks if len(track.time) > 1]
+    tracks = [(where, track) for where, track in tracks if len(track.time) > 1]
     if not tracks:
         return
     if signal.turns:
-        _check_turn(path, signal, tracks)
-    _check_place(path, signal, tracks)
-    if not signal.turns:
-        _check_recorded(path, signal, tracks)
-    _check_rates(path, signal, tracks, fastest)
-
-
-def check_drive(path: str, drive: Drive, values: Sequence[tuple[int | str, np.ndarray]]) -> None:
-    """Refuses a servo's command in a unit that the ranges forbid; as ``check_signal``."""
-    if drive.bounds is None or drive.column is None or not drive.servo:
-        return
-    outside = [(identity, _outside(v[np.isfinite(v)], drive.bounds)) for identity, v in values]
-    _refuse_outside(path, drive.label, drive.bounds, outside, values, "")
-
-
-def _check_place(path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]) -> None:
-    values = [(identity, track.values[:, 0]) for identity, track in tracks]
+        _refuse(signal.label, _order(signal, tracks))
+    values = [(where, track.values[:, 0]) for where, track in tracks]
     if signal.bounds is not None:
-        outside = [(identity, _outside(v, signal.bounds)) for identity, v in values]
-        _refuse_outside(path, signal.label, signal.bounds, outside, values, signal.kind)
+        _refuse(signal.label, _outside(signal.bounds, values, signal.kind))
     if signal.kind in ("position", "slide"):
-        far = [(identity, np.abs(track.values).max(axis=1) > FAR) for identity, track in tracks]
-        at = _first(far)
-        if at is not None:
-            _refuse(
-                path, signal.label, at, f'is over {FAR:.0f} m; is it in millimetres? unit = "mm"'
-            )
+        far = [(where, np.abs(track.values).max(axis=1) > FAR) for where, track in tracks]
+        what = f'is over {FAR:.0f} m; is it in millimetres? unit = "mm"'
+        _refuse(signal.label, (_first(far), what))
+    if not signal.turns:
+        _refuse(signal.label, _recorded(signal, tracks))
+    for recorded in (False, True):
+        _refuse(signal.label, _speed(signal, tracks, fastest, recorded))
 
 
-def _outside(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+def check_drive(drive: Drive, values: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Refuses a servo's command in a unit that the ranges forbid; as ``check_signal``."""
+    if drive.bounds is not None and drive.column is not None and drive.servo:
+        finite = [(where, v[np.isfinite(v)]) for where, v in values]
+        _refuse(drive.label, _outside(drive.bounds, finite, ""))
+
+
+def _refuse(label: str, fault: Fault) -> None:
+    where, what = fault
+    if where is not None:
+        raise ColumnsError(f"{where[0]}, frame {where[1]}: {label} {what}")
+
+
+def _first(flags: Sequence[tuple[str, np.ndarray]]) -> Place | None:
+    """Episode and frame of the first flag, where more than ``RARE`` of all are set."""
+    total = sum(len(flag) for _, flag in flags)
+    if total == 0 or sum(int(flag.sum()) for _, flag in flags) <= RARE * total:
+        return None
+    return next((where, int(np.flatnonzero(flag)[0])) for where, flag in flags if flag.any())
+
+
+def _outside(
+    bounds: tuple[float, float], values: Sequence[tuple[str, np.ndarray]], kind: str
+) -> Fault:
+    """Values far outside a range, and the units that would bring them into it."""
     span = bounds[1] - bounds[0]
-    return (values < bounds[0] - BEYOND * span) | (values > bounds[1] + BEYOND * span)
 
+    def outside(v: np.ndarray) -> np.ndarray:
+        return (v < bounds[0] - BEYOND * span) | (v > bounds[1] + BEYOND * span)
 
-def _refuse_outside(
-    path: str,
-    label: str,
-    bounds: tuple[float, float],
-    outside: Sequence[tuple[int | str, np.ndarray]],
-    values: Sequence[tuple[int | str, np.ndarray]],
-    kind: str,
-) -> None:
-    at = _first(outside)
+    at = _first([(where, outside(v)) for where, v in values])
     if at is None:
-        return
-    pooled = np.concatenate([v[np.isfinite(v)] for _, v in values])
-    low, high = np.quantile(pooled, [0.01, 0.99])
+        return None, ""
+    low, high = np.quantile(np.concatenate([v for _, v in values]), [0.01, 0.99])
     guesses = []
     for unit, factor in (("deg", np.pi / 180), ("mm", 1e-3)):
         if (kind in ("slide", "position")) == (unit == "mm") or kind == "":
-            inside = _outside(np.array([low, high]) * factor, bounds)
-            guesses += [f'unit = "{unit}"'] if not inside.any() else []
+            inside = not outside(np.array([low, high]) * factor).any()
+            guesses += [f'unit = "{unit}"'] if inside else []
     guesses += ['unit = "percent"'] if low > -5 and high < 105 else []
     remedy = " or ".join(guesses) or "is it another joint's column, or an offset?"
-    _refuse(
-        path,
-        label,
-        at,
+    return at, (
         f"is far outside its range {bounds[0]:.4g} to {bounds[1]:.4g} (99 % of its values lie "
-        f"in {low:.4g} to {high:.4g}); {remedy}",
+        f"in {low:.4g} to {high:.4g}); {remedy}"
     )
 
 
@@ -118,44 +114,27 @@ def _changes(track: Track, signal: Signal) -> np.ndarray:
     return rate
 
 
-def _check_rates(
-    path: str,
-    signal: Signal,
-    tracks: Sequence[tuple[int | str, Track]],
-    fastest: tuple[float, float],
-) -> None:
+def _speed(signal: Signal, tracks: Of, fastest: tuple[float, float], recorded: bool) -> Fault:
+    """Changes or recorded velocities that are faster than anything moves."""
+    rates = [(w, t.rates if recorded else _changes(t, signal)) for w, t in tracks]
+    speeds = [(w, np.abs(np.nan_to_num(r)).max(axis=1)) for w, r in rates if r is not None]
     limit, unit = (fastest[1], "rad/s") if signal.angular else (fastest[0], "m/s")
-    hint = {"hinge": "degrees", "rotation": "degrees"}.get(signal.kind, "millimetres")
-    fix = {"degrees": "deg", "millimetres": "mm"}[hint]
-    for what in ("changes", "recorded"):
-        fast = []
-        for identity, track in tracks:
-            rate = track.rates if what == "recorded" else _changes(track, signal)
-            if rate is None:
-                continue
-            speed = np.abs(np.nan_to_num(rate)).max(axis=1)
-            fast.append((identity, speed > limit, speed))
-        at = _first([(identity, flag) for identity, flag, _ in fast])
-        if at is not None:
-            top = max(speed.max() for _, _, speed in fast)
-            moved = "moves at up to" if what == "changes" else "has a recorded velocity of up to"
-            unit_key = f'unit = "{fix}"' if signal.kind != "rotation" else "mend its velocity"
-            _refuse(
-                path,
-                signal.label,
-                at,
-                f"{moved} {top:.4g} {unit}, over {limit:.4g}; is it in {hint} "
-                f"({unit_key}), or the time in another unit (time_unit)? If not, raise fastest",
-            )
+    at = _first([(where, speed > limit) for where, speed in speeds])
+    top = max((speed.max() for _, speed in speeds), default=0.0)
+    hint, fix = ("degrees", "deg") if signal.angular else ("millimetres", "mm")
+    fix = "mend its velocity" if signal.turns else f'unit = "{fix}"'
+    moved = "has a recorded velocity of up to" if recorded else "moves at up to"
+    return at, (
+        f"{moved} {top:.4g} {unit}, over {limit:.4g}; is it in {hint} "
+        f"({fix}), or the time in another unit (time_unit)? If not, raise fastest"
+    )
 
 
-def _check_recorded(path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]) -> None:
-    changed, recorded = _pairs(signal, tracks)
-    if changed is None:
-        return
-    correlation, slope = _fit(changed, recorded)
+def _recorded(signal: Signal, tracks: Of) -> Fault:
+    """Recorded velocities that are the changes of the positions in another unit or sign."""
+    correlation, slope = _fit(*_pairs(signal, tracks))
     if abs(correlation) < DISAGREE or 1 / FACTOR < slope < FACTOR:
-        return
+        return None, ""
     known = {
         np.pi / 180: "the velocity is in degrees and the position is not",
         180 / np.pi: "the position is in degrees and the velocity is not",
@@ -166,31 +145,51 @@ def _check_recorded(path: str, signal: Signal, tracks: Sequence[tuple[int | str,
     guess = next(
         (text for ratio, text in known.items() if abs(slope / ratio - 1) < 0.3), "see to its unit"
     )
-    _refuse(
-        path,
-        signal.label,
-        (tracks[0][0], 1),
+    return (tracks[0][0], 1), (
         f"changes by {slope:.4g} times its recorded velocity '{signal.rates[0]}': {guess}; mend "
-        "that, or leave the velocity out",
+        "that, or leave the velocity out"
     )
 
 
-def _pairs(
-    signal: Signal, tracks: Sequence[tuple[int | str, Track]]
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Changes of positions and recorded velocities between the same samples, (n, v) each."""
+def _order(signal: Signal, tracks: Of) -> Fault:
+    """Quaternions whose changes are the recorded angular velocities in another order or frame."""
+    changed, recorded = _pairs(signal, tracks)
+    if not len(changed) or _fit(changed, recorded)[0] > DISAGREE:
+        return None, ""
+    order, shift = ("wxyz", -1) if signal.order == "xyzw" else ("xyzw", 1)
+    rolled, conjugate = (
+        [(where, dataclasses.replace(t, values=values(t))) for where, t in tracks]
+        for values in (
+            lambda t: np.roll(t.values, shift, axis=1),
+            lambda t: t.values * [1, -1, -1, -1],
+        )
+    )
+    says = "turns as the recorded angular velocity says if"
+    if _fit(*_pairs(signal, rolled))[0] > AGREE:
+        return (tracks[0][0], 0), f'{says} the quaternion is read as {order}: order = "{order}"'
+    if _fit(*_pairs(signal, conjugate))[0] < -AGREE:
+        return (tracks[0][0], 0), (
+            f"{says} that is in the world's frame, where MuJoCo's is in the body's; leave the "
+            "velocity out"
+        )
+    return None, ""
+
+
+def _pairs(signal: Signal, tracks: Of) -> tuple[np.ndarray, np.ndarray]:
+    """Changes of positions and recorded velocities between the same samples, (n, v) each; none
+    where they are too few to compare."""
     parts = [
         (_changes(track, signal), 0.5 * (track.rates[1:] + track.rates[:-1]))
         for _, track in tracks
         if track.rates is not None
     ]
     if not parts:
-        return None, np.zeros(0)
+        return np.zeros((0, 1)), np.zeros((0, 1))
     changed, recorded = (np.concatenate(part) for part in zip(*parts, strict=True))
     finite = np.isfinite(changed).all(axis=1) & np.isfinite(recorded).all(axis=1)
     changed, recorded = changed[finite], recorded[finite]
     if len(changed) < FEWEST:
-        return None, recorded
+        return changed[:0], recorded[:0]
     size = np.linalg.norm(changed, axis=1)  # without what is a glitch
     usual = size <= np.quantile(size, 0.98)
     return changed[usual], recorded[usual]
@@ -201,55 +200,3 @@ def _fit(changed: np.ndarray, recorded: np.ndarray) -> tuple[float, float]:
     product, square = float((changed * recorded).sum()), float((recorded**2).sum())
     scale = np.sqrt(square * float((changed**2).sum()))
     return (product / scale, product / square) if scale > 0 else (0.0, 1.0)
-
-
-def _check_turn(path: str, signal: Signal, tracks: Sequence[tuple[int | str, Track]]) -> None:
-    """Holds quaternions against recorded angular velocities: which order, which frame."""
-    changed, recorded = _pairs(signal, tracks)
-    if changed is None or _fit(changed, recorded)[0] > DISAGREE:
-        return
-    order, shift = ("wxyz", -1) if signal.order == "xyzw" else ("xyzw", 1)
-    other = [
-        (identity, Track(t.time, np.roll(t.values, shift, axis=1), t.rates, t.hole, True))
-        for identity, t in tracks
-    ]
-    if _fit(*_both(signal, other))[0] > AGREE:
-        _refuse(
-            path,
-            signal.label,
-            (tracks[0][0], 0),
-            "turns as the recorded angular velocity says if the quaternion is read as "
-            f'{order}: order = "{order}"',
-        )
-    world = [
-        (identity, Track(t.time, t.values * [1, -1, -1, -1], t.rates, t.hole, True))
-        for identity, t in tracks
-    ]
-    changed, recorded = _both(signal, world)
-    if _fit(-changed, recorded)[0] > AGREE:
-        _refuse(
-            path,
-            signal.label,
-            (tracks[0][0], 0),
-            "turns as the recorded angular velocity says if that is in the world's frame, where "
-            "MuJoCo's is in the body's; leave the velocity out",
-        )
-
-
-def _both(
-    signal: Signal, tracks: Sequence[tuple[int | str, Track]]
-) -> tuple[np.ndarray, np.ndarray]:
-    changed, recorded = _pairs(signal, tracks)
-    return (np.zeros((1, 3)), np.zeros((1, 3))) if changed is None else (changed, recorded)
-
-
-def _first(flags: Sequence[tuple[int | str, np.ndarray]]) -> tuple[int | str, int] | None:
-    """Episode and frame of the first flag, where more than ``RARE`` of all are set."""
-    total = sum(len(flag) for _, flag in flags)
-    if total == 0 or sum(int(flag.sum()) for _, flag in flags) <= RARE * total:
-        return None
-    return next((i, int(np.flatnonzero(flag)[0])) for i, flag in flags if flag.any())
-
-
-def _refuse(path: str, label: str, at: tuple[int | str, int], what: str) -> NoReturn:
-    raise ColumnsError(f"{path}: episode {at[0]!r}, frame {at[1]}: {label} {what}")

@@ -36,6 +36,7 @@ from worldmodel.episodes.rows import (
 )
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
+from worldmodel.errors import near
 from worldmodel.types import Episode
 
 
@@ -87,16 +88,15 @@ def read_episodes(
     addresses = source.addresses()
     absent = sorted(wanted - addresses.keys())
     if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; it has {[*addresses][:12]}")
+        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], addresses)}")
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
     hz = frame_rate(source.path, episodes) if hz is None else hz
-    main = next(iter(episodes[0].clocks))
-    plan = Plan(source.path, signals, drives, addresses, main, hz, columns, model.nq, model.nv)
+    plan = Plan(source.path, signals, drives, hz, columns, model.nq, model.nv)
     episodes = [episode.stamped(hz) for episode in episodes]
-    states = [_states(plan, episode) for episode in episodes]
-    commands = [_commands(plan, episode) for episode in episodes]
+    states = [[signal_rows(episode, signal) for signal in signals] for episode in episodes]
+    commands = [[drive_rows(episode, drive) for drive in drives] for episode in episodes]
     _check(plan, episodes, states, commands)
     notes = _orders(plan, model, states)
     out, events = [], []
@@ -105,7 +105,11 @@ def read_episodes(
         out += [] if read is None else [read]
         events.append(happened)
     if not out:
-        dead = [c for c in sorted(wanted - stamps) if not _finite(source, addresses[c])]
+        dead = [
+            c
+            for c in sorted(wanted - stamps)
+            if not any(np.isfinite(log.column(addresses[c])).any() for log in source.logs)
+        ]
         why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
         raise SourceError(
             f"{path}: none of its {len(episodes)} episodes has two frames to read{why}"
@@ -115,27 +119,6 @@ def read_episodes(
     )
 
 
-def _finite(source: Source, address: tuple[str, int | None]) -> bool:
-    """Whether a column holds a number anywhere."""
-    return any(np.isfinite(log.column(address)).any() for log in source.logs)
-
-
-def _states(plan: Plan, episode: Timed) -> list[Rows | None]:
-    where = f"{plan.path}: episode {episode.log.id!r}"
-    return [
-        signal_rows(where, episode, signal, plan.main, plan.addresses) if signal.columns else None
-        for signal in plan.signals
-    ]
-
-
-def _commands(plan: Plan, episode: Timed) -> list[Commands | None]:
-    where = f"{plan.path}: episode {episode.log.id!r}"
-    return [
-        drive_rows(where, episode, drive, plan.main, plan.addresses) if drive.column else None
-        for drive in plan.drives
-    ]
-
-
 def _check(
     plan: Plan,
     episodes: Sequence[Timed],
@@ -143,18 +126,16 @@ def _check(
     commands: Sequence[Sequence[Commands | None]],
 ) -> None:
     """Refuses what only another unit, order or sign explains."""
-    ids = [episode.log.id for episode in episodes]
+    where = [episode.where for episode in episodes]
     for i, signal in enumerate(plan.signals):
-        rows = [(identity, state[i]) for identity, state in zip(ids, states, strict=True)]
-        tracks = [(identity, r.track(signal.turns)) for identity, r in rows if r is not None]
-        if signal.turns:
-            for identity, track in tracks:
-                where = f"{plan.path}: episode {identity!r}: {signal.element}"
-                faults.unit_quaternions(where, track.values)
-        check_signal(str(plan.path), signal, tracks, plan.columns.fastest)
+        rows = [(at, state[i]) for at, state in zip(where, states, strict=True)]
+        tracks = [(at, r.track(signal.turns)) for at, r in rows if r is not None]
+        for at, track in tracks if signal.turns else ():
+            faults.unit_quaternions(f"{at}: {signal.element}", track.values)
+        check_signal(signal, tracks, plan.columns.fastest)
     for u, drive in enumerate(plan.drives):
-        logged = [(i, c[u]) for i, c in zip(ids, commands, strict=True)]
-        check_drive(str(plan.path), drive, [(i, c[1]) for i, c in logged if c is not None])
+        logged = [(at, c[u]) for at, c in zip(where, commands, strict=True)]
+        check_drive(drive, [(at, c[1]) for at, c in logged if c is not None])
 
 
 def _orders(

@@ -49,6 +49,7 @@ class Frames:
     fresh: np.ndarray  # (frames,) bool
     measured: np.ndarray  # (frames,) bool; False in a gap, and between samples around a hole
     recorded: np.ndarray  # (frames,) bool; the velocity is a recorded one
+    sampled: bool = True  # whether every frame is a sample; if not, no velocity is a recorded one
 
 
 def all_at_frames(
@@ -136,6 +137,7 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
         fresh & known,
         known & (exact | ~hole),
         recorded,
+        sampled,
     )
 
 
@@ -179,9 +181,9 @@ def velocities(
     span = np.maximum(-age.min(axis=1), 1e-12)  # scaled, so that the 3 × 3 systems are even
     design = np.stack([inside, age / span[:, None], (age / span[:, None]) ** 2], axis=-1)
     enough = count >= fewest
-    past = values[rows[enough]]
-    if turns:
-        past = rotation_vectors(values[last[enough]][:, None], past)
+    past, latest = values[rows[enough]], values[last[enough]][:, None]
+    # Of the change since the sample, so that what stands still has a velocity of exactly 0.
+    past = rotation_vectors(latest, past) if turns else past - latest
     gram = np.einsum("nsi,nsj->nij", design[enough], design[enough])
     right = np.einsum("nsi,nsj->nij", design[enough], past)
     out = recorded[last].copy()
@@ -258,14 +260,8 @@ def held(
     known = (last >= 0) & (grid - time[np.maximum(last, 0)] <= longest + 1e-9)
     if len(time) == len(grid) and np.abs(time - grid).max() < 1e-9:
         return values.copy(), known
-    return np.where(known, _held_mean(time, values[:, None], grid, period)[:, 0], np.nan), known
-
-
-def _held_mean(time: np.ndarray, torque: np.ndarray, grid: np.ndarray, period: float) -> np.ndarray:
-    """Mean over each control period of a torque held from sample to sample; held at the end."""
     edges = np.append(grid, grid[-1] + period)
-    time = np.append(time, max(edges[-1], time[-1]) + period)  # the last torque is held on
-    steps = torque * np.diff(time)[:, None]
-    impulse = np.concatenate([np.zeros((1, torque.shape[1])), np.cumsum(steps, axis=0)])
-    at = np.stack([np.interp(edges, time, column) for column in impulse.T], axis=1)
-    return np.diff(at, axis=0) / period
+    time = np.append(time, max(edges[-1], time[-1]) + period)  # the last one is held on
+    integral = np.append(0.0, np.cumsum(values * np.diff(time)))
+    mean = np.diff(np.interp(edges, time, integral)) / period
+    return np.where(known, mean, np.nan), known

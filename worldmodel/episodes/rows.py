@@ -9,7 +9,8 @@ from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
 from worldmodel.episodes.signals import Drive, Signal
-from worldmodel.episodes.sources import Log, Source, SourceError, near
+from worldmodel.episodes.sources import Log, Source, SourceError
+from worldmodel.errors import near
 
 WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share is that number
 
@@ -18,9 +19,16 @@ WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share
 class Timed:
     """An episode of a log with a clock for each of its columns of time stamps."""
 
+    where: str  # file and episode, as messages name them
     log: Log
-    clocks: dict[str | None, Clock]
+    addresses: dict[str, tuple[str, int | None]]  # of the log's columns
+    clocks: dict[str | None, Clock]  # the first is that of the rows; None: of a constant rate
     starts: dict[str | None, float]  # [s] when each clock starts, on the first one
+
+    @property
+    def main(self) -> str | None:
+        """The column of the rows' time stamps."""
+        return next(iter(self.clocks))
 
     def stamped(self, hz: float) -> "Timed":
         """Its clocks on the frames of a control rate, where they are close to them."""
@@ -83,14 +91,13 @@ def timed(
       ColumnsError: neither stamps nor a rate.
       ClockError: see ``clock``.
     """
+    addresses = source.addresses()
     main = columns.time or (source.clock if columns.rate_hz is None else None)
     if main is None and rate is None:
-        known = source.addresses()
         raise ColumnsError(
             f"{source.path}: nothing says when its rows were taken; give time, the column of the "
-            f"time stamps, or rate_hz ({near('time', known)})"
+            f"time stamps, or rate_hz ({near('time', addresses)})"
         )
-    addresses = source.addresses()
     names = [main, *(name for name in sorted(others) if name != main)]
     out = []
     for log in source.logs:
@@ -112,7 +119,7 @@ def timed(
             origin = stamps[:1] if origin is None else origin
             shift = stamps[:1] - origin if len(stamps) and len(origin) else np.zeros(1)
             starts[name] = float(shift[0]) * TIME_UNITS[unit]
-        out.append(Timed(log, clocks, starts))
+        out.append(Timed(where, log, addresses, clocks, starts))
     return out
 
 
@@ -139,8 +146,7 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     periods = [
         float(np.median(np.diff(clock.time)))
         for episode in episodes
-        for clock in list(episode.clocks.values())[:1]
-        if len(clock.time) > 1
+        if len((clock := episode.clocks[episode.main]).time) > 1
     ]
     if not periods:
         raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
@@ -148,67 +154,46 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
 
 
-def signal_rows(
-    where: str,
-    episode: Timed,
-    signal: Signal,
-    main: str | None,
-    addresses: dict[str, tuple[str, int | None]],
-) -> Rows:
-    """The rows of a measured signal, in SI units; its clock still without the delay.
+def signal_rows(episode: Timed, signal: Signal) -> Rows | None:
+    """The rows of a signal, in SI units, its clock still without the delay; None: not measured.
 
     Raises:
       SourceError: a column with other rows than its time stamps.
     """
-    values = _stack(where, episode, signal.columns, signal.time or main, addresses)
-    if signal.factor != 1.0 or signal.shift != 0.0:
-        values = values * signal.factor + signal.shift
-    rates = None
-    if signal.rates:
-        rates = _stack(where, episode, signal.rates, signal.time or main, addresses)
-        rates = rates * signal.factor if signal.factor != 1.0 else rates
-    return Rows(row_times(episode, signal.time or main), values, rates)
+    if not signal.columns:
+        return None
+    values = _stack(episode, signal.columns, signal) * signal.factor + signal.shift
+    rates = _stack(episode, signal.rates, signal) * signal.factor if signal.rates else None
+    return Rows(_times(episode, signal), values, rates)
 
 
-def drive_rows(
-    where: str,
-    episode: Timed,
-    drive: Drive,
-    main: str | None,
-    addresses: dict[str, tuple[str, int | None]],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The times and commands of an actuator, (rows,) each; NaN where no command was logged."""
-    assert drive.column is not None
-    values = _stack(where, episode, (drive.column,), drive.time or main, addresses)[:, 0]
-    if drive.factor != 1.0 or drive.shift != 0.0:
-        values = values * drive.factor + drive.shift
-    return row_times(episode, drive.time or main), values
+def drive_rows(episode: Timed, drive: Drive) -> tuple[np.ndarray, np.ndarray] | None:
+    """The times and commands of an actuator, (rows,) each, NaN where no command was logged; None
+    where it has no column. Raises as ``signal_rows``."""
+    if drive.column is None:
+        return None
+    values = _stack(episode, (drive.column,), drive) * drive.factor + drive.shift
+    return _times(episode, drive), values[:, 0]
 
 
-def row_times(episode: Timed, name: str | None) -> np.ndarray:
+def _times(episode: Timed, of: Signal | Drive) -> np.ndarray:
     """(rows,) [s] of the rows on a clock, since the first clock's start."""
-    start = episode.starts[name]
-    time = episode.clocks[name].time
-    return time + start if start else time
+    name = of.time or episode.main
+    return episode.clocks[name].time + episode.starts[name]
 
 
-def _stack(
-    where: str,
-    episode: Timed,
-    columns: Sequence[str],
-    clock: str | None,
-    addresses: dict[str, tuple[str, int | None]],
-) -> np.ndarray:
+def _stack(episode: Timed, columns: Sequence[str], of: Signal | Drive) -> np.ndarray:
     """(kept rows, columns) as float64."""
+    clock = of.time or episode.main
     kept = episode.clocks[clock].kept
     parts = []
     for column in columns:
-        values = episode.log.column(addresses[column])
+        values = episode.log.column(episode.addresses[column])
         if len(values) != len(kept):
             when = "the others have" if clock is None else f"its time '{clock}' has"
             raise SourceError(
-                f"{where}: column '{column}' has {len(values)} rows where {when} {len(kept)}; "
-                "give it its own time, or mend the log"
+                f"{episode.where}: column '{column}' has {len(values)} rows where {when} "
+                f"{len(kept)}; give it its own time, or mend the log"
             )
         parts.append(values.astype(float)[kept])
     return np.stack(parts, axis=1)

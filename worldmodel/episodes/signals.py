@@ -5,7 +5,6 @@ columns, so each has its own samples, gaps and faults.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,11 +12,12 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import FACTORS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.sources import expanded
+from worldmodel.errors import near
+from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 
 _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")
 _POSES = (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)
-_ON_JOINTS = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Drive:
     delay: float  # [s]
     time: str | None
     bounds: tuple[float, float] | None  # of a limited command
-    joint: str | None  # the joint that it drives
+    joint: str | None  # the hinge or slide that it drives
     servo: bool  # whether it commands that joint's position
 
     @property
@@ -134,8 +134,7 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
 def _known(kind: str, given: Iterable[str], there: Sequence[str]) -> None:
     for name in given:
         if name not in there:
-            near = difflib.get_close_matches(name, there, 3)
-            remedy = f"did you mean {', '.join(near)}?" if near else f"it has {[*there]}"
+            remedy = near(name, there)
             raise ColumnsError(f"the MJCF has no {kind} '{name}' for these columns; {remedy}")
 
 
@@ -144,9 +143,7 @@ def _joint(joint: Joint, model: mujoco.MjModel, j: int) -> Signal:
     bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
     bounds = bounds if model.jnt_limited[j] else None
     element = f"joint '{joint.name}'"
-    if joint.unit in (_LENGTHS if hinge else _ANGLES):
-        kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
-        raise ColumnsError(f"{element} is a {kind}: its unit is {units}, not '{joint.unit}'")
+    _check_unit(element, "", joint.unit, hinge)
     factor, shift = _affine(element, joint, bounds)
     return Signal(
         element,
@@ -204,6 +201,12 @@ def _follower(joints: dict[str, Joint], model: mujoco.MjModel, j: int) -> Signal
     )
 
 
+def _check_unit(element: str, servo: str, unit: str, hinge: bool) -> None:
+    if unit in (_LENGTHS if hinge else _ANGLES):
+        kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
+        raise ColumnsError(f"{element} is a {kind}{servo}: its unit is {units}, not '{unit}'")
+
+
 def _affine(
     where: str, given: Joint | Command, bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
@@ -236,56 +239,47 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
         raise ColumnsError(f"{where}: the assumed quaternion {assumed[moved:]} is not of norm 1")
     if body.order == "xyzw":
         turn = turn[3:] + turn[:3]
-    signals = []
-    if free:
-        signals.append(
-            Signal(
-                f"position of '{body.name}'",
-                element_name(model, "joint", j),
-                "position",
-                (q, q + 1, q + 2),
-                (v, v + 1, v + 2),
-                tuple(place),
-                tuple(rates[:3]) if place else (),
-                FACTORS[body.unit],
-                delay=body.delay,
-                time=body.time,
-                assumed=None if assumed is None else assumed[:3],
-            )
-        )
-    signals.append(
-        Signal(
-            f"rotation of '{body.name}'",
-            element_name(model, "joint", j),
-            "rotation",
-            tuple(range(q + moved, q + moved + 4)),
-            tuple(range(v + moved, v + moved + 3)),
-            tuple(turn),
-            tuple(rates[moved:]) if turn else (),
-            delay=body.delay,
-            time=body.time,
-            assumed=None if assumed is None else assumed[moved:],
-            order=body.order,
-        )
+    common = {"delay": body.delay, "time": body.time}
+    joint = element_name(model, "joint", j)
+    place_signal = Signal(
+        f"position of '{body.name}'",
+        joint,
+        "position",
+        (q, q + 1, q + 2),
+        (v, v + 1, v + 2),
+        tuple(place),
+        tuple(rates[:3]) if place else (),
+        FACTORS[body.unit],
+        assumed=None if assumed is None else assumed[:3],
+        **common,
     )
-    return signals
+    turn_signal = Signal(
+        f"rotation of '{body.name}'",
+        joint,
+        "rotation",
+        tuple(range(q + moved, q + moved + 4)),
+        tuple(range(v + moved, v + moved + 3)),
+        tuple(turn),
+        tuple(rates[moved:]) if turn else (),
+        assumed=None if assumed is None else assumed[moved:],
+        order=body.order,
+        **common,
+    )
+    return [place_signal, turn_signal] if free else [turn_signal]
 
 
 def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
     element = f"actuator '{command.name}'"
     bounds = (float(model.actuator_ctrlrange[u, 0]), float(model.actuator_ctrlrange[u, 1]))
     bounds = bounds if model.actuator_ctrllimited[u] else None
-    joint, servo = _driven(model, u)
-    if servo:
-        j = int(model.actuator_trnid[u, 0])
+    dof = driven_dof(model, u)
+    j = None if dof is None else int(model.dof_jntid[dof])
+    servo = is_position_servo(model, u)
+    if j is not None and servo:
         if bounds is None and model.jnt_limited[j]:
             bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
         hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
-        if command.unit in (_LENGTHS if hinge else _ANGLES):
-            kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
-            raise ColumnsError(
-                f"{element} is a {kind}'s servo: its unit is {units}, not '{command.unit}'"
-            )
+        _check_unit(element, "'s servo", command.unit, hinge)
     factor, shift = 1.0, command.offset
     if command.column is not None:
         factor, shift = _affine(element, command, bounds)
@@ -299,15 +293,6 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
         command.delay,
         command.time,
         bounds,
-        joint,
-        servo,
+        None if j is None else element_name(model, "joint", j),
+        j is not None and servo,
     )
-
-
-def _driven(model: mujoco.MjModel, u: int) -> tuple[str | None, bool]:
-    """The joint that an actuator drives, and whether it commands its position."""
-    if mujoco.mjtTrn(model.actuator_trntype[u]) not in _ON_JOINTS:
-        return None, False
-    joint = element_name(model, "joint", int(model.actuator_trnid[u, 0]))
-    affine = model.actuator_biastype[u] == mujoco.mjtBias.mjBIAS_AFFINE
-    return joint, bool(affine and model.actuator_biasprm[u, 1] != 0.0)

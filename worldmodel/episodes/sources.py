@@ -6,8 +6,6 @@ Only what is asked for is read: videos, text and whatever else lies beside it is
 """
 
 import dataclasses
-import difflib
-import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -18,11 +16,10 @@ import numpy as np
 
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.columns import ColumnsError
-from worldmodel.episodes.tables import csv_table, parquet_table
-from worldmodel.errors import InputError
+from worldmodel.episodes.tables import Choose, csv_table, parquet_table
+from worldmodel.errors import InputError, cause, near
 
 FAMILIES = (".npz", ".csv", ".parquet")
-_MEDIA = ("video", "image", "string")  # of a LeRobot feature
 _PLACE = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
 
 
@@ -85,17 +82,6 @@ def expanded(columns: Iterable[str]) -> list[str]:
         else:
             out.append(column)
     return out
-
-
-def near(wanted: str, known: Iterable[str]) -> str:
-    """A remedy that names what is like a wanted name, or what there is."""
-    known = list(known)
-    ends = [k for k in known if k.endswith(f".{wanted}") or k.split(".")[-1] == wanted]
-    close = ends or difflib.get_close_matches(wanted, known, 3, 0.7)
-    if close:
-        return f"did you mean {', '.join(close)}?"
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    return f"it has {shown or 'none'}"
 
 
 def open_source(
@@ -222,7 +208,7 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             why = "holds pickled objects, which are never loaded; save plain arrays"
             raise SourceError(f"{path} {why}") from error
-        why = f" ({error})" if zipfile.is_zipfile(path) else ", or no .npz"
+        why = f" ({cause(error)})" if zipfile.is_zipfile(path) else ", or no .npz"
         raise SourceError(f"{path} is truncated or damaged{why}; copy it again") from error
     return _cut(path, arrays, names, ignored, special, wanted is not None)
 
@@ -287,7 +273,7 @@ def _cut(
 
 def _table(
     path: Path,
-    reader: Callable[[Path, Callable[[dict[str, Any], dict[str, str]], list[str]]], Any],
+    reader: Callable[[Path, Choose], Any],
     wanted: list[str] | None,
     episode: str | None,
 ) -> Source:
@@ -314,37 +300,23 @@ def _table(
         Log(values[i].item(), {n: a[which == i] for n, a in arrays.items()})
         for i in np.argsort(first)
     ]
-    return Source(path, logs, {n: v for n, v in names.items() if n != episode}, ignored)
+    for known in (names, ignored):
+        known.pop(episode, None)
+    return Source(path, logs, names, ignored)
 
 
 def _lerobot(path: Path, wanted: list[str] | None) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
-    features = None
-    if wanted is not None:
-        listed = _features(path / "meta" / "info.json")
-        media = {n: f"it is {kind}" for n, kind in listed.items() if kind in _MEDIA}
-        readable = {n: None for n in (*listed, "timestamp") if n not in media}
-        features = [n for n in _arrays_of(path, wanted, readable, media) if n != "timestamp"]
-    dataset = lerobot.read(path, features)
+
+    def choose(names: dict[str, Any], ignored: dict[str, str]) -> list[str]:
+        return _arrays_of(path, wanted, names | {"timestamp": None}, ignored)
+
+    dataset = lerobot.read(path, None if wanted is None else choose)
     names = {name: feature.names for name, feature in dataset.features.items()}
-    if wanted is not None:
-        _arrays_of(path, wanted, names | {"timestamp": None}, dataset.ignored)
     logs = [
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
     names["timestamp"] = None
-    return Source(
-        path, logs, names, dataset.ignored, float(dataset.fps), "timestamp", dataset.damaged
-    )
-
-
-def _features(path: Path) -> dict[str, str]:
-    """The features that a LeRobot set's ``info.json`` lists, and their dtypes."""
-    try:
-        features = json.loads(path.read_text(encoding="utf-8-sig"))["features"]
-        return {name: str(spec["dtype"]) for name, spec in features.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"{path} lists no features ({error!r}); copy or write it again"
-        ) from error
+    fps = float(dataset.fps)
+    return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)

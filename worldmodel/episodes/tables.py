@@ -1,6 +1,6 @@
 """CSV and Parquet files as named columns of numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause
 
+# Readable columns and the names of their components, others and why they are not → what to read.
 Choose = Callable[[dict[str, Any], dict[str, str]], list[str]]
 _ABSENT = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NA", "N/A"]
 
@@ -24,9 +25,6 @@ def csv_table(
     path: Path, choose: Choose
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
     """Reads a CSV with a header; empty cells and "nan" are NaN.
-
-    Args:
-      choose: readable columns and unreadable ones with the reason → the columns to return.
 
     Returns:
       the chosen columns (rows,); all readable ones; the others and why.
@@ -51,7 +49,8 @@ def csv_table(
             convert_options=pacsv.ConvertOptions(null_values=_ABSENT, strings_can_be_null=True),
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no CSV with a header ({error}); export it again") from error
+        why = f"is no CSV with a header ({cause(error)}); export it again"
+        raise TableError(f"{path} {why}") from error
     if ragged:
         raise TableError(
             f"{path}: line {ragged[0].number} has {ragged[0].actual_columns} cells where the "
@@ -65,17 +64,36 @@ def parquet_table(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
     """Reads a Parquet file of numbers and lists of numbers; as ``csv_table``."""
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-            table.validate(full=True)
+        table = read_parquet(path)
     except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
-        raise TableError(
-            f"{path} is truncated or damaged ({error}); copy it again, or cut the recording that "
-            "was not closed"
-        ) from error
+        raise TableError(f"{path} {damage(path, error)}") from error
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return _chosen(path, table, choose)
+
+
+def read_parquet(path: Path, names: Sequence[str] | None = None) -> pa.Table:
+    """The columns of those names that a Parquet file has, by default all."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        here = [name for name in file.schema_arrow.names if names is None or name in names]
+        table = file.read(here).select(here)  # read alone takes "a" for "a.b", too
+    table.validate(full=True)
+    return table
+
+
+def damage(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, and the remedy."""
+    try:
+        with path.open("rb") as file:
+            pointer = file.read(23) == b"version https://git-lfs"
+    except OSError as denied:
+        return f"cannot be opened ({cause(denied)}); give a file that can be read"
+    if pointer:
+        return "is a pointer of Git LFS; git lfs pull brings the file"
+    return (
+        f"is truncated or damaged ({cause(error)}); copy it again, or delete it if its recorder "
+        "was stopped before it closed it"
+    )
 
 
 def _stripped(path: Path, names: list[str]) -> list[str]:
@@ -91,13 +109,14 @@ def _chosen(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
     if not table.num_rows:
         raise TableError(f"{path} has columns but no row; record it again, or take it away")
-    arrays, names, ignored = {}, {}, {}
+    arrays, ignored = {}, {}
     for name in table.column_names:
-        values = _numbers(table.column(name))
+        values = numbers(table.column(name))
         if isinstance(values, str):
             ignored[name] = values
         else:
-            arrays[name], names[name] = values, None
+            arrays[name] = values
+    names = dict.fromkeys(arrays)
     chosen = {}
     for name in choose(names, ignored):
         if name in arrays:
@@ -107,31 +126,57 @@ def _chosen(
     return chosen, names, ignored
 
 
-def _numbers(column: Any) -> np.ndarray | str:
-    """(rows,) or (rows, k) of a column, empty cells NaN; or why it holds no numbers."""
-    kind, rows = column.type, len(column)
-    if any(
-        f(kind) for f in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    ):
-        widths = pc.call_function("list_value_length", [column]).unique().to_pylist()
-        if len(widths) != 1 or not widths[0]:
-            return f"its rows have {len(widths)} lengths ({', '.join(map(str, widths[:3]))} …)"
-        flat = _numbers(pc.call_function("list_flatten", [column]))
-        return flat if isinstance(flat, str) or flat.ndim > 1 else flat.reshape(rows, widths[0])
-    if pa.types.is_null(kind):
-        return np.full(rows, np.nan)
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):  # → seconds
-        precise = pa.timestamp("ns") if pa.types.is_timestamp(kind) else pa.duration("ns")
-        column = pc.call_function(
-            "divide",
-            [column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False), pa.scalar(1e9)],
-        )
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether values are numbers, truth values or times, or lists of them at any depth."""
+    while _is_list(kind):
+        kind = kind.value_type
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return any(test(kind) for test in (*tests, types.is_timestamp, types.is_duration))
+
+
+def numbers(column: Any) -> np.ndarray | str:
+    """A column as (rows,), or of lists as (rows, k), NaN where it is empty, or why it is of no
+    numbers. Integers and truth values with empty cells are float64; times are in seconds."""
+    kind = column.type
+    if not is_numeric(kind):
         return _text(column)
-    if column.null_count and not pa.types.is_floating(column.type):
+    if _is_list(kind):
+        return _rows(column)
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        precise = pa.timestamp("ns") if pa.types.is_timestamp(kind) else pa.duration("ns")
+        counted = column.cast(precise).cast(pa.int64()).cast(pa.float64(), safe=False)
+        column = pc.call_function("divide", [counted, pa.scalar(1e9)])
+    elif column.null_count and not pa.types.is_floating(kind):
         column = column.cast(pa.float64())
-    chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(chunks) if chunks else np.zeros(0)
+    return np.asarray(column)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _rows(column: Any) -> np.ndarray | str:
+    """A column of lists of one length as (rows, k), flattened where they hold lists."""
+    valid, flat = np.asarray(column.is_valid()), column.drop_null()
+    rows = len(flat)
+    while _is_list(flat.type):
+        if len(pc.call_function("list_value_length", [flat]).unique()) > 1:
+            return "its rows differ in length"
+        flat = pc.call_function("list_flatten", [flat])
+    values = np.asarray(numbers(flat))
+    if rows and not values.size:
+        return "its rows are empty lists"
+    values = values.reshape(rows, -1 if rows else 1)
+    if rows == len(valid):
+        return values
+    kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+    whole = np.full((len(valid), values.shape[1]), np.nan, kind)
+    whole[valid] = values
+    return whole
 
 
 def _text(column: Any) -> str:

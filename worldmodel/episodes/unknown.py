@@ -10,14 +10,6 @@ from worldmodel.errors import InputError
 from worldmodel.scene.collisions import geom_pairs
 from worldmodel.types import Episode
 
-# qpos numbers of a joint, by its type.
-_SIZES = {
-    mujoco.mjtJoint.mjJNT_FREE: 7,
-    mujoco.mjtJoint.mjJNT_BALL: 4,
-    mujoco.mjtJoint.mjJNT_SLIDE: 1,
-    mujoco.mjtJoint.mjJNT_HINGE: 1,
-}
-
 
 def resolve_unknown(
     model: mujoco.MjModel, episodes: Sequence[Episode]
@@ -42,7 +34,7 @@ def resolve_unknown(
     """
     unknown, measured = [], []
     for joint in range(model.njnt):
-        where = slice(model.jnt_qposadr[joint], model.jnt_qposadr[joint] + _size(model, joint))
+        where, _ = _places(model, joint)
         if episodes and all(np.isnan(e.qpos[:, where]).any(axis=1).all() for e in episodes):
             unknown.append(joint)
         elif any(e.measured is None or e.measured[:, where].any() for e in episodes):
@@ -66,15 +58,16 @@ def _placed(model: mujoco.MjModel, episode: Episode, joints: Sequence[int]) -> E
     qpos, qvel = episode.qpos.copy(), episode.qvel.copy()
     measured = np.isfinite(qpos) if episode.measured is None else episode.measured.copy()
     for joint in joints:
-        q, v, size = model.jnt_qposadr[joint], model.jnt_dofadr[joint], _size(model, joint)
-        qpos[:, q : q + size] = model.qpos0[q : q + size]
-        qvel[:, v : v + (size - 1 if size > 1 else 1)] = 0.0
-        measured[:, q : q + size] = False
+        q, v = _places(model, joint)
+        qpos[:, q], qvel[:, v], measured[:, q] = model.qpos0[q], 0.0, False
     return dataclasses.replace(episode, qpos=qpos, qvel=qvel, measured=measured)
 
 
-def _size(model: mujoco.MjModel, joint: int) -> int:
-    return _SIZES[mujoco.mjtJoint(model.jnt_type[joint])]
+def _places(model: mujoco.MjModel, joint: int) -> tuple[slice, slice]:
+    """A joint's numbers in qpos and in qvel."""
+    q = np.append(model.jnt_qposadr, model.nq)
+    v = np.append(model.jnt_dofadr, model.nv)
+    return slice(q[joint], q[joint + 1]), slice(v[joint], v[joint + 1])
 
 
 def _name(model: mujoco.MjModel, joint: int) -> str:

@@ -246,8 +246,7 @@ def identify(
             f"no step lowers the cost, {remaining:.2g} deviations from where the derivatives point "
             "(kinks); shorten the windows"
         )
-    normal = problem.normal(at, sigma)
-    doubt = problem.uncertainty(normal, x)
+    doubt = problem.uncertainty(problem.curved(at, sigma), x)
     fitted = problem.data_cost(at.error, at.kept, sigma)
     if not reason and len(u) and not x.u.any():
         reason = "the fit took no step from the MJCF's values"

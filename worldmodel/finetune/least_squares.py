@@ -221,13 +221,21 @@ class LeastSquares:
         return self.data_cost(error, kept, sigma)
 
     def normal(self, at: Derivatives, sigma: np.ndarray) -> Normal:
-        """The normal equations."""
-        weight = self.weights(at, sigma) / np.square(sigma)
-        heavy = weight[..., None] * at.slope
+        """The normal equations of a step, which weigh each error by ρ'(z) / z."""
+        return self._normal(at, sigma, self.weights(at, sigma))
+
+    def curved(self, at: Derivatives, sigma: np.ndarray) -> Normal:
+        """The same gradient with the cost's own curvature, which weighs each error by ρ''(z): what
+        an episode that is left out moves (Huber & Ronchetti 2009, section 6.3). The weights of a
+        step would make the intervals too narrow."""
+        return self._normal(at, sigma, self.weights(at, sigma) ** 3)
+
+    def _normal(self, at: Derivatives, sigma: np.ndarray, curvature: np.ndarray) -> Normal:
         rows = at.slope.shape[0], -1, at.slope.shape[-1]
-        heavy, flat = heavy.reshape(rows), at.slope.reshape(rows)
-        error = at.error.reshape(rows[0], -1, 1)
-        return Normal(heavy.mT @ flat, (heavy.mT @ error)[..., 0])
+        flat, square = at.slope.reshape(rows), np.square(sigma)
+        heavy = ((curvature / square)[..., None] * at.slope).reshape(rows)
+        pull = (self.weights(at, sigma) / square * at.error).reshape(rows[0], -1, 1)
+        return Normal(heavy.mT @ flat, (flat.mT @ pull)[..., 0])
 
     def reduced(self, normal: Normal, x: Unknowns, damping: float) -> Any:
         """Curvature and gradient of u per window with the window's shift eliminated, and the solve

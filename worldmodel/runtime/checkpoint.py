@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
 
 _PREFIX = "step_"
@@ -103,7 +103,8 @@ def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, A
     try:
         metadata = dict(json.loads((folder / _METADATA).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} is damaged: {_METADATA}: {error}; delete it") from error
+        why = f"is damaged: {_METADATA}: {cause(error)}; delete it"
+        raise CheckpointError(f"{folder} {why}") from error
     return metadata
 
 

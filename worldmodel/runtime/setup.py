@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause
 from worldmodel.runtime.progress import log
 
 
@@ -59,6 +59,9 @@ def run(main: Callable[[Any], int], arguments: Any) -> int:
     file that cannot be read or written."""
     try:
         return main(arguments)
-    except (InputError, OSError) as error:
+    except InputError as error:
         log(f"error: {error}")
-        return 2
+    except OSError as error:
+        where = error.filename or "a file"
+        log(f"error: {where} cannot be read or written ({cause(error)}); give a path that can be")
+    return 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
+from worldmodel.errors import cause
 from worldmodel.runtime.files import write_text
 from worldmodel.trust.table import Row, TableError, fault, some
 
@@ -77,7 +78,7 @@ def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     except FileNotFoundError as error:
         raise TableError(f"no file {path}; give a table as CSV or Parquet") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no CSV in UTF-8 ({error}); write it again") from error
+        raise TableError(f"{path} is no CSV in UTF-8 ({cause(error)}); write it again") from error
 
 
 def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
@@ -94,7 +95,7 @@ def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (OSError, pyarrow.ArrowException) as error:
-        raise TableError(f"{path} is no Parquet file ({error}); write it again") from error
+        raise TableError(f"{path} is no Parquet file ({cause(error)}); write it again") from error
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     places = ("its schema", "row")
     return _rows(path, places, table.column_names, enumerate(rows, 1), columns)
