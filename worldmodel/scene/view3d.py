@@ -23,7 +23,7 @@ from worldmodel.scene.errors import SceneError
 from worldmodel.scene.scene import Scene
 
 RATE = 60.0  # [1/s] more frames are thinned; the last one always stays
-TRIANGLES = 24_000  # of all meshes of a view
+TRIANGLES = 32_000  # of all meshes of a view
 _HIDDEN = 3  # MuJoCo's viewers hide geoms from this group on
 _FINEST = 65535  # cells of a mesh's grid along its longest side
 _GEOM = mujoco.mjtGeom
@@ -236,9 +236,10 @@ def _bounds(
 
 def _camera(spread: np.ndarray) -> list[float]:
     """Azimuth and elevation [rad] of the first look, across the longer horizontal side."""
-    azimuth = -60.0 if spread[0] >= spread[1] else -30.0
     flat = spread[2] < 0.25 * max(spread[0], spread[1])
-    return [round(float(np.radians(azimuth)), 4), round(float(np.radians(40 if flat else 22)), 4)]
+    turned, tilt = (15.0, 40.0) if flat else (30.0, 22.0)
+    azimuth = turned - 90.0 if spread[0] >= spread[1] else -turned
+    return [round(float(np.radians(angle)), 4) for angle in (azimuth, tilt)]
 
 
 def _mesh(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
@@ -272,7 +273,7 @@ def _packed(shapes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, A
                 "low": low.round(7).tolist(),
                 "step": step,
                 "vertices": _base64(cells, np.uint16),
-                "faces": _base64(kept, np.uint32),
+                "faces": _base64(kept, np.uint16),
             }
         )
     return out
@@ -281,7 +282,7 @@ def _packed(shapes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, A
 def coarsened(
     vertices: np.ndarray, faces: np.ndarray, most: int
 ) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """A mesh on a cubic grid, as fine as keeps at most ``most`` triangles.
+    """A mesh on a cubic grid, as fine as keeps at most ``most`` triangles and 65535 vertices.
 
     Args:
       vertices: (vertices, 3) [m].
@@ -300,7 +301,7 @@ def coarsened(
         mapped = places.reshape(-1)[faces]
         a, b, c = mapped.T
         mapped = mapped[(a != b) & (b != c) & (c != a)]
-        if len(mapped) <= most or cells <= 2:
+        if cells <= 2 or (len(mapped) <= most and len(kept) <= _FINEST):
             return low, step, kept, mapped
         cells = min(cells, 512.0) * 0.8  # finer ones hardly merge anything
 

@@ -91,7 +91,7 @@ function cube() {
 }
 const sheet = () => grid(1, 1, (u, v) => [2 * u - 1, 2 * v - 1, 0, 0, 0, 1, 0]);
 function triangles(mesh) { // one normal a face
-  const cells = decode(mesh.vertices, Uint16Array), faces = decode(mesh.faces, Uint32Array);
+  const cells = decode(mesh.vertices, Uint16Array), faces = decode(mesh.faces, Uint16Array);
   const corner = k => [0, 1, 2].map(i => mesh.low[i] + mesh.step * cells[3 * k + i]);
   const out = new Float32Array(7 * faces.length);
   for (let f = 0; f < faces.length; f += 3) {

@@ -172,7 +172,7 @@ class Viewer {
     }
     const now = Math.min(this.time, this.seconds);
     this.slider.value = now;
-    this.clock.textContent = `${now.toFixed(2)} s of ${this.seconds.toFixed(2)} s`;
+    this.clock.textContent = `${now.toFixed(2)} / ${this.seconds.toFixed(2)} s`;
     this.button.textContent = this.playing ? "Pause" : "Play";
     this.draw(now);
   }
