@@ -11,7 +11,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.scene.view3d import Mark, view
 from worldmodel.trust.figures import order, style_of
-from worldmodel.trust.phrases import number
+from worldmodel.trust.phrases import number, verdict
 from worldmodel.trust.svg import WIDTH, Scale, figure, line, logarithmic, mark, plain, tag, text
 
 RADIUS = 0.03  # [m] within it a stroke is a success
@@ -27,7 +27,7 @@ def outcome(results: Results) -> str:
     spent = {name: max(cell["k"] for cell in versions[name]["cells"]) for name in versions}
     learned = [v["name"] for v in results["versions"] if spent.get(v["name"], 0) > 0]
     if not learned:
-        return "No version was made from corrections, so nothing can be told of their use."
+        return "No version was made from corrections."
     name = learned[0]
     count, parent = spent[name], _parent(results, name)
     lines = [
@@ -54,7 +54,9 @@ def _amount(version: Mapping[str, Any]) -> str:
         return f"{number(value)} real ones{ends}"
     if low is not None:
         return f"at least {number(low)} real ones"
-    return f"at most {number(high)} real ones" if high is not None else "an unknown number of real"
+    if high is not None:
+        return f"at most {number(high)} real ones"
+    return f"a number of real ones that the runs do not determine ({verdict(version)})"
 
 
 def success(results: Results, n: int) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
 
 COLOURS = {"network": "#0072b2", "fitted": "#009e73", "MJCF": "#d55e00", "hold last": "#777777"}
 TITLES = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
@@ -64,29 +63,3 @@ def channels(traces: Mapping[str, Any], control_hz: float) -> str:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False, fontsize=7)
     return svg(figure)
-
-
-def film_strip(film: Mapping[str, Any]) -> str:
-    """Outlines at some instants: recorded in grey, predicted in colour."""
-    count = len(film["times"])
-    figure = Figure(figsize=(2.1 * count, 2.2), layout="constrained")
-    points = [p for name in ("recorded", "predicted") for i in film[name] for o in i for p in o]
-    bounds = [(min(p[k] for p in points), max(p[k] for p in points)) for k in (0, 1)]
-    for i, time in enumerate(film["times"]):
-        axes = figure.add_subplot(1, count, i + 1)
-        for name, style in (
-            ("recorded", {"fc": "#bbbbbb", "ec": "#777777"}),
-            ("predicted", {"fc": "none", "ec": COLOURS["fitted"]}),
-        ):
-            for outline in film[name][i]:
-                axes.add_patch(Polygon(outline, closed=True, **style))
-        axes.set(aspect="equal", xlim=_wider(bounds[0]), ylim=_wider(bounds[1]))
-        axes.set_title(f"{time:.2f} s", fontsize=8)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    return svg(figure)
-
-
-def _wider(bounds: tuple[float, float]) -> tuple[float, float]:
-    margin = 0.05 * (bounds[1] - bounds[0]) + 1e-3
-    return bounds[0] - margin, bounds[1] + margin

@@ -5,13 +5,13 @@ nothing, works from a file, and follows the reader's light or dark setting. Wher
 scripts or has no WebGL 2, a sentence stands in the view's place.
 
 A body's pose takes 37 characters a frame, in single precision, at ``RATE`` frames a second at
-most; a mesh with more triangles than its share of ``TRIANGLES`` is coarsened on a grid.
+most; a mesh with more triangles than its share of ``triangles.TRIANGLES`` is coarsened on a grid.
 """
 
-import base64
 import dataclasses
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -21,13 +21,12 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.scene.errors import SceneError
 from worldmodel.scene.scene import Scene
+from worldmodel.scene.triangles import SURFACES, encoded, packed, surface
 
 RATE = 60.0  # [1/s] more frames are thinned; the last one always stays
-TRIANGLES = 32_000  # of all meshes of a view
+REACH = 3.0  # of the first look, in diagonals of what the first episode shows
 _HIDDEN = 3  # MuJoCo's viewers hide geoms from this group on
-_FINEST = 65535  # cells of a mesh's grid along its longest side
 _GEOM = mujoco.mjtGeom
-_MESHES = (int(_GEOM.mjGEOM_MESH), int(_GEOM.mjGEOM_SDF))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +86,11 @@ def view(
     bodies = np.unique(root[root > 0])
     kept = {name: _thinned(len(qpos), control_hz) for name, qpos in rows.items()}
     poses = {name: body_poses(model, bodies, rows[name][kept[name]]) for name in rows}
-    meshes = [i for i in geoms if model.geom_type[i] in _MESHES]
-    data = np.unique(model.geom_dataid[meshes]).tolist()
-    fields = [i for i in geoms if model.geom_type[i] == _GEOM.mjGEOM_HFIELD]
-    grids = np.unique(model.geom_dataid[fields]).tolist()
-    shapes = [_mesh(model, i) for i in data] + [_field(model, i) for i in grids]
-    described = _described(model, geoms, bodies)
+    described, surfaces = _described(model, geoms, bodies), {}
     for entry, geom in zip(described, geoms, strict=True):
-        if geom in meshes:
-            entry["mesh"] = data.index(model.geom_dataid[geom])
-        elif geom in fields:
-            entry["mesh"] = len(data) + grids.index(model.geom_dataid[geom])
+        if entry["type"] in SURFACES:
+            place = entry["type"], int(model.geom_dataid[geom])
+            entry["mesh"] = surfaces.setdefault(place, len(surfaces))
     low, high = _bounds(model, geoms, rows, marks)
     content = {
         "label": label,
@@ -105,13 +98,13 @@ def view(
         "bounds": [low.round(6).tolist(), high.round(6).tolist()],
         "camera": _camera(high - low),
         "geoms": described + [_disc(mark) for mark in marks],
-        "meshes": _packed(shapes),
+        "meshes": packed([surface(model, *place) for place in surfaces]),
         "episodes": [
             {
                 "name": name,
                 "colour": (colours or {}).get(name),
-                "times": _base64(kept[name] / control_hz, np.float32),
-                "poses": _base64(poses[name], np.float32),
+                "times": encoded(kept[name] / control_hz, np.float32),
+                "poses": encoded(poses[name], np.float32),
             }
             for name in rows
         ],
@@ -154,7 +147,9 @@ def _checked(name: str, qpos: np.ndarray, nq: int) -> np.ndarray:
 
 def _thinned(frames: int, control_hz: float) -> np.ndarray:
     """The frames that are shown, the last always."""
-    return np.unique(np.append(np.arange(0, frames, max(1, round(control_hz / RATE))), frames - 1))
+    return np.unique(
+        np.append(np.arange(0, frames, max(1, math.ceil(control_hz / RATE))), frames - 1)
+    )
 
 
 def _shown(model: mujoco.MjModel) -> np.ndarray:
@@ -211,25 +206,28 @@ def _bounds(
     episodes: Mapping[str, np.ndarray],
     marks: Sequence[Mark],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box that the first look shows: whatever moves, over all frames, and the marks."""
+    """The box of the first look: what moves, over all frames, and the marks; at most ``REACH``
+    diagonals of the first episode's, so that one that flies off does not make the rest small."""
     moving = geoms[model.body_weldid[model.geom_bodyid[geoms]] > 0]
     if not len(moving):
         moving = geoms[model.geom_rbound[geoms] > 0]
-    data, points = mujoco.MjData(model), []
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     corners = model.geom_aabb[moving, None, :3] + model.geom_aabb[moving, None, 3:] * signs
+    data, boxes = mujoco.MjData(model), []
+    discs = [np.array(m.position) + m.radius * signs * [1, 1, 0] for m in marks]
     for qpos in episodes.values():
+        points = discs if len(moving) or marks else [0.5 * signs]
         for row in qpos[:: max(1, len(qpos) // 100)]:
             data.qpos[:] = row
             mujoco.mj_kinematics(model, data)
             turned = corners @ data.geom_xmat[moving].reshape(-1, 3, 3).swapaxes(1, 2)
-            points.append((data.geom_xpos[moving, None] + turned).reshape(-1, 3))
-    for mark in marks:
-        points.append(np.array(mark.position) + mark.radius * signs * [1, 1, 0])
-    box = np.concatenate([*points, np.zeros((0, 3))])
-    if not len(box):
-        box = 0.5 * signs
-    low, high = box.min(axis=0), box.max(axis=0)
+            points = [*points, (data.geom_xpos[moving, None] + turned).reshape(-1, 3)]
+        every = np.concatenate(points)
+        boxes.append((every.min(axis=0), every.max(axis=0)))
+    low, high = boxes[0]
+    middle, reach = (low + high) / 2, REACH / 2 * np.linalg.norm(high - low)
+    low = np.maximum(np.min([b[0] for b in boxes], axis=0), middle - reach)
+    high = np.minimum(np.max([b[1] for b in boxes], axis=0), middle + reach)
     room = 0.02 * float(np.max(high - low)) + 1e-6
     return low - room, high + room
 
@@ -240,72 +238,3 @@ def _camera(spread: np.ndarray) -> list[float]:
     turned, tilt = (15.0, 40.0) if flat else (30.0, 22.0)
     azimuth = turned - 90.0 if spread[0] >= spread[1] else -turned
     return [round(float(np.radians(angle)), 4) for angle in (azimuth, tilt)]
-
-
-def _mesh(model: mujoco.MjModel, mesh: int) -> tuple[np.ndarray, np.ndarray]:
-    vertex, face = model.mesh_vertadr[mesh], model.mesh_faceadr[mesh]
-    return (
-        model.mesh_vert[vertex : vertex + model.mesh_vertnum[mesh]].astype(float),
-        model.mesh_face[face : face + model.mesh_facenum[mesh]],
-    )
-
-
-def _field(model: mujoco.MjModel, field: int) -> tuple[np.ndarray, np.ndarray]:
-    """The upper surface of a height field, as vertices and triangles."""
-    rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
-    start, (x, y, top, _) = model.hfield_adr[field], model.hfield_size[field]
-    heights = top * model.hfield_data[start : start + rows * columns].reshape(rows, columns)
-    across, along = np.meshgrid(np.linspace(-x, x, columns), np.linspace(-y, y, rows))
-    ids = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (i.ravel() for i in (ids[:-1, :-1], ids[:-1, 1:], ids[1:, 1:], ids[1:, :-1]))
-    faces = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-    return np.stack([across, along, heights], axis=-1).reshape(-1, 3), faces
-
-
-def _packed(shapes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, Any]]:
-    every = sum(len(faces) for _, faces in shapes)
-    out = []
-    for vertices, faces in shapes:
-        share = max(64, int(TRIANGLES * len(faces) / every))
-        low, step, cells, kept = coarsened(vertices, faces, share)
-        out.append(
-            {
-                "low": low.round(7).tolist(),
-                "step": step,
-                "vertices": _base64(cells, np.uint16),
-                "faces": _base64(kept, np.uint16),
-            }
-        )
-    return out
-
-
-def coarsened(
-    vertices: np.ndarray, faces: np.ndarray, most: int
-) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-    """A mesh on a cubic grid, as fine as keeps at most ``most`` triangles and 65535 vertices.
-
-    Args:
-      vertices: (vertices, 3) [m].
-      faces: (faces, 3) ids of vertices.
-
-    Returns:
-      The grid's corner (3,) [m] and step [m]; cells (kept, 3) of vertices, and triangles (kept, 3).
-    """
-    low = vertices.min(axis=0)
-    longest = float(np.max(vertices.max(axis=0) - low)) or 1.0
-    cells = float(_FINEST)
-    while True:
-        step = longest / cells
-        grid = np.rint((vertices - low) / step).astype(np.int64)
-        kept, places = np.unique(grid, axis=0, return_inverse=True)
-        mapped = places.reshape(-1)[faces]
-        a, b, c = mapped.T
-        mapped = mapped[(a != b) & (b != c) & (c != a)]
-        if cells <= 2 or (len(mapped) <= most and len(kept) <= _FINEST):
-            return low, step, kept, mapped
-        cells = min(cells, 512.0) * 0.8  # finer ones hardly merge anything
-
-
-def _base64(array: np.ndarray, kind: type) -> str:
-    """Little-endian numbers, as a browser reads them."""
-    return base64.b64encode(np.asarray(array).astype(np.dtype(kind).newbyteorder("<"))).decode()

@@ -21,9 +21,9 @@ function wake() {
   requestAnimationFrame(frame);
 }
 function element(name, parent, attributes = {}) {
-  const made = Object.assign(document.createElement(name), attributes);
-  parent.append(made);
-  return made;
+  const node = Object.assign(document.createElement(name), attributes);
+  parent.append(node);
+  return node;
 }
 
 class Viewer {
@@ -213,7 +213,7 @@ class Viewer {
     let k = 0;
     while (k + 2 < times.length && times[k + 1] <= now) k++;
     const next = Math.min(k + 1, times.length - 1), span = times[next] - times[k];
-    return [k, next, span > 0 ? Math.min(1, (now - times[k]) / span) : 0];
+    return [k, next, span > 0 ? Math.min(1, Math.max(0, now - times[k]) / span) : 0];
   }
 
   pose({times, poses}, body, [k, next, part]) { // position, quaternion
