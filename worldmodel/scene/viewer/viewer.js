@@ -37,6 +37,7 @@ class Viewer {
     this.speed = SPEEDS.find(s => this.seconds / s >= 1.5) ?? SPEEDS[SPEEDS.length - 1];
     this.playing = this.seconds > 0 && !matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.visible = false;
+    this.distance = 0; // of the eye, set by each look
     const [low, high] = data.bounds;
     this.middle = low.map((x, i) => (x + high[i]) / 2);
     this.radius = Math.hypot(...low.map((x, i) => high[i] - x)) / 2;
