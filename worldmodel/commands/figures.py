@@ -11,15 +11,18 @@ COLOURS = {"network": "#0072b2", "fitted": "#009e73", "MJCF": "#d55e00", "hold l
 TITLES = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
 UNITS = {"position_m": ("mm", 1e3), "rotation_rad": ("°", 57.29578), "joint_rad": ("°", 57.29578)}
 MOST_CHANNELS = 8
+_TIGHT = {"bbox_inches": "tight", "transparent": True}
+_WIDE = "width:min(100vw - 2rem,66rem)"  # wider than a figure of the page
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an SVG element."""
+    """A figure as SVG in the page's own ink; it scrolls sideways where it does not fit."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "worldmodel"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, **_TIGHT)
+    text = buffer.getvalue().replace("#000000", "currentColor")
+    drawn = text[text.index("<svg") :].replace("<svg ", "<svg fill='currentColor' ", 1)
+    return f"<div class=scroll tabindex=0 style='{_WIDE}'>{drawn}</div>"
 
 
 def error_curves(curves: Mapping[str, Any], control_hz: float) -> str:
@@ -56,7 +59,7 @@ def channels(traces: Mapping[str, Any], control_hz: float) -> str:
         for model, series in traces.items():
             values = [float("nan") if x is None else x for x in series[name]]
             time = [k / control_hz for k in range(len(values))]
-            style = {"color": "black", "lw": 2, "alpha": 0.5} if model == "recorded" else {}
+            style = {"color": "#000000", "lw": 2, "alpha": 0.5} if model == "recorded" else {}
             axes.plot(time, values, **({"color": COLOURS.get(model), "lw": 1} | style), label=model)
         axes.set_title(name, fontsize=8)
         axes.tick_params(labelsize=7)
