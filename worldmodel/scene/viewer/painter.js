@@ -35,7 +35,7 @@ void main() {
   pixel = vec4(c.rgb * c.a, c.a); // premultiplied
 }`;
 
-const PLANE = 0, FIELD = 1, SPHERE = 2, CAPSULE = 3, ELLIPSOID = 4, CYLINDER = 5, BOX = 6; // mjtGeom
+const PLANE = 0, SPHERE = 2, CAPSULE = 3, ELLIPSOID = 4, CYLINDER = 5, BOX = 6; // as mjtGeom
 const SUN = [0.32, 0.22, 0.92];
 const LENS = 2.9; // cotangent of half the field of view
 

@@ -238,7 +238,8 @@ class Viewer {
       const [x, y, z] = g.size, plane = g.type === PLANE;
       const far = 8 * this.radius, meshed = g.mesh !== undefined;
       const size = meshed ? [1, 1, 1] : plane ? [x || far, y || far, 1]
-        : g.type === SPHERE || g.type === CAPSULE ? [x, x, x] : g.type === CYLINDER ? [x, x, y] : g.size;
+        : g.type === SPHERE || g.type === CAPSULE ? [x, x, x]
+        : g.type === CYLINDER ? [x, x, y] : g.size;
       return {position, turn, size, reach: g.type === CAPSULE ? y : 0, colour: tint ?? g.colour,
         endless: plane && !(x && y), plane, mark: g.mark,
         solid: meshed ? painter.mesh(this.data.meshes[g.mesh]) : painter.solids[g.type]};
@@ -247,7 +248,8 @@ class Viewer {
 
   draw(now) {
     const {canvas} = this, sharp = Math.min(devicePixelRatio || 1, 2);
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map(x => Math.round(x * sharp));
+    const width = Math.round(canvas.clientWidth * sharp);
+    const height = Math.round(canvas.clientHeight * sharp);
     if (!width || !height) return;
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
@@ -286,7 +288,8 @@ class Viewer {
       return this.solids(moving, e, now, alone ? null : [...this.colour(e.colour), clear]);
     });
     const up = s => rotate(s.turn, [0, 0, 1]);
-    const planes = still.filter(s => s.plane && dot(up(s), eye.map((x, i) => x - s.position[i])) > 0);
+    const faces = s => dot(up(s), eye.map((x, i) => x - s.position[i])) > 0;
+    const planes = still.filter(s => s.plane && faces(s));
     gl.uniform3fv(at.rule, this.colour("var(--rule)"));
     gl.uniform1f(at.cell, this.cell);
     gl.depthMask(false); // nothing lies under what is seen of a plane
