@@ -232,6 +232,7 @@ def _launch(
         "target": context.target[0].tolist(),
         "reality": drawn.pop("reality"),
         "versions": drawn,
+        "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
     }
 
 
