@@ -54,7 +54,7 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     trained = run(train)
     assert trained["rows"] == 160 and trained["action_error"] < 0.1
     assert run(train) == trained
-    assert "steps was 300 and is 200" in run(train.replace("300", "200"))
+    assert "clone.steps was 300 and is 200" in run(train.replace("300", "200"))
     deploy = "deploy cart_task.py:task --policy policy --out deployed --episodes 3"
     deployed = run(deploy)
     corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
@@ -89,9 +89,9 @@ def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
     assert "seed was 0 and is 1" in run(f"{line} --seed 1")
 
 
-def test_a_task_is_checked(run: Run) -> None:
+def test_a_task_is_checked(run: Run, capsys: Any) -> None:
     assert main(["check", "cart_task.py:task"]) == 0
-    run("doctor")  # reads the check's lines away
+    assert "ok    observation" in capsys.readouterr().out
     (Path.cwd() / "bad_task.py").write_text(
         "from tests.helpers.small_tasks import Reach\n"
         "class Bad(Reach):\n    def success(self, episode):\n        return 'yes'\n"
