@@ -14,18 +14,16 @@ from tests.helpers.small_tasks import Going, LaggingCart, Lift, Reach, Straight,
 from worldmodel import loop, runtime
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig
-from worldmodel.loop.versions import _cut
-from worldmodel.model import WorldModel
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.next_version import _cut
+from worldmodel.model import Velocity, WorldModel
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.reality import capture
 from worldmodel.tasks import data_set
 from worldmodel.types import Trial
 
 TASK = Reach()
-METHOD = loop.Method(
-    FitConfig(steps=4, batch=4, learning_rate=0.3, start_spread=0.0, validate_every=1)
-)
+METHOD = loop.Method(IdentifyConfig(engine="c"))
 CLONE = Clone(CloneConfig(width=16, steps=400, weight_decay=0.0))
 
 
@@ -51,9 +49,10 @@ class Counted:
         return capture(folder, robot, TASK, trials, key, stop=lambda: next(stop))
 
     def turn(self, folder: Path, version: loop.Version, **changes: Any) -> loop.Version:
+        method = changes.pop("method", METHOD)
         options = {"generated": 12, "deployed": 3, "seed": 1, "engine": "c"} | changes
         parts = self.deploy, self, self.train
-        return loop.turn(folder, TASK, version, *parts, METHOD, **options)
+        return loop.turn(folder, TASK, version, *parts, method, **options)
 
 
 def first(folder: Path) -> loop.Version:
@@ -86,8 +85,8 @@ def test_finetuning_moves_the_damping_to_the_robots(turned: tuple) -> None:
     _, versions, _ = turned
     damping = [float(loop.physical_values(v)["x.damping"].squeeze()) for v in versions]
     assert damping[0] == pytest.approx(1.0)
-    # The robot's cart is faster than the model's: less damping explains a part of it.
-    assert damping[1] < 0.9 and damping[2] < damping[1]
+    # The model's cart swings about its target, the robot's does not: more damping.
+    assert damping[1] > 1.5 and damping[2] > 1.5
 
 
 def test_every_stage_leaves_its_result(turned: tuple) -> None:
@@ -102,6 +101,7 @@ def test_every_stage_leaves_its_result(turned: tuple) -> None:
         assert outcome["robot"]["error"] == pytest.approx(np.mean([*map(TASK.error, corrected)]))
         assert outcome["robot"]["success"] == np.mean([bool(e.success) for e in corrected])
         assert outcome["expert"]["episodes"] == 12
+    assert loop.Method().seeded(5).seed == 5  # of a fit that draws
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {row["version"] for row in rows} == {"v1", "v2"}
 
@@ -127,6 +127,9 @@ def test_other_settings_and_lost_parents_are_refused(turned: tuple, tmp_path: Pa
     shutil.rmtree(copy / "versions" / "v0")
     with pytest.raises(loop.LoopError, match="v1 needs v0, which is not in"):
         Counted().turn(copy, versions[1])
+    network = dataclasses.replace(METHOD, correction=Velocity())
+    with pytest.raises(loop.LoopError, match="v1 has a network, which Gauss-Newton does not fit"):
+        Counted().turn(tmp_path / "network", first(tmp_path / "network"), method=network)
     bare = loop.first_version(tmp_path / "bare" / "versions", WorldModel(TASK.scene))
     with pytest.raises(loop.LoopError, match="names no free parameter"):
         Counted().turn(tmp_path / "bare", bare)
