@@ -6,6 +6,8 @@ whatever ``simulate`` plays.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -148,16 +150,21 @@ def returns(
     policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), rows[1])
     played = simulate(policy, *rows, key)
 
-    def total(measured: Any, action: Array, goal: Goal) -> Array:
-        before, after = (
-            jax.tree.map(lambda a, s=s: jnp.asarray(a)[s], measured)
-            for s in (slice(None, -1), slice(1, None))
-        )
-        return jnp.sum(jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal))
-
-    value = np.asarray(jax.jit(jax.vmap(total))(played.measured, played.action, rows[1]))
+    value = np.asarray(_scorer(task)(played.measured, played.action, rows[1]))
     good = np.isfinite(value) & ~np.asarray(played.failed).any(1)
     return np.where(good, value, -np.inf).reshape(contexts, samples)
+
+
+@functools.lru_cache(maxsize=8)
+def _scorer(task: Task) -> Callable[..., Array]:
+    """A batch of episodes → the sums of their rewards; compiled once."""
+
+    def total(measured: Any, action: Array, goal: Goal) -> Array:
+        before = jax.tree.map(lambda a: a[:-1], measured)
+        after = jax.tree.map(lambda a: a[1:], measured)
+        return jnp.sum(jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal))
+
+    return jax.jit(jax.vmap(total))
 
 
 def _scaled(family: Family, unit: np.ndarray) -> np.ndarray:
