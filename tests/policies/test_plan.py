@@ -98,7 +98,8 @@ def test_knots_are_joined_by_lines() -> None:
     task = Point()
     task.horizon = 5
     family = knots(task, 3)
-    actions = family.policy(jnp.array([0.0, 1.0, 1.0, 0.0, -1.0, 0.5]), {}).actions
+    parameters = jnp.array([0.0, 1.0, 1.0, 0.0, -1.0, 0.5])
+    actions = family.policy(parameters, {}).actions  # type: ignore[attr-defined]
     x = [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0], [0.0, 0.25], [-1.0, 0.5]]
     np.testing.assert_allclose(actions, x, atol=1e-15)
     assert family.low.tolist() == [-1.0] * 6 and family.high.tolist() == [1.0] * 6

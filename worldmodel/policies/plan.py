@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import RBFInterpolator
-from scipy.stats import qmc
 
 from worldmodel.errors import InputError
 from worldmodel.rollout import Replay
@@ -101,8 +100,10 @@ def search(
     """
     contexts, size = len(np.asarray(starts.qpos)), len(family.low)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    unit = qmc.LatinHypercube(size, seed=rng).random(config.samples)  # of the family's range
-    x = np.broadcast_to(unit, (contexts, *unit.shape))
+    # Of the family's range: a Latin hypercube.
+    strata = rng.permuted(np.tile(np.arange(config.samples), (size, 1)), axis=1).T
+    x = (strata + rng.random(strata.shape)) / config.samples
+    x = np.broadcast_to(x, (contexts, *x.shape))
     best, most = x[:, 0], np.full(contexts, -np.inf)
     history = []
     for iteration in range(config.iterations):
@@ -146,11 +147,11 @@ def returns(
       starts, goals: of the contexts.
     """
     contexts, samples, size = parameters.shape
-    rows = jax.tree.map(lambda a: np.repeat(np.asarray(a), samples, axis=0), (starts, goals))
-    policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), rows[1])
-    played = simulate(policy, *rows, key)
-
-    value = np.asarray(_scorer(task)(played.measured, played.action, rows[1]))
+    rows = (starts, goals)
+    start, goal = jax.tree.map(lambda a: np.repeat(np.asarray(a), samples, axis=0), rows)
+    policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), goal)
+    played = simulate(policy, start, goal, key)
+    value = np.asarray(_scorer(task)(played.measured, played.action, goal))
     good = np.isfinite(value) & ~np.asarray(played.failed).any(1)
     return np.where(good, value, -np.inf).reshape(contexts, samples)
 

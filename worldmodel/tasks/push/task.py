@@ -27,7 +27,6 @@ class Push(Task):
     """The fingertip starts in front of the T's bar. The goal is a pose of the T, ``x``, ``y`` [m]
     and ``yaw`` [rad], ahead of it. The error is the mean distance of the T's three ends."""
 
-    name = "push"
     horizon = 125
 
     def __init__(self) -> None:
