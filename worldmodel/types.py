@@ -90,7 +90,7 @@ class Measurement:
     objects: Array  # (objects, 7) position [m] and unit quaternion wxyz; a NaN row was not seen
     touch: Array  # (touch,) bool
     age: Array  # (joints + objects,) [s] since each was read
-    applied: Array  # (nu,) the command that acted: clipped, or a person's
+    applied: Array  # (nu,) the command that acted: clipped, or a person's; NaN: not known yet
     intervention: Array  # () bool; whether it was a person's
     names: Names = dataclasses.field(metadata={"static": True})
 
@@ -135,6 +135,7 @@ class Episode:
     intervention: np.ndarray | None = None  # (frames,) bool: the command was a person's
     success: bool | None = None  # as the task, or the person, judged it; None: not judged
     source: str = "real"  # or the version of the world model that generated it
+    late: int = 0  # control steps of a robot that took more than 1.5 periods
 
     @classmethod
     def regular(

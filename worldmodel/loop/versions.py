@@ -1,10 +1,6 @@
-"""The versions of a world model, for any task. Two stages of the loop stand here:
+"""The versions of a world model: played in, and finetuned on what a robot captured.
 
-    generate → train → deploy → capture → finetune
-
-``generate`` plays trials in a version, ``finetune`` turns captured episodes (``reality.capture``)
-into the next version. A version is a folder with a checkpoint, written atomically and read when the
-same stage runs again.
+A version is a folder with a checkpoint, written atomically and read when the same stage runs again.
 """
 
 import dataclasses
@@ -20,7 +16,7 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.windows import History, WindowGrid
+from worldmodel.episodes.windows import History, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import ENGINES
@@ -67,11 +63,12 @@ def finetune(
     channels: Channels,
     config: FitConfig,
     *,
-    residual: np.ndarray,
+    residual: np.ndarray | None,
     held_out: int,
     spent: int,
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
+    grid: WindowGrid = WHOLE,
 ) -> Version:
     """Corrections → the next version, by gradient descent through the physics.
 
@@ -83,11 +80,13 @@ def finetune(
       corrections: episodes that began at rest.
       channels: which positions are scored.
       config: of the fit.
-      residual: (nv,) the unit of a new network's answers, see ``model.network``.
+      residual: (nv,) the unit of a new network's answers, see ``model.network``; by the
+        corrections' own residuals when None.
       held_out: the last so many corrections steer the stopping where a network is fitted.
       spent: number of real corrections that this version has cost, ancestors' included.
       record: called with one row per step.
       stop: asked after each step; True saves and raises ``runtime.Interrupted``.
+      grid: windows that are predicted; other than whole episodes start where nothing touches.
 
     Raises:
       LoopError: no corrections, or one that cannot be predicted; too few or too many held out; a
@@ -98,7 +97,7 @@ def finetune(
     if not corrections:
         raise LoopError("no corrections to finetune on; deploy a policy first")
     unusable = [e.id for e in corrections if WHOLE.starts(e)[1]]
-    if unusable:
+    if grid is WHOLE and unusable:
         raise LoopError(
             f"corrections {unusable} have a frame that is not valid, or one frame alone; cut them"
         )
@@ -108,7 +107,7 @@ def finetune(
             "hold out at least one, and leave one to fit"
         )
     nv = world.scene.mj_model.nv
-    if np.shape(residual) != (nv,):
+    if residual is not None and np.shape(residual) != (nv,):
         raise LoopError(f"residual has the shape {np.shape(residual)}, not ({nv},)")
     parts = [(w.base, w.correction, w.network) for w in (parent.world, world) if w.learns]
     if len(parts) == 2 and parts[0] != parts[1]:
@@ -123,18 +122,20 @@ def finetune(
         )
     settings = {
         "parent": parent.name,
-        "parameters": _digest(*jax.tree.leaves(parent.parameters)),
+        "parameters": digest(*jax.tree.leaves(parent.parameters)),
         "world": saved.describe(world),
         "channels": repr(channels),
-        "residual": np.asarray(residual).tolist(),
+        "residual": None if residual is None else np.asarray(residual).tolist(),
         "config": dataclasses.asdict(config),
-        "corrections": [_digest(e.qpos, e.qvel, e.ctrl) for e in corrections],
+        "corrections": [digest(e.qpos, e.qvel, e.ctrl) for e in corrections],
         "held_out": held_out,
     }
+    if grid is not WHOLE:
+        settings["windows"] = dataclasses.asdict(grid)
     finished = load_version(directory, name, world, settings)
     if finished is not None:
         return finished
-    windows, _ = WHOLE.cut(corrections)
+    windows = _cut(corrections, grid)
     origin = init(world, jax.random.key(config.seed))
     origin["physics"] = parent.parameters["physics"]
     train, judged = windows, windows
@@ -144,9 +145,11 @@ def finetune(
         else:
             frames, _ = FRAMES.cut(corrections)
             norm = standards(world, regression_data(world, origin, frames))
-            origin["network"]["norm"] = jax.tree.map(jnp.asarray, norm | {"residual": residual})
-        train = windows.take(np.arange(len(windows) - held_out))
-        judged = windows.take(np.arange(len(windows) - held_out, len(windows)))
+            norm |= {} if residual is None else {"residual": residual}
+            origin["network"]["norm"] = jax.tree.map(jnp.asarray, norm)
+        steering = np.asarray(windows.episode) >= len(corrections) - held_out
+        train = windows.take(np.flatnonzero(~steering))
+        judged = windows.take(np.flatnonzero(steering))
     state = fit(
         world,
         origin,
@@ -168,7 +171,20 @@ def finetune(
     return version
 
 
-def _digest(*arrays: Any) -> str:
+def _cut(corrections: Sequence[Episode], grid: WindowGrid) -> Windows:
+    """Their windows: whole ones start at rest, others where no sensor reports a touch."""
+    if grid is not WHOLE:
+        touched = [e.contact is not None and e.contact.any(1) & e.fresh for e in corrections]
+        corrections = [
+            dataclasses.replace(e, fresh=e.fresh & ~t)
+            for e, t in zip(corrections, touched, strict=True)
+        ]
+        starts, frames = sum(np.sum(t) for t in touched), sum(len(e.qpos) for e in corrections)
+        runtime.log(f"no window starts in the {starts} of {frames} frames with a touch")
+    return grid.cut(corrections)[0]
+
+
+def digest(*arrays: Any) -> str:
     """Tells arrays apart by their numbers."""
     numbers = [np.ascontiguousarray(x, float) for x in arrays]
     text = b"".join(str(x.shape).encode() + x.tobytes() for x in numbers)
@@ -292,13 +308,21 @@ def engine_difference(
 
 
 def generate(
-    version: Version, task: Task, policy: Policy, start: Start, goal: Goal, key: jax.Array
+    version: Version,
+    task: Task,
+    policy: Policy,
+    start: Start,
+    goal: Goal,
+    key: jax.Array,
+    *,
+    engine: str = "mjx",
 ) -> list[Episode]:
     """Synthetic episodes of a task, played in a version.
 
     Args:
       policy, start, goal: with a leading dimension, one of each per episode.
       key: of the policies and of the sensors' noise.
+      engine: see ``simulator``.
 
     Returns:
       The episodes, as a robot would record them; their source is the version's name.
@@ -306,7 +330,7 @@ def generate(
     Raises:
       LoopError: an episode that is not finite.
     """
-    played = simulator(version, task)(policy, start, goal, key)
+    played = simulator(version, task, engine=engine)(policy, start, goal, key)
     finite = np.isfinite(played.ctrl).all((1, 2)) & np.isfinite(played.measured.joints).all((1, 2))
     if not finite.all():
         raise LoopError(
