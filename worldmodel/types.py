@@ -132,7 +132,7 @@ class Episode:
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
     goal: Goal = dataclasses.field(default_factory=dict)  # of the task
     action: np.ndarray | None = None  # (frames, action) of the policy; the last one is repeated
-    intervention: np.ndarray | None = None  # (frames,) bool: the command was a person's
+    intervention: np.ndarray | None = None  # (frames,) bool: that command was a person's
     success: bool | None = None  # as the task, or the person, judged it; None: not judged
     source: str = "real"  # or the version of the world model that generated it
     late: int = 0  # control steps of a robot that took more than 1.5 periods

@@ -86,8 +86,8 @@ def test_finetuning_moves_the_damping_to_the_robots(turned: tuple) -> None:
     _, versions, _ = turned
     damping = [float(loop.physical_values(v)["x.damping"].squeeze()) for v in versions]
     assert damping[0] == pytest.approx(1.0)
-    # The robot's cart is faster than the model's: less damping explains a part of it.
-    assert damping[1] < 0.9 and damping[2] < damping[1]
+    # The model's cart swings about its target, the robot's does not: more damping.
+    assert damping[2] > damping[1] > 1.2
 
 
 def test_every_stage_leaves_its_result(turned: tuple) -> None:

@@ -293,10 +293,11 @@ def test_a_displaced_centre_of_mass_turns_a_free_body() -> None:
     robot = SimulatedRobot(Arm(), [Displaced("box", com=(0.0, 0.05, 0.0))])
     model, data = robot._model, robot._data  # pyright: ignore[reportPrivateUsage]
     robot.reset(rest(Arm()))
-    data.xfrc_applied[model.body("box").id, 5] = 1.0  # [N·m] about z
+    data.xfrc_applied[model.body("box").id, 5] = 0.1  # [N·m] about z
     robot.step(np.zeros(1))
     mujoco.mj_forward(model, data)
     # The frame's origin circles about the centre, which rests: its velocity is ω × (−com).
     turn, com = data.qvel[6], data.xmat[model.body("box").id].reshape(3, 3) @ [0.0, 0.05, 0.0]
-    np.testing.assert_allclose(data.qvel[1:4], turn * np.array([com[1], -com[0], 0.0]), atol=1e-5)
-    assert turn > 1.0
+    expected = turn * np.array([com[1], -com[0], 0.0])
+    np.testing.assert_allclose(data.qvel[1:4], expected, atol=1e-3 * 0.05 * turn)
+    assert turn > 0.1

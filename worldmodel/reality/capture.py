@@ -22,7 +22,7 @@ class CaptureError(InputError):
 
 
 def capture(
-    directory: Path,
+    directory: str | Path,
     robot: Robot,
     task: Task,
     trials: Sequence[Trial],
@@ -53,6 +53,7 @@ def capture(
     """
     if getattr(robot, "source", "real") != "real":
         raise InputError("a dry run is not captured; play it by 'dry_run'")
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     check_robot(robot, task)
     captured: dict[int, Episode] = {}

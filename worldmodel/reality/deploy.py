@@ -199,7 +199,7 @@ def _play(
     """The closed loop, onto a tape."""
     clock = getattr(robot, "clock", time.monotonic)
     limit = np.asarray(robot.max_rate, float) / task.scene.control_hz
-    goal, where = trial.goal, f"episode {tape.identity}"
+    size, goal, where = task.action_size, trial.goal, f"episode {tape.identity}"
     keys = jax.random.split(key, task.horizon + 1)
     now = loop.begin(_answer(lambda: robot.reset(trial.start), tape))
     tape.measured.append(now)
@@ -214,7 +214,12 @@ def _play(
         hers = operator.command(now)
         if hers is not None:
             ctrl = sensors.within_range(task.scene, np.asarray(hers, float))
-        ctrl = np.asarray(ctrl, float)
+        ctrl, action = np.asarray(ctrl, float), np.asarray(action, float)
+        if action.shape != (size,) or not np.isfinite(action).all():
+            raise InputError(
+                f"{where}: the policy answers {action} at step {t}; task '{task.name}' takes "
+                f"{size} finite numbers"
+            )
         if ctrl.shape != limit.shape or not np.isfinite(ctrl).all():
             commander = "the policy" if hers is None else "the operator"
             raise InputError(
@@ -242,7 +247,9 @@ def _play(
         applied = np.where(np.isfinite(reported), reported, ctrl)
         intervention = hers is not None or bool(sensed.intervention)
         tape.ctrl.append(applied)
-        tape.action.append(np.asarray(task.action(now, applied, goal) if intervention else action))
+        tape.action.append(
+            np.asarray(task.action(now, applied, goal), float) if intervention else action
+        )
         now = loop.follow(now, sensed, applied, intervention)
         tape.measured.append(now)
         tape.failed = bool(loop.failed(now, goal))

@@ -21,10 +21,6 @@ from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Goal, Measurement, Policy, Start
 
 TOGETHER = 128  # robots that ``simulate`` steps side by side
-_BAD = mujoco.mjtWarning
-_DIVERGED = np.array(
-    [_BAD.mjWARN_BADQPOS, _BAD.mjWARN_BADQVEL, _BAD.mjWARN_BADQACC, _BAD.mjWARN_BADCTRL]
-)
 
 
 class SimulatedRobot:
@@ -128,7 +124,7 @@ class SimulatedRobot:
             ctrl = act(ctrl)
         self._data.ctrl[:] = ctrl
         mujoco.mj_step(self._model, self._data, self._substeps)
-        if self._warnings[_DIVERGED].any():
+        if self._warnings.any():  # of values that are not finite, or huge
             raise RobotError(
                 f"the simulation diverges at {self._data.time:g} s; its disturbances, or the "
                 "commands, are too strong for its timestep"

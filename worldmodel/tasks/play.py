@@ -176,7 +176,7 @@ def episode(task: Task, played: Played, goal: Goal, *, source: str, identity: in
         contact=np.asarray(m.touch, bool),
         goal={name: np.asarray(x) for name, x in goal.items()},
         action=_repeated(played.action),
-        intervention=np.asarray(m.intervention, bool),
+        intervention=np.append(m.intervention[1:], m.intervention[-1]).astype(bool),
         source=source,
     )
     success = False if np.asarray(played.failed).any() else task.success(out)

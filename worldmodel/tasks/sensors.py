@@ -149,12 +149,12 @@ def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
     joints = qpos[:, at.joints]
     moved = np.diff(joints, axis=0, prepend=joints[:1]) * scene.control_hz
     first = np.asarray(holding(scene, episode.qpos[0]))
-    intervention = episode.intervention
+    hers = np.zeros(frames, bool) if episode.intervention is None else episode.intervention
     return dataclasses.replace(
         _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch),
         velocities=moved,
         applied=np.concatenate([first[None], episode.ctrl[:-1]]),
-        intervention=np.zeros(frames, bool) if intervention is None else intervention,
+        intervention=np.concatenate([[False], hers[:-1]]),
     )
 
 
