@@ -20,7 +20,7 @@ BAR = -0.0343 - 0.02  # [m] the bar's flat side, y in the T's frame
 RADIUS = 0.015  # [m] of the fingertip
 SCALE = np.array([0.1, 0.1, 0.1, 0.1, 0.5])  # [m, m, m, m, rad] of what is observed
 POINTS = np.array([[-0.08, -0.0343], [0.08, -0.0343], [0.0, 0.1057]])  # [m] the T's three ends
-SUCCESS = 0.015  # [m]
+SUCCESS = 0.02  # [m]
 
 
 class Push(Task):
