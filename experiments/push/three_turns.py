@@ -52,8 +52,9 @@ class Args:
     deployed: int = 8  # corrections per turn
     rollouts: int = 200  # of every policy in reality
     search: SearchConfig = dataclasses.field(default_factory=lambda: SearchConfig(32, 5, 5))
+    tremor: float = 0.2  # of a demonstrator's hand
     policy: CloneConfig = dataclasses.field(
-        default_factory=lambda: CloneConfig(width=64, steps=1000, weight_decay=1.0)
+        default_factory=lambda: CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=10)
     )
     fit: FitConfig = dataclasses.field(
         default_factory=lambda: FitConfig(steps=30, batch=8, start_spread=0.0)
@@ -84,7 +85,7 @@ def reality(seed: int) -> tuple[Disturbance, ...]:
 def run(args: Args, seed: int) -> list[dict[str, Any]]:
     """The rows of one seed: every version's policy in reality."""
     task, folder = Push(), args.out / f"seed{seed}"
-    expert = Demonstrator(task, EXPERT, args.search)
+    expert = Demonstrator(task, EXPERT, args.search, planned=32, tremor=args.tremor)
     trainer = Clone(args.policy)
     disturbed = functools.partial(SimulatedRobot, task, reality(seed))
     world = simulate(task, disturbed)

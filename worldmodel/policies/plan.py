@@ -172,6 +172,27 @@ def _scaled(family: Family, unit: np.ndarray) -> np.ndarray:
     return family.low + unit * (family.high - family.low)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trembling:
+    """A policy whose hand trembles: white noise on its actions, which brings it to states from
+    which it returns, so that a clone learns to return (Laskey et al. 2017, arXiv 1703.09327)."""
+
+    policy: Any
+    deviation: Any  # (action,) or ()
+    traceable = True
+
+    def init(self, observation: Any, key: Array) -> Any:
+        """The policy's own."""
+        return self.policy.init(observation, key)
+
+    def act(self, carry: Any, observation: Any, key: Array) -> tuple[Array, Any]:
+        """The policy's action, and noise."""
+        acting, noise = jax.random.split(key)
+        action, carry = self.policy.act(carry, observation, acting)
+        return action + self.deviation * jax.random.normal(noise, action.shape, action.dtype), carry
+
+
 @dataclasses.dataclass(frozen=True)
 class Demonstrator:
     """An ``Expert``: a person who knows the world that she plans in, and errs in what she does.
@@ -184,6 +205,7 @@ class Demonstrator:
     family: Family
     config: SearchConfig = SearchConfig()
     planned: int = 64
+    tremor: float = 0.0  # standard deviation of the noise on every action
 
     def plan(self, simulate: Simulate, starts: Start, goals: Goal, key: Array) -> Policy:
         """Policies of the family, within its bounds, see ``Expert``.
@@ -198,7 +220,10 @@ class Demonstrator:
         family = self.family
         parameters = parameters * np.exp(family.relative * factor) + family.absolute * shift
         parameters = np.clip(parameters, family.low, family.high)
-        return jax.vmap(family.policy)(jnp.asarray(parameters), goals)
+        policy = jax.vmap(family.policy)(jnp.asarray(parameters), goals)
+        if not self.tremor:
+            return policy
+        return Trembling(policy, np.full(len(parameters), self.tremor))
 
     def best(self, simulate: Simulate, starts: Start, goals: Goal, key: Array) -> np.ndarray:
         """(contexts, parameters) without a person's errors, see ``plan``."""
