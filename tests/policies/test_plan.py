@@ -131,6 +131,20 @@ def test_a_person_errs_by_the_stated_deviations() -> None:
     assert abs(np.log(y).mean() - np.log(2.0)) < 0.02 and abs(np.log(y).std() - 0.1) < 0.012
 
 
+def test_a_trembling_hand_is_white_noise_on_the_policys_actions() -> None:
+    expert = Demonstrator(Point(), FAMILY, SearchConfig(40, 5, 7), tremor=0.2)
+    places = np.tile([[0.3, 2.0]], (2, 1))
+    policy = expert.plan(World(Point()), *contexts(places), jax.random.key(2))
+    first = jax.tree.map(lambda a: a[0], policy)
+    keys = jax.random.split(jax.random.key(3), 2000)
+    carry = first.init(jnp.zeros(2), keys[0])
+    actions, carries = jax.vmap(lambda key: first.act(carry, jnp.zeros(2), key))(keys)
+    np.testing.assert_allclose(actions.mean(0), [0.3, 2.0], atol=0.03)
+    np.testing.assert_allclose(actions.std(0), [0.2, 0.2], atol=0.012)
+    assert abs(np.corrcoef(np.asarray(actions).T)[0, 1]) < 0.08
+    assert (carries == 1).all(), "the policy carries on its own"
+
+
 def test_an_expert_that_finds_nothing_says_how_close_it_came() -> None:
     task = Point()
     expert = Demonstrator(task, FAMILY, SearchConfig(40, 5, 7))
