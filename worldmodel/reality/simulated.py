@@ -5,13 +5,17 @@ that a world model can fit (friction, mass, damping), part outside of it: fricti
 place to place and with speed, actuators that lag and answer late, sensors that are noisy.
 """
 
+import copy
 import dataclasses
 import math
 
+import jax
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.types import Measurement
+from worldmodel.tasks import sensors
+from worldmodel.tasks.task import Task
+from worldmodel.types import Measurement, Start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,57 +48,53 @@ class SimulatedRobot:
     """A ``Robot``: C MuJoCo with hidden physics.
 
     Args:
-      mjcf: MJCF text.
+      task: whose scene it departs from; all its positions are hinges and slides.
       hidden: how it departs from that.
       body, geom: the sliding body (its first two degrees of freedom are slides along x and y),
         whose place and speed decide its geom's friction.
-      control_hz: rate of commands [1/s]; substeps: physics steps per command.
-      touch: geom pairs that its touch sensors report.
       seed: of the sensors' noise.
     """
 
     def __init__(
-        self,
-        mjcf: str,
-        hidden: HiddenPhysics,
-        *,
-        body: str,
-        geom: str,
-        control_hz: float,
-        substeps: int,
-        touch: tuple[tuple[str, str], ...],
-        seed: int,
+        self, task: Task, hidden: HiddenPhysics, *, body: str, geom: str, seed: int
     ) -> None:
-        self._model = mujoco.MjModel.from_xml_string(mjcf)
-        self._model.opt.timestep = 1.0 / (control_hz * substeps)
+        self._model = copy.copy(task.scene.mj_model)
         self._data = mujoco.MjData(self._model)
         self._hidden = hidden
         self._body = self._model.body(body).id
         self._geom = self._model.geom(geom).id
+        self.names = task.sensors
+        touch = self.names.touch
         self._touch = [{self._model.geom(a).id, self._model.geom(b).id} for a, b in touch]
         self._friction = float(self._model.geom_friction[self._geom, 0])
-        self._substeps = substeps
+        self._substeps = task.scene.substeps
         self._rng = np.random.default_rng(seed)
         self._model.body_mass[self._body] *= hidden.mass
         self._model.body_inertia[self._body] *= hidden.mass
         self._model.dof_damping[:] *= hidden.damping
         mujoco.mj_setConst(self._model, self._data)
-        self.control_hz = control_hz
+        self.control_hz = task.scene.control_hz
+        self.max_rate = np.full(self._model.nu, np.inf)
         first = int(self._model.body_dofadr[self._body])
-        # Views of MuJoCo's own memory: looked up once, not 120 times an episode.
+        # Views of MuJoCo's own memory: looked up once, not 160 times an episode.
         self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
         self._place = self._data.xpos[self._body]
         self._moving = self._data.qvel[first : first + 2]
         self._slip = self._model.geom_friction[self._geom]
         self._noise = np.array(hidden.noise)
-        self._keep = math.exp(-1.0 / (control_hz * hidden.lag)) if hidden.lag > 0 else 0.0
+        self._blank = jax.tree.map(np.asarray, sensors.blank(self.names))
+        lag = hidden.lag
+        self._keep = math.exp(-1.0 / (self.control_hz * lag)) if lag > 0 else 0.0
         self._late: list[np.ndarray] = []
         self._held = np.zeros(self._model.nu)
 
-    def reset(self, qpos: np.ndarray) -> Measurement:
-        """Everything at rest at ``qpos``; the actuators hold where the joints are."""
+    def connect(self) -> None:
+        """Nothing to open."""
+
+    def reset(self, start: Start) -> Measurement:
+        """Everything at rest at the start; the actuators hold where the joints are."""
         mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[:] = qpos
+        self._data.qpos[:] = start.qpos
         self._held = self._data.qpos[self._model.jnt_qposadr[self._model.actuator_trnid[:, 0]]]
         self._late = [self._held] * self._hidden.delay
         mujoco.mj_forward(self._model, self._data)
@@ -113,10 +113,17 @@ class SimulatedRobot:
         mujoco.mj_step(self._model, self._data, self._substeps)
         return self._measure()
 
+    def stop(self) -> None:
+        """Nothing moves between two calls."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def _measure(self) -> Measurement:
         data = self._data
         qpos = self._qpos.copy()
         if self._noise.size:
             qpos += self._noise * self._rng.standard_normal(self._noise.size)
         pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
-        return Measurement(qpos, np.array([touch in pairs for touch in self._touch]))
+        touch = np.array([touch in pairs for touch in self._touch])
+        return dataclasses.replace(self._blank, joints=qpos, touch=touch)
