@@ -37,7 +37,11 @@ class Demonstrator:
           TaskError: a stroke of the table after which the puck's position is not finite.
         """
         del starts  # the goals know where the puck is
-        speed, direction = invert(make_table(simulate), goals)
+        return self.act(make_table(simulate), goals, key)
+
+    def act(self, table: np.ndarray, goals: Goal, key: Array) -> Constant:
+        """The same, of a table that was made before."""
+        speed, direction = invert(table, goals)
         noise = np.asarray(jax.random.normal(key, (2, len(speed))))
         speed = np.clip(speed * np.exp(self.speed * noise[0]), *task.SPEED)
         direction = np.clip(direction + self.direction * noise[1], *task.DIRECTION)
