@@ -19,6 +19,7 @@ from experiments.records import append_row
 from experiments.slide.reality import slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
+from worldmodel.loop.versions import BATCH, C_STANDS_IN, WHOLE
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
@@ -106,7 +107,7 @@ def demonstrate(
 
 def player(version: loop.Version, study: Study) -> Simulate:
     """A version as the world in which strokes are played: C MuJoCo where it has no network, and
-    where MJX predicts the same of a few strokes, to ``loop.C_STANDS_IN``."""
+    where MJX predicts the same of a few strokes, to ``loop.versions.C_STANDS_IN``."""
     task, batch = slide_task(), study.physics.batch  # the fit's: compiled for it anyway
     if version.world.learns:
         return _whole_batches(loop.simulator(version, task))
@@ -114,10 +115,10 @@ def player(version: loop.Version, study: Study) -> Simulate:
     start, goal = draw(batch, key(0))
     strokes = Constant(np.linspace(-0.5, 0.5, 2 * batch).reshape(2, batch).T)
     played = episodes(task, simulate(strokes, start, goal, key(0)), goal, source=version.name)
-    windows, _ = loop.WHOLE.cut(played)
+    windows, _ = WHOLE.cut(played)
     predicted = make_predictor(version.world, batch)(version.parameters, windows)
     farthest = float(np.abs(predicted - np.asarray(windows.target)).max())
-    stands_in = farthest <= loop.C_STANDS_IN
+    stands_in = farthest <= C_STANDS_IN
     runtime.log(
         f"{version.name}: MJX and C MuJoCo differ by at most {farthest:.1e} m or rad in {batch} "
         f"episodes; {'C MuJoCo' if stands_in else 'MJX'} plays it"
@@ -126,13 +127,13 @@ def player(version: loop.Version, study: Study) -> Simulate:
 
 
 def _whole_batches(simulate: Simulate) -> Simulate:
-    """Plays no fewer than ``loop.BATCH`` episodes at once, so that it is compiled once."""
+    """Plays no fewer than ``loop.versions.BATCH`` episodes at once, so that it is compiled once."""
 
     def whole(policy: Policy, start: Start, goal: Goal, key: Array) -> Played:
         count = len(np.asarray(start.qpos))
-        index = np.arange(max(count, loop.BATCH)) % count
-        rows = jax.tree.map(lambda x: np.asarray(x)[index], (policy, start, goal))
-        return jax.tree.map(lambda x: x[:count], simulate(*rows, key))
+        index = np.arange(max(count, BATCH)) % count
+        rows: Any = jax.tree.map(lambda x: np.asarray(x)[index], (policy, start, goal))
+        return jax.tree.map(lambda x: x[:count], simulate(rows[0], rows[1], rows[2], key))
 
     return whole
 
@@ -158,7 +159,8 @@ def deploy(
     (policy,) = clone.clone(task, [synthetic[: study.deployed]], [seed], study.recipe)
     clone.save(out / "policies" / name, policy, task, {"version": name})
     count = len(contexts[0].qpos)
-    trials = [Trial(*jax.tree.map(lambda x, i=i: x[i], contexts), policy) for i in range(count)]
+    rows = [jax.tree.map(lambda x, i=i: x[i], contexts) for i in range(count)]
+    trials = [Trial(start, goal, policy) for start, goal in rows]
     return capture(out / "corrections" / name, robot, task, trials, key(seed), stop=stop)
 
 

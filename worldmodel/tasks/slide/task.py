@@ -37,7 +37,11 @@ DIRECTION = (-1.2, 1.2)  # [rad]
 TURN = 0.5  # [rad] from the target's direction to the stroke's, of an action of 1
 SUCCESS = 0.03  # [m]
 CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of goals
-GOAL = ("start", "distance", "direction")  # [m] of the puck sideways, [m], [rad]: 0 is ahead
+GOAL: tuple[str, ...] = (
+    "start",
+    "distance",
+    "direction",
+)  # [m] of the puck sideways, [m], [rad]: 0 is ahead
 PUCK = slice(2, 4)  # joints: shoulder, elbow, puck x, y, z, yaw
 # The unit of a network's answers, a step's change of velocity: joints and puck in the plane
 # [rad/s, m/s]; the puck is neither lifted nor turned.
@@ -47,9 +51,7 @@ RESIDUAL = np.array([0.1, 0.1, 0.02, 0.02, 0.0, 0.0])
 class SlideTask(Task):
     """The puck must stop on the target; the arm's strokes are its actions, (2,)."""
 
-    name = "slide"
     horizon = 160  # control steps: 3.2 s
-    action_size = 2
     # What a fit may move; the world model does not know the rest.
     free = (
         FreeParameter("friction", "puck_base"),
@@ -61,6 +63,7 @@ class SlideTask(Task):
     )
 
     def __init__(self) -> None:
+        self.name, self.action_size = "slide", 2
         self.scene = load_scene(MJCF, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
         self.sensors = sensors.all_sensors(self.scene, (("finger", "puck_rim"),))
 
@@ -73,8 +76,7 @@ class SlideTask(Task):
     def reset(self, key: Array) -> tuple[Start, Goal]:
         """Goals uniform over ±0.15 m, 0.4–1.2 m and ±0.8 rad."""
         drawn = CENTRE + WIDTH * jax.random.uniform(key, (3,), minval=-1.0)
-        goal = dict(zip(GOAL, drawn, strict=True))
-        return at_rest(goal["start"]), goal
+        return at_rest(drawn[0]), {name: drawn[i] for i, name in enumerate(GOAL)}
 
     def observe(self, measured: Measurement, goal: Goal) -> Array:
         """The goal, scaled to order one; the puck is where the goal has it until it is struck."""
