@@ -78,8 +78,13 @@ def places_of(
     """
     actions = strokes_of(policies, jax.tree.map(lambda *x: np.stack(x), *goals))
     pairs = zip(goals, actions, strict=True)
-    jobs = ((hidden, np.asarray(goal["start"]), commands(a, goal)) for goal, a in pairs)
+    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for goal, a in pairs)
     return workers.map(final_places, jobs, chunksize=4)
+
+
+def qpos_of(goal: Goal) -> np.ndarray:
+    """(contexts, nq) where episodes of these goals start."""
+    return np.asarray(at_rest(goal["start"]).qpos)
 
 
 def play_policies(
@@ -203,7 +208,7 @@ def assemble(
     result = trust.measure(loop_rows(study, versions, rows))[0]
     start, goal = draw(study.contexts, key(hidden_seed, CONTEXTS))
     planned = EXACT.plan(direct[1], start, goal, key(0))
-    best = final_places((hidden, np.asarray(goal["start"]), commands(planned.action, goal)))
+    best = final_places((hidden, qpos_of(goal), commands(planned.action, goal)))
     best = np.linalg.norm(best - target(goal), axis=1)
     half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
     # Besides, one launch to look at.

@@ -20,7 +20,7 @@ import tyro
 
 from experiments.records import plain
 from experiments.slide import study as slide
-from experiments.slide.measurement import CONTEXTS, loop_rows, places_of, players, score
+from experiments.slide.measurement import CONTEXTS, loop_rows, places_of, players, qpos_of, score
 from experiments.slide.reality import (
     Hidden,
     commands,
@@ -65,8 +65,8 @@ def main(args: Args) -> int:
 
         def missed(person: Demonstrator, table: np.ndarray) -> float:
             action = person.act(table, goal, key(0)).action
-            job = hidden, np.asarray(goal["start"]), commands(action, goal)
-            return score(goal, final_places(job))["error"]
+            places = final_places((hidden, qpos_of(goal), commands(action, goal)))
+            return score(goal, places)["error"]
 
         # The best that a fit could do with each friction.
         in_family = []

@@ -191,18 +191,18 @@ def final_places(job: tuple[Hidden, np.ndarray, np.ndarray]) -> np.ndarray:
     """Where commands take the puck in reality, without noise: (episodes, 2) [m].
 
     Args:
-      job: hidden physics, the puck's starts (episodes,) and commands (episodes, horizon, 2); one
-        argument, so that a pool of processes can map it.
+      job: hidden physics, starts (episodes, nq) and commands (episodes, horizon, 2); one argument,
+        so that a pool of processes can map it. It holds no arrays of JAX, which is not configured
+        there.
 
     Raises:
       InputError: commands that are not finite.
     """
-    hidden, start, played = job
+    hidden, qpos, played = job
     if not np.isfinite(played).all():
         raise InputError("a policy's commands are not finite; its training diverged")
     machine = robot(dataclasses.replace(hidden, noise=()))
-    places = np.zeros((len(start), 2))
-    qpos = np.asarray(at_rest(start).qpos)
+    places = np.zeros((len(qpos), 2))
     for i, ctrls in enumerate(played):
         struck = np.flatnonzero(np.diff(ctrls, axis=0).any(axis=1))[-1] + 1 + SETTLED
         before = machine.reset(Start(qpos[i], np.zeros(6))).joints[PUCK]
