@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from worldmodel.reality import capture, deploy
     from worldmodel.runtime import configure
     from worldmodel.scene import FreeParameter, Scene, load_scene
-    from worldmodel.types import Episode, Measurement, Policy, State
+    from worldmodel.tasks.task import Task
+    from worldmodel.types import Episode, Measurement, Policy, Start, State
 
 __version__ = "0.1.0"
 
@@ -42,7 +43,8 @@ _HOMES = {
     "reality": ("capture", "deploy"),
     "runtime": ("configure",),
     "scene": ("FreeParameter", "Scene", "load_scene"),
-    "types": ("Episode", "Measurement", "Policy", "State"),
+    "tasks.task": ("Task",),
+    "types": ("Episode", "Measurement", "Policy", "Start", "State"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

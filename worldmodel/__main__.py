@@ -1,8 +1,10 @@
-"""The commands of ``python -m worldmodel``: doctor; check, fit, evaluate; trust, plan, judge.
+"""The commands of ``python -m worldmodel``: doctor; new, check, fit, evaluate; generate, train,
+deploy, loop; trust, plan, judge.
 
 Each command imports its own modules.
 """
 
+import dataclasses
 import functools
 import json
 import sys
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from worldmodel import runtime
+from worldmodel.commands import round_the_loop
 from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
@@ -36,10 +39,11 @@ def _check(
     deep: bool = False,
     json: Path | None = None,
 ) -> int:
-    """Checks whether a scene runs and a log fits it; status 1 where something must be mended.
+    """Checks whether a scene runs and a log fits it, or whether a task keeps its contract; status 1
+    where something must be mended.
 
     Args:
-      scene: MJCF of the robot.
+      scene: MJCF of the robot; or a task, as file.py:name or package.module:name, alone.
       data: the log: a LeRobot folder, or Parquet, CSV or npz, a file or a folder of them.
       columns: TOML: which column is which joint, command, body and time; without it a draft is
         written.
@@ -51,7 +55,14 @@ def _check(
     """
     runtime.configure()
     from worldmodel.commands import check as command
+    from worldmodel.commands import check_task
 
+    if check_task.is_task(scene):
+        findings = check_task.check_task(str(scene))
+        if json:
+            write_json(json, [dataclasses.asdict(finding) for finding in findings])
+        print("\n".join(map(str, findings)))
+        return command.exit_status(findings)
     result = command.check(
         scene,
         data,
@@ -263,7 +274,9 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of the process by default, and returns the exit status."""
-    commands = {"doctor": _doctor, "check": _check, "fit": _fit, "evaluate": _evaluate}
+    commands = {"doctor": _doctor, "new": round_the_loop.new}
+    commands |= {"check": _check, "fit": _fit, "evaluate": _evaluate}
+    commands |= round_the_loop.COMMANDS
     commands |= {"trust": _trust, "plan": _plan, "judge": _judge}
     call = functools.partial(tyro.extras.subcommand_cli_from_dict, commands, prog="worldmodel")
     return runtime.run(lambda given: call(args=given), arguments)

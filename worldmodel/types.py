@@ -7,6 +7,7 @@ from the caller's ``vmap``; the shapes below are those of one robot.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -89,9 +90,20 @@ class Measurement:
     objects: Array  # (objects, 7) position [m] and unit quaternion wxyz; a NaN row was not seen
     touch: Array  # (touch,) bool
     age: Array  # (joints + objects,) [s] since each was read
-    applied: Array  # (nu,) the command that acted: clipped, or a person's
+    applied: Array  # (nu,) the command that acted: clipped, or a person's; NaN: not known yet
     intervention: Array  # () bool; whether it was a person's
     names: Names = dataclasses.field(metadata={"static": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Policies of few parameters: what an expert plans in, and how a person errs in it."""
+
+    policy: Callable[[Array, Goal], Policy]  # of (parameters,) and a goal; traced, one robot
+    low: np.ndarray  # (parameters,)
+    high: np.ndarray  # (parameters,)
+    relative: Any = 0.0  # (parameters,) standard deviation of a parameter's logarithm
+    absolute: Any = 0.0  # (parameters,) standard deviation, in the parameter's unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +132,10 @@ class Episode:
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
     goal: Goal = dataclasses.field(default_factory=dict)  # of the task
     action: np.ndarray | None = None  # (frames, action) of the policy; the last one is repeated
-    intervention: np.ndarray | None = None  # (frames,) bool: the command was a person's
+    intervention: np.ndarray | None = None  # (frames,) bool: that command was a person's
     success: bool | None = None  # as the task, or the person, judged it; None: not judged
     source: str = "real"  # or the version of the world model that generated it
+    late: int = 0  # control steps of a robot that took more than 1.5 periods
 
     @classmethod
     def regular(

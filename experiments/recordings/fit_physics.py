@@ -29,7 +29,6 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.commands.settings import claim
 from worldmodel.episodes.split import split
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
@@ -38,6 +37,7 @@ from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
 

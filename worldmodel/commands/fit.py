@@ -13,7 +13,6 @@ from worldmodel import runtime
 from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
-from worldmodel.commands.settings import LENGTHS, claim
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
@@ -26,6 +25,7 @@ from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.records import append_row, plain
+from worldmodel.runtime.settings import LENGTHS, claim
 from worldmodel.scene import FreeParameter, SceneWarning
 
 FEWEST = 32  # windows that a start is fitted to

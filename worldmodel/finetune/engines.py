@@ -8,7 +8,6 @@ the numbers of the free parameters, then, where starts are free, a shift of each
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import physics
-from worldmodel._mujoco import c_rollout, mujoco
+from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, unpacked
@@ -27,6 +26,7 @@ from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
+from worldmodel.scene.replay import Replayer
 from worldmodel.scene.tangent import integrate, measured_difference
 from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
@@ -146,8 +146,6 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
 
 def _c(world: WorldModel) -> Engine:
     scene = world.scene
-    full = mujoco.mjtState.mjSTATE_FULLPHYSICS
-    threads = os.cpu_count() or 1
     model_at = compiled(world)
 
     def seen(u: jax.Array, window: Windows, shift: jax.Array) -> Windows:
@@ -160,35 +158,17 @@ def _c(world: WorldModel) -> Engine:
     begun = jax.jit(jax.vmap(seen, (None, 0, 0)))
     compare = jax.jit(jax.vmap(missed, (None, 0, 0)))
 
-    def at(u: np.ndarray) -> mujoco.MjModel:
-        model = model_at(u)
-        # MuJoCo would start again from its own start where a state is not finite.
-        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        return model
+    def at(u: np.ndarray) -> Replayer:
+        return Replayer(model_at(u))
 
-    def play(
-        model: mujoco.MjModel, u: np.ndarray, shift: np.ndarray, windows: Windows
-    ) -> np.ndarray:
+    def play(replayer: Replayer, u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         begin = begun(u, windows, shift)
-        states = np.empty((len(windows), mujoco.mj_stateSize(model, full)))
-        mujoco.mj_getState(model, mujoco.MjData(model), states[0], full)
-        states[1:] = states[0]
-        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
-        moving = first + model.nq + model.nv
-        states[:, first : first + model.nq] = np.asarray(begin.history.qpos)[:, 0]
-        states[:, first + model.nq : moving] = np.asarray(begin.history.qvel)[:, 0]
-        horizon = windows.target.shape[1]
-        ctrl = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
-        played, _ = c_rollout.rollout(
-            model,
-            [mujoco.MjData(model) for _ in range(threads)],
-            states,
-            ctrl if model.nu else None,
-            nstep=horizon * scene.substeps,
-            persistent_pool=True,
+        states = replayer.states(
+            np.asarray(begin.history.qpos)[:, 0], np.asarray(begin.history.qvel)[:, 0]
         )
-        played = played[:, scene.substeps - 1 :: scene.substeps]
-        predicted = played[..., first : first + model.nq]
+        held = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
+        played = replayer.roll(states, held)[:, scene.substeps - 1 :: scene.substeps]
+        predicted = played[..., replayer.qpos]
         return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
@@ -201,8 +181,8 @@ def _c(world: WorldModel) -> Engine:
         width: np.ndarray | None = None,
         central: bool = False,
     ) -> tuple:
-        model = at(u)
-        error = play(model, u, shift, windows)
+        replayer = at(u)
+        error = play(replayer, u, shift, windows)
         columns = []
         width = np.full(len(u), DIFFERENCE) if width is None else width
         for step in np.diag(width):
@@ -211,13 +191,13 @@ def _c(world: WorldModel) -> Engine:
             columns.append(change / (step.sum() * (1.0 + central)))
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for half, step in zip(widths, np.diag(widths), strict=True):
-            further = play(model, u, shift + step, windows)
-            change = further - play(model, u, shift - step, windows)
+            further = play(replayer, u, shift + step, windows)
+            change = further - play(replayer, u, shift - step, windows)
             columns.append(change / (2.0 * half))
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return _broken_off(scene, at(u), begun(u, windows, shift))
+        return _broken_off(scene, at(u).model, begun(u, windows, shift))
 
     return Engine(errors, slopes, flags)
 

@@ -59,6 +59,11 @@ def unpacked(world: WorldModel, u: jax.Array) -> physical.Parameters:
     return leaves
 
 
+def packed(world: WorldModel, parameters: physical.Parameters) -> np.ndarray:
+    """(numbers,): the inverse of ``unpacked``."""
+    return np.array([float(np.asarray(parameters[name])[i]) for name, i in numbers(world)])
+
+
 @functools.lru_cache(maxsize=16)
 def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
     """(numbers,) → the model with those numbers, its arrays on the host; compiled once."""

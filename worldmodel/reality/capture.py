@@ -1,5 +1,6 @@
 """Capture: trials played on a robot, each episode in a file of its own as soon as it ends."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from worldmodel import runtime
 from worldmodel.errors import InputError
-from worldmodel.reality.deploy import check_robot, compiled_loop, deploy
-from worldmodel.reality.robot import Robot, RobotError
+from worldmodel.reality.deploy import DEFAULT, NOBODY, check_robot, compiled_loop, deploy
+from worldmodel.reality.robot import Robot
+from worldmodel.reality.safety import Operator, Safety
 from worldmodel.runtime.records import write_arrays
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Trial
@@ -21,12 +22,14 @@ class CaptureError(InputError):
 
 
 def capture(
-    directory: Path,
+    directory: str | Path,
     robot: Robot,
     task: Task,
     trials: Sequence[Trial],
     key: jax.Array,
     *,
+    operator: Operator = NOBODY,
+    safety: Safety = DEFAULT,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
     """Plays trials on a robot and captures what comes back, one file per episode.
@@ -37,15 +40,20 @@ def capture(
     Args:
       trials: their policies have one structure.
       key: of the policies' randomness.
-      stop: asked between episodes.
+      operator, safety, stop: see ``deploy``.
 
     Raises:
-      RobotError: the robot failed; the frames before are kept in ``<number>.failed.npz``, and
-        running again goes on with that episode.
+      RobotError: the robot failed.
       CaptureError: the folder holds a damaged episode, or one of another start, goal or policy.
-      InputError: the robot is not the task's.
-      runtime.Interrupted: ``stop`` returned True.
+      InputError: the robot is not the task's, or a dry run.
+      runtime.Interrupted: the operator or ``stop`` stopped the robot.
+
+    Of an episode that did not come to its end, for these or any other reason, the frames so far are
+    kept in ``<number>.failed.npz``; running again goes on with that episode.
     """
+    if getattr(robot, "source", "real") != "real":
+        raise InputError("a dry run is not captured; play it by 'dry_run'")
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     check_robot(robot, task)
     captured: dict[int, Episode] = {}
@@ -59,20 +67,20 @@ def capture(
         try:
             robot.connect()
             for i in open_trials:
-                if stop():
-                    raise runtime.Interrupted(
-                        f"stopped before episode {i}; run the same command to go on"
-                    )
-                path = directory / f"{i:05d}.npz"
-                try:
-                    episode = deploy(
-                        robot, task, trials[i], i, jax.random.fold_in(key, i), loop=loop
-                    )
-                except RobotError as error:
-                    if error.episode is not None:
-                        _write(directory / f"{i:05d}.failed.npz", error.episode, trials[i])
-                    raise
-                _write(path, episode, trials[i])
+                kept = directory / f"{i:05d}.failed.npz"
+                episode = deploy(
+                    robot,
+                    task,
+                    trials[i],
+                    i,
+                    jax.random.fold_in(key, i),
+                    loop=loop,
+                    operator=operator,
+                    safety=safety,
+                    stop=stop,
+                    keep=functools.partial(_write, kept, trials[i]),
+                )
+                _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
         finally:
             robot.stop()
@@ -89,8 +97,8 @@ def _digest(trial: Trial) -> str:
 _ARRAYS = ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact", "action", "intervention")
 
 
-def _write(path: Path, episode: Episode, trial: Trial) -> None:
-    arrays = {name: np.asarray(getattr(episode, name)) for name in _ARRAYS}
+def _write(path: Path, trial: Trial, episode: Episode) -> None:
+    arrays = {name: np.asarray(getattr(episode, name)) for name in (*_ARRAYS, "late")}
     if episode.measured is not None:
         arrays["measured"] = episode.measured
     if episode.success is not None:
@@ -110,6 +118,7 @@ def _read(path: Path, trial: Trial) -> Episode:
             goal=goal,
             measured=arrays.get("measured"),
             success=None if success is None else bool(success),
+            late=int(arrays["late"]),
             **{name: arrays[name] for name in _ARRAYS},
         )
         digest = str(arrays["trial"])

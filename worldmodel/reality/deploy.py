@@ -6,17 +6,24 @@ robot is connected.
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.reality.robot import Robot, RobotError
+from worldmodel.reality.safety import Nobody, Operator, Safety, Watchdog
+from worldmodel.runtime import log
 from worldmodel.tasks import play, sensors
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Measurement, Policy, Trial
+
+LATE = 1.5  # periods of the control rate that a step may take
+NOBODY, DEFAULT = Nobody(), Safety()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +60,8 @@ def compiled_loop(task: Task, policy: Policy, goal: Goal) -> Loop:
     key = jax.random.key(0)
     first = loop.begin(sensors.blank(task.sensors))
     if policy.traceable:
-        carry = loop.init(policy, first, goal, key)
-        _, ctrl, _ = loop.decide(policy, carry, first, goal, key)
-        loop.follow(first, sensors.blank(task.sensors), np.asarray(ctrl), False)
+        loop.decide(policy, loop.init(policy, first, goal, key), first, goal, key)
+    loop.follow(first, sensors.blank(task.sensors), np.asarray(first.applied), False)
     loop.failed(first, goal)
     return loop
 
@@ -94,102 +100,204 @@ def deploy(
     key: jax.Array,
     *,
     loop: Loop | None = None,
+    operator: Operator = NOBODY,
+    safety: Safety = DEFAULT,
+    stop: Callable[[], bool] = lambda: False,
+    keep: Callable[[Episode], None] = lambda episode: None,
 ) -> Episode:
     """Plays one trial on a connected robot: at most ``task.horizon`` control steps.
+
+    Commands are held within the range of the actuators and the robot's ``max_rate``. The robot is
+    stopped at the end of the episode, however that comes.
 
     Args:
       identity: the episode's id.
       key: the policy's randomness, split as ``rollout`` splits it.
       loop: of ``compiled_loop``; made when absent.
+      operator: the person who may stop the robot, take over, and judge the episode.
+      safety: when the episode is given up.
+      stop: asked before every command, as the operator is.
+      keep: called with the frames so far where the episode does not come to its end.
 
     Returns:
-      The episode, a frame longer than its steps; it ends early where the task has failed.
+      The episode, a frame longer than its steps; it ends early where the task has failed. Where the
+      operator took over, command and action are hers.
 
     Raises:
-      RobotError: the robot stops answering, or reports joints that are not finite, or arrays of
-        another size; it is stopped, and the error carries the frames before.
-      InputError: the policy's command is not finite or of another size; the robot is stopped.
+      RobotError: the robot stops answering, is late too often, or reports what cannot be.
+      InputError: a command is not finite or of another size.
+      runtime.Interrupted: the operator stopped the robot, or ``stop`` returned True.
     """
     loop = loop or compiled_loop(task, trial.policy, trial.goal)
-    nu = task.scene.mj_model.nu
-    limit = np.asarray(robot.max_rate, float) / task.scene.control_hz
-    measured: list[Measurement] = []
-    commands: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    failed = [False]
-
-    def recorded() -> Episode | None:
-        if not measured:
-            return None
-        frames = len(measured)
-        acts = actions or [np.zeros(task.action_size)]
-        held = commands or [np.asarray(measured[0].applied)]
-        rows = jax.tree.map(lambda *x: np.stack([np.asarray(a) for a in x]), *measured)
-        played = play.Played(
-            rows,
-            np.stack(held)[: max(1, frames - 1)],
-            np.stack(acts)[: max(1, frames - 1)],
-            np.array(failed),
+    tape = _Tape(task, trial.goal, identity, getattr(robot, "source", "real"))
+    try:
+        with Watchdog(robot.stop, safety.silence) as watchdog:
+            _play(robot, task, trial, key, loop, operator, safety, stop, tape, watchdog)
+    except BaseException:  # Ctrl-C among them
+        robot.stop()
+        if tape.measured:
+            keep(tape.episode(whole=False))
+        raise
+    robot.stop()
+    episode = tape.episode(whole=True)
+    if tape.late:
+        log(
+            f"episode {identity}: {tape.late} of {len(tape.ctrl)} control steps took more than "
+            f"{LATE:g} periods of the control rate"
         )
-        return play.episode(task, played, trial.goal, source="real", identity=identity)
-
-    def take(ask: Callable[[], Measurement]) -> Measurement:
-        try:
-            answer = ask()
-        except (TimeoutError, OSError) as error:
-            robot.stop()
-            raise RobotError(
-                f"episode {identity}: the robot stopped answering at frame {len(measured)} "
-                f"({error}); check it, then run the same command again",
-                recorded(),
-            ) from error
-        fault = _fault(answer, task)
-        if fault:
-            robot.stop()
-            raise RobotError(
-                f"episode {identity}: at frame {len(measured)} the robot reports {fault}; check "
-                "its sensors, then run the same command again",
-                recorded(),
-            )
-        return answer
-
-    keys = jax.random.split(key, task.horizon + 1)
-    now = loop.begin(take(lambda: robot.reset(trial.start)))
-    measured.append(now)
-    carry = loop.init(trial.policy, now, trial.goal, keys[0])
-    for t in range(task.horizon):
-        action, ctrl, carry = loop.decide(trial.policy, carry, now, trial.goal, keys[t + 1])
-        ctrl, action = np.asarray(ctrl, float), np.asarray(action, float)
-        if ctrl.shape != (nu,) or not np.isfinite(ctrl).all():
-            robot.stop()
-            raise InputError(
-                f"episode {identity}: the policy commands {ctrl} at step {t}; the robot takes "
-                f"{nu} finite numbers"
-            )
-        before = np.asarray(now.applied)
-        ctrl = np.clip(ctrl, before - limit, before + limit)
-        commands.append(ctrl)
-        actions.append(action)
-        answer = take(lambda ctrl=ctrl: robot.step(ctrl))
-        now = loop.follow(now, answer, ctrl, False)
-        measured.append(now)
-        failed.append(bool(loop.failed(now, trial.goal)))
-        if failed[-1]:
-            break
-    episode = recorded()
-    assert episode is not None
+    if episode.success is None:
+        return dataclasses.replace(episode, success=operator.judge(episode))
     return episode
+
+
+@dataclasses.dataclass
+class _Tape:
+    """What was measured and commanded so far."""
+
+    task: Task
+    goal: Goal
+    identity: int | str
+    source: str
+    measured: list[Measurement] = dataclasses.field(default_factory=list)
+    ctrl: list[np.ndarray] = dataclasses.field(default_factory=list)
+    action: list[np.ndarray] = dataclasses.field(default_factory=list)
+    failed: bool = False
+    late: int = 0
+
+    def episode(self, whole: bool) -> Episode:
+        """The frames so far; one that is not whole is not judged."""
+        rows = jax.tree.map(lambda *x: np.stack([np.asarray(a) for a in x]), *self.measured)
+        ctrl = self.ctrl or [np.asarray(rows.applied[0])]
+        action = self.action or [np.zeros(self.task.action_size)]
+        over = np.array(self.failed or not whole)
+        played = play.Played(rows, np.stack(ctrl), np.stack(action), over)
+        episode = play.episode(
+            self.task, played, self.goal, source=self.source, identity=self.identity
+        )
+        # Of a start alone, without a step, one command is held.
+        return dataclasses.replace(
+            episode,
+            success=episode.success if whole else None,
+            late=self.late,
+            ctrl=episode.ctrl[: len(self.measured)],
+            action=np.asarray(episode.action)[: len(self.measured)],
+        )
+
+
+def _play(
+    robot: Robot,
+    task: Task,
+    trial: Trial,
+    key: jax.Array,
+    loop: Loop,
+    operator: Operator,
+    safety: Safety,
+    stop: Callable[[], bool],
+    tape: _Tape,
+    watchdog: Watchdog,
+) -> None:
+    """The closed loop, onto a tape."""
+    clock = getattr(robot, "clock", time.monotonic)
+    limit = np.asarray(robot.max_rate, float) / task.scene.control_hz
+    size, goal, where = task.action_size, trial.goal, f"episode {tape.identity}"
+    keys = jax.random.split(key, task.horizon + 1)
+    now = loop.begin(_answer(lambda: robot.reset(trial.start), tape))
+    tape.measured.append(now)
+    carry = loop.init(trial.policy, now, goal, keys[0])
+    before = None
+    for t in range(task.horizon):
+        if stop() or operator.wants_stop():
+            raise runtime.Interrupted(
+                f"{where}: stopped before control step {t}; run the same command to go on"
+            )
+        action, ctrl, carry = loop.decide(trial.policy, carry, now, goal, keys[t + 1])
+        hers = operator.command(now)
+        if hers is not None:
+            ctrl = sensors.within_range(task.scene, np.asarray(hers, float))
+        ctrl, action = np.asarray(ctrl, float), np.asarray(action, float)
+        if action.shape != (size,) or not np.isfinite(action).all():
+            raise InputError(
+                f"{where}: the policy answers {action} at step {t}; task '{task.name}' takes "
+                f"{size} finite numbers"
+            )
+        if ctrl.shape != limit.shape or not np.isfinite(ctrl).all():
+            commander = "the policy" if hers is None else "the operator"
+            raise InputError(
+                f"{where}: {commander} commands {ctrl} at step {t}; the robot takes "
+                f"{limit.size} finite numbers"
+            )
+        held = np.asarray(now.applied)
+        ctrl = np.clip(ctrl, held - limit, held + limit)
+        before = clock() if before is None else before
+        watchdog.feed()
+        sensed = _answer(lambda ctrl=ctrl: robot.step(ctrl), tape)
+        before, took = clock(), clock() - before
+        if watchdog.barked:
+            raise RobotError(
+                f"{where}: no control step for {safety.silence:g} s at frame {t + 1}; the robot "
+                "was stopped: check it, then run the same command again"
+            )
+        tape.late += took * task.scene.control_hz > LATE
+        if safety.max_late is not None and tape.late > safety.max_late:
+            raise RobotError(
+                f"{where}: {tape.late} control steps took more than {LATE:g} periods by frame "
+                f"{t + 1}, the last one {took:.3g} s; lower control_hz, or free the computer"
+            )
+        reported = np.asarray(sensed.applied, float)
+        applied = np.where(np.isfinite(reported), reported, ctrl)
+        intervention = hers is not None or bool(sensed.intervention)
+        tape.ctrl.append(applied)
+        tape.action.append(
+            np.asarray(task.action(now, applied, goal), float) if intervention else action
+        )
+        now = loop.follow(now, sensed, applied, intervention)
+        tape.measured.append(now)
+        tape.failed = bool(loop.failed(now, goal))
+        if tape.failed:
+            return
+
+
+def _answer(ask: Callable[[], Measurement], tape: _Tape) -> Measurement:
+    """What a robot measures.
+
+    Raises:
+      RobotError: it does not answer, or reports what cannot be.
+    """
+    frame = len(tape.measured)
+    try:
+        answer = ask()
+    except (TimeoutError, OSError) as error:
+        raise RobotError(
+            f"episode {tape.identity}: the robot stopped answering at frame {frame} ({error}); "
+            "check it, then run the same command again"
+        ) from error
+    fault = _fault(answer, tape.task)
+    if fault:
+        raise RobotError(
+            f"episode {tape.identity}: at frame {frame} the robot reports {fault}; check its "
+            "sensors, then run the same command again"
+        )
+    return answer
 
 
 def _fault(answer: Measurement, task: Task) -> str:
     """What is wrong with a measurement; empty where nothing is."""
     blank = sensors.blank(task.sensors)
-    for name in ("joints", "objects", "touch", "age"):
+    for name in ("joints", "objects", "touch", "age", "applied"):
         shape, wanted = np.shape(getattr(answer, name)), np.shape(getattr(blank, name))
         if shape != wanted:
             return f"{name} of the shape {shape}, not {wanted}"
-    joints = np.asarray(answer.joints)
+    joints, objects = np.asarray(answer.joints), np.asarray(answer.objects)
     if not np.isfinite(joints).all():
         names = [task.sensors.joints[i] for i in np.flatnonzero(~np.isfinite(joints))]
         return f"no finite position of {names}"
+    seen = ~np.isnan(objects).all(axis=1)
+    broken = ~(np.abs(np.linalg.norm(objects[:, 3:], axis=1) - 1.0) < 1e-3)
+    broken |= ~np.isfinite(objects).all(axis=1)
+    if (seen & broken).any():
+        row = int(np.argmax(seen & broken))
+        return (
+            f"the pose {objects[row].tolist()} of '{task.sensors.objects[row]}', which is no "
+            "position and unit quaternion wxyz, nor a row of NaN"
+        )
     return ""

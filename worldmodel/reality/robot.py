@@ -1,17 +1,22 @@
 """The machine, or a stand-in for one: what ``deploy`` calls, and how it fails."""
 
+import time
 from typing import Protocol
 
 import numpy as np
 
-from worldmodel.types import Episode, Measurement, Names, Start
+from worldmodel.types import Array, Measurement, Names, Start
 
 
 class Robot(Protocol):
-    """A machine, or a stand-in for one. Calls come one at a time, and any of them may fail.
+    """A machine, or a stand-in for one. Any call may fail; they come one at a time, but for
+    ``stop``, which may come from another thread while a step hangs.
 
-    Positions are in SI units, by the task's names; of a measurement ``deploy`` takes joints,
-    objects, touch and age. Velocities and the applied command follow by its own rule.
+    Positions are in SI units, by the task's names. A measurement is made by ``measurement``;
+    velocities follow by ``deploy``'s own rule.
+
+    Two more methods are used where a robot has them: ``measure()`` reads without moving, for a dry
+    run; ``clock()`` is the robot's own time [s], of a simulation that does not run in real time.
     """
 
     control_hz: float  # [1/s]
@@ -33,7 +38,8 @@ class Robot(Protocol):
         ...
 
     def stop(self) -> None:
-        """Brings everything to rest, at once, from whatever state; never raises."""
+        """Brings everything to rest, at once, from whatever state; never raises. A reset may
+        follow."""
         ...
 
     def close(self) -> None:
@@ -42,8 +48,57 @@ class Robot(Protocol):
 
 
 class RobotError(RuntimeError):
-    """A robot that failed in mid-episode; ``episode`` holds the frames before, None without any."""
+    """A robot that failed in mid-episode, or cannot begin one."""
 
-    def __init__(self, message: str, episode: Episode | None = None) -> None:
-        super().__init__(message)
-        self.episode = episode
+
+def measurement(
+    names: Names,
+    joints: Array,
+    *,
+    objects: Array | None = None,
+    touch: Array | None = None,
+    age: Array | None = None,
+    applied: Array | None = None,
+    intervention: bool = False,
+) -> Measurement:
+    """What a robot reports at one moment.
+
+    Args:
+      joints: (joints,) [m, rad], NaN where one was not measured.
+      objects: (objects, 7) position [m] and unit quaternion wxyz, a NaN row where one was not seen;
+        none was when absent.
+      touch: (touch,) bool; nothing touches when absent.
+      age: (joints + objects,) [s] since each was read; just now when absent.
+      applied: (nu,) the command that acted, where it is not the one that was sent.
+      intervention: whether that was a person's.
+    """
+    count, bodies = len(names.joints), len(names.objects)
+    joints = np.asarray(joints, float)
+    return Measurement(
+        joints=joints,
+        velocities=np.zeros(joints.shape),
+        objects=np.full((bodies, 7), np.nan) if objects is None else np.asarray(objects, float),
+        touch=np.zeros(len(names.touch), bool) if touch is None else np.asarray(touch, bool),
+        age=np.zeros(count + bodies) if age is None else np.asarray(age, float),
+        applied=np.full(len(names.actuators), np.nan) if applied is None else applied,
+        intervention=np.asarray(intervention),
+        names=names,
+    )
+
+
+class Ticks:
+    """A regular clock of a machine in real time."""
+
+    def __init__(self, control_hz: float) -> None:
+        self._period = 1.0 / control_hz
+        self.begin()
+
+    def begin(self) -> None:
+        """The next tick is one period from now."""
+        self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Sleeps until the next tick; after one that has passed the ticks begin anew."""
+        now = time.monotonic()
+        self._last = max(self._last + self._period, now)
+        time.sleep(self._last - now)

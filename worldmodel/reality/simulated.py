@@ -1,129 +1,237 @@
-"""A held-out simulation of reality: C MuJoCo from an MJCF, with physics that no model knows.
+"""A held-out simulation of reality: C MuJoCo from any MJCF, with disturbances that no model knows.
 
-It stands in for a machine in tests and experiments. Part of the hidden physics lies in the family
-that a world model can fit (friction, mass, damping), part outside of it: friction that differs from
-place to place and with speed, actuators that lag and answer late, sensors that are noisy.
+It stands in for a machine in tests and experiments.
 """
 
 import copy
-import dataclasses
-import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.tasks import sensors
+from worldmodel.errors import InputError
+from worldmodel.reality.plant import Disturbance, Plant, index
+from worldmodel.reality.robot import RobotError, measurement
+from worldmodel.scene.names import element_name
+from worldmodel.scene.scene import parse_mjcf
+from worldmodel.tasks import play, sensors
 from worldmodel.tasks.task import Task
-from worldmodel.types import Measurement, Start
+from worldmodel.types import Array, Goal, Measurement, Policy, Start
 
-
-@dataclasses.dataclass(frozen=True)
-class HiddenPhysics:
-    """How the held-out simulation departs from its MJCF."""
-
-    friction: float = 1.0  # factor of the sliding friction
-    mass: float = 1.0  # factor of the moved body's mass and inertia
-    damping: float = 1.0  # factor of all joints' damping
-    patches: float = 0.0  # relative amplitude of the friction's variation over the table
-    waves: tuple[tuple[float, float, float], ...] = ()  # kx, ky [rad/m], phase [rad] of patches
-    speed: float = 0.0  # [s/m] relative rise of friction with sliding speed
-    lag: float = 0.0  # [s] time constant of the actuators
-    delay: int = 0  # control steps before a command takes effect
-    noise: tuple[float, ...] = ()  # standard deviation of each measured position [m, rad]
-
-    def friction_at(self, x: float, y: float, speed: float) -> float:
-        """The factor of the sliding friction at a place [m] and a speed [m/s]."""
-        factor = self.friction * (1.0 + self.speed * speed)
-        if self.waves:
-            wave = 0.0
-            for kx, ky, phase in self.waves:
-                wave += math.sin(kx * x + ky * y + phase)
-            wave *= math.sqrt(2.0) / len(self.waves)
-            factor *= 1.0 + self.patches * min(max(wave, -1.0), 1.0)
-        return factor
+TOGETHER = 128  # robots that ``simulate`` steps side by side
 
 
 class SimulatedRobot:
-    """A ``Robot``: C MuJoCo with hidden physics.
+    """A ``Robot``: C MuJoCo with disturbances.
 
     Args:
-      task: whose scene it departs from; all its positions are hinges and slides.
-      hidden: how it departs from that.
-      body, geom: the sliding body (its first two degrees of freedom are slides along x and y),
-        whose place and speed decide its geom's friction.
+      task: what it is asked to do; its scene is the machine, unless ``mjcf`` is.
+      disturbances: how reality departs from that, in the order in which they act.
+      mjcf: path or text of reality's own MJCF, which MJX need not be able to run; it has the
+        joints, bodies, geoms and actuators that the task names.
+      substeps: physics steps per control step; the task's scene's when absent.
+      max_rate: (nu,) of commands [their unit/s]; no limit when absent.
       seed: of the sensors' noise.
+
+    Raises:
+      InputError: an MJCF that does not compile, or lacks what is named.
     """
 
     def __init__(
-        self, task: Task, hidden: HiddenPhysics, *, body: str, geom: str, seed: int
+        self,
+        task: Task,
+        disturbances: Sequence[Disturbance] = (),
+        *,
+        mjcf: str | Path | None = None,
+        substeps: int | None = None,
+        max_rate: np.ndarray | None = None,
+        seed: int = 0,
     ) -> None:
-        self._model = copy.copy(task.scene.mj_model)
-        self._data = mujoco.MjData(self._model)
-        self._hidden = hidden
-        self._body = self._model.body(body).id
-        self._geom = self._model.geom(geom).id
-        self.names = task.sensors
-        touch = self.names.touch
-        self._touch = [{self._model.geom(a).id, self._model.geom(b).id} for a, b in touch]
-        self._friction = float(self._model.geom_friction[self._geom, 0])
-        self._substeps = task.scene.substeps
-        self._rng = np.random.default_rng(seed)
-        self._model.body_mass[self._body] *= hidden.mass
-        self._model.body_inertia[self._body] *= hidden.mass
-        self._model.dof_damping[:] *= hidden.damping
-        mujoco.mj_setConst(self._model, self._data)
-        self.control_hz = task.scene.control_hz
-        self.max_rate = np.full(self._model.nu, np.inf)
-        first = int(self._model.body_dofadr[self._body])
-        # Views of MuJoCo's own memory: looked up once, not 160 times an episode.
-        self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
-        self._place = self._data.xpos[self._body]
-        self._moving = self._data.qvel[first : first + 2]
-        self._slip = self._model.geom_friction[self._geom]
-        self._noise = np.array(hidden.noise)
-        self._blank = jax.tree.map(np.asarray, sensors.blank(self.names))
-        lag = hidden.lag
-        self._keep = math.exp(-1.0 / (self.control_hz * lag)) if lag > 0 else 0.0
-        self._late: list[np.ndarray] = []
-        self._held = np.zeros(self._model.nu)
+        scene, self.names = task.scene, task.sensors
+        theirs = scene.mj_model
+        model = copy.copy(theirs) if mjcf is None else _compiled(mjcf)
+        actuators = tuple(element_name(model, "actuator", a) for a in range(model.nu))
+        if actuators != self.names.actuators:
+            raise InputError(
+                f"the simulated robot's MJCF has the actuators {list(actuators)}, task "
+                f"'{task.name}' needs {list(self.names.actuators)}, in this order"
+            )
+        self.control_hz = scene.control_hz
+        self.max_rate = np.full(model.nu, np.inf) if max_rate is None else np.asarray(max_rate)
+        self._substeps = substeps or scene.substeps
+        model.opt.timestep = 1.0 / (self.control_hz * self._substeps)
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # NaN stays NaN
+        for disturbance in disturbances:
+            disturbance.change(model)
+        self._scene, self._model, self._data = scene, model, mujoco.MjData(model)
+        mujoco.mj_setConst(model, self._data)
+        self._undisturbed = copy.copy(model)
+        self._warnings = self._data.warning.number
+        self._disturbances = tuple(disturbances)
+        self._acting: list[Callable[[np.ndarray], np.ndarray]] = []
+        generator = np.random.default_rng(seed)
+        sensing = [d.measurements(self.names, generator) for d in disturbances]
+        self._sensing = [act for act in sensing if act is not None]
+        at = sensors.places(scene, self.names)
+        ours = _addresses(theirs, model)
+        self._taken = np.flatnonzero(ours >= 0), ours[ours >= 0]
+        self._joints, self._objects = ours[at.joints], ours[at.objects]
+        unknown = [n for n, q in zip(self.names.joints, self._joints, strict=True) if q < 0]
+        unknown += [n for n, q in zip(self.names.objects, self._objects, strict=True) if q[0] < 0]
+        if unknown:
+            raise InputError(f"the simulated robot's MJCF lacks {unknown}, which the task measures")
+        self._touch = [
+            {index(model, "geom", a), index(model, "geom", b)} for a, b in self.names.touch
+        ]
 
     def connect(self) -> None:
-        """Nothing to open."""
+        """Nothing is to be opened."""
 
     def reset(self, start: Start) -> Measurement:
-        """Everything at rest at the start; the actuators hold where the joints are."""
-        mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[:] = start.qpos
-        self._held = self._data.qpos[self._model.jnt_qposadr[self._model.actuator_trnid[:, 0]]]
-        self._late = [self._held] * self._hidden.delay
-        mujoco.mj_forward(self._model, self._data)
-        return self._measure()
+        """Everything at rest at ``start``; the actuators hold where the joints are. What the task's
+        scene does not have is where its own MJCF puts it.
+
+        Raises:
+          RobotError: a start of another size, or one that moves.
+        """
+        qpos = np.asarray(start.qpos, float)
+        if qpos.shape != (self._scene.mj_model.nq,) or np.asarray(start.qvel).any():
+            raise RobotError(
+                f"a start with {qpos.size} positions and velocities {np.asarray(start.qvel)}; a "
+                f"robot starts at rest, this one at {self._scene.mj_model.nq} positions"
+            )
+        model, data = self._model, self._data
+        mujoco.mj_resetData(model, data)
+        theirs, ours = self._taken
+        data.qpos[ours] = qpos[theirs]
+        held = np.asarray(sensors.holding(self._scene, qpos), float)
+        plant = Plant(model, self._undisturbed, data, held, self.control_hz)
+        acting = [d.commands(plant) for d in self._disturbances]
+        self._acting = [act for act in acting if act is not None]
+        mujoco.mj_forward(model, data)
+        return self.measure()
 
     def step(self, ctrl: np.ndarray) -> Measurement:
-        """Plays one command for one control step."""
-        hidden = self._hidden
-        self._late.append(np.asarray(ctrl, float))
-        arrived = self._late.pop(0)
-        self._held = self._keep * self._held + (1.0 - self._keep) * arrived
-        self._ctrl[:] = self._held
-        x, y, _ = self._place.tolist()
-        vx, vy = self._moving.tolist()
-        self._slip[0] = self._friction * hidden.friction_at(x, y, math.hypot(vx, vy))
+        """Plays one command for one control step.
+
+        Raises:
+          RobotError: the simulation diverges.
+        """
+        ctrl = np.asarray(ctrl, float)
+        for act in self._acting:
+            ctrl = act(ctrl)
+        self._data.ctrl[:] = ctrl
         mujoco.mj_step(self._model, self._data, self._substeps)
-        return self._measure()
+        if self._warnings.any():  # of values that are not finite, or huge
+            raise RobotError(
+                f"the simulation diverges at {self._data.time:g} s; its disturbances, or the "
+                "commands, are too strong for its timestep"
+            )
+        return self.measure()
+
+    def measure(self) -> Measurement:
+        """Reads the sensors."""
+        data = self._data
+        joints, objects = data.qpos[self._joints], data.qpos[self._objects]
+        for act in self._sensing:
+            act(joints, objects)
+        pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
+        touch = np.array([pair in pairs for pair in self._touch], bool)
+        return measurement(self.names, joints, objects=objects, touch=touch)
+
+    def clock(self) -> float:
+        """[s] of the simulation, which is never late."""
+        return float(self._data.time)
 
     def stop(self) -> None:
-        """Nothing moves between two calls."""
+        """Time stands still between steps."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing is to be let go of."""
 
-    def _measure(self) -> Measurement:
-        data = self._data
-        qpos = self._qpos.copy()
-        if self._noise.size:
-            qpos += self._noise * self._rng.standard_normal(self._noise.size)
-        pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
-        touch = np.array([touch in pairs for touch in self._touch])
-        return dataclasses.replace(self._blank, joints=qpos, touch=touch)
+
+def simulate(task: Task, robot: Callable[[], SimulatedRobot]) -> play.Simulate:
+    """Reality as the world in which a batch of a task's episodes is played: for an operator who
+    knows it, and as its own world model.
+
+    Each episode has a robot of its own, and all of them step side by side, so that a batch is
+    decided in one call. Each goes on to ``task.horizon``, failed or not, as in a model.
+
+    Args:
+      robot: makes one; without noise of its sensors where an episode is to be repeatable.
+    """
+    machines: list[SimulatedRobot] = []
+    begin = jax.jit(jax.vmap(lambda sensed: play.begin(task, sensed)))
+    init = jax.jit(jax.vmap(lambda p, m, goal, key: p.init(task.observe(m, goal), key)))
+    decide = jax.jit(jax.vmap(lambda *x: play.decide(task, *x)))
+    follow = jax.jit(jax.vmap(lambda *x: play.follow(task, *x)))
+    failed = jax.jit(jax.vmap(jax.vmap(task.failed, (0, None))))
+
+    def batch(policy: Policy, start: Start, goal: Goal, keys: Array) -> play.Played:
+        count = len(keys)
+        machines.extend(robot() for _ in range(count - len(machines)))
+        robots = machines[:count]
+        limit = np.stack([r.max_rate / r.control_hz for r in robots])
+        starts = zip(robots, np.asarray(start.qpos), np.asarray(start.qvel), strict=True)
+        first = _stacked([r.reset(Start(qpos, qvel)) for r, qpos, qvel in starts])
+        now = jax.device_get(begin(first))
+        keys = jax.vmap(lambda key: jax.random.split(key, task.horizon + 1))(keys)
+        carry = init(policy, now, goal, keys[:, 0])
+        measured, commands, actions = [now], [], []
+        for t in range(task.horizon):
+            action, ctrl, carry = decide(policy, carry, now, goal, keys[:, t + 1])
+            ctrl = np.clip(np.asarray(ctrl, float), now.applied - limit, now.applied + limit)
+            sensed = _stacked([r.step(c) for r, c in zip(robots, ctrl, strict=True)])
+            now = jax.device_get(follow(now, sensed, ctrl, np.zeros(count, bool)))
+            measured.append(now)
+            commands.append(ctrl)
+            actions.append(np.asarray(action))
+        rows = jax.tree.map(lambda *x: np.stack(x, axis=1), *measured)
+        over = np.asarray(failed(rows, goal))
+        return play.Played(rows, np.stack(commands, 1), np.stack(actions, 1), over)
+
+    def play_all(policy: Policy, start: Start, goal: Goal, key: Array) -> play.Played:
+        if not policy.traceable:
+            raise InputError("a policy that cannot be traced is deployed, one episode at a time")
+        keys = jax.random.split(key, len(np.asarray(start.qpos)))
+        parts = []
+        for i in range(0, len(keys), TOGETHER):
+            rows = jax.tree.map(lambda x, i=i: x[i : i + TOGETHER], (policy, start, goal))
+            parts.append(batch(rows[0], rows[1], rows[2], keys[i : i + TOGETHER]))
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    return play_all
+
+
+def _stacked(measured: list[Measurement]) -> Measurement:
+    return jax.tree.map(lambda *x: np.stack(x), *measured)
+
+
+def _compiled(mjcf: str | Path) -> mujoco.MjModel:
+    spec = parse_mjcf(mjcf)
+    try:
+        return spec.compile()
+    except ValueError as error:
+        raise InputError(f"the simulated robot's MJCF does not compile: {error}") from error
+
+
+def _addresses(theirs: mujoco.MjModel, ours: mujoco.MjModel) -> np.ndarray:
+    """(nq of theirs,) where our qpos has what theirs has, by the joints' names; −1: nowhere."""
+    sizes = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
+    known = {_joint_name(ours, j): j for j in range(ours.njnt)}
+    out = np.full(theirs.nq, -1)
+    for j in range(theirs.njnt):
+        k = known.get(_joint_name(theirs, j), -1)
+        if k >= 0 and ours.jnt_type[k] == theirs.jnt_type[j]:
+            size = sizes.get(mujoco.mjtJoint(theirs.jnt_type[j]), 1)
+            first = int(ours.jnt_qposadr[k])
+            out[theirs.jnt_qposadr[j] + np.arange(size)] = first + np.arange(size)
+    return out
+
+
+def _joint_name(model: mujoco.MjModel, joint: int) -> tuple[str, str]:
+    """A joint's name; where it has none, its body's."""
+    name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_JOINT, joint)
+    return (name, "") if name else ("", element_name(model, "body", int(model.jnt_bodyid[joint])))

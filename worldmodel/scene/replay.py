@@ -1,4 +1,4 @@
-"""Whole windows replayed by C MuJoCo, on all cores."""
+"""C MuJoCo's rollouts of many rows at once, on all cores."""
 
 import copy
 import os
@@ -7,13 +7,64 @@ import numpy as np
 
 from worldmodel._mujoco import c_rollout, mujoco
 
+FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS  # time, qpos, qvel, act, …
+
+
+class Replayer:
+    """C MuJoCo's model for rollouts. A state that is not finite stays so: MuJoCo's automatic reset
+    is off.
+
+    Args:
+      timestep: [s] of a physics step; the model's when absent.
+    """
+
+    def __init__(self, model: mujoco.MjModel, timestep: float | None = None) -> None:
+        self.model = copy.copy(model)
+        self.model.opt.timestep = timestep or model.opt.timestep
+        self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self._data = [mujoco.MjData(self.model) for _ in range(os.cpu_count() or 1)]
+        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
+        self.qpos = slice(first, first + model.nq)  # columns of a state
+        self.qvel = slice(self.qpos.stop, self.qpos.stop + model.nv)
+        self.act = slice(self.qvel.stop, self.qvel.stop + model.na)
+
+    def states(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """(rows, state) at time 0, of qpos (rows, nq) and qvel (rows, nv)."""
+        states = np.empty((len(qpos), mujoco.mj_stateSize(self.model, FULL)))
+        mujoco.mj_getState(self.model, mujoco.MjData(self.model), states[0], FULL)
+        states[1:] = states[0]
+        states[:, self.qpos], states[:, self.qvel] = qpos, qvel
+        return states
+
+    def roll(
+        self, states: np.ndarray, ctrl: np.ndarray, warmstart: np.ndarray | None = None
+    ) -> np.ndarray:
+        """States after every physics step.
+
+        Args:
+          states: (rows, state) to start from.
+          ctrl: (rows, steps, nu), a row of it per physics step.
+          warmstart: (rows, nv) accelerations that the first solve begins with; zeros when absent.
+
+        Returns:
+          (rows, steps, state).
+        """
+        played, _ = c_rollout.rollout(
+            self.model,
+            self._data,
+            states,
+            np.asarray(ctrl, float) if self.model.nu else None,
+            nstep=ctrl.shape[1],
+            initial_warmstart=warmstart,
+            persistent_pool=True,
+        )
+        return played
+
 
 def replayed(
     model: mujoco.MjModel, substeps: int, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray
 ) -> np.ndarray:
     """Positions after every control step, each window from its own start.
-
-    A state that is not finite stays so: MuJoCo's automatic reset is off.
 
     Args:
       model: its timestep is that of a substep.
@@ -24,21 +75,7 @@ def replayed(
     Returns:
       (windows, steps, nq).
     """
-    model = copy.copy(model)
-    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    full, data = mujoco.mjtState.mjSTATE_FULLPHYSICS, mujoco.MjData(model)
-    states = np.empty((len(qpos), mujoco.mj_stateSize(model, full)))
-    for row, q, v in zip(states, np.asarray(qpos), np.asarray(qvel), strict=True):
-        data.qpos[:], data.qvel[:] = q, v
-        mujoco.mj_getState(model, data, row, full)
-    held = np.repeat(np.asarray(ctrl, float), substeps, axis=1)
-    played, _ = c_rollout.rollout(
-        model,
-        [mujoco.MjData(model) for _ in range(os.cpu_count() or 1)],
-        states,
-        held if model.nu else None,
-        nstep=held.shape[1],
-        persistent_pool=True,
-    )
-    first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
-    return played[:, substeps - 1 :: substeps, first : first + model.nq]
+    replayer = Replayer(model)
+    states = replayer.states(np.asarray(qpos), np.asarray(qvel))
+    played = replayer.roll(states, np.repeat(np.asarray(ctrl, float), substeps, axis=1))
+    return played[:, substeps - 1 :: substeps, replayer.qpos]

@@ -33,6 +33,11 @@ class Played:
 Simulate = Callable[[Policy, Start, Goal, Array], Played]
 
 
+def repeated(policy: Policy, count: int) -> Policy:
+    """A policy ``count`` times, for a batch of episodes: with a leading dimension."""
+    return jax.tree.map(lambda x: np.broadcast_to(x, (count, *np.shape(x))), policy)
+
+
 def begin(task: Task, sensed: Measurement) -> Measurement:
     """The first measurement of an episode: everything stands still, held by its commands."""
     qpos = jnp.asarray(task.scene.mj_model.qpos0)
@@ -171,7 +176,7 @@ def episode(task: Task, played: Played, goal: Goal, *, source: str, identity: in
         contact=np.asarray(m.touch, bool),
         goal={name: np.asarray(x) for name, x in goal.items()},
         action=_repeated(played.action),
-        intervention=np.asarray(m.intervention, bool),
+        intervention=np.append(m.intervention[1:], m.intervention[-1]).astype(bool),
         source=source,
     )
     success = False if np.asarray(played.failed).any() else task.success(out)

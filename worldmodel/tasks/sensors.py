@@ -12,6 +12,7 @@ from worldmodel.scene import Scene
 from worldmodel.scene.collisions import contact_pairs
 from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
+from worldmodel.scene.tangent import namespace
 from worldmodel.tasks.errors import TaskError
 from worldmodel.types import Array, Episode, Measurement, Names, State
 
@@ -84,8 +85,8 @@ def places(scene: Scene, names: Names) -> Places:
 
 
 def sense(scene: Scene, names: Names, state: State) -> Measurement:
-    """What exact sensors report in a state; velocities, ages and commands are zero, since they
-    are not of one moment (``play``)."""
+    """What exact sensors report in a state; velocities and ages are zero, and the command is NaN,
+    since they are not of one moment (``play``)."""
     at = places(scene, names)
     return _measurement(
         names, state.qpos[at.joints], state.qpos[at.objects], state.contacts.active[at.touch]
@@ -93,7 +94,7 @@ def sense(scene: Scene, names: Names, state: State) -> Measurement:
 
 
 def blank(names: Names) -> Measurement:
-    """A measurement of zeros: its shapes and types are every other's."""
+    """A measurement of zeros, after no command: its shapes and types are every other's."""
     joints, objects = jnp.zeros(len(names.joints)), jnp.zeros((len(names.objects), 7))
     return _measurement(names, joints, objects, jnp.zeros(len(names.touch), bool))
 
@@ -106,7 +107,7 @@ def _measurement(names: Names, joints: Array, objects: Array, touch: Array) -> M
         objects=objects,
         touch=touch,
         age=jnp.zeros((*batch, len(names.joints) + len(names.objects)), joints.dtype),
-        applied=jnp.zeros((*batch, len(names.actuators)), joints.dtype),
+        applied=jnp.full((*batch, len(names.actuators)), jnp.nan, joints.dtype),
         intervention=jnp.zeros(batch, bool),
         names=names,
     )
@@ -148,30 +149,39 @@ def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
     joints = qpos[:, at.joints]
     moved = np.diff(joints, axis=0, prepend=joints[:1]) * scene.control_hz
     first = np.asarray(holding(scene, episode.qpos[0]))
-    intervention = episode.intervention
+    hers = np.zeros(frames, bool) if episode.intervention is None else episode.intervention
     return dataclasses.replace(
         _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch),
         velocities=moved,
         applied=np.concatenate([first[None], episode.ctrl[:-1]]),
-        intervention=np.zeros(frames, bool) if intervention is None else intervention,
+        intervention=np.concatenate([[False], hers[:-1]]),
     )
 
 
 def holding(scene: Scene, qpos: Array) -> Array:
-    """(nu,) the commands that hold a pose: of a position servo its joint's position, of every other
-    actuator zero, within the range of commands."""
+    """(nu,) the commands that hold a pose, (nq,): of a position servo its joint's position, of
+    every other actuator zero, within the range of commands."""
+    place, gear = _servos(scene)
+    held = namespace(qpos).where(gear != 0.0, gear * qpos[place], 0.0).astype(qpos.dtype)
+    return within_range(scene, held)
+
+
+@functools.lru_cache(maxsize=64)
+def _servos(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Of every actuator the place of its joint in qpos, and its gear; 0 where it is no servo."""
     m = scene.mj_model
-    commands = jnp.zeros(m.nu, jnp.asarray(qpos).dtype)
+    place, gear = np.zeros(m.nu, int), np.zeros(m.nu)
     for actuator in range(m.nu):
         dof = driven_dof(m, actuator)
         if dof is not None and is_position_servo(m, actuator):
-            place = m.jnt_qposadr[m.dof_jntid[dof]]
-            commands = commands.at[actuator].set(m.actuator_gear[actuator, 0] * qpos[place])
-    return within_range(scene, commands)
+            place[actuator] = m.jnt_qposadr[m.dof_jntid[dof]]
+            gear[actuator] = m.actuator_gear[actuator, 0]
+    return place, gear
 
 
 def within_range(scene: Scene, ctrl: Array) -> Array:
     """Commands, (nu,), clipped to their actuators' ``ctrlrange``."""
     limited = scene.mj_model.actuator_ctrllimited.astype(bool)
     low, high = scene.mj_model.actuator_ctrlrange.T
-    return jnp.clip(ctrl, np.where(limited, low, -np.inf), np.where(limited, high, np.inf))
+    low, high = np.where(limited, low, -np.inf), np.where(limited, high, np.inf)
+    return namespace(ctrl).clip(ctrl, low, high)

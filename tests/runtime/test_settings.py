@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.commands.settings import claim
 from worldmodel.errors import InputError
+from worldmodel.runtime.settings import claim
 
 SETTINGS = {"seed": 0, "steps": 60, "free": ["damping:elbow"], "data": "abc"}
 

@@ -1,0 +1,154 @@
+"""The loop, turned twice round a cart: what each stage leaves, what is resumed, what is refused."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.small_tasks import Going, LaggingCart, Lift, Reach, Straight, wandering
+from worldmodel import loop, runtime
+from worldmodel.episodes.windows import WindowGrid
+from worldmodel.errors import InputError
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.loop.versions import _cut
+from worldmodel.model import WorldModel
+from worldmodel.policies.clone import Clone, CloneConfig
+from worldmodel.reality import capture
+from worldmodel.tasks import data_set
+from worldmodel.types import Trial
+
+TASK = Reach()
+METHOD = loop.Method(
+    FitConfig(steps=4, batch=4, learning_rate=0.3, start_spread=0.0, validate_every=1)
+)
+CLONE = Clone(CloneConfig(width=16, steps=400, weight_decay=0.0))
+
+
+@dataclasses.dataclass
+class Counted:
+    """The parts of a turn, and how often each was called."""
+
+    calls: list[str] = dataclasses.field(default_factory=list)
+    stop_at: str = ""
+
+    def plan(self, simulate: Any, starts: Any, goals: Any, key: Any) -> Going:
+        self.calls.append("plan")
+        return Straight().plan(simulate, starts, goals, key)
+
+    def train(self, task: Any, episodes: Any, seed: int) -> Any:
+        self.calls.append("train")
+        return CLONE(task, episodes, seed)
+
+    def deploy(self, folder: Path, trials: list[Trial], key: jax.Array) -> list:
+        self.calls.append("deploy")
+        stop = iter([False, True]) if self.stop_at == "deploy" else iter([False] * 99)
+        robot = LaggingCart(TASK)
+        return capture(folder, robot, TASK, trials, key, stop=lambda: next(stop))
+
+    def turn(self, folder: Path, version: loop.Version, **changes: Any) -> loop.Version:
+        options = {"generated": 12, "deployed": 3, "seed": 1, "engine": "c"} | changes
+        parts = self.deploy, self, self.train
+        return loop.turn(folder, TASK, version, *parts, METHOD, **options)
+
+
+def first(folder: Path) -> loop.Version:
+    return loop.first_version(folder / "versions", WorldModel(TASK.scene, TASK.free))
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[loop.Version], Counted]:
+    """Two turns, the first of which was stopped on the robot."""
+    folder, parts = tmp_path_factory.mktemp("loop"), Counted()
+    v0 = first(folder)
+    parts.stop_at = "deploy"
+    with pytest.raises(runtime.Interrupted):
+        parts.turn(folder, v0)
+    parts.stop_at = ""
+    v1 = parts.turn(folder, v0)
+    return folder, [v0, v1, parts.turn(folder, v1)], parts
+
+
+def test_two_turns_go_on_where_they_were_stopped(turned: tuple) -> None:
+    _, versions, parts = turned
+    first_turn = ["plan", "train", "deploy", "deploy"]
+    assert parts.calls == [*first_turn, "plan", "train", "deploy"]
+    assert [v.name for v in versions] == ["v0", "v1", "v2"]
+    assert [v.parent for v in versions] == [None, "v0", "v1"]
+    assert [v.corrections for v in versions] == [0, 3, 6]
+
+
+def test_finetuning_moves_the_damping_to_the_robots(turned: tuple) -> None:
+    _, versions, _ = turned
+    damping = [float(loop.physical_values(v)["x.damping"].squeeze()) for v in versions]
+    assert damping[0] == pytest.approx(1.0)
+    # The model's cart swings about its target, the robot's does not: more damping.
+    assert damping[2] > damping[1] > 1.2
+
+
+def test_every_stage_leaves_its_result(turned: tuple) -> None:
+    folder, _, _ = turned
+    for name in ("v0", "v1"):
+        synthetic = data_set.read(folder / name / "synthetic", TASK)
+        assert len(synthetic) == 12 and {e.source for e in synthetic} == {name}
+        corrected = data_set.read(folder / name / "corrections", TASK)
+        assert len(corrected) == 3 and {e.source for e in corrected} == {"real"}
+        assert all("target" in e.goal and e.intervention is not None for e in corrected)
+        outcome = json.loads((folder / name / "outcome.json").read_text())
+        assert outcome["robot"]["error"] == pytest.approx(np.mean([*map(TASK.error, corrected)]))
+        assert outcome["robot"]["success"] == np.mean([bool(e.success) for e in corrected])
+        assert outcome["expert"]["episodes"] == 12
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {row["version"] for row in rows} == {"v1", "v2"}
+
+
+def test_a_finished_turn_is_read_and_nothing_is_played(turned: tuple) -> None:
+    folder, versions, _ = turned
+    parts = Counted()
+    again = parts.turn(folder, versions[0])
+    assert parts.calls == []
+    for a, b in zip(*map(jax.tree.leaves, (again.parameters, versions[1].parameters)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_settings_and_lost_parents_are_refused(turned: tuple, tmp_path: Path) -> None:
+    folder, versions, _ = turned
+    with pytest.raises(InputError, match="seed was 1 and is 2"):
+        Counted().turn(folder, versions[0], seed=2)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "v0" / "corrections")
+    with pytest.raises(loop.LoopError, match="the corrections of v0 are not in"):
+        Counted().turn(copy, versions[1])
+    shutil.rmtree(copy / "versions" / "v0")
+    with pytest.raises(loop.LoopError, match="v1 needs v0, which is not in"):
+        Counted().turn(copy, versions[1])
+    bare = loop.first_version(tmp_path / "bare" / "versions", WorldModel(TASK.scene))
+    with pytest.raises(loop.LoopError, match="names no free parameter"):
+        Counted().turn(tmp_path / "bare", bare)
+
+
+def test_a_policy_of_another_kind_keeps_its_numbers(tmp_path: Path) -> None:
+    v0, parts = first(tmp_path), Counted()
+    numbers = iter([0.3, 0.9])
+    parts.train = lambda task, episodes, seed: Going(np.array(next(numbers)))
+    stopped = iter([False, False, True])
+    with pytest.raises(runtime.Interrupted, match="before 'deploy'"):
+        parts.turn(tmp_path, v0, stop=lambda: next(stopped))
+    parts.turn(tmp_path, v0)
+    (first_correction, *_) = data_set.read(tmp_path / "v0" / "corrections", TASK)
+    np.testing.assert_allclose(first_correction.action, 0.3)
+
+
+def test_windows_start_where_nothing_touches() -> None:
+    episodes = wandering(Lift(), 3, seed=0)
+    grid = WindowGrid(first=0, stride=1, horizon=2)
+    windows = _cut(episodes, grid)
+    for episode, frame in zip(np.asarray(windows.episode), np.asarray(windows.frame), strict=True):
+        contact = episodes[episode].contact
+        assert contact is not None and not contact[frame].any()
+    assert 0 < len(windows) < len(grid.cut(episodes)[0])

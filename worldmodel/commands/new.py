@@ -1,0 +1,157 @@
+"""``worldmodel new``: a folder with a robot's MJCF, a task that runs, its columns and a test."""
+
+from pathlib import Path
+from typing import Any
+
+from worldmodel._mujoco import mujoco
+from worldmodel.episodes.columns import Body, Columns, Command, Joint
+from worldmodel.episodes.columns_toml import to_toml
+from worldmodel.errors import InputError
+from worldmodel.runtime.files import new_folder, write_text
+from worldmodel.scene import compile_scene, parse_mjcf, write_mjcf
+from worldmodel.scene.defaults import name_elements, stepping
+from worldmodel.tasks.sensors import all_sensors
+
+HZ = 30.0
+COLUMNS = """\
+# Which column of a log is which joint and command: of the sets that `generate`, `deploy` and `loop`
+# write. For your own recordings `worldmodel check {name}.xml --data LOG` drafts another.
+"""
+TASK = '''\
+"""Task "{name}": the robot's joints go to a pose. Change it into what your robot is to do."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel import FreeParameter, Start, Task, load_scene
+from worldmodel.policies.plan import Demonstrator, knots
+from worldmodel.reality import SimulatedRobot
+from worldmodel.reality.disturbances import Damping, Delay
+
+MJCF = Path(__file__).with_name("{name}.xml")
+LOW = np.array({low})  # of the joints that are drawn
+HIGH = np.array({high})
+DRIVEN = {driven}
+
+
+class {title}(Task):
+    scene = load_scene(MJCF, control_hz={hz:g}, substeps={substeps})
+    horizon = {horizon}  # control steps of an episode
+    free = tuple(FreeParameter("damping", joint) for joint in DRIVEN)  # what may be fitted
+
+    def reset(self, key):  # where an episode begins, and its goal
+        m = self.scene.mj_model
+        target = jax.random.uniform(key, LOW.shape, float, LOW, HIGH)
+        return Start(jnp.asarray(m.qpos0), jnp.zeros(m.nv)), {{"target": target}}
+
+    def reward(self, before, action, after, goal):  # smooth: a planner maximises its sum
+        return -jnp.sum(jnp.square(after.joints - goal["target"]))
+
+    def error(self, episode):  # of an episode that may be real: what trust counts
+        joints = episode.qpos[-1, {joints}]
+        return float(np.abs(joints - episode.goal["target"]).max())
+
+    def success(self, episode):
+        return self.error(episode) < 0.1
+
+
+task = {title}()
+expert = Demonstrator(task, knots(task, 1))  # one command, held
+
+
+def robot():  # a stand-in for yours: the MJCF with another damping, and a delay
+    return SimulatedRobot(task, [Damping(2.0), Delay(1)])
+'''
+TEST = '''\
+"""The task keeps its contract."""
+
+from task import task
+
+from worldmodel.tasks.check import check_task
+
+
+def test_the_task_keeps_its_contract():
+    assert dict(check_task(task))["observation"].startswith("the same")
+'''
+
+
+def new(name: str, mjcf: Path, control_hz: float | None, substeps: int | None) -> dict[str, Any]:
+    """Writes the folder ``name``, whole or not at all.
+
+    Raises:
+      InputError: a name that is no Python name, a folder that is there, an MJCF that does not
+        compile or that MJX cannot run, or one without actuators or with one without a ctrlrange.
+    """
+    if not name.isidentifier():
+        raise InputError(f"NAME '{name}': letters, digits and _; it becomes a class of Python")
+    folder = Path(name)
+    if folder.exists():
+        raise InputError(f"{folder} is there already; give another name")
+    spec = parse_mjcf(mjcf)
+    name_elements(spec)
+    model = spec.compile()
+    hz = control_hz or HZ
+    steps = substeps or stepping(model, hz).substeps
+    scene = compile_scene(spec, control_hz=hz, substeps=steps)
+    names = all_sensors(scene)
+    limited = zip(names.actuators, model.actuator_ctrllimited, strict=True)
+    unlimited = [name for name, on in limited if not on]
+    if not names.actuators or unlimited:
+        raise InputError(
+            f"{mjcf}: actuators {unlimited or 'none'}: a task commands actuators within their "
+            "ctrlrange; give each one in the MJCF (or inheritrange)"
+        )
+    with new_folder(folder) as place:
+        write_mjcf(place / f"{name}.xml", scene.mjcf, scene.assets)
+        write_text(place / "task.py", _task(name, scene, hz, steps))
+        write_text(place / "columns.toml", COLUMNS.format(name=name) + to_toml(_columns(names)))
+        write_text(place / f"test_{name}.py", TEST)
+    files = sorted(p.name for p in folder.iterdir())
+    return {"out": str(folder), "control_hz": hz, "substeps": steps, "files": files}
+
+
+def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
+    m, names = scene.mj_model, all_sensors(scene)
+    rows = [m.joint(j).id for j in names.joints]
+    low, high = [], []
+    for j in rows:  # around the MJCF's pose, within a third of the range
+        place = float(m.qpos0[m.jnt_qposadr[j]])
+        reach = (
+            [(x - place) / 3 for x in m.jnt_range[j].tolist()] if m.jnt_limited[j] else [-0.3, 0.3]
+        )
+        low.append(round(place + reach[0], 3))
+        high.append(round(place + reach[1], 3))
+    driven = [
+        m.joint(int(m.actuator_trnid[a, 0])).name
+        for a in range(m.nu)
+        if m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
+    ]
+    return TASK.format(
+        name=name,
+        title="".join(part.capitalize() for part in name.split("_")),
+        hz=hz,
+        substeps=substeps,
+        low=low,
+        high=high,
+        horizon=max(2, round(1.5 * hz)),
+        driven=[*dict.fromkeys(driven)],
+        joints=[int(m.jnt_qposadr[j]) for j in rows],
+    )
+
+
+def _columns(names: Any) -> Columns:
+    return Columns(
+        joints=tuple(Joint(j, f"observation.state.{j}") for j in names.joints),
+        commands=tuple(Command(a, f"action.{a}") for a in names.actuators),
+        bodies=tuple(
+            Body(
+                b,
+                tuple(f"observation.object.{b}.{x}" for x in ("x", "y", "z")),
+                tuple(f"observation.object.{b}.q{x}" for x in "wxyz"),
+            )
+            for b in names.objects
+        ),
+    )

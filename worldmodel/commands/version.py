@@ -1,0 +1,66 @@
+"""The version of the world model that a command plays a task in."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from worldmodel.errors import InputError
+from worldmodel.loop import Version
+from worldmodel.loop.versions import digest
+from worldmodel.model import WorldModel, init, saved
+from worldmodel.scene import SceneWarning
+from worldmodel.tasks import sensors
+from worldmodel.tasks.task import Task
+
+ENGINES = ("c", "mjx")
+
+
+def version_of(task: Task, model: Path | None, name: str | None = None) -> Version:
+    """The version in a folder, or the task's own scene with the MJCF's numbers.
+
+    Args:
+      model: folder of a version, or of a fit of the task's robot.
+      name: in place of its own.
+
+    Raises:
+      InputError: no such folder, or a model of another robot or rate than the task's.
+      CheckpointError: no model in it.
+    """
+    if model is None:
+        world = WorldModel(task.scene, task.free)
+        return Version(name or "v0", None, world, init(world, jax.random.key(0)), 0)
+    if not model.is_dir():
+        raise InputError(f"--model {model}: no such folder; give that of a version or a fit")
+    folder = model / "checkpoint" if (model / "checkpoint").is_dir() else model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SceneWarning)  # whoever made it has logged it
+        world, parameters, metadata = saved.restore(folder)
+    for what, theirs, ours in (
+        ("control_hz", world.scene.control_hz, task.scene.control_hz),
+        ("sensors", sensors.all_sensors(world.scene), sensors.all_sensors(task.scene)),
+    ):
+        if theirs != ours:
+            raise InputError(
+                f"--model {model}: its {what} {theirs} are not those of task '{task.name}', {ours}"
+                "; fit the MJCF of the task at its rate"
+            )
+    spent = int(metadata.get("corrections", 0))
+    own = str(metadata.get("name", "fitted"))
+    return Version(name or own, metadata.get("parent"), world, parameters, spent)
+
+
+def chosen_engine(version: Version, engine: str | None) -> str:
+    """C MuJoCo where a version is physics alone, MJX otherwise, unless one is asked for."""
+    return engine or ("mjx" if version.world.learns else "c")
+
+
+def described(task: Task, version: Version) -> dict[str, Any]:
+    """What tells a run by its task and version, as JSON."""
+    return {
+        "task": task.name,
+        "scene": task.scene.digest,
+        "version": version.name,
+        "parameters": digest(*jax.tree.leaves(version.parameters)),
+    }

@@ -1,0 +1,40 @@
+"""The loop: generate → train → deploy → capture → finetune, for any task and robot.
+
+``turn`` is the picture, line by line; ``versions`` are what it goes round with.
+"""
+
+from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, turn
+from worldmodel.loop.versions import (
+    C_STANDS_IN,
+    LoopError,
+    Version,
+    engine_difference,
+    finetune,
+    first_version,
+    generate,
+    load_version,
+    physical_values,
+    save_version,
+    simulator,
+)
+
+__all__ = [
+    "C_STANDS_IN",
+    "Deploy",
+    "LoopError",
+    "Method",
+    "Trainer",
+    "Version",
+    "demonstrate",
+    "draw",
+    "engine_difference",
+    "finetune",
+    "first_version",
+    "generate",
+    "load_version",
+    "physical_values",
+    "save_version",
+    "scores",
+    "simulator",
+    "turn",
+]

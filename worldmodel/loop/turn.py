@@ -1,0 +1,304 @@
+"""One turn of the loop, for any task, robot, expert, trainer and method:
+
+    generate → train → deploy → capture → finetune
+
+Each stage leaves its result in the folder of the version that it started from, and is taken from
+there when the same turn runs again:
+
+    versions/v0/checkpoint   the version
+    v0/settings.json         of the turn; another one is refused by the setting's name
+    v0/synthetic             its episodes, a LeRobot data set
+    v0/policy                what was trained on them
+    v0/captured              the robot's episodes, a file each as soon as it ends
+    v0/corrections           all of them, a LeRobot data set with goals and interventions
+    v0/outcome.json          errors and successes of the policy, in the version and on the robot
+    versions/v1              the next version
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from worldmodel import runtime
+from worldmodel.episodes.errors import Channels
+from worldmodel.episodes.windows import WindowGrid
+from worldmodel.finetune.adam import FitConfig
+from worldmodel.loop.versions import (
+    WHOLE,
+    LoopError,
+    Version,
+    digest,
+    finetune,
+    generate,
+    simulator,
+)
+from worldmodel.model import Network, WorldModel
+from worldmodel.model.correction import Correction
+from worldmodel.policies import clone
+from worldmodel.policies.plan import Expert
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import append_row, plain
+from worldmodel.runtime.settings import claim
+from worldmodel.tasks import data_set
+from worldmodel.tasks.play import repeated
+from worldmodel.tasks.task import Task
+from worldmodel.types import Episode, Goal, Policy, Start, Trial
+
+# Plays trials on a robot and keeps what comes back in a folder: ``reality.capture``, its robot
+# and task given.
+Deploy = Callable[[Path, Sequence[Trial], jax.Array], list[Episode]]
+
+
+class Trainer(Protocol):
+    """Episodes → policy, such as ``policies.clone.Clone``: the same policy for the same seed."""
+
+    def __call__(self, task: Task, episodes: Sequence[Episode], seed: int, /) -> Policy:
+        """Trains one."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a version is finetuned on corrections: its physics alone, or with a network."""
+
+    config: FitConfig = dataclasses.field(default_factory=FitConfig)
+    correction: Correction | None = None  # None: physics alone, or the parent's own
+    network: Network = dataclasses.field(default_factory=Network)
+    residual: tuple[float, ...] | None = None  # (nv,) see ``finetune``
+    held_out: int = 4  # one of so many corrections stops the fit of a network
+    channels: Channels | None = None  # what is scored; all joints when None
+    grid: WindowGrid = WHOLE  # what is predicted
+
+    def world(self, parent: WorldModel) -> WorldModel:
+        """The next version's model."""
+        if self.correction is None:
+            return parent
+        return dataclasses.replace(parent, correction=self.correction, network=self.network)
+
+
+def turn(
+    folder: Path,
+    task: Task,
+    version: Version,
+    deploy: Deploy,
+    expert: Expert,
+    trainer: Trainer,
+    method: Method,
+    *,
+    generated: int = 64,
+    deployed: int = 8,
+    seed: int = 0,
+    engine: str = "mjx",
+    real: Sequence[Episode] = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> Version:
+    """A version → the next one, by way of a robot. The same call goes on where it was stopped.
+
+    Args:
+      folder: of all versions and turns.
+      version: saved in ``folder/versions``.
+      deploy: plays trials on the robot.
+      expert: demonstrates the task in the version.
+      generated: synthetic episodes; deployed: episodes of the policy on the robot.
+      seed: of starts, goals, the expert's errors and the policy's weights.
+      engine: what simulates the version, see ``simulator``.
+      real: demonstrations that are trained on beside the synthetic ones.
+      stop: asked between stages and steps; True raises ``runtime.Interrupted``.
+
+    Returns:
+      The next version, finetuned on the corrections of this turn and all before it.
+
+    Raises:
+      LoopError: a version whose parent, or whose parent's corrections, are not in the folder;
+        nothing that may be fitted; see ``finetune`` and ``generate``.
+      InputError: the folder belongs to a turn with other settings.
+      Interrupted: ``stop`` returned True.
+    """
+    parents = ancestors(folder, version)
+    world = method.world(version.world)
+    if not (world.free or world.learns):
+        raise LoopError(
+            f"task '{task.name}' names no free parameter, and the method no network: nothing may "
+            "be fitted; set the task's 'free', or the method's correction"
+        )
+    before = [e for name in parents for e in corrections(folder, task, name)]
+    own, name = folder / version.name, f"v{len(parents) + 1}"
+    claim(own, _settings(task, version, method, generated, deployed, seed, engine, real))
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), len(parents)), 5)
+
+    _stage("generate", f"{generated} episodes of {task.name} in {version.name}", stop)
+    synthetic = _kept(
+        own / "synthetic",
+        task,
+        lambda: demonstrate(
+            version, task, expert, *draw(task, keys[0], generated), keys[1], engine=engine
+        ),
+    )
+
+    _stage("train", f"on {len(synthetic)} synthetic and {len(real)} real episodes", stop)
+    policy = _trained(own / "policy", task, trainer, [*synthetic, *real], seed)
+
+    _stage("deploy", f"{deployed} episodes on the robot", stop)
+    starts, goals = draw(task, keys[2], deployed)
+    trials = [
+        Trial(*jax.tree.map(lambda x, i=i: x[i], (starts, goals)), policy) for i in range(deployed)
+    ]
+
+    def captured() -> list[Episode]:
+        return deploy(own / "captured", trials, keys[3])
+
+    corrected = _kept(own / "corrections", task, captured)
+    if not (own / "outcome.json").is_file():
+        many = repeated(policy, deployed)
+        predicted = generate(version, task, many, starts, goals, keys[4], engine=engine)
+        outcome = {"version": version.name, "corrections": len(before) + deployed}
+        outcome |= {"robot": scores(task, corrected), "predicted": scores(task, predicted)}
+        write_json(own / "outcome.json", outcome | {"expert": scores(task, synthetic)})
+
+    _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
+    every = [*before, *corrected]
+    return finetune(
+        folder / "versions",
+        version,
+        name,
+        world,
+        every,
+        method.channels or Channels.of(world.scene),
+        dataclasses.replace(method.config, seed=seed),
+        residual=None if method.residual is None else np.array(method.residual),
+        held_out=max(1, len(every) // method.held_out),
+        spent=len(every),
+        record=lambda row: append_row(folder / "metrics.jsonl", {"version": name} | row),
+        stop=stop,
+        grid=method.grid,
+    )
+
+
+def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
+    """So many starts and goals of a task, with a leading dimension, on the host."""
+    drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
+    return jax.tree.map(np.asarray, drawn)
+
+
+def demonstrate(
+    version: Version,
+    task: Task,
+    expert: Expert,
+    starts: Start,
+    goals: Goal,
+    key: jax.Array,
+    *,
+    engine: str = "mjx",
+) -> list[Episode]:
+    """Episodes of an expert who plans in a version."""
+    planning, playing = jax.random.split(key)
+    policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
+    return generate(version, task, policies, starts, goals, playing, engine=engine)
+
+
+def ancestors(folder: Path, version: Version) -> list[str]:
+    """Names of the versions before one, the first one first.
+
+    Raises:
+      LoopError: the version, or one of them, is not in the folder.
+    """
+    names, name = [], version.name
+    while True:
+        place = folder / "versions" / name / "checkpoint"
+        if checkpoint.latest(place) is None:
+            raise LoopError(
+                f"{version.name} needs {name}, which is not in {folder / 'versions'}; restore it, "
+                "or start over in another folder"
+            )
+        parent = checkpoint.read_metadata(place).get("parent")
+        if parent is None:
+            return names[::-1]
+        names.append(parent)
+        name = parent
+
+
+def corrections(folder: Path, task: Task, name: str) -> list[Episode]:
+    """The corrections that a version's turn captured.
+
+    Raises:
+      LoopError: they are not in the folder.
+    """
+    place = folder / name / "corrections"
+    if not place.is_dir():
+        raise LoopError(
+            f"the corrections of {name} are not in {place}; restore them: the versions after it "
+            "are finetuned on them too"
+        )
+    return data_set.read(place, task)
+
+
+def scores(task: Task, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Episodes, their mean error [the task's unit] and share of successes, as JSON; None where
+    none was measured or judged."""
+    errors = np.array([task.error(e) for e in episodes], float)
+    judged = [e.success for e in episodes if e.success is not None]
+    measured = errors[np.isfinite(errors)]
+    return {
+        "episodes": len(episodes),
+        "error": float(measured.mean()) if len(measured) else None,
+        "success": float(np.mean(judged)) if judged else None,
+    }
+
+
+def _stage(name: str, what: str, stop: Callable[[], bool]) -> None:
+    if stop():
+        raise runtime.Interrupted(f"stopped before '{name}'; run the same command to go on")
+    runtime.log(f"── {name}: {what}")
+
+
+def _kept(folder: Path, task: Task, make: Callable[[], list[Episode]]) -> list[Episode]:
+    """Episodes of a folder; made and written where it is not there."""
+    if not folder.is_dir():
+        data_set.write(folder, task, make(), {"provenance": runtime.provenance()})
+    return data_set.read(folder, task)
+
+
+def _trained(
+    folder: Path, task: Task, trainer: Trainer, episodes: Sequence[Episode], seed: int
+) -> Policy:
+    """The policy of a folder; trained and written where it is not there. One that is not cloned
+    is trained again for its structure; its numbers are those of the folder."""
+    kept = checkpoint.latest(folder) is not None
+    if kept and "clone" in checkpoint.read_metadata(folder):
+        return clone.restore(folder, task)
+    policy = trainer(task, episodes, seed)
+    if isinstance(policy, clone.Cloned):
+        clone.save(folder, policy, task, {})
+        return clone.restore(folder, task)
+    if not kept:
+        checkpoint.save(folder, 0, policy, {"task": task.name}, keep=1)
+    return checkpoint.restore(folder, policy)[0]
+
+
+def _settings(
+    task: Task,
+    version: Version,
+    method: Method,
+    generated: int,
+    deployed: int,
+    seed: int,
+    engine: str,
+    real: Sequence[Episode],
+) -> dict[str, Any]:
+    config = checkpoint.config_hash
+    return {
+        "task": task.name,
+        "scene": config(task.scene.digest),
+        "version": digest(*jax.tree.leaves(version.parameters)),
+        "method": config(repr(plain(method))),
+        "generated": generated,
+        "deployed": deployed,
+        "seed": seed,
+        "engine": engine,
+        "real": [digest(e.qpos, e.ctrl) for e in real],
+    }

@@ -1,0 +1,112 @@
+"""What watches an episode of a robot: a person, and a clock."""
+
+import dataclasses
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, TextIO
+
+import numpy as np
+
+from worldmodel.runtime import log
+from worldmodel.types import Episode, Measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Safety:
+    """When an episode is given up, and the robot stopped."""
+
+    max_late: int | None = None  # late control steps; None: they are counted
+    silence: float = 5.0  # [s] between two control steps, before a watchdog stops the robot
+
+
+class Operator(Protocol):
+    """The person who watches."""
+
+    def wants_stop(self) -> bool:
+        """Asked before every command: whether the robot is to be stopped."""
+        ...
+
+    def command(self, measured: Measurement) -> np.ndarray | None:
+        """(nu,) her own command where she has taken over; None: the policy's. It is held within
+        the range and the rate of commands, as the policy's is."""
+        ...
+
+    def judge(self, episode: Episode) -> bool | None:
+        """Whether an episode succeeded that its task cannot judge; None: not judged."""
+        ...
+
+
+class Nobody:
+    """Nobody watches."""
+
+    def wants_stop(self) -> bool:
+        """Never."""
+        return False
+
+    def command(self, measured: Measurement) -> np.ndarray | None:
+        """The policy's counts."""
+        del measured
+
+    def judge(self, episode: Episode) -> bool | None:
+        """Not judged."""
+        del episode
+
+
+class Keyboard(Nobody):
+    """A person at the terminal: Enter stops the robot; after an episode she is asked whether it
+    succeeded."""
+
+    def __init__(self, keys: TextIO = sys.stdin) -> None:
+        self._keys = keys
+        log("Enter stops the robot")
+
+    def wants_stop(self) -> bool:
+        """Whether Enter was pressed."""
+        if select.select([self._keys], [], [], 0)[0]:
+            return bool(self._keys.readline())  # empty: the terminal is closed
+        return False
+
+    def judge(self, episode: Episode) -> bool | None:
+        """Asks until the answer is y, n, or nothing."""
+        answers = {"y": True, "n": False, "": None}
+        while True:
+            log(f"episode {episode.id}: did it succeed? [y, n; Enter: not judged]")
+            answer = self._keys.readline().strip().lower()
+            if answer in answers:
+                return answers[answer]
+
+
+class Watchdog:
+    """Calls ``stop`` from a thread of its own when it was not fed for ``silence`` [s]."""
+
+    def __init__(self, stop: Callable[[], None], silence: float) -> None:
+        self.barked = False
+        self._stop, self._silence = stop, silence
+        self._fed = float("inf")  # not yet
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def feed(self) -> None:
+        """All is well."""
+        self._fed = time.monotonic()
+
+    def __enter__(self) -> "Watchdog":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._silence / 10):
+            if time.monotonic() - self._fed > self._silence:
+                self.barked = True
+                log(f"no control step for {self._silence:g} s: the robot is stopped")
+                return self._stop()

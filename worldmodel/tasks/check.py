@@ -1,0 +1,333 @@
+"""Whether a task keeps its contract, before anything is played: each breach a named error.
+
+The states are starts that the task draws, and random ones: joints within their ranges, objects
+anywhere. Nothing is stepped, so a check takes seconds.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.errors import InputError
+from worldmodel.scene.collisions import contact_pairs
+from worldmodel.tasks import play, sensors
+from worldmodel.tasks.errors import TaskError
+from worldmodel.tasks.task import Task
+from worldmodel.types import Contacts, Episode, Goal, Measurement, Start, State
+
+STARTS = 3  # that are drawn
+CLOSE = 1e-6
+
+
+def check_task(task: Task) -> list[tuple[str, str]]:
+    """Checks every part of a task's contract.
+
+    Returns:
+      (part, what was seen) of each.
+
+    Raises:
+      TaskError: the first part that breaks it.
+    """
+    return [(part, check(task)) for part, check in CHECKS.items()]
+
+
+def _sensors(task: Task) -> str:
+    if not isinstance(getattr(task, "horizon", None), int) or task.horizon < 1:
+        raise TaskError(
+            f"task '{task.name}' has the horizon {getattr(task, 'horizon', None)!r}; set the "
+            "number of control steps, an int"
+        )
+    names = task.sensors
+    sensors.places(task.scene, names)
+    counts = {kind: len(getattr(names, kind)) for kind in ("joints", "objects", "touch")}
+    counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    seconds = task.horizon / task.scene.control_hz
+    return f"{counted}; {task.horizon} steps at {task.scene.control_hz:g} Hz, {seconds:.2g} s"
+
+
+def _reset(task: Task) -> str:
+    m, drawn = task.scene.mj_model, _drawn(task)
+    like = _described(drawn[0])
+    for start, goal in drawn:
+        if not isinstance(start, Start) or not isinstance(goal, dict):
+            raise TaskError(f"task '{task.name}': 'reset' returns Start(qpos, qvel) and a dict")
+        for name, size in (("qpos", m.nq), ("qvel", m.nv)):
+            value = np.asarray(getattr(start, name))
+            if value.shape != (size,) or not np.isfinite(value).all():
+                raise TaskError(
+                    f"task '{task.name}': 'reset' gives a {name} of the shape {value.shape} with "
+                    f"{(~np.isfinite(value)).sum()} numbers not finite; the scene takes ({size},)"
+                )
+        for name, value in goal.items():
+            if np.asarray(value).dtype.kind not in "fiub" or not np.isfinite(value).all():
+                raise TaskError(
+                    f"task '{task.name}': the goal '{name}' is {value}; give finite numbers"
+                )
+        for body, place in _quaternions(task):
+            norm = np.linalg.norm(np.asarray(start.qpos)[place : place + 4])
+            if abs(norm - 1.0) > CLOSE:
+                raise TaskError(
+                    f"task '{task.name}': 'reset' turns '{body}' by a quaternion of norm {norm:.3g}"
+                    "; make it 1"
+                )
+        if _described((start, goal)) != like:
+            raise TaskError(
+                f"task '{task.name}': 'reset' gives starts and goals of other shapes or types from "
+                "one key to the next; keep them the same"
+            )
+    again = task.reset(jax.random.key(0))
+    if not _same(again, drawn[0]):
+        raise TaskError(f"task '{task.name}': 'reset' gives two starts for one key; use the key")
+    return f"goal: {', '.join(sorted(drawn[0][1])) or 'none'}"
+
+
+def _observe(task: Task) -> str:
+    rows = [(m, goal, task.observe(m, goal)) for m, goal in _measured(task)]
+    first = rows[0][2]
+    for _, _, row in rows:
+        if jnp.ndim(row) != 1 or not jnp.issubdtype(jnp.asarray(row).dtype, jnp.floating):
+            raise TaskError(
+                f"task '{task.name}': 'observe' returns {jnp.shape(row)} of "
+                f"{jnp.asarray(row).dtype}; return floats, (observation,)"
+            )
+        if row.shape != first.shape or row.dtype != first.dtype:
+            raise TaskError(
+                f"task '{task.name}': 'observe' returns {row.shape} of {row.dtype} in one state "
+                f"and {first.shape} of {first.dtype} in another; keep size and type the same"
+            )
+        if not np.isfinite(row).all():
+            raise TaskError(
+                f"task '{task.name}': 'observe' returns {np.asarray(row)}, not all finite"
+            )
+    for measured, goal, row in rows:
+        traced = _traced(task, "observe", task.observe, measured, goal)
+        if not np.allclose(traced, row, atol=CLOSE):
+            raise TaskError(
+                f"task '{task.name}': 'observe' returns other numbers when compiled; make it a "
+                "pure function of its arguments, in jax.numpy"
+            )
+    return f"{first.size} numbers"
+
+
+def _command(task: Task) -> str:
+    m, worst = task.scene.mj_model, 0.0
+    for measured, goal in _measured(task):
+        for action in _actions(task):
+            ctrl = np.asarray(_traced(task, "command", task.command, measured, action, goal))
+            if ctrl.shape != (m.nu,) or not np.isfinite(ctrl).all():
+                raise TaskError(
+                    f"task '{task.name}': 'command' returns {ctrl} of an action in [−1, 1]; the "
+                    f"scene takes {m.nu} finite numbers"
+                )
+            clipped = np.asarray(sensors.within_range(task.scene, ctrl))
+            worst = max(worst, float(np.abs(clipped - ctrl).max(initial=0.0)))
+    beyond = f"; up to {worst:.3g} outside of its ctrlrange, which is clipped" * (worst > CLOSE)
+    return f"{task.action_size} numbers of an action, {m.nu} commands{beyond}"
+
+
+def _action(task: Task) -> str:
+    for measured, goal in _measured(task):
+        for action in 0.9 * _actions(task):
+            ctrl = task.command(measured, action, goal)
+            try:
+                back = np.asarray(_traced(task, "action", task.action, measured, ctrl, goal))
+            except TaskError as error:
+                return f"cannot be told from commands ({error}): episodes must carry it"
+            if back.shape != action.shape or not np.allclose(back, action, atol=1e-4):
+                raise TaskError(
+                    f"task '{task.name}': 'action' makes {back} of the command of {action}; make "
+                    "it the inverse of 'command'"
+                )
+    return "is the inverse of the command"
+
+
+def _reward(task: Task) -> str:
+    states = _measured(task)
+    for (before, goal), (after, _) in itertools.pairwise(states):
+        action = _actions(task)[0]
+        try:
+            reward = _traced(task, "reward", task.reward, before, action, after, goal)
+        except TaskError as error:
+            return f"none ({error})"
+        if jnp.shape(reward) != () or not np.isfinite(reward):
+            raise TaskError(
+                f"task '{task.name}': 'reward' returns {np.asarray(reward)}; return one finite "
+                "number in every state"
+            )
+        lost = _traced(task, "failed", task.failed, after, goal)
+        if jnp.shape(lost) != () or jnp.asarray(lost).dtype != bool:
+            raise TaskError(f"task '{task.name}': 'failed' returns {lost!r}; return one bool")
+    return "finite"
+
+
+def _scored(task: Task) -> str:
+    episode, _ = _recorded(task)
+    error = task.error(episode)
+    if not np.ndim(error) == 0 or not (np.isnan(error) or error >= 0):
+        raise TaskError(
+            f"task '{task.name}': 'error' returns {error!r} of an episode; return one number above "
+            "0, less is better, NaN where nothing was measured"
+        )
+    success = task.success(episode)
+    if not (success is None or isinstance(success, bool | np.bool_)):
+        raise TaskError(f"task '{task.name}': 'success' returns {success!r}; return a bool or None")
+    return f"error {float(error):.3g} and success {success} of a random episode"
+
+
+def _read_back(task: Task) -> str:
+    """What a model senses and what an episode of a robot gives back are observed alike."""
+    episode, played = _recorded(task)
+    sensed = jax.eval_shape(lambda s: task.sense(s, jax.random.key(0)), _state(task))
+    blank = sensors.blank(task.sensors)
+    if _described(sensed) != _described(blank):
+        raise TaskError(
+            f"task '{task.name}': 'sense' returns other shapes or types than its sensors have; "
+            "start from sensors.sense and change its numbers"
+        )
+    back = sensors.measurements(task.scene, task.sensors, episode)
+    observe = jax.vmap(lambda m: task.observe(m, episode.goal))
+    ours, theirs = np.asarray(observe(back)), np.asarray(observe(played.measured))
+    if not np.allclose(ours, theirs, atol=CLOSE):
+        frame = int(np.argmax(np.abs(ours - theirs).max(axis=1)))
+        raise TaskError(
+            f"task '{task.name}': in frame {frame} a policy observes {theirs[frame]}, and "
+            f"{ours[frame]} of the same frame read back from disk; observe joints, velocities, "
+            "objects, touch, applied or intervention alone"
+        )
+    return "the same in a model, on a robot and read back from disk"
+
+
+CHECKS: dict[str, Callable[[Task], str]] = {
+    "sensors": _sensors,
+    "reset": _reset,
+    "observe": _observe,
+    "command": _command,
+    "action": _action,
+    "reward": _reward,
+    "error": _scored,
+    "observation": _read_back,
+}
+
+
+def _traced(task: Task, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """A method's value when it is compiled.
+
+    Raises:
+      TaskError: it cannot be traced.
+    """
+    try:
+        return jax.jit(function)(*arguments)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's Python raises of a tracer
+        first = str(error).strip().splitlines()[0]
+        raise TaskError(
+            f"task '{task.name}': '{name}' cannot be compiled ({type(error).__name__}: {first}); "
+            "write it in jax.numpy, without Python's if on values"
+        ) from error
+
+
+def _drawn(task: Task) -> list[tuple[Start, Goal]]:
+    return [task.reset(jax.random.key(seed)) for seed in range(STARTS)]
+
+
+def _measured(task: Task) -> list[tuple[Measurement, Goal]]:
+    """Measurements of starts, and of random states, with a goal each."""
+    at, rng = sensors.places(task.scene, task.sensors), np.random.default_rng(0)
+    joints, objects, touch = _random(task, STARTS, rng)
+    out = []
+    for k, (start, goal) in enumerate(_drawn(task)):
+        qpos, blank = jnp.asarray(start.qpos), sensors.blank(task.sensors)
+        still = dataclasses.replace(blank, joints=qpos[at.joints], objects=qpos[at.objects])
+        first = play.begin(task, still)
+        moved = dataclasses.replace(blank, joints=joints[k], objects=objects[k], touch=touch[k])
+        moved = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), moved, blank)
+        after = play.follow(task, first, moved, first.applied, jnp.zeros((), bool))
+        out += [(first, goal), (after, goal)]
+    return out
+
+
+def _random(task: Task, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Joints, objects and touch of random states."""
+    m, names = task.scene.mj_model, task.sensors
+    rows = [m.joint(name).id for name in names.joints]
+    limited = m.jnt_limited[rows].astype(bool)
+    low, high = np.where(limited[:, None], m.jnt_range[rows].reshape(-1, 2), [-1.0, 1.0]).T
+    joints = rng.uniform(low, high, (count, len(rows)))
+    objects = rng.standard_normal((count, len(names.objects), 7))
+    objects[..., 3:] /= np.linalg.norm(objects[..., 3:], axis=-1, keepdims=True)
+    return joints, objects, rng.uniform(size=(count, len(names.touch))) < 0.5
+
+
+def _actions(task: Task) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.uniform(-1.0, 1.0, (2, task.action_size))
+
+
+def _recorded(task: Task) -> tuple[Episode, play.Played]:
+    """An episode in which everything moves at random, and what was played."""
+    frames, rng = task.horizon + 1, np.random.default_rng(2)
+    joints, objects, touch = _random(task, frames, rng)
+    _, goal = task.reset(jax.random.key(0))
+    low, high = np.asarray(
+        sensors.within_range(task.scene, np.full((2, _nu(task)), [[-1.0], [1.0]]))
+    )
+    ctrl = rng.uniform(low, high, (task.horizon, _nu(task)))
+    blank = sensors.blank(task.sensors)
+    ages = rng.uniform(0.0, 0.01, (frames, *blank.age.shape))
+    sensed = [
+        dataclasses.replace(blank, joints=j, objects=o, touch=t, age=a)
+        for j, o, t, a in zip(joints, objects, touch, ages, strict=True)
+    ]
+    rows = [play.begin(task, sensed[0])]
+    for after, command in zip(sensed[1:], ctrl, strict=True):
+        rows.append(play.follow(task, rows[-1], after, command, np.zeros((), bool)))
+    measured = jax.tree.map(lambda *x: np.stack([np.asarray(a) for a in x]), *rows)
+    action = rng.uniform(-1.0, 1.0, (task.horizon, task.action_size))
+    played = play.Played(measured, ctrl, action, np.zeros(frames, bool))
+    return play.episode(task, played, goal, source="real", identity=0), played
+
+
+def _state(task: Task) -> State:
+    m = task.scene.mj_model
+    pairs = len(contact_pairs(m))
+    return State(
+        qpos=jnp.asarray(m.qpos0),
+        qvel=jnp.zeros(m.nv),
+        act=jnp.zeros(m.na),
+        time=jnp.zeros(()),
+        qacc_warmstart=jnp.zeros(m.nv),
+        contacts=Contacts(jnp.zeros(pairs, bool), jnp.zeros(pairs), jnp.zeros((pairs, 3))),
+        latent=jnp.zeros(0),
+        correction=jnp.zeros(0),
+    )
+
+
+def _nu(task: Task) -> int:
+    return task.scene.mj_model.nu
+
+
+def _quaternions(task: Task) -> list[tuple[str, int]]:
+    m, kinds = task.scene.mj_model, mujoco.mjtJoint
+    return [
+        (m.body(int(m.jnt_bodyid[j])).name, int(m.jnt_qposadr[j]) + 3 * (kind == kinds.mjJNT_FREE))
+        for j, kind in enumerate(m.jnt_type)
+        if kind in (kinds.mjJNT_FREE, kinds.mjJNT_BALL)
+    ]
+
+
+def _described(tree: Any) -> list[tuple]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(str(path), jnp.shape(x), str(jnp.result_type(x))) for path, x in flat]
+
+
+def _same(a: Any, b: Any) -> bool:
+    return all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )

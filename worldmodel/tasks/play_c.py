@@ -1,0 +1,146 @@
+"""Closed-loop episodes of a task in C MuJoCo: for a whole batch one rollout and one compiled
+decision per control step. What observes, acts and commands is ``play``'s.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.collisions import contact_pairs
+from worldmodel.scene.replay import Replayer
+from worldmodel.tasks import play, sensors
+from worldmodel.tasks.errors import TaskError
+from worldmodel.tasks.task import Task
+from worldmodel.types import Array, Contacts, Goal, Measurement, Policy, Start, State
+
+
+def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
+    """C MuJoCo as the world in which a batch of a task's episodes is played.
+
+    The task's ``sense`` gets states without distances and forces of contacts (NaN), whose active
+    contacts are those that the task's sensors name.
+
+    Args:
+      model: with the joints and actuators of the task's scene, in its order; its timestep is set.
+
+    Raises:
+      TaskError: a model of other sizes, or without a geom that the sensors name; from what is
+        returned, a policy that cannot be compiled.
+    """
+    scene = task.scene
+    sizes = [(m.nq, m.nv, m.na, m.nu) for m in (model, scene.mj_model)]
+    if sizes[0] != sizes[1]:
+        raise TaskError(
+            f"the model's (nq, nv, na, nu) are {sizes[0]}, those of scene '{scene.name}' "
+            f"{sizes[1]}; give a model with the scene's joints and actuators"
+        )
+    replayer = Replayer(model, timestep=1.0 / (scene.control_hz * scene.substeps))
+    touching = _Touching(replayer, task)
+    begin, advance, failed, split = _compiled(task, replayer)
+
+    def simulate(policy: Policy, start: Start, goal: Goal, key: Array) -> play.Played:
+        if not policy.traceable:
+            raise TaskError(
+                f"a {type(policy).__name__} cannot be compiled, which a batch of episodes needs; "
+                "play it with reality.deploy"
+            )
+        rows = replayer.states(np.asarray(start.qpos), np.asarray(start.qvel))
+        warmstart = np.zeros((len(rows), model.nv))
+        fixed = (policy, goal, *split(jax.random.split(key, len(rows))))
+        now = begin(fixed, rows)
+        frames = [now[:3]]
+        for t in range(1, task.horizon + 1):
+            held = np.repeat(np.asarray(now[2], float)[:, None], scene.substeps, axis=1)
+            played = replayer.roll(rows, held, warmstart)
+            before = played[:, -2] if scene.substeps > 1 else rows
+            rows = played[:, -1]
+            change = rows[:, replayer.qvel] - before[:, replayer.qvel]
+            warmstart = change / replayer.model.opt.timestep
+            now = advance(fixed, rows, touching(before), t, now)
+            frames.append(now[:3])
+        measured, action, ctrl = jax.tree.map(lambda *x: np.stack(x, axis=1), *frames)
+        return play.Played(measured, ctrl[:, :-1], action[:, :-1], failed(measured, goal))
+
+    return simulate
+
+
+def _compiled(task: Task, replayer: Replayer) -> tuple:
+    """What is compiled, of a batch: the first decision, one step's, failures, and keys."""
+    scene, pairs = task.scene, len(task.sensors.touch)
+    seen = sensors.places(scene, task.sensors).touch
+    slots, nv = len(contact_pairs(scene.mj_model)), scene.mj_model.nv
+
+    def sense(row: Array, touched: Array, noise: Array, t: Any) -> Measurement:
+        row = jnp.asarray(row, float)
+        unknown = jnp.full((slots, 4), jnp.nan, row.dtype)
+        active = jnp.zeros(slots, bool).at[seen].set(touched)
+        state = State(
+            qpos=row[replayer.qpos],
+            qvel=row[replayer.qvel],
+            act=row[replayer.act],
+            time=row[0],
+            qacc_warmstart=jnp.zeros(nv, row.dtype),
+            contacts=Contacts(active, unknown[:, 0], unknown[:, 1:]),
+            latent=jnp.zeros(0, row.dtype),
+            correction=jnp.zeros(0, row.dtype),
+        )
+        return task.sense(state, jax.random.fold_in(noise, t))
+
+    def first(fixed: tuple, row: Array) -> tuple:
+        policy, goal, noise, keys = fixed
+        measured = play.begin(task, sense(row, jnp.zeros(pairs, bool), noise, 0))
+        carry = policy.init(task.observe(measured, goal), keys[0])
+        return measured, *play.decide(task, policy, carry, measured, goal, keys[1])
+
+    def then(fixed: tuple, row: Array, touched: Array, t: Array, last: tuple) -> tuple:
+        policy, goal, noise, keys = fixed
+        before, _, ctrl, carry = last
+        measured = sense(row, touched, noise, t)
+        measured = play.follow(task, before, measured, ctrl, jnp.zeros((), bool))
+        return measured, *play.decide(task, policy, carry, measured, goal, keys[t + 1])
+
+    def split(key: Array) -> tuple[Array, Array]:
+        noise, acting = jax.random.split(key)
+        return noise, jax.random.split(acting, task.horizon + 1)
+
+    return (
+        jax.jit(jax.vmap(first)),
+        jax.jit(jax.vmap(then, (0, 0, 0, None, 0))),
+        jax.jit(jax.vmap(jax.vmap(task.failed, (0, None)))),
+        jax.jit(jax.vmap(split)),
+    )
+
+
+class _Touching:
+    """Which of a task's touch sensors answer in a state: its contacts, as its solve has them."""
+
+    def __init__(self, replayer: Replayer, task: Task) -> None:
+        self._model, self._qpos = replayer.model, replayer.qpos
+        self._data = mujoco.MjData(self._model)
+        self._pairs = []
+        for pair in task.sensors.touch:
+            ids = [mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_GEOM, g) for g in pair]
+            if -1 in ids:
+                raise TaskError(
+                    f"the model has no geom '{pair[ids.index(-1)]}', which the sensors of task "
+                    f"'{task.name}' name; name it in the MJCF"
+                )
+            self._pairs.append(frozenset(ids))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, touch) bool."""
+        out = np.zeros((len(rows), len(self._pairs)), bool)
+        if not self._pairs:
+            return out
+        data, model = self._data, self._model
+        for row, qpos in zip(out, rows[:, self._qpos], strict=True):
+            data.qpos[:] = qpos
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_collision(model, data)
+            active = data.contact.geom[data.contact.exclude == 0]
+            touched = {frozenset(pair) for pair in active.tolist()}
+            row[:] = [pair in touched for pair in self._pairs]
+        return out
