@@ -163,6 +163,7 @@ def run(
         study, hidden, clock.seconds, table, worlds, direct, rows, seed, smoke=args.smoke
     )
     data_sets = sorted((out / "data").iterdir())
+    results["full"] = args.full
     results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
     versions = {name: version for name, (version, _) in worlds.items()}
     trust.write_csv(out / "rows.csv", loop_rows(study, versions, rows))

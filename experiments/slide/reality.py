@@ -7,6 +7,9 @@ from concurrent.futures import Executor
 
 import jax
 import numpy as np
+
+from worldmodel.errors import InputError
+from worldmodel.policies.constant import Constant
 from worldmodel.reality.disturbances import (
     Damping,
     Delay,
@@ -16,9 +19,6 @@ from worldmodel.reality.disturbances import (
     Mass,
     SensorNoise,
 )
-
-from worldmodel.errors import InputError
-from worldmodel.policies.constant import Constant
 from worldmodel.reality.simulated import SimulatedRobot
 from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Played, Simulate, begin

@@ -5,7 +5,7 @@ omitted in part, given twice, or with their strokes dealt anew.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.slide.study import Study
 from worldmodel.trust.phrases import CONTROL
@@ -42,7 +42,7 @@ def cells_of(
 
 
 def training_set(
-    version: str, n: int, m: int, real: Sequence[Episode], pools: dict[str, Sequence[Episode]]
+    version: str, n: int, m: int, real: Sequence[Episode], pools: Mapping[str, Sequence[Episode]]
 ) -> list[Episode]:
     """The pooled episodes of one training: n real ones and what a version's m are made of.
 
@@ -55,7 +55,7 @@ def training_set(
 
 
 def _added(
-    version: str, m: int, real: list[Episode], pools: dict[str, Sequence[Episode]]
+    version: str, m: int, real: list[Episode], pools: Mapping[str, Sequence[Episode]]
 ) -> list[Episode]:
     if version == "duplicates":
         return [real[i % len(real)] for i in range(m)]
