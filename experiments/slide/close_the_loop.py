@@ -3,30 +3,32 @@
 Question: how many real demonstrations is one synthetic demonstration worth, before and after the
           world model learned from a few real corrections?
 Command:  python -m experiments.slide.close_the_loop --out runs/loop
-Runtime:  at most 15 minutes on 2 cores, a third of them compiling (precompile.py)
-Expected: one JSON line: alpha of v0, v1, v2 and of the self-model control v*, which covers 1
+          python -m experiments.slide.close_the_loop --full --out runs/full
+Runtime:  at most 6 minutes on 2 idle cores, 3 where everything is compiled; --full 15
+Expected: one JSON line: alpha of v0, v1 and of the self-model control v*, which covers 1
 
-Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide/study.py). Version
-0 is 20 % wrong in friction; its policy is deployed, K1 corrections come back, version 1 is its
-physics finetuned on them; version 1's policy brings K2 more, version 2 is physics and network on
-both. Alpha is measured by worldmodel.trust. The same command resumes after Ctrl-C, SIGTERM or a
-kill; captured episodes are never played again.
+Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide/reality.py).
+Version 0 is 20 % wrong in friction; its policy is deployed, K1 corrections come back, version 1 is
+its physics finetuned on them. ``--full`` goes on, with twice the replicates: version 1's policy
+brings K2 more, version 2 is physics and network on both; two more versions tell the halves apart.
+Alpha is measured by worldmodel.trust. The same command resumes after Ctrl-C, SIGTERM or a kill;
+corrections are never played again.
 """
 
 import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 
-from experiments.records import plain
+from experiments.records import plain, write_arrays
+from experiments.slide import reality, turn
 from experiments.slide import study as slide
-from experiments.slide import turn
-from experiments.slide.measurement import assemble, loop_rows, play_policies
+from experiments.slide.measurement import assemble, loop_rows, play_policies, players
 from experiments.slide.precompile import Precompilation
 from experiments.slide.report import markdown, page
 from worldmodel import loop, runtime, trust
@@ -35,11 +37,11 @@ from worldmodel.model import WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json, write_text
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.data_set import data_set
-from worldmodel.tasks.slide.expert import Table, make_table
+from worldmodel.tasks import data_set
+from worldmodel.tasks.play import Simulate
+from worldmodel.tasks.slide.expert import make_table
 from worldmodel.trust.phrases import CONTROL
-from worldmodel.types import Episode
+from worldmodel.types import Array, Episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +50,27 @@ class Args:
 
     out: Path  # folder for everything
     hidden_seed: int = slide.HIDDEN_SEEDS[0]  # which reality
+    full: bool = False  # the published study: all six versions, 64 replicates
     smoke: bool = False  # tiny sizes, to see that it runs; its numbers mean nothing
+
+    @property
+    def study(self) -> slide.Study:
+        """What it measures."""
+        study = slide.FULL if self.full else slide.STUDY
+        return slide.smoke(study) if self.smoke else study
 
 
 def main(args: Args) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
-    study = slide.SMOKE if args.smoke else slide.STUDY
-    turn.claim(args.out, {"hidden_seed": args.hidden_seed, "study": plain(study)})
-    with runtime.Interrupt() as interrupt, Precompilation(smoke=args.smoke) as compilation:
+    turn.claim(args.out, {"hidden_seed": args.hidden_seed, "study": plain(args.study)})
+    with (
+        runtime.Interrupt() as interrupt,
+        Precompilation(full=args.full, smoke=args.smoke) as compilation,
+        players() as workers,
+    ):
         try:
-            results = run(args, study, compilation, lambda: interrupt.requested)
+            results = run(args, compilation, workers, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
@@ -67,53 +79,46 @@ def main(args: Args) -> int:
 
 
 def run(
-    args: Args, study: slide.Study, compilation: Precompilation, stop: Callable[[], bool]
+    args: Args, compilation: Precompilation, workers: Executor, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
-    out, seed = args.out, args.hidden_seed
-    hidden = slide.draw_hidden(seed)
+    out, seed, study = args.out, args.hidden_seed, args.study
+    hidden = reality.draw_hidden(seed)
     clock = turn.Clock(out / "seconds.json")
+    each, most = max(study.real), max(study.m)
+    worlds: dict[str, tuple[loop.Version, Simulate]] = {}
+    pools: dict[str, list[Episode]] = {}
 
     def go_on() -> None:
         if stop():
             raise runtime.Interrupted("stopped between two stages; run the same command to go on")
 
-    def rng(*stream: int) -> np.random.Generator:
-        return np.random.default_rng([seed, *stream])
+    def key(*stream: int) -> Array:
+        return turn.key(seed, *stream)
 
-    def demonstrate(folder: str, count: int, stream: int) -> list[Episode]:
-        machine, noise = slide.robot(hidden, stream), study.noise
-        return turn.real_demonstrations(
-            out / folder, machine, tables[CONTROL], count, noise, rng(stream), stop
-        )
-
-    each, most = max(study.real), max(study.m)
-    with clock.stage("reality: the operator learns the table"):
-        tables: dict[str, Table] = {CONTROL: make_table(slide.simulator(hidden))}
-    with clock.stage("reality: demonstrations"):
-        demos = demonstrate("real", study.seeds * each, 1)
-    with clock.stage("reality as its own world model"):
-        pools: dict[str, list[Episode]] = {CONTROL: demonstrate("twin", study.seeds * most, 2)}
-    versions: dict[str, loop.Version] = {}
+    def demonstrate(count: int, stream: int) -> list[Episode]:
+        play = reality.simulator(hidden, seed, stream, workers=workers)
+        return turn.demonstrate(play, study, table, count, key(stream), "real")
 
     def add(version: loop.Version, stream: int) -> None:
         go_on()
-        versions[version.name] = version
         with clock.stage(f"{version.name}: synthetic episodes"):
-            compilation.wait(f"{version.world.name} simulator", go_on)
-            count = max(study.seeds * most, study.deployed)
-            tables[version.name], pools[version.name] = turn.synthetic_demonstrations(
-                version, count, study.noise, rng(3, stream)
+            kind = version.world.name
+            compilation.wait("hybrid simulator" if version.world.learns else "prediction", go_on)
+            runtime.log(f"playing the {kind} model {version.name}")
+            play, count = turn.player(version, study), max(study.seeds * most, study.deployed)
+            pools[version.name] = turn.demonstrate(
+                play, study, make_table(play), count, key(3, stream), version.name
             )
+            worlds[version.name] = version, play
 
     def deploy(name: str, count: int, stream: int) -> list[Episode]:
         go_on()
         with clock.stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
-            contexts = task.draw_contexts(count, rng(4, stream))
-            machine = slide.robot(hidden, 10 + stream)
+            contexts = turn.draw(count, key(4, stream))
+            machine = reality.robot(hidden, seed, 10 + stream)
             corrections = turn.deploy(out, name, pools[name], contexts, machine, study, stop)
-            folder = out / "data" / f"corrections_{name}"
-            _write_data_set(folder, corrections, args, intervention=True)
+            write(f"corrections_{name}", corrections)
         return corrections
 
     def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
@@ -121,53 +126,67 @@ def run(
         what = f"finetune {world.name} from {parent} on {len(episodes)} corrections"
         with clock.stage(f"{name}: {what}"):
             compilation.wait(f"{world.name} fit", go_on)
-            return turn.refit(out, versions[parent], name, world, episodes, study, stop)
+            return turn.refit(out, worlds[parent][0], name, world, episodes, study, stop)
 
+    def write(name: str, episodes: Sequence[Episode]) -> None:
+        _write_data_set(out / "data" / name, episodes, args)
+
+    with clock.stage("reality: the operator learns the table"):
+        table = make_table(reality.simulator(hidden, workers=workers))
+    with clock.stage("reality: demonstrations"):
+        demos = demonstrate(study.seeds * each, 1)
+    with clock.stage("reality as its own world model"):
+        pools[CONTROL] = demonstrate(study.seeds * most, 2)
     physics = turn.physics(study)
-    hybrid = turn.hybrid(physics)
     add(loop.first_version(out / "versions", physics), 0)
     first = deploy("v0", study.first, 0)
     add(refit("v0", "v1", physics, first), 1)
-    both = first + deploy("v1", study.second, 1)
-    add(refit("v1", "v2", hybrid, both), 2)
-    add(refit("v0", "v1-hybrid", hybrid, first), 3)
-    add(refit("v1", "v2-physics", physics, both), 4)
-    direct = refit("v1", "direct", physics, first + demos[: study.n[0]])
+    direct = worlds["v1"]
+    if study.second:
+        hybrid = turn.hybrid(physics)
+        both = first + deploy("v1", study.second, 1)
+        add(refit("v1", "v2", hybrid, both), 2)
+        add(refit("v0", "v1-hybrid", hybrid, first), 3)
+        add(refit("v1", "v2-physics", physics, both), 4)
+        planned_in = refit("v1", "direct", physics, first + demos[: study.n[0]])
+        direct = planned_in, turn.player(planned_in, study)
 
     with clock.stage("data sets"):
-        _write_data_set(out / "data" / "real", demos[:each], args, intervention=False)
-        for name in versions:
-            folder = out / "data" / f"synthetic_{name}"
-            _write_data_set(folder, pools[name][:each], args, intervention=False)
+        write("real", demos[:each])
+        for name in worlds:
+            write(f"synthetic_{name}", pools[name][:each])
     go_on()
     with clock.stage("train every policy and play it in reality"):
-        measured = play_policies(out, study, hidden, demos, pools, versions, seed, stop)
-    results = assemble(
-        study, hidden, clock.seconds, tables, versions, direct, measured, seed, smoke=args.smoke
+        order = {name: pools[name] for name in (*worlds, CONTROL)}
+        rows = play_policies(out, study, hidden, demos, order, workers, seed, stop)
+    results, shown = assemble(
+        study, hidden, clock.seconds, table, worlds, direct, rows, seed, smoke=args.smoke
     )
     data_sets = sorted((out / "data").iterdir())
+    results["full"] = args.full
     results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
-    trust.write_csv(out / "rows.csv", loop_rows(study, versions, measured["rows"]))
+    versions = {name: version for name, (version, _) in worlds.items()}
+    trust.write_csv(out / "rows.csv", loop_rows(study, versions, rows))
+    write_arrays(out / "launch.npz", shown)
     write_json(out / "results.json", results)
     write_text(out / "cells.md", markdown(results))
     write_text(out / "report.html", page(results))
     return results
 
 
-def _write_data_set(
-    path: Path, episodes: Sequence[Episode], args: Args, *, intervention: bool
-) -> None:
+def _write_data_set(path: Path, episodes: Sequence[Episode], args: Args) -> None:
     if path.is_dir():
         if damaged := lerobot.read(path).damaged:
             raise lerobot.DatasetError("; ".join(damaged))
         return
+    task = reality.slide_task()
     provenance = runtime.provenance() | {
         "reality": "held-out simulation",
         "hidden_seed": args.hidden_seed,
         "smoke": args.smoke,
-        "mjcf_sha256": config_hash(task.scene().mjcf),
+        "mjcf_sha256": config_hash(task.scene.mjcf),
     }
-    lerobot.write(path, data_set(episodes, provenance, intervention=intervention))
+    data_set.write(path, task, episodes, provenance)
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

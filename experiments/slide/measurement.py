@@ -4,29 +4,35 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.records import plain
 from experiments.slide import study as slide
+from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
 from experiments.slide.replicate_cells import cells_of
-from experiments.slide.turn import clone_policies, strokes_of
+from experiments.slide.turn import draw, key
 from worldmodel import loop, runtime, trust
-from worldmodel.reality import HiddenPhysics
+from worldmodel.policies.clone import Cloned, clone
 from worldmodel.runtime.files import write_json
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import Table, make_table, plan
+from worldmodel.tasks import sensors
+from worldmodel.tasks.play import Simulate
+from worldmodel.tasks.slide.expert import EXACT
+from worldmodel.tasks.slide.task import CONTROL_HZ, GOAL, PUCK, SUCCESS, at_rest, target
 from worldmodel.trust.phrases import CONTROL
-from worldmodel.types import Episode
+from worldmodel.types import Array, Episode, Goal
+
+CONTEXTS = 5  # the stream of random numbers of the contexts that policies are judged in
 
 
 def players() -> ProcessPoolExecutor:
-    """Processes that play policies in reality (``slide.final_places``), one per available core.
+    """Processes that play strokes in reality, one per available core.
 
     They ignore Ctrl-C at the terminal: it is for the process that started them.
     """
@@ -39,28 +45,64 @@ def players() -> ProcessPoolExecutor:
     )
 
 
-def score(contexts: task.Contexts, places: np.ndarray) -> dict[str, float]:
-    """A policy's mean miss [m] and its share of successes."""
-    miss = task.distance_to_target(contexts, places)
-    return {"error": float(miss.mean()), "success": float((miss < task.SUCCESS).mean())}
+def score(goal: Goal, places: np.ndarray) -> dict[str, float]:
+    """A policy's mean miss [m] and its share of successes, of where the puck came to rest."""
+    miss = np.linalg.norm(places - target(goal), axis=1)
+    return {"error": float(miss.mean()), "success": float((miss < SUCCESS).mean())}
+
+
+def strokes_of(policies: Sequence[Cloned], goals: Goal) -> np.ndarray:
+    """The actions of cloned policies, (policies, contexts, 2).
+
+    Args:
+      goals: (policies, contexts) each; a policy decides on its stroke by the goal alone.
+    """
+    task, none = slide_task(), key(0)
+    unseen = sensors.blank(task.sensors)
+
+    def one(policy: Cloned, goal: Goal) -> Array:
+        observation = task.observe(unseen, goal)
+        return policy.act(policy.init(observation, none), observation, none)[0]
+
+    stacked = jax.tree.map(lambda *x: np.stack(x), *policies)
+    return np.asarray(jax.jit(jax.vmap(jax.vmap(one, (None, 0))))(stacked, goals))
+
+
+def places_of(
+    hidden: Hidden, policies: Sequence[Cloned], goals: Sequence[Goal], workers: Executor
+) -> Iterator[np.ndarray]:
+    """Where each policy takes the puck in each of its contexts, (contexts, 2) [m], in reality.
+
+    Args:
+      goals: per policy, (contexts,) each.
+    """
+    actions = strokes_of(policies, jax.tree.map(lambda *x: np.stack(x), *goals))
+    pairs = zip(goals, actions, strict=True)
+    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for goal, a in pairs)
+    return workers.map(final_places, jobs, chunksize=4)
+
+
+def qpos_of(goal: Goal) -> np.ndarray:
+    """(contexts, nq) where episodes of these goals start."""
+    return np.asarray(at_rest(goal["start"]).qpos)
 
 
 def play_policies(
     out: Path,
     study: slide.Study,
-    hidden: HiddenPhysics,
+    hidden: Hidden,
     demos: list[Episode],
     pools: dict[str, list[Episode]],
-    versions: Mapping[str, loop.Version],
+    workers: Executor,
     seed: int,
     stop: Callable[[], bool],
-) -> dict[str, Any]:
-    """Every policy of every cell and replicate: {"rows": [...], "contexts": ...}.
+) -> list[dict[str, Any]]:
+    """Every policy of every cell and replicate, a row each.
 
     Real-only sizes are nested within a replicate; nothing is shared between replicates.
     """
-    contexts = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
-    cells = cells_of(study, [*versions, CONTROL])
+    _, goal = draw(study.contexts, key(seed, CONTEXTS))
+    cells = cells_of(study, list(pools))
     each, most = max(study.real), max(study.m)
     folder = out / "replicates"
     folder.mkdir(exist_ok=True)
@@ -71,36 +113,31 @@ def play_policies(
             real = demos[s * each : (s + 1) * each]
             for version, n, m in cells:
                 synthetic = pools[version][s * most : (s + 1) * most] if m else []
-                data.append(task.examples(real[:n] + synthetic[:m]))
+                data.append(real[:n] + synthetic[:m])
                 seeds.append(s)
         with runtime.compiling(f"and training {len(data)} policies in one call"):
-            policies = clone_policies(data, seeds, study.recipe)
-        strokes = [strokes_of(p, contexts, study.recipe) for p in policies]
+            policies = clone(slide_task(), data, seeds, study.recipe)
         began = time.monotonic()
-        with players() as workers:
-            jobs = [(hidden, contexts.start, s) for s in strokes]
-            places = workers.map(slide.final_places, jobs, chunksize=4)
-            for done, s in enumerate(todo, 1):
-                played = [
-                    {"version": version, "n": n, "m": m} | score(contexts, next(places))
-                    for version, n, m in cells
-                ]
-                write_json(folder / f"{s:03d}.json", played, indent=None)
-                rate = done / (time.monotonic() - began)
-                runtime.log(
-                    f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
-                    f"{(len(todo) - done) / rate:.0f} s left"
-                )
-                if stop():
-                    workers.shutdown(cancel_futures=True)
-                    raise runtime.Interrupted(
-                        "stopped between two replicates; run the same command"
-                    )
+        places = places_of(hidden, policies, [goal] * len(policies), workers)
+        for done, s in enumerate(todo, 1):
+            played = [
+                {"version": version, "n": n, "m": m} | score(goal, next(places))
+                for version, n, m in cells
+            ]
+            write_json(folder / f"{s:03d}.json", played, indent=None)
+            rate = done / (time.monotonic() - began)
+            runtime.log(
+                f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
+                f"{(len(todo) - done) / rate:.0f} s left"
+            )
+            if stop():
+                workers.shutdown(cancel_futures=True)
+                raise runtime.Interrupted("stopped between two replicates; run the same command")
     rows = []
     for s in range(study.seeds):
         for row in json.loads((folder / f"{s:03d}.json").read_text()):
             rows.append(row | {"seed": s})
-    return {"rows": rows, "contexts": contexts}
+    return rows
 
 
 def spent_on(versions: Mapping[str, loop.Version]) -> dict[str, int]:
@@ -149,26 +186,42 @@ def loop_rows(
 
 def assemble(
     study: slide.Study,
-    hidden: HiddenPhysics,
+    hidden: Hidden,
     seconds: dict[str, float],
-    tables: dict[str, Table],
-    versions: Mapping[str, loop.Version],
-    direct: loop.Version,
-    measured: dict[str, Any],
+    table: np.ndarray,
+    worlds: Mapping[str, tuple[loop.Version, Simulate]],
+    direct: tuple[loop.Version, Simulate],
+    rows: list[dict[str, Any]],
     hidden_seed: int,
     *,
     smoke: bool,
-) -> dict[str, Any]:
-    """Alpha, and everything else that the report shows."""
-    contexts, rows = measured["contexts"], measured["rows"]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Alpha, and everything else that the report shows; and one episode in reality and in every
+    version, (frames, nq) qpos each.
+
+    Args:
+      table: of reality's strokes.
+      worlds: the versions, and what plays them.
+      direct: the version that is planned in, for the baseline without a policy.
+    """
+    versions = {name: version for name, (version, _) in worlds.items()}
     result = trust.measure(loop_rows(study, versions, rows))[0]
-    reference = plan(tables[CONTROL], contexts)
-    reached = slide.final_places((hidden, contexts.start, reference))
-    planned = plan(make_table(loop.simulator(direct)), contexts)
-    best = slide.final_places((hidden, contexts.start, planned))
-    best = task.distance_to_target(contexts, best)
+    start, goal = draw(study.contexts, key(hidden_seed, CONTEXTS))
+    planned = EXACT.plan(direct[1], start, goal, key(0))
+    best = final_places((hidden, qpos_of(goal), commands(planned.action, goal)))
+    best = np.linalg.norm(best - target(goal), axis=1)
     half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
-    described = [_described(v, contexts, reference, reached) for v in versions.values()]
+    # Besides, one launch to look at.
+    shown = dict(zip(GOAL, np.array([[0.05], [0.9], [0.3]]), strict=True))
+    goal = {name: np.concatenate([shown[name], goal[name]]) for name in GOAL}
+    strokes, start = EXACT.act(table, goal, key(0)), at_rest(goal["start"])
+    played = {"reality": simulator(hidden)} | {name: w for name, (_, w) in worlds.items()}
+    paths = {
+        name: np.asarray(simulate(strokes, start, goal, key(0)).measured.joints)
+        for name, simulate in played.items()
+    }
+    ends = {name: path[1:, -1, PUCK] for name, path in paths.items()}
+    missed = {n: np.linalg.norm(e - ends["reality"], axis=1).mean() for n, e in ends.items()}
     twin = {"name": CONTROL, "label": "reality itself", "parent": None, "kind": "reality"}
     return {
         "task": "slide",
@@ -178,31 +231,27 @@ def assemble(
         "config": plain(study) | {"hidden": plain(hidden)},
         "provenance": runtime.provenance(),
         "trust": trust.to_json(result),
-        "versions": [*described, twin],
-        "launch": _launch(hidden, versions, tables[CONTROL]),
+        "versions": [*(_described(v, missed[name]) for name, v in versions.items()), twin],
+        "launch": _launch(paths, goal),
         "learning": _learning(result, rows),
         "policies": _means(rows),
         "direct": {
-            "version": "v1",
+            "version": direct[0].name,
             "error_m": float(best.mean()),
             "low": float(best.mean() - half),
             "high": float(best.mean() + half),
-            "success": float((best < task.SUCCESS).mean()),
-            "episodes": direct.corrections,
-            "note": f"its physics finetuned on K1 and {study.n[0]} demonstrations, planned in "
+            "success": float((best < SUCCESS).mean()),
+            "episodes": direct[0].corrections,
+            "note": f"physics finetuned on {direct[0].corrections} real episodes, planned in "
             "without noise; interval over contexts",
         },
         "cost": _cost(seconds, study),
         "seconds": seconds,
-    }
+    }, {name: path[0] for name, path in paths.items()}
 
 
-def _described(
-    version: loop.Version, contexts: task.Contexts, strokes: np.ndarray, reached: np.ndarray
-) -> dict[str, Any]:
+def _described(version: loop.Version, missed: float) -> dict[str, Any]:
     """A version, and how far [m] it puts the puck on average from where reality does."""
-    qpos, ctrl = task.initial_qpos(contexts.start, strokes), task.play(contexts.start, strokes)
-    end = loop.simulator(version)(qpos, ctrl)[:, -1, task.PUCK]
     kind = version.world.name
     label = "the MJCF's guess" if version.parent is None else f"finetuned {kind}"
     values = loop.physical_values(version)
@@ -212,24 +261,17 @@ def _described(
         "parent": version.parent,
         "kind": kind,
         "corrections": version.corrections,
-        "prediction_m": float(np.linalg.norm(end - reached, axis=1).mean()),
+        "prediction_m": float(missed),
         "parameters": {name: value.tolist() for name, value in values.items()},
     }
 
 
-def _launch(
-    hidden: HiddenPhysics, versions: Mapping[str, loop.Version], table: Table
-) -> dict[str, Any]:
-    """One stroke, in reality and in every version: the puck's paths."""
-    context = task.Contexts(np.array([0.05]), np.array([0.9]), np.array([0.3]))
-    stroke = plan(table, context)
-    qpos, ctrl = task.initial_qpos(context.start, stroke), task.play(context.start, stroke)
-    paths = {"reality": slide.simulator(hidden)(qpos, ctrl)}
-    paths |= {name: loop.simulator(version)(qpos, ctrl) for name, version in versions.items()}
-    drawn = {name: path[0, :, task.PUCK].tolist() for name, path in paths.items()}
+def _launch(paths: Mapping[str, np.ndarray], goal: Goal) -> dict[str, Any]:
+    """One stroke, in reality and in every version: the puck's paths, while it moves."""
+    drawn = {name: path[0, :, PUCK].tolist() for name, path in paths.items()}
     return {
         "start": drawn["reality"][0],
-        "target": context.target[0].tolist(),
+        "target": np.asarray(target(goal))[0].tolist(),
         "reality": drawn.pop("reality"),
         "versions": drawn,
         "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
@@ -272,7 +314,7 @@ def _cost(seconds: dict[str, float], study: slide.Study) -> dict[str, Any]:
     return {
         "synthetic_episode_s": min(generated) / count,
         "synthetic_first_s": max(generated) + fits,
-        "real_episode_s": task.FRAMES / task.CONTROL_HZ,
+        "real_episode_s": slide_task().horizon / CONTROL_HZ,
         "operator_low_usd": 22.0 * 0.5 / 60.0,
         "operator_high_usd": 48.0 * 2.0 / 60.0,
         "note": "synthetic: measured here, first includes compiling and finetuning; real: the "

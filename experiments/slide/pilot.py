@@ -20,13 +20,20 @@ import tyro
 
 from experiments.records import plain
 from experiments.slide import study as slide
-from experiments.slide.measurement import loop_rows, players
-from experiments.slide.turn import clone_policies, strokes_of
+from experiments.slide.measurement import CONTEXTS, loop_rows, places_of, players, qpos_of, score
+from experiments.slide.reality import (
+    Hidden,
+    commands,
+    draw_hidden,
+    final_places,
+    simulator,
+    slide_task,
+)
+from experiments.slide.turn import demonstrate, draw, key
 from worldmodel import runtime, trust
-from worldmodel.reality import HiddenPhysics
+from worldmodel.policies.clone import clone
 from worldmodel.runtime.files import write_json
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import demonstrate, make_table, plan
+from worldmodel.tasks.slide.expert import EXACT, Demonstrator, make_table
 
 FRICTIONS = np.geomspace(0.6, 1.5, 13)  # factors tried for the best in-family physics
 
@@ -43,38 +50,35 @@ class Args:
 def main(args: Args) -> int:
     """Runs the pilot; prints its JSON line."""
     runtime.configure()
-    study, seed = slide.STUDY, slide.PILOT_SEED
-    hidden = slide.draw_hidden(seed)
-    table = make_table(slide.simulator(hidden))
-    judged = task.draw_contexts(study.contexts, np.random.default_rng([seed, 5]))
-    data = []
-    for s in range(args.seeds):
-        rng = np.random.default_rng([seed, 1, s])
-        contexts = task.draw_contexts(max(study.real), rng)
-        strokes = demonstrate(table, contexts, study.noise, rng)
-        data += [(contexts.table[:n], strokes[:n]) for n in study.real]
-    seeds = [s for s in range(args.seeds) for _ in study.real]
-    policies = clone_policies(data, seeds, study.recipe)
-    jobs = [(hidden, judged.start, strokes_of(p, judged, study.recipe)) for p in policies]
+    study, seed = slide.FULL, slide.PILOT_SEED
+    hidden, task = draw_hidden(seed), slide_task()
+    _, goal = draw(study.contexts, key(seed, CONTEXTS))
     with players() as workers:
-        places = list(workers.map(slide.final_places, jobs, chunksize=4))
+        true = simulator(hidden, workers=workers)
+        table, most = make_table(true), max(study.real)
+        demos = demonstrate(true, study, table, args.seeds * most, key(seed, 1), "real")
+        data = [demos[s * most :][:n] for s in range(args.seeds) for n in study.real]
+        seeds = [s for s in range(args.seeds) for _ in study.real]
+        policies = clone(task, data, seeds, study.recipe)
+        places = places_of(hidden, policies, [goal] * len(policies), workers)
+        errors = [score(goal, place)["error"] for place in places]
+
+        def missed(person: Demonstrator, table: np.ndarray) -> float:
+            action = person.act(table, goal, key(0)).action
+            places = final_places((hidden, qpos_of(goal), commands(action, goal)))
+            return score(goal, places)["error"]
+
         # The best that a fit could do with each friction.
-        family = [HiddenPhysics(f, mass=hidden.mass, damping=hidden.damping) for f in FRICTIONS]
-        planned = [plan(make_table(slide.simulator(member)), judged) for member in family]
-        tried = list(workers.map(slide.final_places, [(hidden, judged.start, s) for s in planned]))
-    sizes = study.real * args.seeds
-    errors = [float(task.distance_to_target(judged, place).mean()) for place in places]
+        in_family = []
+        for friction in FRICTIONS:
+            member = Hidden(friction, mass=hidden.mass, damping=hidden.damping)
+            in_family.append(missed(EXACT, make_table(simulator(member, workers=workers))))
     measured = [
         {"version": "", "n": n, "m": 0, "seed": s, "error": error}
-        for n, s, error in zip(sizes, seeds, errors, strict=True)
+        for n, s, error in zip(study.real * args.seeds, seeds, errors, strict=True)
     ]
     rows = loop_rows(study, {}, measured)
     means = {n: [r.error for r in rows if r.n == n] for n in study.real}
-    in_family = [float(task.distance_to_target(judged, p).mean()) for p in tried]
-    true = slide.final_places((hidden, judged.start, plan(table, judged)))
-    shown = slide.final_places(
-        (hidden, judged.start, demonstrate(table, judged, study.noise, np.random.default_rng(0)))
-    )
     plans = {
         f"n={n} m={m}": dataclasses.asdict(
             trust.seeds_needed(rows, n, m, half_width=args.half_width, cells=len(study.m) * 2)
@@ -87,8 +91,8 @@ def main(args: Args) -> int:
         "error_m": {n: float(np.mean(e)) for n, e in means.items()},
         "seed_cv": {n: float(np.std(e, ddof=1) / np.mean(e)) for n, e in means.items()},
         "falls": float(np.mean(means[study.real[0]]) / np.mean(means[study.real[-1]])),
-        "demonstrator_m": float(task.distance_to_target(judged, shown).mean()),
-        "planned_in_reality_m": float(task.distance_to_target(judged, true).mean()),
+        "demonstrator_m": missed(study.person, table),
+        "planned_in_reality_m": missed(EXACT, table),
         "planned_in_family_m": dict(zip(FRICTIONS.round(3).tolist(), in_family, strict=True)),
         "best_in_family_m": min(in_family),
         "plans": plans,

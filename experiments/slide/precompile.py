@@ -2,7 +2,7 @@
 
 Question: none; a rehearsal of the loop's stages on a few synthetic episodes.
 Command:  python -m experiments.slide.precompile
-Runtime:  four minutes on 2 cores from a cold cache, half a minute otherwise
+Runtime:  two minutes on one core from a cold cache, --full five; a few seconds otherwise
 Expected: one line per stage whose executables are in the compilation cache
 
 ``close_the_loop`` starts it and, before the first use of a stage's executables, waits for its line.
@@ -23,20 +23,23 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.slide import reality, turn
 from experiments.slide import study as slide
-from experiments.slide import turn
 from worldmodel import loop, runtime
 from worldmodel.model import init
-from worldmodel.tasks.slide import task
+from worldmodel.policies.constant import Constant
+from worldmodel.tasks.play import episodes
 
-STAGES = ("physics simulator", "physics fit", "hybrid fit", "hybrid simulator")
+STAGES = ("prediction", "physics fit")
+FULL_STAGES = (*STAGES, "hybrid fit", "hybrid simulator")
 
 
 class Precompilation:
     """The second process; leaving ends it."""
 
-    def __init__(self, *, smoke: bool) -> None:
-        command = [sys.executable, "-m", "experiments.slide.precompile", *(["--smoke"] * smoke)]
+    def __init__(self, *, full: bool, smoke: bool) -> None:
+        command = [sys.executable, "-m", "experiments.slide.precompile"]
+        command += ["--full"] * full + ["--smoke"] * smoke
         # In a process group of its own, so that Ctrl-C at the terminal reaches the loop alone.
         self._process = subprocess.Popen(
             command,
@@ -51,11 +54,11 @@ class Precompilation:
         """Returns when a stage is compiled, or the process has ended without it.
 
         Args:
-          stage: one of ``STAGES``.
+          stage: one of ``FULL_STAGES``.
           poll: called every second; may raise to leave.
         """
         pipe: IO[bytes] | None = self._process.stdout
-        assert pipe is not None and stage in STAGES
+        assert pipe is not None and stage in FULL_STAGES
         while f"{stage}\n".encode() not in self._lines:
             poll()
             if not select.select([pipe], [], [], 1.0)[0]:
@@ -75,33 +78,38 @@ class Precompilation:
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Command line."""
+    """Command line: of the loop that is rehearsed."""
 
-    smoke: bool = False  # the executables of close_the_loop --smoke
+    full: bool = False
+    smoke: bool = False
 
 
 def main(args: Args) -> int:
     """Compiles everything, in the order in which the loop needs it."""
     runtime.configure()
-    study = slide.SMOKE if args.smoke else slide.STUDY
+    study = slide.FULL if args.full else slide.STUDY
+    study = slide.smoke(study) if args.smoke else study
     world = turn.physics(study)
-    hybrid = turn.hybrid(world)
+    task, hybrid = reality.slide_task(), turn.hybrid(world)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         v0 = loop.first_version(out / "versions", world)
-        rng = np.random.default_rng(0)
-        _, episodes = turn.synthetic_demonstrations(v0, study.first, study.noise, rng)
+        simulate = turn.player(v0, study)
         print(STAGES[0], flush=True)
-        for model in (world, hybrid):
+        start, goal = turn.draw(study.first, turn.key(0))
+        strokes = Constant(np.zeros((study.first, task.action_size)))
+        played = simulate(strokes, start, goal, turn.key(0))
+        corrections = episodes(task, played, goal, source="v0")
+        for model in (world, hybrid) if args.full else (world,):
             try:  # stops after one step
-                turn.refit(out, v0, model.name, model, episodes, study, lambda: True)
+                turn.refit(out, v0, model.name, model, corrections, study, lambda: True)
             except runtime.Interrupted:
                 print(f"{model.name} fit", flush=True)
-        rehearsed = loop.Version("hybrid", "v0", hybrid, init(hybrid, jax.random.key(0)), 0)
-        strokes = np.stack([np.full(loop.BATCH, 1.5), np.zeros(loop.BATCH)], axis=1)
-        start = np.zeros(loop.BATCH)
-        loop.simulator(rehearsed)(task.initial_qpos(start, strokes), task.play(start, strokes))
-        print(STAGES[3], flush=True)
+        if args.full:
+            parameters = init(hybrid, jax.random.key(0))
+            rehearsed = loop.Version("hybrid", "v0", hybrid, parameters, 0)
+            turn.player(rehearsed, study)(strokes, start, goal, turn.key(0))
+            print(FULL_STAGES[-1], flush=True)
     return 0
 
 

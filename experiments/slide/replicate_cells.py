@@ -1,17 +1,15 @@
-"""The cells of a replicate and what their policies are trained on; pure functions of examples.
+"""The cells of a replicate and what their policies are trained on; pure functions of episodes.
 
 Oracles are control versions whose alpha theory knows. Their "synthetic" episodes are real ones,
 omitted in part, given twice, or with their strokes dealt anew.
 """
 
 import dataclasses
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from experiments.slide.study import Study
-from experiments.slide.turn import Examples
 from worldmodel.trust.phrases import CONTROL
+from worldmodel.types import Episode
 
 MODELS = ("v0", "v1", "v1-sham", "v2")
 
@@ -31,7 +29,7 @@ ORACLES = {
         for name, (part, of) in THINNED.items()
     },
     "duplicates": Oracle(0.0, "the n real episodes over again"),
-    "permuted": Oracle(None, "real episodes whose strokes are dealt to other contexts"),
+    "permuted": Oracle(None, "real episodes whose strokes are dealt to other goals"),
 }
 
 
@@ -44,30 +42,30 @@ def cells_of(
 
 
 def training_set(
-    version: str, n: int, m: int, real: Examples, pools: dict[str, Examples]
-) -> Examples:
-    """The pooled rows of one training: n real ones and what a version's m are made of.
+    version: str, n: int, m: int, real: Sequence[Episode], pools: Mapping[str, Sequence[Episode]]
+) -> list[Episode]:
+    """The pooled episodes of one training: n real ones and what a version's m are made of.
 
     Args:
       real: at least n.
       pools: at least m of each world model and of reality itself, in order of use.
     """
-    kept = tuple(x[:n] for x in real)
-    if not m:
-        return kept
-    added = _added(version, n, m, kept, pools)
-    return tuple(np.concatenate(pair) for pair in zip(kept, added, strict=True))
+    kept = list(real[:n])
+    return kept + _added(version, m, kept, pools) if m else kept
 
 
-def _added(version: str, n: int, m: int, real: Examples, pools: dict[str, Examples]) -> Examples:
+def _added(
+    version: str, m: int, real: list[Episode], pools: Mapping[str, Sequence[Episode]]
+) -> list[Episode]:
     if version == "duplicates":
-        return tuple(x[np.arange(m) % n] for x in real)
-    if version == "permuted":
-        contexts, strokes = (x[:m] for x in pools[CONTROL])
-        return contexts, np.roll(strokes, 1, axis=0)
+        return [real[i % len(real)] for i in range(m)]
+    if version == "permuted":  # a stroke is its speed and its direction from the target's
+        fresh = pools[CONTROL][:m]
+        dealt = (*fresh[-1:], *fresh[:-1])
+        return [dataclasses.replace(a, action=b.action) for a, b in zip(fresh, dealt, strict=True)]
     if version in THINNED:
         part, of = THINNED[version]
         if m * part % of:
             raise ValueError(f"{part}/{of} of {m} episodes is no whole number")
-        return tuple(x[: m * part // of] for x in pools[CONTROL])
-    return tuple(x[:m] for x in pools[version])
+        return list(pools[CONTROL][: m * part // of])
+    return list(pools[version][:m])

@@ -42,26 +42,28 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import tyro
 
 from experiments.records import plain
+from experiments.slide import reality, turn
 from experiments.slide import study as slide
-from experiments.slide import turn
-from experiments.slide.measurement import players, score, spent_on, table_rows
+from experiments.slide.measurement import places_of, players, score, spent_on, table_rows
 from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
 from experiments.slide.replicate_report import page
-from experiments.slide.turn import Examples
 from worldmodel import loop, runtime, trust
 from worldmodel.model import WorldModel
-from worldmodel.reality import HiddenPhysics, RobotError
+from worldmodel.policies.clone import clone
+from worldmodel.policies.constant import Constant
+from worldmodel.reality import RobotError
 from worldmodel.runtime.files import write_json, write_text
-from worldmodel.scene.tangent import backward_velocities
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import Table, make_table
+from worldmodel.tasks.play import episodes
+from worldmodel.tasks.slide.expert import make_table
+from worldmodel.tasks.slide.task import at_rest
 from worldmodel.trust.phrases import CONTROL
 from worldmodel.trust.report import report
-from worldmodel.types import Episode
+from worldmodel.types import Array, Episode, Goal
 
 HIDDEN_SEED = 21
 DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED, JUDGED, SHAM = range(1, 7)  # streams of random numbers
@@ -91,12 +93,14 @@ class Design:
 
 DESIGN = Design(
     dataclasses.replace(
-        slide.STUDY, seeds=10, real=(3, 6, 12, 20, 32, 48), n=(6, 12), m=(12, 18, 24), contexts=8
+        slide.FULL, seeds=10, real=(3, 6, 12, 20, 32, 48), n=(6, 12), m=(12, 18, 24), contexts=8
     ),
     trainings=20,
 )
 SMOKE = Design(
-    dataclasses.replace(slide.SMOKE, seeds=2, real=(3, 6, 12), n=(3,), m=(3,), contexts=2),
+    dataclasses.replace(
+        slide.smoke(slide.FULL), seeds=2, real=(3, 6, 12), n=(3,), m=(3,), contexts=2
+    ),
     trainings=2,
 )
 
@@ -130,11 +134,11 @@ def main(args: Args) -> int:
 
 def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list[dict[str, Any]]:
     """``count`` replicates, each from its file where an earlier run finished it."""
-    hidden = slide.draw_hidden(HIDDEN_SEED)
-    world, table = turn.physics(design.study), make_table(slide.simulator(hidden))
-    began, played = time.monotonic(), 0
+    hidden, world = reality.draw_hidden(HIDDEN_SEED), turn.physics(design.study)
     done = []
     with players() as workers:
+        table = make_table(reality.simulator(hidden, workers=workers))
+        began, played = time.monotonic(), 0
         for s in range(count):
             path = out / f"replicate_{s:02d}.json"
             if not path.is_file():
@@ -154,8 +158,8 @@ def replicate(
     s: int,
     design: Design,
     world: WorldModel,
-    hidden: HiddenPhysics,
-    table: Table,
+    hidden: reality.Hidden,
+    table: np.ndarray,
     workers: Executor,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
@@ -167,11 +171,8 @@ def replicate(
     versions: dict[str, loop.Version] = {}
     pools: dict[str, list[Episode]] = {}
 
-    def rng(*stream: int) -> np.random.Generator:
-        return np.random.default_rng([HIDDEN_SEED, 8, s + 1, *stream])
-
-    def machine(stream: int) -> Any:
-        return slide.robot(hidden, 1000 * (s + 1) + stream)
+    def key(*stream: int) -> Array:
+        return turn.key(HIDDEN_SEED, 8, s + 1, *stream)
 
     def stage(name: str) -> contextlib.AbstractContextManager[None]:
         if stop():
@@ -181,44 +182,40 @@ def replicate(
     def add(version: loop.Version) -> None:
         with stage(f"{version.name}: synthetic episodes"):
             versions[version.name] = version
-            count = max(design.trainings * most, study.deployed)
-            _, pools[version.name] = turn.synthetic_demonstrations(
-                version, count, study.noise, rng(SYNTHETIC, len(versions))
+            play, count = turn.player(version, study), max(design.trainings * most, study.deployed)
+            pools[version.name] = turn.demonstrate(
+                play, study, make_table(play), count, key(SYNTHETIC, len(versions)), version.name
             )
 
     def deploy(name: str, count: int) -> list[Episode]:
         with stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
-            contexts = task.draw_contexts(count, rng(DEPLOYED, len(versions)))
-            robot = machine(10 + len(versions))
+            contexts = turn.draw(count, key(DEPLOYED, len(versions)))
+            robot = reality.robot(hidden, HIDDEN_SEED, s + 1, 10 + len(versions))
             return turn.deploy(here, name, pools[name], contexts, robot, study, stop, seed=s)
 
     def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
         with stage(f"{name}: finetune {world.name} from {parent} on {len(episodes)} episodes"):
             return turn.refit(here, versions[parent], name, world, episodes, study, stop, seed=s)
 
-    def demonstrate(folder: str, count: int, robot: int, stream: int) -> list[Episode]:
-        noise, draws = study.noise, rng(stream)
-        return turn.real_demonstrations(
-            here / folder, machine(robot), table, count, noise, draws, stop
-        )
+    def demonstrate(count: int, stream: int) -> list[Episode]:
+        play = reality.simulator(hidden, HIDDEN_SEED, s + 1, stream, workers=workers)
+        return turn.demonstrate(play, study, table, count, key(stream), "real")
 
     with stage("reality: demonstrations"):
-        demos = demonstrate("real", design.trainings * each, 1, DEMONSTRATIONS)
-        pools[CONTROL] = demonstrate("twin", design.trainings * most, 2, TWIN)
+        demos = demonstrate(design.trainings * each, DEMONSTRATIONS)
+        pools[CONTROL] = demonstrate(design.trainings * most, TWIN)
     add(loop.first_version(here / "versions", world))
     first = deploy("v0", study.first)
     add(refit("v0", "v1", world, first))
     both = first + deploy("v1", study.second)
     add(refit("v1", "v2", turn.hybrid(world), both))
-    outcomes = predicted(versions["v0"], first, hidden.noise, rng(SHAM))
+    outcomes = predicted(versions["v0"], study, first, hidden.noise, key(SHAM))
     sham = refit("v0", "v1-sham", world, outcomes)
     add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
 
-    draws = [rng(JUDGED, r) for r in range(design.trainings)]
+    judged = [turn.draw(study.contexts, key(JUDGED, r))[1] for r in range(design.trainings)]
     with stage("train every policy and play it in reality"):
-        data = {name: task.examples(pool) for name, pool in pools.items()}
-        judged = [task.draw_contexts(study.contexts, draw) for draw in draws]
-        rows = measure_cells(s, design, hidden, task.examples(demos), data, judged, workers)
+        rows = measure_cells(s, design, hidden, demos, pools, judged, workers)
     fitted = {
         name: {key: value.tolist() for key, value in loop.physical_values(version).items()}
         for name, version in versions.items()
@@ -229,33 +226,34 @@ def replicate(
 
 def predicted(
     version: loop.Version,
+    study: slide.Study,
     corrections: Sequence[Episode],
     noise: tuple[float, ...],
-    rng: np.random.Generator,
+    key: Array,
 ) -> list[Episode]:
-    """The same contexts and strokes, with the outcomes that a version predicts.
+    """The same goals and strokes, with the outcomes that a version predicts.
 
     Args:
-      noise: of the robot's sensors, per position; added as the robot adds it.
+      noise: of the robot's sensors, per joint; added as the robot adds it.
     """
-    contexts, strokes = task.examples(corrections)
-    starts = contexts[:, 0]
-    qpos = loop.simulator(version)(task.initial_qpos(starts, strokes), task.play(starts, strokes))
-    qpos = qpos + np.array(noise) * rng.standard_normal(qpos.shape)
-    scene = version.world.scene
-    return [
-        dataclasses.replace(episode, qpos=q, qvel=backward_velocities(scene, q))
-        for episode, q in zip(corrections, qpos, strict=True)
-    ]
+    goal = jax.tree.map(lambda *x: np.stack(x), *(e.goal for e in corrections))
+    actions = [e.action for e in corrections if e.action is not None]
+    strokes = Constant(np.stack([action[0] for action in actions]))
+    played = turn.player(version, study)(strokes, at_rest(goal["start"]), goal, key)
+    joints = np.asarray(played.measured.joints)
+    joints = joints + np.array(noise) * np.asarray(jax.random.normal(key, joints.shape))
+    noisy = dataclasses.replace(played.measured, joints=joints)
+    played = dataclasses.replace(played, measured=noisy)
+    return episodes(reality.slide_task(), played, goal, source=version.name)
 
 
 def measure_cells(
     s: int,
     design: Design,
-    hidden: HiddenPhysics,
-    real: Examples,
-    pools: Mapping[str, Examples],
-    judged: Sequence[task.Contexts],
+    hidden: reality.Hidden,
+    real: Sequence[Episode],
+    pools: Mapping[str, Sequence[Episode]],
+    judged: Sequence[Goal],
     workers: Executor,
 ) -> list[dict[str, Any]]:
     """Trains and plays every policy of a replicate; a row per cell, the mean over trainings."""
@@ -263,21 +261,15 @@ def measure_cells(
     most, each = max(study.m), max(study.real)
     data, seeds = [], []
     for r in range(design.trainings):
-        mine = tuple(x[r * each : (r + 1) * each] for x in real)
-        synthetic = {
-            name: tuple(x[r * most : (r + 1) * most] for x in pool) for name, pool in pools.items()
-        }
+        mine = real[r * each : (r + 1) * each]
+        synthetic = {name: pool[r * most : (r + 1) * most] for name, pool in pools.items()}
         data += [training_set(*cell, mine, synthetic) for cell in cells]
         seeds += [s * design.trainings + r] * len(cells)
     runtime.log(f"training {len(data)} policies in one call")
-    policies = turn.clone_policies(data, seeds, study.recipe)
-    contexts = [judged[i // len(cells)] for i in range(len(policies))]
-    jobs = [
-        (hidden, c.start, turn.strokes_of(p, c, study.recipe))
-        for c, p in zip(contexts, policies, strict=True)
-    ]
-    places = workers.map(slide.final_places, jobs, chunksize=8)
-    scores = [score(c, place) for c, place in zip(contexts, places, strict=True)]
+    policies = clone(reality.slide_task(), data, seeds, study.recipe)
+    goals = [judged[i // len(cells)] for i in range(len(policies))]
+    places = places_of(hidden, policies, goals, workers)
+    scores = [score(goal, place) for goal, place in zip(goals, places, strict=True)]
     rows = []
     for i, (version, n, m) in enumerate(cells):
         trainings = scores[i :: len(cells)]
@@ -313,7 +305,7 @@ def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[
         "hidden_seed": HIDDEN_SEED,
         "smoke": args.smoke,
         "command": command,
-        "config": plain(design) | {"hidden": plain(slide.draw_hidden(HIDDEN_SEED))},
+        "config": plain(design) | {"hidden": plain(reality.draw_hidden(HIDDEN_SEED))},
         "provenance": runtime.provenance(),
         "physics": [result["physics"] for result in done],
         "seconds": [result["seconds"] for result in done],

@@ -108,7 +108,8 @@ def headline(results: Results) -> str:
         part = share(beyond(cells, "alpha_avg", 1), len(cells))
         groups.setdefault(part, []).append(name)
     above = listed([f"in {part} for {listed(names)}" for part, names in groups.items()])
-    moved = change(results["trust"], "v2", "v0") or "v2 and v0 were not compared"
+    last = "v2" if "v2" in results["trust"]["versions"] else "v1"
+    moved = change(results["trust"], last, "v0") or f"{last} and v0 were not compared"
     control = "fails" if warnings(results | {"smoke": False}) else "holds"
     twin = results["trust"]["versions"].get(CONTROL)
     measured = f" {interval(twin, 'alpha')}" if twin else ""
@@ -179,7 +180,8 @@ def page(results: Results) -> str:
     spent = [[k, number(s, 1)] for k, s in (stages | {"all": sum(stages.values())}).items()]
     sources = results["provenance"] | {"data sets": results.get("data_sets") or {}}
     sources = {name: _flat(value) for name, value in sources.items()}
-    again = f"--hidden-seed {results['hidden_seed']}{' --smoke' * bool(results.get('smoke'))}"
+    flags = [f" --{name}" for name in ("full", "smoke") if results.get(name)]
+    again = f"--hidden-seed {results['hidden_seed']}{''.join(flags)}"
     config = html.escape(json.dumps(results.get("config") or {}, indent=1))
     title = f"What synthetic episodes are worth: task {results['task']}"
     shown = moving(results, task.scene().mj_model, task.CONTROL_HZ)

@@ -6,28 +6,29 @@ it.
 
 import contextlib
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.records import append_row
+from experiments.slide.reality import slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
+from worldmodel.loop.versions import BATCH, C_STANDS_IN, WHOLE
 from worldmodel.model import Velocity, WorldModel
+from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
-from worldmodel.policies.clone import CloneConfig
+from worldmodel.policies.constant import Constant
 from worldmodel.reality import Robot, capture
 from worldmodel.runtime.files import write_json
-from worldmodel.tasks.slide import task
-from worldmodel.tasks.slide.expert import Noise, Table, demonstrations, make_table
-from worldmodel.types import Episode
-
-Examples = tuple[np.ndarray, ...]  # contexts (episodes, 3), strokes (episodes, 2)
+from worldmodel.tasks.play import Played, Simulate, episodes
+from worldmodel.tasks.slide.task import RESIDUAL
+from worldmodel.types import Array, Episode, Goal, Policy, Start, Trial
 
 
 class Clock:
@@ -66,7 +67,8 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
 
 def physics(study: Study) -> WorldModel:
     """The world model of version 0: physics alone."""
-    return WorldModel(task.scene(), task.FREE, network=study.network)
+    task = slide_task()
+    return WorldModel(task.scene, task.free, network=study.network)
 
 
 def hybrid(world: WorldModel) -> WorldModel:
@@ -74,51 +76,73 @@ def hybrid(world: WorldModel) -> WorldModel:
     return dataclasses.replace(world, correction=Velocity())
 
 
-def real_demonstrations(
-    directory: Path,
-    robot: Robot,
-    table: Table,
-    count: int,
-    noise: Noise,
-    rng: np.random.Generator,
-    stop: Callable[[], bool],
+def key(*numbers: int) -> Array:
+    """A key of random numbers of its own for every sequence of numbers."""
+    out = jax.random.key(numbers[0])
+    for number in numbers[1:]:
+        out = jax.random.fold_in(out, number)
+    return out
+
+
+def draw(count: int, key: Array) -> tuple[Start, Goal]:
+    """Starts and goals of episodes, on the host."""
+    return jax.device_get(jax.vmap(slide_task().reset)(jax.random.split(key, count)))
+
+
+def demonstrate(
+    simulate: Simulate, study: Study, table: np.ndarray, count: int, key: Array, source: str
 ) -> list[Episode]:
-    """Episodes of the demonstrator on a robot, captured in ``directory``.
+    """Episodes of the demonstrator in contexts drawn at random.
 
     Args:
-      table: of reality; the demonstrator knows the robot.
+      simulate: plays the strokes.
+      table: that the demonstrator plans with, of the same world.
+      source: "real", or a version's name.
     """
-    play = functools.partial(capture, directory, robot, task.scene(), stop=stop)
-    return demonstrations(table, play, count, noise, rng)
+    drawing, acting, playing = jax.random.split(key, 3)
+    start, goal = draw(count, drawing)
+    policy = study.person.act(table, goal, acting)
+    return episodes(slide_task(), simulate(policy, start, goal, playing), goal, source=source)
 
 
-def synthetic_demonstrations(
-    version: loop.Version, count: int, noise: Noise, rng: np.random.Generator
-) -> tuple[Table, list[Episode]]:
-    """The same demonstrator in a world model: the table that it plans with, and its episodes."""
-    table = make_table(loop.simulator(version))
-    play = functools.partial(loop.generate, version, touch=task.TOUCH)
-    return table, demonstrations(table, play, count, noise, rng)
+def player(version: loop.Version, study: Study) -> Simulate:
+    """A version as the world in which strokes are played: C MuJoCo where it has no network, and
+    where MJX predicts the same of a few strokes, to ``loop.versions.C_STANDS_IN``."""
+    task, batch = slide_task(), study.physics.batch  # the fit's: compiled for it anyway
+    if version.world.learns:
+        return _whole_batches(loop.simulator(version, task))
+    simulate = loop.simulator(version, task, engine="c")
+    start, goal = draw(batch, key(0))
+    strokes = Constant(np.linspace(-0.5, 0.5, 2 * batch).reshape(2, batch).T)
+    played = episodes(task, simulate(strokes, start, goal, key(0)), goal, source=version.name)
+    windows, _ = WHOLE.cut(played)
+    predicted = make_predictor(version.world, batch)(version.parameters, windows)
+    farthest = float(np.abs(predicted - np.asarray(windows.target)).max())
+    stands_in = farthest <= C_STANDS_IN
+    runtime.log(
+        f"{version.name}: MJX and C MuJoCo differ by at most {farthest:.1e} m or rad in {batch} "
+        f"episodes; {'C MuJoCo' if stands_in else 'MJX'} plays it"
+    )
+    return simulate if stands_in else _whole_batches(loop.simulator(version, task))
 
 
-def clone_policies(data: Sequence[Examples], seeds: Sequence[int], recipe: CloneConfig) -> list:
-    """One policy per set of examples, see ``clone.clone``."""
-    pairs = [(task.observe(c), task.encode(c, s)) for c, s in data]
-    return clone.clone(pairs, seeds, recipe)
+def _whole_batches(simulate: Simulate) -> Simulate:
+    """Plays no fewer than ``loop.versions.BATCH`` episodes at once, so that it is compiled once."""
 
+    def whole(policy: Policy, start: Start, goal: Goal, key: Array) -> Played:
+        count = len(np.asarray(start.qpos))
+        index = np.arange(max(count, BATCH)) % count
+        rows: Any = jax.tree.map(lambda x: np.asarray(x)[index], (policy, start, goal))
+        return jax.tree.map(lambda x: x[:count], simulate(rows[0], rows[1], rows[2], key))
 
-def strokes_of(weights: Any, contexts: task.Contexts, recipe: CloneConfig) -> np.ndarray:
-    """A cloned policy's strokes: (episodes, 2) speed [m/s], direction [rad]."""
-    table = contexts.table
-    answers = clone.answer(weights, task.observe(table), task.ANSWERED, recipe)
-    return task.decode(table, answers)
+    return whole
 
 
 def deploy(
     out: Path,
     name: str,
     synthetic: Sequence[Episode],
-    contexts: task.Contexts,
+    contexts: tuple[Start, Goal],
     robot: Robot,
     study: Study,
     stop: Callable[[], bool],
@@ -131,11 +155,13 @@ def deploy(
       contexts: one per correction.
       seed: of the policy's first weights.
     """
-    examples = task.examples(synthetic[: study.deployed])
-    (weights,) = clone_policies([examples], [seed], study.recipe)
-    clone.save(out / "policies" / name, weights, study.recipe, {"version": name})
-    trials = task.trials(contexts, strokes_of(weights, contexts, study.recipe))
-    return capture(out / "corrections" / name, robot, task.scene(), trials, stop=stop)
+    task = slide_task()
+    (policy,) = clone.clone(task, [synthetic[: study.deployed]], [seed], study.recipe)
+    clone.save(out / "policies" / name, policy, task, {"version": name})
+    count = len(contexts[0].qpos)
+    rows = [jax.tree.map(lambda x, i=i: x[i], contexts) for i in range(count)]
+    trials = [Trial(start, goal, policy) for start, goal in rows]
+    return capture(out / "corrections" / name, robot, task, trials, key(seed), stop=stop)
 
 
 def refit(
@@ -163,9 +189,9 @@ def refit(
         name,
         world,
         corrections,
-        task.channels(world.scene),
+        slide_task().channels,
         dataclasses.replace(config, seed=seed),
-        residual=task.RESIDUAL,
+        residual=RESIDUAL,
         held_out=len(corrections) // study.held_out,
         spent=len(corrections),
         record=lambda row: append_row(out / "metrics.jsonl", {"version": name} | row),

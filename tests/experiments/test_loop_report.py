@@ -124,6 +124,8 @@ def test_the_page_is_whole_and_stands_alone(results: dict[str, Any]) -> None:
     whole(text)
     assert text.count('role="img"') == 3 + 2 * len(N) and text.count("<text") > 50
     assert "made up &amp; &lt;v1&gt;" in text
+    assert "--hidden-seed 1 --out" in text
+    assert "--hidden-seed 1 --full --out" in page(results | {"full": True})
 
 
 def test_the_page_is_written_again_from_a_file(results: dict[str, Any], tmp_path: Path) -> None:
@@ -182,6 +184,8 @@ def test_net_differences_follow_the_numbers(results: dict[str, Any]) -> None:
     assert "cannot be compared in 1 of 6 cells" in headline(results)
     results["trust"]["differences"] = []
     assert "v2 and v0 were not compared" in headline(results)
+    del results["trust"]["versions"]["v2"]
+    assert "v1 and v0 were not compared" in headline(results)
 
 
 def test_direct_planning_is_held_against_mixtures_of_no_more_episodes(

@@ -9,20 +9,50 @@ import pytest
 
 from experiments.slide import study as slide
 from experiments.slide.measurement import table_rows
-from experiments.slide.replicate_cells import MODELS, ORACLES, Examples, cells_of, training_set
+from experiments.slide.reality import commands, draw_hidden
+from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
 from experiments.slide.replicate_report import answers, page, verdicts
 from experiments.slide.replicates import DESIGN, SMOKE, Design, measure_cells, tables
+from experiments.slide.turn import draw, key
 from worldmodel import trust
 from worldmodel.tasks.slide import task
 from worldmodel.trust.phrases import CONTROL
+from worldmodel.types import Episode
 
 STUDY = DESIGN.study
 
 
-def drawn(count: int, seed: int) -> Examples:
-    rng = np.random.default_rng(seed)
-    contexts = task.draw_contexts(count, rng).table
-    return contexts, np.stack([rng.uniform(0.5, 3.0, count), contexts[:, 2]], axis=1)
+def drawn(count: int, seed: int) -> list[Episode]:
+    """Episodes of random strokes; the arm follows its commands, the puck lies still."""
+    (start, goal), rng = draw(count, key(seed)), np.random.default_rng(seed)
+    action = np.stack([rng.uniform(-0.3, 0.6, count), rng.uniform(-0.1, 0.1, count)], axis=1)
+    ctrl = commands(action, goal)
+    episodes = []
+    for i in range(count):
+        qpos = np.repeat(start.qpos[i : i + 1], len(ctrl[i]), axis=0)
+        qpos[1:, :2] = ctrl[i, :-1]
+        episodes.append(
+            Episode.regular(
+                i,
+                task.CONTROL_HZ,
+                qpos=qpos,
+                qvel=np.zeros_like(qpos),
+                ctrl=ctrl[i],
+                contact=np.zeros((len(qpos), 1), bool),
+                goal={name: value[i] for name, value in goal.items()},
+                action=np.repeat(action[i : i + 1], len(qpos), axis=0),
+            )
+        )
+    return episodes
+
+
+def strokes(episodes: list[Episode]) -> np.ndarray:
+    """(episodes, 5) goals and actions."""
+    rows = []
+    for episode in episodes:
+        assert episode.action is not None
+        rows.append([*(episode.goal[name] for name in task.GOAL), *episode.action[0]])
+    return np.array(rows)
 
 
 REAL = drawn(48, 0)
@@ -39,31 +69,29 @@ def test_the_grid_is_whole() -> None:
 @pytest.mark.parametrize("cell", cells_of(STUDY))
 def test_the_real_ones_come_first_and_are_all_there(cell: tuple[str, int, int]) -> None:
     name, n, m = cell
-    contexts, strokes = training_set(*cell, REAL, POOLS)
-    np.testing.assert_array_equal(contexts[:n], REAL[0][:n])
-    np.testing.assert_array_equal(strokes[:n], REAL[1][:n])
+    pooled = training_set(*cell, REAL, POOLS)
+    assert pooled[:n] == REAL[:n]
     added = {"thin33": m // 3, "thin67": 2 * m // 3}.get(name, m)
-    assert len(contexts) == len(strokes) == n + added
+    assert len(pooled) == n + added
 
 
 @pytest.mark.parametrize(("name", "share"), [("thin33", 1 / 3), ("thin67", 2 / 3)])
 def test_thinned_episodes_are_fresh_and_exactly_so_many(name: str, share: float) -> None:
     for m in STUDY.m:
-        fresh = training_set(name, 6, m, REAL, POOLS)[1][6:]
+        fresh = training_set(name, 6, m, REAL, POOLS)[6:]
         assert len(fresh) == pytest.approx(share * m)
-        assert (fresh == POOLS[CONTROL][1][: len(fresh)]).all()
-        assert not np.isin(fresh, REAL[1]).any()
+        assert fresh == POOLS[CONTROL][: len(fresh)]
     with pytest.raises(ValueError, match="of 7 episodes is no whole number"):
         training_set(name, 6, 7, REAL, POOLS)
 
 
-def test_duplicates_add_nothing_and_permuted_strokes_fit_no_context() -> None:
-    contexts, _ = training_set("duplicates", 6, 18, REAL, POOLS)
-    assert (np.unique(contexts, axis=0, return_counts=True)[1] == 4).all()
-    contexts, strokes = (x[6:] for x in training_set("permuted", 6, 12, REAL, POOLS))
-    whole = POOLS[CONTROL]
-    assert (contexts == whole[0][:12]).all() and not (strokes == whole[1][:12]).any()
-    assert (np.sort(strokes, axis=0) == np.sort(whole[1][:12], axis=0)).all()
+def test_duplicates_add_nothing_and_permuted_strokes_fit_no_goal() -> None:
+    duplicates = strokes(training_set("duplicates", 6, 18, REAL, POOLS))
+    assert (np.unique(duplicates, axis=0, return_counts=True)[1] == 4).all()
+    permuted = strokes(training_set("permuted", 6, 12, REAL, POOLS)[6:])
+    whole = strokes(POOLS[CONTROL][:12])
+    assert (permuted[:, :3] == whole[:, :3]).all() and not (permuted[:, 3:] == whole[:, 3:]).any()
+    assert (np.sort(permuted[:, 3:], axis=0) == np.sort(whole[:, 3:], axis=0)).all()
 
 
 def test_a_row_is_the_mean_over_trainings() -> None:
@@ -73,13 +101,13 @@ def test_a_row_is_the_mean_over_trainings() -> None:
         map = staticmethod(lambda f, jobs, chunksize: map(f, jobs))
 
     study = dataclasses.replace(SMOKE.study, recipe=dataclasses.replace(STUDY.recipe, steps=2))
-    hidden = slide.draw_hidden(slide.PILOT_SEED)
-    judged = [task.draw_contexts(2, np.random.default_rng(r)) for r in range(2)]
+    hidden = draw_hidden(slide.PILOT_SEED)
+    judged = [draw(2, key(9, r))[1] for r in range(2)]
     real, pools = drawn(24, 0), {name: drawn(6, i) for i, name in enumerate(POOLS)}
 
     def rows(trainings: int, first: int) -> list[dict[str, Any]]:
-        mine = tuple(x[12 * first :] for x in real)
-        synthetic = {name: tuple(x[3 * first :] for x in pool) for name, pool in pools.items()}
+        mine = real[12 * first :]
+        synthetic = {name: pool[3 * first :] for name, pool in pools.items()}
         design = Design(dataclasses.replace(study), trainings)
         workers: Any = ThisProcess()
         return measure_cells(0, design, hidden, mine, synthetic, judged[first:], workers)

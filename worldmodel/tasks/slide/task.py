@@ -1,200 +1,211 @@
-"""Task "slide": contexts, strokes, and the tracker that plays a stroke at the control rate.
+"""Task "slide": a two-joint arm strikes a puck, which must come to rest on a target.
 
-A puck starts at ``PUCK_X`` metres in front of the arm, sideways at a given place, and must stop
-at a target given by distance and direction from there. A stroke is a speed and a direction; the
-fingertip goes through the place of the puck along a line, accelerating evenly to that speed and
-stopping shortly after. All of this is the same in the model and in reality.
+The puck starts ``PUCK_X`` metres in front of the arm, sideways at a given place; the target is
+given by distance and direction from there. The arm starts in one pose. An action is a stroke, its
+speed and direction: the commanded fingertip runs in to the stroke's line behind the puck, then
+goes along it through the puck's place, accelerating evenly to the speed and stopping shortly after.
 """
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from worldmodel.episodes.errors import Channels
-from worldmodel.errors import InputError
-from worldmodel.scene import FreeParameter, Scene, load_scene
-from worldmodel.types import Episode, Trial
+from worldmodel.scene import FreeParameter, load_scene
+from worldmodel.tasks import sensors
+from worldmodel.tasks.errors import TaskError
+from worldmodel.tasks.task import Task
+from worldmodel.types import Array, Episode, Goal, Measurement, Start
 
 MJCF = Path(__file__).with_name("scene.xml")
 CONTROL_HZ = 50.0
 SUBSTEPS = 4
-FRAMES = 120  # control steps per episode: 2.4 s
 LINKS = (0.35, 0.35)  # [m]
 PUCK_X = 0.45  # [m]
-REACH = 0.055 + 0.005  # [m] fingertip behind the puck's centre at the start: both radii and a gap
+REST = np.array([0.34, 0.0])  # [m] the fingertip in the arm's starting pose
+REACH = 0.055 + 0.005  # [m] fingertip behind the puck's centre, a stroke's start: radii and a gap
 RUN_UP, RUN_OUT = 0.18, 0.06  # [m] over which the fingertip speeds up and stops
+# The run-in: its speed, and the rate [1/s] at which it slows down, so that the arm has settled
+# where the stroke begins.
+RUN_IN, SLOWING = 0.6, 10.0  # [m/s], [1/s]
+CLOSE = 1e-3  # [m] from the stroke's start, where the run-in ends
+ON_LINE = 1e-4  # [m] within it a fingertip is on the stroke's line
 SPEED = (0.3, 5.0)  # [m/s] the strokes that the arm can play
 DIRECTION = (-1.2, 1.2)  # [rad]
+TURN = 0.5  # [rad] from the target's direction to the stroke's, of an action of 1
 SUCCESS = 0.03  # [m]
-
-CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of contexts
-OBSERVED, ANSWERED = 3, 2  # numbers that a policy observes and answers
-
-PUCK = slice(2, 4)  # qpos: shoulder, elbow, puck x, y, z, yaw
-TOUCH = (("finger", "puck_rim"),)  # what the touch sensors report
-# What a fit may move; the world model does not know the rest.
-FREE = (
-    FreeParameter("friction", "puck_base"),
-    FreeParameter("mass", "puck"),
-    FreeParameter("damping", "shoulder"),
-    FreeParameter("damping", "elbow"),
-    FreeParameter("gain", "shoulder", 0.2 / 0.7),  # a deviation of 20 %
-    FreeParameter("gain", "elbow", 0.2 / 0.7),
-)
+CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of goals
+GOAL: tuple[str, ...] = (
+    "start",
+    "distance",
+    "direction",
+)  # [m] of the puck sideways, [m], [rad]: 0 is ahead
+PUCK = slice(2, 4)  # joints: shoulder, elbow, puck x, y, z, yaw
 # The unit of a network's answers, a step's change of velocity: joints and puck in the plane
 # [rad/s, m/s]; the puck is neither lifted nor turned.
 RESIDUAL = np.array([0.1, 0.1, 0.02, 0.02, 0.0, 0.0])
 
 
-def scene() -> Scene:
-    """The world model's scene, with the MJCF's guesses."""
-    return load_scene(MJCF, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
+class SlideTask(Task):
+    """The puck must stop on the target; the arm's strokes are its actions, (2,)."""
 
-
-def channels(scene: Scene) -> Channels:
-    """The positions that a fit scores: the puck in the plane of the table, shoulder, elbow."""
-    planar = {"puck": ("puck_x", "puck_y")}
-    return Channels.of(scene, planar=planar, leave_out=("puck_z", "puck_yaw"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Contexts:
-    """The goals of episodes."""
-
-    start: np.ndarray  # (episodes,) [m] the puck's place sideways
-    distance: np.ndarray  # (episodes,) [m] of the target from the puck's start
-    direction: np.ndarray  # (episodes,) [rad] 0 is straight ahead
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @property
-    def table(self) -> np.ndarray:
-        """(episodes, 3) start, distance, direction."""
-        return np.stack([self.start, self.distance, self.direction], axis=1)
-
-    @property
-    def target(self) -> np.ndarray:
-        """(episodes, 2) world position of the target [m]."""
-        along = np.stack([np.cos(self.direction), np.sin(self.direction)], axis=1)
-        return puck_place(self.start) + self.distance[:, None] * along
-
-
-def draw_contexts(count: int, rng: np.random.Generator) -> Contexts:
-    """Contexts uniform over ±0.15 m, 0.4–1.2 m and ±0.8 rad."""
-    return Contexts(
-        rng.uniform(-0.15, 0.15, count),
-        rng.uniform(0.4, 1.2, count),
-        rng.uniform(-0.8, 0.8, count),
+    horizon = 160  # control steps: 3.2 s
+    # What a fit may move; the world model does not know the rest.
+    free = (
+        FreeParameter("friction", "puck_base"),
+        FreeParameter("mass", "puck"),
+        FreeParameter("damping", "shoulder"),
+        FreeParameter("damping", "elbow"),
+        FreeParameter("gain", "shoulder", 0.2 / 0.7),  # a deviation of 20 %
+        FreeParameter("gain", "elbow", 0.2 / 0.7),
     )
 
+    def __init__(self) -> None:
+        self.name, self.action_size = "slide", 2
+        self.scene = load_scene(MJCF, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
+        self.sensors = sensors.all_sensors(self.scene, (("finger", "puck_rim"),))
 
-def puck_place(start: np.ndarray) -> np.ndarray:
-    """(episodes, 2) [m] where the puck starts."""
-    return np.stack([np.full_like(start, PUCK_X), start], axis=-1)
+    @property
+    def channels(self) -> Channels:
+        """The positions that a fit scores: the puck in the plane of the table, shoulder, elbow."""
+        planar = {"puck": ("puck_x", "puck_y")}
+        return Channels.of(self.scene, planar=planar, leave_out=("puck_z", "puck_yaw"))
 
+    def reset(self, key: Array) -> tuple[Start, Goal]:
+        """Goals uniform over ±0.15 m, 0.4–1.2 m and ±0.8 rad."""
+        drawn = CENTRE + WIDTH * jax.random.uniform(key, (3,), minval=-1.0)
+        return at_rest(drawn[0]), {name: drawn[i] for i, name in enumerate(GOAL)}
 
-def distance_to_target(contexts: Contexts, final: np.ndarray) -> np.ndarray:
-    """The task's error: (episodes,) [m] from where the puck came to rest to its target."""
-    return np.linalg.norm(final - contexts.target, axis=1)
+    def observe(self, measured: Measurement, goal: Goal) -> Array:
+        """The goal, scaled to order one; the puck is where the goal has it until it is struck."""
+        del measured
+        return (jnp.stack([goal[name] for name in GOAL]) - CENTRE) / WIDTH
 
+    def command(self, measured: Measurement, action: Array, goal: Goal) -> Array:
+        """Moves the commanded fingertip on: along the stroke's line, or to where it begins.
 
-def play(start: np.ndarray, stroke: np.ndarray) -> np.ndarray:
-    """The tracker: joint angles to command, step by step.
+        It depends on the command that acted alone, so that a stroke is played alike everywhere.
+        """
+        speed, direction = stroke(action, goal)
+        place, along = puck_place(goal["start"]), _along(direction)
+        begin, tip = place - REACH * along, forward_kinematics(measured.applied)
+        gone = jnp.dot(tip - begin, along)
+        aside = jnp.linalg.norm(tip - begin - gone * along)
+        struck = (aside < ON_LINE) & (gone > -ON_LINE)
+        # Each branch gets what it is defined for, or the gradient of the other would be NaN.
+        nearer = _run_in(jnp.where(struck, begin, tip), place, direction)
+        further = _advance(jnp.where(struck, jnp.clip(gone, 0.0, RUN_UP + RUN_OUT), 0.0), speed)
+        return inverse_kinematics(jnp.where(struck, begin + further * along, nearer))
 
-    Args:
-      start: (episodes,) the puck's place sideways [m].
-      stroke: (episodes, 2) speed [m/s], direction [rad]; held within what the arm can play.
+    def reward(self, before: Measurement, action: Array, after: Measurement, goal: Goal) -> Array:
+        """How much nearer the puck has come [m]."""
+        del action
+        near = [jnp.square(m.joints[PUCK] - target(goal)).sum() for m in (before, after)]
+        return jnp.sqrt(near[0] + 1e-8) - jnp.sqrt(near[1] + 1e-8)
 
-    Returns:
-      (episodes, FRAMES, 2) position commands [rad].
+    def error(self, episode: Episode) -> float:
+        """[m] from where the puck came to rest to its target."""
+        return float(np.linalg.norm(episode.qpos[-1, PUCK] - target(episode.goal)))
 
-    Raises:
-      InputError: a stroke that is not finite.
-    """
-    if not np.isfinite(stroke).all():
-        raise InputError(
-            f"stroke {np.argwhere(~np.isfinite(stroke))[0][0]} is not finite; the policy diverged"
+    def success(self, episode: Episode) -> bool:
+        """Whether that is within 3 cm."""
+        return self.error(episode) < SUCCESS
+
+    def goal(self, episode: Episode) -> Goal:
+        """In hindsight: where the puck started, and where it came to rest."""
+        puck = episode.qpos[:, PUCK]
+        x, y = puck[-1] - puck[0]
+        values = puck[0, 1], np.hypot(x, y), np.arctan2(y, x)
+        return {name: np.asarray(value) for name, value in zip(GOAL, values, strict=True)}
+
+    def action(self, measured: Measurement, ctrl: Array, goal: Goal) -> Array:
+        """Refused: many strokes have the same run-in."""
+        del measured, ctrl, goal
+        raise TaskError(
+            "a stroke of task 'slide' does not follow from one command; record the episode's action"
         )
-    speed = np.clip(stroke[:, 0], *SPEED)
-    along = _along(stroke)
-    begin = puck_place(start) - REACH * along
-    time = (np.arange(FRAMES) + 1.0) / CONTROL_HZ
-    run_up = 2.0 * RUN_UP / speed[:, None]
-    run_out = 2.0 * RUN_OUT / speed[:, None]
-    rising = RUN_UP * np.square(np.minimum(time / run_up, 1.0))
-    to_go = np.clip(1.0 - (time - run_up) / run_out, 0.0, 1.0)
-    falling = np.where(time > run_up, RUN_OUT * (1.0 - np.square(to_go)), 0.0)
-    tip = begin[:, None] + (rising + falling)[..., None] * along[:, None]
-    return inverse_kinematics(tip)
 
 
-def trials(contexts: Contexts, strokes: np.ndarray) -> list[Trial]:
-    """Strokes (episodes, 2) as episodes to be played."""
-    ctrl, qpos = play(contexts.start, strokes), initial_qpos(contexts.start, strokes)
-    names = [field.name for field in dataclasses.fields(Contexts)]
-    return [
-        Trial(qpos[i], ctrl[i], dict(zip(names, contexts.table[i], strict=True)), strokes[i])
-        for i in range(len(strokes))
-    ]
+def at_rest(start: Array) -> Start:
+    """The arm in its starting pose, the puck at (…,) ``start`` [m] sideways, both at rest."""
+    start = jnp.asarray(start)
+    arm = jnp.broadcast_to(inverse_kinematics(REST), (*start.shape, 2))
+    qpos = jnp.concatenate([arm, puck_place(start), jnp.zeros((*start.shape, 2))], axis=-1)
+    return Start(qpos, jnp.zeros_like(qpos))
 
 
-def examples(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
-    """The examples that a policy is cloned from: contexts (episodes, 3), strokes (episodes, 2)."""
-    names = [field.name for field in dataclasses.fields(Contexts)]
-    contexts = np.array([[float(e.goal[name]) for name in names] for e in episodes])
-    return contexts, np.array([e.action for e in episodes])
+def puck_place(start: Array) -> Array:
+    """(…, 2) [m] where the puck starts."""
+    return jnp.stack([jnp.full_like(start, PUCK_X), start], axis=-1)
 
 
-def observe(contexts: np.ndarray) -> np.ndarray:
-    """Contexts (episodes, 3) as a policy observes them, scaled to order one."""
-    return ((contexts - CENTRE) / WIDTH).astype(np.float32)
+def target(goal: Goal) -> Array:
+    """(…, 2) world position of the target [m]."""
+    return puck_place(goal["start"]) + goal["distance"][..., None] * _along(goal["direction"])
 
 
-def encode(contexts: np.ndarray, strokes: np.ndarray) -> np.ndarray:
-    """Strokes (episodes, 2) as a policy answers them, of order one: the logarithm of the speed,
-    and the direction's departure from the target's.
-
-    Raises:
-      InputError: a stroke whose speed is not positive.
-    """
-    if not (strokes[:, 0] > 0).all():
-        i = np.flatnonzero(~(strokes[:, 0] > 0))[0]
-        raise InputError(f"stroke {i} has the speed {strokes[i, 0]}; remove that episode")
-    return np.stack(
-        [np.log(strokes[:, 0]) / 0.5, (strokes[:, 1] - contexts[:, 2]) / 0.1], axis=1
-    ).astype(np.float32)
+def stroke(action: Array, goal: Goal) -> tuple[Array, Array]:
+    """Actions (…, 2) as speed [m/s] and direction [rad], held within what the arm can play."""
+    low, high = np.log(SPEED)
+    part = jnp.clip(jnp.asarray(action), -1.0, 1.0)
+    speed = jnp.exp(low + 0.5 * (part[..., 0] + 1.0) * (high - low))
+    return speed, jnp.clip(goal["direction"] + TURN * part[..., 1], *DIRECTION)
 
 
-def decode(contexts: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """The inverse of ``encode``: (episodes, 2) speed [m/s], direction [rad]."""
-    return np.stack([np.exp(0.5 * answer[:, 0]), contexts[:, 2] + 0.1 * answer[:, 1]], axis=1)
+def action_of(speed: np.ndarray, direction: np.ndarray, goal: Goal) -> np.ndarray:
+    """The inverse of ``stroke``, (…, 2), for strokes that the arm can play."""
+    low, high = np.log(SPEED)
+    fast = 2.0 * (np.log(speed) - low) / (high - low) - 1.0
+    turned = (direction - np.asarray(goal["direction"])) / TURN
+    return np.clip(np.stack([fast, turned], axis=-1), -1.0, 1.0)
 
 
-def initial_qpos(start: np.ndarray, stroke: np.ndarray) -> np.ndarray:
-    """(episodes, 6) qpos at rest: the fingertip behind the puck, on the stroke's line."""
-    qpos = np.zeros((len(start), 6))
-    qpos[:, :2] = inverse_kinematics(puck_place(start) - REACH * _along(stroke))
-    qpos[:, PUCK] = puck_place(start)
-    return qpos
+def _along(direction: Array) -> Array:
+    return jnp.stack([jnp.cos(direction), jnp.sin(direction)], axis=-1)
 
 
-def _along(stroke: np.ndarray) -> np.ndarray:
-    direction = np.clip(stroke[:, 1], *DIRECTION)
-    return np.stack([np.cos(direction), np.sin(direction)], axis=1)
+def _run_in(tip: Array, place: Array, direction: Array) -> Array:
+    """One step to the stroke's start: straight in distance and angle about the puck, so that the
+    distance only falls, and the finger stays clear of it."""
+    radius = jnp.linalg.norm(place - tip)
+    angle = jnp.arctan2(*(place - tip)[::-1])
+    turn = jnp.mod(direction - angle + np.pi, 2 * np.pi) - np.pi
+    square = jnp.square(radius * turn) + jnp.square(REACH - radius)
+    way = jnp.sqrt(jnp.maximum(square, 1e-18))
+    step = jnp.minimum(RUN_IN, SLOWING * way) / CONTROL_HZ
+    part = jnp.where(way > CLOSE, step / way, 1.0)
+    return place - (radius + part * (REACH - radius)) * _along(angle + part * turn)
 
 
-def inverse_kinematics(tip: np.ndarray) -> np.ndarray:
+def _advance(gone: Array, speed: Array) -> Array:
+    """One step along the stroke: [m] from its start, of [m] where it was."""
+    run_up, run_out = 2.0 * RUN_UP / speed, 2.0 * RUN_OUT / speed  # [s]
+    rising, falling = gone / RUN_UP, 1.0 - (gone - RUN_UP) / RUN_OUT
+    root = jnp.sqrt(jnp.maximum(jnp.where(gone < RUN_UP, rising, falling), 1e-18))
+    time = jnp.where(gone < RUN_UP, run_up * root, run_up + run_out * (1.0 - root))
+    time += 1.0 / CONTROL_HZ
+    to_go = jnp.clip(1.0 - (time - run_up) / run_out, 0.0, 1.0)
+    after = RUN_UP + RUN_OUT * (1.0 - jnp.square(to_go))
+    return jnp.where(time < run_up, RUN_UP * jnp.square(time / run_up), after)
+
+
+def forward_kinematics(joints: Array) -> Array:
+    """(…, 2) [m] the fingertip, of (…, 2) shoulder and elbow angles."""
+    a, b = LINKS
+    return a * _along(joints[..., 0]) + b * _along(joints[..., 0] + joints[..., 1])
+
+
+def inverse_kinematics(tip: Array) -> Array:
     """Shoulder and elbow angles that put the fingertip there; the elbow bends to the right.
 
     Args:
       tip: (…, 2) [m]; what is out of reach is approached as far as the arm goes.
     """
     a, b = LINKS
-    square = np.sum(np.square(tip), axis=-1)
-    elbow = np.arccos(np.clip((square - a * a - b * b) / (2 * a * b), -1.0, 1.0))
-    bearing = np.arctan2(tip[..., 1], tip[..., 0])
-    shoulder = bearing - np.arctan2(b * np.sin(elbow), a + b * np.cos(elbow))
-    return np.stack([shoulder, elbow], axis=-1)
+    square = jnp.sum(jnp.square(tip), axis=-1)
+    elbow = jnp.arccos(jnp.clip((square - a * a - b * b) / (2 * a * b), -1.0, 1.0))
+    bearing = jnp.arctan2(tip[..., 1], tip[..., 0])
+    shoulder = bearing - jnp.arctan2(b * jnp.sin(elbow), a + b * jnp.cos(elbow))
+    return jnp.stack([shoulder, elbow], axis=-1)

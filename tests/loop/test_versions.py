@@ -9,26 +9,39 @@ import jax
 import numpy as np
 import pytest
 
-from tests.helpers import sled
 from tests.helpers.doors import MASS, door
+from tests.helpers.small_tasks import Reach
 from worldmodel import loop
 from worldmodel.episodes.errors import Channels
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.model import Displacement, Network, Velocity, WorldModel, init
-from worldmodel.reality import HiddenPhysics
+from worldmodel.policies.constant import Constant
 from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.types import Episode, Trial
+from worldmodel.tasks.task import Task
+from worldmodel.types import Array, Episode, Goal, Measurement, Start
 
 DOOR = WorldModel(door(), MASS, network=Network(latent=2, width=4))
 CONFIG = FitConfig(steps=2, batch=2, learning_rate=0.1, start_spread=0.0, validate_every=1)
 RESIDUAL = np.array([0.3])
+KEY = jax.random.key(0)
 
 
-def trials(count: int) -> list[Trial]:
-    return [
-        Trial(np.array([0.3]), np.full((12, 1), 0.1 * (i + 1)), {"angle": np.array(i)}, np.ones(1))
-        for i in range(count)
-    ]
+class Push(Task):
+    """A door is pushed with a constant torque."""
+
+    horizon = 12
+
+    def __init__(self) -> None:
+        self.scene = DOOR.scene
+
+    def command(self, measured: Measurement, action: Array, goal: Goal) -> Array:
+        return 0.3 * action
+
+    def action(self, measured: Measurement, ctrl: Array, goal: Goal) -> Array:
+        return ctrl / 0.3
+
+
+PUSH = Push()
 
 
 def untrained(world: WorldModel, mass: float = 0.0) -> loop.Version:
@@ -38,9 +51,16 @@ def untrained(world: WorldModel, mass: float = 0.0) -> loop.Version:
     return loop.Version("heavy", None, world, parameters, 0)
 
 
+def pushes(version: loop.Version, count: int) -> list[Episode]:
+    """Episodes of a version under torques of 0.1, 0.2 … N m, from 0.3 rad."""
+    actions = np.arange(1, count + 1)[:, None] / 3
+    start = Start(np.full((count, 1), 0.3), np.zeros((count, 1)))
+    return loop.generate(version, PUSH, Constant(actions), start, {}, KEY)
+
+
 @pytest.fixture(scope="module")
 def corrections() -> list[Episode]:
-    return loop.generate(untrained(DOOR, 1.0), trials(3), touch=())
+    return pushes(untrained(DOOR, 1.0), 3)
 
 
 def refit(
@@ -141,31 +161,36 @@ def test_what_cannot_be_finetuned_is_refused(tmp_path: Path, corrections: list[E
     for parent, world, episodes, changes, message in requests:
         with pytest.raises(loop.LoopError, match=message):
             refit(tmp_path, parent, "next", world, episodes, [], **changes)
-    for some in ([], [*trials(1), dataclasses.replace(trials(1)[0], ctrl=np.zeros((5, 1)))]):
-        with pytest.raises(loop.LoopError, match="trials; give one or more"):
-            loop.generate(v0, some, ())
 
 
-def test_generated_episodes_have_a_robots_columns() -> None:
-    """The sled's physics is the robot's: the same frames, and the same touch sensor."""
-    world = WorldModel(sled.scene())
-    push = np.zeros((30, 1))
-    push[:10] = 8.0
-    start = np.array([0.0, 0.0, 0.002])  # falls on the floor
-    trial = Trial(start, push, {"x": np.array(1.0)}, np.array([8.0]))
-    (episode,) = loop.generate(untrained(world), [trial], sled.TOUCH)
-    real = sled.play(HiddenPhysics(), push, start)
-    for name in ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact"):
-        ours, theirs = getattr(episode, name), getattr(real, name)
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), name
-    np.testing.assert_allclose(episode.qpos, real.qpos, atol=1e-6)
-    np.testing.assert_array_equal(episode.ctrl, real.ctrl)
-    assert episode.goal == trial.goal and episode.action is trial.action
-    assert episode.contact is not None and not episode.contact[0].any() and episode.contact.any()
-    with pytest.raises(loop.LoopError, match="scene 'sled' tests no contact of sled and wall"):
-        loop.generate(untrained(world), [trial], (("sled", "wall"),))
+def test_generated_episodes_are_those_of_their_version(corrections: list[Episode]) -> None:
+    """What more torque adds is as 1 / inertia; gravity pulls in proportion to the inertia too."""
+    light, heavy = pushes(untrained(DOOR), 3), corrections
+    for i, (a, b) in enumerate(zip(light, heavy, strict=True)):
+        assert a.source == b.source == "heavy" and a.id == i
+        assert a.qpos.shape == (PUSH.horizon + 1, 1)
+        np.testing.assert_allclose(a.ctrl, 0.1 * (i + 1))
+        assert a.action is not None and a.action == pytest.approx((i + 1) / 3)
+    pushed = [e[2].qpos[-1] - e[0].qpos[-1] for e in (light, heavy)]
+    assert pushed[0] > pushed[1] > 0
+    masses = [next(iter(loop.physical_values(untrained(DOOR, u)).values())) for u in (0.0, 1.0)]
+    assert pushed[0] / pushed[1] == pytest.approx(masses[1] / masses[0], rel=0.02)
+
+
+def test_generated_goals_and_success_are_the_tasks() -> None:
+    task = Reach()
+    start, goal = jax.vmap(task.reset)(jax.random.split(KEY, 4))
+    version = untrained(WorldModel(task.scene))
+    policy = Constant(goal["target"][:, None])  # the cart's command is its place
+    episodes = loop.generate(version, task, policy, start, goal, KEY)
+    for episode, target in zip(episodes, np.asarray(goal["target"]), strict=True):
+        assert episode.goal["target"] == target
+        assert task.error(episode) == pytest.approx(abs(episode.qpos[-1, 0] - target))
+        assert episode.success == (task.error(episode) < 0.1)
 
 
 def test_a_model_that_diverges_is_named() -> None:
-    with pytest.raises(loop.LoopError, match="heavy diverges on the action"):
-        loop.generate(untrained(DOOR, np.nan), trials(1), ())
+    with pytest.raises(
+        loop.LoopError, match="heavy diverges in 2 of 2 episodes, first in episode 0"
+    ):
+        pushes(untrained(DOOR, np.nan), 2)
