@@ -97,9 +97,7 @@ def check(
     if data is not None:
         log = _read(data, columns, model, control_hz, out, findings)
     hz = control_hz or (log.reading.control_hz if log else 1.0 / float(model.opt.timestep))
-    chosen = stepping(model, hz)
-    if substeps is not None:
-        chosen = dataclasses.replace(chosen, substeps=substeps, timestep=1.0 / (hz * substeps))
+    chosen = stepping(model, hz, substeps)
     counted = report(model)
     compiled = _compiled(spec, hz, chosen.substeps, findings)
     findings += [Finding(NOTE, "size", advice) for advice in counted.advice]
@@ -166,7 +164,11 @@ def _deep(
 ) -> Any:
     from worldmodel.commands.deep import deep
 
-    measured = deep(scene, free, episodes[0] if episodes else None)
+    try:
+        measured = deep(scene, free, episodes[0] if episodes else None)
+    except InputError as error:
+        findings.append(Finding(MEND, "deep", str(error)))
+        return None
     share = measured.error / max(measured.moved, 1e-12)
     level = OK if share < MARGIN or measured.error < 1e-9 else MEND
     text = (

@@ -81,12 +81,11 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
             r["unit"],
             _number(r["given"]),
             _number(r["value"]),
-            _interval(r),
-            r["verdict"],
+            r["verdict"] if r["low"] is None else f"[{r['low']:.4g}, {r['high']:.4g}]",
         ]
         for r in free
     ]
-    header = ["parameter", "number", "unit", "MJCF", "fitted", "95 % interval", "the data say"]
+    header = ["parameter", "number", "unit", "MJCF", "fitted", "95 % interval"]
     state = "converged" if physics["converged"] else f"NOT converged: {physics['reason']}"
     out = details(
         "Windows left out of the fit", table(["window"], [[w] for w in physics["left_out"]])
@@ -98,13 +97,6 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
         + details("What the data cannot say", table(["parameter", "number", "why"], held))
         + (out if physics["left_out"] else "")
     )
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    """Of what is identified; any other is as wide as the fit's linear model carries it."""
-    if row["low"] is None or row["verdict"] != "identified":
-        return "–"
-    return f"[{row['low']:.4g}, {row['high']:.4g}]"
 
 
 def _late(delays: Sequence[Mapping[str, Any]]) -> str:
