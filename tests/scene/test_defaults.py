@@ -84,9 +84,10 @@ def test_what_has_no_name_is_named_by_its_index() -> None:
 
 
 MESHES = """<mujoco><asset><mesh name="m" vertex="0 0 0 .1 0 0 0 .1 0 0 0 .1"/></asset>
-<default><geom type="mesh" mesh="m"/></default><worldbody>
+<default><geom type="mesh"/></default><worldbody>
 <geom name="floor" type="plane" size="1 1 1"/><body pos="0 0 1"><joint name="j"/>
-<geom name="m0"/><geom name="m1"/><geom name="m2" friction=".4"/><geom name="m3" solref=".03 1"/>
+<geom name="m0" mesh="m"/><geom name="m1" mesh="m"/><geom name="m2" mesh="m" friction=".4"/>
+<geom name="m3" mesh="m" solref=".03 1"/>
 <geom name="box" type="box" size=".1 .1 .1"/></body></worldbody></mujoco>"""
 
 
