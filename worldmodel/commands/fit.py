@@ -14,6 +14,7 @@ from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
 from worldmodel.commands.settings import LENGTHS, claim
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
@@ -32,7 +33,7 @@ from worldmodel.scene import FreeParameter, SceneWarning
 FEWEST = 32  # windows that a start is fitted to
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
 SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
-STEPS = 1e6  # physics steps of one linearisation of the fit: seconds on two cores
+STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
@@ -76,14 +77,15 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
             substeps=options.substeps,
             horizon=options.horizon,
         )
-        free, verdicts = _chosen(problem, options)
+        train = problem.windows("train")
+        free, verdicts = _chosen(problem, train, options)
         scene, starts = problem.scene(free)
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         runtime.log(f"scene: {message}")
     for name, value in starts.items():
         runtime.log(f"{name} is 0 in the MJCF; it starts at {value:g}")
     world = WorldModel(scene, free)
-    fitted, late = _physics(world, problem, options, settings, stop)
+    fitted, late = _physics(world, problem, train, options, settings, stop)
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
@@ -99,14 +101,15 @@ def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _chosen(
-    problem: Problem, options: FitOptions
+    problem: Problem, train: Windows, options: FitOptions
 ) -> tuple[tuple[FreeParameter, ...], tuple[Verdict, ...]]:
     """The free parameters: those of the command line, or those that the data identify."""
-    windows = problem.windows("train", CHOICE_WINDOWS)
+    count = min(CHOICE_WINDOWS, len(train))
+    windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
     asked = problem.candidates(options.free, windows)
-    runtime.log(f"which of {len(asked)} parameters do {len(windows)} windows identify?")
+    runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
-    free, verdicts = choose(WorldModel(scene, asked), windows)
+    free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
     if options.free:
         free, verdicts = asked, tuple(dataclasses.replace(v, kept=True) for v in verdicts)
     if not free:
@@ -132,11 +135,14 @@ def _chosen(
 def _physics(
     world: WorldModel,
     problem: Problem,
+    train: Windows,
     options: FitOptions,
     settings: dict[str, Any],
     stop: Callable[[], bool],
 ) -> tuple[FittedPhysics, tuple[Delay, ...]]:
-    windows = _affordable(world, problem)
+    # Those that a linearisation takes on in ``STEPS``.
+    each = problem.horizon * world.scene.substeps * world.scene.mj_model.nv
+    windows = int(np.clip(STEPS / each / (1 + len(numbers(world))), 2 * FEWEST, 512))
     config = PhysicsConfig(
         identify=IdentifyConfig(iterations=options.iterations, engine="c"),
         starts=options.starts,
@@ -145,7 +151,6 @@ def _physics(
         searched=max(FEWEST, min(64, windows // 2)),
         seed=options.seed,
     )
-    train = problem.windows("train")
     fitted = fit_physics(
         world,
         train,
@@ -165,13 +170,6 @@ def _physics(
                 "gains and damping; give the command a delay in the columns"
             )
     return fitted, late
-
-
-def _affordable(world: WorldModel, problem: Problem) -> int:
-    """Windows that a linearisation takes on in ``STEPS``, at most 512."""
-    frames = problem.windows("train").target.shape[1]
-    each = frames * world.scene.substeps * (1 + len(numbers(world)))
-    return int(np.clip(STEPS / each, 2 * FEWEST, 512))
 
 
 def _network(

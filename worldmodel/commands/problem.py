@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.reading import Log, nothing_measured, read_log, repaired
@@ -102,14 +100,12 @@ class Problem:
             free.append(FreeParameter(kind, element))
         return tuple(free)
 
-    def windows(self, part: str, most: int | None = None) -> Windows:
-        """Windows of a part of the episodes; of more than ``most``, evenly spaced ones."""
+    def windows(self, part: str) -> Windows:
+        """Windows of a part of the episodes."""
         grid = self.training if part == "train" else self.protocol.windows
         windows, skipped = grid.cut(self.parts[part])
         if skipped:
             runtime.log(f"{part}: {skipped} windows skipped, whose frames are not valid")
-        if most is not None and len(windows) > most:
-            windows = windows.take(np.linspace(0, len(windows) - 1, most).round().astype(int))
         return windows
 
 
