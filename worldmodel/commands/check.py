@@ -17,6 +17,7 @@ from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
 from worldmodel.runtime.files import write_text
+from worldmodel.runtime.records import plain
 from worldmodel.scene import (
     FreeParameter,
     Report,
@@ -232,14 +233,13 @@ def document(result: Check) -> dict[str, Any]:
         "rows": result.report.rows.total,
         "step_bytes": result.report.step_bytes,
         "gradient_bytes": result.report.gradient_bytes,
-        "findings": [dataclasses.asdict(finding) for finding in result.findings],
+        "findings": plain(result.findings),
         "episodes": len(log.reading.episodes) if log else None,
-        "repairs": [dataclasses.asdict(r) for r in log.reading.repairs] if log else [],
+        "repairs": plain(log.reading.repairs) if log else [],
         "ignored": dict(log.reading.ignored) if log else {},
         "channels": [
-            {"channel": c.channel, "unit": c.unit, "frames": c.frames}
-            | {"numbers": [x if math.isfinite(x) else None for x in c.numbers]}
+            plain(c) | {"numbers": [x if math.isfinite(x) else None for x in c.numbers]}
             for c in result.channels
         ],
-        "deep": None if result.deep is None else dataclasses.asdict(result.deep),
+        "deep": plain(result.deep),
     }

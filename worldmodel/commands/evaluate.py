@@ -57,8 +57,6 @@ def evaluate(
         world, parameters, metadata = saved.restore(folder)
     protocol = saved.protocol_of(folder, metadata)
     if columns is not None:
-        if not columns.is_file():
-            raise InputError(f"--columns {columns}: no such file; `worldmodel check` drafts one")
         protocol = dataclasses.replace(protocol, columns=from_toml(columns))
     scene = world.scene
     hz = scene.control_hz

@@ -27,6 +27,7 @@ from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import Parameters, WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.records import plain
 from worldmodel.scene import write_mjcf
 from worldmodel.types import Episode
 
@@ -103,10 +104,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "scene": world.scene.name or problem.mjcf.stem,
         "line": line,
         "settled": settled(problem),
-        "repairs": [
-            {"rule": r.rule, "column": r.column, "episodes": r.episodes, "frames": r.frames}
-            for r in problem.log.reading.repairs
-        ],
+        "repairs": plain(problem.log.reading.repairs),
         "ignored": dict(problem.log.reading.ignored),
         "physics": {
             "converged": identified.converged,
@@ -116,7 +114,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
             "reason": identified.reason,
         },
         "parameters": parameter_rows(outcome),
-        "delays": [dataclasses.asdict(delay) for delay in outcome.delays],
+        "delays": plain(outcome.delays),
         "errors": errors,
         "curves": curves(rows, windows, channels),
         "film": film(fitted, recorded, rows[best][shown, :count], problem.control_hz),
