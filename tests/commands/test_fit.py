@@ -116,7 +116,7 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
     """The folder as a kill leaves it between two checkpoints, and as Ctrl-C does in the regression:
     both go on to the numbers of the run that nothing stopped."""
     out, copies = folder / "network", {"regression": 300, "windows": 12}
-    given = {"network": True, "members": 1, "horizon": 5, "steps": 14}
+    given = {"network": True, "members": 1, "iterations": 1, "horizon": 5, "steps": 14}
 
     def stop() -> bool:
         rows = out / "metrics.jsonl"
