@@ -42,3 +42,21 @@ def replayed(
     )
     first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
     return played[:, substeps - 1 :: substeps, first : first + model.nq]
+
+
+def touching(
+    model: mujoco.MjModel, substeps: int, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray
+) -> frozenset[int]:
+    """Geoms that touch something while windows are replayed; the arguments are ``replayed``'s."""
+    model = copy.copy(model)
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    data, geoms = mujoco.MjData(model), set[int]()
+    for q, v, held in zip(*map(np.asarray, (qpos, qvel, ctrl)), strict=True):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:] = q, v
+        for command in np.repeat(held, substeps, axis=0):
+            data.ctrl[:] = command
+            mujoco.mj_step(model, data)
+            if data.ncon:
+                geoms.update(data.contact.geom.ravel().tolist())
+    return frozenset(geoms)
