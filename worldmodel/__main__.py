@@ -16,6 +16,7 @@ import tyro
 
 from worldmodel import runtime
 from worldmodel.commands import round_the_loop
+from worldmodel.commands.options import FitOptions
 from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
@@ -78,64 +79,17 @@ def _check(
     return result.exit_status
 
 
-def _fit(
-    scene: _Path,
-    data: Path,
-    out: Path,
-    columns: Path | None = None,
-    network: bool = False,
-    seed: int = 0,
-    control_hz: float | None = None,
-    substeps: int | None = None,
-    free: tuple[str, ...] = (),
-    horizon: int | None = None,
-    starts: int = 3,
-    iterations: int = 40,
-    steps: int = 60,
-    correction: Literal["displacement", "velocity", "force"] = "displacement",
-) -> int:
+def _fit(run: tyro.conf.OmitArgPrefixes[FitOptions]) -> int:
     """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
 
-    Leaves in the folder: checkpoint, fitted.xml, columns.toml, fit.json, report.html.
-
-    Args:
-      scene: MJCF of the robot.
-      data: the log, as for the command check.
-      out: folder for the results.
-      columns: TOML; a draft by the names when absent.
-      network: whether a network learns what the physics gets wrong.
-      seed: of the starts and of the order of windows.
-      control_hz: frames per second; the data's when absent.
-      substeps: physics steps per frame; from the fastest contact or servo when absent.
-      free: parameters to fit, as kind:element; those that the data identify when absent.
-      horizon: frames per window; half a second of a driven robot when absent.
-      starts: of the least squares; the first is the MJCF's own values.
-      iterations: of each, at most.
-      steps: of the network's fit through windows.
-      correction: what the network's output is added to.
+    Leaves in the folder: checkpoint, fitted.xml, columns.toml, choice.json, fit.json, report.html.
     """
     runtime.configure()
-    from worldmodel.commands.fit import FitOptions, fit
+    from worldmodel.commands.fit import fit
 
-    options = FitOptions(
-        scene=scene,
-        data=data,
-        out=out,
-        columns=columns,
-        network=network,
-        seed=seed,
-        control_hz=control_hz,
-        substeps=substeps,
-        free=free,
-        horizon=horizon,
-        starts=starts,
-        iterations=iterations,
-        steps=steps,
-        correction=correction,
-    )
     with runtime.Interrupt() as interrupt:
         try:
-            line = fit(options, lambda: interrupt.requested)
+            line = fit(run, lambda: interrupt.requested)
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
@@ -150,6 +104,7 @@ def _evaluate(
     horizon: int | None = None,
     whole: bool = False,
     split: Literal["train", "validation", "test"] | None = None,
+    engine: Literal["c", "mjx"] | None = None,
 ) -> int:
     """Measures the prediction error of a fitted model on a log; prints one JSON line.
 
@@ -160,11 +115,14 @@ def _evaluate(
       horizon: frames ahead; the fit's own when absent.
       whole: whole episodes from their first frame.
       split: only these episodes; all when absent.
+      engine: C MuJoCo, which no network runs in, or MJX, which compiles for minutes where a scene
+        has hundreds of contact slots; c for physics alone, and mjx with a network, when absent.
     """
     runtime.configure()
     from worldmodel.commands.evaluate import evaluate
 
-    result = evaluate(model, data, columns, horizon=horizon, whole=whole, split=split)
+    given = {"horizon": horizon, "whole": whole, "split": split, "engine": engine}
+    result = evaluate(model, data, columns, **given)
     print(json.dumps(result))
     return 0
 

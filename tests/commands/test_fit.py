@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.commands.fit import FitOptions, fit
 from worldmodel.errors import InputError
 from worldmodel.model import saved
+from worldmodel.runtime import checkpoint
 
 FREE = ("damping:shoulder", "damping:elbow", "gain:shoulder", "gain:elbow")
 FREE += ("frictionloss:shoulder", "frictionloss:elbow")
@@ -111,6 +113,36 @@ def test_a_fit_goes_on_to_the_same_numbers(folder: Path) -> None:
         np.testing.assert_array_equal(first[name], second[name])
 
 
+def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
+    """The folder as a kill leaves it between two checkpoints, and as Ctrl-C does in the regression:
+    both go on to the numbers of the run that nothing stopped."""
+    out, copies = folder / "network", {"regression": 300, "windows": 12}
+    given = {"network": True, "members": 1, "iterations": 1, "horizon": 5, "steps": 14}
+
+    def stop() -> bool:
+        rows = out / "metrics.jsonl"
+        last = json.loads(rows.read_text().splitlines()[-1]) if rows.exists() else {}
+        copy = folder / last.get("stage", "")
+        if copies.get(copy.name) == last.get("step", 0) and not copy.exists():
+            shutil.copytree(out, copy)
+        return False
+
+    fit(options(folder, "network", **given), stop)
+    whole = saved.restore(out / "checkpoint")[1]
+    assert checkpoint.latest(folder / "windows" / "progress" / "network") == 10
+    assert checkpoint.latest(folder / "regression" / "progress" / "network") is None
+    for name in copies:
+        assert not (folder / name / "fit.json").exists()
+        fit(options(folder, name, **given), lambda: False)
+        again = saved.restore(folder / name / "checkpoint")[1]
+        jax.tree.map(np.testing.assert_array_equal, whole, again)
+        errors = [json.loads((x / "fit.json").read_text())["errors"] for x in (out, folder / name)]
+        assert errors[0] == errors[1]
+        # The best may be the regression's: the last step shows that the steps were the same.
+        last = [(x / "metrics.jsonl").read_text().splitlines()[-1] for x in (out, folder / name)]
+        assert last[0] == last[1] and json.loads(last[0])["step"] == given["steps"]
+
+
 def test_a_fit_that_stops_too_early_calls_nothing_identified(folder: Path) -> None:
     fit(options(folder, "hasty", iterations=1), lambda: False)
     document = json.loads((folder / "hasty" / "fit.json").read_text())
@@ -124,12 +156,12 @@ def test_the_checkpoint_alone_evaluates_another_log(
 ) -> None:
     fitted = json.loads((folder / "fit" / "fit.json").read_text())
     given = ["evaluate", str(folder / "fit"), "--data", str(folder / "log.csv")]
-    assert main([*given, "--split", "test"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert (result["episodes"], result["skipped"]) == (2, 0)
-    assert set(result["channels"]) == {"shoulder.joint_rad", "elbow.joint_rad"}
-    # By MJX here, by C MuJoCo in the fit.
-    assert result["joint_rad"] == pytest.approx(fitted["line"]["joint_rad"], rel=1e-3)
+    for engine, rel in (((), 1e-9), (("--engine", "mjx"), 1e-3)):  # of the fit: C MuJoCo
+        assert main([*given, "--split", "test", *engine]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert (result["episodes"], result["skipped"]) == (2, 0)
+        assert set(result["channels"]) == {"shoulder.joint_rad", "elbow.joint_rad"}
+        assert result["joint_rad"] == pytest.approx(fitted["line"]["joint_rad"], rel=rel)
 
 
 @pytest.mark.parametrize(

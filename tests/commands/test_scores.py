@@ -1,12 +1,13 @@
-"""Curves of errors: the mean over episodes at each frame, with Student's interval."""
+"""Curves of errors: the mean over episodes at each horizon, with Student's interval."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from worldmodel.commands.outcome import held_out
 from worldmodel.commands.scores import curves, refuse_not_finite
 from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.windows import Windows, cut_windows
+from worldmodel.episodes.windows import WindowGrid, Windows, cut_windows
 from worldmodel.errors import InputError
 from worldmodel.scene import load_scene
 from worldmodel.types import Episode
@@ -25,19 +26,27 @@ def windows_of(lengths: tuple[int, ...]) -> tuple[list[Episode], Windows]:
     return episodes, cut_windows(episodes, [np.array([0])] * len(lengths), 4)
 
 
-def test_the_mean_and_its_interval_at_each_frame() -> None:
+def test_the_mean_and_its_interval_at_each_horizon() -> None:
     channels = Channels.of(load_scene(SLIDE, control_hz=10.0, substeps=1))
     _, windows = windows_of((5, 5, 3))
-    # Errors of each episode grow with the frame; the third ends after two frames.
+    # Errors of each episode grow with the frame. The third ends after two frames: it is left out
+    # at every horizon, or the curve would jump where it ends.
     predicted = np.array([1.0, 2.0, 6.0])[:, None, None] * np.arange(1, 5)[None, :, None]
     curve = curves({"fitted": predicted}, windows, channels)["position_m"]["fitted"]
-    assert curve["mean"] == pytest.approx([3.0, 6.0, 4.5, 6.0])
-    values = np.array([1.0, 2.0, 6.0])
-    half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
-    assert curve["low"][0] == pytest.approx(3.0 - half)
-    assert curve["high"][0] == pytest.approx(3.0 + half)
-    half = stats.t.ppf(0.975, 1) * np.std([3.0, 6.0], ddof=1) / np.sqrt(2)
-    assert curve["high"][2] == pytest.approx(4.5 + half)
+    assert curve["mean"] == pytest.approx([1.5, 2.25, 3.0, 3.75])  # over the frames up to it
+    half = stats.t.ppf(0.975, 1) * np.std([2.5, 5.0], ddof=1) / np.sqrt(2)
+    assert curve["low"][3] == pytest.approx(3.75 - half)
+    assert curve["high"][3] == pytest.approx(3.75 + half)
+
+
+def test_a_curve_ends_where_half_of_the_windows_do() -> None:
+    episodes, _ = windows_of((30, 30, 14))
+    windows = held_out(episodes, WindowGrid(0, 5, 5))
+    # Cut at four times their horizon, five windows of each long episode reach 20, 20, 19, 14 and 9
+    # frames, those of the short one 13 and 8: six of twelve reach 19.
+    assert windows.target.shape[1] == 19
+    reach = [19, 19, 19, 14, 9, 19, 19, 19, 14, 9, 13, 8]
+    np.testing.assert_array_equal(np.asarray(windows.scored).sum(axis=1), reach)
 
 
 def test_one_episode_has_no_interval() -> None:

@@ -58,6 +58,16 @@ def test_a_swing_shows_damping_and_not_what_lies_along_the_axis() -> None:
     assert str(along) == "nothing recorded depends on it"
 
 
+def test_more_windows_say_more() -> None:
+    scene = load_scene(PENDULUM.format(damping=0.05), control_hz=50.0, substeps=4)
+    windows, _ = WindowGrid(1, 10, 25).cut(swings())
+    world = WorldModel(scene, (FreeParameter("damping", "hinge"),))
+    some, many = (
+        choose(world, windows, count=count)[1][0].deviation for count in (None, 9 * len(windows))
+    )
+    assert 1 / many**2 - 1 == pytest.approx(9 * (1 / some**2 - 1))  # the data's, less the prior's
+
+
 def test_nothing_to_choose_from_is_refused() -> None:
     scene = load_scene(PENDULUM.format(damping=0.05), control_hz=50.0, substeps=4)
     windows, _ = WindowGrid(1, 10, 25).cut(swings())

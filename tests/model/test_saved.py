@@ -156,3 +156,9 @@ def test_a_scene_of_meshes_comes_back_without_its_files(tmp_path: Path) -> None:
     (attached / "link_2.obj").unlink()
     with pytest.raises(CheckpointError, match=r"attached/link_2\.obj is missing"):
         saved.restore(tmp_path / "elsewhere")
+
+
+def test_elements_that_share_a_number_stay_together(tmp_path: Path) -> None:
+    world = WorldModel(arm(), (FreeParameter("gain", "elbow", 2.0, ("shoulder",)),))
+    saved.save(tmp_path, 0, world, init(world, jax.random.key(0)), {})
+    assert saved.restore(tmp_path)[0].free == world.free

@@ -285,3 +285,22 @@ def test_a_held_number_stays() -> None:
     u = {"box.com": jnp.ones(3)}
     before, after = scene.mj_model.body_ipos[1], parameters.values(scene, free, u)["box.com"]
     np.testing.assert_allclose(after - before, [0.01, 0.0, 0.01])
+
+
+def test_one_number_moves_every_element_that_shares_it() -> None:
+    scene = load_scene(
+        """<mujoco><worldbody><body><freejoint/><geom name="a" size=".1" friction=".4 .1 .1"/>
+        <geom name="b" size=".1" pos="1 0 0"/><geom name="c" size=".1" pos="2 0 0"/></body>
+        </worldbody></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+    free = (FreeParameter("friction", "a", 1.0, ("c",)),)
+    values = {"a.friction": jnp.array([2.0 * np.log(1.5)])}  # in prior widths of a half
+    moved = parameters.apply(scene, scene.mjx_model(), free, values)
+    np.testing.assert_allclose(moved.geom_friction[:, 0], [0.6, 1.0, 1.5])
+    np.testing.assert_array_equal(moved.geom_friction[:, 1:], scene.mj_model.geom_friction[:, 1:])
+    written = mujoco.MjModel.from_xml_string(parameters.to_mjcf(scene, free, values))
+    np.testing.assert_allclose(written.geom_friction[:, 0], [0.6, 1.0, 1.5])
+    with pytest.raises(ParameterError, match=r"no geom 'd' for a\.friction"):
+        parameters.check(scene, (FreeParameter("friction", "a", 1.0, ("d",)),))

@@ -119,3 +119,10 @@ def test_a_missing_file_is_named_with_the_remedy(asset: str, name: str, tmp_path
     (tmp_path / "scene.xml").write_text(text)
     with pytest.raises(SceneError, match=rf"no file {tmp_path / name},.*assets={{'{bare}'"):
         load(tmp_path / "scene.xml")
+
+
+def test_an_mjcf_in_another_folder_loads_by_a_relative_path(
+    robot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(robot.relative_to(tmp_path)).assets == load(robot).assets

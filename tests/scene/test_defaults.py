@@ -81,3 +81,37 @@ def test_what_has_no_name_is_named_by_its_index() -> None:
     assert name_elements(spec) == ["joint0", "geom0"]
     model = spec.compile()
     assert (model.joint(0).name, model.geom(0).name, model.geom(1).name) == ("joint0", "geom0", "n")
+
+
+MESHES = """<mujoco><asset><mesh name="m" vertex="0 0 0 .1 0 0 0 .1 0 0 0 .1"/></asset>
+<default><geom type="mesh"/></default><worldbody>
+<geom name="floor" type="plane" size="1 1 1"/><body pos="0 0 1"><joint name="j"/>
+<geom name="m0" mesh="m"/><geom name="m1" mesh="m"/><geom name="m2" mesh="m" friction=".4"/>
+<geom name="m3" mesh="m" solref=".03 1"/>
+<geom name="box" type="box" size=".1 .1 .1"/></body></worldbody></mujoco>"""
+
+
+def test_meshes_that_are_alike_share_their_friction() -> None:
+    model = mujoco.MjModel.from_xml_string(MESHES)
+
+    def contacts(geoms: list[str] | None) -> set[tuple[str, tuple[str, ...]]]:
+        touching = None if geoms is None else [model.geom(name).id for name in geoms]
+        free = candidates(model, touching)
+        return {(f.name, f.also) for f in free if f.kind in ("friction", "solref")}
+
+    assert contacts(None) == {
+        ("m0.friction", ("m1", "m3")),
+        ("m2.friction", ()),
+        ("m0.solref", ("m1", "m2")),
+        ("m3.solref", ()),
+        ("box.friction", ()),
+        ("box.solref", ()),
+    }
+    # Nothing depends on what does not touch, nor on a floor that does not move.
+    assert contacts(["floor", "m1"]) == {("m1.friction", ()), ("m1.solref", ())}
+
+
+def test_substeps_can_be_given() -> None:
+    given, own = (stepping(slider(), 10.0, substeps) for substeps in (7, None))
+    assert (given.substeps, given.timestep) == (7, pytest.approx(0.1 / 7))
+    assert given.limits == own.limits and own.substeps == 2

@@ -17,6 +17,7 @@ from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
 from worldmodel.runtime.files import write_text
+from worldmodel.runtime.records import plain
 from worldmodel.scene import (
     FreeParameter,
     Report,
@@ -97,9 +98,7 @@ def check(
     if data is not None:
         log = _read(data, columns, model, control_hz, out, findings)
     hz = control_hz or (log.reading.control_hz if log else 1.0 / float(model.opt.timestep))
-    chosen = stepping(model, hz)
-    if substeps is not None:
-        chosen = dataclasses.replace(chosen, substeps=substeps, timestep=1.0 / (hz * substeps))
+    chosen = stepping(model, hz, substeps)
     counted = report(model)
     compiled = _compiled(spec, hz, chosen.substeps, findings)
     findings += [Finding(NOTE, "size", advice) for advice in counted.advice]
@@ -166,7 +165,11 @@ def _deep(
 ) -> Any:
     from worldmodel.commands.deep import deep
 
-    measured = deep(scene, free, episodes[0] if episodes else None)
+    try:
+        measured = deep(scene, free, episodes[0] if episodes else None)
+    except InputError as error:
+        findings.append(Finding(MEND, "deep", str(error)))
+        return None
     share = measured.error / max(measured.moved, 1e-12)
     level = OK if share < MARGIN or measured.error < 1e-9 else MEND
     text = (
@@ -230,14 +233,13 @@ def document(result: Check) -> dict[str, Any]:
         "rows": result.report.rows.total,
         "step_bytes": result.report.step_bytes,
         "gradient_bytes": result.report.gradient_bytes,
-        "findings": [dataclasses.asdict(finding) for finding in result.findings],
+        "findings": plain(result.findings),
         "episodes": len(log.reading.episodes) if log else None,
-        "repairs": [dataclasses.asdict(r) for r in log.reading.repairs] if log else [],
+        "repairs": plain(log.reading.repairs) if log else [],
         "ignored": dict(log.reading.ignored) if log else {},
         "channels": [
-            {"channel": c.channel, "unit": c.unit, "frames": c.frames}
-            | {"numbers": [x if math.isfinite(x) else None for x in c.numbers]}
+            plain(c) | {"numbers": [x if math.isfinite(x) else None for x in c.numbers]}
             for c in result.channels
         ],
-        "deep": None if result.deep is None else dataclasses.asdict(result.deep),
+        "deep": plain(result.deep),
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.windows import History
+from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
 from worldmodel.model.simulate import simulate
 from worldmodel.physics import oracle
@@ -41,6 +42,9 @@ def deep(scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None)
       scene: to compile.
       free: whose derivatives are taken.
       episode: whose start and commands are played; the MJCF's initial pose at rest when absent.
+
+    Raises:
+      InputError: the episode has no frame in which every position and velocity is known.
     """
     m = scene.mj_model
     count = math.ceil(STEPS / scene.substeps)
@@ -96,6 +100,11 @@ def _played(
         rest = np.where(m.actuator_ctrllimited, np.clip(0.0, low, high), 0.0)
         return m.qpos0.copy(), np.zeros(m.nv), np.tile(rest, (count, 1))
     known = np.isfinite(episode.qpos).all(1) & np.isfinite(episode.qvel).all(1)
+    if not known.any():
+        raise InputError(
+            f"episode {episode.id}: no frame has every position and velocity, so nothing can be "
+            "played from it; give what is not measured an `assumed` value in the columns"
+        )
     first = int(np.argmax(known))
     rows = np.minimum(np.arange(first, first + count), len(episode.qpos) - 1)
     return episode.qpos[first], episode.qvel[first], np.nan_to_num(episode.ctrl[rows])

@@ -11,7 +11,7 @@ from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.errors import InputError
-from worldmodel.model import saved
+from worldmodel.model import Physics, saved
 from worldmodel.scene import SceneWarning
 
 
@@ -23,6 +23,7 @@ def evaluate(
     horizon: int | None = None,
     whole: bool = False,
     split: str | None = None,
+    engine: str | None = None,
 ) -> dict[str, Any]:
     """Predicts the windows of a log by a checkpoint's own protocol, or another horizon.
 
@@ -33,6 +34,7 @@ def evaluate(
       horizon: frames ahead; the checkpoint's when absent.
       whole: whole episodes from their first frame.
       split: train, validation or test episodes alone; all when absent.
+      engine: c or mjx; c for physics alone, mjx with a network, when absent.
 
     Returns:
       As ``scores.score``.
@@ -55,8 +57,6 @@ def evaluate(
         world, parameters, metadata = saved.restore(folder)
     protocol = saved.protocol_of(folder, metadata)
     if columns is not None:
-        if not columns.is_file():
-            raise InputError(f"--columns {columns}: no such file; `worldmodel check` drafts one")
         protocol = dataclasses.replace(protocol, columns=from_toml(columns))
     scene = world.scene
     hz = scene.control_hz
@@ -70,4 +70,6 @@ def evaluate(
     frames = None if whole else horizon or protocol.windows.horizon
     grid = dataclasses.replace(protocol.windows, horizon=frames)
     channels = protocol.channels(scene)
-    return score(world, parameters, channels, episodes, grid, protocol.remember)
+    if engine is None:
+        engine = "c" if isinstance(world.base, Physics) and not world.learns else "mjx"
+    return score(world, parameters, channels, episodes, grid, protocol.remember, engine)

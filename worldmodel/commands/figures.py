@@ -38,7 +38,6 @@ def error_curves(curves: Mapping[str, Any], control_hz: float) -> str:
             axes.plot(time, mean, color=COLOURS[model], label=model)
             if known and all(curve["low"][k] is not None for k in known):
                 low, high = ([factor * curve[x][k] for k in known] for x in ("low", "high"))
-                low = [max(x, 1e-2 * m) for x, m in zip(low, mean, strict=True)]  # logarithmic
                 axes.fill_between(time, low, high, color=COLOURS[model], alpha=0.15, lw=0)
         axes.set(
             xlabel="horizon [s]", ylabel=f"error [{unit}]", title=TITLES[group], ylim=(0, None)

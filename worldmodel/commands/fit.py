@@ -4,15 +4,16 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from worldmodel import runtime
+from worldmodel.commands.options import FitOptions
 from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
@@ -24,42 +25,17 @@ from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_ph
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
 from worldmodel.runtime.checkpoint import config_hash
+from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, plain
 from worldmodel.runtime.settings import LENGTHS, claim
 from worldmodel.scene import FreeParameter, SceneWarning
 
 FEWEST = 32  # windows that a start is fitted to
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
-STEPS = 1e6  # physics steps of one linearisation of the fit: seconds on two cores
+SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
+STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
-
-
-@dataclasses.dataclass(frozen=True)
-class FitOptions:
-    """What the command line says; None takes the default that is printed."""
-
-    scene: Path
-    data: Path
-    out: Path
-    columns: Path | None = None
-    network: bool = False
-    seed: int = 0
-    control_hz: float | None = None
-    substeps: int | None = None
-    free: tuple[str, ...] = ()
-    horizon: int | None = None
-    starts: int = 3  # of the least squares; the first is the MJCF's own values
-    iterations: int = 40  # of each, at most
-    steps: int = 60  # Adam steps of the network's fit through windows
-    correction: Literal["displacement", "velocity", "force"] = "displacement"
-    members: int = 4  # of the network
-
-    def __post_init__(self) -> None:
-        at_least = {"seed": 0, "starts": 1, "iterations": 1, "steps": 1, "members": 1}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise InputError(f"--{name} {getattr(self, name)}: at least {least}")
 
 
 def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -101,14 +77,15 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
             substeps=options.substeps,
             horizon=options.horizon,
         )
-        free, verdicts = _chosen(problem, options)
+        train = problem.windows("train")
+        free, verdicts = _chosen(problem, train, options)
         scene, starts = problem.scene(free)
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         runtime.log(f"scene: {message}")
     for name, value in starts.items():
         runtime.log(f"{name} is 0 in the MJCF; it starts at {value:g}")
     world = WorldModel(scene, free)
-    fitted, late = _physics(world, problem, options, settings, stop)
+    fitted, late = _physics(world, problem, train, options, settings, stop)
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
@@ -124,42 +101,56 @@ def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _chosen(
-    problem: Problem, options: FitOptions
+    problem: Problem, train: Windows, options: FitOptions
 ) -> tuple[tuple[FreeParameter, ...], tuple[Verdict, ...]]:
     """The free parameters: those of the command line, or those that the data identify."""
-    asked = problem.candidates(options.free)
-    windows = problem.windows("train", CHOICE_WINDOWS)
-    runtime.log(f"which of {len(asked)} parameters do {len(windows)} windows identify?")
+    count = min(CHOICE_WINDOWS, len(train))
+    windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
+    asked = problem.candidates(options.free, windows)
+    runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
-    free, verdicts = choose(WorldModel(scene, asked), windows)
-    for v in verdicts:
-        runtime.log(f"{v.name}[{v.index}]: {v} (deviation {v.deviation:.2f} of its prior's)")
+    free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
     if options.free:
-        return asked, tuple(dataclasses.replace(v, kept=True) for v in verdicts)
+        free, verdicts = asked, tuple(dataclasses.replace(v, kept=True) for v in verdicts)
     if not free:
         raise InputError(
             "the data identify none of the scene's parameters: nothing that is recorded depends "
             "on them; look at `worldmodel check`, or name some with --free kind:element"
         )
+    for f in free:
+        deviations = [f"{v.deviation:.2f}" for v in verdicts if v.kept and v.name == f.name]
+        more = f" and {len(f.also)} geoms like it" if f.also else ""
+        runtime.log(f"free: {f.name}{more}, to {', '.join(deviations)} of the prior's deviation")
+    held = [v for v in verdicts if not v.kept]
+    path = options.out / "choice.json"
+    write_json(path, [plain(v) | {"verdict": str(v)} for v in verdicts])
+    runtime.log(
+        f"{len(held)} of {len(verdicts)} numbers stay at the MJCF's values: of "
+        f"{sum(v.moves for v in held)} the data cannot say more than the prior, on the others "
+        f"nothing recorded depends; {path} lists them"
+    )
     return free, verdicts
 
 
 def _physics(
     world: WorldModel,
     problem: Problem,
+    train: Windows,
     options: FitOptions,
     settings: dict[str, Any],
     stop: Callable[[], bool],
 ) -> tuple[FittedPhysics, tuple[Delay, ...]]:
-    windows = _affordable(world, problem)
+    # Those that a linearisation takes on in ``STEPS``.
+    each = problem.horizon * world.scene.substeps * world.scene.mj_model.nv
+    windows = int(np.clip(STEPS / each / (1 + len(numbers(world))), 2 * FEWEST, 512))
     config = PhysicsConfig(
         identify=IdentifyConfig(iterations=options.iterations, engine="c"),
         starts=options.starts,
         windows=windows,
+        searching=SEARCHING,
         searched=max(FEWEST, min(64, windows // 2)),
         seed=options.seed,
     )
-    train = problem.windows("train")
     fitted = fit_physics(
         world,
         train,
@@ -179,13 +170,6 @@ def _physics(
                 "gains and damping; give the command a delay in the columns"
             )
     return fitted, late
-
-
-def _affordable(world: WorldModel, problem: Problem) -> int:
-    """Windows that a linearisation takes on in ``STEPS``, at most 512."""
-    frames = problem.windows("train").target.shape[1]
-    each = frames * world.scene.substeps * (1 + len(numbers(world)))
-    return int(np.clip(STEPS / each, 2 * FEWEST, 512))
 
 
 def _network(

@@ -1,10 +1,10 @@
 """What a fit leaves in its folder: checkpoint, MJCF, columns, numbers, page."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
@@ -14,25 +14,24 @@ from worldmodel.commands.page import page
 from worldmodel.commands.problem import Problem
 from worldmodel.commands.problem import options as settled
 from worldmodel.commands.reading import position_names
-from worldmodel.commands.scores import curves, named, refuse_not_finite
+from worldmodel.commands.scores import curves, named, predicted, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.episodes.errors import episode_errors, over_episodes
-from worldmodel.episodes.windows import Windows, cut_windows
+from worldmodel.episodes.windows import WindowGrid, Windows, cut_windows
 from worldmodel.finetune.calibration import folded
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.delay import Delay
 from worldmodel.finetune.gauss_newton import Identified, intervals
+from worldmodel.finetune.multi_start import first_frames
 from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import Parameters, WorldModel, saved
-from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.records import plain
 from worldmodel.scene import write_mjcf
-from worldmodel.scene.replay import replayed
+from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted windows: how far the curves reach
-_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,29 +67,24 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     protocol = dataclasses.replace(problem.protocol, columns=columns)
     write_text(out / "columns.toml", to_toml(columns))
     fitted = mujoco.MjModel.from_xml_string(mjcf, dict(world.scene.assets))
-    windows = held_out(problem)
-    horizon = windows.target.shape[1]
-    given = problem.scene()[0].mj_model
-    log = world.scene, world.free, parameters["physics"]
-    robot = calibrated(*log, windows)
-    predicted = {
-        "fitted": np.asarray(as_logged(*log, jnp.asarray(_played(fitted, problem, robot)))),
-        "MJCF": _played(given, problem, windows),
-        "hold last": np.repeat(np.asarray(windows.qpos)[:, None], horizon, axis=1),
+    windows = held_out(problem.parts["test"], problem.protocol.windows)
+    given = WorldModel(problem.scene()[0])
+    remember, channels = problem.protocol.remember, problem.protocol.channels(world.scene)
+    still = np.repeat(np.asarray(windows.qpos)[:, None], windows.target.shape[1], axis=1)
+    rows = {
+        "fitted": predicted(world, parameters, windows, remember, "c"),
+        "MJCF": predicted(given, {"physics": {}, "network": {}}, windows, remember, "c"),
+        "hold last": still,
     }
     if network is not None:
-        predictor = make_predictor(network[0], min(_BATCH, len(windows)))
-        remembered = windows.remembering(problem.protocol.remember)
-        with runtime.compiling(f"and predicting {len(windows)} held-out windows"):
-            predicted = {"network": predictor(network[1], remembered)} | predicted
+        rows = {"network": predicted(*network, windows, remember, "mjx")} | rows
     for name in ("network", "fitted"):
-        if name in predicted:
-            refuse_not_finite(predicted[name], windows, problem.parts["test"])
-    channels = problem.protocol.channels(world.scene)
-    short = windows.shortened(problem.protocol.windows.horizon or horizon)
+        if name in rows:
+            refuse_not_finite(rows[name], windows, problem.parts["test"])
+    short = windows.shortened(problem.horizon)
     errors = {
-        name: named(over_episodes(episode_errors(rows, short, channels)))
-        for name, rows in predicted.items()
+        name: named(over_episodes(episode_errors(each, short, channels)))
+        for name, each in rows.items()
     }
     best = "network" if network is not None else "fitted"
     line = {
@@ -103,7 +97,6 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "mjcf": errors["MJCF"],
         "checkpoint": str(out / "checkpoint"),
     }
-    rows = parameter_rows(outcome)
     shown = int(np.argmax(np.asarray(windows.scored).sum(axis=1)))
     count = int(np.asarray(windows.scored)[shown].sum())
     recorded = np.asarray(windows.target)[shown, :count]
@@ -111,10 +104,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "scene": world.scene.name or problem.mjcf.stem,
         "line": line,
         "settled": settled(problem),
-        "repairs": [
-            {"rule": r.rule, "column": r.column, "episodes": r.episodes, "frames": r.frames}
-            for r in problem.log.reading.repairs
-        ],
+        "repairs": plain(problem.log.reading.repairs),
         "ignored": dict(problem.log.reading.ignored),
         "physics": {
             "converged": identified.converged,
@@ -123,17 +113,17 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
             "left_out": [_with_id(w, problem) for w in identified.left_out],
             "reason": identified.reason,
         },
-        "parameters": rows,
-        "delays": [dataclasses.asdict(delay) for delay in outcome.delays],
+        "parameters": parameter_rows(outcome),
+        "delays": plain(outcome.delays),
         "errors": errors,
-        "curves": curves(predicted, windows, channels),
-        "traces": _traces(fitted, recorded, predicted, shown, count),
+        "curves": curves(rows, windows, channels),
+        "traces": _traces(fitted, recorded, rows, shown, count),
         "provenance": runtime.provenance(),
     }
     metadata = {"result": {k: document[k] for k in ("line", "settled", "physics", "errors")}}
     saved.save(out / "checkpoint", 0, model, numbers, metadata, keep=1, protocol=protocol)
     start = np.asarray(windows.qpos)[shown]
-    moving = {name: predicted[name][shown, :count] for name in (best, "MJCF")}
+    moving = {name: rows[name][shown, :count] for name in (best, "MJCF")}
     moved = film(fitted, start, recorded, moving, problem.control_hz)
     write_text(out / "report.html", page(document, *moved))
     write_json(out / "fit.json", document)
@@ -147,31 +137,22 @@ def _with_id(window: LeftOut, problem: Problem) -> str:
     return f"episode {identity}{start} ({window.reason})"
 
 
-def held_out(problem: Problem) -> Windows:
-    """The windows of test episodes that are scored, but going on for up to ``LONGER`` times as
-    many frames, as far as their episodes reach and are valid."""
-    grid, episodes = problem.protocol.windows, problem.parts["test"]
-    grid.cut(episodes)  # refuses what has no window
+def held_out(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
+    """The windows of a grid, but going on for up to ``LONGER`` times as many frames, as far as half
+    of them reach and are valid."""
+    assert grid.horizon is not None
     starts = [grid.starts(e)[0] for e in episodes]
-    short = grid.horizon or max(len(e.qpos) for e in episodes) - 1
-    reach = max(
-        len(e.qpos) - 1 - int(k[0]) for e, k in zip(episodes, starts, strict=True) if len(k)
-    )
-    horizon = max(short, min(LONGER * short, reach))
-    windows = cut_windows(episodes, starts, horizon)
-    after = np.arange(1, horizon + 1)
+    windows = cut_windows(episodes, starts, LONGER * grid.horizon)
+    after = np.arange(1, LONGER * grid.horizon + 1)
     valid = [
         np.logical_and.accumulate(e.valid[np.minimum(k + after, len(e.valid) - 1)])
         for e, frames in zip(episodes, starts, strict=True)
         for k in frames
     ]
-    return dataclasses.replace(windows, scored=np.asarray(windows.scored) & np.stack(valid))
-
-
-def _played(model: mujoco.MjModel, problem: Problem, windows: Windows) -> np.ndarray:
-    model.opt.timestep = problem.stepping.timestep
-    substeps = problem.stepping.substeps
-    return replayed(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
+    scored = np.asarray(windows.scored) & np.stack(valid)
+    reached = np.flatnonzero(scored.mean(axis=0) >= 0.5)
+    frames = max(grid.horizon, int(reached.max(initial=-1)) + 1)
+    return first_frames(dataclasses.replace(windows, scored=scored), frames, "c")
 
 
 def _traces(
@@ -220,12 +201,11 @@ def parameter_rows(outcome: Outcome) -> list[dict[str, Any]]:
             if alone:
                 value, low, high = (float(x) for x in bounds[v.name][v.index])
                 row |= {"unit": kind.unit, "value": value}
-                row |= {"low": low, "high": high} if np.isfinite([low, high]).all() else {}
                 row["given"] = 0.0 if v.name in outcome.starts else float(given[v.name][v.index])
             else:  # a number that moves several values
                 row |= {"unit": "prior widths", "given": 0.0, "value": number.u}
-                row |= {"low": number.u - half, "high": number.u + half}
-            if not identified.converged:
-                row |= {"low": None, "high": None}
+                low, high = number.u - half, number.u + half
+            if row["verdict"] == "identified":
+                row |= {"low": low, "high": high}
         rows.append(row)
     return rows

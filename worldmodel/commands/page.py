@@ -9,9 +9,9 @@ from worldmodel.scene.view3d import viewer
 from worldmodel.trust.markup import details, head, section, table
 
 _CURVES = (
-    "Error of open-loop predictions on whole episodes that the fit never saw, at each horizon; "
-    "shaded: 95 % interval over episodes (Student's t). MJCF: its own numbers. Hold last: the "
-    "first frame stays."
+    "Open-loop predictions of episodes that the fit never saw: the mean error over the frames up "
+    "to each horizon, of the same windows at all; shaded: 95 % interval over episodes. MJCF: its "
+    "own numbers. Hold last: the first frame stays."
 )
 _FILM = (
     "Recorded, and predicted by each model from the first frame and the commands alone. Drag to "
@@ -29,13 +29,8 @@ def page(document: Mapping[str, Any], moving: str, notes: str = "") -> str:
     hz = document["settled"]["control_hz"]
     parts = [
         head(f"World model of {document['scene']}"),
-        f"<p class=lead>{html.escape(_headline(document))}</p>",
-        section(
-            "Error against horizon",
-            figures.error_curves(document["curves"], hz),
-            _CURVES,
-            _errors(document["errors"]),
-        ),
+        _errors(document),
+        section("Error against horizon", figures.error_curves(document["curves"], hz), _CURVES),
         _late(document["delays"]),
         _parameters(document["parameters"], document["physics"]),
         f"<h2>One held-out window</h2>{moving}",
@@ -50,50 +45,22 @@ def page(document: Mapping[str, Any], moving: str, notes: str = "") -> str:
     return "\n".join(parts) + "\n"
 
 
-def _headline(document: Mapping[str, Any]) -> str:
-    errors, shown = document["errors"], []
-    best = "network" if "network" in errors else "fitted"
-    for group, title in figures.TITLES.items():
-        fitted, given = errors[best][group], errors["MJCF"][group]
-        if fitted is not None and given is not None:
-            unit, factor = figures.UNITS[group]
-            shown.append(f"{title} {factor * fitted:.3g} {unit} (MJCF {factor * given:.3g} {unit})")
-    windows = document["settled"]["windows"]
-    seconds = windows["horizon"] / document["settled"]["control_hz"]
-    held = len(document["settled"]["episodes"]["test"])
-    return (
-        f"Mean error over {windows['horizon']} frames ({seconds:.2f} s) on {held} held-out "
-        f"episodes: {', '.join(shown)}."
-    )
-
-
-def _errors(errors: Mapping[str, Any]) -> str:
-    rows = []
-    for model, values in errors.items():
-        cells = [
-            "–" if values[g] is None else f"{factor * values[g]:.4g} {unit}"
-            for g, (unit, factor) in figures.UNITS.items()
-        ]
-        rows.append([model, *cells])
-    return table(["model", *figures.TITLES.values()], rows)
+def _errors(document: Mapping[str, Any]) -> str:
+    frames, settled = document["settled"]["windows"]["horizon"], document["settled"]
+    held = f"{frames / settled['control_hz']:.2f} s, {len(settled['episodes']['test'])} episodes"
+    units = figures.UNITS.items()
+    rows = [
+        [model, *("–" if values[g] is None else f"{f * values[g]:.4g} {u}" for g, (u, f) in units)]
+        for model, values in document["errors"].items()
+    ]
+    return table([f"mean over {frames} frames ({held})", *figures.TITLES.values()], rows)
 
 
 def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -> str:
     free = [r for r in rows if r["free"]]
     held = [[r["name"], str(r["index"]), r["verdict"]] for r in rows if not r["free"]]
-    lines = [
-        [
-            r["name"],
-            str(r["index"]),
-            r["unit"],
-            _number(r["given"]),
-            _number(r["value"]),
-            _interval(r),
-            r["verdict"],
-        ]
-        for r in free
-    ]
-    header = ["parameter", "number", "unit", "MJCF", "fitted", "95 % interval", "the data say"]
+    lines = [[r["name"], str(r["index"]), r["unit"], *_numbers(r)] for r in free]
+    header = ["parameter", "number", "unit", "MJCF", "fitted", "95 % interval"]
     state = "converged" if physics["converged"] else f"NOT converged: {physics['reason']}"
     out = details(
         "Windows left out of the fit", table(["window"], [[w] for w in physics["left_out"]])
@@ -107,11 +74,10 @@ def _parameters(rows: Sequence[Mapping[str, Any]], physics: Mapping[str, Any]) -
     )
 
 
-def _interval(row: Mapping[str, Any]) -> str:
-    """Of what is identified; any other is as wide as the fit's linear model carries it."""
-    if row["low"] is None or row["verdict"] != "identified":
-        return "–"
-    return f"[{row['low']:.4g}, {row['high']:.4g}]"
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    low, high = row["low"], row["high"]
+    interval = row["verdict"] if low is None else f"[{low:.4g}, {high:.4g}]"
+    return [f"{row['given']:.5g}", f"{row['value']:.5g}", interval]
 
 
 def _late(delays: Sequence[Mapping[str, Any]]) -> str:
@@ -127,10 +93,6 @@ def _late(delays: Sequence[Mapping[str, Any]]) -> str:
         f"<p class=loud>Commands act later than the log says: {html.escape('; '.join(late))}. This "
         "moves gains and damping; give these commands a delay in the columns and fit again.</p>"
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.5g}"
 
 
 def _settled(document: Mapping[str, Any]) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.reading import Log, nothing_measured, read_log, repaired
@@ -17,7 +15,14 @@ from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
-from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
+from worldmodel.scene.defaults import (
+    Stepping,
+    candidates,
+    name_elements,
+    stepping,
+    touching_geoms,
+)
+from worldmodel.scene.replay import touching
 from worldmodel.types import Episode
 
 PASSIVE_FRAMES = 16  # of a window of what nothing drives: a toss is chaotic beyond
@@ -42,6 +47,12 @@ class Problem:
         """Rate of the frames [1/s]."""
         return self.log.reading.control_hz
 
+    @property
+    def horizon(self) -> int:
+        """Frames of a window."""
+        assert self.training.horizon is not None
+        return self.training.horizon
+
     def spec(self) -> mujoco.MjSpec:
         """The MJCF, every element named; a new one at each call."""
         spec = parse_mjcf(self.mjcf)
@@ -55,17 +66,28 @@ class Problem:
         hz, substeps = self.control_hz, self.stepping.substeps
         return compile_scene(spec, control_hz=hz, substeps=substeps), starts
 
-    def candidates(self, asked: Sequence[str]) -> tuple[FreeParameter, ...]:
-        """Parameters named on the command line as kind:element, or those that the scene offers.
+    def candidates(self, asked: Sequence[str], windows: Windows) -> tuple[FreeParameter, ...]:
+        """Parameters named on the command line as kind:element, or those that the scene offers:
+        of contacts, those of geoms that touch while ``windows`` are replayed.
 
         Raises:
           InputError: a name that is no kind:element, or a parameter named twice.
         """
         if not asked:
+            model = self.spec().compile()
+            model.opt.timestep = self.stepping.timestep
+            substeps, start = self.stepping.substeps, (windows.qpos, windows.qvel)
+            touch = touching(model, substeps, *start, windows.ctrl)
+            still = [g for g in touching_geoms(model) if g not in touch]
+            if still:
+                runtime.log(
+                    f"{len(still)} geoms that can touch do not in these windows: their friction "
+                    "and solref are no candidates"
+                )
             measured = {j.name for j in self.log.columns.joints if j.position is not None}
             return tuple(
                 f
-                for f in candidates(self.spec().compile())
+                for f in candidates(model, touch)
                 if f.kind != "joint_zero" or f.element in measured
             )
         free = []
@@ -78,14 +100,12 @@ class Problem:
             free.append(FreeParameter(kind, element))
         return tuple(free)
 
-    def windows(self, part: str, most: int | None = None) -> Windows:
-        """Windows of a part of the episodes; of more than ``most``, evenly spaced ones."""
+    def windows(self, part: str) -> Windows:
+        """Windows of a part of the episodes."""
         grid = self.training if part == "train" else self.protocol.windows
         windows, skipped = grid.cut(self.parts[part])
         if skipped:
             runtime.log(f"{part}: {skipped} windows skipped, whose frames are not valid")
-        if most is not None and len(windows) > most:
-            windows = windows.take(np.linspace(0, len(windows) - 1, most).round().astype(int))
         return windows
 
 
@@ -120,11 +140,9 @@ def prepare(
     if unknown:
         runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")
     hz = log.reading.control_hz
-    chosen = stepping(model, hz)
-    if substeps is not None:
-        chosen = dataclasses.replace(chosen, substeps=substeps, timestep=1.0 / (hz * substeps))
+    chosen = stepping(model, hz, substeps)
     runtime.log(f"{hz:g} frames/s, {chosen}")
-    judged, training, frames = grids(episodes, model.nu > 0, hz, horizon)
+    judged, training = grids(episodes, model.nu > 0, hz, horizon)
     split = split_episodes([e.id for e in episodes])
     parts = {part: [e for e in episodes if split[e.id] == part] for part in PARTS}
     for part, members in parts.items():
@@ -136,9 +154,9 @@ def prepare(
             "least three"
         )
     judged.cut(parts["test"])  # refused before anything is fitted
-    runtime.log(f"windows of {frames} frames, {frames / hz:.2f} s")
-    protocol = Protocol(log.columns, judged)
-    return Problem(scene, log, chosen, protocol, training, parts)
+    problem = Problem(scene, log, chosen, Protocol(log.columns, judged), training, parts)
+    runtime.log(f"windows of {problem.horizon} frames, {problem.horizon / hz:.2f} s")
+    return problem
 
 
 def check_stepping(control_hz: float | None, substeps: int | None) -> None:
@@ -151,8 +169,8 @@ def check_stepping(control_hz: float | None, substeps: int | None) -> None:
 
 def grids(
     episodes: Sequence[Episode], driven: bool, control_hz: float, horizon: int | None
-) -> tuple[WindowGrid, WindowGrid, int]:
-    """Where windows that are scored start, those that are fitted, and how many frames they have.
+) -> tuple[WindowGrid, WindowGrid]:
+    """Where windows that are scored start, and those that are fitted.
 
     A driven robot's windows last ``DRIVEN_SECONDS``, others ``PASSIVE_FRAMES``; at most half of
     what the shorter half of the episodes has after the network's history.
@@ -174,8 +192,8 @@ def grids(
             f"half of the {len(lengths)} episodes have at most {middle} frames: too short for "
             f"windows of {max(horizon, 1)} frames; record longer ones, or give a shorter --horizon"
         )
-    judged = WindowGrid(first, max(1, horizon // 2), horizon)
-    return judged, WindowGrid(1, max(1, horizon // 2), horizon), horizon
+    stride = max(1, horizon // 2)
+    return WindowGrid(first, stride, horizon), WindowGrid(1, stride, horizon)
 
 
 def options(problem: Problem) -> dict[str, Any]:

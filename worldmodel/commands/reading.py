@@ -41,8 +41,6 @@ def read_log(
     """
     if not data.exists():
         raise InputError(f"--data {data}: no such file or folder")
-    if columns is not None and not columns.is_file():
-        raise InputError(f"--columns {columns}: no such file; `worldmodel check` drafts one")
     given, notes = (from_toml(columns), ()) if columns else draft(data, model)
     return Log(given, notes, read_episodes(data, given, model, control_hz=control_hz))
 

@@ -42,13 +42,14 @@ class Verdict:
 
 
 def choose(
-    world: WorldModel, windows: Windows, *, engine: str = "c"
+    world: WorldModel, windows: Windows, *, count: int | None = None, engine: str = "c"
 ) -> tuple[tuple[FreeParameter, ...], tuple[Verdict, ...]]:
-    """The free parameters of ``world`` that the windows identify, and a verdict on each number.
+    """The free parameters of ``world`` that the data identify, and a verdict on each number.
 
     Args:
       world: its ``free`` are the candidates; without a network.
       windows: of training episodes.
+      count: of the windows that they stand for, themselves alone when absent.
       engine: of the derivatives, c or mjx.
 
     Returns:
@@ -70,10 +71,11 @@ def choose(
             "no window's prediction is finite at the MJCF's values; the scene is not stable from "
             "recorded states, or the columns have other units"
         )
+    share = len(windows) / (count or len(windows))
     error, slope = error[kept], slope[kept]
     scored = np.asarray(windows.scored)[kept]
     frames = float(scored.sum(axis=1).mean())
-    curvature = _curvature(error[scored], slope[scored]) / np.sqrt(frames)
+    curvature = _curvature(error[scored], slope[scored]) / np.sqrt(frames) / share
     deviation, free = eliminate(curvature)
     verdicts = tuple(
         Verdict(name, i, float(d), bool(f), bool(c > 0))

@@ -181,14 +181,14 @@ def _c(world: WorldModel) -> Engine:
         width: np.ndarray | None = None,
         central: bool = False,
     ) -> tuple:
-        replayer = at(u)
-        error = play(replayer, u, shift, windows)
+        error = errors(u, shift, windows)
         columns = []
         width = np.full(len(u), DIFFERENCE) if width is None else width
         for step in np.diag(width):
             before = errors(u - step, shift, windows) if central else error
             change = errors(u + step, shift, windows) - before
             columns.append(change / (step.sum() * (1.0 + central)))
+        replayer = at(u)
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for half, step in zip(widths, np.diag(widths), strict=True):
             further = play(replayer, u, shift + step, windows)

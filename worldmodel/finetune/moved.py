@@ -87,10 +87,14 @@ def applied(world: WorldModel) -> Callable[[np.ndarray], mjx.Model]:
 
 
 def compiled(world: WorldModel) -> Callable[[np.ndarray], mujoco.MjModel]:
-    """(numbers,) → C MuJoCo's model with those numbers, as its compiler makes it of the MJCF."""
+    """(numbers,) → C MuJoCo's model with those numbers, as its compiler makes it of the MJCF.
+
+    The next call may overwrite it: a copy of a robot with meshes costs more than its rollouts.
+    """
     scene = world.scene
     if not world.free:
-        return lambda u: copy.copy(scene.mj_model)
+        own = copy.copy(scene.mj_model)
+        return lambda u: own
     moved, structure = applied(world), scene.spec.to_xml()
     settable = _settable(scene)
     compiled_of: OrderedDict[bytes, mujoco.MjModel] = OrderedDict()
@@ -104,7 +108,7 @@ def compiled(world: WorldModel) -> Callable[[np.ndarray], mujoco.MjModel]:
             if len(compiled_of) > _KEPT:
                 compiled_of.popitem(last=False)
         compiled_of.move_to_end(frames)
-        out = copy.copy(compiled_of[frames])
+        out = compiled_of[frames]
         if settable:
             for name in SETTABLE:
                 getattr(out, name)[:] = np.reshape(getattr(arrays, name), getattr(out, name).shape)

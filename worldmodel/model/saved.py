@@ -33,7 +33,7 @@ def describe(world: WorldModel) -> dict[str, Any]:
         "assets": {n: hashlib.sha256(a).hexdigest() for n, a in scene.assets.items()},
         "control_hz": scene.control_hz,
         "substeps": scene.substeps,
-        "free": [dataclasses.asdict(f) | {"width": KINDS[f.kind].width} for f in world.free],
+        "free": [_described(f) for f in world.free],
         "base": type(world.base).__name__,
         "correction": None if correction is None else type(correction).__name__,
         "network": dataclasses.asdict(world.network),
@@ -118,6 +118,13 @@ def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
     return Protocol.from_json(metadata["protocol"])
 
 
+def _described(f: FreeParameter) -> dict[str, Any]:
+    described = dataclasses.asdict(f) | {"width": KINDS[f.kind].width}
+    if not f.also:
+        described.pop("also")
+    return described
+
+
 def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
     """A parameter with the prior width of its checkpoint, whose numbers are in such widths.
 
@@ -130,7 +137,8 @@ def _free_parameter(saved: dict[str, Any]) -> FreeParameter:
     if former != width:
         moved = (np.array(scale) * np.array(former) / np.array(width)).tolist()
         scale = moved if len(moved) > 1 else moved[0]
-    return FreeParameter(kind, saved["element"], tuple(scale) if isinstance(scale, list) else scale)
+    scale = tuple(scale) if isinstance(scale, list) else scale
+    return FreeParameter(kind, saved["element"], scale, tuple(saved.get("also", ())))
 
 
 def restore_parameters(

@@ -168,17 +168,21 @@ def to_mjcf(scene: Scene, free: tuple[FreeParameter, ...], parameters: Parameter
 
 
 def _ids(scene: Scene, f: FreeParameter) -> np.ndarray:
-    """Rows of ``KINDS[f.kind].field`` that belong to the element."""
-    model, element = scene.mj_model, KINDS[f.kind].element
-    if not element:
+    """Rows of ``KINDS[f.kind].field`` that belong to the elements."""
+    if not KINDS[f.kind].element:
         return np.array([0])
-    index = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f"mjOBJ_{element.upper()}"), f.element)
+    return np.concatenate([_rows(scene.mj_model, f, name) for name in (f.element, *f.also)])
+
+
+def _rows(model: mujoco.MjModel, f: FreeParameter, name: str) -> np.ndarray:
+    element = KINDS[f.kind].element
+    index = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f"mjOBJ_{element.upper()}"), name)
     if index < 0:
         count = {"body": model.nbody, "geom": model.ngeom, "joint": model.njnt}
         count |= {"actuator": model.nu}
         known = [_name(model, element, i) for i in range(count[element])]
         raise ParameterError(
-            f"the scene has no {element} '{f.element}' for {f.name}; it has {', '.join(known)}"
+            f"the scene has no {element} '{name}' for {f.name}; it has {', '.join(known)}"
         )
     if KINDS[f.kind].field == "qpos_spring":
         return np.array([model.jnt_qposadr[index]])

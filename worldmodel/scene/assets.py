@@ -87,10 +87,11 @@ def _read(spec: mujoco.MjSpec, name: str, places: list[str]) -> bytes:
     for place in (*places, name, bare):
         if place in spec.assets:
             return bytes(spec.assets[place])
+    # MuJoCo states whole paths where the MJCF was opened by a path, relative ones as that was.
     for place in (*places, name):
-        path = Path(spec.modelfiledir) / place
-        if path.is_file():
-            return path.read_bytes()
+        for path in (Path(spec.modelfiledir) / place, Path(place)):
+            if path.is_file():
+                return path.read_bytes()
     raise InputError(f"{name} is neither in `assets` nor at {places[0]}")
 
 

@@ -5,6 +5,7 @@ The rules are for a robot that nobody tuned; each is printed with its numbers an
 
 import dataclasses
 import math
+from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 
@@ -40,8 +41,8 @@ class Stepping:
         )
 
 
-def stepping(model: mujoco.MjModel, control_hz: float) -> Stepping:
-    """The fewest substeps whose timestep is at most
+def stepping(model: mujoco.MjModel, control_hz: float, substeps: int | None = None) -> Stepping:
+    """``substeps``, or where absent the fewest whose timestep is at most
 
     - the MJCF's own timestep,
     - half the time constant (``solref``) of every geom that can touch and every limited joint:
@@ -69,7 +70,7 @@ def stepping(model: mujoco.MjModel, control_hz: float) -> Stepping:
     for actuator in range(model.nu):
         limits += _drive_limits(model, actuator)
     limits.sort(key=lambda limit: limit.seconds)
-    substeps = max(1, math.ceil(1.0 / (control_hz * limits[0].seconds) - 1e-9))
+    substeps = substeps or max(1, math.ceil(1.0 / (control_hz * limits[0].seconds) - 1e-9))
     return Stepping(substeps, 1.0 / (control_hz * substeps), tuple(limits))
 
 
@@ -118,18 +119,24 @@ def touching_geoms(model: mujoco.MjModel) -> list[int]:
     return sorted({geom for first, second, _ in geom_pairs(model) for geom in (first, second)})
 
 
-def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
+def candidates(
+    model: mujoco.MjModel, touching: Collection[int] | None = None
+) -> tuple[FreeParameter, ...]:
     """What a recording of a scene may identify; the data decide (``finetune.choice``).
 
     - of every moving body ``com`` and ``inertia`` (its principal moments), and ``mass``: but in a
       tree that no actuator drives only ratios of masses show, so its heaviest body keeps its own,
-    - ``friction`` and ``solref`` of geoms that can touch and belong to a moving body,
+    - ``friction`` and ``solref`` of geoms that touch and belong to a moving body; meshes of one
+      tree whose numbers are equal have one factor in common,
     - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
     - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
     - of the log, not of the robot: ``joint_zero`` of every hinge and slide, ``command_zero`` of
       every position servo.
 
     What has no name in the MJCF is left out; ``name_elements`` names everything.
+
+    Args:
+      touching: geoms that touch in the recording; those that can touch when absent.
     """
     free: list[FreeParameter] = []
     driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in _driven(model)}
@@ -148,12 +155,16 @@ def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
             free.append(FreeParameter("com", name))
             if (model.body_inertia[body] > 0).all():
                 free.append(FreeParameter("inertia", name, (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)))
-    for geom in touching_geoms(model):
-        moves = model.body_weldid[model.geom_bodyid[geom]] != 0
-        if moves and model.geom_friction[geom, 0] > 0:
-            free.append(FreeParameter("friction", model.geom(geom).name))
-        if moves and (model.geom_solref[geom] > 0).all():
-            free.append(FreeParameter("solref", model.geom(geom).name))
+    touching = touching_geoms(model) if touching is None else sorted(touching)
+    moving = [g for g in touching if model.body_weldid[model.geom_bodyid[g]] != 0]
+    for kind, numbers in (
+        ("friction", model.geom_friction[:, :1]),
+        ("solref", model.geom_solref),
+    ):
+        for first, *others in _alike(model, moving, numbers):
+            if (numbers[first] > 0).all():
+                also = tuple(model.geom(g).name for g in others)
+                free.append(FreeParameter(kind, model.geom(first).name, also=also))
     for joint in np.flatnonzero(np.isin(model.jnt_type, _SLIDES)):
         name = model.joint(joint).name
         kinds = ("damping", "frictionloss", "armature", "joint_zero")
@@ -168,6 +179,16 @@ def candidates(model: mujoco.MjModel) -> tuple[FreeParameter, ...]:
             if driven_dof(model, actuator) is not None:
                 free.append(FreeParameter("command_zero", name))
     return tuple(f for f in free if f.element)
+
+
+def _alike(model: mujoco.MjModel, geoms: Sequence[int], numbers: np.ndarray) -> list[list[int]]:
+    """Geoms by what they share: of meshes, their tree and their numbers."""
+    groups: dict[Hashable, list[int]] = {}
+    for g in geoms:
+        mesh = model.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH
+        root = int(model.body_rootid[model.geom_bodyid[g]])
+        groups.setdefault((root, *numbers[g].tolist()) if mesh else g, []).append(g)
+    return list(groups.values())
 
 
 def _driven(model: mujoco.MjModel) -> list[int]:

@@ -10,6 +10,7 @@ class FreeParameter:
     kind: str  # a key of KINDS, such as "mass" or "friction"
     element: str  # the body's, geom's, joint's or actuator's name; "" for gravity
     scale: float | tuple[float, ...] = 1.0  # times the kind's own prior width; 0 fixes a number
+    also: tuple[str, ...] = ()  # further elements that the same numbers move
 
     @property
     def name(self) -> str:

@@ -15,11 +15,12 @@ class Replayer:
     is off.
 
     Args:
+      model: taken over; its options are set. Give a copy of one that serves elsewhere.
       timestep: [s] of a physics step; the model's when absent.
     """
 
     def __init__(self, model: mujoco.MjModel, timestep: float | None = None) -> None:
-        self.model = copy.copy(model)
+        self.model = model
         self.model.opt.timestep = timestep or model.opt.timestep
         self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self._data = [mujoco.MjData(self.model) for _ in range(os.cpu_count() or 1)]
@@ -75,7 +76,24 @@ def replayed(
     Returns:
       (windows, steps, nq).
     """
-    replayer = Replayer(model)
+    replayer = Replayer(copy.copy(model))
     states = replayer.states(np.asarray(qpos), np.asarray(qvel))
     played = replayer.roll(states, np.repeat(np.asarray(ctrl, float), substeps, axis=1))
     return played[:, substeps - 1 :: substeps, replayer.qpos]
+
+
+def touching(
+    model: mujoco.MjModel, substeps: int, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray
+) -> frozenset[int]:
+    """Geoms that touch something while windows are replayed; the arguments are ``replayed``'s."""
+    model = Replayer(copy.copy(model)).model
+    data, geoms = mujoco.MjData(model), set[int]()
+    for q, v, held in zip(*map(np.asarray, (qpos, qvel, ctrl)), strict=True):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:] = q, v
+        for command in np.repeat(held, substeps, axis=0):
+            data.ctrl[:] = command
+            mujoco.mj_step(model, data)
+            if data.ncon:
+                geoms.update(data.contact.geom.ravel().tolist())
+    return frozenset(geoms)

@@ -37,7 +37,7 @@ def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
             f"the model's (nq, nv, na, nu) are {sizes[0]}, those of scene '{scene.name}' "
             f"{sizes[1]}; give a model with the scene's joints and actuators"
         )
-    replayer = Replayer(model, timestep=1.0 / (scene.control_hz * scene.substeps))
+    replayer = Replayer(copy.copy(model), timestep=1.0 / (scene.control_hz * scene.substeps))
     touching = _Touching(replayer, task)
     begin, advance, failed, split = _compiled(task, replayer)
 
