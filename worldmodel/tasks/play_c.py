@@ -2,6 +2,7 @@
 decision per control step. What observes, acts and commands is ``play``'s.
 """
 
+import copy
 from typing import Any
 
 import jax
