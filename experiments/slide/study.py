@@ -57,8 +57,8 @@ FULL = Study(
     recipe=CloneConfig(steps=80, standardise=False, first_frame=True),
     person=Demonstrator(),
 )
-# The main job's own: it ends with version 1, has half the rollouts per policy, and smaller mixtures,
-# which lie on the steep part of the real-only curve.
+# The main job's own: it ends with version 1, plays half as often per policy, and its mixtures are
+# smaller: they lie on the steep part of the real-only curve.
 STUDY = dataclasses.replace(
     FULL,
     real=(3, 6, 12, 20, 32, 48),

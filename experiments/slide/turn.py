@@ -23,8 +23,8 @@ from worldmodel.loop.versions import BATCH, C_STANDS_IN, WHOLE
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
-from worldmodel.policies.constant import Constant
 from worldmodel.reality import Robot, capture
+from worldmodel.rollout import Constant
 from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.task import RESIDUAL
