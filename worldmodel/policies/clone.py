@@ -167,7 +167,7 @@ def examples(task: Task, episode: Episode, config: CloneConfig) -> tuple[np.ndar
     observe, act = _compiled(task)
     observed = np.asarray(observe(measured, goal), np.float32)
     taken = episode.action
-    person = np.append(np.asarray(measured.intervention)[1:], False)
+    person = np.zeros(len(observed), bool) if episode.intervention is None else episode.intervention
     if taken is None or person.any():
         commanded = np.asarray(act(measured, episode.ctrl, goal))
         taken = commanded if taken is None else np.where(person[:, None], commanded, taken)

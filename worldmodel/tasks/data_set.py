@@ -154,14 +154,14 @@ def _columns(task: Task, episode: Episode) -> dict[str, np.ndarray]:
     m = sensors.measurements(task.scene, names, episode)
     last = np.arange(frames) == frames - 1
     nothing = np.full((frames, task.action_size), np.nan)
-    known = episode.measured
+    known, hers = episode.measured, episode.intervention
     out = {
         "observation.state": np.asarray(m.joints),
         **{_object(b): np.asarray(m.objects)[:, i] for i, b in enumerate(names.objects)},
         **{_contact(p): np.asarray(m.touch)[:, i] for i, p in enumerate(names.touch)},
         "action": episode.ctrl,
         "task.action": nothing if episode.action is None else episode.action,
-        "intervention": np.asarray(m.intervention),
+        "intervention": np.zeros(frames, bool) if hers is None else hers,
         "next.done": last,
         "next.success": last & bool(episode.success),
         "measured.qpos": episode.qpos,
