@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,17 +17,16 @@ from worldmodel import loop, runtime
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
-from worldmodel.loop.versions import _cut
-from worldmodel.model import WorldModel
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.next_version import _cut
+from worldmodel.model import Velocity, WorldModel
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.reality import capture
 from worldmodel.tasks import data_set
 from worldmodel.types import Trial
 
 TASK = Reach()
-METHOD = loop.Method(
-    FitConfig(steps=4, batch=4, learning_rate=0.3, start_spread=0.0, validate_every=1)
-)
+METHOD = loop.Method(IdentifyConfig(engine="c"))
 CLONE = Clone(CloneConfig(width=16, steps=400, weight_decay=0.0))
 
 
@@ -44,16 +45,17 @@ class Counted:
         self.calls.append("train")
         return CLONE(task, episodes, seed)
 
-    def deploy(self, folder: Path, trials: list[Trial], key: jax.Array) -> list:
+    def deploy(self, folder: Path, trials: Sequence[Trial], key: jax.Array) -> list:
         self.calls.append("deploy")
         stop = iter([False, True]) if self.stop_at == "deploy" else iter([False] * 99)
         robot = LaggingCart(TASK)
         return capture(folder, robot, TASK, trials, key, stop=lambda: next(stop))
 
     def turn(self, folder: Path, version: loop.Version, **changes: Any) -> loop.Version:
+        method = changes.pop("method", METHOD)
         options = {"generated": 12, "deployed": 3, "seed": 1, "engine": "c"} | changes
         parts = self.deploy, self, self.train
-        return loop.turn(folder, TASK, version, *parts, METHOD, **options)
+        return loop.turn(folder, TASK, version, *parts, method, **options)
 
 
 def first(folder: Path) -> loop.Version:
@@ -87,7 +89,7 @@ def test_finetuning_moves_the_damping_to_the_robots(turned: tuple) -> None:
     damping = [float(loop.physical_values(v)["x.damping"].squeeze()) for v in versions]
     assert damping[0] == pytest.approx(1.0)
     # The model's cart swings about its target, the robot's does not: more damping.
-    assert damping[2] > damping[1] > 1.2
+    assert damping[1] > 1.5 and damping[2] > 1.5
 
 
 def test_every_stage_leaves_its_result(turned: tuple) -> None:
@@ -102,6 +104,7 @@ def test_every_stage_leaves_its_result(turned: tuple) -> None:
         assert outcome["robot"]["error"] == pytest.approx(np.mean([*map(TASK.error, corrected)]))
         assert outcome["robot"]["success"] == np.mean([bool(e.success) for e in corrected])
         assert outcome["expert"]["episodes"] == 12
+    assert loop.Method().seeded(5) == dataclasses.replace(FitConfig(), seed=5)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {row["version"] for row in rows} == {"v1", "v2"}
 
@@ -127,6 +130,9 @@ def test_other_settings_and_lost_parents_are_refused(turned: tuple, tmp_path: Pa
     shutil.rmtree(copy / "versions" / "v0")
     with pytest.raises(loop.LoopError, match="v1 needs v0, which is not in"):
         Counted().turn(copy, versions[1])
+    network = dataclasses.replace(METHOD, correction=Velocity())
+    with pytest.raises(loop.LoopError, match="v1 has a network, which Gauss-Newton does not fit"):
+        Counted().turn(tmp_path / "network", first(tmp_path / "network"), method=network)
     bare = loop.first_version(tmp_path / "bare" / "versions", WorldModel(TASK.scene))
     with pytest.raises(loop.LoopError, match="names no free parameter"):
         Counted().turn(tmp_path / "bare", bare)
@@ -135,12 +141,13 @@ def test_other_settings_and_lost_parents_are_refused(turned: tuple, tmp_path: Pa
 def test_a_policy_of_another_kind_keeps_its_numbers(tmp_path: Path) -> None:
     v0, parts = first(tmp_path), Counted()
     numbers = iter([0.3, 0.9])
-    parts.train = lambda task, episodes, seed: Going(np.array(next(numbers)))
+    parts.train = lambda task, episodes, seed: Going(jnp.asarray(next(numbers)))
     stopped = iter([False, False, True])
     with pytest.raises(runtime.Interrupted, match="before 'deploy'"):
         parts.turn(tmp_path, v0, stop=lambda: next(stopped))
     parts.turn(tmp_path, v0)
     (first_correction, *_) = data_set.read(tmp_path / "v0" / "corrections", TASK)
+    assert first_correction.action is not None
     np.testing.assert_allclose(first_correction.action, 0.3)
 
 

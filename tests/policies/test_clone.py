@@ -165,7 +165,7 @@ def test_rows_are_pasts_and_the_actions_to_come() -> None:
 def test_a_persons_commands_and_those_without_an_action_are_learned_from() -> None:
     (episode,) = taught(1, 8)
     person = np.zeros(21, bool)
-    person[6] = True  # the command that led to frame 6
+    person[5] = True  # the command that is held from frame 5 on
     _, y = examples(REACH, dataclasses.replace(episode, intervention=person), SHORT)
     _, bare = examples(REACH, dataclasses.replace(episode, action=None), SHORT)
     np.testing.assert_allclose(bare[:, 0, 0], episode.ctrl[:-1, 0], rtol=1e-6)

@@ -1,7 +1,6 @@
 """Episodes in C MuJoCo are those of MJX."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import pytest
 
 from worldmodel import loop
 from worldmodel._mujoco import mujoco
-from worldmodel.model import Network, WorldModel
+from worldmodel.model import Network, WorldModel, init
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.tasks import sensors
 from worldmodel.tasks.errors import TaskError
@@ -83,7 +82,7 @@ def trial(task: Task) -> tuple:
 
 
 def version(world: WorldModel) -> loop.Version:
-    return loop.Version("v1", None, world, loop.init(world, jax.random.key(0)), 0)
+    return loop.Version("v1", None, world, init(world, jax.random.key(0)), 0)
 
 
 def test_c_and_mjx_play_the_same_episodes() -> None:
@@ -128,7 +127,7 @@ def test_what_c_cannot_play_is_refused() -> None:
         simulate_in_c(task, task.scene.mj_model)(Person(policy.gain), *more)
 
 
-def test_a_state_that_is_not_finite_stays_so(tmp_path: Path) -> None:
+def test_a_state_that_is_not_finite_stays_so() -> None:
     task = Nudge()
     policy, start, goal, key = trial(task)
     start = dataclasses.replace(start, qvel=start.qvel.at[1].set(jnp.nan))

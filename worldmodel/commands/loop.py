@@ -12,6 +12,7 @@ from worldmodel.commands.deploy import on_robot
 from worldmodel.commands.version import chosen_engine, described, version_of
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
 from worldmodel.model import Displacement, Force, Velocity
 from worldmodel.model.saved import describe
@@ -39,6 +40,7 @@ class LoopOptions:
     corrections: int  # deployed in a turn
     correction: str  # of ``CORRECTIONS``
     steps: int  # of each finetuning
+    gradient: bool  # whether physics alone are finetuned through MJX, too
     seed: int
     engine: str | None
     watch: bool
@@ -66,7 +68,9 @@ def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     robot = named.part(options.robot, options.task, "robot", "step")
     version = _first(options, task)
     correction = CORRECTIONS[options.correction]
-    config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
+    config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
+    if correction is not None or options.gradient:
+        config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     method = loop.Method(config, correction)
     outcomes = []
     for number in range(options.turns):

@@ -156,6 +156,7 @@ def loop(
     corrections: int = 8,
     correction: Literal["none", "displacement", "velocity", "force"] = "none",
     steps: int = 40,
+    gradient: bool = False,
     seed: int = 0,
     engine: _Engine = None,
     watch: bool = False,
@@ -176,7 +177,8 @@ def loop(
       episodes: synthetic ones per turn.
       corrections: episodes on the robot per turn.
       correction: what a network adds to; none: the physics alone are finetuned.
-      steps: of each finetuning, by gradient descent through the physics.
+      steps: of each finetuning: of Gauss-Newton in C MuJoCo, or of the gradient.
+      gradient: finetune by gradient descent through MJX; always so where a network is fitted.
       seed: of everything that is drawn.
       engine: as for generate.
       watch: as for deploy.
@@ -202,6 +204,7 @@ def loop(
             corrections=corrections,
             correction=correction,
             steps=steps,
+            gradient=gradient,
             seed=seed,
             engine=engine,
             watch=watch,

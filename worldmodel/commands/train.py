@@ -40,7 +40,7 @@ def clone(
         if not path.is_dir():
             raise InputError(f"--data {path}: no such folder; `worldmodel generate` makes one")
     settings = {"task": asked.name, "data": [digest(path) for path in data], "seed": seed}
-    claim(out, settings | {"clone": dataclasses.asdict(config)})
+    claim(out, settings | {f"clone.{k}": v for k, v in dataclasses.asdict(config).items()})
     episodes = [e for path in data for e in data_set.read(path, asked)]
     if checkpoint.latest(out / "policy") is None:
         runtime.log(f"cloning {len(episodes)} episodes of {asked.name}")
@@ -120,5 +120,5 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
             for i in range(count or many)
         ]
     policy = cloning.restore(folder / "policy", task)
-    drawn = loop.draw(task, jax.random.key(seed), count or 8)
-    return [Trial(*jax.tree.map(lambda x, i=i: x[i], drawn), policy) for i in range(count or 8)]
+    many = count or 8
+    return loop.trials_of(*loop.draw(task, jax.random.key(seed), many), policy, many)

@@ -3,13 +3,13 @@
 ``turn`` is the picture, line by line; ``versions`` are what it goes round with.
 """
 
-from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, turn
+from worldmodel.loop.next_version import WHOLE, finetune
+from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, trials_of, turn
 from worldmodel.loop.versions import (
     C_STANDS_IN,
     LoopError,
     Version,
     engine_difference,
-    finetune,
     first_version,
     generate,
     load_version,
@@ -20,6 +20,7 @@ from worldmodel.loop.versions import (
 
 __all__ = [
     "C_STANDS_IN",
+    "WHOLE",
     "Deploy",
     "LoopError",
     "Method",
@@ -36,5 +37,6 @@ __all__ = [
     "save_version",
     "scores",
     "simulator",
+    "trials_of",
     "turn",
 ]

@@ -27,15 +27,9 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
-from worldmodel.loop.versions import (
-    WHOLE,
-    LoopError,
-    Version,
-    digest,
-    finetune,
-    generate,
-    simulator,
-)
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.next_version import WHOLE, finetune
+from worldmodel.loop.versions import LoopError, Version, digest, generate, simulator
 from worldmodel.model import Network, WorldModel
 from worldmodel.model.correction import Correction
 from worldmodel.policies import clone
@@ -66,13 +60,18 @@ class Trainer(Protocol):
 class Method:
     """How a version is finetuned on corrections: its physics alone, or with a network."""
 
-    config: FitConfig = dataclasses.field(default_factory=FitConfig)
+    config: FitConfig | IdentifyConfig = dataclasses.field(default_factory=FitConfig)
     correction: Correction | None = None  # None: physics alone, or the parent's own
     network: Network = dataclasses.field(default_factory=Network)
     residual: tuple[float, ...] | None = None  # (nv,) see ``finetune``
     held_out: int = 4  # one of so many corrections stops the fit of a network
     channels: Channels | None = None  # what is scored; all joints when None
     grid: WindowGrid = WHOLE  # what is predicted
+
+    def seeded(self, seed: int) -> FitConfig | IdentifyConfig:
+        """The fit's config with a seed, where it draws anything."""
+        drawn = isinstance(self.config, FitConfig)
+        return dataclasses.replace(self.config, seed=seed) if drawn else self.config
 
     def world(self, parent: WorldModel) -> WorldModel:
         """The next version's model."""
@@ -145,9 +144,7 @@ def turn(
 
     _stage("deploy", f"{deployed} episodes on the robot", stop)
     starts, goals = draw(task, keys[2], deployed)
-    trials = [
-        Trial(*jax.tree.map(lambda x, i=i: x[i], (starts, goals)), policy) for i in range(deployed)
-    ]
+    trials = trials_of(starts, goals, policy, deployed)
 
     def captured() -> list[Episode]:
         return deploy(own / "captured", trials, keys[3])
@@ -169,7 +166,7 @@ def turn(
         world,
         every,
         method.channels or Channels.of(world.scene),
-        dataclasses.replace(method.config, seed=seed),
+        method.seeded(seed),
         residual=None if method.residual is None else np.array(method.residual),
         held_out=max(1, len(every) // method.held_out),
         spent=len(every),
@@ -183,6 +180,12 @@ def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
     """So many starts and goals of a task, with a leading dimension, on the host."""
     drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
     return jax.tree.map(np.asarray, drawn)
+
+
+def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Trial]:
+    """One policy in each of so many starts and goals."""
+    rows = [jax.tree.map(lambda x, i=i: x[i], (starts, goals)) for i in range(count)]
+    return [Trial(start, goal, policy) for start, goal in rows]
 
 
 def demonstrate(

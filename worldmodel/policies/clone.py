@@ -166,8 +166,8 @@ def examples(task: Task, episode: Episode, config: CloneConfig) -> tuple[np.ndar
     measured = sensors.measurements(task.scene, task.sensors, episode)
     observe, act = _compiled(task)
     observed = np.asarray(observe(measured, goal), np.float32)
-    taken = episode.action
-    person = np.append(np.asarray(measured.intervention)[1:], False)
+    taken, hers = episode.action, episode.intervention
+    person = np.zeros(len(observed), bool) if hers is None else hers
     if taken is None or person.any():
         commanded = np.asarray(act(measured, episode.ctrl, goal))
         taken = commanded if taken is None else np.where(person[:, None], commanded, taken)

@@ -6,13 +6,14 @@ whatever ``simulate`` plays.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import RBFInterpolator
-from scipy.stats import qmc
 
 from worldmodel.errors import InputError
 from worldmodel.rollout import Replay
@@ -99,8 +100,10 @@ def search(
     """
     contexts, size = len(np.asarray(starts.qpos)), len(family.low)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    unit = qmc.LatinHypercube(size, seed=rng).random(config.samples)  # of the family's range
-    x = np.broadcast_to(unit, (contexts, *unit.shape))
+    # Of the family's range: a Latin hypercube.
+    strata = rng.permuted(np.tile(np.arange(config.samples), (size, 1)), axis=1).T
+    x = (strata + rng.random(strata.shape)) / config.samples
+    x = np.broadcast_to(x, (contexts, *x.shape))
     best, most = x[:, 0], np.full(contexts, -np.inf)
     history = []
     for iteration in range(config.iterations):
@@ -144,24 +147,50 @@ def returns(
       starts, goals: of the contexts.
     """
     contexts, samples, size = parameters.shape
-    rows = jax.tree.map(lambda a: np.repeat(np.asarray(a), samples, axis=0), (starts, goals))
-    policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), rows[1])
-    played = simulate(policy, *rows, key)
-
-    def total(measured: Any, action: Array, goal: Goal) -> Array:
-        before, after = (
-            jax.tree.map(lambda a, s=s: jnp.asarray(a)[s], measured)
-            for s in (slice(None, -1), slice(1, None))
-        )
-        return jnp.sum(jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal))
-
-    value = np.asarray(jax.jit(jax.vmap(total))(played.measured, played.action, rows[1]))
+    rows = (starts, goals)
+    start, goal = jax.tree.map(lambda a: np.repeat(np.asarray(a), samples, axis=0), rows)
+    policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), goal)
+    played = simulate(policy, start, goal, key)
+    value = np.asarray(_scorer(task)(played.measured, played.action, goal))
     good = np.isfinite(value) & ~np.asarray(played.failed).any(1)
     return np.where(good, value, -np.inf).reshape(contexts, samples)
 
 
+@functools.lru_cache(maxsize=8)
+def _scorer(task: Task) -> Callable[..., Array]:
+    """A batch of episodes → the sums of their rewards; compiled once."""
+
+    def total(measured: Any, action: Array, goal: Goal) -> Array:
+        before = jax.tree.map(lambda a: a[:-1], measured)
+        after = jax.tree.map(lambda a: a[1:], measured)
+        return jnp.sum(jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal))
+
+    return jax.jit(jax.vmap(total))
+
+
 def _scaled(family: Family, unit: np.ndarray) -> np.ndarray:
     return family.low + unit * (family.high - family.low)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trembling:
+    """A policy whose hand trembles: white noise on its actions, which brings it to states from
+    which it returns, so that a clone learns to return (Laskey et al. 2017, arXiv 1703.09327)."""
+
+    policy: Any
+    deviation: Any  # (action,) or ()
+    traceable = True
+
+    def init(self, observation: Any, key: Array) -> Any:
+        """The policy's own."""
+        return self.policy.init(observation, key)
+
+    def act(self, carry: Any, observation: Any, key: Array) -> tuple[Array, Any]:
+        """The policy's action, and noise."""
+        acting, noise = jax.random.split(key)
+        action, carry = self.policy.act(carry, observation, acting)
+        return action + self.deviation * jax.random.normal(noise, action.shape, action.dtype), carry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +205,7 @@ class Demonstrator:
     family: Family
     config: SearchConfig = SearchConfig()
     planned: int = 64
+    tremor: float = 0.0  # standard deviation of the noise on every action
 
     def plan(self, simulate: Simulate, starts: Start, goals: Goal, key: Array) -> Policy:
         """Policies of the family, within its bounds, see ``Expert``.
@@ -190,7 +220,10 @@ class Demonstrator:
         family = self.family
         parameters = parameters * np.exp(family.relative * factor) + family.absolute * shift
         parameters = np.clip(parameters, family.low, family.high)
-        return jax.vmap(family.policy)(jnp.asarray(parameters), goals)
+        policy = jax.vmap(family.policy)(jnp.asarray(parameters), goals)
+        if not self.tremor:
+            return policy
+        return Trembling(policy, np.full(len(parameters), self.tremor))
 
     def best(self, simulate: Simulate, starts: Start, goals: Goal, key: Array) -> np.ndarray:
         """(contexts, parameters) without a person's errors, see ``plan``."""

@@ -11,7 +11,9 @@ from worldmodel.tasks.push.task import BAR, RADIUS, SCALE, SPEED, rotation
 from worldmodel.types import Array, Family, Goal
 
 FACE = BAR - RADIUS  # [m] y of the touching fingertip in the T's frame
-NEAR = 0.004  # [m] from the bar at which the approach becomes a push
+NEAR, BLEND = 0.008, 0.003  # [m] from the bar where the approach becomes a push, and how soon
+PACE = 0.2  # [m/s]
+STEER = 1.5  # [rad] sideways, which turns the T, for each rad that it must still turn
 
 
 @jax.tree_util.register_dataclass
@@ -25,7 +27,6 @@ class Shove:
     place: Any  # () [m] along the bar
     aim: Any  # () [rad] by which the push is turned from the goal, at 0.1 m from it
     beyond: Any  # () [m] ahead of the goal at which it aims
-    speed: Any  # () [m/s]
     traceable = True
 
     def init(self, observation: Any, key: Any) -> Any:
@@ -38,14 +39,14 @@ class Shove:
         del key
         tip_x, tip_y, goal_x, goal_y, turn = jnp.asarray(observation) * SCALE
         side, gap = self.place - tip_x, FACE - tip_y
-        ready = jnp.exp(-jnp.square(side / 0.01))
-        approach = jnp.stack([jnp.clip(6.0 * side, -SPEED, SPEED), 0.2 * ready])
+        ready = jnp.exp(-jnp.square(side / 0.02))
+        approach = PACE * jnp.stack([jnp.tanh(side / 0.03), ready])
         end = rotation(turn) @ jnp.stack([self.place, FACE + self.beyond])
         way = end + jnp.stack([goal_x, goal_y]) - jnp.stack([tip_x, tip_y])
         length = jnp.sqrt(jnp.sum(jnp.square(way)) + 1e-6)
-        speed = self.speed * jnp.tanh(5.0 * length / self.speed)
-        push = speed / length * (rotation(self.aim * length / 0.1) @ way)
-        pushing = jax.nn.sigmoid((NEAR - gap) / 0.001)
+        bend = self.aim * length / 0.1 - STEER * turn
+        push = PACE * jnp.tanh(length / 0.04) / length * (rotation(bend) @ way)
+        pushing = jax.nn.sigmoid((NEAR - gap) / BLEND)
         return (pushing * push + (1.0 - pushing) * approach) / SPEED, carry
 
 
@@ -56,8 +57,7 @@ def _shove(parameters: Array, goal: Goal) -> Shove:
 
 EXPERT = Family(
     _shove,
-    low=np.array([-0.07, -1.0, -0.01, 0.1]),
-    high=np.array([0.07, 1.0, 0.03, 0.3]),
-    relative=np.array([0.0, 0.0, 0.0, 0.1]),
-    absolute=np.array([0.004, 0.05, 0.002, 0.0]),
+    low=np.array([-0.07, -1.0, -0.01]),
+    high=np.array([0.07, 1.0, 0.03]),
+    absolute=np.array([0.004, 0.05, 0.002]),
 )

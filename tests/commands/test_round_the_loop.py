@@ -1,0 +1,149 @@
+"""The commands of the loop round a cart: their lines, their resuming, and what they refuse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.small_tasks import CART, Reach
+from worldmodel.__main__ import main
+from worldmodel.commands import named
+from worldmodel.errors import InputError
+from worldmodel.tasks import data_set
+
+FILE = """
+from tests.helpers.small_tasks import LaggingCart, Reach, Straight
+task, expert = Reach(), Straight()
+robot = LaggingCart(task)
+number = 3
+class Silent(LaggingCart):
+    def step(self, ctrl):
+        raise TimeoutError("no answer")
+silent = Silent(task)
+"""
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Run:
+    """Runs a command line in a folder with a task; its JSON line, or the error."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cart_task.py").write_text(FILE)
+    # A file is imported once a process; each test has its own folder.
+    monkeypatch.delitem(named.sys.modules, "cart_task", raising=False)
+
+    def run(line: str) -> Any:
+        status = main(line.split())
+        printed = capsys.readouterr()
+        if status == 0:
+            return json.loads(printed.out.strip().splitlines()[-1])
+        return printed.out if status == 1 else printed.err
+
+    return run
+
+
+def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
+    done = run("generate cart_task.py:task --out synthetic --episodes 8")
+    assert done["episodes"] == 8 and done["version"] == "v0" and done["error"] < 0.5
+    assert run("generate cart_task.py:task --out synthetic --episodes 8") == done
+    assert "holds other episodes" in run("generate cart_task.py:task --out synthetic --seed 4")
+    train = "train cart_task.py:task --data synthetic --out policy --steps 300 --weight-decay 0"
+    trained = run(train)
+    assert trained["rows"] == 160 and trained["action_error"] < 0.1
+    assert run(train) == trained
+    assert "clone.steps was 300 and is 200" in run(train.replace("300", "200"))
+    deploy = "deploy cart_task.py:task --policy policy --out deployed --episodes 3"
+    deployed = run(deploy)
+    corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
+    assert deployed["error"] == pytest.approx(np.mean([Reach().error(e) for e in corrections]))
+    assert run(deploy) == deployed
+    silent = deploy.replace("deployed", "silent") + " --robot cart_task.py:silent"
+    assert "the robot failed:" in run(silent) and "no answer" in run(silent)
+
+
+def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
+    planned = run("train cart_task.py:task --method plan --episodes 3 --out plan")
+    assert planned["episodes"] == 3
+    run("deploy cart_task.py:task --policy plan --out deployed --episodes 2")
+    corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
+    with np.load(tmp_path / "plan" / "plan.npz") as plan:
+        for i, episode in enumerate(corrections):
+            assert episode.goal["target"] == plan["goal.target"][i]
+            assert episode.action is not None
+            np.testing.assert_array_equal(episode.action[:-1], plan["action"][i])
+    more = run("deploy cart_task.py:task --policy plan --out more --episodes 9")
+    assert "plans 3 episodes of (20, 1) actions" in more and "9 episodes are asked" in more
+
+
+def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
+    line = "loop cart_task.py:task --out loop --episodes 6 --corrections 2 --clone-steps 50"
+    once = run(line)
+    assert once["version"] == "v1" and len(once["turns"]) == 1
+    twice = run(f"{line} --turns 2")
+    assert twice["version"] == "v2" and twice["turns"][0] == once["turns"][0]
+    done = run("generate cart_task.py:task --model loop/versions/v2 --out later --episodes 2")
+    assert done["version"] == "v2"
+    assert "seed was 0 and is 1" in run(f"{line} --seed 1")
+
+
+def test_a_task_is_checked(run: Run, capsys: Any) -> None:
+    assert main(["check", "cart_task.py:task"]) == 0
+    assert "ok    observation" in capsys.readouterr().out
+    (Path.cwd() / "bad_task.py").write_text(
+        "from tests.helpers.small_tasks import Reach\n"
+        "class Bad(Reach):\n    def success(self, episode):\n        return 'yes'\n"
+    )
+    assert "MEND  error" in run("check bad_task.py:Bad --json bad.json")
+    (finding,) = (f for f in json.loads(Path("bad.json").read_text()) if f["level"] == "MEND")
+    assert "'success' returns 'yes'" in finding["text"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("generate cart_task.py --out x", "give package.module:name or path/to/file.py:name"),
+        ("generate no.py:task --out x", "no.py: no such file"),
+        ("generate cart_task.py:other --out x", "has no 'other'; it has"),
+        ("generate cart_task.py:number --out x", "is a int; subclass worldmodel.Task"),
+        ("generate no_package.tasks:task --out x", "No module named 'no_package'"),
+        (
+            "generate cart_task.py:task --out x --expert cart_task.py:number",
+            "expert 'cart_task.py:number' is a int without 'plan'",
+        ),
+        ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least one"),
+        ("generate cart_task.py:task --out x --model nowhere", "--model nowhere: no such folder"),
+        ("train cart_task.py:task --out x", "give the data sets to clone"),
+        ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),
+        ("deploy cart_task.py:task --out x --policy nowhere", "--policy nowhere: no such folder"),
+        ("loop cart_task.py:task --out x --turns 0", "--turns 0: at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_named(run: Run, line: str, message: str) -> None:
+    assert message in run(line)
+    assert not Path("x").exists()
+
+
+def test_a_new_folder_holds_a_task_that_keeps_its_contract(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "given.xml").write_text(CART)
+    line = run("new my_cart --mjcf given.xml")
+    assert line["files"] == ["columns.toml", "my_cart.xml", "task.py", "test_my_cart.py"]
+    named.sys.modules.pop("task", None)
+    task = named.task("my_cart/task.py:task")
+    named.sys.modules.pop("task", None)
+    assert task.name == "mycart" and task.free[0].name == "x.damping"
+    assert "there already" in run("new my_cart --mjcf given.xml")
+    assert "letters, digits" in run("new my-cart --mjcf given.xml")
+    (tmp_path / "motor.xml").write_text(CART.replace('ctrlrange="-1 1"', ""))
+    assert "actuators ['x']" in run("new other --mjcf motor.xml")
+    assert not (tmp_path / "other").exists()
+
+
+def test_two_files_of_one_name_are_refused(run: Run, tmp_path: Path) -> None:
+    named.task("cart_task.py:task")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "cart_task.py").write_text(FILE)
+    with pytest.raises(InputError, match="has the name of the module 'cart_task'; rename"):
+        named.task("inner/cart_task.py:task")

@@ -1,0 +1,54 @@
+"""The held-out reality of the three turns, and their table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.push.three_turns import markdown, reality
+from worldmodel import loop
+from worldmodel.reality.simulated import SimulatedRobot, simulate
+from worldmodel.rollout import Replay
+from worldmodel.tasks.play_c import simulate_in_c
+from worldmodel.tasks.push.task import Push
+
+
+def test_a_seeds_reality_is_its_own_and_not_the_model() -> None:
+    assert reality(0) == reality(0) != reality(1)
+    task = Push()
+    starts, goals = loop.draw(task, jax.random.key(0), 3)
+    forward = jnp.tile(jnp.array([0.0, 0.6]), (3, task.horizon, 1))
+    worlds = [simulate(task, lambda s=s: SimulatedRobot(task, reality(s))) for s in (0, 1)]
+    worlds += [
+        simulate(task, lambda: SimulatedRobot(task)),
+        simulate_in_c(task, task.scene.mj_model),
+    ]
+    poses = []
+    for world in worlds:
+        joints = np.asarray(
+            world(Replay(forward), starts, goals, jax.random.key(1)).measured.joints
+        )
+        assert np.isfinite(joints).all()
+        poses.append(joints[:, -1, 2:])
+    # Without disturbances it is the model, but for the weight that ``mj_setConst`` gives a body on
+    # slides alone; with them the T ends centimetres away.
+    np.testing.assert_allclose(poses[2], poses[3], atol=2e-3)
+    for one, other in ((0, 1), (0, 3), (1, 3)):
+        assert np.abs(poses[one] - poses[other]).max() > 0.01
+
+
+def test_the_table_has_every_seed_and_their_mean() -> None:
+    rows = [
+        {"seed": s, "version": v, "corrections": c, "error": e, "success": e * 10}
+        for s, v, c, e in (
+            (0, "v0", 0, 0.04),
+            (1, "v0", 0, 0.02),
+            (0, "v1", 8, 0.01),
+            (1, "v1", 8, 0.03),
+        )
+    ]
+    run = {"commit": "0" * 40, "date": "today", "cpu": "one", "cores": 2}
+    config = {"generated": 4, "rollouts": 5}
+    text = markdown({"command": "c", "provenance": run, "config": config, "rows": rows})
+    assert "| model | corrections | seed 0 | seed 1 | mean |" in text
+    assert "| v0 | 0 | 40.0 / 0.400 | 20.0 / 0.200 | 30.0 / 0.300 |" in text
+    assert "| v1 | 8 | 10.0 / 0.100 | 30.0 / 0.300 | 20.0 / 0.200 |" in text
