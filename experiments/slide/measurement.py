@@ -274,6 +274,7 @@ def _launch(paths: Mapping[str, np.ndarray], goal: Goal) -> dict[str, Any]:
         "target": np.asarray(target(goal))[0].tolist(),
         "reality": drawn.pop("reality"),
         "versions": drawn,
+        "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
     }
 
 

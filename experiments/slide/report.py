@@ -3,7 +3,7 @@
 Question: how many real episodes did the synthetic ones replace, and may that be believed?
 Command:  python -m experiments.slide.report runs/loop/results.json --out report.html
 Runtime:  one second
-Expected: one page without scripts or outside resources, for a phone as for a desk, by day or night
+Expected: one page without outside resources, for a phone as for a desk, by day or night
 
 Everything is drawn and worded from ``results.json``; no sentence is fixed where a number decides.
 """
@@ -19,8 +19,11 @@ from typing import Any
 import tyro
 
 from experiments.slide.figures import launch
+from experiments.slide.headline import moving, outcome, success
 from worldmodel import runtime
 from worldmodel.runtime.files import write_text
+from worldmodel.scene.view3d import viewer
+from worldmodel.tasks.slide import task
 from worldmodel.trust import figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import head, section, table
@@ -45,6 +48,15 @@ ALPHA = "Filled: gross, as are the words; hollow: net. Uprights: 0 and 1. Arrows
 EFFECTIVE = "D_eff against m. Solid: n, where α is 0; dashed: n + m, where it is 1."
 LEARNING = "The error [m] of real episodes alone; below, where on it the mixtures lie."
 LAUNCH = "One stroke in reality (cross) and in every version. Dashed: the target, 3 cm."
+SUCCESS = (
+    "Strokes that end within 3 cm, of policies cloned from so many episodes. Broad: real ones "
+    "alone. A version's line begins at n real ones and adds its synthetic ones: along the broad "
+    "line they are as good as real, below it they are not."
+)
+MOVING = (
+    "The same stroke everywhere: reality solid, versions translucent; the disc is the target. Drag "
+    "to turn."
+)
 PURE = ("version", "m", "miss [cm]", "success [%]")
 Results = dict[str, Any]
 
@@ -172,22 +184,34 @@ def page(results: Results) -> str:
     again = f"--hidden-seed {results['hidden_seed']}{''.join(flags)}"
     config = html.escape(json.dumps(results.get("config") or {}, indent=1))
     title = f"What synthetic episodes are worth: task {results['task']}"
+    shown = moving(results, task.scene().mj_model, task.CONTROL_HZ)
     parts = [
         head(title),
         *(f"<p class=loud>{html.escape(note)}</p>" for note in warnings(results)),
-        f"<p class=lead>{html.escape(headline(results))}</p>",
+        f"<p class=lead>{html.escape(outcome(results))}</p>",
         "<p class=soft>α: how many real episodes one synthetic episode is worth; 1 is as good, 0 "
         "is useless, below 0 harms. Gross counts nothing else; net pays for the K corrections. "
         f"Reality here is a {html.escape(results['reality'])} (hidden seed "
         f"{results['hidden_seed']}), whose physics no version knows. Intervals: "
         f"{100 * results['trust']['level']:.0f} %.</p>",
-        "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(results)) + "</ul>",
+        "<div class=pair>",
+        *(
+            section(f"Success [%], from n = {n} real", success(results, n), SUCCESS, keys=keys)
+            for n in sizes
+        ),
+        "</div>",
+        f"<h2>One stroke</h2>{shown}<p class=soft>{MOVING}</p>" if shown else "",
+        "<h2>Version by version</h2><ul>"
+        + "".join(f"<li>{html.escape(s)}</li>" for s in (headline(results), *sentences(results)))
+        + "</ul>",
         "<div class=pair>",
         section("α, version by version", figures.alpha_axis(measured), ALPHA),
         f"<div>{''.join(effective)}</div>",
         section("The real-only curve", figures.learning(measured), LEARNING),
-        section("One launch", launch(results), LAUNCH, keys=keys),
+        section("One stroke from above", launch(results), LAUNCH, keys=keys),
         "</div>",
+        f"<h2>What an episode costs</h2>{table(('episode', 'cost'), costs)}",
+        f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
         f"<h2>Versions</h2>{table(VERSIONS, versions)}",
         f"<h2>Cells</h2>{table(COLUMNS, [row_of(cell) for cell in cells_of(results['trust'])])}",
         "<p class=soft>n real and m synthetic episodes; K corrections; D_eff: real episodes that "
@@ -198,14 +222,14 @@ def page(results: Results) -> str:
         ),
         f"<p>{html.escape(against(results))}</p><p class=soft>{html.escape(direct['note'])}</p>",
         "<h2>Synthetic episodes alone</h2>" + table(PURE, pure) if pure else "",
-        f"<h2>What an episode costs</h2>{table(('episode', 'cost'), costs)}",
-        f"<p class=soft>{html.escape(cost.get('note') or '')}</p>",
         f"<h2>Where the time went</h2>{table(('stage', 'seconds'), spent)}",
         f"<h2>Provenance</h2>{table(('what', 'which'), list(sources.items()))}",
         f"<details><summary>Settings</summary><pre>{config}</pre></details>",
         f"<p>Again: <code>python -m experiments.slide.close_the_loop {again} --out DIR</code>; "
         "this page alone: <code>python -m experiments.slide.report DIR/results.json "
-        "--out report.html</code></p></body></html>",
+        "--out report.html</code></p>",
+        viewer() if shown else "",
+        "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 

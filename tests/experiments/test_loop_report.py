@@ -122,7 +122,7 @@ def cells(results: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def test_the_page_is_whole_and_stands_alone(results: dict[str, Any]) -> None:
     text = page(results)
     whole(text)
-    assert text.count('role="img"') == 3 + len(N) and text.count("<text") > 50
+    assert text.count('role="img"') == 3 + 2 * len(N) and text.count("<text") > 50
     assert "made up &amp; &lt;v1&gt;" in text
     assert "--hidden-seed 1 --out" in text
     assert "--hidden-seed 1 --full --out" in page(results | {"full": True})

@@ -127,13 +127,15 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "delays": [dataclasses.asdict(delay) for delay in outcome.delays],
         "errors": errors,
         "curves": curves(predicted, windows, channels),
-        "film": film(fitted, recorded, predicted[best][shown, :count], problem.control_hz),
         "traces": _traces(fitted, recorded, predicted, shown, count),
         "provenance": runtime.provenance(),
     }
     metadata = {"result": {k: document[k] for k in ("line", "settled", "physics", "errors")}}
     saved.save(out / "checkpoint", 0, model, numbers, metadata, keep=1, protocol=protocol)
-    write_text(out / "report.html", page(document))
+    start = np.asarray(windows.qpos)[shown]
+    moving = {name: predicted[name][shown, :count] for name in (best, "MJCF")}
+    moved = film(fitted, start, recorded, moving, problem.control_hz)
+    write_text(out / "report.html", page(document, *moved))
     write_json(out / "fit.json", document)
     return line
 

@@ -1,10 +1,11 @@
-"""One self-contained HTML page of a fit; it follows from ``fit.json`` alone."""
+"""One self-contained HTML page of a fit: of ``fit.json`` and a moving view of one window."""
 
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldmodel.commands import figures
+from worldmodel.scene.view3d import viewer
 from worldmodel.trust.markup import details, head, section, table
 
 _CURVES = (
@@ -12,14 +13,18 @@ _CURVES = (
     "shaded: 95 % interval over episodes (Student's t). MJCF: its own numbers. Hold last: the "
     "first frame stays."
 )
-_FILM = "Grey: recorded. Green: predicted from the first frame and the commands alone."
+_FILM = (
+    "Recorded, and predicted by each model from the first frame and the commands alone. Drag to "
+    "turn."
+)
 
 
-def page(document: Mapping[str, Any]) -> str:
+def page(document: Mapping[str, Any], moving: str, notes: str = "") -> str:
     """The page as HTML.
 
     Args:
       document: as ``commands.fit`` writes it.
+      moving, notes: of ``commands.film``.
     """
     hz = document["settled"]["control_hz"]
     parts = [
@@ -33,11 +38,13 @@ def page(document: Mapping[str, Any]) -> str:
         ),
         _late(document["delays"]),
         _parameters(document["parameters"], document["physics"]),
-        section("One held-out window", figures.film_strip(document["film"]), _FILM),
+        f"<h2>One held-out window</h2>{moving}",
+        f"<p class=soft>{html.escape(' '.join(filter(None, [_FILM, notes])))}</p>",
         section(
             "Its channels", figures.channels(document["traces"], hz), "Positions in rad and m."
         ),
         _settled(document),
+        viewer(),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
