@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.ad_checkpoint import checkpoint_name
 
-from worldmodel.rollout import Replay, rollout
+from worldmodel.rollout import Constant, Replay, rollout
 from worldmodel.types import Contacts, State
 
 
@@ -35,14 +36,21 @@ def test_rollout_is_a_loop() -> None:
     np.testing.assert_array_equal(played, actions)
 
 
-def test_policy_sees_state_time_and_its_own_key() -> None:
-    def policy(s: State, t: jax.Array, key: jax.Array) -> jax.Array:
-        return s.qpos * 0 + t + jax.random.uniform(key)
+def test_policy_sees_the_state_what_it_carried_and_its_own_key() -> None:
+    class Counting:
+        traceable = True
+
+        def init(self, observation: State, key: jax.Array) -> jax.Array:
+            return observation.time
+
+        def act(self, carry: jax.Array, observation: State, key: jax.Array) -> tuple:
+            action = observation.qpos * 0 + observation.time + 10 * carry + jax.random.uniform(key)
+            return action, carry + 1
 
     _, actions = rollout(
-        lambda s, a: step(jnp.array(0.0), s, a), policy, state(0.0), 4, jax.random.key(1)
+        lambda s, a: step(jnp.array(0.0), s, a), Counting(), state(0.0), 4, jax.random.key(1)
     )
-    noise = np.asarray(actions[:, 0]) - np.arange(4)
+    noise = np.asarray(actions[:, 0]) - 11 * np.arange(4)
     assert len(set(noise.tolist())) == 4
     assert ((noise >= 0) & (noise < 1)).all()
 
@@ -64,3 +72,18 @@ def test_gradient_does_not_depend_on_what_is_kept() -> None:
     h = 1e-6
     difference = (loss(1.1 + h, ()) - loss(1.1 - h, ())) / (2 * h)
     np.testing.assert_allclose(bare, difference, rtol=1e-8)
+
+
+def test_a_constant_policy_is_a_replay_of_one_action() -> None:
+    action = jnp.array([0.3])
+
+    def play(policy: Constant | Replay) -> State:
+        advance = lambda s, a: step(jnp.array(1.3), s, a)  # noqa: E731
+        return rollout(advance, policy, state(0.4), 4, jax.random.key(0))[0]
+
+    once, again = play(Constant(action)), play(Replay(jnp.tile(action, (4, 1))))
+    np.testing.assert_array_equal(once.qpos, again.qpos)
+    slope, expected = jax.jacfwd(lambda a: play(Constant(a)).qpos[-1])(action), 0.0
+    for qpos in (0.4, *np.asarray(once.qpos[:-1, 0])):  # a step is sin(1.3 q) + action
+        expected = 1.0 + 1.3 * np.cos(1.3 * qpos) * expected
+    assert float(slope[0, 0]) == pytest.approx(expected, rel=1e-12)

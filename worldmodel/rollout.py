@@ -66,3 +66,22 @@ class Replay:
         """The recorded action."""
         del observation, key
         return jnp.asarray(self.actions)[carry], carry + 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The policy whose action is always the same; a batch of them has a leading dimension."""
+
+    action: Any  # (action,)
+    traceable = True
+
+    def init(self, observation: Any, key: Any) -> Any:
+        """It carries nothing."""
+        del observation, key
+        return ()
+
+    def act(self, carry: Any, observation: Any, key: Any) -> tuple[Any, Any]:
+        """The action."""
+        del observation, key
+        return jnp.asarray(self.action), carry

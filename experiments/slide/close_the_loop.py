@@ -25,7 +25,7 @@ from typing import Any
 
 import tyro
 
-from experiments.records import plain, write_arrays
+from experiments.records import plain
 from experiments.slide import reality, turn
 from experiments.slide import study as slide
 from experiments.slide.measurement import assemble, loop_rows, play_policies, players
@@ -159,7 +159,7 @@ def run(
     with clock.stage("train every policy and play it in reality"):
         order = {name: pools[name] for name in (*worlds, CONTROL)}
         rows = play_policies(out, study, hidden, demos, order, workers, seed, stop)
-    results, shown = assemble(
+    results = assemble(
         study, hidden, clock.seconds, table, worlds, direct, rows, seed, smoke=args.smoke
     )
     data_sets = sorted((out / "data").iterdir())
@@ -167,7 +167,6 @@ def run(
     results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
     versions = {name: version for name, (version, _) in worlds.items()}
     trust.write_csv(out / "rows.csv", loop_rows(study, versions, rows))
-    write_arrays(out / "launch.npz", shown)
     write_json(out / "results.json", results)
     write_text(out / "cells.md", markdown(results))
     write_text(out / "report.html", page(results))

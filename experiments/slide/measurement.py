@@ -195,9 +195,8 @@ def assemble(
     hidden_seed: int,
     *,
     smoke: bool,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Alpha, and everything else that the report shows; and one episode in reality and in every
-    version, (frames, nq) qpos each.
+) -> dict[str, Any]:
+    """Alpha, and everything else that the report shows.
 
     Args:
       table: of reality's strokes.
@@ -247,7 +246,7 @@ def assemble(
         },
         "cost": _cost(seconds, study),
         "seconds": seconds,
-    }, {name: path[0] for name, path in paths.items()}
+    }
 
 
 def _described(version: loop.Version, missed: float) -> dict[str, Any]:
@@ -267,7 +266,7 @@ def _described(version: loop.Version, missed: float) -> dict[str, Any]:
 
 
 def _launch(paths: Mapping[str, np.ndarray], goal: Goal) -> dict[str, Any]:
-    """One stroke, in reality and in every version: the puck's paths, while it moves."""
+    """One stroke, in reality and in every version: the puck's paths, and whole episodes."""
     drawn = {name: path[0, :, PUCK].tolist() for name, path in paths.items()}
     return {
         "start": drawn["reality"][0],

@@ -27,7 +27,7 @@ from experiments.slide import reality, turn
 from experiments.slide import study as slide
 from worldmodel import loop, runtime
 from worldmodel.model import init
-from worldmodel.policies.constant import Constant
+from worldmodel.rollout import Constant
 from worldmodel.tasks.play import episodes
 
 STAGES = ("prediction", "physics fit")

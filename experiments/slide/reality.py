@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from worldmodel.errors import InputError
-from worldmodel.policies.constant import Constant
 from worldmodel.reality.disturbances import (
     Damping,
     Delay,
@@ -20,6 +19,7 @@ from worldmodel.reality.disturbances import (
     SensorNoise,
 )
 from worldmodel.reality.simulated import SimulatedRobot
+from worldmodel.rollout import Constant
 from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Played, Simulate, begin
 from worldmodel.tasks.slide.task import (

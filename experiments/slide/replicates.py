@@ -55,8 +55,8 @@ from experiments.slide.replicate_report import page
 from worldmodel import loop, runtime, trust
 from worldmodel.model import WorldModel
 from worldmodel.policies.clone import clone
-from worldmodel.policies.constant import Constant
 from worldmodel.reality import RobotError
+from worldmodel.rollout import Constant
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.tasks.play import episodes
 from worldmodel.tasks.slide.expert import make_table

@@ -23,7 +23,7 @@ from experiments.slide.headline import moving, outcome, success
 from worldmodel import runtime
 from worldmodel.runtime.files import write_text
 from worldmodel.scene.view3d import viewer
-from worldmodel.tasks.slide import task
+from worldmodel.tasks.slide.task import CONTROL_HZ, SlideTask
 from worldmodel.trust import figures
 from worldmodel.trust.figures import cells_of, order
 from worldmodel.trust.markup import head, section, table
@@ -184,7 +184,7 @@ def page(results: Results) -> str:
     again = f"--hidden-seed {results['hidden_seed']}{''.join(flags)}"
     config = html.escape(json.dumps(results.get("config") or {}, indent=1))
     title = f"What synthetic episodes are worth: task {results['task']}"
-    shown = moving(results, task.scene().mj_model, task.CONTROL_HZ)
+    shown = moving(results, SlideTask().scene.mj_model, CONTROL_HZ)
     parts = [
         head(title),
         *(f"<p class=loud>{html.escape(note)}</p>" for note in warnings(results)),

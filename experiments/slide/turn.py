@@ -19,12 +19,12 @@ from experiments.records import append_row
 from experiments.slide.reality import slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
-from worldmodel.loop.versions import BATCH, C_STANDS_IN, WHOLE
+from worldmodel.loop.versions import BATCH, C_STANDS_IN
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
-from worldmodel.policies.constant import Constant
 from worldmodel.reality import Robot, capture
+from worldmodel.rollout import Constant
 from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.task import RESIDUAL
@@ -115,7 +115,7 @@ def player(version: loop.Version, study: Study) -> Simulate:
     start, goal = draw(batch, key(0))
     strokes = Constant(np.linspace(-0.5, 0.5, 2 * batch).reshape(2, batch).T)
     played = episodes(task, simulate(strokes, start, goal, key(0)), goal, source=version.name)
-    windows, _ = WHOLE.cut(played)
+    windows, _ = loop.WHOLE.cut(played)
     predicted = make_predictor(version.world, batch)(version.parameters, windows)
     farthest = float(np.abs(predicted - np.asarray(windows.target)).max())
     stands_in = farthest <= C_STANDS_IN

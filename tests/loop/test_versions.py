@@ -15,7 +15,7 @@ from worldmodel import loop
 from worldmodel.episodes.errors import Channels
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.model import Displacement, Network, Velocity, WorldModel, init
-from worldmodel.policies.constant import Constant
+from worldmodel.rollout import Constant
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Episode, Goal, Measurement, Start

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_any_lerobot_policy_has_its_columns(lifts: tuple) -> None:
     assert data.fps == 20 and data.tasks == ["lift"] * 3 and data.provenance["seed"] == 3
     assert data.features["observation.state"].names == ("lift", "jaw")
     assert data.features["action"].names == ("lift", "jaw")
-    single = {"rtol": 1e-6, "atol": 1e-7}
+    single: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-7}
     np.testing.assert_allclose(row["observation.state"], first.qpos[:, :2], **single)
     np.testing.assert_allclose(row["observation.object.box"], first.qpos[:, 2:], **single)
     np.testing.assert_array_equal(row["contact.jaw_on_box"], first.contact[:, 0])

@@ -201,8 +201,8 @@ def test_the_reward_adds_up_to_the_distance_that_the_puck_came_nearer(table: np.
         jax.tree.map(lambda x, s=s: x[s], measured) for s in (slice(-1), slice(1, None))
     )
     rewards = jax.vmap(lambda a, b: TASK.reward(a, np.zeros(2), b, one))(before, after)
-    left = np.linalg.norm(measured.joints[-1, task.PUCK] - np.asarray(task.target(one)))
-    assert float(rewards.sum()) == pytest.approx(float(one["distance"]) - left, abs=1e-3)
+    remaining = np.linalg.norm(measured.joints[-1, task.PUCK] - np.asarray(task.target(one)))
+    assert float(rewards.sum()) == pytest.approx(float(one["distance"]) - remaining, abs=1e-3)
 
 
 def test_a_stroke_is_not_read_from_a_command() -> None:

@@ -120,5 +120,5 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
             for i in range(count or many)
         ]
     policy = cloning.restore(folder / "policy", task)
-    drawn = loop.draw(task, jax.random.key(seed), count or 8)
-    return [Trial(*jax.tree.map(lambda x, i=i: x[i], drawn), policy) for i in range(count or 8)]
+    many = count or 8
+    return loop.trials_of(*loop.draw(task, jax.random.key(seed), many), policy, many)

@@ -4,7 +4,7 @@
 """
 
 from worldmodel.loop.next_version import WHOLE, finetune
-from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, turn
+from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, trials_of, turn
 from worldmodel.loop.versions import (
     C_STANDS_IN,
     LoopError,
@@ -37,5 +37,6 @@ __all__ = [
     "save_version",
     "scores",
     "simulator",
+    "trials_of",
     "turn",
 ]

@@ -144,9 +144,7 @@ def turn(
 
     _stage("deploy", f"{deployed} episodes on the robot", stop)
     starts, goals = draw(task, keys[2], deployed)
-    trials = [
-        Trial(*jax.tree.map(lambda x, i=i: x[i], (starts, goals)), policy) for i in range(deployed)
-    ]
+    trials = trials_of(starts, goals, policy, deployed)
 
     def captured() -> list[Episode]:
         return deploy(own / "captured", trials, keys[3])
@@ -182,6 +180,12 @@ def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
     """So many starts and goals of a task, with a leading dimension, on the host."""
     drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
     return jax.tree.map(np.asarray, drawn)
+
+
+def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Trial]:
+    """One policy in each of so many starts and goals."""
+    rows = [jax.tree.map(lambda x, i=i: x[i], (starts, goals)) for i in range(count)]
+    return [Trial(start, goal, policy) for start, goal in rows]
 
 
 def demonstrate(

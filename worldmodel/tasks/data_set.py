@@ -23,7 +23,6 @@ from worldmodel.types import Episode
 _FLAG = lerobot.Feature("bool", (1,))
 _POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 _NOTED = ("id", "source", "success", "late")
-_EXACT = ("qpos", "qvel", "ctrl", "valid", "fresh", "known")
 
 
 def write(
@@ -182,16 +181,18 @@ def _episode(
     task: Task, row: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], identity: int | str
 ) -> Episode:
     frames = len(row["measured.qpos"])
-    exact = {name: row.get(f"measured.{name}") for name in _EXACT}
-    known, flags = exact.pop("known"), ("valid", "fresh")
-    wide = {k: v if k in flags or v is None else v.reshape(frames, -1) for k, v in exact.items()}
-    known = np.asarray(known).reshape(frames, -1)
+    wide = {n: row[f"measured.{n}"].reshape(frames, -1) for n in ("qpos", "qvel", "ctrl", "known")}
+    known = wide.pop("known")
     action = row["task.action"].reshape(frames, -1)
     pairs = [row[_contact(pair)] for pair in task.sensors.touch]
     return Episode.regular(
         identity,
         task.scene.control_hz,
-        **wide,
+        qpos=wide["qpos"],
+        qvel=wide["qvel"],
+        ctrl=wide["ctrl"],
+        valid=row["measured.valid"],
+        fresh=row["measured.fresh"],
         measured=None if known.all() else known,
         contact=np.stack(pairs, axis=1) if pairs else np.zeros((frames, 0), bool),
         goal={name: row[f"goal.{name}"][:1].reshape(shape) for name, shape in shapes.items()},

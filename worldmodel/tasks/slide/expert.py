@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from worldmodel.policies.constant import Constant
+from worldmodel.rollout import Constant
 from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide import task
