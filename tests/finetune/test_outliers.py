@@ -10,7 +10,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, identify, intervals
 from worldmodel.finetune.least_squares import IdentifyError
-from worldmodel.finetune.outliers import far_beyond
+from worldmodel.finetune.outliers import FAR, answering, far_beyond
 from worldmodel.model import WorldModel
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
@@ -145,10 +145,26 @@ def test_sizes_are_relative_to_the_median_window() -> None:
     error[5, 3] = 1000.0 * NOISE
     counted = np.ones(error.shape, bool)
     counted[6] = False
-    errors, slopes = far_beyond(error, slope, np.full(2, NOISE), counted, 3.0)
+    errors, slopes = far_beyond(error, slope, np.full(2, NOISE), counted, 3.0, 0.1)
     expected = np.ones(9)
     expected[6] = 0.0
     np.testing.assert_allclose(np.delete(errors, 5), np.delete(expected, 5))
     assert 10.0 < errors[5] < 30.0
     expected[4] = 10.0
     np.testing.assert_allclose(slopes, expected)
+
+
+def test_windows_in_which_nothing_is_touched_make_no_touch_an_outlier() -> None:
+    """Four of ten windows push a block, the second degree of freedom; one of those explodes."""
+    rng = np.random.default_rng(0)
+    error = NOISE * rng.normal(size=(10, 20, 2))
+    slope = np.ones((10, 20, 2, 3))
+    error[:6, :, 1], slope[:6, :, 1] = 0.0, 0.0
+    slope[6:] *= 1e4
+    slope[9] *= 1e3
+    counted = np.ones(error.shape, bool)
+    assert answering(slope, counted, 0.1)[:, 1].tolist() == [False] * 6 + [True] * 4
+    slope[:6, :, 0] = 0.0  # an arm whose own numbers are held
+    errors, slopes = far_beyond(error, slope, np.full(2, NOISE), counted, 3.0, 0.1)
+    assert (errors < 2.0).all()
+    assert np.flatnonzero(slopes > FAR).tolist() == [9]

@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
-from worldmodel.finetune.outliers import LeftOut, far, far_beyond, listed, named
+from worldmodel.finetune.outliers import LeftOut, answering, far, far_beyond, listed, named
 from worldmodel.finetune.settings import check_settings
 from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
@@ -156,8 +156,9 @@ class LeastSquares:
 
     def sizes(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, ...]:
         """(windows,) each: which are finite, and their errors and derivatives over the median's."""
-        counted, huber = self.counted(at.finite), self.config.huber
-        return at.finite, *far_beyond(at.error, at.slope, sigma, counted, huber)
+        counted, config = self.counted(at.finite), self.config
+        bad = config.max_left_out
+        return at.finite, *far_beyond(at.error, at.slope, sigma, counted, config.huber, bad)
 
     def left_out(self, at: Derivatives, sigma: np.ndarray) -> tuple[LeftOut, ...]:
         """The windows that do not count at an iterate, by name."""
@@ -170,8 +171,10 @@ class LeastSquares:
         return Unknowns(np.clip(u, -self.config.bound, self.config.bound), shift)
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
-        """(nv,) deviation of the errors at the start, robust to outliers."""
+        """(nv,) deviation of the errors at the start, of the windows that answer (``outliers``);
+        robust to outliers."""
         counts = self.counted(at.kept)
+        counts &= answering(at.slope, counts, self.config.max_left_out)[:, None]
         error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
         return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
 

@@ -4,6 +4,8 @@ A pseudo-Huber loss bounds what an error counts, not what a derivative counts: o
 prediction explodes owns the curvature and holds every number where it starts. So a window is left
 out where the root mean square of its derivatives, in deviations of the noise, or the root of its
 mean loss, is more than ``FAR`` times the median window's. A single bad frame is left to the loss.
+The median is over the windows that answer: where an arm only now and then touches what it is to
+push, the others say nothing of the block, and would make each touch an outlier.
 """
 
 import dataclasses
@@ -14,6 +16,7 @@ import numpy as np
 from worldmodel.episodes.windows import Windows
 
 FAR = 30.0  # the four recordings' own windows reach 28 in errors, and 23 to 106 in derivatives
+ANSWER = 1e-3  # of a large derivative, below which a window does not answer
 NAMED = 8  # windows that a message lists
 
 
@@ -31,8 +34,29 @@ class LeftOut:
         return f"episode {self.episode}{start} ({self.reason})"
 
 
+def answering(slope: np.ndarray, counted: np.ndarray, bad: float) -> np.ndarray:
+    """Which windows' predictions move with the unknowns: (windows, nv) bool.
+
+    Args:
+      slope: (windows, frames, nv, unknowns).
+      counted: (windows, frames, nv) bool.
+      bad: share of the windows that may be outliers, which decide nothing.
+
+    Returns:
+      Of a degree of freedom in which no window answers, all windows.
+    """
+    size = np.abs(np.where(counted[..., None], slope, 0.0)).max((1, 3), initial=0.0)
+    answers = size > ANSWER * np.quantile(size, 1.0 - bad, axis=0, method="lower")
+    return answers | ~answers.any(0)
+
+
 def far_beyond(
-    error: np.ndarray, slope: np.ndarray, sigma: np.ndarray, counted: np.ndarray, huber: float
+    error: np.ndarray,
+    slope: np.ndarray,
+    sigma: np.ndarray,
+    counted: np.ndarray,
+    huber: float,
+    bad: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each window's size over the median window's: of its errors, and of their derivatives.
 
@@ -42,6 +66,7 @@ def far_beyond(
       sigma: (nv,) deviation of the noise.
       counted: (windows, frames, nv) bool; a window without any has the sizes 0.
       huber: deviations beyond which errors count linearly.
+      bad: share of the windows that may be outliers.
 
     Returns:
       Two arrays (windows,).
@@ -52,7 +77,8 @@ def far_beyond(
     loss = 2.0 * huber**2 * (np.sqrt(1.0 + np.square(z / huber)) - 1.0)
     errors = np.sqrt(loss.sum((1, 2)) / count)
     slopes = np.sqrt(np.square(steep).sum((1, 2, 3)) / count)
-    some = np.asarray(counted.any((1, 2)))
+    answers = answering(slope, counted, bad)
+    some = (counted & answers[:, None]).any((1, 2))
     return _over_median(errors, some), _over_median(slopes, some)
 
 
