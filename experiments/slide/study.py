@@ -61,7 +61,7 @@ FULL = Study(
 # smaller: they lie on the steep part of the real-only curve.
 STUDY = dataclasses.replace(
     FULL,
-    real=(3, 6, 12, 20, 32, 48),
+    real=(3, 6, 12, 20, 32, 48, 72),
     m=(12, 18, 24),
     second=0,
     contexts=10,
