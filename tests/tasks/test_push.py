@@ -77,7 +77,8 @@ def test_c_may_stand_in_for_mjx() -> None:
     world = WorldModel(task.scene, task.free)
     version = loop.Version("v0", None, world, init(world, jax.random.key(0)), 0)
     starts, goals = jax.vmap(task.reset)(jax.random.split(jax.random.key(5), 8))
-    parameters = EXPERT.low + np.random.default_rng(3).random((8, 4)) * (EXPERT.high - EXPERT.low)
+    unit = np.random.default_rng(3).random((8, len(EXPERT.low)))
+    parameters = EXPERT.low + unit * (EXPERT.high - EXPERT.low)
     policy = jax.vmap(EXPERT.policy)(jnp.asarray(parameters), goals)
     apart = loop.engine_difference(version, task, policy, starts, goals, jax.random.key(1))
     assert apart <= loop.C_STANDS_IN
