@@ -100,8 +100,9 @@ def test_a_seed_gives_one_policy(together: tuple) -> None:
 
 
 def test_one_row_per_episode_is_the_recipe_of_full_batches() -> None:
-    """The recipe, written out: raw observations, a row per episode, decay over their number."""
-    config = CloneConfig(standardise=False, first_frame=True)
+    """The recipe, written out: raw observations, a row per episode, decay over their number, and
+    actions in units of a tenth."""
+    config = CloneConfig(standardise=False, first_frame=True, action_unit=(0.1,))
     data = taught(12, 5)
     policy = Clone(config)(REACH, data, 3)
     x = np.concatenate([examples(REACH, e, config)[0][:, 0] for e in data])
@@ -124,14 +125,14 @@ def test_one_row_per_episode_is_the_recipe_of_full_batches() -> None:
     @jax.jit
     def step(weights: Any, state: Any) -> tuple:
         def loss(w: Any) -> jax.Array:
-            return jnp.mean(jnp.square(jnp.asarray(Reference().apply(w, x)) - y))
+            return jnp.mean(jnp.square(jnp.asarray(Reference().apply(w, x)) - y / 0.1))
 
         updates, state = optimiser.update(jax.grad(loss)(weights), state, weights)
         return optax.apply_updates(weights, updates), state
 
     for _ in range(150):
         weights, state = step(weights, state)
-    out = np.asarray(Reference().apply(weights, x))
+    out = 0.1 * np.asarray(Reference().apply(weights, x))
     np.testing.assert_allclose(np.asarray(policy.actions(x[:, None]))[:, 0], out, atol=2e-5)
 
 
@@ -202,3 +203,8 @@ def test_policies_are_kept_and_those_of_another_task_refused(
         policies[1].init(jnp.zeros(5), jax.random.key(0))
     with pytest.raises(CheckpointError, match="no checkpoint"):
         restore(tmp_path / "other", REACH)
+
+
+def test_units_of_another_number_of_actions_are_refused() -> None:
+    with pytest.raises(InputError, match=r"action_unit = \(1.0, 2.0\) for 1 numbers"):
+        clone(REACH, [taught(2, 5)], [0], CloneConfig(action_unit=(1.0, 2.0)))

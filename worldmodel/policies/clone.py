@@ -39,6 +39,7 @@ class CloneConfig:
     chunk: int = 1  # actions that it decides on at once, then plays
     standardise: bool = True  # whether observations are centred and scaled by the data's
     first_frame: bool = False  # whether an episode is one row: its action is decided once
+    action_unit: tuple[float, ...] = ()  # of each number of an action, in which errors count; (): 1
 
     def __post_init__(self) -> None:
         for name in ("width", "steps", "history", "chunk"):
@@ -206,13 +207,18 @@ def _train(
     observed, action = first[0].shape[2], first[1].shape[2]
     centre = np.zeros((len(tables), observed), np.float32)
     scale = np.ones_like(centre)
+    if len(config.action_unit) not in (0, action):
+        raise InputError(
+            f"CloneConfig: action_unit = {config.action_unit} for {action} numbers of an action"
+        )
+    unit = np.tile(np.asarray(config.action_unit or np.ones(action), np.float32), config.chunk)
     for i, (inputs, outputs) in enumerate(tables):
         rows = len(inputs)
         if config.standardise:
             centre[i], scale[i] = inputs[:, -1].mean(0), inputs[:, -1].std(0)
             scale[i] = np.where(scale[i] < _FEWEST, 1.0, scale[i])
         x[i, :rows] = (inputs - centre[i]) / scale[i]
-        y[i, :rows], weight[i, :rows] = outputs.reshape(rows, -1), 1.0 / rows
+        y[i, :rows], weight[i, :rows] = outputs.reshape(rows, -1) / unit, 1.0 / rows
     module = MLP(config.width, y.shape[2])
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
 
@@ -233,7 +239,9 @@ def _train(
         (weights, _), _ = jax.lax.scan(
             step, (weights, optimiser.init(weights)), length=config.steps
         )
-        return weights
+        last = weights["params"]["Dense_2"]  # it answers in units of the actions
+        scaled = {name: x * unit for name, x in last.items()}
+        return {"params": weights["params"] | {"Dense_2": scaled}}
 
     flat = x.reshape(len(tables), most, -1)
     trained = jax.jit(jax.vmap(train))(flat, y, weight, np.asarray(seeds))

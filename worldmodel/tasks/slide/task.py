@@ -35,6 +35,8 @@ ON_LINE = 1e-4  # [m] within it a fingertip is on the stroke's line
 SPEED = (0.3, 5.0)  # [m/s] the strokes that the arm can play
 DIRECTION = (-1.2, 1.2)  # [rad]
 TURN = 0.5  # [rad] from the target's direction to the stroke's, of an action of 1
+# Of an action, in which strokes differ alike: half a logarithm of the speed, 0.1 rad.
+ACTION_UNIT = (1.0 / float(np.log(SPEED[1] / SPEED[0])), 0.1 / TURN)
 SUCCESS = 0.03  # [m]
 CENTRE, WIDTH = np.array([0.0, 0.8, 0.0]), np.array([0.15, 0.4, 0.8])  # of goals
 GOAL: tuple[str, ...] = (
