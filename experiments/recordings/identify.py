@@ -161,7 +161,7 @@ def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, n
         f"Windows left out: {', '.join(detail['left_out']) or 'none'}.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
-        "is *not identified* above 0.7, or at its bound.",
+        "is *not identified* above 0.7, or at its bound; its interval says nothing, and is in the JSON.",
         "",
         "| number | unit | value | 95 % interval | deviation | |",
         "|---|---|---|---|---|---|",
@@ -172,13 +172,11 @@ def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, n
         unit = physical.KINDS[kind].unit
         if kind != "inertia" and len(rows) == len(physical.KINDS[kind].width):
             value, low, high = rows[n.index]
-            shown = (
-                f"{value:.5g} | [{low:.4g}, {high:.4g}]" if np.isfinite(low) else f"{value:.5g} | "
-            )
+            shown = f"{value:.5g} | " + (f"[{low:.4g}, {high:.4g}]" if n.identified else "")
         else:  # a turn, or a second moment: it moves several values
             unit, shown = (
                 "prior widths",
-                f"{n.u:.2f} | " + (f"±{h:.2f}" if identified.converged else ""),
+                f"{n.u:.2f} | " + (f"±{h:.2f}" if n.identified else ""),
             )
         verdict = "" if n.identified else ("at its bound" if n.at_bound else "not identified")
         lines.append(f"| {n.name}[{n.index}] | {unit} | {shown} | {n.deviation:.2f} | {verdict} |")
