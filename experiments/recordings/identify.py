@@ -161,7 +161,8 @@ def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, n
         f"Windows left out: {', '.join(detail['left_out']) or 'none'}.",
         "",
         "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
-        "is *not identified* above 0.7, or at its bound; its interval says nothing, and is in the JSON.",
+        "is *not identified* above 0.7, or at its bound; its interval, which says nothing, is "
+        "in the JSON.",
         "",
         "| number | unit | value | 95 % interval | deviation | |",
         "|---|---|---|---|---|---|",
