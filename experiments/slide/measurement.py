@@ -3,10 +3,11 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,28 @@ CONTEXTS = 5  # the stream of random numbers of the contexts that policies are j
 def players() -> ProcessPoolExecutor:
     """Processes that play strokes in reality, one per available core.
 
-    They ignore Ctrl-C at the terminal: it is for the process that started them.
+    They ignore Ctrl-C at the terminal: it is for the process that started them. They end with it,
+    also where it is killed.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     return ProcessPoolExecutor(
         max_workers=len(affinity(0)) if affinity else os.cpu_count(),
         mp_context=get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_serve,
     )
+
+
+def _serve() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    starter = parent_process()
+    assert starter is not None
+
+    def end_with_it() -> None:
+        starter.join()
+        os._exit(1)
+
+    # A worker waits for work on a pipe that the other workers hold open too.
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def score(goal: Goal, places: np.ndarray) -> dict[str, float]:
