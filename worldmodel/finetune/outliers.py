@@ -78,7 +78,7 @@ def far_beyond(
     errors = np.sqrt(loss.sum((1, 2)) / count)
     slopes = np.sqrt(np.square(steep).sum((1, 2, 3)) / count)
     answers = answering(slope, counted, bad)
-    some = (counted & answers[:, None]).any((1, 2))
+    some = np.asarray((counted & answers[:, None]).any((1, 2)))
     return _over_median(errors, some), _over_median(slopes, some)
 
 
