@@ -59,3 +59,11 @@ def test_damaged_settings_are_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "settings.json").write_text('{"seed": ')
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
         claim(tmp_path / "run", SETTINGS)
+
+
+def test_tuples_are_the_lists_that_json_has(tmp_path: Path) -> None:
+    claim(tmp_path, {"unit": (1.0, 2.0), "none": ()})
+    (tmp_path / "begun").touch()
+    assert not claim(tmp_path, {"unit": (1.0, 2.0), "none": ()})
+    with pytest.raises(InputError, match=r"unit was \[1.0, 2.0\] and is \[1.0, 3.0\]"):
+        claim(tmp_path, {"unit": (1.0, 3.0), "none": ()})

@@ -6,6 +6,7 @@ from typing import Any
 
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import plain
 
 _FILE = "settings.json"
 LENGTHS = ("steps",)  # how long a run is: more may be asked for later
@@ -16,7 +17,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
 
     Args:
       folder: of the run; created if need be.
-      settings: JSON.
+      settings: values that JSON has, or the dataclasses and tuples of ``records.plain``.
 
     Returns:
       Whether the run goes on for longer than it was asked to.
@@ -25,6 +26,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
       InputError: the folder belongs to other settings and holds more than them, or its settings
         are damaged; the message names each that differs.
     """
+    settings = {name: plain(value) for name, value in settings.items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _FILE
     if not path.is_file():
