@@ -106,10 +106,10 @@ def test_functions_of_one_line_are_told_apart(cache: Path) -> None:
 
 
 def test_scenes_are_told_apart_by_their_numbers() -> None:
-    first, same = (scenes.held() for _ in range(2))
-    assert first.digest == same.digest
-    same.mj_model.geom_friction[0, 0] *= 1.0 + 1e-9
-    assert first.digest != same.digest
+    first, same, other = (scenes.held() for _ in range(3))
+    other.mj_model.geom_friction[0, 0] *= 1.0 + 1e-9
+    assert first == same and hash(first) == hash(same)
+    assert first != other and first.digest != other.digest
 
 
 def test_inside_a_transformation_and_over_strange_objects_it_is_jit(

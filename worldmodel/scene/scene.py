@@ -32,7 +32,8 @@ _KEY_SIZES = {"qpos": "nq", "qvel": "nv", "act": "na", "ctrl": "nu"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """A compiled scene; a static argument. Scenes that compute the same are equal (``digest``)."""
+    """A compiled scene; a static argument, never changed. Scenes that compute the same are equal
+    (``digest``)."""
 
     spec: mujoco.MjSpec  # its structure, compiled: that of ``mjcf``
     mj_model: mujoco.MjModel
