@@ -1,6 +1,5 @@
 """Designs of simulated tables: each draws a number of tables from a random generator."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,7 +88,6 @@ def pool(
     of: int,
     sizes: tuple[int, ...],
     cell: tuple[int, int],
-    blocks: int = 0,
     conditional: bool = False,
     at_once: int = 20,
 ) -> Tables:
@@ -97,24 +95,17 @@ def pool(
 
     Args:
       of: episodes in the pool.
-      blocks: number of blocks of the pool; if not 0, blocks are left out instead of seeds.
       conditional: whether the truth is that of the drawn pool.
       at_once: tables drawn at once, to bound the memory.
     """
     at = np.array(sizes)
     parts, d_eff = [], []
     for _ in range(tables // at_once):
-        seed = int(rng.integers(2**63))
-        run = functools.partial(
-            simulation.from_pool, tables=at_once, runs=seeds, d=d, pool=of, sizes=at, cells=[cell]
+        own = np.random.default_rng(int(rng.integers(2**63)))
+        *whole, each, mixed = simulation.from_pool(
+            own, tables=at_once, runs=seeds, d=d, pool=of, sizes=at, cells=[cell]
         )
-        *whole, each, mixed = run(np.random.default_rng(seed))
-        if blocks:
-            without = run(np.random.default_rng(seed), blocks=blocks)[:2]
-            both = zip(whole, without, strict=True)
-            parts.append([np.concatenate([a.mean(2)[..., None], b.mean(2)], -1) for a, b in both])
-        else:
-            parts.append([leave_one_out(x) for x in whole])
+        parts.append([leave_one_out(x) for x in whole])
         if conditional:
             d_eff.append(invert(at, falling(np.log(each)), np.log(mixed[:, 0]))[0][:, None])
         else:

@@ -101,7 +101,6 @@ def from_pool(
     pool: int,
     sizes: np.ndarray,
     cells: list[tuple[int, int]],
-    blocks: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Errors if every run of a table draws its real episodes from one pool, small sets in large.
 
@@ -112,34 +111,22 @@ def from_pool(
       pool: real episodes of a table.
       sizes: (sizes,) of the real-only runs.
       cells: (n, m).
-      blocks: 0, or the number of blocks of the pool; each run is then repeated without each.
 
     Returns:
-      curve (tables, sizes, runs) and cells (tables, cells, runs), with a last axis (blocks,) of
-      the runs without each block; and the errors expected of a run on *this* pool, (tables,
-      sizes) and (tables, cells).
+      curve (tables, sizes, runs) and cells (tables, cells, runs); and the errors expected of a run
+      on *this* pool, (tables, sizes) and (tables, cells).
     """
     x = rng.normal(size=(tables, pool, d))
     order = rng.permuted(np.broadcast_to(np.arange(pool), (tables, runs, pool)), axis=-1)
     synthetic = [rng.normal(size=(tables, runs, d)) / np.sqrt(m) for _, m in cells]
-    parts = []
-    for block in range(max(blocks, 1)):
-        kept = order
-        if blocks:
-            keep = order % blocks != block
-            kept = order[keep].reshape(tables, runs, -1)
-        most = max(*sizes, *(n for n, _ in cells))
-        drawn = np.take_along_axis(x[:, None], kept[..., :most, None], axis=2)
-        sums = np.cumsum(drawn, axis=2)
-        real = [np.mean((sums[:, :, n - 1] / n) ** 2, axis=-1) for n in sizes]
-        mixed = [
-            np.mean(((sums[:, :, n - 1] + m * s) / (n + m)) ** 2, axis=-1)
-            for (n, m), s in zip(cells, synthetic, strict=True)
-        ]
-        parts.append((np.stack(real, 1), np.stack(mixed, 1)))
-    curve, mixture = (np.stack(f, axis=-1) for f in zip(*parts, strict=True))
-    if not blocks:
-        curve, mixture = curve[..., 0], mixture[..., 0]
+    most = max(*sizes, *(n for n, _ in cells))
+    drawn = np.take_along_axis(x[:, None], order[..., :most, None], axis=2)
+    sums = np.cumsum(drawn, axis=2)
+    curve = [np.mean((sums[:, :, n - 1] / n) ** 2, axis=-1) for n in sizes]
+    mixed = [
+        np.mean(((sums[:, :, n - 1] + m * s) / (n + m)) ** 2, axis=-1)
+        for (n, m), s in zip(cells, synthetic, strict=True)
+    ]
     centre, spread = x.mean(1), x.var(1, ddof=1)
 
     def expected(n: int, m: int) -> np.ndarray:
@@ -148,4 +135,5 @@ def from_pool(
         return np.mean((n * n * real + m) / (n + m) ** 2, axis=-1)
 
     each = np.stack([expected(n, 0) for n in sizes], 1)
-    return curve, mixture, each, np.stack([expected(n, m) for n, m in cells], 1)
+    those = np.stack([expected(n, m) for n, m in cells], 1)
+    return np.stack(curve, 1), np.stack(mixed, 1), each, those
