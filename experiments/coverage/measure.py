@@ -7,7 +7,7 @@ Runtime:  1572 s on 2 busy cores; with --tables 100 --pools 20 two minutes
 Expected: within the claimed range every scenario covers in .929–.971; the percentile bootstrap at
           five seeds, and the jackknife of seeds with one pool, do not
 
-A scenario is a set of simulated tables of known alpha (``designs``, ``simulation``), measured by
+A scenario is a set of simulated tables of known alpha (``designs``), measured by
 the tool's own array functions (``estimators``).
 """
 

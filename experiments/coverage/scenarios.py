@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.coverage import estimators, simulation
-from experiments.coverage.designs import fresh, nested, pool, scattered
+from experiments.coverage import estimators
+from experiments.coverage.designs import d_eff, fresh, nested, pool, scattered
 from experiments.coverage.estimators import Bounds, Tables
 from worldmodel.trust.intervals import quantile
 
@@ -57,7 +57,7 @@ def spread(seeds: int, cv: float, slope: float) -> float:
 
 
 def noise(d: int) -> float:
-    """The seed noise cv of a learner in d dimensions (``simulation``)."""
+    """The seed noise cv of a learner in d dimensions (``designs``)."""
     return math.sqrt(2 / d)
 
 
@@ -82,7 +82,7 @@ def _cells(tables: int) -> Iterator[Scenario]:
     for (rule, laws), d, seeds in itertools.product(LAWS.items(), (5, 20, 100), (5, 10, 20)):
         cv, wanted = noise(d), in_range(seeds, noise(d), 1.0)
         for law in laws:
-            alpha = (float(simulation.d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
+            alpha = (float(d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
             named = ("fresh episodes", f"{rule}, d = {d}", f"alpha = {alpha:.2f}")
             draw = functools.partial(
                 fresh, rule=rule, d=d, seeds=seeds, cells=[cell], versions=[law]
