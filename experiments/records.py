@@ -1,5 +1,6 @@
-"""Results as files: table.json with where it comes from, and table.md, the same as a plain table."""
+"""Results as files: table.json with their origin, and table.md, the same as a plain table."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +11,9 @@ from worldmodel import runtime
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import append_row, plain, write_arrays
 
-__all__ = ["append_row", "header", "plain", "table", "write", "write_arrays"]
+__all__ = ["append_row", "header", "kept", "plain", "table", "write", "write_arrays"]
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 # Heading → a row's key, or "key:format" as "error:.3f", or a function of the row.
 Columns = Mapping[str, str | Callable[[Row], Any]]
 
@@ -26,7 +27,7 @@ def write(
     note: str = "",
     command: str = "",
     **more: Any,
-) -> dict[str, Any]:
+) -> Row:
     """Writes ``out/table.json`` and ``out/table.md``; the folder is created.
 
     Args:
@@ -51,6 +52,17 @@ def write(
     return result
 
 
+def kept(out: Path) -> list[Row]:
+    """The rows of ``out/table.json``, for a command that goes on where it was stopped: those of the
+    same commit, versions and processor; none where the code has changes without a commit."""
+    path, now = out / "table.json", runtime.provenance()
+    if not path.is_file() or now["commit"].endswith("-dirty"):
+        return []
+    result = json.loads(path.read_text())
+    same = all(result["provenance"][k] == now[k] for k in ("commit", "versions", "cpu"))
+    return result["rows"] if same else []
+
+
 def header(title: str, result: Row, note: str = "") -> str:
     """Title, command, origin and a note, in Markdown.
 
@@ -59,7 +71,7 @@ def header(title: str, result: Row, note: str = "") -> str:
     """
     run = result["provenance"]
     devices = ", ".join(run["devices"])
-    origin = f"Commit {run['commit'][:12]}; {run['date']}, {run['cpu']} ({run['cores']} cores), "
+    origin = f"Commit {run['commit']}; {run['date']}, {run['cpu']} ({run['cores']} cores), "
     parts = [f"# {title}", f"`{result['command']}`", f"{origin}{devices}. Rows: table.json."]
     return "\n\n".join([*parts, *([note] if note else []), ""])
 
