@@ -4,12 +4,11 @@ Whoever measures them clones the repositories into one folder, as ``owner/name``
 """
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 from worldmodel.scene import Scene, compile_scene, parse_mjcf
 
-QUICK_FOLDER = Path(__file__).parent  # of QUICK
+FOLDER = Path(__file__).parent  # of QUICK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +24,12 @@ class PublicScene:
         """Repository and path."""
         return f"{self.repository}/{self.path}"
 
-    @property
-    def repositories(self) -> list[str]:
-        """The repositories that it needs."""
-        return [self.repository, *(["/".join(self.assets.split("/")[:2])] if self.assets else [])]
-
     def absent(self, folder: Path) -> str:
-        """Which of its files are not in the folder, and how to get them; empty where all are."""
-        needed = [folder / self.name, *([folder / self.assets] if self.assets else [])]
-        for repository, path in zip(self.repositories, needed, strict=True):
-            if not path.exists():
-                clone = f"git clone https://github.com/{repository} {folder / repository}"
-                return f"no {path}: {clone}"
+        """How to get what of it is not in the folder; empty where all is there."""
+        for path in (self.name, self.assets):
+            repository = "/".join(path.split("/")[:2])
+            if not (folder / path).exists():
+                return f"git clone https://github.com/{repository} FOLDER/{repository}"
         return ""
 
     def load(self, folder: Path) -> Scene:
@@ -49,15 +42,6 @@ class PublicScene:
         assets = {path.name: path.read_bytes() for path in paths if path.is_file()}
         spec = parse_mjcf(folder / self.name, assets)
         return compile_scene(spec, control_hz=1.0 / spec.option.timestep, substeps=1)
-
-
-def commit_of(folder: Path, repository: str) -> str:
-    """The commit of a clone; 'no history' where the folder is none."""
-    here = folder / repository
-    if not (here / ".git").exists():
-        return "no history"
-    command = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _of(repository: str, folder: str, files: str, assets: str = "") -> list[PublicScene]:
