@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -63,12 +64,13 @@ def median_toss(data: Path) -> tuple[str, np.ndarray, np.ndarray, dict[str, np.n
 def picture(half: np.ndarray, poses: dict[str, np.ndarray], text: str) -> Image.Image:
     """Both panels of a frame, (7,) poses; the view follows the recorded cube over the table."""
     figure, middle = Figure((6.4, 3.45), dpi=92), poses["recorded"][:2]
-    view = {"projection": "3d", "proj_type": "ortho", "computed_zorder": False, "elev": 26}
     tiles = np.round(middle / TILE) + np.mgrid[-9:10, -9:10].reshape(2, -1).T
     ground = np.pad((tiles[:, None] + SQUARE / 2) * TILE, ((0, 0), (0, 0), (0, 1)))
     checks = np.where(tiles.sum(1) % 2, "#f4f4f4", "#e4e4e4")
     for place, (name, colour) in enumerate(COLOURS.items()):
-        axis = figure.add_axes((0.5 * place + 0.005, 0.085, 0.49, 0.91), **view)
+        panel = (0.5 * place + 0.005, 0.085, 0.49, 0.91)
+        axis = Axes3D(figure, panel, elev=26, proj_type="ortho", computed_zorder=False)
+        figure.add_axes(axis)
         x, y, z = ((at - REACH, at + REACH) for at in (*middle, REACH))
         axis.set(xlim=x, ylim=y, zlim=z)
         axis.set_box_aspect((1, 1, 1), zoom=1.3)
