@@ -131,7 +131,7 @@ WANTED = (  # in the order of the published table
 _UNMOVED = (*_PLACE, "joint_pos", "joint_axis")
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Row:
     """A scene of the gate: a joint, a pair of shapes, a friction cone, an integrator, a pose."""
 
@@ -144,15 +144,10 @@ class Row:
     pose: str = "generic"
 
     @property
-    def pair(self) -> str:
-        """The two shapes."""
-        return f"{self.fixed}–{self.moving}"
-
-    @property
     def name(self) -> str:
         """Key of the row."""
         pose = "" if self.pose == "generic" else f" {self.pose}"
-        return f"{self.joint} {self.pair} {self.cone} {self.integrator}{pose}"
+        return f"{self.joint} {self.fixed}–{self.moving} {self.cone} {self.integrator}{pose}"
 
 
 @dataclasses.dataclass(frozen=True)
