@@ -28,6 +28,7 @@ PAIRS = (
     *itertools.product(GROUNDS, SOLIDS),
     *itertools.combinations_with_replacement(SOLIDS, 2),
 )
+REPRESENTATIVE = ("plane", "sphere")  # of which every joint, cone and integrator is measured
 DEPTH = 4e-4  # [m]
 SEARCHED = 0.02  # [m] above C's height, where MJX's collider may touch sooner
 CLOSING = 0.01  # [m/s]
