@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import falling, invert
-from worldmodel.trust.reading import NEGATIVE, NOT_IDENTIFIED, read
+from worldmodel.trust.curve import NEGATIVE, NOT_IDENTIFIED, falling, invert, read
 
 LEVEL = 0.95
 RESAMPLES = 500  # of the bootstrap

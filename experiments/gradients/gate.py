@@ -3,14 +3,12 @@
 Question: where is the derivative of ``physics.step`` that of ``mjx.step`` and of C MuJoCo?
 Command:  python -m experiments.gradients.gate --out experiments/results/gradients/gate
           --page docs/physics.md
-Runtime:  half an hour on 2 cores; with --full, the whole product, a day; with --only
-          "free plane–sphere pyramidal Euler" two minutes
+Runtime:  half an hour on 2 cores; with --only "free plane–sphere pyramidal Euler" two minutes
 Expected: no wrong cell but those that PAGE names: cylinders against round shapes, single precision
 
 Measured are all pairs of shapes under a free joint, and all joints, friction cones and integrators
-with one of the pairs; with --full, their whole product. OUT gets table.json after every row; the
-same command at the same commit goes on where it was stopped. The tables replace what follows
-``MARK`` in PAGE.
+with one of the pairs. OUT is written after every row; the same command at the same commit goes on
+where it was stopped. The tables replace what follows ``MARK`` in PAGE.
 """
 
 import dataclasses
@@ -27,15 +25,13 @@ import tyro
 
 from experiments import records
 from experiments.gradients.gate_cells import measure
-from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, Row
+from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, REPRESENTATIVE, Row
 from experiments.gradients.gate_tables import COLUMNS, KINDS, NOTE, TITLE, counts, markdown
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime import files
 
 MARK = "<!-- From here on the page is written by experiments.gradients.gate. -->\n\n"
-# Pairs of which every joint, cone and integrator is measured.
-REPRESENTATIVE = (("plane", "sphere"),)
 # Poses at or near kinks.
 ALIGNED = (
     ("plane", "cylinder"),
@@ -53,31 +49,24 @@ class Args:
 
     out: Path
     page: Path | None = None  # whose tables are replaced
-    full: bool = False
     only: tuple[str, ...] = ()  # rows whose names contain one of these
     workers: int = 2  # processes
 
 
-def rows(full: bool = False) -> list[Row]:
+def rows() -> list[Row]:
     """The rows of a run, in order."""
-    every = itertools.product(JOINTS, PAIRS, CONES, INTEGRATORS)
-    product = [Row(joint, *pair, cone, integrator) for joint, pair, cone, integrator in every]
     base = [Row("free", *pair) for pair in PAIRS]
     base += [Row("free", *pair, pose="aligned") for pair in ALIGNED]
-    chosen = [r for r in product if full or (r.fixed, r.moving) in REPRESENTATIVE]
-    return list(dict.fromkeys([*base, *chosen]))
-
-
-def has_reverse(row: Row) -> bool:
-    """Whether reverse mode is measured too: of each pair and of each joint once."""
-    first = row.joint == "free" or (row.fixed, row.moving) == REPRESENTATIVE[0]
-    return first and (row.cone, row.integrator) == (CONES[0], INTEGRATORS[0])
+    every = itertools.product(JOINTS, CONES, INTEGRATORS)
+    base += [Row(joint, *REPRESENTATIVE, cone, integrator) for joint, cone, integrator in every]
+    return list(dict.fromkeys(base))
 
 
 def measured(row: Row) -> dict[str, Any]:
     """The row's result, in a process of its own: XLA keeps the memory of what it compiled."""
     runtime.configure(cache=False)
-    result = measure(row, reverse=has_reverse(row))
+    plain = (row.cone, row.integrator) == (CONES[0], INTEGRATORS[0])
+    result = measure(row, reverse=plain)  # of each pair and of each joint once
     return {"scene": row.name} | dataclasses.asdict(row) | result
 
 
@@ -88,7 +77,7 @@ def main(args: Args) -> int:
       InputError: no row has such a name; the page has no ``MARK``.
     """
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-    chosen = [r for r in rows(args.full) if not args.only or any(o in r.name for o in args.only)]
+    chosen = [r for r in rows() if not args.only or any(o in r.name for o in args.only)]
     if not chosen:
         raise InputError(f"no row's name contains {' or '.join(args.only)}; see gate.rows()")
     page = args.page.read_text() if args.page else MARK
@@ -98,7 +87,7 @@ def main(args: Args) -> int:
     todo = [r for r in chosen if r.name not in done]
 
     def write() -> dict[str, Any]:
-        ordered = [done[r.name] for r in rows(full=True) if r.name in done]
+        ordered = [done[r.name] for r in rows() if r.name in done]
         return records.write(args.out, TITLE, ordered, COLUMNS, note=NOTE)
 
     spawn = multiprocessing.get_context("spawn")

@@ -1,14 +1,13 @@
 """The gate's verdicts on each cell, and its tables."""
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.gradients.differences import JUMP
 from experiments.gradients.gate_cells import CLASSES, DTYPES, REFERENCES, STEPS
-from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS
+from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, REPRESENTATIVE
 from experiments.records import Columns, header, table
 
 # Relative errors that pass, per number of steps.
@@ -17,6 +16,7 @@ REVERSE = {"float64": 1e-9, "float32": 1e-3}  # reverse mode from forward mode, 
 VALUES = 1e-8  # relative difference of MJX's own state from C's, below which C is a reference
 UNSURE = 3.0  # jumps of slope by which a difference can be off
 NOTHING = {"float64": 1e-11, "float32": 1e-6}  # a Jacobian that is no larger is zero
+PLAIN = (JOINTS[0], CONES[0], INTEGRATORS[0])
 KINDS = ("wrong", "right", "kink", "dead", "refused")  # of verdicts, the worst first
 Row = dict[str, Any]
 
@@ -61,12 +61,11 @@ def verdict(row: Row, name: str, dtype: str, k: int) -> Verdict:
     return Verdict("wrong" if beyond else "right", error)
 
 
-def worst(rows: Iterable[Row], names: Iterable[str], dtype: str, k: int) -> Verdict:
-    """The worst verdict on some classes in some rows."""
-    verdicts = [verdict(row, name, dtype, k) for row, name in itertools.product(rows, names)]
-    return min(
-        verdicts, key=lambda v: (KINDS.index(v.kind), -np.inf if v.error is None else -v.error)
-    )
+def worst(row: Row, dtype: str, k: int) -> Verdict:
+    """The worst verdict on a class of a row."""
+    verdicts = [verdict(row, name, dtype, k) for name in CLASSES]
+    size = {v: -np.inf if v.error is None else -v.error for v in verdicts}
+    return min(verdicts, key=lambda v: (KINDS.index(v.kind), size[v]))
 
 
 def _length(steps: int) -> str:
@@ -74,7 +73,7 @@ def _length(steps: int) -> str:
 
 
 def _of_scene(dtype: str, k: int) -> Callable[[Row], str]:
-    return lambda row: worst([row], CLASSES, dtype, k).text
+    return lambda row: worst(row, dtype, k).text
 
 
 TITLE, NOTE = "The gate of the gradient", "The worst class of each scene."
@@ -102,31 +101,12 @@ def counts(rows: list[Row]) -> list[Row]:
     return out
 
 
-def _matrix(groups: dict[str, list[Row]], k: int) -> str:
+def _matrix(named: dict[str, Row], k: int) -> str:
     def column(name: str) -> Callable[[Row], str]:
-        return lambda group: worst(group["rows"], [name], "float64", k).text
+        return lambda line: verdict(line["row"], name, "float64", k).text
 
-    rows = [{"name": name, "rows": group} for name, group in groups.items()]
-    return table(rows, {"": "name"} | {c.replace("_", " "): column(c) for c in CLASSES})
-
-
-def _pairs(rows: list[Row]) -> dict[str, list[Row]]:
-    """The free joint's rows by pair of shapes."""
-    base = {"joint": JOINTS[0], "pose": "generic", "cone": CONES[0], "integrator": INTEGRATORS[0]}
-    chosen = [row for row in rows if base.items() <= row.items()]
-    return {f"{row['fixed']}–{row['moving']}": [row] for row in chosen}
-
-
-def _joints(rows: list[Row]) -> dict[str, list[Row]]:
-    """Rows by joint, cone and integrator, of the pairs that more than one joint has."""
-    rows = [row for row in rows if row["pose"] == "generic" and "refused" not in row]
-    shared = {(row["fixed"], row["moving"]) for row in rows if row["joint"] != JOINTS[0]}
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if (row["fixed"], row["moving"]) in shared:
-            name = f"{row['joint']}, {row['cone']}, {row['integrator']}"
-            groups.setdefault(name, []).append(row)
-    return groups
+    lines = [{"name": name, "row": row} for name, row in named.items()]
+    return table(lines, {"": "name"} | {c.replace("_", " "): column(c) for c in CLASSES})
 
 
 def markdown(result: Row) -> str:
@@ -135,11 +115,15 @@ def markdown(result: Row) -> str:
     Args:
       result: the content of table.json.
     """
-    rows = result["rows"]
-    sections = {"Cells": table(counts(rows), {name: name for name in ("cells", *KINDS)})}
+    rows = [row for row in result["rows"] if row["pose"] == "generic"]
+    plain = [r for r in rows if (r["joint"], r["cone"], r["integrator"]) == PLAIN]
+    pairs = {f"{r['fixed']}–{r['moving']}": r for r in plain}
+    one_pair = [r for r in rows if (r["fixed"], r["moving"]) == REPRESENTATIVE]
+    joints = {f"{r['joint']}, {r['cone']}, {r['integrator']}": r for r in one_pair}
+    sections = {"Cells": table(counts(result["rows"]), {name: name for name in ("cells", *KINDS)})}
     for k, steps in enumerate(STEPS):
         length = f"{_length(steps)}, float64"
-        sections[f"Contact pairs, free joint, {length}"] = _matrix(_pairs(rows), k)
-        sections[f"Joints, cones, integrators, {length}"] = _matrix(_joints(rows), k)
+        sections[f"Contact pairs, free joint, {length}"] = _matrix(pairs, k)
+        sections[f"Joints, cones, integrators, {length}"] = _matrix(joints, k)
     text = header("Measured", result).replace("# ", "## ", 1)
     return text + "\n".join(f"### {title}\n\n{body}" for title, body in sections.items())

@@ -28,16 +28,16 @@ HOPPER, REACHER = (
 def test_many_scenes_of_several_projects_are_listed() -> None:
     names = [scene.name for scene in SCENES]
     assert len(names) == len(set(names)) >= 25
-    assert len({scene.repository for scene in SCENES}) >= 4
+    assert len({name.split("/")[1] for name in names}) >= 4
     committed = {path.name for path in (FOLDER / "quick").iterdir()}
-    assert committed == {Path(scene.path).name for scene in QUICK}  # and none of the others
+    assert committed == {Path(scene.name).name for scene in QUICK}  # and none of the others
 
 
 def test_the_projects_own_scenes_start_in_contact() -> None:
     """Apart from the cart, which has none: its rail's limit is what acts."""
-    at = {scene.path: start(scene.load(FOLDER).mj_model, seed=0) for scene in QUICK}
+    at = {scene.name: start(scene.load(FOLDER).mj_model, seed=0) for scene in QUICK}
     still = [path for path, begun in at.items() if begun.ncon == 0]
-    assert still == ["cart_pole.xml"]
+    assert still == ["quick/cart_pole.xml"]
     assert all(np.isfinite(begun.qvel).all() and begun.qvel.any() for begun in at.values())
 
 
@@ -127,7 +127,7 @@ def test_a_bad_command_is_refused(tmp_path: Path, changes: dict, message: str) -
 def test_too_much_time_and_an_error_are_rows_with_their_reason(tmp_path: Path) -> None:
     row = public.measured(QUICK[0], FOLDER, public.Args(tmp_path, limit_s=0.2))
     assert row == {"outcome": "stopped", "reason": "no end within 0.2 s"}
-    row = public.measured(PublicScene("quick", "dragon.xml"), FOLDER, public.Args(tmp_path))
+    row = public.measured(PublicScene("quick/dragon.xml"), FOLDER, public.Args(tmp_path))
     assert row["outcome"] == "stopped" and row["reason"].startswith("ValueError")
 
 
@@ -174,7 +174,7 @@ def test_a_scene_of_one_solver_iteration_is_measured() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["planar_hopper", "quadruped"])
 def test_robots_with_few_iterations_and_conjugate_gradients_are_right(name: str) -> None:
-    (scene,) = [s for s in QUICK if s.path == f"{name}.xml"]
+    (scene,) = [s for s in QUICK if s.name == f"quick/{name}.xml"]
     row = row_of(scene)
     right(row, EXACT)
     assert row["values"]["c_converged"][0] < 1e-12
@@ -185,7 +185,7 @@ def test_robots_with_few_iterations_and_conjugate_gradients_are_right(name: str)
 def test_a_fingers_gradient_is_that_of_the_end_of_mjxs_descent_to_a_cylinder() -> None:
     """It touches after the first step. MJX's descent stops 0.5 % short in the slope of its point;
     the differences are those of where it stops."""
-    (scene,) = [s for s in QUICK if s.path == "finger.xml"]
+    (scene,) = [s for s in QUICK if s.name == "quick/finger.xml"]
     row = row_of(scene)
     right(row, EXACT | {"short": 1e-2})
     assert row["gradient"]["short"]["qvel"]["error"] > WANTED  # else the bound above may go
