@@ -5,8 +5,7 @@ Command:  python -m experiments.reproduce --list
           python -m experiments.reproduce NAME [--quick] [--out DIR]
 Runtime:  as listed; --quick computes the numbers from what is committed: rows or checkpoints
 Expected: a line per number (committed, range, now) and one JSON line; exit status 1 where a number
-          is out of its range
-
+          is out of its range, the command's own where it failed
 """
 
 import dataclasses
@@ -58,7 +57,8 @@ def main(args: Args) -> int:
     for command in commands:
         line = [sys.executable, "-m", *result.filled(command, out.resolve())]
         runtime.log(shlex.join(line[1:]))
-        subprocess.run(line, cwd=ROOT, stdout=sys.stderr, check=True)
+        if status := subprocess.run(line, cwd=ROOT, stdout=sys.stderr).returncode:
+            return status
     committed = json.loads((ROOT / result.folder / "table.json").read_text())
     outside = compare(result, committed, json.loads((out / "table.json").read_text()))
     print(json.dumps({"name": result.name, "numbers": len(result.numbers), "outside": outside}))

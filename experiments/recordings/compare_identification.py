@@ -90,16 +90,13 @@ def by_engine(
 
 
 def by_sysid(
-    residual: Callable[[np.ndarray], np.ndarray], size: int, optimizer: Any, iterations: int
+    sysid: Any,
+    residual: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    optimizer: str,
+    iterations: int,
 ) -> tuple[np.ndarray, dict]:
-    """mujoco.sysid's optimiser on the same objective; (u, counts).
-
-    Raises:
-      InputError: the extra is not installed.
-    """
-    sysid: Any = importlib.import_module("mujoco.sysid")
-    if not hasattr(sysid, "optimize"):
-        raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
+    """mujoco.sysid's optimiser on the same objective; (u, counts)."""
     count = 0
 
     def evaluate(x: np.ndarray, *_: Any) -> tuple[list[np.ndarray], None, None]:
@@ -116,8 +113,15 @@ def by_sysid(
 
 
 def main(args: Args) -> int:
-    """Fits with every method; writes table.json and table.md."""
+    """Fits with every method; writes table.json and table.md.
+
+    Raises:
+      InputError: mujoco.sysid lacks its extra.
+    """
     runtime.configure()
+    sysid: Any = importlib.import_module("mujoco.sysid")
+    if not hasattr(sysid, "optimize"):
+        raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
     problem = find_problem(args.recording)
     path, simulated = recording_file(problem, args.out)
     episodes = problem.episodes(path)
@@ -148,9 +152,9 @@ def main(args: Args) -> int:
 
     methods: dict[str, Callable[[], tuple[np.ndarray, dict]]] = {
         "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),
-        "mujoco.sysid, mujoco": lambda: by_sysid(residual, size, "mujoco", args.iterations),
+        "mujoco.sysid, mujoco": lambda: by_sysid(sysid, residual, size, "mujoco", args.iterations),
         "mujoco.sysid, scipy": lambda: by_sysid(
-            residual, size, "scipy_parallel_fd", args.iterations
+            sysid, residual, size, "scipy_parallel_fd", args.iterations
         ),
         "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
     }

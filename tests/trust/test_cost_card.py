@@ -25,9 +25,14 @@ FIELDS = [f.name for f in dataclasses.fields(Assumptions)]
 
 def measured(low: float, high: float, episode: float, model: float, name: str = "v1") -> Generation:
     """Device time [s] of an episode and of the model, at a price [$/h]."""
-    hour = {"dollars_per_hour_low": low, "dollars_per_hour_high": high}
-    times = {"episode_seconds": episode, "model_seconds": model}
-    return Generation(version=name, device="2 CPU cores", **hour, **times)
+    return Generation(
+        version=name,
+        device="2 CPU cores",
+        dollars_per_hour_low=low,
+        dollars_per_hour_high=high,
+        episode_seconds=episode,
+        model_seconds=model,
+    )
 
 
 OURS = measured(0.06, 0.1, 0.03, 470.0)

@@ -147,7 +147,7 @@ def tables(task: Task) -> list[Table]:
 
 def judge(by_policy: Mapping[str, Mapping[str, Any]]) -> Table:
     """The value of simulated evaluations by policy (``evaluation.evaluations``)."""
-    rows = [{"policy": name} | entry for name, entry in by_policy.items()]
+    rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
     return _table("The simulator as a judge", ("policy", *JUDGE), rows, lines=evaluation.VERDICTS)
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,13 @@ def budgets(own: pd.DataFrame) -> tuple[Budget, ...]:
 
     A mean is NaN unless all runs of the cell have a number.
     """
-    if own[SPENT].isna().all(axis=None):
+    if not own[SPENT].notna().to_numpy().any():
         return ()
     cells = own.astype(dict.fromkeys(SPENT, float)).groupby(KEYS)[SPENT]
-    means = [Budget(*key, *np.ascontiguousarray(cell.T).mean(axis=1)) for key, cell in cells]
+    means = []
+    for key, cell in cells:
+        version, n, m, k = cast(Key, key)
+        means.append(Budget(version, n, m, k, *np.ascontiguousarray(cell.T).mean(axis=1)))
     known = any(not math.isnan(getattr(budget, name)) for budget in means for name in SPENT)
     return tuple(means) if known else ()
 

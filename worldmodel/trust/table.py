@@ -140,7 +140,8 @@ def check(rows: Sequence[Row]) -> pd.DataFrame:
     if faults := [f"{row}: {text}" for row in rows if (text := row.fault())]:
         raise TableError(f"{some(faults)}; mend these rows")
     frame = pd.DataFrame([vars(row) for row in rows])
-    if twice := [str(rows[i]) for i in np.flatnonzero(frame.duplicated(["task", *KEYS, "seed"]))]:
+    again = frame.duplicated(["task", *KEYS, "seed"])
+    if twice := [str(row) for row, second in zip(rows, again, strict=True) if second]:
         raise TableError(f"given twice: {some(twice)}; keep one row per training run")
     for task, own in frame.groupby("task"):
         if text := _task_fault(own):
