@@ -20,6 +20,7 @@ from worldmodel.trust.report import cells_of, control, interval, report, tables
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 22, 34, 50, 75), (8, 12), (8, 16, 24), 12
 VERSIONS = {"v0": (-0.15, 0), "v1": (0.6, 6), "far": (9.0, 6), "v*": (1.0, 0)}  # alpha, K
+JUDGED = "The simulator as a judge"
 KINDS = ("alpha_avg", "alpha_net", "d_eff", "gain_net", "alpha_marg")
 
 
@@ -120,10 +121,15 @@ def test_every_document_makes_a_whole_page(
     whole(page)
     doubted = not task["versions"] or control(task) != "HOLDS"
     assert page.count('class="loud"') == doubted
-    assert report({"tasks": [task]}) == page == report(task)
+
+
+def test_the_page_follows_from_the_document_alone(task: dict[str, Any]) -> None:
+    one_cell(task)
+    assert report({"tasks": [task]}) == report({"tasks": [task]}) == report(task)
 
 
 def test_many_tasks_stand_on_one_page(task: dict[str, Any]) -> None:
+    one_cell(task)
     other = task | {"task": "lift"}
     page = report({"tasks": [task, other, task | {"versions": {}, "differences": []}]})
     whole(page)
@@ -221,7 +227,7 @@ def test_text_of_a_table_cannot_change_the_page(task: dict[str, Any]) -> None:
     task["versions"] = {evil + v if v == "v1" else v: x for v, x in task["versions"].items()}
     for cell in cells(task):
         cell["version"] = evil + "v1" if cell["version"] == "v1" else cell["version"]
-    page = report({"tasks": [task, task]})
+    page = report(task)
     whole(page)
     assert "<script" not in page and "<b>" not in page
     assert any(evil + "v1" in row for rows in whole(page).tables for row in rows)
@@ -234,7 +240,9 @@ def test_a_cap_or_a_limit_is_drawn_where_there_is_one(task: dict[str, Any]) -> N
 
     assert drawn_at() == []
     task["versions"]["v1"] |= {"cap": 40.0, "cap_low": 30.0, "cap_high": 60.0}
-    assert drawn_at() == [n + 40.0 for n in N] and "40.00 [30.00, 60.00]" in report(task)
+    assert drawn_at() == [n + 40.0 for n in N]
+    (versions,) = [table for table in tables(task) if table.title == "Versions"]
+    assert "40.00 [30.00, 60.00]" in versions.rows[2]
     task["versions"]["v1"] |= {"cap": None, "cap_low": None, "cap_high": None, "limit": 50.0}
     task["versions"]["v*"] |= {"limit": 900.0, "limit_low": 400.0, "limit_high": None}  # far above
     assert drawn_at() == [50.0, 50.0]
@@ -247,8 +255,8 @@ def test_reused_corrections_are_shown_next_to_the_others(task: dict[str, Any]) -
     cell |= {"verdict_reused": "OK", "alpha_net_reused": 0.31}
     (axes,) = figures.alpha_axis(task).axes
     assert [line[0, 0] for line in drawn(axes, "alpha_net_reused mark")] == [0.31]
-    (rows,) = [rows for rows in whole(report(task)).tables if "alpha_net_reused" in rows[0]]
-    shown = [row[rows[0].index("alpha_net_reused")][:6] for row in rows[1:]]
+    (table,) = [table for table in tables(task) if "alpha_net_reused" in table.header]
+    shown = [row[table.header.index("alpha_net_reused")][:6] for row in table.rows]
     assert shown.count("0.31 [") == 1
     before = arrows(figures.alpha_axis(task))
     cell |= {"verdict_reused": "CENSORED_LO"}
@@ -257,7 +265,7 @@ def test_reused_corrections_are_shown_next_to_the_others(task: dict[str, Any]) -
 
 
 def test_the_cost_card_and_the_judge_follow_alpha(task: dict[str, Any]) -> None:
-    assert "What it costs" not in report(task) and "judge" not in report(task)
+    assert not {"What it costs", JUDGED} & {table.title for table in tables(task)}
     measured = cost.Generation(
         version="v1",
         device="2 <cores>",
@@ -291,7 +299,7 @@ def test_the_cost_card_and_the_judge_follow_alpha(task: dict[str, Any]) -> None:
 
 
 def test_what_training_took_is_shown_where_it_is_known(task: dict[str, Any]) -> None:
-    assert "budget of a training run" not in report(task)
+    assert [t for t in tables(task) if "steps" in t.header] == []
     row = {"version": "", "n": 8, "m": 0, "k": 0, "steps": 4000.0, "device_seconds": 2.5}
     row |= {"energy_joules": None}
     task["budgets"] = [row, row | {"version": "v1", "m": 16, "k": 6, "device_seconds": None}]

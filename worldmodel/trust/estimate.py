@@ -88,8 +88,8 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
         if cells and (cells[-1].version, cells[-1].n) == key[:2]:
             smaller = estimates[*key[:2], cells[-1].m, key[3]]
             slope = _contrast(estimates[key], smaller, 0, key[2] - cells[-1].m)
-        mean_error = jackknife(means[key], level)
-        cells.append(_cell(task, key, len(seeds), mean_error, estimates[key], reused, slope))
+        entry = (task, *key, len(seeds), jackknife(means[key], level))
+        cells.append(_cell(entry, estimates[key], reused, slope))
     versions = {
         version: _version([key for key in first if key[0] == version], estimates, law, level)
         for version in dict.fromkeys(key[0] for key in first)
@@ -147,19 +147,12 @@ def _trouble(i: int, reading: Reading) -> str:
     return "the real-only curve is flat there"
 
 
-def _cell(
-    task: str,
-    key: Key,
-    seeds: int,
-    error: Interval,
-    estimate: _Estimate,
-    reused: _Estimate | None,
-    slope: Interval,
-) -> Cell:
-    _, n, m, k = key
+def _cell(entry: tuple, estimate: _Estimate, reused: _Estimate | None, slope: Interval) -> Cell:
+    """The cell whose first fields are ``entry``."""
+    _, _, n, m, k, *_ = entry
     d_eff, again = estimate.interval, reused.interval if reused else NONE
     return Cell(
-        *(task, *key, seeds, error),
+        *entry,
         d_eff=d_eff,
         alpha_avg=_line(d_eff, n, m),
         alpha_net=_line(d_eff, n + k, m),
