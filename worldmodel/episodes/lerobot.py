@@ -18,11 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.lerobot_reading import OWN, Dataset, DatasetError, Feature, read
+from worldmodel.episodes.lerobot_reading import (
+    OWN,
+    Dataset,
+    DatasetError,
+    Feature,
+    columns,
+    read,
+)
 from worldmodel.errors import cause
 from worldmodel.runtime.files import new_folder
 
-__all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
+__all__ = ["Dataset", "DatasetError", "Feature", "columns", "read", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _FILE = _PLACE.format(chunk_index=0, file_index=0)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.tables import Choose, damage, is_numeric, numbers, read_parquet
+from worldmodel.episodes.tables import damage, is_numeric, numbers, read_parquet
 from worldmodel.errors import InputError, near
 
 OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
@@ -59,13 +59,22 @@ class Dataset:
     damaged: tuple[str, ...] = ()  # what is lost or in doubt: file, cause and remedy
 
 
-def read(directory: Path | str, features: Sequence[str] | Choose | None = None) -> Dataset:
+def columns(directory: Path | str) -> tuple[dict[str, tuple[str, ...] | None], dict[str, str]]:
+    """The features of numbers, each with the names of its components; the others, and why.
+
+    Raises:
+      DatasetError: no set there, one of another version, or no file of it that can be read.
+    """
+    info, kinds, _ = _opened(Path(directory), [])
+    return _sorted(info["features"], kinds)
+
+
+def read(directory: Path | str, features: Sequence[str] | None = None) -> Dataset:
     """Reads the whole episodes of a data set.
 
     Args:
       directory: holds the folders ``meta`` and ``data``.
-      features: the names wanted, or what picks them; by default all of numbers that
-        ``meta/info.json`` describes.
+      features: those wanted; by default all of numbers that ``meta/info.json`` describes.
 
     Returns:
       The data set, its episodes by their index. Integers and truth values with gaps are float64.
@@ -75,15 +84,22 @@ def read(directory: Path | str, features: Sequence[str] | Choose | None = None) 
         that is absent or not of numbers. The message names file or feature and the remedy.
     """
     root, damaged = Path(directory), []
-    info = _info(root / "meta" / "info.json")
-    paths = sorted((root / "data").rglob("[!.]*.parquet"))
-    if not paths:
-        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
-    schemas = _each(paths, pq.read_schema, damaged)
-    kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    names, ignored = _selected(root, info["features"], kinds, features) if schemas else ([], {})
+    info, kinds, paths = _opened(root, damaged)
+    readable, ignored = _sorted(info["features"], kinds)
+    described, other = info["features"], "it is not asked for"
+    if features is None:
+        names = [name for name in readable if name in described or not described]
+        other = "meta/info.json does not describe it; ask for it by name"
+    else:
+        names = [name for name in dict.fromkeys(features) if name not in OWN]
+    for name in names:
+        if name in ignored:
+            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
+        if name not in readable:
+            raise DatasetError(f"{root} has no feature '{name}'; {near(name, readable)}")
+    ignored |= {name: other for name in readable if name not in names}
     own = [name for name in OWN if name in (*kinds, "episode_index", "frame_index")]
-    files = _each([*schemas], lambda path: _columns(path, names, own), damaged)
+    files = _each(paths, lambda path: _columns(path, names, own), damaged)
     if not files:
         raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
     rows, odd = _joined([*files.values()])
@@ -166,13 +182,25 @@ def _info(path: Path) -> dict[str, Any]:
     return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
 
 
-def _selected(
-    root: Path,
-    described: dict[str, Any],
-    kinds: dict[str, pa.DataType],
-    features: Sequence[str] | Choose | None,
-) -> tuple[list[str], dict[str, str]]:
-    """The features to read, and why each of the others is not."""
+def _opened(
+    root: Path, damaged: list[str]
+) -> tuple[dict[str, Any], dict[str, pa.DataType], list[Path]]:
+    """``info.json``, the types of all columns, and the data files that have a schema."""
+    info = _info(root / "meta" / "info.json")
+    paths = sorted((root / "data").rglob("[!.]*.parquet"))
+    if not paths:
+        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
+    schemas = _each(paths, pq.read_schema, damaged)
+    if not schemas:
+        raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
+    kinds = {field.name: field.type for schema in schemas.values() for field in schema}
+    return info, kinds, [*schemas]
+
+
+def _sorted(
+    described: dict[str, Any], kinds: dict[str, pa.DataType]
+) -> tuple[dict[str, tuple[str, ...] | None], dict[str, str]]:
+    """The features of numbers with their components' names; why each of the others is none."""
     readable, ignored = {}, {}
     for name in dict.fromkeys([*described, *kinds]):
         spec = described.get(name, {})
@@ -184,19 +212,7 @@ def _selected(
             ignored[name] = f"it holds {kinds[name]}, not numbers"
         elif name not in OWN:
             readable[name] = tuple(_labels(spec.get("names"))) or None
-    if features is None:
-        names = [name for name in readable if name in described or not described]
-        other = "meta/info.json does not describe it; ask for it by name"
-    else:
-        other = "it is not asked for"
-        names = features(readable, ignored) if callable(features) else [*dict.fromkeys(features)]
-        names = [name for name in names if name not in OWN]
-    for name in names:
-        if name in ignored:
-            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-        if name not in readable:
-            raise DatasetError(f"{root} has no feature '{name}'; {near(name, readable)}")
-    return names, ignored | {name: other for name in readable if name not in names}
+    return readable, ignored
 
 
 def _feature(values: np.ndarray, spec: dict[str, Any]) -> Feature:
