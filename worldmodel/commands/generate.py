@@ -45,7 +45,7 @@ def generate(
     chosen = chosen_engine(version.world, engine)
     settings = described(asked, version) | {"episodes": episodes, "seed": seed, "engine": chosen}
     if out.is_dir():
-        if lerobot.read(out, []).provenance.get("settings") != settings:
+        if lerobot.read(out).provenance.get("settings") != settings:
             raise InputError(
                 f"--out {out} holds other episodes; give another folder, or the former options"
             )

@@ -23,13 +23,12 @@ from worldmodel.episodes.lerobot_reading import (
     Dataset,
     DatasetError,
     Feature,
-    columns,
     read,
 )
 from worldmodel.errors import cause
 from worldmodel.runtime.files import new_folder
 
-__all__ = ["Dataset", "DatasetError", "Feature", "columns", "read", "write"]
+__all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _FILE = _PLACE.format(chunk_index=0, file_index=0)

@@ -23,7 +23,6 @@ class Timed:
     log: Log
     addresses: dict[str, tuple[str, int | None]]  # of the log's columns
     clocks: dict[str | None, Clock]  # the first is that of the rows; None: of a constant rate
-    starts: dict[str | None, float]  # [s] when each clock starts, on the first one
 
     @property
     def main(self) -> str | None:
@@ -93,23 +92,20 @@ def timed(
     for log in source.logs:
         where = f"{source.path}: episode {log.id!r}"
         clocks: dict[str | None, Clock] = {}
-        starts: dict[str | None, float] = {}
         origin = None
         for name in names:
             if name is None:
-                assert rate is not None
                 rows = max((len(array) for array in log.arrays.values()), default=0)
-                clocks[name] = Clock(np.arange(rows) / rate, np.ones(rows, bool))
-                starts[name] = 0.0
+                clocks[name] = Clock(np.arange(rows) / (rate or 1.0), np.ones(rows, bool))
                 continue
             unit = "s" if name == source.clock else columns.time_unit
             stamps = log.column(addresses[name])
             repeats = _repeats(log, addresses, wanted - {name}, len(stamps))
-            clocks[name] = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
+            clock = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
             origin = stamps[:1] if origin is None else origin
-            shift = stamps[:1] - origin if len(stamps) and len(origin) else np.zeros(1)
-            starts[name] = float(shift[0]) * TIME_UNITS[unit]
-        out.append(Timed(where, log, addresses, clocks, starts))
+            start = float((stamps[:1] - origin).sum()) * TIME_UNITS[unit]
+            clocks[name] = dataclasses.replace(clock, start=start)
+        out.append(Timed(where, log, addresses, clocks))
     return out
 
 
@@ -157,8 +153,8 @@ def rows_of(episode: Timed, channel: Channel) -> Rows | None:
     rates = None
     if isinstance(channel, Signal) and channel.rates:
         rates = _stack(episode, channel, channel.rates) * channel.factor
-    name = channel.time or episode.main
-    return Rows(episode.clocks[name].time + episode.starts[name], values, rates)
+    clock = episode.clocks[channel.time or episode.main]
+    return Rows(clock.time + clock.start, values, rates)
 
 
 def _stack(episode: Timed, channel: Channel, columns: Sequence[str]) -> np.ndarray:

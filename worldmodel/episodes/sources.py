@@ -299,16 +299,13 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
 
 def _lerobot(path: Path, wanted: list[str] | None) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
-    features = None
-    if wanted is not None:
-        readable, ignored = lerobot.columns(path)
-        features = _arrays_of(path, wanted, readable | {"timestamp": None}, ignored)
-    dataset = lerobot.read(path, features)
-    names = {name: feature.names for name, feature in dataset.features.items()}
+    dataset = lerobot.read(path)
+    names: dict[str, Any] = {name: feature.names for name, feature in dataset.features.items()}
     logs = [
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
     names["timestamp"] = None
+    _arrays_of(path, wanted, names, dataset.ignored)
     fps = float(dataset.fps)
     return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)
