@@ -41,11 +41,7 @@ NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the ph
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """The command line of a fit; what is absent takes a default that is printed.
-
-    Raises:
-      InputError: a number that is too small; the message names it.
-    """
+    """The command line of a fit; what is absent takes a default that is printed."""
 
     # MJCF of the robot.
     scene: tyro.conf.Positional[Path]
@@ -78,7 +74,8 @@ class FitOptions:
     # Of the network, whose mean is the correction.
     members: int = 4
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for a number that is too small; the message names it."""
         at_least = {"seed": 0, "starts": 1, "iterations": 1, "steps": 1, "members": 1}
         for name, least in at_least.items():
             if getattr(self, name) < least:
@@ -104,6 +101,7 @@ def fit(
       InputError: a path, option, column or value that does not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
+    options.check()
     for name in ("scene", "data"):
         if not getattr(options, name).exists():
             raise InputError(f"{getattr(options, name)}: no such file; give the {name}'s path")

@@ -23,11 +23,7 @@ from worldmodel.policies.clone import Clone, CloneConfig
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """The command line of the loop.
-
-    Raises:
-      InputError: a number that is too small; the message names it.
-    """
+    """The command line of the loop."""
 
     # file.py:name or package.module:name.
     task: tyro.conf.Positional[str]
@@ -66,7 +62,8 @@ class LoopOptions:
     # Actions that it decides on at once.
     chunk: int = 1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for a number that is too small; the message names it."""
         for name in ("turns", "episodes", "corrections", "steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: at least 1")
@@ -86,6 +83,7 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
+    options.check()
     task = named.task(options.task)
     expert = named.part(options.expert, options.task, "expert", "plan")
     robot = named.part(options.robot, options.task, "robot", "step")

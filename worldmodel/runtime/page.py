@@ -7,7 +7,6 @@ nothing and has no script of its own; all text is escaped.
 import dataclasses
 import io
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
@@ -69,13 +68,21 @@ Part = Heading | Note | Table | Drawing | Markup
 def render(title: str, parts: Iterable[Part]) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    source = resources.files("worldmodel.runtime").joinpath("page.html").read_text(encoding="utf-8")
     template = environment.from_string(source)
-    return template.render(title=title, parts=[(type(part).__name__, part) for part in parts])
+    return template.render(title=title, parts=[_named(i, part) for i, part in enumerate(parts)])
+
+
+def _named(i: int, part: Part) -> tuple[str, Part]:
+    """A part with its kind. Ids of figures repeat from figure to figure, and are made unique."""
+    if isinstance(part, Drawing):
+        unique = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>figure{i}-", part.svg)
+        part = dataclasses.replace(part, svg=unique)
+    return type(part).__name__, part
 
 
 def svg(figure: Any) -> str:
-    """A Matplotlib figure as inline SVG, the same for the same figure; ``INK`` is the page's ink."""
+    """A Matplotlib figure as inline SVG, always the same; ``INK`` becomes the page's ink."""
     import matplotlib  # here, since its import takes longer than most commands
 
     buffer = io.StringIO()
@@ -85,7 +92,4 @@ def svg(figure: Any) -> str:
         )
     text = buffer.getvalue().replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>| xmlns(:xlink)?=\"[^\"]*\"", "", text, flags=re.S)
-    # Every figure counts its parts from 1, and a page holds several.
-    own = f"f{zlib.crc32(text.encode()):08x}-"
-    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{own}", text)
     return text[text.index("<svg") :].replace("<svg ", '<svg fill="currentColor" ', 1)
