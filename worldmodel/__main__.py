@@ -67,32 +67,30 @@ def _trust(
       level: of the intervals.
       pool: number of real episodes that all seeds draw from, if they share a pool.
       costs: table for the cost card, a row per version with the device time and price of its
-        synthetic episodes; worldmodel/trust/supplements.py documents the columns.
+        synthetic episodes; worldmodel/trust/cost.py documents the columns.
       assume: NAME LOW HIGH, …: replaced assumptions of the cost card, such as wage 20 30;
         worldmodel/trust/cost.py lists them.
       pairs: table of real and simulated evaluation episodes (see the command judge), for the
         same page.
     """
     from worldmodel import trust
-    from worldmodel.trust import supplements
-    from worldmodel.trust.summary import summary
+    from worldmodel.trust import cost, evaluation
+    from worldmodel.trust import report as pages
 
     if assume and not costs:
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
-        rows = trust.read(costs, supplements.GENERATION_COSTS)
-        document = supplements.with_costs(document, rows, supplements.assumed(assume))
+        rows = trust.read(costs, cost.Generation)
+        document = cost.with_costs(document, rows, cost.assumed(assume))
     if pairs:
-        rows = trust.read(pairs, supplements.PAIRS)
-        document = supplements.with_evaluations(document, rows)
+        rows = trust.read(pairs, evaluation.Pair)
+        document = evaluation.with_evaluations(document, rows)
     if json:
         write_json(json, document)
     if report:
-        from worldmodel.trust.report import report as page
-
-        write_text(report, page(document))
-    print(summary(document), end="")
+        write_text(report, pages.report(document))
+    print(pages.summary(document), end="")
     return 0
 
 
@@ -117,7 +115,7 @@ def _plan(
       level: of the interval.
     """
     from worldmodel import trust
-    from worldmodel.trust.summary import planned
+    from worldmodel.trust.report import planned
 
     rows = trust.read(pilot)
     grids = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
@@ -132,16 +130,16 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
 
     Args:
       pairs: table with a row per start: policy, real, simulated; real is empty if the start was
-        played in the simulator alone. CSV or Parquet; see worldmodel/trust/supplements.py.
+        played in the simulator alone. CSV or Parquet; see worldmodel/trust/evaluation.py.
       json: file for all numbers by task and policy.
       level: of the intervals.
     """
     from worldmodel import trust
-    from worldmodel.trust import supplements
-    from worldmodel.trust.summary import judged
+    from worldmodel.trust import evaluation
+    from worldmodel.trust.report import judged
 
-    rows = trust.read(pairs, supplements.PAIRS)
-    by_task = supplements.evaluations_by_task(rows, level)
+    rows = trust.read(pairs, evaluation.Pair)
+    by_task = evaluation.evaluations_by_task(rows, level)
     if json:
         write_json(json, by_task)
     print(judged(by_task), end="")

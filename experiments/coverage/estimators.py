@@ -1,18 +1,15 @@
 """The trust tool's estimates with their intervals, for many simulated tables at once.
 
 They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table; a test
-compares the two. ``cells_independent``, ``percentile_bootstrap`` and ``around_the_estimate`` are
-other common intervals, for comparison.
+compares the two. ``percentile_bootstrap`` is another common interval, which fails.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import falling, invert
-from worldmodel.trust.reading import NEGATIVE, NOT_IDENTIFIED, read
+from worldmodel.trust.curve import NEGATIVE, NOT_IDENTIFIED, falling, invert, read
 
 LEVEL = 0.95
 RESAMPLES = 500  # of the bootstrap
@@ -60,29 +57,9 @@ def alpha(tables: Tables) -> Bounds:
 
 def mean_alpha(tables: Tables) -> Bounds:
     """The mean of alpha_avg over the first version's cells."""
-    return _mean(tables, intervals.mean)
-
-
-def cells_independent(tables: Tables) -> Bounds:
-    """The mean as if its cells were independent, though they share the curve and the seeds."""
-
-    def mean(
-        weights: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        middle = values[..., 0]
-        total = (weights * middle).sum(-1)
-        below, above = (
-            np.sqrt(np.sum((weights * x) ** 2, -1)) for x in (middle - low, high - middle)
-        )
-        return total, total - below, total + above
-
-    return _mean(tables, mean)
-
-
-def _mean(tables: Tables, of: Callable[..., tuple[np.ndarray, ...]]) -> Bounds:
     cells, share = _read(tables), 1 / (tables.m * len(tables.m))
     with np.errstate(invalid="ignore"):
-        value, low, high = of(share, cells.value, cells.low, cells.high)
+        value, low, high = intervals.mean(share, cells.value, cells.low, cells.high)
     less = (share * tables.n).sum()
     none = ~_all_finite(cells.value)
     return _without(none, value - less, low - less, high - less, cells.truth @ share - less)
@@ -178,16 +155,6 @@ def percentile_bootstrap(tables: Tables) -> Bounds:
     low, value, high = np.concatenate(ends, 1)
     truth = np.broadcast_to(tables.d_eff[0], (len(curve), len(tables.n)))[:, 0]
     return Bounds(*((x - tables.n[0]) / tables.m[0] for x in (value, low, high, truth)))
-
-
-def around_the_estimate(tables: Tables) -> Bounds:
-    """alpha of the first cell ± t(S − 1) jackknife standard errors of D_eff."""
-    cells = _read(tables)
-    values = cells.value[:, 0]
-    low, high = intervals.ends(values, LEVEL)
-    n, m = tables.n[0], tables.m[0]
-    ends = ((x - n) / m for x in (values[:, 0], low, high, cells.truth[:, 0]))
-    return _without(np.asarray(np.isnan(values).any(-1)), *ends)
 
 
 def _without(none: np.ndarray, *bounds: np.ndarray) -> Bounds:

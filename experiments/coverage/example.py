@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from worldmodel import runtime, trust
-from worldmodel.trust import supplements
+from worldmodel.trust.evaluation import Pair
 
 REAL = (12, 20, 34, 58, 98, 166)  # n of the real-only curve
 N, M = (20, 34), (20, 40, 60)  # of the mixtures
@@ -131,7 +131,7 @@ def replicate(seed: int, *, mixtures: bool) -> list[trust.Row]:
     ]
 
 
-def pairs(count: int = 30, more: int = 300) -> list[supplements.Pair]:
+def pairs(count: int = 30, more: int = 300) -> list[Pair]:
     """Landing errors [m] of a learnt thrower from ``count`` starts in reality and in version 1, and
     from ``more`` starts in version 1 alone."""
     rng = np.random.default_rng(1)
@@ -142,7 +142,7 @@ def pairs(count: int = 30, more: int = 300) -> list[supplements.Pair]:
     slipped = speed[:count] * (1 + SLIP * rng.standard_normal(count))
     real = (land(DRAG, wind[:count], slipped) - target[:count]).tolist()
     return [
-        supplements.Pair(policy="thrower", real=r, simulated=s)
+        Pair(policy="thrower", real=r, simulated=s)
         for s, r in itertools.zip_longest(simulated, real)
     ]
 
@@ -150,7 +150,7 @@ def pairs(count: int = 30, more: int = 300) -> list[supplements.Pair]:
 def run(args: Args) -> int:
     """Writes the table."""
     if args.stage == "pairs":
-        trust.write_csv(args.out, pairs(), supplements.PAIRS)
+        trust.write_csv(args.out, pairs(), Pair)
         return 0
     began = time.process_time()
     rows = [r for s in range(args.seeds) for r in replicate(s, mixtures=args.stage == "grid")]

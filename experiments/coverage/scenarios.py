@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.coverage import estimators, simulation
-from experiments.coverage.designs import fresh, nested, pool, scattered
+from experiments.coverage import estimators
+from experiments.coverage.designs import d_eff, fresh, nested, pool, scattered
 from experiments.coverage.estimators import Bounds, Tables
 from worldmodel.trust.intervals import quantile
 
-COVERS, OUTSIDE, FAILS, PROPOSED = "covers", "outside", "must fail", "proposed"
+COVERS, OUTSIDE, FAILS = "covers", "outside", "must fail"
 RANGE = 0.3  # of t(S − 1) · cv / (slope · √S), the half-width of log D_eff from one mean error
 LAW_RANGE = 0.11  # the same for a law fitted to several cells
 
@@ -40,7 +40,7 @@ class Scenario:
     seeds: int
     cv: float  # seed noise: standard deviation over mean of the error
     slope: float  # -d log L / d log n
-    wanted: str  # COVERS, OUTSIDE, FAILS or PROPOSED
+    wanted: str  # COVERS, OUTSIDE or FAILS
     draw: Draw
     bounds: Callable[[Tables], Bounds]
     tables: int  # replications
@@ -57,7 +57,7 @@ def spread(seeds: int, cv: float, slope: float) -> float:
 
 
 def noise(d: int) -> float:
-    """The seed noise cv of a learner in d dimensions (``simulation``)."""
+    """The seed noise cv of a learner in d dimensions (``designs``)."""
     return math.sqrt(2 / d)
 
 
@@ -82,7 +82,7 @@ def _cells(tables: int) -> Iterator[Scenario]:
     for (rule, laws), d, seeds in itertools.product(LAWS.items(), (5, 20, 100), (5, 10, 20)):
         cv, wanted = noise(d), in_range(seeds, noise(d), 1.0)
         for law in laws:
-            alpha = (float(simulation.d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
+            alpha = (float(d_eff(rule, np.array(n), np.array(m), *law)) - n) / m
             named = ("fresh episodes", f"{rule}, d = {d}", f"alpha = {alpha:.2f}")
             draw = functools.partial(
                 fresh, rule=rule, d=d, seeds=seeds, cells=[cell], versions=[law]
@@ -139,53 +139,41 @@ def _laws(tables: int) -> Iterator[Scenario]:
 
 def _pools(tables: int) -> Iterator[Scenario]:
     """Scenarios with one pool; claimed for new episodes if (S − 1)(D_eff / pool)² is below .25."""
-    for d, seeds, of, most, cell, wanted, how in (
-        (20, 10, 512, 64, (16, 16), COVERS, {}),
-        (20, 10, 512, 64, (32, 24), COVERS, {}),
-        (100, 10, 512, 64, (32, 24), COVERS, {}),
-        (20, 10, 256, 64, (16, 16), COVERS, {}),
-        (20, 10, 256, 64, (32, 24), OUTSIDE, {}),
-        (100, 10, 256, 64, (32, 24), OUTSIDE, {}),
-        (100, 20, 256, 64, (32, 24), OUTSIDE, {}),
-        (100, 5, 256, 64, (32, 24), COVERS, {}),
-        (20, 10, 128, 96, (48, 40), FAILS, {}),
-        (100, 10, 128, 96, (48, 40), FAILS, {}),
-        (100, 20, 128, 96, (48, 40), FAILS, {}),
-        (20, 10, 128, 96, (24, 24), COVERS, {"conditional": True}),
-        (100, 10, 128, 96, (48, 40), COVERS, {"conditional": True}),
-        (20, 10, 256, 64, (16, 16), PROPOSED, {"blocks": 8}),
-        (20, 10, 128, 64, (32, 16), PROPOSED, {"blocks": 8}),
-        (20, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
-        (20, 5, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
-        (100, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 8}),
-        (20, 10, 128, 96, (48, 32), PROPOSED, {"blocks": 16}),
+    for d, seeds, of, most, cell, wanted, conditional in (
+        (20, 10, 512, 64, (16, 16), COVERS, False),
+        (20, 10, 512, 64, (32, 24), COVERS, False),
+        (100, 10, 512, 64, (32, 24), COVERS, False),
+        (20, 10, 256, 64, (16, 16), COVERS, False),
+        (20, 10, 256, 64, (32, 24), OUTSIDE, False),
+        (100, 10, 256, 64, (32, 24), OUTSIDE, False),
+        (100, 20, 256, 64, (32, 24), OUTSIDE, False),
+        (100, 5, 256, 64, (32, 24), COVERS, False),
+        (20, 10, 128, 96, (48, 40), FAILS, False),
+        (100, 10, 128, 96, (48, 40), FAILS, False),
+        (100, 20, 128, 96, (48, 40), FAILS, False),
+        (20, 10, 128, 96, (24, 24), COVERS, True),
+        (100, 10, 128, 96, (48, 40), COVERS, True),
     ):
-        episodes = "these episodes" if "conditional" in how else "new episodes"
-        if "blocks" in how:
-            episodes += f", jackknife of {how['blocks']} blocks"
+        episodes = "these episodes" if conditional else "new episodes"
         sizes = tuple(most >> i for i in range(5, -1, -1))
         design = f"d = {d}, n ≤ {most} of {of}, n, m = {cell}"
         named = ("one pool for all seeds", design, f"alpha = 1, for {episodes}")
-        draw = functools.partial(pool, d=d, seeds=seeds, of=of, sizes=sizes, cell=cell, **how)
+        draw = functools.partial(
+            pool, d=d, seeds=seeds, of=of, sizes=sizes, cell=cell, conditional=conditional
+        )
         yield Scenario(*named, seeds, noise(d), 1.0, wanted, draw, estimators.alpha, tables)
 
 
 def _others(tables: int) -> Iterator[Scenario]:
-    """Scenarios of other common intervals."""
-    one = {"cells": [(64, 64)], "versions": [(1.5, 0.004)]}
-    six = {"cells": CELLS, "versions": [(1.0, 0.0)]}
-    bootstrap = ("percentile bootstrap", estimators.percentile_bootstrap, FAILS, one)
-    around = ("estimate ± t · jackknife", estimators.around_the_estimate, PROPOSED, one)
-    independent = ("mean of 6 cells, as if independent", estimators.cells_independent, FAILS, six)
-    for (figure, of, wanted, how), d, seeds in (
-        (bootstrap, 20, 5),
-        (bootstrap, 100, 5),
-        (around, 5, 20),
-        (around, 20, 10),
-        (around, 100, 10),
-        (independent, 20, 10),
-        (independent, 100, 10),
-    ):
-        named = ("other intervals", f"pooled, d = {d}", figure)
-        draw = functools.partial(fresh, rule="pooled", d=d, seeds=seeds, **how)
-        yield Scenario(*named, seeds, noise(d), 1.0, wanted, draw, of, tables)
+    """The percentile bootstrap, which is too short.
+
+    At 7031a3be1389 cells taken as independent covered in 0.87 (too short), a jackknife of 8 or 16
+    blocks of one pool in 0.98 (too wide); t times the jackknife around the estimate covers too.
+    """
+    for d in (20, 100):
+        named = ("other intervals", f"pooled, d = {d}", "percentile bootstrap")
+        draw = functools.partial(
+            fresh, rule="pooled", d=d, seeds=5, cells=[(64, 64)], versions=[(1.5, 0.004)]
+        )
+        bounds = estimators.percentile_bootstrap
+        yield Scenario(*named, 5, noise(d), 1.0, FAILS, draw, bounds, tables)

@@ -1,27 +1,48 @@
-"""What the gradient of 64 rollouts costs, and what finishing broken-off solves adds to it.
+"""What a gradient through contact costs, beside its alternatives: time, compilation, memory.
 
-Question: is a gradient at most 2.5 × the forward simulation, and its compilation 3 ×?
+Question: what does the gradient of 64 rollouts cost, as a multiple of simulating them?
 Command:  python -m experiments.gradients.cost --out experiments/results/gradients/cost
-Runtime:  ten minutes on 2 idle cores
-Expected: ratios ≤ 2.5 of the run and ≤ 3 of the compilation; what missed is listed
+Runtime:  half an hour on 2 idle cores; with --scenes hopper --batches 1 --variants forward gradient
+          two minutes
+Expected: gradient / forward 1.4 to 2.2 on cube, elbow, T-block and gripper, 3 on the hopper, where
+          unrolled MJX costs 6 to 43; its compilation at most 4.4 times the forward's
 
-Every scene is measured in a process of its own (``measure``); ratios are within one process.
+``rollouts`` has the variants; ``c`` is C MuJoCo on all cores. Ratios are within one process. The
+scan's carry packed into one array cost 0.8 to 1.4 times as much: no gain.
 """
 
+import contextlib
+import copy
 import dataclasses
 import json
+import os
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import tyro
 
-from experiments.gradients.bench import COMPARE, measured
+from experiments import records
+from experiments.gradients.rollouts import (
+    ITERATIONS,
+    STEPS,
+    VARIANTS,
+    batch,
+    program,
+    unrolled_solver,
+)
+from experiments.gradients.scenes import SCENES, Bench
 from worldmodel import runtime
-from worldmodel.runtime import files
+from worldmodel._mujoco import c_rollout, mujoco
 
-RUN, COMPILE = 2.5, 3.0  # times the forward
-SCENES = ("cube", "elbow", "hopper", "quadruped")
-VARIANTS = ("step", "gradient", "unfinished", "packed")
+REPEATS, LEAST_S = 5, 1.0  # calls of which the median counts: at least so many, and so long
+Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,86 +50,109 @@ class Args:
     """Command line."""
 
     out: Path
-    scenes: tuple[str, ...] = SCENES
-    batch: int = COMPARE
+    scenes: tuple[str, ...] = tuple(SCENES)
+    batches: tuple[int, ...] = (64,)  # states at once
+    variants: tuple[str, ...] = VARIANTS  # ``forward`` among them
+    x64: bool = True
 
 
-def ratios(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """Variant → its seconds and compilation (tracing included), times those of ``mjx.step``."""
-    by_variant = {row["variant"]: row for row in rows}
-    forward = by_variant["forward"]
+def repeated(call: Callable[[], Any]) -> float:
+    """Median seconds of a call, after one to warm up."""
+    call()
+    seconds: list[float] = []
+    while len(seconds) < REPEATS or sum(seconds) < LEAST_S:
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
-    def compilation(row: dict) -> float:
-        return row["trace_s"] + row["compile_s"]
 
+def measured(bench: Bench, variant: str, size: int) -> Row:
+    """Seconds of a call and of its tracing and compilation, and bytes of its temporaries."""
+    x = batch(bench, size)
+    began = time.perf_counter()
+    with unrolled_solver() if variant == "unrolled" else contextlib.nullcontext():
+        lowered = jax.jit(program(bench, variant)).lower(x)
+    executable = lowered.compile()
+    compile_s = time.perf_counter() - began
+    memory = executable.memory_analysis()
+    leaves = jax.tree.leaves(jax.block_until_ready(executable(x)))
     return {
-        name: {
-            "run": by_variant[name]["seconds"] / forward["seconds"],
-            "compile": compilation(by_variant[name]) / compilation(forward),
-        }
-        for name in VARIANTS
+        "seconds": repeated(lambda: jax.block_until_ready(executable(x))),
+        "compile_s": compile_s,
+        "temporary_bytes": memory.temp_size_in_bytes if memory else None,
+        "finite": all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
     }
 
 
-def markdown(table: dict) -> str:
-    """The table as a page."""
-    provenance = table["provenance"]
-    lines = [
-        "# What a gradient costs",
-        "",
-        f"{table['batch']} rollouts of 32 steps, float64, 10 solver iterations (the MJCF's for the "
-        "solver's value; Newton's method finishes what is left). Every number is a multiple of the "
-        "same rollouts by `mjx.step`, in one process.",
-        "",
-        "| scene | `mjx.step` [s] | compile [s] | "
-        + " | ".join(f"{name}, run | compile" for name in VARIANTS)
-        + " |",
-        "|---|" + "---|" * (2 + 2 * len(VARIANTS)),
-    ]
-    for scene, rows in table["scenes"].items():
-        (forward,) = (row for row in rows if row["variant"] == "forward")
-        cells = [f"{r['run']:.2f} | {r['compile']:.1f}" for r in ratios(rows).values()]
-        compilation = forward["trace_s"] + forward["compile_s"]
-        lines.append(
-            f"| {scene} | {forward['seconds']:.3f} | {compilation:.0f} | {' | '.join(cells)} |"
-        )
-    missed = [
-        f"{scene}: {kind} {ratios(rows)['gradient'][kind]:.2f} (limit {limit})"
-        for scene, rows in table["scenes"].items()
-        for kind, limit in (("run", RUN), ("compile", COMPILE))
-        if ratios(rows)["gradient"][kind] > limit
-    ]
-    lines += [
-        "",
-        "*step*: `physics.step` without a gradient. *gradient*: reverse mode. *unfinished*: at the "
-        "point where the solver stopped (`Backward(finish=False)`). *packed*: the scan carries one "
-        "array in place of three.",
-        "",
-        f"Missed: {'; '.join(missed) or 'nothing'}.",
-        "",
-        f"{provenance['cpu']}, commit {provenance['commit']}, {provenance['versions']}.",
-        "",
-        f"```bash\n{table['command']}\n```",
-        "",
-    ]
-    return "\n".join(lines)
+def measured_c(bench: Bench, size: int) -> Row:
+    """The same rollouts by C MuJoCo's batched ``rollout``, on all cores."""
+    model = copy.copy(bench.scene.mj_model)
+    model.opt.iterations = ITERATIONS
+    full = mujoco.mjtState.mjSTATE_FULLPHYSICS
+    states = np.empty((size, mujoco.mj_stateSize(model, full)))
+    data = mujoco.MjData(model)
+    x = batch(bench, size)
+    for row, qpos, qvel in zip(states, x["qpos"], x["qvel"], strict=True):
+        data.qpos[:], data.qvel[:] = qpos, qvel
+        mujoco.mj_getState(model, data, row, full)
+    ctrl = np.tile(bench.ctrl, (size, STEPS, 1)) if model.nu else None
+    workers = [mujoco.MjData(model) for _ in range(os.cpu_count() or 1)]
+    play = lambda: c_rollout.rollout(  # noqa: E731
+        model, workers, states, ctrl, nstep=STEPS, persistent_pool=True
+    )
+    return {"seconds": repeated(play)}
+
+
+def over(variant: str, of: str = "seconds") -> Callable[[Row], str | None]:
+    """A column: a variant's figure as a multiple of the forward simulation's."""
+
+    def cell(row: Row) -> str | None:
+        if variant not in row:
+            return None
+        finite = of != "seconds" or row[variant].get("finite", True)
+        return f"{row[variant][of] / row['forward'][of]:.2f}" + " (not finite)" * (not finite)
+
+    return cell
+
+
+def memory(row: Row) -> str | None:
+    """A column: temporaries of the gradient over those of the unrolled one."""
+    if not {"gradient", "unrolled"} <= set(row):
+        return None
+    return f"{row['gradient']['temporary_bytes'] / row['unrolled']['temporary_bytes']:.3f}"
+
+
+COLUMNS: records.Columns = {
+    "scene": "scene",
+    "batch": "batch",
+    "forward [steps/s]": lambda r: f"{STEPS * r['batch'] / r['forward']['seconds']:.0f}",
+    **{variant: over(variant) for variant in (*VARIANTS[1:], "c")},
+    "compile forward [s]": lambda r: f"{r['forward']['compile_s']:.0f}",
+    "compile gradient": over("gradient", "compile_s"),
+    "compile unrolled": over("unrolled", "compile_s"),
+    "memory gradient / unrolled": memory,
+}
+TITLE = "What a gradient costs"
+NOTE = (
+    f"Rollouts of {STEPS} steps of 2 ms, {ITERATIONS} solver iterations. Variants and their "
+    "compilation: multiples of *forward*, the same rollouts by `mjx.step`."
+)
 
 
 def main(args: Args) -> int:
     """Measures scene after scene; prints one JSON line at the end."""
-    command = f"python -m experiments.gradients.cost --out {args.out}"
-    if args.scenes != SCENES:
-        command += f" --scenes {' '.join(args.scenes)}"
-    table = {"command": command, "provenance": runtime.provenance(), "batch": args.batch}
-    table["scenes"] = {}
-    args.out.mkdir(parents=True, exist_ok=True)
+    runtime.configure(x64=args.x64, cache=False)
+    rows: list[Row] = []
     for scene in args.scenes:
-        runtime.log(f"{scene}, {len(table['scenes'])}/{len(args.scenes)} done")
-        job = {"scene": scene, "batches": [str(args.batch)], "cost": True}
-        table["scenes"][scene] = measured(job, None)
-        files.write_json(args.out / "table.json", table)
-    files.write_text(args.out / "table.md", markdown(table))
-    print(json.dumps({scene: ratios(rows) for scene, rows in table["scenes"].items()}))
+        bench = SCENES[scene]()
+        for size in args.batches:
+            rows.append({"scene": scene, "batch": size, "c": measured_c(bench, size)})
+            for variant in args.variants:
+                runtime.log(f"{scene}, {size} states: {variant}")
+                rows[-1][variant] = measured(bench, variant, size)
+            records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+    print(json.dumps({"out": str(args.out), "rows": len(rows)}))
     return 0
 
 

@@ -1,52 +1,45 @@
 """A cube's side from its tosses, from a start that is wrong by 43 or 34 per cent.
 
-Question: which gradient identifies a geometry whose contacts are not where the model has them?
+Question: which derivative identifies a geometry whose contacts are not where the model has them?
 Command:  python -m experiments.gradients.cube_side --out experiments/results/gradients/cube_side
-Runtime:  half an hour on 2 cores
-Expected: one JSON line; Gauss-Newton on windows of 16 frames within 5 per cent of the measured
-          104.8 mm from both starts (Paulus et al., ICLR 2026: about 5 per cent from 60 and 140 mm,
-          on tosses of the same cube); on 4 frames only from the start that is too large, because
-          a cube that is too small touches nothing
+Runtime:  quarter of an hour on 2 cores; with --iterations 1 --windows 8 two minutes
+Expected: Gauss-Newton by MJX's derivative on windows of 16 frames within 3 per cent of the measured
+          104.8 mm from both starts, by differences of C MuJoCo 16 and 6 (Paulus et al., ICLR 2026:
+          about 5 per cent from 60 and 140 mm, on tosses of the same cube); on 4 frames only from
+          the start that is too large, because a cube that is too small touches nothing
 
 All methods fit the box's three sides on the same 64 windows of *train* tosses; the rest of the
-scene is the sources'. ``identify`` by Gauss-Newton takes derivatives of MJX or differences of C
-MuJoCo. ``fit`` by Adam takes whole windows, short ones, a curriculum from short to whole, or
-contacts from distance. OUT gets cube_side.json and cube_side.md after every fit; the same command
-resumes after an interruption.
+scene is the sources'. Adam, 80 steps at commits 4d2f7b5386f5 and 5523152bfbd6: 4 per cent from both
+starts on 16 frames; a curriculum of 4, then 16 frames 33 and 3, with contacts from distance too 49
+and 17: neither helps.
 """
 
 import dataclasses
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 
+from experiments import records
 from experiments.recordings.problems import CUBE
 from experiments.recordings.source import recording_file
-from experiments.records import plain
 from worldmodel import runtime
 from worldmodel.episodes.split import split
-from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig, FitError, fit
 from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
-from worldmodel.model import Physics, WorldModel, init
-from worldmodel.model.saved import describe
-from worldmodel.physics import Backward
+from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import files
 from worldmodel.scene import FreeParameter, load_scene
 
 TRUE_M = 0.1048  # [m] measured by the recording's authors
 STARTS_M = (0.06, 0.14)
 SIDES = (FreeParameter("geom_size", "cube", 7.0),)  # a deviation of the prior is 21 per cent
 FRAMES = (4, 16)
+ENGINES = ("mjx", "c")
 GEOM_SIZE = 'size="0.0524 0.0524 0.0524"'
 
 
@@ -56,12 +49,11 @@ class Args:
 
     out: Path
     windows: int = 64
-    iterations: int = 20  # of Gauss-Newton
-    steps: int = 80  # of Adam
+    iterations: int = 20
     seed: int = 0  # of the windows
 
 
-def world_from(side: float, backward: Backward) -> WorldModel:
+def world_from(side: float) -> WorldModel:
     """The recording's scene with a cube of this side [m].
 
     Raises:
@@ -72,49 +64,32 @@ def world_from(side: float, backward: Backward) -> WorldModel:
         raise InputError(f"{CUBE.mjcf} has no geom with {GEOM_SIZE}; correct GEOM_SIZE")
     text = text.replace(GEOM_SIZE, f'size="{side / 2} {side / 2} {side / 2}"')
     scene = load_scene(text, control_hz=CUBE.control_hz, substeps=CUBE.substeps)
-    return WorldModel(scene, SIDES, Physics(backward))
+    return WorldModel(scene, SIDES)
 
 
-def by_newton(world: WorldModel, windows: Windows, engine: str, args: Args) -> Any:
-    """Physical parameters by Gauss-Newton; None where it cannot start."""
-    config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
-    try:
-        return identify(world, windows, config).parameters["physics"]
-    except IdentifyError as error:
-        runtime.log(str(error))
-        return None
+def shown(start: float) -> Any:
+    """A column: error of the mean side from a start, and the three sides [mm]."""
+
+    def cell(row: dict[str, Any]) -> str:
+        fit = row[f"{1e3 * start:g} mm"]
+        if fit["error"] is None:
+            return "gave up"
+        sides = ", ".join(f"{1e3 * s:.1f}" for s in fit["sides_m"])
+        return f"{100 * fit['error']:.1f} % ({sides})"
+
+    return cell
 
 
-def by_adam(world: WorldModel, windows: Windows, frames: tuple[int, ...], args: Args) -> Any:
-    """Physical parameters after Adam's last step; None where too many windows are not finite."""
-    origin = init(world, jax.random.key(0))
-    config = FitConfig(
-        steps=args.steps,
-        batch=len(windows),
-        curriculum=frames,
-        prior_weight=0.0,
-        validate_every=args.steps,
-        max_nonfinite=0.5,
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            state = fit(
-                world,
-                origin,
-                CUBE.channels(world.scene),
-                windows,
-                windows,
-                config,
-                Path(directory),
-                metadata=describe(world) | {"config_hash": ""},
-                record=lambda row: None,
-                stop=lambda: False,
-                start=origin,
-            )
-        except FitError as error:
-            runtime.log(str(error))
-            return None
-    return state.parameters["physics"]
+TITLE = "A cube's side from its tosses"
+NOTE = (
+    f"Error of the mean of the three sides against the measured {1e3 * TRUE_M:g} mm; sides in mm."
+)
+COLUMNS: records.Columns = {
+    "tosses": lambda row: "SIMULATED" if row["simulated"] else "real",
+    "derivative": "engine",
+    "frames": "frames",
+    **{f"from {1e3 * start:g} mm": shown(start) for start in STARTS_M},
+}
 
 
 def main(args: Args) -> int:
@@ -123,95 +98,31 @@ def main(args: Args) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(CUBE, args.out)
     train = [e for e in CUBE.episodes(path) if split(e.id) == "train"]
-
-    def drawn(frames: int) -> Windows:
+    rows: list[dict[str, Any]] = []
+    for frames in FRAMES:
         windows, _ = CUBE.training_grid(frames).cut(train)
         order = np.random.default_rng(args.seed).permutation(len(windows))
-        return windows.take(np.sort(order[: args.windows]))
-
-    whole = max(FRAMES)
-    methods: dict[str, tuple[Backward, Any]] = {}
-    for frames in FRAMES:
-        for engine in ("mjx", "c"):
-            run = lambda w, f=frames, e=engine: by_newton(w, drawn(f), e, args)  # noqa: E731
-            methods[f"Gauss-Newton, {engine}, {frames} frames"] = (Backward(), run)
-    short = min(FRAMES)
-    for label, backward, frames in (
-        ("plain", Backward(), (whole,)),
-        ("plain", Backward(), (short,)),
-        ("plain", Backward(), (short, whole)),
-        ("from distance, 1 cm", Backward(contact_width=0.01), (short, whole)),
-    ):
-        shown = " then ".join(map(str, frames))
-        run = lambda w, f=frames: by_adam(w, drawn(whole), f, args)  # noqa: E731
-        methods[f"Adam, {label}, {shown} frames"] = (backward, run)
-
-    config = plain({**dataclasses.asdict(args), "out": str(args.out)})
-    result: dict[str, Any] = {
-        "command": f"python -m experiments.gradients.cube_side --out {args.out} --seed {args.seed}",
-        "provenance": runtime.provenance(),
-        "simulated": simulated,
-        "config": config,
-        "true_m": TRUE_M,
-        "rows": [],
-    }
-    target = args.out / "cube_side.json"
-    kept = json.loads(target.read_text()) if target.is_file() else {}
-    if kept.get("config") == config and kept["simulated"] == simulated:
-        result["rows"] = kept["rows"]
-    rows: list[dict[str, Any]] = result["rows"]
-    done = {(r["method"], r["start_m"]) for r in rows}
-    for start in STARTS_M:
-        for name, (backward, run) in methods.items():
-            if (name, start) in done:
-                continue
-            world = world_from(start, backward)
-            began = time.monotonic()
-            fitted = run(world)
-            seconds = round(time.monotonic() - began, 1)
-            row: dict[str, Any] = {"method": name, "start_m": start, "seconds": seconds}
-            row["commit"] = result["provenance"]["commit"]
-            if fitted is not None:
-                half = physical.values(world.scene, world.free, fitted)["cube.geom_size"]
-                sides = 2.0 * np.asarray(half)
-                row["sides_m"] = sides.tolist()
-                row["error"] = float(abs(sides.mean() / TRUE_M - 1.0))
-            rows.append(row)
-            runtime.log(json.dumps(row))
-            files.write_json(target, result)
-            files.write_text(args.out / "cube_side.md", markdown(result))
-    best = {
-        f"{1e3 * start:g} mm": min(
-            (r for r in rows if r["start_m"] == start and "error" in r), key=lambda r: r["error"]
-        )
-        for start in STARTS_M
-    }
-    print(json.dumps({"simulated": simulated, "best": best}))
+        windows = windows.take(np.sort(order[: args.windows]))
+        for engine in ENGINES:
+            config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
+            rows.append({"engine": engine, "frames": frames, "simulated": simulated})
+            for start in STARTS_M:
+                world, began = world_from(start), time.monotonic()
+                fit: dict[str, Any] = {"sides_m": None, "error": None}
+                try:
+                    fitted = identify(world, windows, config).parameters["physics"]
+                    half = physical.values(world.scene, world.free, fitted)["cube.geom_size"]
+                    sides = 2.0 * np.asarray(half)
+                    error = float(abs(sides.mean() / TRUE_M - 1.0))
+                    fit = {"sides_m": sides.tolist(), "error": error}
+                except IdentifyError as error:
+                    runtime.log(str(error))
+                fit["seconds"] = round(time.monotonic() - began, 1)
+                rows[-1][f"{1e3 * start:g} mm"] = fit
+            runtime.log(json.dumps(rows[-1]))
+    records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+    print(json.dumps({"simulated": simulated, "out": str(args.out)}))
     return 0
-
-
-def markdown(result: dict) -> str:
-    """cube_side.md as text: one line per method, one column per start."""
-    lines = ["# A cube's side from its tosses, measured", "", f"`{result['command']}`", ""]
-    what = "**SIMULATED** tosses" if result["simulated"] else "Real tosses"
-    commits = ", ".join(dict.fromkeys(row["commit"][:12] for row in result["rows"]))
-    date = result["provenance"]["date"]
-    lines += [f"{what}; commits {commits}; last of {date}. Error of the mean of the"]
-    lines += [f"three sides against the measured {1e3 * result['true_m']:g} mm; sides in mm.", ""]
-    heads = " | ".join(f"from {1e3 * s:g} mm" for s in STARTS_M)
-    lines += [f"| method | {heads} |", "|---" * (len(STARTS_M) + 1) + "|"]
-    for name in dict.fromkeys(r["method"] for r in result["rows"]):
-        cells = []
-        rows = {r["start_m"]: r for r in result["rows"] if r["method"] == name}
-        for start in STARTS_M:
-            r = rows.get(start)
-            if r is None or "error" not in r:
-                cells.append("not run" if r is None else "gave up")
-                continue
-            sides = ", ".join(f"{1e3 * s:.1f}" for s in r["sides_m"])
-            cells.append(f"{100 * r['error']:.1f} % ({sides})")
-        lines += [f"| {name} | {' | '.join(cells)} |"]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ in all numbers of the class, d fourth-order central differences.
 """
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.gradients.differences import slope
 from experiments.gradients.gate_scenes import WANTED, Placed, Row, place
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
@@ -26,15 +26,6 @@ REFERENCES = ("mjx", "c")
 # [m, rad] and of all else: contacts are tenths of a millimetre deep, all else is of size 1.
 WIDTHS = {"qpos": 3e-6}
 WIDE = 3e-4
-NARROWER = (
-    1.0,
-    0.3,
-    0.1,
-    0.03,
-    0.01,
-    0.003,
-)  # factors of a width, until the differences are smooth
-SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
 STATE = {  # class → leaf and its columns
     "position": ("qpos", slice(None)),
     "velocity": ("qvel", slice(None)),
@@ -60,17 +51,16 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
       JSON's types: ``refused`` (message) where the scene is refused; else ``classes``: class →
       ``refused`` (message), or per number of steps the largest entry of our Jacobian (``ours``),
       and of each reference the largest entry (``size``), jump of slope (``jump``) and error by
-      precision; ``values``: MJX against C MuJoCo, relative, per number of steps; ``touching``,
-      see ``Placed``; ``reverse``, see ``reverse_error``; ``seconds`` of processor time.
+      precision; ``values``: MJX against C MuJoCo, relative, per number of steps; ``reverse``, see
+      ``reverse_error``.
     """
-    began = time.process_time()
     try:
-        placed = place(row, max(STEPS))
+        placed = place(row)
     except SceneError as error:
         return {"refused": str(error)}
     mjx_values, c_values = values_of_mjx(placed), values_of_c(placed)
-    point = placed.at
-    unmoved = dict(point, parameters={k: 0.0 * v for k, v in point["parameters"].items()})
+    names = [f.name for f in placed.free]
+    unmoved = placed.at | {name: 0.0 * placed.at[name] for name in names}
     ours, theirs = mjx_values(unmoved), c_values(unmoved)
     away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
     references = {
@@ -90,10 +80,8 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
             classes[name] = _errors(placed, name, jacobians, references)
     return {
         "values": [_number(x) for x in away],
-        "touching": placed.touching,
         "reverse": reversed_errors,
         "classes": {name: classes[name] for name in CLASSES},
-        "seconds": round(time.process_time() - began, 1),
     }
 
 
@@ -130,11 +118,6 @@ def _number(x: Any) -> float | None:
     return float(f"{float(x):.3g}") if np.isfinite(x) else None
 
 
-def _leaves(point: dict) -> dict[str, np.ndarray]:
-    """A point's leaves by name, its parameters among them."""
-    return {k: v for k, v in point.items() if k != "parameters"} | point["parameters"]
-
-
 def _final(placed: Placed, step: Callable, x: dict, steps: Any) -> Any:
     """(nq + nv,) the state after some steps.
 
@@ -146,7 +129,7 @@ def _final(placed: Placed, step: Callable, x: dict, steps: Any) -> Any:
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         # Single precision does not converge further.
         model = model.tree_replace({"opt.tolerance": jnp.float32(1e-8)})
-    model = parameters.apply(scene, model, placed.free, x["parameters"])
+    model = parameters.apply(scene, model, placed.free, {f.name: x[f.name] for f in placed.free})
     blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
 
     def once(_: Any, carry: tuple) -> tuple:
@@ -165,7 +148,7 @@ def gradient(placed: Placed) -> dict[str, np.ndarray]:
     """Leaf → (len(STEPS), nq + nv, n) our Jacobian, by forward mode in JAX's precision."""
     jacobian = jax.jit(jax.jacfwd(functools.partial(_final, placed, physics.step)))
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
-    every = [_leaves(jax.device_get(jacobian(x, jnp.int32(steps)))) for steps in STEPS]
+    every = [jax.device_get(jacobian(x, jnp.int32(steps))) for steps in STEPS]
     return {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
 
 
@@ -181,7 +164,7 @@ def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | Non
     """
     jacobian = jax.jit(jax.jacrev(functools.partial(_final, placed, physics.step, steps=None)))
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
-    leaves = _leaves(jax.device_get(jacobian(x)))
+    leaves = jax.device_get(jacobian(x))
     sizes = {name: np.abs(g).max() for name, g in forward.items()}
     least = ROUNDING * max(sizes.values())
     worst = [
@@ -211,7 +194,7 @@ def values_of_c(placed: Placed) -> Function:
         return mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, apply(values)))
 
     def at(point: dict) -> np.ndarray:
-        model = compiled(tuple((k, tuple(v)) for k, v in point["parameters"].items()))
+        model = compiled(tuple((f.name, tuple(point[f.name])) for f in placed.free))
         model.opt.tolerance = 0.0  # until rounding
         data = mujoco.MjData(model)
         for name in ("qpos", "qvel", "ctrl", "act"):
@@ -227,62 +210,19 @@ def values_of_c(placed: Placed) -> Function:
 
 
 def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
-    """Slopes of a function and their jumps: leaf → (len(STEPS), nq + nv, n) each.
-
-    A width is narrowed until the function is smooth within it; of each number of steps the width
-    with the smallest jump counts.
-    """
+    """Slopes of a function and their jumps: leaf → (len(STEPS), nq + nv, n) each."""
     here = function(placed.at)
     slopes, jumps = {}, {}
-    for leaf, values in _leaves(placed.at).items():
+    for leaf, values in placed.at.items():
         columns = []
         for i in range(len(values)):
 
             def along(s: float, leaf: str = leaf, i: int = i) -> np.ndarray:
-                return function(_moved(placed.at, leaf, i, s))
+                moved = placed.at[leaf].copy()
+                moved[i] += s
+                return function(placed.at | {leaf: moved})
 
-            width = WIDTHS.get(leaf, WIDE)
-            columns.append(_slope(along, here, width))
+            columns.append(slope(along, here, WIDTHS.get(leaf, WIDE)))
         slopes[leaf] = np.stack([column[0] for column in columns], -1)
         jumps[leaf] = np.stack([column[1] for column in columns], -1)
     return slopes, jumps
-
-
-def _slope(
-    along: Callable[[float], np.ndarray], here: np.ndarray, width: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fourth-order central differences, and the jump of slope at 0, each of ``here``'s shape.
-
-    One-sided differences of a smooth function disagree in proportion to their width; what remains
-    of the disagreement at zero width is a jump of slope: a kink at, or within the width of, 0.
-    """
-    best: tuple[np.ndarray, np.ndarray] | None = None
-    for factor in NARROWER:
-        h = width * factor
-        near, far = (along(h), along(-h)), (along(2 * h), along(-2 * h))
-        slope = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * h)
-        apart = [(near[0] - 2 * here + near[1]) / h, (far[0] - 2 * here + far[1]) / (2 * h)]
-        jump = 2 * apart[0] - apart[1]
-        if best is None:
-            best = slope, jump
-        smoother = np.abs(jump).max(1) < np.abs(best[1]).max(1)
-        pick = smoother[:, None]
-        best = np.where(pick, slope, best[0]), np.where(pick, jump, best[1])
-        if (np.abs(best[1]).max(1) <= SMOOTH * np.abs(best[0]).max(1)).all():
-            break
-    assert best is not None
-    return best
-
-
-def _moved(point: dict, leaf: str, i: int, by: float) -> dict:
-    """A point with one number of one leaf changed."""
-
-    def changed(values: np.ndarray) -> np.ndarray:
-        values = values.copy()
-        values[i] += by
-        return values
-
-    if leaf in point["parameters"]:
-        inner = point["parameters"]
-        return dict(point, parameters=dict(inner, **{leaf: changed(inner[leaf])}))
-    return dict(point, **{leaf: changed(point[leaf])})

@@ -1,7 +1,6 @@
 """What is measured on a public scene: a state in which it touches, its steps and a gradient."""
 
 import copy
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -20,35 +19,12 @@ SETTLE_S, PUSH_S = 0.5, 0.02  # under the keyframe's control, under a random one
 TRIES, TRY_S, MOVED = 200, 0.1, 0.5  # poses; [m, rad] from the keyframe, of joints without a range
 SPREAD = 0.01  # [m/s, rad/s] of the random velocities that are added
 CONTROL = 0.1  # of the control's half range
+CARRIED = ("qpos", "qvel", "act", "qacc_warmstart")  # what a step changes
+HELD = ("mocap_pos", "mocap_quat")  # what it does not, apart from the control
 Point = dict[str, Any]  # what is differentiated: qvel, ctrl, mass, friction
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """A state and a held control."""
-
-    qpos: np.ndarray  # (nq,)
-    qvel: np.ndarray  # (nv,)
-    act: np.ndarray  # (na,)
-    qacc_warmstart: np.ndarray  # (nv,)
-    ctrl: np.ndarray  # (nu,)
-    mocap_pos: np.ndarray  # (nmocap, 3)
-    mocap_quat: np.ndarray  # (nmocap, 4)
-    contacts: int  # of C MuJoCo, active
-
-    @property
-    def carried(self) -> dict[str, np.ndarray]:
-        """What a step changes."""
-        names = ("qpos", "qvel", "act", "qacc_warmstart")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def held(self) -> dict[str, np.ndarray]:
-        """What it does not, apart from the control."""
-        return {"mocap_pos": self.mocap_pos, "mocap_quat": self.mocap_quat}
-
-
-def start(model: mujoco.MjModel, seed: int) -> Start:
+def start(model: mujoco.MjModel, seed: int) -> mujoco.MjData:
     """The first keyframe, or the MJCF's own pose, left to settle in C MuJoCo, then disturbed by a
     random control and random velocities. Where nothing touches then, random poses take its place
     until something does.
@@ -57,18 +33,14 @@ def start(model: mujoco.MjModel, seed: int) -> Start:
       InputError: C MuJoCo diverges.
     """
     random = np.random.default_rng(seed)
-    first = data = _disturbed(model, SETTLE_S, 0.0, random)
+    data = first = _disturbed(model, SETTLE_S, 0.0, random)
     if not _sound(first):
         raise InputError("the scene diverges in C MuJoCo before anything is measured")
     for _ in range(TRIES):
         if data.ncon and _sound(data):
-            break
+            return data
         data = _disturbed(model, TRY_S, 1.0, random)
-    else:
-        data = first
-    contacts = int(data.ncon)
-    names = [f.name for f in dataclasses.fields(Start) if f.name != "contacts"]
-    return Start(**{name: getattr(data, name).copy() for name in names}, contacts=contacts)
+    return first
 
 
 def _disturbed(
@@ -122,11 +94,9 @@ def converged(model: mujoco.MjModel) -> mujoco.MjModel:
     return model
 
 
-def trajectory_of_c(model: mujoco.MjModel, at: Start, steps: int) -> np.ndarray:
+def trajectory_of_c(model: mujoco.MjModel, at: mujoco.MjData, steps: int) -> np.ndarray:
     """(steps, nq + nv) by C MuJoCo."""
-    data = mujoco.MjData(model)
-    for name, value in {**at.carried, **at.held, "ctrl": at.ctrl}.items():
-        getattr(data, name)[:] = value
+    data = copy.copy(at)
     path = np.empty((steps, model.nq + model.nv))
     for k in range(steps):
         mujoco.mj_step(model, data)
@@ -142,7 +112,7 @@ class Problem:
     multiplied by the exponential.
     """
 
-    def __init__(self, scene: Scene, at: Start) -> None:
+    def __init__(self, scene: Scene, at: mujoco.MjData) -> None:
         self.model, self.at = scene.mj_model, at
         moving = self.model.body_weldid != 0
         self.heaviest = int(np.argmax(np.where(moving, self.model.body_mass, -1.0)))
@@ -157,9 +127,9 @@ class Problem:
         pairs = model.pair_friction.at[:, :2].multiply(factor)
         model = model.replace(body_mass=mass, geom_friction=geoms, pair_friction=pairs)
         ctrl = self.at.ctrl + control_unit(self.model) * x["ctrl"]
-        held = {name: jnp.asarray(value) for name, value in self.at.held.items()}
+        held = {name: jnp.asarray(getattr(self.at, name)) for name in HELD}
         blank = mjx.make_data(self.model).replace(ctrl=ctrl, **held)
-        state = {name: jnp.asarray(value) for name, value in self.at.carried.items()}
+        state = {name: jnp.asarray(getattr(self.at, name)) for name in CARRIED}
         return model, blank, state | {"qvel": self.at.qvel + x["qvel"]}
 
     @staticmethod

@@ -4,39 +4,26 @@ Whoever measures them clones the repositories into one folder, as ``owner/name``
 """
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 from worldmodel.scene import Scene, compile_scene, parse_mjcf
 
-QUICK_FOLDER = Path(__file__).parent  # of QUICK
+FOLDER = Path(__file__).parent  # of QUICK
 
 
 @dataclasses.dataclass(frozen=True)
 class PublicScene:
     """An MJCF of a public repository."""
 
-    repository: str  # owner/name on GitHub
-    path: str  # of the MJCF in the repository
+    name: str  # owner/name on GitHub, and its path there
     assets: str = ""  # owner/name/folder with its meshes, where its project passes them by name
 
-    @property
-    def name(self) -> str:
-        """Repository and path."""
-        return f"{self.repository}/{self.path}"
-
-    @property
-    def repositories(self) -> list[str]:
-        """The repositories that it needs."""
-        return [self.repository, *(["/".join(self.assets.split("/")[:2])] if self.assets else [])]
-
     def absent(self, folder: Path) -> str:
-        """Which of its files are not in the folder, and how to get them; empty where all are."""
-        needed = [folder / self.name, *([folder / self.assets] if self.assets else [])]
-        for repository, path in zip(self.repositories, needed, strict=True):
-            if not path.exists():
-                clone = f"git clone https://github.com/{repository} {folder / repository}"
-                return f"no {path}: {clone}"
+        """How to get what of it is not in the folder; empty where all is there."""
+        for path in (self.name, self.assets):
+            repository = "/".join(path.split("/")[:2])
+            if not (folder / path).exists():
+                return f"git clone https://github.com/{repository} FOLDER/{repository}"
         return ""
 
     def load(self, folder: Path) -> Scene:
@@ -51,80 +38,45 @@ class PublicScene:
         return compile_scene(spec, control_hz=1.0 / spec.option.timestep, substeps=1)
 
 
-def commit_of(folder: Path, repository: str) -> str:
-    """The commit of a clone; 'no history' where the folder is none."""
-    here = folder / repository
-    if not (here / ".git").exists():
-        return "no history"
-    command = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _of(repository: str, folder: str, files: str, assets: str = "") -> list[PublicScene]:
-    """Scenes of one folder; the files' endings are left out."""
-    return [PublicScene(repository, f"{folder}/{f}.xml", assets) for f in files.split()]
-
-
-_PLAYGROUND = "google-deepmind/mujoco_playground"
-_LOCOMOTION = "mujoco_playground/_src/locomotion"
+_PLAYGROUND = "google-deepmind/mujoco_playground/mujoco_playground/_src"
 _MENAGERIE = "google-deepmind/mujoco_menagerie"
-
-SCENES: tuple[PublicScene, ...] = (
-    *_of(
-        "Farama-Foundation/Gymnasium",
-        "gymnasium/envs/mujoco/assets",
-        "inverted_pendulum inverted_double_pendulum reacher hopper pusher_v5 humanoid",
+_FOLDERS = {
+    "Farama-Foundation/Gymnasium/gymnasium/envs/mujoco/assets": (
+        "inverted_pendulum inverted_double_pendulum reacher hopper pusher_v5 humanoid"
     ),
-    *_of(
-        "google-deepmind/dm_control",
-        "dm_control/suite",
-        "acrobot pendulum cartpole point_mass reacher ball_in_cup finger hopper walker cheetah",
+    "google-deepmind/dm_control/dm_control/suite": (
+        "acrobot pendulum cartpole point_mass reacher ball_in_cup finger hopper walker cheetah"
     ),
-    *_of(
-        _PLAYGROUND,
-        "mujoco_playground/_src/dm_control_suite/xmls",
-        "ball_in_cup finger walker hopper fish",
-    ),
-    *_of(
-        "google-deepmind/mujoco",
-        "mjx/mujoco/mjx/test_data",
+    f"{_PLAYGROUND}/dm_control_suite/xmls": "ball_in_cup finger walker hopper fish",
+    "google-deepmind/mujoco/mjx/mujoco/mjx/test_data": (
         "pendula actuator/tendon_force_clamp tendon/site_wrap tendon/tendon "
-        "barkour_v0/assets/barkour_v0_mjx",
+        "barkour_v0/assets/barkour_v0_mjx"
     ),
-    *_of(
-        "Farama-Foundation/Gymnasium-Robotics",
-        "gymnasium_robotics/envs/assets",
-        "fetch/reach",
+    "Farama-Foundation/Gymnasium-Robotics/gymnasium_robotics/envs/assets": "fetch/reach",
+    **{
+        f"{_PLAYGROUND}/locomotion/{robot}/xmls": "scene_mjx_feetonly_flat_terrain"
+        for robot in ("go1", "berkeley_humanoid", "g1")
+    },
+    _MENAGERIE: (
+        "unitree_go1/scene_mjx unitree_a1/scene google_barkour_vb/scene_mjx "
+        "universal_robots_ur5e/scene franka_emika_panda/mjx_single_cube robotiq_2f85/scene "
+        "shadow_hand/scene_right"
     ),
-    *_of(
-        _PLAYGROUND,
-        f"{_LOCOMOTION}/go1/xmls",
-        "scene_mjx_feetonly_flat_terrain",
-        f"{_MENAGERIE}/unitree_go1/assets",
-    ),
-    *_of(
-        _PLAYGROUND,
-        f"{_LOCOMOTION}/berkeley_humanoid/xmls",
-        "scene_mjx_feetonly_flat_terrain",
-        f"{_MENAGERIE}/berkeley_humanoid/assets",
-    ),
-    *_of(
-        _PLAYGROUND,
-        f"{_LOCOMOTION}/g1/xmls",
-        "scene_mjx_feetonly_flat_terrain",
-        f"{_MENAGERIE}/unitree_g1/assets",
-    ),
-    PublicScene(_MENAGERIE, "unitree_go1/scene_mjx.xml"),
-    PublicScene(_MENAGERIE, "unitree_a1/scene.xml"),
-    PublicScene(_MENAGERIE, "google_barkour_vb/scene_mjx.xml"),
-    PublicScene(_MENAGERIE, "universal_robots_ur5e/scene.xml"),
-    PublicScene(_MENAGERIE, "franka_emika_panda/mjx_single_cube.xml"),
-    PublicScene(_MENAGERIE, "robotiq_2f85/scene.xml"),
-    PublicScene(_MENAGERIE, "shadow_hand/scene_right.xml"),
-)
-
+    "quick": "cart_pole ball_in_cup planar_hopper finger quadruped",
+}
+_MESHES = {
+    f"{_PLAYGROUND}/locomotion/{robot}/xmls": f"{_MENAGERIE}/{meshes}/assets"
+    for robot, meshes in (
+        ("go1", "unitree_go1"),
+        ("berkeley_humanoid", "berkeley_humanoid"),
+        ("g1", "unitree_g1"),
+    )
+}
+_ALL = [
+    PublicScene(f"{folder}/{file}.xml", _MESHES.get(folder, ""))
+    for folder, files in _FOLDERS.items()
+    for file in files.split()
+]
 # Written by this project in the manner of others'; measured by the tests.
-QUICK: tuple[PublicScene, ...] = tuple(
-    PublicScene("quick", f"{name}.xml")
-    for name in ("cart_pole", "ball_in_cup", "planar_hopper", "finger", "quadruped")
-)
+QUICK = tuple(scene for scene in _ALL if scene.name.startswith("quick/"))
+SCENES = tuple(scene for scene in _ALL if scene not in QUICK)

@@ -1,8 +1,22 @@
-"""The benchmark's rollout of a scene, and its variants."""
+"""A rollout whose gradient is timed, and its variants.
 
+All variants have the same rollouts and the same loss, a fixed random mix of final positions and
+velocities; gradients are in parameters, start and controls.
+
+- ``forward``: stock ``mjx.step``, no gradient;
+- ``step``: ``worldmodel.physics.step``, no gradient;
+- ``gradient``: reverse mode through ``worldmodel.physics.step``;
+- ``unfinished``: the same at the point where the solver stopped (``Backward.finish``);
+- ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
+- ``one``: reverse mode through stock MJX with ``iterations=1``, its users' usual workaround;
+- ``differences``: one-sided differences of stock MJX, the whole batch anew for every number.
+"""
+
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,111 +28,97 @@ from worldmodel import physics
 from worldmodel._mujoco import mjx
 from worldmodel.physics import parameters
 
-SPREAD = 0.05  # m/s, rad/s: how the states of a batch differ
+STEPS, ITERATIONS = 32, 10  # of a rollout; of the solver, in every scene
+SPREAD = 0.05  # [m/s, rad/s]: how the states of a batch differ
 DIFFERENCE = 1e-6  # of a one-sided difference
-STEPS = {
+CPU_BATCH = 512  # states at once on a CPU: XLA does not finish 4096
+VARIANTS = ("forward", "step", "gradient", "unfinished", "unrolled", "one", "differences")
+OURS = {
     "step": physics.step,
     "gradient": physics.step,
-    "bare_gradient": physics.step,
-    "packed": physics.step,
     "unfinished": functools.partial(physics.step, backward=physics.Backward(finish=False)),
 }
-CPU_BATCH = 512  # states at once on a CPU, in every variant: XLA does not finish 4096
+Point = dict[str, Any]  # parameters, qpos, qvel, ctrl
 
 
-class Rollouts:
-    """A benchmark scene's rollout of ``horizon`` physics steps, and its variants."""
+def batch(bench: Bench, size: int) -> Point:
+    """``size`` states that differ in their velocities; the parameters are shared."""
+    random = np.random.default_rng(1)
+    noise = SPREAD * random.normal(size=(size, len(bench.qvel)))
+    noise[0] = 0.0
+    states = {"qpos": bench.qpos, "qvel": bench.qvel, "ctrl": bench.ctrl}
+    tiled = {name: jnp.tile(jnp.asarray(value), (size, 1)) for name, value in states.items()}
+    tiled["qvel"] += noise
+    unmoved = parameters.zeros(bench.free)
+    moved = {name: jnp.asarray(0.1 * random.normal(size=u.shape)) for name, u in unmoved.items()}
+    return {"parameters": moved, **tiled}
 
-    def __init__(self, bench: Bench, horizon: int) -> None:
-        self.bench, self.horizon = bench, horizon
-        model = bench.scene.mj_model
-        random = np.random.default_rng(0)
-        self.weights = jnp.asarray(random.normal(size=model.nq + model.nv))
-        self.at: dict[str, Any] = {
-            "parameters": {
-                name: jnp.asarray(0.1 * random.normal(size=u.shape))
-                for name, u in parameters.zeros(bench.free).items()
-            },
-            "qpos": jnp.asarray(bench.qpos),
-            "qvel": jnp.asarray(bench.qvel),
-            "ctrl": jnp.asarray(bench.ctrl),
-        }
 
-    def loss(
-        self,
-        x: dict[str, Any],
-        *,
-        step: Callable,
-        iterations: int | None = None,
-        remember: bool = False,
-        packed: bool = False,
-    ) -> Any:
-        """() a mix of the final positions and velocities, from one state.
+def loss(bench: Bench, x: Point, *, step: Callable, iterations: int = ITERATIONS) -> jax.Array:
+    """() of one state.
 
-        Args:
-          x: parameters, qpos, qvel, ctrl.
-          step: ``physics.step`` or ``mjx.step``.
-          iterations: of the solver; the scene's own where None.
-          remember: whether every residual is kept, without a checkpoint per step.
-          packed: whether the scan carries one array in place of three.
-        """
-        scene = self.bench.scene
-        model = parameters.apply(scene, scene.mjx_model(), self.bench.free, x["parameters"])
-        if iterations is not None:
-            model = model.tree_replace({"opt.iterations": iterations})
-        blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
+    Args:
+      step: ``physics.step`` or ``mjx.step``.
+      iterations: of the solver.
+    """
+    scene = bench.scene
+    model = parameters.apply(scene, scene.mjx_model(), bench.free, x["parameters"])
+    model = model.tree_replace({"opt.iterations": iterations})
+    blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])
+    weights = np.random.default_rng(0).normal(size=scene.mj_model.nq + scene.mj_model.nv)
 
-        start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
-        flat, unpack = ravel_pytree(start)
+    @functools.partial(
+        jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
+    )
+    def body(carry: tuple, _: None) -> tuple[tuple, None]:
+        qpos, qvel, warmstart = carry
+        data = step(model, blank.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart))
+        return (data.qpos, data.qvel, jax.lax.stop_gradient(data.qacc_warmstart)), None
 
-        def body(carry: Any, _: None) -> tuple[Any, None]:
-            qpos, qvel, warmstart = unpack(carry) if packed else carry
-            data = blank.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
-            data = step(model, data)
-            after = data.qpos, data.qvel, jax.lax.stop_gradient(data.qacc_warmstart)
-            return ravel_pytree(after)[0] if packed else after, None
+    start = x["qpos"], x["qvel"], jnp.zeros_like(x["qvel"])
+    (qpos, qvel, _), _ = jax.lax.scan(body, start, length=STEPS)
+    return jnp.asarray(weights) @ jnp.concatenate([qpos, qvel])
 
-        keep = jax.checkpoint_policies.save_only_these_names(physics.SOLUTION)
-        body = body if remember else jax.checkpoint(body, policy=keep)
-        end, _ = jax.lax.scan(body, flat if packed else start, length=self.horizon)
-        qpos, qvel, _ = unpack(end) if packed else end
-        return self.weights @ jnp.concatenate([qpos, qvel])
 
-    def batch(self, size: int) -> dict[str, Any]:
-        """``size`` states that differ in their velocities; the parameters are shared."""
-        noise = SPREAD * np.random.default_rng(1).normal(size=(size, len(self.bench.qvel)))
-        noise[0] = 0.0
-        tiled = {k: jnp.tile(self.at[k], (size, 1)) for k in ("qpos", "qvel", "ctrl")}
-        tiled["qvel"] += noise
-        return {"parameters": self.at["parameters"], **tiled}
+def program(bench: Bench, variant: str) -> Callable[[Point], Any]:
+    """The mean loss of a batch, or with its gradient in everything; by ``differences`` (numbers,),
+    in what moves all states of the batch alike."""
+    step = OURS.get(variant, mjx.step)
+    one = functools.partial(
+        loss, bench, step=step, iterations=1 if variant == "one" else ITERATIONS
+    )
 
-    def total(self, variant: str) -> Callable[[dict[str, Any]], Any]:
-        """The mean loss of a batch, or its gradient in everything; by ``differences`` (numbers,),
-        in what moves all states of the batch alike."""
-        one = functools.partial(
-            self.loss,
-            step=STEPS.get(variant, mjx.step),
-            iterations={"one": 1, "bare": 0, "bare_gradient": 0}.get(variant),
-            remember=variant == "remembered",
-            packed=variant == "packed",
-        )
-        narrow = jax.default_backend() == "cpu"
-        number, unflatten = ravel_pytree(self.at)
+    def mean(x: Point) -> jax.Array:
+        states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
+        here = lambda s: one({"parameters": x["parameters"], **s})  # noqa: E731
+        if jax.default_backend() == "cpu" and len(states["qpos"]) > CPU_BATCH:
+            return jnp.mean(jax.lax.map(here, states, batch_size=CPU_BATCH))
+        return jnp.mean(jax.vmap(here)(states))
 
-        def mean(x: dict[str, Any]) -> Any:
-            states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
-            here = lambda s: one({"parameters": x["parameters"], **s})  # noqa: E731
-            if narrow and len(states["qpos"]) > CPU_BATCH:
-                return jnp.mean(jax.lax.map(here, states, batch_size=CPU_BATCH))
-            return jnp.mean(jax.vmap(here)(states))
+    def differences(x: Point) -> jax.Array:
+        first = {k: v if k == "parameters" else v[0] for k, v in x.items()}
+        numbers, unflatten = ravel_pytree(jax.tree.map(jnp.zeros_like, first))
+        moves = DIFFERENCE * jnp.eye(numbers.size + 1, numbers.size, dtype=numbers.dtype)
+        losses = jax.lax.map(lambda by: mean(jax.tree.map(jnp.add, x, unflatten(by))), moves)
+        return (losses[:-1] - losses[-1]) / DIFFERENCE
 
-        def differences(x: dict[str, Any]) -> jax.Array:
-            def moved(step: jax.Array) -> jax.Array:
-                return mean(jax.tree.map(jnp.add, x, unflatten(step)))
+    whole = {"forward": mean, "step": mean, "differences": differences}
+    return whole.get(variant) or jax.value_and_grad(mean)
 
-            steps = DIFFERENCE * jnp.eye(number.size + 1, number.size, dtype=number.dtype)
-            losses = jax.lax.map(moved, steps)
-            return (losses[:-1] - losses[-1]) / DIFFERENCE
 
-        whole = {"forward": mean, "step": mean, "bare": mean, "differences": differences}
-        return whole.get(variant) or jax.value_and_grad(mean)
+@contextlib.contextmanager
+def unrolled_solver() -> Iterator[None]:
+    """While tracing: MJX's solver as a scan of all iterations, which reverse mode accepts."""
+    original = jax.lax.while_loop
+
+    def loop(cond: Callable, body: Callable, init: Any) -> Any:
+        if cond.__module__ != "mujoco.mjx._src.solver":
+            return original(cond, body, init)
+
+        def once(x: Any, _: None) -> tuple[Any, None]:
+            return jax.lax.cond(cond(x), body, lambda x: x, x), None
+
+        return jax.lax.scan(once, init, length=ITERATIONS)[0]
+
+    with mock.patch.object(jax.lax, "while_loop", loop):
+        yield

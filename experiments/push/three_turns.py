@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.records import plain
+from experiments.records import plain, write
 from worldmodel import loop, runtime
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.model import WorldModel
@@ -32,7 +32,7 @@ from worldmodel.reality import capture
 from worldmodel.reality import disturbances as hidden
 from worldmodel.reality.plant import Disturbance
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_json
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks.play import Simulate, episodes, repeated
 from worldmodel.tasks.push.expert import EXPERT
@@ -40,6 +40,13 @@ from worldmodel.tasks.push.task import Push
 from worldmodel.types import Policy
 
 FRICTION = ("tee_x", "tee_y", "tee_yaw")
+COLUMNS = {
+    "model": "version",
+    "corrections": "corrections",
+    "seed": "seed",
+    "error [mm]": lambda row: f"{1e3 * row['error']:.1f}",
+    "success": "success:.3f",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,52 +154,17 @@ def main(args: Args) -> int:
         args.out, {"experiment": "three turns of push"} | plain(dataclasses.replace(args, out=""))
     )
     rows = [row for seed in range(args.seeds) for row in run(args, seed)]
-    result = {
-        "command": f"python -m experiments.push.three_turns --out {args.out} --seeds {args.seeds}",
-        "config": {k: v for k, v in plain(args).items() if k != "out"},
-        "provenance": runtime.provenance(),
-        "rows": rows,
-    }
-    write_json(args.out / "table.json", result)
-    write_text(args.out / "table.md", markdown(result))
-    names = dict.fromkeys(r["version"] for r in rows)
-    means = {n: float(np.mean([r["success"] for r in rows if r["version"] == n])) for n in names}
-    print(json.dumps({"success": means, "out": str(args.out)}))
+    means = [
+        {"seed": "mean", "version": name, "corrections": own[0]["corrections"]}
+        | {kind: float(np.mean([r[kind] for r in own])) for kind in ("error", "success")}
+        for name in dict.fromkeys(r["version"] for r in rows)
+        if (own := [r for r in rows if r["version"] == name])
+    ]
+    config = {k: v for k, v in plain(args).items() if k != "out"}
+    write(args.out, "Three turns of the loop: push", rows + means, COLUMNS, config=config)
+    success = {row["version"]: row["success"] for row in means}
+    print(json.dumps({"success": success, "out": str(args.out)}))
     return 0
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The table.
-
-    Args:
-      result: the content of table.json.
-    """
-    run, config = result["provenance"], result["config"]
-    lines = [
-        "# Three turns of the loop: push",
-        "",
-        f"`{result['command']}`",
-        "",
-        f"Commit {run['commit'][:12]}; {run['date']}, {run['cpu']} ({run['cores']} cores). "
-        "Generated from table.json.",
-        "",
-        f"A policy cloned from {config['generated']} demonstrations in each version, over "
-        f"{config['rollouts']} rollouts in the held-out reality of each seed: mean error [mm] / "
-        "share of successes.",
-        "",
-    ]
-    seeds = sorted({r["seed"] for r in result["rows"]})
-    lines += [
-        "| model | corrections | " + " | ".join(f"seed {s}" for s in seeds) + " | mean |",
-        "|---" * (len(seeds) + 3) + "|",
-    ]
-    for name in dict.fromkeys(r["version"] for r in result["rows"]):
-        rows = [r for r in result["rows"] if r["version"] == name]
-        pairs = [(1e3 * r["error"], r["success"]) for r in rows]
-        pairs.append((float(np.mean([e for e, _ in pairs])), float(np.mean([s for _, s in pairs]))))
-        cells = " | ".join(f"{e:.1f} / {s:.3f}" for e, s in pairs)
-        lines.append(f"| {name} | {rows[0]['corrections']} | {cells} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

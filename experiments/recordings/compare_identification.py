@@ -3,7 +3,7 @@
 Question: what do derivatives through contact buy over finite differences of C MuJoCo?
 Command:  pip install "mujoco[sysid]"
           python -m experiments.recordings.compare_identification --recording elbow_toss \
-              --windows 128 --iterations 10 --out experiments/results/gradients/identification
+              --windows 128 --iterations 10 --out experiments/results/recordings/elbow_toss/sysid
 Runtime:  ten minutes on 2 cores
 Expected: one JSON line; every method within a few per cent of the same cost and held-out error,
           C differences faster on a CPU for few parameters
@@ -28,9 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
+from experiments.recordings.statistics import named
+from experiments.records import write
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors
@@ -42,9 +43,18 @@ from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.model.simulate import make_predictor
-from worldmodel.runtime.files import write_json
 
 BOUND = 4.0
+COLUMNS = {
+    "method": "method",
+    "time [s]": "seconds:.0f",
+    "rollouts": "rollouts",
+    "tangents": "tangents",
+    "cost": "cost:.0f",
+    "position [m]": "position_m:.5f",
+    "rotation [rad]": "rotation_rad:.4f",
+    "joints [rad]": "joint_rad:.4f",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +116,7 @@ def by_sysid(
 
 
 def main(args: Args) -> int:
-    """Fits with every method; writes OUT/RECORDING.json."""
+    """Fits with every method; writes table.json and table.md."""
     runtime.configure()
     problem = find_problem(args.recording)
     path, simulated = recording_file(problem, args.out)
@@ -116,8 +126,8 @@ def main(args: Args) -> int:
         grid = dataclasses.replace(grid, horizon=args.horizon)
     train = [e for e in episodes if split(e.id) == "train"]
     windows, _ = problem.training_grid(grid.horizon).cut(train)
-    rows = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
-    windows = windows.take(np.sort(rows))
+    drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
+    windows = windows.take(np.sort(drawn))
     held_out, _ = grid.cut([e for e in episodes if split(e.id) == "test"])
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)
@@ -144,37 +154,30 @@ def main(args: Args) -> int:
         ),
         "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
     }
-    result: dict[str, Any] = {
-        "command": "python -m experiments.recordings.compare_identification "
-        f"--recording {args.recording} --windows {args.windows} --iterations {args.iterations} "
-        f"--seed {args.seed} --out {args.out}",
-        "provenance": runtime.provenance(),
-        "simulated": simulated,
-        "config": {**dataclasses.asdict(args), "out": str(args.out), "horizon": grid.horizon},
-        "numbers": size,
-        "windows": len(windows),
-        "test_windows": len(held_out),
-        "steps_per_evaluation": len(windows) * windows.ctrl.shape[1] * world.scene.substeps,
-        "start": {
-            "cost": 0.5 * float(np.sum(residual(np.zeros(size)) ** 2)),
-            **error(np.zeros(size)),
-        },
-        "methods": {},
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    target = args.out / f"{args.recording}.json"
-    shown: dict[str, dict[str, Any]] = {}
+    start = {"cost": 0.5 * float(np.sum(residual(np.zeros(size)) ** 2)), **error(np.zeros(size))}
+    rows: list[dict[str, Any]] = []
     for name, fit in methods.items():
         runtime.log(f"── {name}")
         began = time.perf_counter()
         u, counts = fit()
         seconds = time.perf_counter() - began
         cost = 0.5 * float(np.sum(residual(u) ** 2))
-        shown[name] = {"seconds": seconds, "cost": cost, **error(u), **counts}
-        result["methods"][name] = shown[name] | {"u": list(u)}
-        write_json(target, result)
-        runtime.log(json.dumps(shown[name]))
-    print(json.dumps({"recording": args.recording, "start": result["start"], "methods": shown}))
+        rows.append({"method": name, "seconds": seconds, "cost": cost, **error(u), **counts})
+        rows[-1]["u"] = list(u)
+        runtime.log(json.dumps(rows[-1]))
+    write(
+        args.out,
+        f"{args.recording}: identification by several methods, one objective",
+        rows,
+        COLUMNS,
+        note=f"{size} numbers, {len(windows)} windows; the cost at the start is "
+        f"{start['cost']:.0f}. Errors are of {len(held_out)} test windows.",
+        simulated=simulated,
+        config={**dataclasses.asdict(args), "out": "", "horizon": grid.horizon},
+        steps_per_evaluation=len(windows) * windows.ctrl.shape[1] * world.scene.substeps,
+        start=start,
+    )
+    print(json.dumps({"recording": args.recording, "start": start, "methods": rows}))
     return 0
 
 

@@ -24,9 +24,9 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.physics_statistics import named
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
+from experiments.recordings.statistics import named
 from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.episodes.split import split

@@ -1,12 +1,12 @@
 """What the rows of the hybrid's table predict: models as fitted, and a hybrid's corrections
 replayed through its own physics, dealt to other windows or in part.
 
-Programs are compiled once per kind of model and number of windows, whatever the seed.
+Programs are compiled once per world model and number of windows, whatever the fit.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,16 +14,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.recordings.fitted import Fitted
-from experiments.recordings.hybrid_statistics import deal
-from worldmodel import physics, runtime
+from worldmodel import physics
 from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.errors import InputError
 from worldmodel.model import Displacement, Parameters, Physics, Velocity, WorldModel, pose, start
-from worldmodel.model.features import heights, layout
 from worldmodel.model.simulate import in_batches, make_predictor, predict_states
 from worldmodel.physics import parameters as physical
 from worldmodel.types import State
 
 DEAL_SEED = 0
+
+
+def deal(count: int, seed: int) -> np.ndarray:
+    """(count,) whose correction each window gets: one cycle, so none keeps its own.
+
+    Raises:
+      InputError: fewer than two windows.
+    """
+    if count < 2:
+        raise InputError(f"{count} window: corrections can only be dealt between at least two")
+    order = np.random.default_rng(seed).permutation(count)
+    source = np.empty(count, int)
+    source[order] = np.roll(order, 1)
+    return source
 
 
 def replayed(world: WorldModel) -> bool:
@@ -48,59 +61,36 @@ class Corrections:
         return Corrections(first * self.first, steps * self.steps)
 
 
-class Predict:
-    """Predicts with any fit, for batches of one size."""
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self._compiled: dict[Any, Any] = {}
-        self.last: tuple[Fitted, Corrections] | None = None  # what a hybrid added last
-
-    def model(self, fitted: Fitted, windows: Windows) -> np.ndarray:
-        """(windows, horizon, nq) by a fit, which sees as much of the past as when it was fitted."""
-        world = fitted.world
-        if world.learns:
-            windows = windows.remembering(fitted.metadata.get("remember", HISTORY))
-        if replayed(world):
-            observed = self._program("observe", fitted, make_observer)
-            predicted, corrections = observed(fitted.parameters, windows)
-            self.last = (fitted, corrections)
-            return predicted
-        return self._program("predict", fitted, make_predictor)(fitted.parameters, windows)
-
-    def controls(self, fitted: Fitted, windows: Windows) -> dict[str, np.ndarray]:
-        """The rows ``dealt``, ``start_only`` and ``network_off`` of the hybrid predicted last.
-
-        Raises:
-          ValueError: another fit, or one that corrects forces.
-        """
-        if self.last is None or self.last[0] is not fitted:
-            raise ValueError("predict with this hybrid first; it must not correct forces")
-        own = self.last[1]
-        replay = self._program("replay", fitted, make_replay)
-        given = {
-            "dealt": own.take(deal(len(windows), DEAL_SEED)),
-            "start_only": own.part(first=1.0, steps=0.0),
-            "network_off": own.part(first=0.0, steps=0.0),
-        }
-        return {name: replay(fitted.parameters, windows, c) for name, c in given.items()}
-
-    def _program(self, what: str, fitted: Fitted, make: Callable[[WorldModel, int], Any]) -> Any:
-        """``make`` of the first fit of a structure: scenes that compute the same share it."""
-        world = fitted.world
-        key = (what, world.scene.digest, world.free, world.base, world.network, world.correction)
-        if key not in self._compiled:
-            program = make(world, self.batch)
-
-            def first(*arguments: Any) -> Any:
-                self._compiled[key] = program
-                with runtime.compiling(f"to {what}, {world.name} ({world.correction})"):
-                    return program(*arguments)
-
-            self._compiled[key] = first
-        return lambda *arguments: self._compiled[key](*arguments)
+def predict(fitted: Fitted, windows: Windows, batch: int) -> tuple[np.ndarray, Corrections | None]:
+    """Positions (windows, horizon, nq) by a fit, which sees as much of the past as when it was
+    fitted, ``batch`` windows at once; and what its network added, where that can be replayed."""
+    world = fitted.world
+    if world.learns:
+        windows = windows.remembering(fitted.metadata.get("remember", HISTORY))
+    if replayed(world):
+        return make_observer(world, batch)(fitted.parameters, windows)
+    return _predictor(world, batch)(fitted.parameters, windows), None
 
 
+@functools.cache
+def _predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], np.ndarray]:
+    return make_predictor(world, batch)
+
+
+def controls(
+    fitted: Fitted, windows: Windows, own: Corrections, batch: int
+) -> dict[str, np.ndarray]:
+    """The rows ``dealt``, ``start_only`` and ``network_off`` of a hybrid, from its corrections."""
+    replay = make_replay(fitted.world, batch)
+    given = {
+        "dealt": own.take(deal(len(windows), DEAL_SEED)),
+        "start_only": own.part(first=1.0, steps=0.0),
+        "network_off": own.part(first=0.0, steps=0.0),
+    }
+    return {name: replay(fitted.parameters, windows, c) for name, c in given.items()}
+
+
+@functools.cache
 def make_observer(
     world: WorldModel, batch: int
 ) -> Callable[[Parameters, Windows], tuple[np.ndarray, Corrections]]:
@@ -116,9 +106,12 @@ def make_observer(
 
         return jax.vmap(one)(windows)
 
-    return lambda parameters, windows: in_batches(partial(run, parameters), batch, windows)
+    return lambda parameters, windows: in_batches(
+        functools.partial(run, parameters), batch, windows
+    )
 
 
+@functools.cache
 def make_replay(
     world: WorldModel, batch: int
 ) -> Callable[[Parameters, Windows, Corrections], np.ndarray]:
@@ -148,12 +141,4 @@ def make_replay(
 
         return jax.vmap(one)(windows, corrections)
 
-    return lambda parameters, *rows: in_batches(partial(run, parameters), batch, *rows)
-
-
-def lowest_corners(world: WorldModel, windows: Windows) -> np.ndarray | None:
-    """(windows,) height of the lowest corner at the start [m]; None without a free body."""
-    if not layout(world.scene).geoms:
-        return None
-    lowest = jax.jit(jax.vmap(lambda q: heights(world.scene, q).min()))
-    return np.asarray(lowest(jnp.asarray(windows.qpos)))
+    return lambda parameters, *rows: in_batches(functools.partial(run, parameters), batch, *rows)

@@ -7,8 +7,8 @@ Command:  python -m experiments.recordings.hybrid_table --recording elbow_toss
           --latent runs/elbow_latent/seed{0,1,2} --ablations no_history=runs/elbow_no_history/seed0
           --out experiments/results/recordings/elbow_toss/hybrid
 Runtime:  ten to twenty minutes on 2 cores: a compilation per kind of model and horizon
-Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames below 0.93 with an
-          interval clear of 1, and the dealt corrections' at 1 or above
+Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames below 0.95, and the
+          dealt corrections' at 1 or above
 
 --physics are --out folders of fit_physics, one per seed; --hybrid, --latent and --ablations
 NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from, and
@@ -16,13 +16,11 @@ sees as much of the past as in its fit. Three rows come from the hybrid itself, 
 forces: *dealt* plays its own physics with the corrections of another window, *start_only* with
 that of the initial velocity alone, *network_off* with none.
 
-OUT gets table.json (everything), table.md and the figures (generated from it), and checkpoint
-and metrics.jsonl of the seed that was best on *validation*, the other seeds' under seed<N>/;
-these folders serve as --hybrid again.
+OUT gets table.json, table.md, figure.png and the checkpoint of the seed that was best on
+*validation*, the other seeds' under seed<N>/; these folders serve as --hybrid again.
 """
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -32,39 +30,33 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.recordings.hybrid_figures import draw
-from experiments.recordings.hybrid_predictions import DEAL_SEED, Predict, lowest_corners, replayed
-from experiments.recordings.hybrid_statistics import (
-    curves,
-    diverged,
-    headline,
-    horizon_block,
-    read_metrics,
-    remaining,
-)
-from experiments.recordings.hybrid_text import markdown
-from experiments.recordings.physics_table import (
+from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
+from experiments.recordings.hybrid_predictions import DEAL_SEED, controls, predict
+from experiments.recordings.problems import find_problem
+from experiments.recordings.tables import (
     Fit,
-    command_line,
-    grids,
+    headline,
     keep_checkpoints,
-    kept_folders,
+    publish,
     read_fits,
     real_recording,
+    refuse_different,
+    refuse_diverged,
     restored,
-    shown,
 )
-from experiments.recordings.problems import Problem, find_problem
-from experiments.records import plain
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
-from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Physics
 from worldmodel.runtime.checkpoint import CheckpointError
-from worldmodel.runtime.files import write_json, write_text
 
+STYLES = {
+    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
+    "dealt": (GREY, (0, (1, 1.5)), "corrections dealt to other windows"),
+    "latent": (ORANGE, (0, (4, 2, 1, 2)), "latent (network alone)"),
+    "hybrid": (GREEN, "-", "hybrid"),
+}
 CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
 RESERVED = ("physics", "hybrid", *LENIENT)
@@ -80,7 +72,7 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     physics: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     hybrid: tuple[Path, ...]  # --out folders of fit_hybrid, one per seed
-    out: Path  # folder for the table, the figures and the checkpoints
+    out: Path  # folder for the table, the figure and the checkpoints
     latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
     ablations: tuple[str, ...] = ()  # NAME=DIR[,DIR]: further folders of fit_hybrid
     split: str = "test"  # test, validation or train episodes
@@ -141,13 +133,7 @@ def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Gr
         validation = float(meta["result"]["validation"])
         validation *= start.validation if isinstance(world.base, Physics) else 1.0
         group[start.seed] = Fit(start.seed, validation, folder, fitted)
-    first, *others = group.values()
-    for f in others:
-        if _but_seed(f.fitted.metadata) != _but_seed(first.fitted.metadata):
-            raise CheckpointError(
-                f"{name}: {f.folder} and {first.folder} differ in more than their seeds (network, "
-                "correction, history or config); fit both with the same command"
-            )
+    refuse_different([*group.values()], _but_seed)
     return dict(sorted(group.items()))
 
 
@@ -166,14 +152,15 @@ def predictions(
     Raises:
       InputError: a model that may not diverge did; it is named, and the episodes.
     """
-    predict = Predict(min(BATCH, len(windows)))
+    batch = min(BATCH, len(windows))
     by_model: dict[str, dict[int, np.ndarray]] = {}
     for name, group in groups.items():
         for seed, fit in group.items():
             runtime.log(f"{windows.target.shape[1]} frames: {name}, seed {seed}")
-            rows = {name: predict.model(fit.fitted, windows)}
-            if name == "hybrid" and replayed(fit.fitted.world):
-                rows |= predict.controls(fit.fitted, windows)
+            positions, own = predict(fit.fitted, windows, batch)
+            rows = {name: positions}
+            if name == "hybrid" and own is not None:
+                rows |= controls(fit.fitted, windows, own, batch)
             for model, predicted in rows.items():
                 lenient = model in LENIENT or isinstance(fit.fitted.world.base, ConstantVelocity)
                 if not lenient:
@@ -182,89 +169,9 @@ def predictions(
     return by_model
 
 
-def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequence[Any]) -> None:
-    """Raises InputError, naming model and episodes, where a scored frame is not finite."""
-    bad = diverged(predicted, windows)
-    if bad.any():
-        named = sorted({str(ids[e]) for e in np.asarray(windows.episode)[bad]})
-        raise InputError(
-            f"{who}: {int(bad.sum())} of {len(bad)} windows are not finite (episodes {named[:8]}"
-            f"{'…' if len(named) > 8 else ''}); fit it again with more steps per frame"
-        )
-
-
-def measure(args: Args, problem: Problem, path: Path, groups: dict[str, Group]) -> dict[str, Any]:
-    """The whole table: predicts with every model at every horizon."""
-    hz = problem.control_hz
-    episodes = [e for e in problem.episodes(path) if split(e.id) == args.split]
-    ids = [plain(e.id) for e in episodes]
-    some_fit = next(iter(groups["physics"].values())).fitted
-    channels = some_fit.channels
-    table: dict[str, Any] = {"horizons": []}
-    for grid in grids(some_fit, episodes):
-        horizon = grid.horizon
-        windows, skipped = grid.cut(episodes)
-        predicted = predictions(groups, windows, ids)
-        head = {"frames": horizon, "seconds": None if horizon is None else horizon / hz}
-        block = horizon_block(predicted, windows, channels)
-        table["horizons"].append(head | {"skipped": skipped} | block)
-        if horizon is not None:  # the longer one's is kept
-            table["curves"] = curves(predicted, windows, channels)
-        if horizon == problem.windows.horizon:
-            starts = np.concatenate([grid.starts(e)[0] for e in episodes])
-            lowest = lowest_corners(some_fit.world, windows)
-            rest = remaining(predicted, windows, channels, starts, lowest)
-            table["remaining"] = {"frames": horizon} | rest
-    best = min(groups["hybrid"].values(), key=lambda f: f.validation)
-    return {
-        "recording": problem.name,
-        "split": args.split,
-        "control_hz": hz,
-        "command": command(args),
-        "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "split_ids_sha256": hashlib.sha256(json.dumps(ids).encode()).hexdigest(),
-        "fitted_on_sha256": best.fitted.metadata["settings"]["data"],
-        "seeds": sorted(groups["hybrid"]),
-        "best_seed": best.seed,
-        "deal_seed": DEAL_SEED,
-        "fits": {name: [describe(f) for f in group.values()] for name, group in groups.items()},
-        "provenance": runtime.provenance(),
-    } | table
-
-
-def describe(fit: Fit) -> dict[str, Any]:
-    """A fit's own account: ``validation`` is comparable between the seeds of a row."""
-    meta, world = fit.fitted.metadata, fit.fitted.world
-    result = {k: v for k, v in meta["result"].items() if k != "parameters"}
-    about = {"seed": fit.seed, "validation": fit.validation, "result": result}
-    if world.learns:
-        correction = type(world.correction).__name__.lower()
-        network = dataclasses.asdict(world.network)
-        about["world"] = {"kind": world.name, "network": network, "correction": correction}
-        about["remember"] = meta["remember"]
-    return about
-
-
-def command(args: Args) -> str:
-    """The command line."""
-    arguments = ["--physics", *map(shown, args.physics), "--hybrid", *map(shown, args.hybrid)]
-    arguments += ["--latent", *map(shown, args.latent)] if args.latent else []
-    named = parse_ablations(args.ablations).items()
-    arguments += ["--ablations"] if named else []
-    arguments += [f"{name}={','.join(map(shown, folders))}" for name, folders in named]
-    return command_line("hybrid_table", args, arguments)
-
-
-def keep(group: Group, out: Path) -> None:
-    """Checkpoint and metrics.jsonl of the best seed in ``out``, the others' under ``seed<N>``."""
-    folders = kept_folders(list(group.values()), out)
-    metrics = {seed: (f.folder / "metrics.jsonl").read_text() for seed, f in group.items()}
-    for seed, text in metrics.items():
-        folders[seed].mkdir(parents=True, exist_ok=True)
-        write_text(folders[seed] / "metrics.jsonl", text)
-    for stale in set(out.glob("seed*")) - {*folders.values()}:
-        (stale / "metrics.jsonl").unlink(missing_ok=True)
-    keep_checkpoints(list(group.values()), out)
+def pairs(models: Sequence[str]) -> list[tuple[str, str]]:
+    """What is compared: every model with the physics and with the hybrid."""
+    return [(m, r) for r in ("physics", "hybrid") for m in models if m not in ("physics", r)]
 
 
 def main(args: Args) -> int:
@@ -277,21 +184,36 @@ def main(args: Args) -> int:
     groups = {"physics": {f.seed: f for f in read_fits(args.physics, args.recording)}}
     for name, folders in named.items():
         groups[name] = read_learned(name, folders, args.recording, groups["physics"])
-    convergence = {
-        name: {str(s): read_metrics(f.folder / "metrics.jsonl") for s, f in groups[name].items()}
-        for name in ("hybrid", "latent")
-        if name in groups
-    }
-    table = measure(args, problem, path, groups)
-    table["convergence"] = convergence
+    hybrids = list(groups["hybrid"].values())
+    best = min(hybrids, key=lambda f: f.validation)
     args.out.mkdir(parents=True, exist_ok=True)
-    keep(groups["hybrid"], args.out)
-    write_json(args.out / "table.json", table, indent=None)
-    write_text(args.out / "table.md", markdown(table))
-    for path in draw(table, args.out):
-        runtime.log(f"wrote {path}")
-    print(json.dumps(headline(table, args.out)))
+    table = publish(
+        args.out,
+        problem,
+        args.split,
+        path,
+        best.fitted,
+        lambda windows, ids: predictions(groups, windows, ids),
+        pairs,
+        STYLES,
+        seeds=sorted(groups["hybrid"]),
+        best_seed=best.seed,
+        deal_seed=DEAL_SEED,
+        fits={name: [describe(f) for f in group.values()] for name, group in groups.items()},
+    )
+    keep_checkpoints(hybrids, args.out)
+    line = headline(table, "physics", ["hybrid", "dealt", "latent"])
+    print(json.dumps(line | {"best_seed": best.seed, "out": str(args.out)}))
     return 0
+
+
+def describe(fit: Fit) -> dict[str, Any]:
+    """A fit's own account: ``validation`` is comparable between the seeds of a row."""
+    result = {k: v for k, v in fit.fitted.metadata["result"].items() if k != "parameters"}
+    about = {"seed": fit.seed, "validation": fit.validation, "result": result}
+    if fit.fitted.world.learns:
+        about["args"] = fit.fitted.metadata["settings"]["args"]
+    return about
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 Question: which parameters do the tosses identify, how well, and which only together?
 Command:  python -m experiments.recordings.identify --recording elbow_toss --out runs/identified
 Runtime:  three to ten minutes on 2 cores; --fit.engine mjx is the slower one on a CPU
-Expected: one JSON line; OUT/identified.md names every number with its 95 % interval, those that
-          are not identified, and the pairs that the data cannot tell apart
+Expected: one JSON line; OUT/table.md names every number with its 95 % interval and those that are
+          not identified; the pairs that the data cannot tell apart are in table.json
 
 Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
 windows used, the scene's structure and the priors of its parameters. The same command resumes
-after Ctrl-C, SIGTERM or a kill, to the same numbers. OUT also gets identified.json, the scene as
-MJCF (identified.xml) and ``checkpoint``, which ``evaluate`` reads.
+after Ctrl-C, SIGTERM or a kill, to the same numbers. OUT also gets the scene as MJCF
+(identified.xml) and ``checkpoint``, which ``evaluate`` reads.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ import tyro
 
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
-from experiments.records import append_row, plain, write_arrays
+from experiments.records import append_row, plain, write, write_arrays
 from worldmodel import runtime
 from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
@@ -39,9 +39,22 @@ from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.files import write_json, write_text
 from worldmodel.scene import write_mjcf
 from worldmodel.types import Episode
+
+NOTE = (
+    "Deviation: in widths of the number's prior; 1 where the data say nothing. A number is not "
+    "identified above 0.7 or at its bound, and none is where the fit has not converged."
+)
+COLUMNS = {
+    "number": "number",
+    "unit": "unit",
+    "value": "value:.5g",
+    "from": "low:.4g",
+    "to (95 %)": "high:.4g",
+    "deviation": "deviation:.2f",
+    "identified": "identified",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +102,6 @@ def main(args: Args) -> int:
             return interrupt.exit_status
     if identified.reason:
         runtime.log(f"nothing is identified: {identified.reason}")
-    bounds = intervals(world, identified)
     labels = [f"{n.name}[{n.index}]" for n in identified.numbers]
     result: dict[str, Any] = {
         "recording": args.recording,
@@ -109,20 +121,6 @@ def main(args: Args) -> int:
         "by_episode": identified.uncertainty.by_episode,
         "clusters": identified.uncertainty.clusters,
     }
-    detail = result | {
-        "unconverged_windows": identified.unconverged.tolist(),
-        "noise": identified.noise.tolist(),
-        "u": [n.u for n in identified.numbers],
-        "covariance": identified.covariance.tolist(),
-        # An infinite number, and an interval of a fit that has not converged, is null.
-        "freedom": [f if np.isfinite(f) else None for f in identified.uncertainty.freedom],
-        "intervals": {
-            name: [[x if np.isfinite(x) else None for x in row] for row in rows.tolist()]
-            for name, rows in bounds.items()
-        },
-        "settings": settings,
-        "provenance": runtime.provenance(),
-    }
     metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
     metadata |= {"config_hash": config, "result": result}
     parameters = identified.parameters
@@ -131,59 +129,49 @@ def main(args: Args) -> int:
     saved.save(target, step, world, parameters, metadata, keep=1, protocol=protocol)
     mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
     write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
-    write_json(args.out / "identified.json", detail)
-    write_text(args.out / "identified.md", markdown(detail, identified, bounds))
+    publish(args, result, identified, intervals(world, identified), settings)
     print(json.dumps(result))
     return 0
 
 
-def markdown(detail: dict[str, Any], identified: Identified, bounds: dict[str, np.ndarray]) -> str:
-    """The table of every number, the unidentified ones and the pairs."""
-    about = detail["provenance"]
+def publish(
+    args: Args,
+    result: dict[str, Any],
+    identified: Identified,
+    bounds: dict[str, np.ndarray],
+    settings: dict[str, Any],
+) -> None:
+    """Writes table.json and table.md: a row per number, in its unit or in widths of its prior."""
     doubt = identified.uncertainty
-    spread = "of the noise alone, too narrow where an episode's frames err together"
-    if doubt.clusters:
-        unit = "episodes" if doubt.by_episode else "stretches of episodes"
-        spread = f"of the scatter of {doubt.clusters} {unit} (jackknife, Student's t)"
-    ended = "converged" if identified.converged else f"NOTHING IS IDENTIFIED: {identified.reason};"
     half = doubt.half_widths(np.eye(len(identified.numbers)))
-    lines = [
-        f"# {detail['recording']}: what the data say of each number",
-        "",
-        f"{detail['windows']} windows of {detail['episodes']} train episodes"
-        f"{' (SIMULATED)' if detail['simulated'] else ''}; "
-        f"{ended} after {identified.iterations} iterations; intervals {spread}. "
-        f"Commit {about['commit'][:12]}, {about['date']}, {about['cpu']} ({about['cores']} cores).",
-        "",
-        f"Contact solves that ran out of the engine's iterations at these values: in "
-        f"{detail['unconverged']} windows.",
-        "",
-        f"Windows left out: {', '.join(detail['left_out']) or 'none'}.",
-        "",
-        "Deviation: of the number in widths of its prior; 1 where the data say nothing. A number "
-        "is *not identified* above 0.7, or at its bound; its interval, which says nothing, is "
-        "in the JSON.",
-        "",
-        "| number | unit | value | 95 % interval | deviation | |",
-        "|---|---|---|---|---|---|",
-    ]
-    kinds = {f.name: f.kind for f in find_problem(detail["recording"]).free}
+    kinds = {f.name: f.kind for f in find_problem(args.recording).free}
+    rows = []
     for n, h in zip(identified.numbers, half, strict=True):
-        kind, rows = kinds[n.name], bounds[n.name]
+        kind, interval = kinds[n.name], bounds[n.name]
         unit = physical.KINDS[kind].unit
-        if kind != "inertia" and len(rows) == len(physical.KINDS[kind].width):
-            value, low, high = rows[n.index]
-            shown = f"{value:.5g} | " + (f"[{low:.4g}, {high:.4g}]" if n.identified else "")
+        if kind != "inertia" and len(interval) == len(physical.KINDS[kind].width):
+            value, low, high = interval[n.index]
         else:  # a turn, or a second moment: it moves several values
-            unit, shown = (
-                "prior widths",
-                f"{n.u:.2f} | " + (f"±{h:.2f}" if n.identified else ""),
-            )
-        verdict = "" if n.identified else ("at its bound" if n.at_bound else "not identified")
-        lines.append(f"| {n.name}[{n.index}] | {unit} | {shown} | {n.deviation:.2f} | {verdict} |")
-    lines += ["", "Pairs that the data cannot tell apart (correlation beyond ±0.9):", ""]
-    lines += [f"- {a} and {b}: {r:+.2f}" for a, b, r in detail["together"]] or ["- none"]
-    return "\n".join(lines) + "\n"
+            unit, value, low, high = "prior widths", n.u, n.u - h, n.u + h
+        known = n.identified and np.isfinite([low, high]).all()
+        row = {"number": f"{n.name}[{n.index}]", "unit": unit, "value": value, "u": n.u}
+        row |= {"low": low if known else None, "high": high if known else None}
+        verdict = "identified" if n.identified else "at its bound" if n.at_bound else "not"
+        rows.append(row | {"deviation": n.deviation, "identified": verdict})
+    write(
+        args.out,
+        f"{args.recording}{' (SIMULATED)' * result['simulated']}: what the data say of each number",
+        rows,
+        COLUMNS,
+        note=NOTE,
+        result=result,
+        unconverged_windows=identified.unconverged,
+        noise=identified.noise,
+        covariance=identified.covariance,
+        # An infinite one is null.
+        freedom=[f if np.isfinite(f) else None for f in doubt.freedom],
+        settings=settings,
+    )
 
 
 def _named(out: LeftOut, episodes: list[Episode]) -> str:

@@ -22,6 +22,7 @@ from experiments.records import write_arrays
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
+from worldmodel.scene.tangent import displaced, displacements
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
 ANGLE_NOISE = 1e-3  # [rad] of a tracked pose; the elbow's hinge shows 1.5e-3
@@ -69,12 +70,15 @@ def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> dict[s
     hidden = _hide(spec, generator)
     model = spec.compile()
     frames = FRAMES.get(problem.name, DEFAULT_FRAMES)
-    rolled = [_episode(model, problem, frames, substeps, generator) for _ in range(episodes)]
-    qpos = np.concatenate([q for q, _ in rolled]).astype(np.float32)
-    qvel = np.concatenate([_velocities(q, model, rate) for q, _ in rolled])
+    rolled = [_episode(model, frames, substeps, generator) for _ in range(episodes)]
+    scene, exact = problem.scene(), np.stack([poses for poses, _ in rolled])
+    moves = _noise(model) * generator.normal(size=(*exact.shape[:2], model.nv))
+    qpos = displaced(scene, exact, moves)
+    qvel = displacements(scene, qpos[:, :-1], qpos[:, 1:]) * rate
+    qvel = np.concatenate([qvel[:, :1], qvel], axis=1)  # the first frame has none before it
     arrays: dict[str, np.ndarray] = {
-        "qpos": qpos,
-        "qvel": qvel.astype(np.float32),
+        "qpos": np.concatenate(qpos).astype(np.float32),
+        "qvel": np.concatenate(qvel).astype(np.float32),
         "start": np.arange(episodes + 1) * frames,
         "id": np.arange(episodes),
     }
@@ -113,13 +117,9 @@ def _hide(spec: mujoco.MjSpec, generator: np.random.Generator) -> dict[str, floa
 
 
 def _episode(
-    model: mujoco.MjModel,
-    problem: Problem,
-    frames: int,
-    substeps: int,
-    generator: np.random.Generator,
+    model: mujoco.MjModel, frames: int, substeps: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy poses (frames, nq) and the torques played (frames, nu)."""
+    """Poses (frames, nq) and the torques played (frames, nu)."""
     data = mujoco.MjData(model)
     _throw(data, model, generator)
     smooth = np.cumsum(generator.normal(size=(frames, model.nu)), axis=0) / 40.0
@@ -128,9 +128,8 @@ def _episode(
     for k in range(frames):
         poses[k] = data.qpos
         data.ctrl[:] = torque[k]
-        for _ in range(substeps):
-            mujoco.mj_step(model, data)
-    return _tracked(poses, model, generator), torque
+        mujoco.mj_step(model, data, substeps)
+    return poses, torque
 
 
 def _throw(data: mujoco.MjData, model: mujoco.MjModel, generator: np.random.Generator) -> None:
@@ -138,11 +137,12 @@ def _throw(data: mujoco.MjData, model: mujoco.MjModel, generator: np.random.Gene
     if model.nu:
         data.qpos[:] = 0.3 * generator.normal(size=model.nq)
         return
-    up = _position(model)[-1]
+    flies = model.nq != model.nv  # with a quaternion in qpos[3:7]
+    up = 2 if flies else 1
     data.qpos[up] = generator.uniform(0.12, 0.2)
     data.qvel[up] = generator.uniform(-1.5, 0.0)
     data.qvel[0] = generator.uniform(-1.0, 1.0)
-    if _flies(model):
+    if flies:
         quaternion = generator.normal(size=4)
         data.qpos[3:7] = quaternion / np.linalg.norm(quaternion)
         data.qvel[3:6] = 5.0 * generator.normal(size=3)
@@ -152,46 +152,12 @@ def _throw(data: mujoco.MjData, model: mujoco.MjModel, generator: np.random.Gene
         data.qpos[hinge] = generator.uniform(-np.pi, np.pi)
 
 
-def _flies(model: mujoco.MjModel) -> bool:
-    """Whether a body is free, with a quaternion in qpos[3:7]."""
-    return model.nq != model.nv
-
-
-def _position(model: mujoco.MjModel) -> list[int]:
-    """Where the body's place stands in qpos; nothing for an arm."""
+def _noise(model: mujoco.MjModel) -> np.ndarray:
+    """(nv,) deviation of a tracked pose [m, rad]."""
     if model.nu:
-        return []
-    return [0, 1, 2] if _flies(model) else [0, 1]
-
-
-def _tracked(
-    poses: np.ndarray, model: mujoco.MjModel, generator: np.random.Generator
-) -> np.ndarray:
-    """Poses as a tracker sees them."""
-    noise = ENCODER_NOISE if model.nu else ANGLE_NOISE
-    noisy = poses + noise * generator.normal(size=poses.shape)
-    position = _position(model)
-    shape = (len(poses), len(position))
-    noisy[:, position] = poses[:, position] + POSITION_NOISE * generator.normal(size=shape)
-    if _flies(model):
-        turn = slice(3, 7)
-        noisy[:, turn] = poses[:, turn] + 0.5 * ANGLE_NOISE * generator.normal(size=(len(poses), 4))
-        noisy[:, turn] /= np.linalg.norm(noisy[:, turn], axis=1, keepdims=True)
-    return noisy
-
-
-def _velocities(qpos: np.ndarray, model: mujoco.MjModel, rate: float) -> np.ndarray:
-    """Backward differences, the first frame's copied from the second."""
-    if not _flies(model):
-        difference = np.diff(qpos, axis=0)
-    else:
-        turn = np.empty((len(qpos) - 1, 3))
-        for k in range(len(turn)):
-            mujoco.mju_subQuat(turn[k], qpos[k + 1, 3:7], qpos[k, 3:7])
-        rest = np.diff(np.delete(qpos, np.s_[3:7], axis=1), axis=0)
-        difference = np.concatenate([rest[:, :3], turn, rest[:, 3:]], axis=1)
-    velocity = difference * rate
-    return np.concatenate([velocity[:1], velocity])
+        return np.full(model.nv, ENCODER_NOISE)
+    moves = 3 if model.nq != model.nv else 2  # in space, or in a plane
+    return np.r_[np.full(moves, POSITION_NOISE), np.full(model.nv - moves, ANGLE_NOISE)]
 
 
 def main(args: Args) -> int:

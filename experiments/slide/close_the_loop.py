@@ -11,13 +11,16 @@ Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slid
 Version 0 is 20 % wrong in friction; its policy is deployed, K1 corrections come back, version 1 is
 its physics finetuned on them. ``--full`` goes on, with twice the replicates: version 1's policy
 brings K2 more, version 2 is physics and network on both; two more versions tell the halves apart.
-Alpha is measured by worldmodel.trust. The same command resumes after Ctrl-C, SIGTERM or a kill;
-corrections are never played again.
+Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, figure.png,
+rows.csv, the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
+SIGTERM or a kill; corrections are never played again.
 """
 
 import dataclasses
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -25,23 +28,23 @@ from typing import Any
 
 import tyro
 
-from experiments.records import plain
-from experiments.slide import reality, turn
+from experiments.alpha import CONTROL, publish, summary
+from experiments.slide import precompile, reality, turn
 from experiments.slide import study as slide
-from experiments.slide.measurement import assemble, loop_rows, play_policies, players
-from experiments.slide.precompile import Precompilation
-from experiments.slide.report import markdown, page
-from worldmodel import loop, runtime, trust
+from experiments.slide.measurement import described, loop_rows, play_policies, players
+from experiments.slide.page import page
+from worldmodel import loop, runtime
 from worldmodel.episodes import lerobot
 from worldmodel.model import WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_text
+from worldmodel.runtime.settings import claim
 from worldmodel.tasks import data_set
-from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide.expert import make_table
-from worldmodel.trust.phrases import CONTROL
-from worldmodel.types import Array, Episode
+from worldmodel.types import Episode
+
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # whose differences are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,114 +66,89 @@ class Args:
 def main(args: Args) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
-    turn.claim(args.out, {"hidden_seed": args.hidden_seed, "study": plain(args.study)})
-    with (
-        runtime.Interrupt() as interrupt,
-        Precompilation(full=args.full, smoke=args.smoke) as compilation,
-        players() as workers,
-    ):
+    claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
+    compiling = precompile.rehearsal(precompile.Args(full=args.full, smoke=args.smoke))
+    with runtime.Interrupt() as interrupt, compiling as compilation, players() as workers:
         try:
-            results = run(args, compilation, workers, lambda: interrupt.requested)
+            table = run(args, compilation, workers, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
-    print(json.dumps(headline(results)))
+    print(json.dumps({"task": "slide", "hidden_seed": args.hidden_seed, "alpha": summary(table)}))
     return 0
 
 
 def run(
-    args: Args, compilation: Precompilation, workers: Executor, stop: Callable[[], bool]
+    args: Args, compilation: subprocess.Popen, workers: Executor, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed, study = args.out, args.hidden_seed, args.study
     hidden = reality.draw_hidden(seed)
-    clock = turn.Clock(out / "seconds.json")
     each, most = max(study.real), max(study.m)
-    worlds: dict[str, tuple[loop.Version, Simulate]] = {}
-    pools: dict[str, list[Episode]] = {}
+    runtime.log("the operator learns reality's table")
+    table = make_table(reality.simulator(hidden, workers=workers))
+    one = turn.Turn(
+        out,
+        study,
+        hidden,
+        table,
+        synthetic=study.seeds * most,
+        seeds=(seed,),
+        streams=(seed,),
+        first=0,
+        workers=workers,
+        stop=stop,
+    )
+    with one.stage("reality: demonstrations"):
+        demos = one.real(study.seeds * each, turn.DEMONSTRATIONS)
+    with one.stage("reality as its own world model"):
+        twin = one.real(study.seeds * most, turn.TWIN)
+    with one.stage("compile"):
+        while compilation.poll() is None and not stop():
+            time.sleep(0.5)
 
-    def go_on() -> None:
-        if stop():
-            raise runtime.Interrupted("stopped between two stages; run the same command to go on")
+    def add(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> None:
+        one.add(one.refit(parent, name, world, episodes))
 
-    def key(*stream: int) -> Array:
-        return turn.key(seed, *stream)
-
-    def demonstrate(count: int, stream: int) -> list[Episode]:
-        play = reality.simulator(hidden, seed, stream, workers=workers)
-        return turn.demonstrate(play, study, table, count, key(stream), "real")
-
-    def add(version: loop.Version, stream: int) -> None:
-        go_on()
-        with clock.stage(f"{version.name}: synthetic episodes"):
-            kind = version.world.name
-            compilation.wait("hybrid simulator" if version.world.learns else "prediction", go_on)
-            runtime.log(f"playing the {kind} model {version.name}")
-            play, count = turn.player(version, study), max(study.seeds * most, study.deployed)
-            pools[version.name] = turn.demonstrate(
-                play, study, make_table(play), count, key(3, stream), version.name
-            )
-            worlds[version.name] = version, play
-
-    def deploy(name: str, count: int, stream: int) -> list[Episode]:
-        go_on()
-        with clock.stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
-            contexts = turn.draw(count, key(4, stream))
-            machine = reality.robot(hidden, seed, 10 + stream)
-            corrections = turn.deploy(out, name, pools[name], contexts, machine, study, stop)
-            write(f"corrections_{name}", corrections)
+    def deploy(name: str, count: int) -> list[Episode]:
+        corrections = one.deploy(name, count)
+        _write_data_set(out / "data" / f"corrections_{name}", corrections, args)
         return corrections
 
-    def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
-        go_on()
-        what = f"finetune {world.name} from {parent} on {len(episodes)} corrections"
-        with clock.stage(f"{name}: {what}"):
-            compilation.wait(f"{world.name} fit", go_on)
-            return turn.refit(out, worlds[parent][0], name, world, episodes, study, stop)
-
-    def write(name: str, episodes: Sequence[Episode]) -> None:
-        _write_data_set(out / "data" / name, episodes, args)
-
-    with clock.stage("reality: the operator learns the table"):
-        table = make_table(reality.simulator(hidden, workers=workers))
-    with clock.stage("reality: demonstrations"):
-        demos = demonstrate(study.seeds * each, 1)
-    with clock.stage("reality as its own world model"):
-        pools[CONTROL] = demonstrate(study.seeds * most, 2)
     physics = turn.physics(study)
-    add(loop.first_version(out / "versions", physics), 0)
-    first = deploy("v0", study.first, 0)
-    add(refit("v0", "v1", physics, first), 1)
-    direct = worlds["v1"]
+    one.add(loop.first_version(out / "versions", physics))
+    first = deploy("v0", study.first)
+    add("v0", "v1", physics, first)
+    direct = one.versions["v1"], one.players["v1"]
     if study.second:
         hybrid = turn.hybrid(physics)
-        both = first + deploy("v1", study.second, 1)
-        add(refit("v1", "v2", hybrid, both), 2)
-        add(refit("v0", "v1-hybrid", hybrid, first), 3)
-        add(refit("v1", "v2-physics", physics, both), 4)
-        planned_in = refit("v1", "direct", physics, first + demos[: study.n[0]])
+        both = first + deploy("v1", study.second)
+        add("v1", "v2", hybrid, both)
+        add("v0", "v1-hybrid", hybrid, first)
+        add("v1", "v2-physics", physics, both)
+        planned_in = one.refit("v1", "direct", physics, first + demos[: study.n[0]])
         direct = planned_in, turn.player(planned_in, study)
 
-    with clock.stage("data sets"):
-        write("real", demos[:each])
-        for name in worlds:
-            write(f"synthetic_{name}", pools[name][:each])
-    go_on()
-    with clock.stage("train every policy and play it in reality"):
-        order = {name: pools[name] for name in (*worlds, CONTROL)}
-        rows = play_policies(out, study, hidden, demos, order, workers, seed, stop)
-    results = assemble(
-        study, hidden, clock.seconds, table, worlds, direct, rows, seed, smoke=args.smoke
+    with one.stage("data sets"):
+        _write_data_set(out / "data" / "real", demos[:each], args)
+        for name, pool in one.pools.items():
+            _write_data_set(out / "data" / f"synthetic_{name}", pool[:each], args)
+    with one.stage("train every policy and play it in reality"):
+        pools = one.pools | {CONTROL: twin}
+        rows = play_policies(out, study, hidden, demos, pools, workers, seed, stop)
+    result = publish(
+        out,
+        f"Task slide, held-out simulation {seed}" + " (SMOKE: means nothing)" * args.smoke,
+        loop_rows(study, one.versions, rows),
+        pairs=PAIRS,
+        unit=("miss [cm]", 100.0),
+        hidden_seed=seed,
+        config={"study": study, "hidden": hidden, "smoke": args.smoke},
+        seconds=one.seconds,
+        **described(study, hidden, table, one.versions, one.players, direct, seed),
     )
-    data_sets = sorted((out / "data").iterdir())
-    results["full"] = args.full
-    results["data_sets"] = {p.name: str(p.relative_to(out)) for p in data_sets}
-    versions = {name: version for name, (version, _) in worlds.items()}
-    trust.write_csv(out / "rows.csv", loop_rows(study, versions, rows))
-    write_json(out / "results.json", results)
-    write_text(out / "cells.md", markdown(results))
-    write_text(out / "report.html", page(results))
-    return results
+    write_text(out / "report.html", page(result))
+    return result
 
 
 def _write_data_set(path: Path, episodes: Sequence[Episode], args: Args) -> None:
@@ -186,17 +164,6 @@ def _write_data_set(path: Path, episodes: Sequence[Episode], args: Args) -> None
         "mjcf_sha256": config_hash(task.scene.mjcf),
     }
     data_set.write(path, task, episodes, provenance)
-
-
-def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """Alpha per version: the mean over its cells, and the largest cell; for the one JSON line."""
-    shown = {}
-    for name, version in results["trust"]["versions"].items():
-        cell = version["cells"][-1]
-        kept = ("n", "m", "k", "alpha_avg", "alpha_avg_low", "alpha_avg_high", "verdict")
-        mean = {f"mean{end}": version[f"alpha{end}"] for end in ("", "_low", "_high")}
-        shown[name] = mean | {k: cell[k] for k in kept}
-    return {"task": "slide", "hidden_seed": results["hidden_seed"], "alpha": shown}
 
 
 if __name__ == "__main__":

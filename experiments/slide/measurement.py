@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.records import plain
+from experiments.alpha import CONTROL
 from experiments.slide import study as slide
 from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
 from experiments.slide.replicate_cells import cells_of
@@ -25,8 +25,7 @@ from worldmodel.runtime.files import write_json
 from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide.expert import EXACT
-from worldmodel.tasks.slide.task import CONTROL_HZ, GOAL, PUCK, SUCCESS, at_rest, target
-from worldmodel.trust.phrases import CONTROL
+from worldmodel.tasks.slide.task import GOAL, PUCK, SUCCESS, at_rest, target
 from worldmodel.types import Array, Episode, Goal
 
 CONTEXTS = 5  # the stream of random numbers of the contexts that policies are judged in
@@ -198,27 +197,22 @@ def loop_rows(
     return table_rows(rows, spent, evaluations=study.contexts, steps=steps)
 
 
-def assemble(
+def described(
     study: slide.Study,
     hidden: Hidden,
-    seconds: dict[str, float],
     table: np.ndarray,
-    worlds: Mapping[str, tuple[loop.Version, Simulate]],
+    versions: Mapping[str, loop.Version],
+    simulators: Mapping[str, Simulate],
     direct: tuple[loop.Version, Simulate],
-    rows: list[dict[str, Any]],
     hidden_seed: int,
-    *,
-    smoke: bool,
 ) -> dict[str, Any]:
-    """Alpha, and everything else that the report shows.
+    """Versions, the baseline without a policy, and one stroke to look at, for table.json.
 
     Args:
       table: of reality's strokes.
-      worlds: the versions, and what plays them.
-      direct: the version that is planned in, for the baseline without a policy.
+      simulators: what plays the versions.
+      direct: the version that is planned in, for the baseline.
     """
-    versions = {name: version for name, (version, _) in worlds.items()}
-    result = trust.measure(loop_rows(study, versions, rows))[0]
     start, goal = draw(study.contexts, key(hidden_seed, CONTEXTS))
     planned = EXACT.plan(direct[1], start, goal, key(0))
     best = final_places((hidden, qpos_of(goal), commands(planned.action, goal)))
@@ -228,109 +222,38 @@ def assemble(
     shown = dict(zip(GOAL, np.array([[0.05], [0.9], [0.3]]), strict=True))
     goal = {name: np.concatenate([shown[name], goal[name]]) for name in GOAL}
     strokes, start = EXACT.act(table, goal, key(0)), at_rest(goal["start"])
-    played = {"reality": simulator(hidden)} | {name: w for name, (_, w) in worlds.items()}
+    played = {"reality": simulator(hidden), **simulators}
     paths = {
         name: np.asarray(simulate(strokes, start, goal, key(0)).measured.joints)
         for name, simulate in played.items()
     }
     ends = {name: path[1:, -1, PUCK] for name, path in paths.items()}
-    missed = {n: np.linalg.norm(e - ends["reality"], axis=1).mean() for n, e in ends.items()}
-    twin = {"name": CONTROL, "label": "reality itself", "parent": None, "kind": "reality"}
+    misses = {n: np.linalg.norm(e - ends["reality"], axis=1).mean() for n, e in ends.items()}
     return {
-        "task": "slide",
-        "reality": "held-out simulation",
-        "hidden_seed": hidden_seed,
-        "smoke": smoke,
-        "config": plain(study) | {"hidden": plain(hidden)},
-        "provenance": runtime.provenance(),
-        "trust": trust.to_json(result),
-        "versions": [*(_described(v, missed[name]) for name, v in versions.items()), twin],
-        "launch": _launch(paths, goal),
-        "learning": _learning(result, rows),
-        "policies": _means(rows),
+        "versions": [_version(v, misses[name]) for name, v in versions.items()],
         "direct": {
             "version": direct[0].name,
+            "episodes": direct[0].corrections,
             "error_m": float(best.mean()),
             "low": float(best.mean() - half),
             "high": float(best.mean() + half),
             "success": float((best < SUCCESS).mean()),
-            "episodes": direct[0].corrections,
-            "note": f"physics finetuned on {direct[0].corrections} real episodes, planned in "
-            "without noise; interval over contexts",
         },
-        "cost": _cost(seconds, study),
-        "seconds": seconds,
+        "launch": {
+            "target": np.asarray(target(goal))[0].tolist(),
+            "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
+        },
     }
 
 
-def _described(version: loop.Version, missed: float) -> dict[str, Any]:
+def _version(version: loop.Version, miss: float) -> dict[str, Any]:
     """A version, and how far [m] it puts the puck on average from where reality does."""
-    kind = version.world.name
-    label = "the MJCF's guess" if version.parent is None else f"finetuned {kind}"
     values = loop.physical_values(version)
     return {
         "name": version.name,
-        "label": label,
         "parent": version.parent,
-        "kind": kind,
+        "kind": version.world.name,
         "corrections": version.corrections,
-        "prediction_m": float(missed),
+        "prediction_m": float(miss),
         "parameters": {name: value.tolist() for name, value in values.items()},
-    }
-
-
-def _launch(paths: Mapping[str, np.ndarray], goal: Goal) -> dict[str, Any]:
-    """One stroke, in reality and in every version: the puck's paths, and whole episodes."""
-    drawn = {name: path[0, :, PUCK].tolist() for name, path in paths.items()}
-    return {
-        "start": drawn["reality"][0],
-        "target": np.asarray(target(goal))[0].tolist(),
-        "reality": drawn.pop("reality"),
-        "versions": drawn,
-        "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
-    }
-
-
-def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    cells: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows:
-        cells.setdefault((row["version"], row["n"], row["m"]), []).append(row)
-    return [
-        {
-            "version": version,
-            "n": n,
-            "m": m,
-            "error_m": float(np.mean([r["error"] for r in members])),
-            "success": float(np.mean([r["success"] for r in members])),
-        }
-        for (version, n, m), members in cells.items()
-    ]
-
-
-def _learning(result: trust.TaskResult, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    curve = result.curve
-    success = {r["n"]: r["success"] for r in _means(rows) if r["version"] == ""}
-    return {
-        "n": list(curve.n),
-        "error": [e.value for e in curve.error],
-        "low": [e.low for e in curve.error],
-        "high": [e.high for e in curve.error],
-        "success": [success[n] for n in curve.n],
-    }
-
-
-def _cost(seconds: dict[str, float], study: slide.Study) -> dict[str, Any]:
-    """What episodes cost: measured seconds for synthetic ones, stated assumptions for real."""
-    generated = [s for name, s in seconds.items() if name.endswith(": synthetic episodes")]
-    count = max(study.seeds * max(study.m), study.deployed)
-    fits = sum(s for name, s in seconds.items() if ": finetune" in name)
-    return {
-        "synthetic_episode_s": min(generated) / count,
-        "synthetic_first_s": max(generated) + fits,
-        "real_episode_s": slide_task().horizon / CONTROL_HZ,
-        "operator_low_usd": 22.0 * 0.5 / 60.0,
-        "operator_high_usd": 48.0 * 2.0 / 60.0,
-        "note": "synthetic: measured here, first includes compiling and finetuning; real: the "
-        "robot's own seconds, and an operator at $22-48 an hour who needs half a minute to two "
-        "minutes per episode, resetting included (an assumption, not measured)",
     }

@@ -3,21 +3,20 @@
 Question: none; a rehearsal of the loop's stages on a few synthetic episodes.
 Command:  python -m experiments.slide.precompile
 Runtime:  two minutes on one core from a cold cache, --full five; a few seconds otherwise
-Expected: one line per stage whose executables are in the compilation cache
+Expected: exit status 0; everything that the loop runs in MJX is in the compilation cache
 
-``close_the_loop`` starts it and, before the first use of a stage's executables, waits for its line.
-The rehearsal calls what the loop calls, with the same shapes, so the executables are the same. If
-it fails or is slow, the loop compiles them itself.
+``close_the_loop`` starts it and waits for its end before it plays the first version. The rehearsal
+calls what the loop calls, with the same shapes, so the executables are the same. If it fails, the
+loop compiles them itself.
 """
 
+import contextlib
 import dataclasses
-import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import jax
 import numpy as np
@@ -30,51 +29,6 @@ from worldmodel.model import init
 from worldmodel.rollout import Constant
 from worldmodel.tasks.play import episodes
 
-STAGES = ("prediction", "physics fit")
-FULL_STAGES = (*STAGES, "hybrid fit", "hybrid simulator")
-
-
-class Precompilation:
-    """The second process; leaving ends it."""
-
-    def __init__(self, *, full: bool, smoke: bool) -> None:
-        command = [sys.executable, "-m", "experiments.slide.precompile"]
-        command += ["--full"] * full + ["--smoke"] * smoke
-        # In a process group of its own, so that Ctrl-C at the terminal reaches the loop alone.
-        self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
-        self._lines = b""
-
-    def wait(self, stage: str, poll: Callable[[], None]) -> None:
-        """Returns when a stage is compiled, or the process has ended without it.
-
-        Args:
-          stage: one of ``FULL_STAGES``.
-          poll: called every second; may raise to leave.
-        """
-        pipe: IO[bytes] | None = self._process.stdout
-        assert pipe is not None and stage in FULL_STAGES
-        while f"{stage}\n".encode() not in self._lines:
-            poll()
-            if not select.select([pipe], [], [], 1.0)[0]:
-                continue
-            received = pipe.read(4096)
-            if not received:
-                return
-            self._lines += received
-
-    def __enter__(self) -> "Precompilation":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
 
 @dataclasses.dataclass(frozen=True)
 class Args:
@@ -84,8 +38,22 @@ class Args:
     smoke: bool = False
 
 
+@contextlib.contextmanager
+def rehearsal(args: Args) -> Iterator[subprocess.Popen]:
+    """The second process; leaving ends it."""
+    command = [sys.executable, "-m", "experiments.slide.precompile"]
+    command += ["--full"] * args.full + ["--smoke"] * args.smoke
+    # In a process group of its own, so that Ctrl-C at the terminal reaches the loop alone.
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def main(args: Args) -> int:
-    """Compiles everything, in the order in which the loop needs it."""
+    """Compiles everything that the loop needs."""
     runtime.configure()
     study = slide.FULL if args.full else slide.STUDY
     study = slide.smoke(study) if args.smoke else study
@@ -95,21 +63,17 @@ def main(args: Args) -> int:
         out = Path(folder)
         v0 = loop.first_version(out / "versions", world)
         simulate = turn.player(v0, study)
-        print(STAGES[0], flush=True)
         start, goal = turn.draw(study.first, turn.key(0))
         strokes = Constant(np.zeros((study.first, task.action_size)))
         played = simulate(strokes, start, goal, turn.key(0))
         corrections = episodes(task, played, goal, source="v0")
         for model in (world, hybrid) if args.full else (world,):
-            try:  # stops after one step
+            with contextlib.suppress(runtime.Interrupted):  # stops after one step
                 turn.refit(out, v0, model.name, model, corrections, study, lambda: True)
-            except runtime.Interrupted:
-                print(f"{model.name} fit", flush=True)
         if args.full:
             parameters = init(hybrid, jax.random.key(0))
             rehearsed = loop.Version("hybrid", "v0", hybrid, parameters, 0)
             turn.player(rehearsed, study)(strokes, start, goal, turn.key(0))
-            print(FULL_STAGES[-1], flush=True)
     return 0
 
 

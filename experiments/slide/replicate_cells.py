@@ -7,34 +7,23 @@ omitted in part, given twice, or with their strokes dealt anew.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from experiments.alpha import CONTROL
 from experiments.slide.study import Study
-from worldmodel.trust.phrases import CONTROL
 from worldmodel.types import Episode
 
 MODELS = ("v0", "v1", "v1-sham", "v2")
 
-
-@dataclasses.dataclass(frozen=True)
-class Oracle:
-    """What alpha must be, by theory."""
-
-    alpha: float | None  # None: anything below 0
-    why: str
-
-
 THINNED = {"thin33": (1, 3), "thin67": (2, 3)}  # exactly so many of so many episodes are real
-ORACLES = {
-    **{
-        name: Oracle(part / of, f"{part} of {of} are fresh real episodes, the rest empty")
-        for name, (part, of) in THINNED.items()
-    },
-    "duplicates": Oracle(0.0, "the n real episodes over again"),
-    "permuted": Oracle(None, "real episodes whose strokes are dealt to other goals"),
+THEORY = {  # alpha of the oracles
+    "thin33": "1/3",
+    "thin67": "2/3",
+    "duplicates": "0",  # the n real episodes over again
+    "permuted": "below 0",  # real episodes whose strokes are dealt to other goals
 }
 
 
 def cells_of(
-    study: Study, versions: Sequence[str] = (*MODELS, CONTROL, *ORACLES)
+    study: Study, versions: Sequence[str] = (*MODELS, CONTROL, *THEORY)
 ) -> list[tuple[str, int, int]]:
     """(version, n, m) of every cell, real-only sizes first; n is a real-only size."""
     real = [("", n, 0) for n in sorted({*study.real, *study.n})]

@@ -32,11 +32,9 @@ with the outcomes that version 0 itself predicts, under the same sensor noise, m
 over version 0 as version 1 does.
 """
 
-import contextlib
 import dataclasses
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -46,27 +44,25 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.records import plain
+from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import reality, turn
 from experiments.slide import study as slide
 from experiments.slide.measurement import places_of, players, score, spent_on, table_rows
-from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
-from experiments.slide.replicate_report import page
+from experiments.slide.replicate_cells import MODELS, THEORY, cells_of, training_set
 from worldmodel import loop, runtime, trust
-from worldmodel.model import WorldModel
 from worldmodel.policies.clone import clone
 from worldmodel.reality import RobotError
 from worldmodel.rollout import Constant
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_json
+from worldmodel.runtime.settings import claim
 from worldmodel.tasks.play import episodes
 from worldmodel.tasks.slide.expert import make_table
 from worldmodel.tasks.slide.task import at_rest
-from worldmodel.trust.phrases import CONTROL
-from worldmodel.trust.report import report
-from worldmodel.types import Array, Episode, Goal
+from worldmodel.types import Episode, Goal
 
 HIDDEN_SEED = 21
-DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED, JUDGED, SHAM = range(1, 7)  # streams of random numbers
+JUDGED, SHAM = 5, 6  # streams of random numbers, after those of a turn
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), ("v1-sham", "v0"), ("v1", "v1-sham"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +83,7 @@ class Design:
 
     @property
     def recipe(self) -> str:
-        """What one row's error is, in words."""
+        """What one row's error is."""
         return f"cloned, weight 1; mean error of {self.trainings} trainings"
 
 
@@ -109,7 +105,7 @@ def main(args: Args) -> int:
     """Runs or resumes the replicates; prints one JSON line; returns the exit status."""
     runtime.configure()
     design = SMOKE if args.smoke else DESIGN
-    turn.claim(args.out, {"hidden_seed": HIDDEN_SEED, "design": plain(design)})
+    claim(args.out, {"hidden_seed": HIDDEN_SEED, "design": design})
     with runtime.Interrupt() as interrupt:
         try:
             count = args.replicates or design.study.seeds
@@ -117,134 +113,89 @@ def main(args: Args) -> int:
         except (runtime.Interrupted, RobotError) as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
-    results = measure(args, design, done)
-    rows = [row for rows in tables(design, done) for row in rows]
-    trust.write_csv(args.out / "rows.csv", rows)
-    write_json(args.out / "measurement.json", results)
-    write_text(args.out / "report.html", report(results))
-    write_text(args.out / "cells.md", page(results))
-    means = {
-        name: {end: version[f"alpha{end}"] for end in ("", "_low", "_high")}
-        for measured in results["tasks"]
-        for name, version in measured["versions"].items()
-    }
-    print(json.dumps({"task": "slide", "hidden_seed": HIDDEN_SEED, "alpha": means}))
+    table = publish(
+        args.out,
+        f"Task slide, {count} whole loops" + " (SMOKE: means nothing)" * args.smoke,
+        rows_of(design, done),
+        pairs=PAIRS,
+        theory=THEORY,
+        unit=("miss [cm]", 100.0),
+        hidden_seed=HIDDEN_SEED,
+        config={"design": design, "hidden": reality.draw_hidden(HIDDEN_SEED), "smoke": args.smoke},
+        physics=[result["physics"] for result in done],
+        seconds=[result["seconds"] for result in done],
+    )
+    print(json.dumps({"task": "slide", "hidden_seed": HIDDEN_SEED, "alpha": summary(table)}))
     return 0
 
 
 def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list[dict[str, Any]]:
     """``count`` replicates, each from its file where an earlier run finished it."""
-    hidden, world = reality.draw_hidden(HIDDEN_SEED), turn.physics(design.study)
-    done = []
+    hidden = reality.draw_hidden(HIDDEN_SEED)
     with players() as workers:
         table = make_table(reality.simulator(hidden, workers=workers))
-        began, played = time.monotonic(), 0
+        done = []
         for s in range(count):
             path = out / f"replicate_{s:02d}.json"
             if not path.is_file():
-                write_json(path, replicate(out, s, design, world, hidden, table, workers, stop))
-                played += 1
-                each = (time.monotonic() - began) / played
-                runtime.log(
-                    f"replicate {s + 1}/{count}: {each:.0f} s each, "
-                    f"{(count - s - 1) * each / 60:.1f} min to go"
+                one = turn.Turn(
+                    out / f"{s:02d}",
+                    design.study,
+                    hidden,
+                    table,
+                    synthetic=design.trainings * max(design.study.m),
+                    seeds=(HIDDEN_SEED, s + 1),
+                    streams=(HIDDEN_SEED, 8, s + 1),
+                    first=1,
+                    workers=workers,
+                    stop=stop,
+                    seed=s,
                 )
+                write_json(path, replicate(one, design))
+                runtime.log(f"replicate {s + 1}/{count} in {sum(one.seconds.values()):.0f} s")
             done.append(json.loads(path.read_text()))
     return done
 
 
-def replicate(
-    out: Path,
-    s: int,
-    design: Design,
-    world: WorldModel,
-    hidden: reality.Hidden,
-    table: np.ndarray,
-    workers: Executor,
-    stop: Callable[[], bool],
-) -> dict[str, Any]:
+def replicate(one: turn.Turn, design: Design) -> dict[str, Any]:
     """One whole loop, and the errors of all its policies: rows, versions, seconds."""
-    study, here = design.study, out / f"{s:02d}"
-    most, each = max(study.m), max(study.real)
-    clock = turn.Clock(here / "seconds.json")
-    here.mkdir(exist_ok=True)
-    versions: dict[str, loop.Version] = {}
-    pools: dict[str, list[Episode]] = {}
+    study, world = design.study, turn.physics(design.study)
+    one.out.mkdir(exist_ok=True)
+    with one.stage("reality: demonstrations"):
+        demos = one.real(design.trainings * max(study.real), turn.DEMONSTRATIONS)
+        twin = one.real(design.trainings * max(study.m), turn.TWIN)
+    one.add(loop.first_version(one.out / "versions", world))
+    first = one.deploy("v0", study.first)
+    one.add(one.refit("v0", "v1", world, first))
+    both = first + one.deploy("v1", study.second)
+    one.add(one.refit("v1", "v2", turn.hybrid(world), both))
+    sham = one.refit("v0", "v1-sham", world, predicted(one, first))
+    one.add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
 
-    def key(*stream: int) -> Array:
-        return turn.key(HIDDEN_SEED, 8, s + 1, *stream)
-
-    def stage(name: str) -> contextlib.AbstractContextManager[None]:
-        if stop():
-            raise runtime.Interrupted("stopped between two stages; run the same command to go on")
-        return clock.stage(f"{s:02d} {name}")
-
-    def add(version: loop.Version) -> None:
-        with stage(f"{version.name}: synthetic episodes"):
-            versions[version.name] = version
-            play, count = turn.player(version, study), max(design.trainings * most, study.deployed)
-            pools[version.name] = turn.demonstrate(
-                play, study, make_table(play), count, key(SYNTHETIC, len(versions)), version.name
-            )
-
-    def deploy(name: str, count: int) -> list[Episode]:
-        with stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
-            contexts = turn.draw(count, key(DEPLOYED, len(versions)))
-            robot = reality.robot(hidden, HIDDEN_SEED, s + 1, 10 + len(versions))
-            return turn.deploy(here, name, pools[name], contexts, robot, study, stop, seed=s)
-
-    def refit(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> loop.Version:
-        with stage(f"{name}: finetune {world.name} from {parent} on {len(episodes)} episodes"):
-            return turn.refit(here, versions[parent], name, world, episodes, study, stop, seed=s)
-
-    def demonstrate(count: int, stream: int) -> list[Episode]:
-        play = reality.simulator(hidden, HIDDEN_SEED, s + 1, stream, workers=workers)
-        return turn.demonstrate(play, study, table, count, key(stream), "real")
-
-    with stage("reality: demonstrations"):
-        demos = demonstrate(design.trainings * each, DEMONSTRATIONS)
-        pools[CONTROL] = demonstrate(design.trainings * most, TWIN)
-    add(loop.first_version(here / "versions", world))
-    first = deploy("v0", study.first)
-    add(refit("v0", "v1", world, first))
-    both = first + deploy("v1", study.second)
-    add(refit("v1", "v2", turn.hybrid(world), both))
-    outcomes = predicted(versions["v0"], study, first, hidden.noise, key(SHAM))
-    sham = refit("v0", "v1-sham", world, outcomes)
-    add(dataclasses.replace(sham, corrections=0))  # no real episode was asked for
-
-    judged = [turn.draw(study.contexts, key(JUDGED, r))[1] for r in range(design.trainings)]
-    with stage("train every policy and play it in reality"):
-        rows = measure_cells(s, design, hidden, demos, pools, judged, workers)
+    judged = [turn.draw(study.contexts, one.key(JUDGED, r))[1] for r in range(design.trainings)]
+    with one.stage("train every policy and play it in reality"):
+        pools = one.pools | {CONTROL: twin}
+        rows = measure_cells(one.seed, design, one.hidden, demos, pools, judged, one.workers)
     fitted = {
         name: {key: value.tolist() for key, value in loop.physical_values(version).items()}
-        for name, version in versions.items()
+        for name, version in one.versions.items()
     }
-    spent = spent_on(versions) | dict.fromkeys(ORACLES, 0)
-    return {"rows": rows, "spent": spent, "physics": fitted, "seconds": clock.seconds}
+    spent = spent_on(one.versions) | dict.fromkeys(THEORY, 0)
+    return {"rows": rows, "spent": spent, "physics": fitted, "seconds": one.seconds}
 
 
-def predicted(
-    version: loop.Version,
-    study: slide.Study,
-    corrections: Sequence[Episode],
-    noise: tuple[float, ...],
-    key: Array,
-) -> list[Episode]:
-    """The same goals and strokes, with the outcomes that a version predicts.
-
-    Args:
-      noise: of the robot's sensors, per joint; added as the robot adds it.
-    """
+def predicted(one: turn.Turn, corrections: Sequence[Episode]) -> list[Episode]:
+    """The same goals and strokes, with the outcomes that version 0 predicts and the noise of the
+    robot's sensors."""
     goal = jax.tree.map(lambda *x: np.stack(x), *(e.goal for e in corrections))
     actions = [e.action for e in corrections if e.action is not None]
-    strokes = Constant(np.stack([action[0] for action in actions]))
-    played = turn.player(version, study)(strokes, at_rest(goal["start"]), goal, key)
+    strokes, key = Constant(np.stack([action[0] for action in actions])), one.key(SHAM)
+    played = one.players["v0"](strokes, at_rest(goal["start"]), goal, key)
     joints = np.asarray(played.measured.joints)
-    joints = joints + np.array(noise) * np.asarray(jax.random.normal(key, joints.shape))
-    noisy = dataclasses.replace(played.measured, joints=joints)
-    played = dataclasses.replace(played, measured=noisy)
-    return episodes(reality.slide_task(), played, goal, source=version.name)
+    noise = np.array(one.hidden.noise) * np.asarray(jax.random.normal(key, joints.shape))
+    measured = dataclasses.replace(played.measured, joints=joints + noise)
+    played = dataclasses.replace(played, measured=measured)
+    return episodes(reality.slide_task(), played, goal, source="v0")
 
 
 def measure_cells(
@@ -278,38 +229,21 @@ def measure_cells(
     return rows
 
 
-def tables(design: Design, done: Sequence[dict[str, Any]]) -> list[list[trust.Row]]:
+def rows_of(design: Design, done: Sequence[dict[str, Any]]) -> list[trust.Row]:
     """The trust tables: the versions as task "slide", the oracles as a task of their own."""
     rows = [row for result in done for row in result["rows"]]
-    study = design.study
-    return [
-        table_rows(
-            [row for row in rows if row["version"] in ("", CONTROL, *names)],
+    tables = []
+    for name, versions in (("slide", MODELS), ("slide, oracles", THEORY)):
+        kept = [row for row in rows if row["version"] in ("", CONTROL, *versions)]
+        tables += table_rows(
+            kept,
             done[0]["spent"],
             task=name,
             recipe=design.recipe,
-            evaluations=design.trainings * study.contexts,
-            steps=study.recipe.steps,
+            evaluations=design.trainings * design.study.contexts,
+            steps=design.study.recipe.steps,
         )
-        for name, names in (("slide", MODELS), ("slide, oracles", ORACLES))
-    ]
-
-
-def measure(args: Args, design: Design, done: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Alpha of everything, with what is needed to reproduce it."""
-    measured = [m for rows in tables(design, done) for m in trust.measure(rows)]
-    command = "python -m experiments.slide.replicates --out DIR" + " --smoke" * args.smoke
-    command += f" --replicates {args.replicates}" if args.replicates else ""
-    return trust.document(measured) | {
-        "reality": "held-out simulation",
-        "hidden_seed": HIDDEN_SEED,
-        "smoke": args.smoke,
-        "command": command,
-        "config": plain(design) | {"hidden": plain(reality.draw_hidden(HIDDEN_SEED))},
-        "provenance": runtime.provenance(),
-        "physics": [result["physics"] for result in done],
-        "seconds": [result["seconds"] for result in done],
-    }
+    return tables
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""The stages that every experiment on the loop shares: demonstrate, clone, deploy, refit.
-
-They know neither cells nor alpha. Each stage is taken from its folder where an earlier run finished
-it.
+"""One turn of the loop, of which the experiments on task slide consist: demonstrate, deploy, refit.
+It knows neither cells nor alpha.
 """
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +14,21 @@ import jax
 import numpy as np
 
 from experiments.records import append_row
-from experiments.slide.reality import slide_task
+from experiments.slide.reality import Hidden, robot, simulator, slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
 from worldmodel.loop.versions import BATCH, C_STANDS_IN
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
-from worldmodel.reality import Robot, capture
+from worldmodel.reality import capture
 from worldmodel.rollout import Constant
-from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
+from worldmodel.tasks.slide.expert import make_table
 from worldmodel.tasks.slide.task import RESIDUAL
 from worldmodel.types import Array, Episode, Goal, Policy, Start, Trial
 
-
-class Clock:
-    """Seconds per stage, and a line when one begins."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-        self._began = time.monotonic()
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Logs that a stage begins, and adds its time; a stage that raises adds none."""
-        began = time.monotonic()
-        runtime.log(f"── {name} ({began - self._began:.0f} s so far)")
-        yield
-        spent = self.seconds.get(name, 0.0) + time.monotonic() - began
-        self.seconds[name] = round(spent, 2)
-        write_json(self._path, self.seconds, indent=None)
-
-
-def claim(out: Path, settings: dict[str, Any]) -> None:
-    """Reserves a folder for one study; its settings, as JSON has them, go to study.json.
-
-    Raises:
-      LoopError: ``out`` was begun with other settings.
-    """
-    path = out / "study.json"
-    if path.is_file() and json.loads(path.read_text()) != settings:
-        raise loop.LoopError(
-            f"{path} is of other sizes, settings or recordings; give another --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
+DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED = 1, 2, 3, 4  # streams of random numbers
 
 
 def physics(study: Study) -> WorldModel:
@@ -138,32 +104,6 @@ def _whole_batches(simulate: Simulate) -> Simulate:
     return whole
 
 
-def deploy(
-    out: Path,
-    name: str,
-    synthetic: Sequence[Episode],
-    contexts: tuple[Start, Goal],
-    robot: Robot,
-    study: Study,
-    stop: Callable[[], bool],
-    *,
-    seed: int = 0,
-) -> list[Episode]:
-    """Clones a version's policy from its synthetic episodes, and captures it on the robot.
-
-    Args:
-      contexts: one per correction.
-      seed: of the policy's first weights.
-    """
-    task = slide_task()
-    (policy,) = clone.clone(task, [synthetic[: study.deployed]], [seed], study.recipe)
-    clone.save(out / "policies" / name, policy, task, {"version": name})
-    count = len(contexts[0].qpos)
-    rows = [jax.tree.map(lambda x, i=i: x[i], contexts) for i in range(count)]
-    trials = [Trial(start, goal, policy) for start, goal in rows]
-    return capture(out / "corrections" / name, robot, task, trials, key(seed), stop=stop)
-
-
 def refit(
     out: Path,
     parent: loop.Version,
@@ -197,3 +137,94 @@ def refit(
         record=lambda row: append_row(out / "metrics.jsonl", {"version": name} | row),
         stop=stop,
     )
+
+
+@dataclasses.dataclass
+class Turn:
+    """One loop in a folder: its versions, what plays them and their synthetic episodes.
+
+    Each stage is taken from the folder where an earlier run finished it.
+    """
+
+    out: Path
+    study: Study
+    hidden: Hidden
+    table: np.ndarray  # of reality's strokes, that its operator plans with
+    synthetic: int  # episodes per version
+    seeds: tuple[int, ...]  # of reality's sensors
+    streams: tuple[int, ...]  # of random numbers; of this loop alone
+    first: int  # number of version 0 in its streams
+    workers: Executor  # that play reality
+    stop: Callable[[], bool]
+    seed: int = 0  # of first weights and of the order of the windows
+    versions: dict[str, loop.Version] = dataclasses.field(default_factory=dict)
+    players: dict[str, Simulate] = dataclasses.field(default_factory=dict)
+    pools: dict[str, list[Episode]] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Logs that a stage begins, and keeps the time of the whole stage.
+
+        Raises:
+          Interrupted: ``stop`` returned True.
+        """
+        if self.stop():
+            raise runtime.Interrupted("stopped between two stages; run the same command to go on")
+        runtime.log(f"── {name}")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 2)
+
+    def key(self, *stream: int) -> Array:
+        """A key of this loop's own for every stream."""
+        return key(*self.streams, *stream)
+
+    def real(self, count: int, stream: int) -> list[Episode]:
+        """Demonstrations in reality."""
+        play = simulator(self.hidden, *self.seeds, stream, workers=self.workers)
+        return demonstrate(play, self.study, self.table, count, self.key(stream), "real")
+
+    def add(self, version: loop.Version) -> None:
+        """A further version, and its synthetic episodes."""
+        number = self.first + len(self.versions)
+        with self.stage(f"{version.name}: synthetic episodes"):
+            play = player(version, self.study)
+            episodes = demonstrate(
+                play,
+                self.study,
+                make_table(play),
+                max(self.synthetic, self.study.deployed),
+                self.key(SYNTHETIC, number),
+                version.name,
+            )
+        self.versions[version.name], self.players[version.name] = version, play
+        self.pools[version.name] = episodes
+
+    def deploy(self, name: str, count: int) -> list[Episode]:
+        """Corrections: a version's policy, cloned from its episodes, captured on the robot."""
+        number = self.first + list(self.versions).index(name)
+        task = slide_task()
+        with self.stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
+            start, goal = draw(count, self.key(DEPLOYED, number))
+            machine = robot(self.hidden, *self.seeds, 10 + number)
+            data = [self.pools[name][: self.study.deployed]]
+            (policy,) = clone.clone(task, data, [self.seed], self.study.recipe)
+            clone.save(self.out / "policies" / name, policy, task, {"version": name})
+            trials = [
+                Trial(*jax.tree.map(lambda x, i=i: x[i], (start, goal)), policy=policy)
+                for i in range(count)
+            ]
+            folder = self.out / "corrections" / name
+            return capture(folder, machine, task, trials, key(self.seed), stop=self.stop)
+
+    def refit(
+        self, parent: str, name: str, world: WorldModel, corrections: Sequence[Episode]
+    ) -> loop.Version:
+        """The next version, finetuned on corrections; ``add`` plays it."""
+        what = f"finetune {world.name} from {parent} on {len(corrections)} episodes"
+        with self.stage(f"{name}: {what}"):
+            version, study = self.versions[parent], self.study
+            return refit(
+                self.out, version, name, world, corrections, study, self.stop, seed=self.seed
+            )

@@ -4,20 +4,21 @@ Question: how many recorded tosses is a world model's toss worth to a network th
           tosses, before and after the model is fitted on a few of them, and net of these?
 Command:  python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
 Runtime:  1.5 hours on one core; the same command resumes
-Expected: one JSON line; OUT/report.html, alpha.md, measurement.json, rows.csv
+Expected: one JSON line; OUT/table.json, table.md, figure.png, rows.csv
 
 Fixed before any mixture was trained: the sizes of ``study.FULL``, weight 1, and one primary error,
 the geometric mean of position, rotation and hinge error over their ballistic values (the body keeps
-its velocity) at 16 frames on the replicate's test tosses; alpha.md also shows each error apart. The
-claim is about the loop: every replicate splits all tosses anew and fits its own versions. Later
-changes, after each of which everything was trained anew: ``report.CHANGES``.
+its velocity) at 16 frames on the replicate's test tosses. The claim is about the loop: every
+replicate splits all tosses anew and fits its own versions. Changed after a look at results, and
+everything trained anew after each: a training keeps the weights of the lowest primary error, not of
+the lowest loss; that error is computed without cancellation; the oracles' windows are shuffled.
 
 The learner is the latent model (``learner``). A second process (``versions``) makes the synthetic
 tosses. The controls decide whether to believe the rest: reality itself as the world model (v*) must
 come out at 1, thinned reality at its share, duplicates at 0, dealt futures below 0.
 """
 
-import contextlib
+import collections
 import dataclasses
 import hashlib
 import json
@@ -25,7 +26,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.alpha import CONTROL, publish, summary
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
-from experiments.records import plain
-from experiments.slide.turn import claim
+from experiments.recordings.statistics import mean_interval
+from experiments.slide.measurement import table_rows
 from experiments.tosses_alpha.learner import Learner
-from experiments.tosses_alpha.report import ORACLES, publish
 from experiments.tosses_alpha.study import (
     CONTROLS,
     MODELS,
@@ -56,11 +57,19 @@ from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
 from worldmodel.model.simulate import make_predictor
 from worldmodel.runtime import files
-from worldmodel.trust.phrases import CONTROL
+from worldmodel.runtime.settings import claim
+from worldmodel.trust import Row
 from worldmodel.types import Episode
 
 BATCH = 512  # windows predicted at once
 Cell = tuple[str, int, int]  # version, n, m
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), *((name, "v1") for name in CONTROLS))
+THEORY = {  # alpha of the oracles
+    "thin25": "1/4",  # so much of the tosses is fresh and real, the rest empty
+    "thin75": "3/4",
+    "copies": "0",  # the n real tosses over again
+    "dealt": "below 0",  # real tosses whose futures are dealt to other starts
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +85,7 @@ def cells(study: Study) -> list[Cell]:
     """Real-only sizes, the versions' grid, and the controls at the smallest n and largest m."""
     grid: list[Cell] = [("", n, 0) for n in study.real]
     grid += [(version, n, m) for version in (*MODELS, CONTROL) for n in study.n for m in study.m]
-    return grid + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *ORACLES)]
+    return grid + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *THEORY)]
 
 
 def synthetic(
@@ -177,7 +186,7 @@ def train_replicate(
             more = synthetic(version, n, m, problem, study, parts.pool, tosses) if m else None
             if more is not None:
                 windows = jax.tree.map(lambda *x: np.concatenate(x), windows, more)
-            if version in ORACLES:  # unshuffled, ``copies`` would repeat the real set's draws
+            if version in THEORY:  # unshuffled, ``copies`` would repeat the real set's draws
                 windows = windows.take(shuffle.permutation(len(windows)))
             sets.append(windows)
         for (version, n, m), parameters in zip(group, learner.train(sets), strict=True):
@@ -196,35 +205,64 @@ def train_replicate(
     }
 
 
-@contextlib.contextmanager
-def versions_process(args: Args) -> Iterator[subprocess.Popen]:
-    """``versions`` in a second process, in double precision."""
+def rows_of(problem: Problem, study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The trust tables of the primary error: the versions, and the oracles as a task of their own.
+
+    Args:
+      results: of ``train_replicate``.
+    """
+    spent = collections.defaultdict(int, v0=study.first, v1=study.first, v2=study.second)
+    spent |= {f"v1-{name}": study.first for name in ("sham", "quiet", "loud", "leak")}
+    spent |= {"v1-worst": study.second}
+    models, tables = (*MODELS, *CONTROLS, CONTROL), []
+    for task, names in ((problem.name, models), (f"{problem.name}, oracles", THEORY)):
+        rows = [
+            cell | {"seed": seed, "error": float(np.exp(np.log(cell["errors"]).mean()))}
+            for seed, result in enumerate(results)
+            for cell in result["cells"]
+            if cell["version"] in ("", *names)
+        ]
+        tables += table_rows(
+            rows,
+            spent,
+            task=task,
+            recipe="latent model, weight 1",
+            evaluations=study.test,
+            steps=study.recipe.steps,
+        )
+    return tables
+
+
+def baselines(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Errors of the models themselves over the ballistic ones, with 95 % t-intervals over the
+    replicates: who has a simulator can predict with it."""
+    rows = []
+    for name in results[0]["about"]["direct"]:
+        errors = np.array([np.exp(np.log(r["about"]["direct"][name]).mean()) for r in results])
+        error, low, high = map(float, mean_interval(errors))
+        rows.append({"model": name, "error": error, "low": low, "high": high})
+    return rows
+
+
+def make_versions(args: Args, interrupt: runtime.Interrupt) -> None:
+    """Runs ``versions`` in a process of its own, in double precision.
+
+    Raises:
+      InputError: it failed.
+      Interrupted: a signal came.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, "-m", "experiments.tosses_alpha.versions"]
     command += ["--recording", args.recording, "--out", str(args.out), "--study", args.study]
-    process = subprocess.Popen(command, env=environment)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(path: Path, process: subprocess.Popen, interrupt: runtime.Interrupt) -> None:
-    """Returns when the file is there.
-
-    Raises:
-      InputError: the process ended without it.
-      Interrupted: a signal came.
-    """
-    while not path.is_file():
-        if interrupt.requested:
-            raise runtime.Interrupted("stopped while versions are fitted; the same command resumes")
-        if process.poll() is not None and not path.is_file():
-            raise InputError(
-                f"the process that makes the versions ended without {path}; mend its error above"
-            )
-        time.sleep(1.0)
+    with subprocess.Popen(command, env=environment) as process:
+        while process.poll() is None:
+            if interrupt.requested:
+                process.terminate()
+            time.sleep(0.2)
+    if interrupt.requested:
+        raise runtime.Interrupted("stopped while versions are fitted; the same command resumes")
+    if process.returncode:
+        raise InputError("the process that makes the versions failed; mend its error above")
 
 
 def result_of(out: Path, number: int) -> dict[str, Any]:
@@ -246,21 +284,19 @@ def main(args: Args) -> int:
     runtime.configure(x64=False)
     problem, study = find_problem(args.recording), STUDIES[args.study]
     folder = args.out / "replicates"
-    folder.mkdir(parents=True, exist_ok=True)
     path, simulated = recording_file(problem, args.out)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    claim(args.out, {"study": plain(study), "recording": digest})
+    claim(folder, {"study": study, "recording": digest})
     episodes = problem.episodes(path)
     provenance = runtime.provenance()
-    with runtime.Interrupt() as interrupt, versions_process(args) as process:
+    with runtime.Interrupt() as interrupt:
         try:
+            make_versions(args, interrupt)
             for number in range(study.replicates):
                 target = folder / f"{number:03d}.json"
                 if target.is_file():
                     continue
-                versions = args.out / "versions" / f"{number:03d}.npz"
-                wait_for(versions, process, interrupt)
-                with np.load(versions, allow_pickle=False) as archive:
+                with np.load(args.out / "versions" / f"{number:03d}.npz") as archive:
                     tosses = {name: archive[name] for name in archive.files}
                 result = train_replicate(
                     problem, study, episodes, number, tosses, provenance, interrupt
@@ -270,10 +306,24 @@ def main(args: Args) -> int:
             runtime.log(str(stopped))
             return interrupt.exit_status
     results = [result_of(args.out, number) for number in range(study.replicates)]
-    command = f"python -m experiments.tosses_alpha.measure --recording {args.recording} --out DIR"
-    command += f" --study {args.study}" if args.study != "full" else ""
-    pool = len(split(study, episodes, 0).pool)
-    print(json.dumps(publish(args.out, problem, study, results, pool, simulated, command)))
+    fits = [fit for result in results for fit in result["about"]["fits"].values()]
+    table = publish(
+        args.out,
+        f"{problem.name}{' (SIMULATED)' * simulated}: what a synthetic toss replaces",
+        rows_of(problem, study, results),
+        pairs=PAIRS,
+        theory=THEORY,
+        pool=len(split(study, episodes, 0).pool),
+        unit=("error / ballistic", 1.0),
+        recording=problem.name,
+        simulated=simulated,
+        study=study,
+        baselines=baselines(results),
+        fits={"all": len(fits), "converged": sum(fit["converged"] for fit in fits)},
+        regression=[result["about"]["regression"] for result in results],
+    )
+    line = {"recording": problem.name, "simulated": simulated, "alpha": summary(table)}
+    print(json.dumps(line | {"out": str(args.out)}))
     return 0
 
 

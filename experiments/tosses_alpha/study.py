@@ -14,7 +14,6 @@ import numpy as np
 
 from experiments.recordings.problems import Problem
 from experiments.tosses_alpha.learner import Recipe
-from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.gauss_newton import IdentifyConfig
@@ -22,7 +21,7 @@ from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network
 from worldmodel.model.features import heights
 from worldmodel.scene import Scene
-from worldmodel.scene.tangent import backward_velocities, displacements
+from worldmodel.scene.tangent import backward_velocities, displaced, displacements
 from worldmodel.types import Episode
 
 FLIGHT = 5e-3  # [m] above the table: nothing touches
@@ -119,7 +118,7 @@ def draw_starts(
     turns = displacements(scene, np.roll(known.qpos, 1, axis=0), known.qpos)[:, 3:6]
     width[3:6] = np.std(turns) / np.sqrt(2)
     width[6:] = known.qpos[:, 7:].std(axis=0)
-    qpos = _moved(scene, known.qpos[rows], bandwidth * width * rng.normal(size=(count, nv)))
+    qpos = displaced(scene, known.qpos[rows], bandwidth * width * rng.normal(size=(count, nv)))
     qvel = known.qvel[rows] + bandwidth * known.qvel.std(axis=0) * rng.normal(size=(count, nv))
     floor = min(0.0, float(jnp.min(_lowest(scene, known.qpos))))
     qpos[:, 2] += np.maximum(0.0, floor - np.asarray(_lowest(scene, qpos)))
@@ -156,20 +155,11 @@ def _lowest(scene: Scene, qpos: jax.Array) -> jax.Array:
     return jax.vmap(lambda q: jnp.min(heights(scene, q)))(qpos)
 
 
-def _moved(scene: Scene, qpos: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Poses (poses, nq), each moved by its (nv,) [m, rad] (``mj_integratePos``)."""
-    out = qpos.copy()
-    for pose, move in zip(out, displacement, strict=True):
-        mujoco.mj_integratePos(scene.mj_model, pose, move, 1.0)
-    return out
-
-
 def tracked(scene: Scene, qpos: np.ndarray, noise: np.ndarray, seed: list[int]) -> np.ndarray:
     """Poses (…, nq) as a tracker reports them: each moved by independent noise of deviation (nv,)
     [m, rad]."""
-    poses = qpos.reshape(-1, qpos.shape[-1])
-    moves = noise * np.random.default_rng(seed).normal(size=(len(poses), len(noise)))
-    return _moved(scene, poses, moves).reshape(qpos.shape)
+    moves = noise * np.random.default_rng(seed).normal(size=(*qpos.shape[:-1], len(noise)))
+    return displaced(scene, qpos, moves)
 
 
 def recorded(scene: Scene, qpos: np.ndarray, frames: np.ndarray) -> list[Episode]:

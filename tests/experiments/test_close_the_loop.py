@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.slide.precompile import STAGES
 from experiments.slide.reality import slide_task
 from worldmodel import runtime
 from worldmodel.episodes import lerobot
@@ -38,7 +37,7 @@ def precompiled(cache: Path) -> set[str]:
     began = time.time()
     job = start("precompile", CACHE)
     stdout, stderr = job.communicate()
-    assert job.returncode == 0 and tuple(stdout.splitlines()) == STAGES, stderr[-2000:]
+    assert job.returncode == 0 and stdout == "", stderr[-2000:]
     executables = CACHE / "executables"
     stale = {p.name for p in executables.iterdir() if p.stat().st_mtime < began}
     shutil.copytree(CACHE, cache, ignore=lambda folder, names: stale & set(names))
@@ -72,14 +71,14 @@ def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
 
     line = json.loads(stdout)
     assert set(line["alpha"]) == {"v0", "v1", "v*"}
-    results = json.loads((out / "results.json").read_text())
-    assert results["smoke"] and results["reality"] == "held-out simulation"
+    results = json.loads((out / "table.json").read_text())
+    assert results["config"]["smoke"]
     corrections = {v["name"]: v.get("corrections") for v in results["versions"]}
     assert corrections["v0"] == 0 and corrections["v1"] == 2
     kinds = {v["name"]: v["kind"] for v in results["versions"]}
-    assert kinds == {"v0": "physics", "v1": "physics", "v*": "reality"}
+    assert kinds == {"v0": "physics", "v1": "physics"}
     assert (out / "report.html").stat().st_size > 10_000
-    assert (out / "cells.md").read_text()
+    assert "SMOKE" in (out / "table.md").read_text()
     paths = {name: np.array(path) for name, path in results["launch"]["qpos"].items()}
     assert set(paths) == {"reality", "v0", "v1"}
     for path in paths.values():

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.gradients import gate, gate_cells, gate_report
+from experiments.gradients import gate, gate_cells, gate_tables
+from experiments.gradients.differences import slope
 from experiments.gradients.gate_scenes import PAIRS, WANTED, Row
 from worldmodel.errors import InputError
 from worldmodel.physics.kinds import MOVING
@@ -21,11 +22,11 @@ TABLE = ROOT / "experiments" / "results" / "gradients" / "gate" / "table.json"
 )
 def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
     result = gate_cells.measure(row, dtypes=("float64",))
-    assert max(result["values"]) < gate_report.VALUES
+    assert max(result["values"]) < gate_tables.VALUES
     for k in range(len(gate_cells.STEPS)):
-        verdicts = {c: gate_report.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
-        unusual = {c: v.word for c, v in verdicts.items() if v.word != "right"}
-        for c in [c for c, word in unusual.items() if word == "wrong"]:
+        verdicts = {c: gate_tables.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
+        unusual = {c: v.kind for c, v in verdicts.items() if v.kind != "right"}
+        for c in [c for c, kind in unusual.items() if kind == "wrong"]:
             # The differences of a solve that converges to 1e-13 are certain to about 1e-9.
             cell = result["classes"][c][k]["mjx"]
             if cell["float64"] * cell["size"] < 1e-9:
@@ -46,21 +47,20 @@ def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
 def test_a_pair_without_a_collider_is_refused_by_name() -> None:
     result = gate_cells.measure(Row("free", "cylinder", "box"))
     assert "cylinder–box" in result["refused"]
-    verdict = gate_report.verdict(result, "mass", "float64", 0)
-    assert (verdict.word, verdict.message) == ("refused", result["refused"])
+    assert gate_tables.verdict(result, "mass", "float64", 0).kind == "refused"
 
 
 def test_a_kink_is_measured() -> None:
     """|x| at 0, and 2.5e-5 away from it; x² has none."""
 
-    def slope(x: float) -> tuple[float, float]:
+    def at(x: float) -> tuple[float, float]:
         values = lambda s: np.array([[abs(x + s)], [(1.0 + s) ** 2]])  # noqa: E731
-        one, jump = gate_cells._slope(values, values(0.0), 3e-4)
+        one, jump = slope(values, values(0.0), 3e-4)
         assert one[1, 0] == pytest.approx(2.0, abs=1e-10) and abs(jump[1, 0]) < 1e-10
         return one[0, 0], jump[0, 0]
 
-    assert slope(0.0) == pytest.approx((0.0, 2.0))  # left −1, right 1
-    assert slope(2.5e-5) == pytest.approx((1.0, 0.0), abs=1e-9)  # a narrower width does not see it
+    assert at(0.0) == pytest.approx((0.0, 2.0))  # left −1, right 1
+    assert at(2.5e-5) == pytest.approx((1.0, 0.0), abs=1e-9)  # a narrower width does not see it
 
 
 def _row(size: float, jump: float, error: float | None, ours: float | None = 1.0) -> dict:
@@ -70,7 +70,7 @@ def _row(size: float, jump: float, error: float | None, ours: float | None = 1.0
 
 
 @pytest.mark.parametrize(
-    ("row", "word"),
+    ("row", "kind"),
     [
         (_row(1.0, 1e-9, 1e-7), "right"),
         (_row(1.0, 1e-9, 1e-3), "wrong"),
@@ -82,24 +82,24 @@ def _row(size: float, jump: float, error: float | None, ours: float | None = 1.0
         (_row(1e-13, 1e-13, 1.0, ours=1.0), "wrong"),
     ],
 )
-def test_verdicts(row: dict, word: str) -> None:
-    assert gate_report.verdict(row, "mass", "float64", 0).word == word
+def test_verdicts(row: dict, kind: str) -> None:
+    assert gate_tables.verdict(row, "mass", "float64", 0).kind == kind
 
 
 def test_rounding_decides_the_side_of_a_scenes_kink() -> None:
     row = _row(1.0, 1e-9, 1e-7)
     cell = row["classes"]["mass"][0]
     cell["ours"]["float32"], cell["mjx"]["float32"] = 1.0, 0.1
-    assert gate_report.verdict(row, "mass", "float32", 0).word == "wrong"
+    assert gate_tables.verdict(row, "mass", "float32", 0).kind == "wrong"
     row["classes"] |= _row(1.0, 1e-2, 1e-3)["classes"] | {"com": row["classes"]["mass"]}
-    assert gate_report.verdict(row, "com", "float32", 0).word == "kink"
+    assert gate_tables.verdict(row, "com", "float32", 0).kind == "kink"
     cell["ours"]["float32"] = None
-    assert gate_report.verdict(row, "com", "float32", 0).word == "wrong"
+    assert gate_tables.verdict(row, "com", "float32", 0).kind == "wrong"
 
 
 def test_c_counts_where_its_values_are_those_of_mjx() -> None:
     row = _row(1.0, 1e-9, 1e-7) | {"values": [1e-12, 1e-12]}
-    assert gate_report.verdict(row, "mass", "float64", 0).word == "wrong"  # C is off by 1
+    assert gate_tables.verdict(row, "mass", "float64", 0).kind == "wrong"  # C is off by 1
 
 
 def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
@@ -107,11 +107,10 @@ def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
     drives = {"kv", "stiffness", "springref", "gear", "time_constant"}
     assert {f.kind for f in WANTED} == set(MOVING) - drives
     assert {f.kind for f in WANTED} <= set(gate_cells.CLASSES)
-    base = gate.rows()
-    assert {(r.fixed, r.moving) for r in base} == set(PAIRS)
-    combinations = {(r.joint, r.cone, r.integrator) for r in base}
+    rows = gate.rows()
+    assert {(r.fixed, r.moving) for r in rows} == set(PAIRS)
+    combinations = {(r.joint, r.cone, r.integrator) for r in rows}
     assert len(combinations) == 4 * 2 * 3
-    assert set(base) <= {*gate.rows(full=True)}
 
 
 def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
@@ -119,9 +118,17 @@ def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
         gate.main(gate.Args(tmp_path, only=("torus",)))
 
 
-def test_the_published_page_is_that_of_its_table() -> None:
-    table = json.loads(TABLE.read_text())
+def test_a_page_without_the_mark_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Prose")
+    with pytest.raises(InputError, match="put it above the tables"):
+        gate.main(gate.Args(tmp_path, page))
+    assert page.read_text() == "# Prose"
+
+
+def test_the_published_page_ends_in_the_tables_of_its_rows() -> None:
+    result = json.loads(TABLE.read_text())
     page = (ROOT / "docs" / "physics.md").read_text()
-    assert page == gate_report.markdown(table)
-    assert set(table["rows"]) >= {r.name for r in gate.rows()}
-    assert re.search(r"at commit [0-9a-f]{12}\b", page)
+    assert page.endswith(gate.MARK + gate_tables.markdown(result))
+    assert {row["scene"] for row in result["rows"]} >= {r.name for r in gate.rows()}
+    assert re.fullmatch(r"[0-9a-f]{12}", result["provenance"]["commit"])

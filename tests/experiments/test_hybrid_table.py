@@ -8,25 +8,22 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.recordings import hybrid_predictions, physics_table
+from experiments.recordings import hybrid_predictions, tables
 from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
-    Predict,
-    lowest_corners,
+    controls,
+    deal,
     make_replay,
+    predict,
 )
-from experiments.recordings.hybrid_statistics import deal
 from experiments.recordings.hybrid_table import (
-    Args,
-    command,
     describe,
-    keep,
     parse_ablations,
     read_learned,
 )
-from experiments.recordings.physics_table import Fit, read_fits
-from experiments.recordings.problems import CUBE, ELBOW, PENDULUM
+from experiments.recordings.problems import ELBOW, PENDULUM
+from experiments.recordings.tables import Fit, keep_checkpoints, read_fits
 from tests.helpers.still_episodes import still_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.errors import InputError
@@ -45,8 +42,6 @@ from worldmodel.types import Episode
 
 ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0"/>
 <geom size=".02" pos="0 0 -.2" mass="1"/></body></worldbody></mujoco>"""
-BOX = """<mujoco model="box"><worldbody><geom type="plane" size="1 1 .1"/><body pos="0 0 1">
-<freejoint/><geom type="box" size=".03 .02 .01"/></body></worldbody></mujoco>"""
 SMALL = Network(latent=3, width=4)
 
 
@@ -80,24 +75,20 @@ def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: C
     angle = np.linspace(0.2, 1.4, 12)[:, None]
     episode = Episode.regular(0, 50.0, qpos=angle, qvel=angle**2, ctrl=np.zeros((12, 0)))
     windows = cut_windows([episode], [np.arange(5, 8)], 4)
-    predicting = Predict(batch=2)  # three windows: the last batch is filled up
-    predicted = predicting.model(fitted, windows)
-    assert predicting.last is not None
-    own = predicting.last[1]
+    predicted, own = predict(fitted, windows, 2)  # three: the last batch is filled up
+    assert own is not None
     assert np.abs(own.first).min() > 1e-4 and np.abs(own.steps).min() > 1e-4
     replay = make_replay(fitted.world, 2)
     again = replay(fitted.parameters, windows, own)
     np.testing.assert_allclose(again, predicted, atol=1e-12)
-    controls = predicting.controls(fitted, windows)
-    assert set(controls) == {"dealt", "start_only", "network_off"}
+    played = controls(fitted, windows, own, 2)
+    assert set(played) == {"dealt", "start_only", "network_off"}
     dealt = replay(fitted.parameters, windows, own.take(deal(3, 0)))
-    np.testing.assert_array_equal(controls["dealt"], dealt)
+    np.testing.assert_array_equal(played["dealt"], dealt)
     none = Corrections(np.zeros_like(own.first), np.zeros_like(own.steps))
-    np.testing.assert_array_equal(controls["network_off"], replay(fitted.parameters, windows, none))
-    for predicted_by in controls.values():
+    np.testing.assert_array_equal(played["network_off"], replay(fitted.parameters, windows, none))
+    for predicted_by in played.values():
         assert np.abs(predicted_by - predicted).max() > 1e-4
-    with pytest.raises(ValueError, match="predict with this hybrid first"):
-        predicting.controls(dataclasses.replace(fitted), windows)
 
 
 def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
@@ -116,14 +107,14 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
 
     monkeypatch.setattr(hybrid_predictions, "make_predictor", stub)
     windows = cut_windows(still_episodes(PENDULUM, 1, 20), [np.array([2, 12])], 3)
-    predicting = Predict(batch=2)
+    hybrid_predictions._predictor.cache_clear()
     for make, about in (
         (WorldModel, {}),
         (lambda scene: WorldModel.latent(scene, SMALL), {"remember": 5}),
         (lambda scene: WorldModel.latent(scene, SMALL), {"remember": 1}),
     ):
         world = make(load_scene(ARM, control_hz=50.0, substeps=1))
-        predicting.model(Fitted(PENDULUM, world, {}, about), windows)
+        predict(Fitted(PENDULUM, world, {}, about), windows, 2)
     assert compiled == [("physics", 2), ("latent", 2)]
     assert known == [[3, 9], [3, 5], [1, 1]]
 
@@ -140,20 +131,6 @@ def test_starting_frames_are_those_of_the_windows() -> None:
     assert starts.tolist() == [8, 16, 24, 32, 24, 32]
 
 
-def test_the_lowest_corner_of_a_box_on_its_edge() -> None:
-    scene = load_scene(BOX, control_hz=100.0, substeps=1)
-    episodes = still_episodes(CUBE, 1, 3)
-    half = np.radians(45.0) / 2
-    episodes[0].qpos[:, 2] = 0.1
-    episodes[0].qpos[1, 3:] = np.cos(half), 0, np.sin(half), 0
-    windows = cut_windows(episodes, [np.array([0, 1])], 1)
-    lowest = lowest_corners(WorldModel(scene), windows)
-    assert lowest is not None
-    np.testing.assert_allclose(lowest, [0.09, 0.1 - 0.04 / np.sqrt(2)])
-    arm = WorldModel(load_scene(ARM, control_hz=50.0, substeps=1))
-    assert lowest_corners(arm, windows) is None
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -167,15 +144,6 @@ def test_the_lowest_corner_of_a_box_on_its_edge() -> None:
 def test_ablations_of_another_form_are_refused(given: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_ablations(given)
-
-
-def test_the_command_names_no_folder_of_this_machine(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    outside = tmp_path.parent / "elsewhere" / "runs" / "seed0"
-    args = Args("cube_toss", (Path("p"),), (outside,), Path("out"), ablations=(f"x={outside},q",))
-    assert command(args).endswith(
-        "--recording cube_toss --physics p --hybrid runs/seed0 --ablations x=runs/seed0,q --out out"
-    )
 
 
 def by_seed(fits: list[Fit]) -> dict[int, Fit]:
@@ -225,13 +193,9 @@ def test_fits_are_paired_by_the_physics_they_started_from(fits: Path) -> None:
     group = read_learned("hybrid", hybrids, "double_pendulum", physics)
     assert {s: f.folder.name for s, f in group.items()} == {0: "hybrid0", 1: "hybrid1"}
     np.testing.assert_allclose([f.validation for f in group.values()], [0.25, 0.36])
-    about = describe(group[0])
-    network = {"latent": 3, "width": 4, "members": 1}
-    assert about["world"] == {"kind": "hybrid", "network": network, "correction": "velocity"}
-    assert about["remember"] == 9
+    assert describe(group[0])["args"]["remember"] == 9
     assert set(describe(physics[0])) == {"seed", "validation", "result"}
     latent = read_learned("latent", [fits / "latent"], "double_pendulum", physics)
-    assert describe(latent[0])["world"]["kind"] == "latent"
     assert latent[0].validation == 0.5  # relative to no physics
 
 
@@ -273,17 +237,14 @@ def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) 
     for seed, folder in ((0, out), (1, out / "seed1"), (2, tmp_path / "new")):
         (folder / "checkpoint").mkdir(parents=True)
         (folder / "checkpoint" / "of").write_text(str(seed))
-        (folder / "metrics.jsonl").write_text(str(seed))
     folders = {0: out, 1: out / "seed1", 2: tmp_path / "new"}
     scores = {0: 0.9, 1: 0.7, 2: 0.8}
     nothing = cast(Fitted, None)
-    keep({s: Fit(s, scores[s], folders[s], nothing) for s in scores}, out)
+    keep_checkpoints([Fit(s, scores[s], folders[s], nothing) for s in scores], out)
     for folder, seed in ((out, "1"), (out / "seed0", "0"), (out / "seed2", "2")):
         assert (folder / "checkpoint" / "of").read_text() == seed
-        assert (folder / "metrics.jsonl").read_text() == seed
     assert sorted(p.name for p in out.iterdir()) == [
         "checkpoint",
-        "metrics.jsonl",
         "seed0",
         "seed2",
     ]
@@ -292,7 +253,7 @@ def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) 
 def test_a_full_disk_at_any_folder_loses_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = physics_table.new_folder
+    real = tables.new_folder
     for failing in (1, 2, 3):
         out, calls = tmp_path / str(failing), []
         folders = {0: out, 1: out / "seed1", 2: out / "seed2"}
@@ -306,8 +267,8 @@ def test_a_full_disk_at_any_folder_loses_no_checkpoint(
                 raise OSError(28, "No space left on device")
             return real(path, replace=replace)
 
-        monkeypatch.setattr(physics_table, "new_folder", new_folder)
+        monkeypatch.setattr(tables, "new_folder", new_folder)
         fits = [Fit(s, abs(s - 1), folder, cast(Fitted, None)) for s, folder in folders.items()]
         with pytest.raises(OSError, match="No space"):
-            physics_table.keep_checkpoints(fits, out)
+            keep_checkpoints(fits, out)
         assert {path.read_text() for path in out.rglob("of")} == {"0", "1", "2"}

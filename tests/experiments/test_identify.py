@@ -31,18 +31,21 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 def test_every_number_is_named_with_what_is_known_of_it(straight: tuple[Path, dict]) -> None:
     out, result = straight
-    detail = json.loads((out / "identified.json").read_text())
-    text = (out / "identified.md").read_text()
-    assert "SIMULATED" in text and result["simulated"]
-    rows = [line for line in text.splitlines() if line.startswith("| link")]
-    assert len(detail["u"]) == result["numbers"] >= len(rows) > 5
-    assert text.count("not identified |") + text.count("at its bound |") == len(
-        result["not_identified"]
-    )
+    detail = json.loads((out / "table.json").read_text())
+    assert "SIMULATED" in (out / "table.md").read_text() and result["simulated"]
+    rows = detail["rows"]
+    assert result["numbers"] == len(rows) > 5
+    unknown = [row["number"] for row in rows if row["identified"] != "identified"]
+    assert unknown == result["not_identified"]
+    for row in rows:
+        assert (row["low"] is None) == (row["number"] in unknown)
+        assert row["low"] is None or row["low"] < row["value"] < row["high"]
     assert np.all(np.linalg.eigvalsh(np.array(detail["covariance"])) > 0)
     fitted = restore_fitted(out / "checkpoint")
     moved = np.concatenate([np.ravel(x) for x in fitted.parameters["physics"].values()])
-    np.testing.assert_allclose(np.sort(moved[moved != 0]), np.sort(detail["u"]), atol=0)
+    np.testing.assert_allclose(
+        np.sort(moved[moved != 0]), np.sort([row["u"] for row in rows]), atol=0
+    )
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(
@@ -56,10 +59,10 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert not (out / "identified.json").exists()
+    assert not (out / "table.json").exists()
     finished(out)
-    ours, theirs = (json.loads((d / "identified.json").read_text()) for d in (out, straight[0]))
-    assert ours["u"] == theirs["u"] and ours["covariance"] == theirs["covariance"]
+    ours, theirs = (json.loads((d / "table.json").read_text()) for d in (out, straight[0]))
+    assert ours["rows"] == theirs["rows"] and ours["covariance"] == theirs["covariance"]
 
 
 def test_progress_of_another_run_is_refused(straight: tuple[Path, dict]) -> None:

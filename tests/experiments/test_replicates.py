@@ -1,22 +1,20 @@
-"""Whole-loop replicates: the rows that policies are trained on, and a page that follows them."""
+"""Whole-loop replicates: the rows that policies are trained on."""
 
-import copy
 import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments.alpha import CONTROL
 from experiments.slide import study as slide
 from experiments.slide.measurement import table_rows
 from experiments.slide.reality import commands, draw_hidden
-from experiments.slide.replicate_cells import MODELS, ORACLES, cells_of, training_set
-from experiments.slide.replicate_report import answers, page, verdicts
-from experiments.slide.replicates import DESIGN, SMOKE, Design, measure_cells, tables
+from experiments.slide.replicate_cells import MODELS, THEORY, cells_of, training_set
+from experiments.slide.replicates import DESIGN, SMOKE, Design, measure_cells, rows_of
 from experiments.slide.turn import draw, key
 from worldmodel import trust
 from worldmodel.tasks.slide import task
-from worldmodel.trust.phrases import CONTROL
 from worldmodel.types import Episode
 
 STUDY = DESIGN.study
@@ -61,7 +59,7 @@ POOLS = {name: drawn(24, i) for i, name in enumerate((CONTROL, *MODELS), 1)}
 
 def test_the_grid_is_whole() -> None:
     cells = cells_of(STUDY)
-    assert len(set(cells)) == len(cells) == 6 + 6 * (len(MODELS) + 1 + len(ORACLES))
+    assert len(set(cells)) == len(cells) == 6 + 6 * (len(MODELS) + 1 + len(THEORY))
     assert min(STUDY.real) < min(STUDY.n) and max(STUDY.n) + max(STUDY.m) < max(STUDY.real)
     assert set(STUDY.n) <= set(STUDY.real)
 
@@ -119,71 +117,7 @@ def test_a_row_is_the_mean_over_trainings() -> None:
     assert not np.allclose(other, [o["error"] for o in one], rtol=0.01)
 
 
-ALPHAS = {"v0": -0.1, "v1": 0.9, "v1-sham": -0.1, "v2": 0.9, CONTROL: 1.0}
-ALPHAS |= {"thin33": 1 / 3, "thin67": 2 / 3, "duplicates": 0.0, "permuted": -0.4}
-SPENT = {name: 0 for name in ("", *ALPHAS)} | {"v1": 6, "v2": 12}
-
-
-def document(alphas: dict[str, float]) -> dict[str, Any]:
-    """A measurement of planted alphas: the error falls as the root of the episodes."""
-    rng = np.random.default_rng(1)  # one seed in twenty has a 95 % interval that misses
-    done = []
-    for s in range(STUDY.seeds):
-        rows = []
-        for version, n, m in cells_of(STUDY):
-            count = max(n + alphas[version] * m, 3.2) if m else n
-            error = 0.3 * count**-0.5 * float(np.exp(0.03 * rng.standard_normal()))
-            rows.append({"version": version, "n": n, "m": m, "seed": s, "error": error})
-        done.append({"rows": rows, "spent": SPENT})
-    measured = [m for rows in tables(DESIGN, done) for m in trust.measure(rows)]
-    hidden = {"friction": 1.2, "mass": 1.0, "damping": 0.9}
-    return trust.document(measured) | {
-        "reality": "held-out simulation",
-        "hidden_seed": 21,
-        "smoke": False,
-        "command": "none",
-        "config": {"trainings": 20, "hidden": hidden},
-        "provenance": {"commit": "0" * 12},
-        "physics": [{"v0": {"friction:puck": [0.2, 0.1]}}, {"v0": {"friction:puck": [0.4, 0.1]}}],
-    }
-
-
-@pytest.fixture(scope="module")
-def planted() -> dict[str, Any]:
-    return document(ALPHAS)
-
-
-def test_the_answers_follow_the_numbers(planted: dict[str, Any]) -> None:
-    lines = answers(planted["tasks"][0])
-    assert lines[0].startswith("The control v* holds")
-    first, second, whole, sham = lines[1:]
-    assert first.startswith("v0 → v1: yes;") and "gross α rises in every cell" in first
-    assert second.startswith("v1 → v2: in no cell;") and "falls in every cell" in second
-    assert "refuted in every cell" in second and "gross α rises in no cell" in second
-    assert whole.startswith("v0 → v2: in ") and "refuted in no cell" not in whole
-    assert "v1-sham is above v0's in no cell" in sham and "above v1-sham's in every cell" in sham
-    oracles = verdicts(planted["tasks"][1])
-    assert len(oracles) == len(ORACLES) and all(": as theory has it." in v for v in oracles)
-
-
-def test_what_fails_is_stated() -> None:
-    shifted = document(ALPHAS | {CONTROL: 0.5, "thin33": 0.6, "duplicates": 0.3, "permuted": 0.1})
-    lines = answers(shifted["tasks"][0])
-    assert lines[0].startswith("The control v* does not hold")
-    assert lines[1].startswith("Nothing below should be believed yet")
-    assert lines[2].startswith("v0 → v1: not to be answered without the control;")
-    wrong = ["NOT as theory" in text for text in verdicts(shifted["tasks"][1])]
-    assert wrong == [True, False, True, True]
-
-
-def test_the_page_is_whole(planted: dict[str, Any]) -> None:
-    text = page(planted)
-    assert text.count("\n## ") == 7 and "smoke" not in text
-    rows = [line for line in text.splitlines() if line.startswith(("| v", "| thin", "| dup"))]
-    assert len({row.count("|") for row in rows if "measured" in row}) == 1
-    assert "| v0 | friction:puck[0] | 0.3 | 0.14 |" in text
-    smoke = page(copy.deepcopy(planted) | {"smoke": True})
-    assert "its numbers mean nothing" in smoke
+SPENT = {name: 0 for name in ("", CONTROL, *MODELS, *THEORY)} | {"v1": 6, "v2": 12}
 
 
 def test_tables_pass_the_check_and_count_what_was_played() -> None:
@@ -192,3 +126,8 @@ def test_tables_pass_the_check_and_count_what_was_played() -> None:
     assert {row.evaluations for row in table} == {160} and {row.k for row in table} == {0, 6, 12}
     with pytest.raises(trust.TableError, match="one seed"):
         trust.measure(table)
+    by_task = rows_of(DESIGN, [{"rows": rows, "spent": SPENT}])
+    versions = {
+        task: {r.version for r in by_task if r.task == task} for task in ("slide", "slide, oracles")
+    }
+    assert versions == {"slide": {"", CONTROL, *MODELS}, "slide, oracles": {"", CONTROL, *THEORY}}

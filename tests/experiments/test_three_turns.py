@@ -1,10 +1,10 @@
-"""The held-out reality of the three turns, and their table."""
+"""The held-out reality of the three turns"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.push.three_turns import markdown, reality
+from experiments.push.three_turns import reality
 from worldmodel import loop
 from worldmodel.reality.simulated import SimulatedRobot, simulate
 from worldmodel.rollout import Replay
@@ -34,21 +34,3 @@ def test_a_seeds_reality_is_its_own_and_not_the_model() -> None:
     np.testing.assert_allclose(poses[2], poses[3], atol=2e-3)
     for one, other in ((0, 1), (0, 3), (1, 3)):
         assert np.abs(poses[one] - poses[other]).max() > 0.01
-
-
-def test_the_table_has_every_seed_and_their_mean() -> None:
-    rows = [
-        {"seed": s, "version": v, "corrections": c, "error": e, "success": e * 10}
-        for s, v, c, e in (
-            (0, "v0", 0, 0.04),
-            (1, "v0", 0, 0.02),
-            (0, "v1", 8, 0.01),
-            (1, "v1", 8, 0.03),
-        )
-    ]
-    run = {"commit": "0" * 40, "date": "today", "cpu": "one", "cores": 2}
-    config = {"generated": 4, "rollouts": 5}
-    text = markdown({"command": "c", "provenance": run, "config": config, "rows": rows})
-    assert "| model | corrections | seed 0 | seed 1 | mean |" in text
-    assert "| v0 | 0 | 40.0 / 0.400 | 20.0 / 0.200 | 30.0 / 0.300 |" in text
-    assert "| v1 | 8 | 10.0 / 0.100 | 30.0 / 0.300 | 20.0 / 0.200 |" in text

@@ -1,14 +1,11 @@
 """The study of alpha on tosses: splits, starts, noise, controls."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.records import plain
-from experiments.slide.turn import claim
 from experiments.tosses_alpha.measure import cells, dealt, synthetic
 from experiments.tosses_alpha.study import (
     FULL,
@@ -126,13 +123,3 @@ def test_what_each_version_adds(tosses: list[Episode]) -> None:
 def test_every_training_is_in_a_full_call() -> None:
     assert len(cells(FULL)) % FULL.recipe.together == 0
     assert len(set(cells(FULL))) == len(cells(FULL))
-
-
-def test_replicates_of_another_study_are_not_mixed_in(tmp_path: Path) -> None:
-    settings = {"study": plain(FULL), "recording": "one"}
-    claim(tmp_path, settings)
-    claim(tmp_path, settings)
-    with pytest.raises(InputError, match="of other sizes"):
-        claim(tmp_path, settings | {"study": plain(SMOKE)})
-    with pytest.raises(InputError, match="recordings"):
-        claim(tmp_path, settings | {"recording": "another"})

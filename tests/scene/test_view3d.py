@@ -14,10 +14,10 @@ import pytest
 
 from tests.helpers.html_page import whole
 from worldmodel._mujoco import mujoco
+from worldmodel.runtime.page import Markup, render
 from worldmodel.scene import SceneError
 from worldmodel.scene.triangles import coarsened
 from worldmodel.scene.view3d import RATE, REACH, Mark, view, viewer
-from worldmodel.trust.markup import head
 
 SCENE = """
 <mujoco>
@@ -201,7 +201,7 @@ def test_a_page_of_many_views_has_one_script(model: mujoco.MjModel) -> None:
     qpos = tumbling(model, 3)
     hostile = {'it\'s <b> & "c"': qpos, "b": qpos}
     views = [view(model, hostile, 20.0, label="<i>it's</i>"), view(model, {"a": qpos}, 20.0)]
-    page = "".join([head("Views"), *views, viewer(), "</body></html>"])
+    page = render("Views", map(Markup, [*views, viewer()]))
     whole(page, scripts=1)
     assert page.count("<figure class=view3d") == 2 and "<b>" not in page and "<i>" not in page
     read = content(views[0])

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.coverage import estimators
-from experiments.coverage.designs import SIZES, fresh
+from experiments.coverage.designs import SIZES, fresh, nested_errors
 from experiments.coverage.measure import cover, measured
 from experiments.coverage.scenarios import CELLS, COVERS, scenarios
-from experiments.coverage.simulation import nested
 from tests.helpers.training_runs import smooth, table
 from worldmodel.trust import measure
 from worldmodel.trust.curve import leave_one_out
@@ -18,7 +17,7 @@ from worldmodel.trust.intervals import pseudo_values
 
 def test_the_estimators_agree_with_the_tool() -> None:
     rng, versions = np.random.default_rng(1), [(1.0, 0.005), (1.5, 0.01)]
-    curve, mixed = nested(rng, (3, 12), 60, SIZES, CELLS, versions)
+    curve, mixed = nested_errors(rng, 3, d=60, seeds=12, cells=CELLS, versions=versions)
     n, m = np.array(CELLS, float).T
     d_eff = tuple(np.full(len(CELLS), 100.0) for _ in versions)
     tables = estimators.Tables(

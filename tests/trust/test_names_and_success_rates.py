@@ -10,7 +10,7 @@ from tests.helpers.refusal import refused
 from tests.helpers.training_runs import smooth, table
 from worldmodel import trust
 from worldmodel.trust import Row, measure
-from worldmodel.trust.summary import summary
+from worldmodel.trust.report import summary
 
 NOISE = np.random.default_rng(0).uniform(0.99, 1.01, size=(6, 3))
 GOOD = table(

@@ -15,7 +15,7 @@ from tests.helpers.training_runs import smooth, table
 from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import measure
-from worldmodel.trust.table import OPTIONAL, fault, reused_cells
+from worldmodel.trust.table import OPTIONAL, reused_cells
 
 TEXTS = ("task", "version", "recipe", "split")
 HEAD = "task,version,recipe,n,m,k,seed,split,error"
@@ -61,7 +61,7 @@ def test_bad_tables_are_named() -> None:
     ):
         refused(message, measure, [*GOOD[:-1], replace(GOOD[-1], **{field: value})])
     largest = {name: 2**53 - 1 for name in ("seed", *OPTIONAL)}
-    assert not any(fault(replace(GOOD[-1], error=e, **largest)) for e in (1e-100, 1e100))
+    assert not any(replace(GOOD[-1], error=e, **largest).fault() for e in (1e-100, 1e100))
     refused(r"one seed \(1\)", measure, [r for r in GOOD if r.seed == 1])
     refused(r"at 1 size\(s\) n \[64\]", measure, [r for r in GOOD if r.n == 64])
     refused(r"at 0 size\(s\)", measure, [r for r in GOOD if r.m])
@@ -71,14 +71,14 @@ def test_bad_tables_are_named() -> None:
 
 def test_files(tmp_path: Path) -> None:
     path, good = tmp_path / "runs.csv", "\nt,,r,8,0,0,0,s,1"
-    refused(r"no file .*runs\.csv", trust.read_csv, path)
+    refused(r"no file .*runs\.csv", trust.read, path)
     costly = replace(GOOD[0], evaluations=3, steps=5, device_seconds=0.1 + 0.2, energy_joules=1e-7)
     rows = [costly, *GOOD[1:], replace(GOOD[1], task='a, "b"\nc')]
     for _ in range(2):  # the second replaces the first
         trust.write_csv(path, rows)
-        assert trust.read_csv(path) == rows
+        assert trust.read(path) == rows
     refused("recipe|task", trust.write_csv, path, [*rows, None], kind=AttributeError)
-    assert trust.read_csv(path) == rows and list(tmp_path.iterdir()) == [path]
+    assert trust.read(path) == rows and list(tmp_path.iterdir()) == [path]
     for text, message in (
         ("", "no column 'task', 'version', 'recipe' and 6 more"),
         (HEAD + ",energy", "unknown column 'energy'"),
@@ -103,13 +103,13 @@ def test_files(tmp_path: Path) -> None:
         (HEAD + "\n\udcff", "no CSV in UTF-8"),
     ):
         path.write_bytes(text.encode(errors="surrogateescape"))
-        refused(message, trust.read_csv, path)
+        refused(message, trust.read, path)
 
 
 def test_files_are_stripped_and_numbers_have_their_usual_forms(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text(HEAD + "\n t , v , r ,+8, 16.0 ,2.,-3,s\t, 1E-3\nt,v,r,08,1,0,0,s,.5\n")
-    assert trust.read_csv(path) == [
+    assert trust.read(path) == [
         trust.Row("t", "v", "r", 8, 16, 2, -3, "s", 1e-3),
         trust.Row("t", "v", "r", 8, 1, 0, 0, "s", 0.5),
     ]

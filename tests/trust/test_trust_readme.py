@@ -1,4 +1,4 @@
-"""The commands of ``worldmodel/trust/README.md`` print the lines below them."""
+"""The commands of ``docs/trust.md`` print the lines below them."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "worldmodel" / "trust" / "README.md"
+PAGE = ROOT / "docs" / "trust.md"
 BLOCKS = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
 
 

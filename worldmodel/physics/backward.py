@@ -1,8 +1,8 @@
 """Options of the backward pass that change derivatives and no value.
 
 The exact derivative of a discretised contact is not always the useful one: it is zero before the
-touch, and of stiff contact it may have the wrong size or sign. ``experiments/gradients/useful.py``
-measures when each option helps.
+touch, and of stiff contact it may have the wrong size or sign. ``experiments/gradients/bounce.py``
+says when each option helps.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The host side of a program: set-up, messages, signals, provenance. Nothing runs at import."""
 
 from worldmodel.runtime.progress import compiling, log
-from worldmodel.runtime.provenance import VERSIONED, energy_joules, processor, provenance
+from worldmodel.runtime.provenance import VERSIONED, processor, provenance
 from worldmodel.runtime.setup import cache_directory, configure, run
 from worldmodel.runtime.signals import Interrupt, Interrupted
 
@@ -12,7 +12,6 @@ __all__ = [
     "cache_directory",
     "compiling",
     "configure",
-    "energy_joules",
     "log",
     "processor",
     "provenance",

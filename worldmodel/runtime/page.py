@@ -68,7 +68,7 @@ Part = Heading | Note | Table | Drawing | Markup
 def render(title: str, parts: Iterable[Part]) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files("worldmodel.runtime").joinpath("page.html").read_text(encoding="utf-8")
+    source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     template = environment.from_string(source)
     return template.render(title=title, parts=[_named(i, part) for i, part in enumerate(parts)])
 

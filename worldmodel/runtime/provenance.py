@@ -1,6 +1,5 @@
 """The origin of a row of results: commit, versions, hardware, energy."""
 
-import ctypes
 import datetime
 import importlib.metadata
 import os
@@ -55,24 +54,6 @@ def _commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("WORLDMODEL_COMMIT", "unknown")
-
-
-def energy_joules() -> float | None:
-    """[J] that the first visible NVIDIA GPU has used since its driver was loaded (NVML's counter);
-    None without such a GPU or counter."""
-    try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return None
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    index = ctypes.c_uint(int(first) if first.isdecimal() else 0)
-    device, used = ctypes.c_void_p(), ctypes.c_ulonglong()  # [mJ]
-    failed = (
-        nvml.nvmlInit_v2()
-        or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device))
-        or nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(used))
-    )
-    return None if failed else used.value / 1e3
 
 
 def processor(field: str = "model name") -> str:

@@ -14,9 +14,11 @@ from worldmodel.runtime.files import write_bytes
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples, paths and NumPy scalars as JSON has them."""
+    """Dataclasses, mappings, tuples, paths and NumPy scalars as JSON has them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if isinstance(value, Path):

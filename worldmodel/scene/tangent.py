@@ -128,6 +128,15 @@ def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarr
     return out
 
 
+def displaced(scene: Scene, qpos: np.ndarray, tangent: np.ndarray) -> np.ndarray:
+    """Poses moved by tangents (``mj_integratePos``), on the host: (…, nq), (…, nv) [m, rad] →
+    (…, nq)."""
+    out = np.array(qpos, float)
+    for index in np.ndindex(*out.shape[:-1]):
+        mujoco.mj_integratePos(scene.mj_model, out[index], tangent[index], 1.0)
+    return out
+
+
 def backward_velocities(scene: Scene, qpos: np.ndarray) -> np.ndarray:
     """Velocities of measured poses at the control rate: differences to the frame before.
 

@@ -1,30 +1,28 @@
 """Trust: how many real episodes a synthetic one is worth, D_eff = D_real + alpha · D_syn.
 
 ``table`` describes the training runs (``files`` reads them), ``estimate`` measures alpha from them,
-``planner`` computes how many runs that takes, ``summary`` and ``report`` present the result.
-``evaluation`` and ``cost`` supplement alpha and are never merged with it; ``supplements`` reads
-their tables.
+``planner`` computes how many runs that takes, ``report`` presents the result. ``evaluation`` and
+``cost`` supplement alpha and are never merged with it; each has a table of its own.
 """
 
 from worldmodel.trust.estimate import measure
-from worldmodel.trust.files import read, read_csv, read_parquet, write_csv
-from worldmodel.trust.plain import document, to_json
+from worldmodel.trust.files import read, write_csv
 from worldmodel.trust.planner import grids, seeds_needed
-from worldmodel.trust.result import Cell, TaskResult
+from worldmodel.trust.result import CONTROL, Cell, TaskResult, covers_one, document, to_json
 from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
+    "CONTROL",
     "Cell",
     "Row",
     "TableError",
     "TaskResult",
     "check",
+    "covers_one",
     "document",
     "grids",
     "measure",
     "read",
-    "read_csv",
-    "read_parquet",
     "seeds_needed",
     "to_json",
     "write_csv",

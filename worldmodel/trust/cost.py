@@ -15,10 +15,11 @@ extremes lie at corners. A quantity above and below a fraction (the wage) cancel
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldmodel.errors import InputError
+from worldmodel.trust.table import TableError, attached
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,76 +39,86 @@ class Range:
             )
 
 
-H200_HOUR = Range(2.5, 7.0, "$/h", "on-demand list prices of one H200, cheapest to dearest, 2026")
-
-
-def cpu_hour(cores: int) -> Range:
-    """The price of that many CPU cores [$/h]."""
-    source = f"{cores} general-purpose cloud cores at list prices, 0.03 to 0.05 $/h each, 2026"
-    return Range(0.03 * cores, 0.05 * cores, "$/h", source)
-
-
 @dataclasses.dataclass(frozen=True)
 class Assumptions:
-    """What was not measured. The defaults are wide, for the USA; override them where you can."""
+    """What was not measured. The defaults are wide, for the USA; override them where you can.
 
-    operator_hours: Range = Range(
-        10, 100, "h", "for one task variant (Seeker Labs, What a robot's training data costs)"
-    )
+    SVRC is the Silicon Valley Robotics Center (cost per demonstration), BLS the Bureau of Labor
+    Statistics.
+    """
+
+    operator_hours: Range = Range(10, 100, "h", "for one task variant (Seeker Labs)")
     usable_per_hour: Range = Range(
-        2.4,
-        100,
-        "episodes/h",
-        "25 minutes each for dexterous manipulation (Silicon Valley Robotics Center, cost per "
-        "demonstration) to 50 in half an hour (Zhao et al. 2023, ALOHA); resets included",
+        2.4, 100, "episodes/h", "dexterous manipulation (SVRC) to ALOHA (Zhao et al. 2023)"
     )
-    wage: Range = Range(
-        22,
-        48,
-        "$/h",
-        "a junior operator (Silicon Valley Robotics Center) to the most that Tesla advertised for "
-        "data collection in 2024, 25.25 to 48",
-    )
+    wage: Range = Range(22, 48, "$/h", "junior operator (SVRC) to data collector (Tesla, 2024)")
     overhead: Range = Range(
-        1.4,
-        2.0,
-        "times the wage",
-        "benefits are 30 % of what US employers pay (Bureau of Labor Statistics, ECEC); twice the "
-        "wage with robot, room and supervision is assumed",
+        1.4, 2.0, "times the wage", "benefits (BLS, ECEC) to robot, room and supervision (assumed)"
     )
-    correction_minutes: Range = Range(
-        0.5, 5, "min", "assumed: an operator notices, steps in and resets, once per correction"
-    )
+    correction_minutes: Range = Range(0.5, 5, "min", "assumed: to notice, step in and reset")
     model_hours: Range = Range(4, 40, "h", "assumed: an engineer builds the scene, once")
-    engineer_wage: Range = Range(
-        45, 65, "$/h", "US medians of mechanical engineers and software developers (BLS, 2023)"
-    )
+    engineer_wage: Range = Range(45, 65, "$/h", "mechanical to software, US medians (BLS, 2023)")
 
     def __post_init__(self) -> None:
-        if self.usable_per_hour.low <= 0 or self.operator_hours.low <= 0:
-            raise InputError(
-                "operator_hours and usable_per_hour must be above 0: without usable episodes a "
-                "real one has no price"
-            )
-        if self.wage.low <= 0 or self.overhead.low <= 0:
-            raise InputError("wage and overhead must be above 0: free work has no break-even")
+        for name in ("operator_hours", "usable_per_hour", "wage", "overhead"):
+            if getattr(self, name).low <= 0:
+                raise InputError(f"{name} must be above 0: else a real episode has no price")
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The device time and energy that a version's synthetic episodes took."""
+def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
+    """The default assumptions, with the given ones replaced.
 
-    device: str  # its name, for the reader
-    device_hour: Range  # [$/h] price of that device, all its cores or GPUs
-    episode_seconds: float  # [s] of the device, one more episode
+    Args:
+      overridden: (name, low, high) of each assumption to replace, in the default's unit.
+
+    Raises:
+      InputError: a name is unknown or given twice, or its range is invalid.
+    """
+    known, replaced = Assumptions(), {}
+    for name, low, high in overridden:
+        if name not in vars(known):
+            names = ", ".join(vars(known))
+            raise InputError(f"no assumption is called {name!r}; there are {names}")
+        if name in replaced:
+            raise InputError(f"the assumption {name!r} is given twice; keep one")
+        replaced[name] = Range(low, high, getattr(known, name).unit, "given by who ran this")
+    return dataclasses.replace(known, **replaced)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What the synthetic episodes of one version took: a row of the table of costs."""
+
+    task: str = ""  # may be empty where the document has one task
+    version: str  # of the world model
+    device: str  # such as "1 NVIDIA H200" or "2 CPU cores"
+    dollars_per_hour_low: float  # [$/h] price of the whole device, lowest and highest
+    dollars_per_hour_high: float  # [$/h]
+    price_source: str = "given with the measurement"
+    episode_seconds: float  # [s] of the device, one more synthetic episode
     model_seconds: float  # [s] of the device before the first: fitting, compiling
-    energy_joules: float | None = None  # [J] per episode; None where no counter was read
+    energy_joules: float | None = None  # [J] per episode, from the device's counter
 
-    def __post_init__(self) -> None:
+    @property
+    def device_hour(self) -> Range:
+        """The price of the device."""
+        source = f"{self.device}: {self.price_source}"
+        return Range(self.dollars_per_hour_low, self.dollars_per_hour_high, "$/h", source)
+
+    def fault(self) -> str:
+        """The reason why the row is invalid by itself; empty if it is valid."""
+        for name in ("version", "device"):
+            if not getattr(self, name):
+                return f"the {name} is empty; name one"
         for name in ("episode_seconds", "model_seconds", "energy_joules"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} = {value}; give what was measured, 0 or above")
+            if value is not None and not 0 <= value < math.inf:
+                return f"{name} = {value}; give what was measured, 0 or above"
+        try:
+            _ = self.device_hour
+        except InputError as error:
+            return str(error)
+        return ""
 
 
 # For comparison: a video world model, which gives pixels and neither actions nor forces.
@@ -116,19 +127,10 @@ SCALE = {
     "episode_seconds": 58.0,
     "gpu_hours_per_1000": 58.0 * 1000 / 3600,
 }
-_UNITS = {  # of a card's ranges
-    "real": "$ per usable real episode",
-    "variant": "$ per task variant taught by real episodes alone",
-    "correction": "$ per correction captured in deployment",
-    "first": "$ for the first synthetic episode: model, corrections, one episode",
-    "later": "$ for one more, say the ten-thousandth",
-    "synthetic": "$ per synthetic episode, all m sharing model and corrections",
-    "break_even": "alpha from which on they pay",
-}
 
 
 def card(
-    measured: Measured, m: int, k: int, assumptions: Assumptions | None = None
+    measured: Generation, m: int, k: int, assumptions: Assumptions | None = None
 ) -> dict[str, tuple[float, float]]:
     """The ranges (low, high) of all costs.
 
@@ -139,18 +141,23 @@ def card(
       assumptions: the defaults if None.
 
     Returns:
-      ``real`` c_r, ``variant``, ``correction``, ``first``, ``later``, ``synthetic`` c_s [$] and
-      ``break_even`` c_s / c_r.
+      ``real`` c_r, ``variant`` for a task variant taught by real episodes alone, ``correction``,
+      ``first`` synthetic episode, one ``later``, ``synthetic`` c_s [$], ``break_even`` c_s / c_r.
 
     Raises:
       InputError: m < 1 or k < 0.
     """
     points = _points(measured, assumptions, m, k)
-    return {name: _range([point[name] for point in points]) for name in _UNITS}
+    return {name: _range([point[name] for point in points]) for name in points[0]}
 
 
 def net_value(
-    d_eff: float, n: int, m: int, k: int, measured: Measured, assumptions: Assumptions | None = None
+    d_eff: float,
+    n: int,
+    m: int,
+    k: int,
+    measured: Generation,
+    assumptions: Assumptions | None = None,
 ) -> tuple[float, float]:
     """(D_eff − n) · c_r − m · c_s as a range [$]: what a version saves less what it costs.
 
@@ -170,59 +177,83 @@ def net_value(
     return _range([(d_eff - n) * p["real"] - m * p["synthetic"] for p in points])
 
 
-def price(
-    task: Mapping[str, Any],
-    measured: Mapping[str, Measured],
+def with_costs(
+    document: Mapping[str, Any],
+    costs: Sequence[Generation],
     assumptions: Assumptions | None = None,
+) -> dict[str, Any]:
+    """Adds a cost card (``cost``, as of ``price``) to each task that ``costs`` has rows of.
+
+    Args:
+      document: as of ``result.document``; it stays as it is.
+      costs: at most one row per task and version.
+      assumptions: the defaults if None.
+
+    Raises:
+      TableError: a row belongs to no task of the document, or a version has two rows.
+      InputError: the task has no version of that name.
+    """
+    return attached(document, "cost", costs, lambda task, own: price(task, own, assumptions))
+
+
+def price(
+    task: Mapping[str, Any], rows: Sequence[Generation], assumptions: Assumptions | None = None
 ) -> dict[str, Any]:
     """The cost card of a task, as plain numbers and text for its document.
 
     Args:
       task: one of the document's tasks, with ``versions``, each with ``cells``.
-      measured: by version; a version without an entry has no card.
+      rows: at most one per version; a version without a row has no card.
       assumptions: the defaults if None.
 
     Returns:
       ``assumptions``: list of ``name, low, high, unit, source``; ``scale``; ``versions``: by name,
-      ``device``, ``episode_seconds``, ``model_seconds``, ``energy_joules`` and ``cells``: ``n, m,
-      k``, every name of ``card`` as ``x_low`` and ``x_high``, and ``net_value_low``,
-      ``net_value_high`` [$], None where that end of D_eff is unknown.
+      what was measured, and ``cells``: ``n, m, k``, every name of ``card`` as ``x_low`` and
+      ``x_high``, and ``net_value_low``, ``net_value_high`` [$], None where that end of D_eff is
+      unknown.
 
     Raises:
-      InputError: ``measured`` names a version that the task does not have.
+      TableError: a version has two rows.
+      InputError: a row is of a version that the task does not have.
     """
-    if unknown := sorted(set(measured) - set(task["versions"])):
-        raise InputError(
-            f"{task['task']!r} has no version {unknown[0]!r}; it has "
-            f"{', '.join(sorted(task['versions']))}"
-        )
-    assumed = assumptions or Assumptions()
-    versions = {}
-    for name, taken in measured.items():
-        own = dataclasses.asdict(taken) | {"cells": []}
-        priced: dict[str, Any] = {"measured": taken, "assumptions": assumed}
-        for cell in task["versions"][name]["cells"]:
-            sizes = {key: cell[key] for key in ("n", "m", "k")}
-            costs = card(taken, cell["m"], cell["k"], assumed)
-            flat: dict[str, float | None] = {}
-            for x, (low, high) in costs.items():
-                flat |= {f"{x}_low": low, f"{x}_high": high}
-            for i, end in enumerate(("low", "high")):
-                d_eff = cell[f"d_eff_{end}"]
-                value = None if d_eff is None else net_value(d_eff, **sizes, **priced)[i]
-                flat[f"net_value_{end}"] = value
-            own["cells"].append(sizes | flat)
-        versions[name] = own
+    known, versions = task["versions"], dict[str, Any]()
+    for row in rows:
+        if row.version not in known:
+            names = ", ".join(sorted(known))
+            raise InputError(f"{task['task']!r} has no version {row.version!r}; it has {names}")
+        if row.version in versions:
+            raise TableError(f"two rows for the version {row.version!r}; keep one")
+        cells = [_priced(cell, row, assumptions) for cell in known[row.version]["cells"]]
+        versions[row.version] = {
+            **dataclasses.asdict(row),
+            "device_hour": dataclasses.asdict(row.device_hour),
+            "cells": cells,
+        }
+    used = vars(assumptions or Assumptions())
     return {
-        "assumptions": [{"name": key} | dataclasses.asdict(r) for key, r in vars(assumed).items()],
-        "units": _UNITS | {"net_value": "$ gained by the version at (n, m)"},
-        "scale": SCALE,
         "versions": versions,
+        "assumptions": [{"name": name} | dataclasses.asdict(r) for name, r in used.items()],
+        "scale": SCALE,
     }
 
 
+def _priced(
+    cell: Mapping[str, Any], row: Generation, assumptions: Assumptions | None
+) -> dict[str, Any]:
+    sizes = {key: cell[key] for key in ("n", "m", "k")}
+    entry: dict[str, Any] = dict(sizes)
+    ends = card(row, cell["m"], cell["k"], assumptions)
+    net: list[float | None] = [None, None]
+    for i, end in enumerate(("low", "high")):
+        if (d_eff := cell[f"d_eff_{end}"]) is not None:
+            net[i] = net_value(d_eff, **sizes, measured=row, assumptions=assumptions)[i]
+    for name, (low, high) in (ends | {"net_value": net}).items():
+        entry |= {f"{name}_low": low, f"{name}_high": high}
+    return entry
+
+
 def _points(
-    measured: Measured, assumptions: Assumptions | None, m: int, k: int
+    measured: Generation, assumptions: Assumptions | None, m: int, k: int
 ) -> list[dict[str, float]]:
     """All costs [$] at every combination of the ranges' ends."""
     if m < 1 or k < 0:
@@ -232,7 +263,7 @@ def _points(
     return [_point(dict(zip(ranges, point, strict=True)), measured, m, k) for point in ends]
 
 
-def _point(p: Mapping[str, float], measured: Measured, m: int, k: int) -> dict[str, float]:
+def _point(p: Mapping[str, float], measured: Generation, m: int, k: int) -> dict[str, float]:
     hour = p["wage"] * p["overhead"]
     # The hours cancel in c_r and stay in the price of a variant.
     usable = p["operator_hours"] * p["usable_per_hour"]

@@ -16,23 +16,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from worldmodel.errors import InputError
-from worldmodel.trust import intervals
-from worldmodel.trust.curve import leave_one_out
+from worldmodel.trust import intervals, runs
+from worldmodel.trust.curve import LEAST_SLOPE, NEGATIVE, VERDICTS, Reading, leave_one_out, read
 from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 from worldmodel.trust.law import LAWS, REFUSED, fit
-from worldmodel.trust.phrases import number
-from worldmodel.trust.reading import LEAST_SLOPE, VERDICTS, Reading, read
 from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
-from worldmodel.trust.runs import budgets, warnings
-from worldmodel.trust.table import Row, check, in_order, reused_cells, some
-
-Key = tuple[str, int, int, int]  # version, n, m, k
-# The errors of seeds that each draw n of one pool correlate by about (n / pool)². Intervals cover
-# new episodes as long as that, times the number of seeds less one, is at most this.
-POOL_SHARED = 0.25
-CERTIFIED = 0.3  # half-width of log D_eff from one mean error; coverage is shown up to it
+from worldmodel.trust.table import KEYS, Key, Row, check, in_order, reused_cells
 
 
 class _Estimate(NamedTuple):
@@ -70,41 +62,37 @@ def measure(
         raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
     if law not in LAWS:
         raise InputError(f"law = {law!r}; give the law of the weight rule, {' or '.join(LAWS)}")
-    check(rows)
-    tasks = sorted({row.task for row in rows})
-    return [_task([row for row in rows if row.task == task], level, law, pool) for task in tasks]
+    return [_task(own, level, law, pool) for _, own in check(rows).groupby("task")]
 
 
-def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> TaskResult:
-    error = {(row.version, row.n, row.m, row.k, row.seed): row.error for row in rows}
-    sizes = sorted({row.n for row in rows if row.m == 0})
-    keys = sorted({key[:4] for key in error if key[2] > 0})
-    seeds = in_order({row.seed for row in rows})
-
-    def means(key: Key) -> np.ndarray:
-        return leave_one_out(np.array([error[*key, seed] for seed in seeds]))
-
-    on_curve = np.stack([means(("", n, 0, 0)) for n in sizes])
-    of_cells = np.stack([means(key) for key in keys]) if keys else np.empty((0, len(seeds) + 1))
-    n = np.array([key[1] for key in keys])
-    reading = read(np.array(sizes), on_curve, of_cells, n, level)
-    estimates = {key: _estimate(i, key, sizes, reading) for i, key in enumerate(keys)}
+def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskResult:
+    seeds = in_order(own.seed)
+    numbered = own.assign(seed=own.seed.map({seed: i for i, seed in enumerate(seeds)}))
+    errors = numbered.pivot(index=KEYS, columns="seed", values="error")
+    errors.columns = seeds
+    every: list[Key] = [(version, int(n), int(m), int(k)) for version, n, m, k in errors.index]
+    means = dict(zip(every, leave_one_out(np.ascontiguousarray(errors)), strict=True))
+    keys = [key for key in every if key[2]]
+    sizes = [key[1] for key in every if not key[2]]
+    on_curve = np.stack([means["", n, 0, 0] for n in sizes])
+    of_cells = np.array([means[key] for key in keys]).reshape(len(keys), on_curve.shape[1])
+    reading = read(np.array(sizes), on_curve, of_cells, np.array([key[1] for key in keys]), level)
+    estimates = {key: _estimate(i, reading) for i, key in enumerate(keys)}
     second = reused_cells(keys)
     first = [key for key in keys if key not in second.values()]
+    task = str(own.task.iloc[0])
     cells: list[Cell] = []
     for key in first:
-        mean_error = jackknife(of_cells[keys.index(key)], level)
         reused = estimates[second[key]] if key in second else None
         slope = NONE
         if cells and (cells[-1].version, cells[-1].n) == key[:2]:
             smaller = estimates[*key[:2], cells[-1].m, key[3]]
             slope = _contrast(estimates[key], smaller, 0, key[2] - cells[-1].m)
-        cells.append(
-            _cell(rows[0].task, key, len(seeds), mean_error, estimates[key], reused, slope)
-        )
+        mean_error = jackknife(means[key], level)
+        cells.append(_cell(task, key, len(seeds), mean_error, estimates[key], reused, slope))
     versions = {
         version: _version([key for key in first if key[0] == version], estimates, law, level)
-        for version in sorted({key[0] for key in first})
+        for version in dict.fromkeys(key[0] for key in first)
     }
     pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
     curve = Curve(
@@ -113,11 +101,12 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
         slope=tuple(jackknife(values, level) for values in reading.local),
         falls=float(on_curve[0, 0] / on_curve[-1, 0]),
     )
-    notes = _notes(rows, curve, first, len(seeds), pool)
+    spent = runs.budgets(own)
+    notes = [*runs.notes(errors, first, pool), *runs.unequal(spent), *runs.uncertain(cells, curve)]
     return TaskResult(
-        task=rows[0].task,
-        recipe=rows[0].recipe,
-        split=rows[0].split,
+        task=task,
+        recipe=str(own.recipe.iloc[0]),
+        split=str(own.split.iloc[0]),
         level=level,
         law=law,
         seeds=len(seeds),
@@ -125,45 +114,37 @@ def _task(rows: Sequence[Row], level: float, law: str, pool: int | None) -> Task
         cells=tuple(cells),
         versions=versions,
         differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
-        budgets=budgets(rows),
-        notes=(*notes, *_uncertain(cells, curve)),
+        budgets=spent,
+        notes=tuple(notes),
     )
 
 
-def _estimate(i: int, key: Key, sizes: Sequence[int], reading: Reading) -> _Estimate:
+def _estimate(i: int, reading: Reading) -> _Estimate:
     """D_eff of cell i, with its verdict and the reason."""
-    _, n, m, _ = key
     values, verdict = reading.d_eff[i], VERDICTS[int(reading.verdict[i])]
     low, high = (
         float(x) if np.isfinite(x) else math.nan for x in (reading.low[i], reading.high[i])
     )
-    reason = f"{n} real and {m} synthetic episodes are worth {values[0]:.1f} real ones"
-    who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
-    if verdict == "CENSORED_HI":
-        reason = f"{who} better than real only at the largest n = {sizes[-1]}"
-    elif verdict == "CENSORED_LO":
-        reason = f"{who} worse than real only at the smallest n = {sizes[0]}"
-    elif verdict == "NOT_IDENTIFIED":
-        low, high, reason = math.nan, math.nan, _trouble(i, sizes, reading)
-    if reading.verdict[i] <= VERDICTS.index("NEGATIVE"):
-        return _Estimate(values, Interval(float(values[0]), low, high), verdict, reason)
+    if reading.verdict[i] <= NEGATIVE:
+        return _Estimate(values, Interval(float(values[0]), low, high), verdict, "")
     none = np.full(len(values), math.nan)
+    if verdict == "NOT_IDENTIFIED":
+        return _Estimate(none, NONE, verdict, _trouble(i, reading))
+    side = "better" if verdict == "CENSORED_HI" else "worse"
+    who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
+    reason = f"{who} {side} than the real-only curve"
     return _Estimate(none, Interval(math.nan, low, high), verdict, reason)
 
 
-def _trouble(i: int, sizes: Sequence[int], reading: Reading) -> str:
+def _trouble(i: int, reading: Reading) -> str:
     """The reason why cell i is not identified."""
     if reading.rises.any():
-        pairs = list(itertools.combinations(sizes, 2))
-        a, b = pairs[int(np.flatnonzero(reading.rises)[-1])]
-        return f"the real-only error rises from n = {a} to n = {b}"
+        return "the real-only error rises between two sizes"
     if reading.whole <= LEAST_SLOPE:
-        least = number(float(reading.whole))
-        return f"the real-only curve is flat: its slope may be as low as {least}"
+        return "the real-only curve is flat"
     if not np.isfinite(reading.d_eff[i]).all():
         return "the real-only curve is no longer than its noise"
-    at, least = reading.d_eff[i, 0], number(float(reading.slope[i]))
-    return f"the curve is flat near n = {at:.0f}: its slope may be {least}"
+    return "the real-only curve is flat there"
 
 
 def _cell(
@@ -272,56 +253,3 @@ def _closed(*ends: np.ndarray) -> Interval:
     """The interval of a finite value; NaN for an infinite bound."""
     value, low, high = (float(x) if np.isfinite(x) else math.nan for x in ends)
     return Interval(value, low, high)
-
-
-def _notes(
-    rows: Sequence[Row],
-    curve: Curve,
-    cells: Sequence[Key],
-    seeds: int,
-    pool: int | None,
-) -> list[str]:
-    """Sentences on what the numbers are conditional on and what the design lacks."""
-    notes = warnings(rows)
-    if pool is not None:
-        most = max(row.n for row in rows)
-        if most > pool:
-            raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
-        to = f"All seeds draw from one pool of {pool} real episodes"
-        free = pool * math.sqrt(POOL_SHARED / (seeds - 1))
-        if most > free:
-            notes.append(
-                f"{to}: with {seeds} seeds, intervals of a D_eff up to {free:.0f} hold for new "
-                "episodes too; beyond, they are conditional on these episodes."
-            )
-        else:
-            notes.append(f"{to}, up to n = {most}: intervals hold for new episodes too.")
-    if len(curve.n) < 6:
-        notes.append(f"{len(curve.n)} real-only sizes; there should be six.")
-    if seeds < 10:
-        notes.append(f"{seeds} seeds; there should be ten.")
-    if curve.falls < 2:
-        notes.append(
-            f"The error falls {curve.falls:.2f} times over the real-only sizes; it should twice."
-        )
-    grids = {key[0]: {k[1:3] for k in cells if k[0] == key[0]} for key in cells}
-    if any(len({n for n, _ in g}) < 2 or len({m for _, m in g}) < 3 for g in grids.values()):
-        notes.append("A version has fewer cells than two n by three m.")
-    return notes
-
-
-def _uncertain(cells: Sequence[Cell], curve: Curve) -> list[str]:
-    """A note on the cells whose error is noisier than where coverage was shown; none if empty."""
-    names = []
-    for cell in (cell for cell in cells if math.isfinite(cell.d_eff.value)):
-        at = int(np.searchsorted(curve.n, cell.d_eff.value, side="right")) - 1
-        slope = curve.slope[min(at, len(curve.slope) - 1)].value
-        low, high = cell.error.low, cell.error.high
-        if not (low > 0 and math.log(high / low) / 2 <= CERTIFIED * slope):
-            names.append(f"{cell.version} {cell.n} + {cell.m}")
-    if not names:
-        return []
-    return [
-        f"{some(names)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
-        f"± {CERTIFIED}, where it was not shown that the intervals cover."
-    ]

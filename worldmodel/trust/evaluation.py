@@ -17,7 +17,7 @@ correlation of several policies' *means* either: call ``evaluate`` once per poli
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,37 @@ from scipy import stats
 
 from worldmodel.errors import InputError
 from worldmodel.trust.intervals import NONE, Interval, jackknife
-from worldmodel.trust.plain import flat
+from worldmodel.trust.result import flat
+from worldmodel.trust.table import TableError, attached
 
 LEAST_PAIRS = 10  # coverage was not tested below; for successes and failures rho needs fifty
 TINY = 1e-9  # relative; a smaller variation is rounding
+VERDICTS = {
+    "PAYS": "the correlation lies above 1/√(n − 2)",
+    "DOES NOT PAY": "the correlation lies below 1/√(n − 2): play real episodes",
+    "NOT SHOWN": "the correlation may lie on either side of 1/√(n − 2): play more pairs",
+    "NOT_IDENTIFIED": "outcomes agree in all episodes but one at most, or do not vary: play more",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A policy's outcomes from one start: a row of the table of pairs."""
+
+    task: str = ""  # may be empty where the document has one task
+    policy: str  # evaluated; each policy is judged by itself
+    real: float | None = None  # outcome in reality; empty where the start was simulated only
+    simulated: float  # outcome in the simulator, from the same start
+
+    def fault(self) -> str:
+        """The reason why the row is invalid by itself; empty if it is valid."""
+        if not self.policy:
+            return "the policy is empty; name one"
+        for name in ("real", "simulated"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                return f"{name} = {value}; give a finite outcome"
+        return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +71,7 @@ class Evaluation:
     mean: Interval  # mean real outcome with the simulator's help, ± t(n − 2)
     weight: float  # λ
     same_starts_p: float  # p that simulated outcomes on the n and the N starts have one mean
-    verdict: str  # PAYS, DOES NOT PAY, NOT SHOWN, NOT_IDENTIFIED
-    reason: str
+    verdict: str  # one of ``VERDICTS``
 
 
 def alpha_eval(rho: float, n: int, extra: int) -> float:
@@ -108,26 +134,16 @@ def evaluate(
         alone = Interval(alone.value, math.nan, math.nan)
     rho = _correlation(y, f, level)
     if math.isnan(rho.value):
-        reason = (
-            "real and simulated outcomes agree in all episodes but one at most, or do not vary: "
-            "no correlation, nor an interval, can be had from them; play more episodes"
-        )
-        return Evaluation(
-            n, count, NONE, bar, NONE, alone, NONE, math.nan, math.nan, "NOT_IDENTIFIED", reason
-        )
+        nothing = NONE, math.nan, math.nan, "NOT_IDENTIFIED"
+        return Evaluation(n, count, NONE, bar, NONE, alone, *nothing)
     mean, weight = _prediction_powered(y, f, g, level)
     ends = sorted(alpha_eval(end, n, count) for end in (rho.low, rho.high))
     low = 0.0 if rho.low < 0 < rho.high else ends[0]
     alpha = Interval(alpha_eval(rho.value, n, count), low, ends[1])
-    verdict, reason = _verdict(rho, bar, alpha)
     welch: Any = stats.ttest_ind(f, g, equal_var=False)
     same = float(welch.pvalue)
-    return Evaluation(n, count, rho, bar, alpha, alone, mean, weight, same, verdict, reason)
-
-
-def described(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation as plain numbers and text, NaN as None; an interval x is x, x_low, x_high."""
-    return flat(evaluation)
+    verdict = "PAYS" if rho.low > bar else "DOES NOT PAY" if rho.high < bar else "NOT SHOWN"
+    return Evaluation(n, count, rho, bar, alpha, alone, mean, weight, same, verdict)
 
 
 def _prediction_powered(
@@ -184,11 +200,53 @@ def _around(value: float, error: float, freedom: int, level: float) -> Interval:
     return Interval(value, value - half, value + half)
 
 
-def _verdict(rho: Interval, bar: float, alpha: Interval) -> tuple[str, str]:
-    value = f"a simulated evaluation is worth {alpha.value:.2f} real ones"
-    measured = f"rho = {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
-    if rho.low > bar:
-        return "PAYS", f"{value}: {measured} lies above 1/√(n − 2) = {bar:.2f}"
-    if rho.high < bar:
-        return "DOES NOT PAY", f"{measured} lies below 1/√(n − 2) = {bar:.2f}: play real episodes"
-    return "NOT SHOWN", f"{measured} may lie on either side of 1/√(n − 2) = {bar:.2f}: more pairs"
+def with_evaluations(document: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Adds the judge (``evaluation``) to each task that ``pairs`` has rows of.
+
+    Args:
+      document: as of ``result.document``; it stays as it is.
+      pairs: in any order.
+
+    Raises:
+      TableError: a row belongs to no task of the document.
+      InputError: see ``evaluations``.
+    """
+    return attached(document, "evaluation", pairs, lambda t, own: evaluations(own, t["level"]))
+
+
+def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
+    """The fields of ``Evaluation`` by policy as plain numbers, as ``result.to_json`` has them.
+
+    Args:
+      pairs: of one task.
+      level: of the intervals.
+
+    Raises:
+      InputError: see ``evaluate``; the message names the policy.
+    """
+    by_policy = {}
+    for policy in dict.fromkeys(pair.policy for pair in pairs):
+        own = [pair for pair in pairs if pair.policy == policy]
+        real = [pair.real for pair in own if pair.real is not None]
+        paired = [pair.simulated for pair in own if pair.real is not None]
+        extra = [pair.simulated for pair in own if pair.real is None]
+        try:
+            by_policy[policy] = flat(evaluate(real, paired, extra, level=level))
+        except InputError as error:
+            raise InputError(f"policy {policy!r}: {error}") from error
+    return by_policy
+
+
+def evaluations_by_task(
+    pairs: Sequence[Pair], level: float = 0.95
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """``evaluations`` by task; rows that name no task are under the empty string.
+
+    Raises:
+      TableError: there are no rows.
+      InputError: see ``evaluations``.
+    """
+    if not pairs:
+        raise TableError("the table has no rows; give one per evaluation episode")
+    tasks = dict.fromkeys(pair.task for pair in pairs)
+    return {task: evaluations([p for p in pairs if p.task == task], level) for task in tasks}

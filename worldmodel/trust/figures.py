@@ -1,291 +1,221 @@
-"""The figures of a measured task: the alpha axis, D_eff against m, the learning curve, costs.
+"""The figures of a measured task: the alpha axis, D_eff against m, the learning curve.
 
-Every axis holds all finite ends of the intervals. Where these lie far apart the axis is bent:
-linear about 0, logarithmic beyond. An arrow to the axis' end marks an unknown end.
+Every axis holds all finite ends of the intervals; where these lie far apart it is linear about 0
+and logarithmic beyond. An arrow at the axis' end marks an unknown end. Colour and marker identify
+a version, on light and dark pages.
 """
 
-import html
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worldmodel.trust.phrases import CONTROL, Task, cell_verdict, corrections, interval
-from worldmodel.trust.svg import (
-    DASHES,
-    SHAPES,
-    SMALL,
-    STAR,
-    WIDTH,
-    Scale,
-    apart,
-    arrow,
-    figure,
-    line,
-    logarithmic,
-    mark,
-    plain,
-    scale,
-    spread,
-    tag,
-    text,
-)
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from worldmodel.runtime.page import INK
+from worldmodel.trust.report import CONTROL, Task, cells_of, order
+
+COLOURS = ("#0072b2", "#d55e00", "#007f5f", "#b0508a", "#8f6600", "#2b83b8")  # Okabe and Ito
+MARKERS = ("o", "s", "^", "D", "v", "P")
+WIDTH = 4.3  # [inch] of a figure, as wide as a phone
+ROW = 0.26  # [inch] of a cell's row
+FONT = 11.0
 BENT = 15.0  # an axis is bent if it is this many times as long as what it must show
 LEVEL = 2.0  # highest level drawn, in n + m
-ROW = 23.0  # height of a cell's row
-ENDS = ("", "_low", "_high")
-REUSED = "_reused"  # suffix of the arm that trains on the corrections too
 LONGEST = 25  # characters of a version's name in a figure; tables show the whole name
+ENDS = ("", "_low", "_high")
+ARROWS = {(False, -1): "<", (False, 1): ">", (True, -1): "v", (True, 1): "^"}
 
 
-def order(task: Task) -> list[str]:
-    """The names of the versions in the document's order, the control last."""
-    return sorted(task["versions"], key=lambda name: name == CONTROL)
-
-
-def cells_of(task: Task) -> list[tuple[str, dict[str, Any]]]:
-    """(version, cell) of all cells, versions in ``order``."""
-    return [(name, cell) for name in order(task) for cell in task["versions"][name]["cells"]]
-
-
-def style_of(task: Task, name: str) -> tuple[str, str, str]:
-    """Colour class, shape and dashes of a version."""
-    if name == CONTROL:
-        return "ink", STAR, "1 3"
-    i = order(task).index(name)
-    # Shapes shift against colours after each round, so that 36 versions differ.
-    return f"c{i % 6}", SHAPES[(i + i // 6) % 6], DASHES[i % 6]
-
-
-def key(task: Task) -> str:
-    """The legend: the versions with their marks, as a line of HTML that wraps."""
-    entries = []
-    for name in order(task):
-        colour, shape, dashes = style_of(task, name)
-        drawn = line([(0, 6), (26, 6)], "thin", dashes) + mark(shape, 13, 6)
-        box = tag(
-            "svg", drawn, class_=f"plot key {colour}", viewBox="0 0 26 12", aria_hidden="true"
-        )
-        entries.append(tag("span", box, " ", html.escape(name), class_="entry"))
-    return tag("p", *entries, class_="keys")
-
-
-def alpha_axis(task: Task) -> str:
-    """α of every cell on one axis, with lines at 0 and at 1.
-
-    A row per cell: gross filled; net hollow, with a dot if the corrections were reused.
-    """
+def alpha_axis(task: Task) -> Figure:
+    """α of every cell on one axis, a row each: gross filled; net open; small if reused."""
     cells = cells_of(task)
-    names = [f"n {cell['n']}, m {cell['m']}" for _, cell in cells]
-    x0, x1, top = 10 + SMALL * max(map(len, names)), WIDTH - 84.0, 18.0
-    reused = any(c.get("verdict_reused") for _, c in cells)
-    kinds = ("alpha_avg", "alpha_net", *(["alpha_net" + REUSED] * reused))
-    across = _axis([cell for _, cell in cells], kinds, (0.0, 1.0), (x0, x1), 1.0)
-    parts, y = [], 8.0
+    figure = Figure(figsize=(WIDTH, 0.6 + ROW * (len(cells) + len(task["versions"]))))
+    axes = figure.add_subplot()
+    kinds = ("alpha_avg", "alpha_net", "alpha_net_reused")
+    _hold(axes, [cell for _, cell in cells], kinds, (0.0, 1.0), 1.0)
+    place, ticks, row = axes.get_yaxis_transform(), {}, 0
     for name in order(task):
-        colour, shape, _ = style_of(task, name)
-        k = corrections(task["versions"][name])
-        label = ": the control" if name == CONTROL else f": {k} corrections"
-        y += ROW
-        parts.append(tag("g", mark(shape, 7, y - 4), class_=colour))
-        parts.append(text(17, y, clipped(name) + label, kind="bold"))
+        style = _style(task, name)
+        axes.text(
+            0.01,
+            row,
+            _clipped(name),
+            transform=place,
+            va="center",
+            weight="bold",
+            color=style["color"],
+            fontsize=FONT,
+            parse_math=False,
+        )
         for cell in task["versions"][name]["cells"]:
-            y += ROW
-            size = f"n {cell['n']}, m {cell['m']}"
-            title = f"{name}, {size}: gross {interval(cell, 'alpha_avg')}, "
-            title += f"net {interval(cell, 'alpha_net')}"
-            lines = [("alpha_avg", "filled")]
-            if cell["k"]:
-                lines.append(("alpha_net", "hollow"))
-            if cell.get("verdict_reused"):
-                title += f", trained on them too {interval(cell, 'alpha_net' + REUSED)}"
-                lines.append(("alpha_net" + REUSED, "dotted"))
-            drawn = [tag("title", html.escape(f"{title}; {cell_verdict(cell)}"))]
-            for i, (kind, fill) in enumerate(lines):
-                at = y - 4 + 10 * (i - min(len(lines) - 1, 1) / 2)
-                drawn.append(_interval(cell, kind, at, across, shape, fill))
-            parts.append(tag("g", *drawn, class_=f"cell {colour}"))
-            parts.append(text(x0 - 8, y, size, "end", "dim"))
-            parts.append(text(WIDTH, y, cell_verdict(cell), "end"))
-            y += 14 * (len(lines) > 2)
-        y += 4
-    bottom, marks = y + 6, across.ticks(34)
-    frame = [line([(across(v), top), (across(v), bottom)], "grid thin") for v in marks]
-    frame.append(line([(across(0), top), (across(0), bottom)], "axis"))
-    frame.append(line([(across(1), top), (across(1), bottom)], "axis dash"))
-    frame.append(text(across(0) + 3, 12, "worth nothing", "end"))
-    frame.append(text(across(1) - 3, 12, "as real"))
-    frame += [text(across(v), bottom + 14, plain(v), "middle") for v in marks]
-    title = "α: real episodes per synthetic one"
-    title += " (logarithmic beyond 1)" if math.isfinite(across.bend) else ""
-    frame.append(text(WIDTH / 2, bottom + 30, title, "middle"))
-    label = f"{title}, of {len(cells)} cells; the numbers stand in the table below"
-    return figure(label, bottom + 36, *frame, *parts)
+            row += 1
+            ticks[row] = f"n {cell['n']}, m {cell['m']}"
+            drawn = [("alpha_avg", True, 5.0), *([("alpha_net", False, 5.0)] * bool(cell["k"]))]
+            drawn += [("alpha_net_reused", True, 2.5)] * bool(cell["verdict_reused"])
+            for i, (kind, filled, size) in enumerate(drawn):
+                at = row + 0.3 * (i - (len(drawn) - 1) / 2)
+                _interval(axes, cell, kind, at, style | {"ms": size}, filled=filled)
+            code = "" if cell["verdict"] == "OK" else cell["verdict"]
+            axes.text(1.02, row, code, transform=place, va="center", fontsize=0.75 * FONT)
+        row += 1
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.axvline(1, color=INK, lw=0.8, ls="--")
+    axes.set(ylim=(row - 0.4, -0.6), xlabel="alpha: real episodes per synthetic one")
+    axes.set_yticks([*ticks], [*ticks.values()])
+    return _styled(figure)
 
 
-def d_eff(task: Task, n: int) -> str:
-    """D_eff against m at n real episodes, with the versions next to each other and their caps."""
-    every = cells_of(task)
-    cells = [cell for _, cell in every if cell["n"] == n]
-    sizes = sorted({cell["m"] for cell in cells})
-    caps = {v: at for v, at in levels(task, n).items() if at <= reach(task, n)}
-    longest = max([len(clipped(name, 10)) for name in caps] or [0])
-    top, x1, bottom = 12.0, WIDTH - max(56.0, 22 + SMALL * longest), 212.0
-    shown = (float(n), float(n + sizes[-1]))
-    up = _axis(cells, ("d_eff",), (*shown, *caps.values()), (bottom, top), float(n))
-    x0 = 12 + SMALL * max(len(plain(v)) for v in up.ticks(20))
-    # Sizes m that differ widely stand on a logarithmic axis.
-    bend = sizes[0] if sizes[-1] > 8 * sizes[0] else None
-    across = scale(sizes, x0 + 24, x1 - 24, bend)
-    names = [name for name in order(task) if any(v == name for v, _ in every)]
-    gap = min([across(b) - across(a) for a, b in itertools.pairwise(sizes)] or [80.0])
-    step = min(9.0, 0.75 * gap / len(names))
-    parts = []
-    for i, name in enumerate(names):
-        colour, shape, dashes = style_of(task, name)
-        shift = step * (i - (len(names) - 1) / 2)
-        own = [c for v, c in every if v == name and c["n"] == n]
-        known = [(across(c["m"]) + shift, up(c["d_eff"])) for c in own if c["d_eff"] is not None]
-        drawn = [line(known, "thin", dashes)] if len(known) > 1 else []
-        for cell in own:
-            title = f"{name}, n {n}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
-            x = across(cell["m"]) + shift
-            bar = _interval(cell, "d_eff", x, up, shape, upright=True, r=min(4.0, step / 2.2))
-            drawn.append(tag("g", tag("title", html.escape(title)), bar, class_="cell"))
-        if name in caps:
-            drawn.append(line([(x0, up(caps[name])), (x1, up(caps[name]))], "bar cap", dashes))
-        parts.append(tag("g", *drawn, class_=colour))
-    frame = [line([(x0, y), (x1, y)], "grid thin") for y in map(up, up.ticks(20))]
-    frame += [text(x0 - 6, up(v) + 4, plain(v), "end") for v in up.ticks(20)]
-    frame += [text(across(m), bottom + 15, str(m), "middle") for m in apart(sizes, across)]
-    frame.append(line([(x0, up(n)), (x1, up(n))], "axis"))
-    path = [across.low + (across.high - across.low) * i / 24 for i in range(25)]
-    as_real = [(across(m), up(n + m)) for m in path if m >= 0 and up.low <= n + m <= up.high]
-    frame.append(line(as_real, "axis dash"))
-    ends = {"α = 0": up(n), "α = 1": as_real[-1][1]}
-    ends |= {f"↦ {clipped(v, 10)}": up(cap) for v, cap in caps.items()}
-    frame += [text(x1 + 3, y + 4, label) for label, y in spread(ends, top, bottom)]
-    frame.append(text((x0 + x1) / 2, bottom + 31, "synthetic episodes m", "middle"))
-    label = f"D_eff against m beside n = {n} real episodes; the numbers are in the table below"
-    return figure(label, bottom + 37, *frame, *parts)
+def d_eff(task: Task, n: int) -> Figure:
+    """D_eff against m at n real episodes, the versions next to each other, with their levels.
 
-
-def reach(task: Task, n: int) -> float:
-    """The highest level drawn; a level far above would leave the rest no space."""
-    return LEVEL * (n + max(cell["m"] for _, cell in cells_of(task) if cell["n"] == n))
-
-
-def levels(task: Task, n: int) -> dict[str, float]:
-    """The D_eff that each version tends to as m grows, where known.
-
-    Under the oracle weight it is n plus the cap; pooled with weight 1, the limit at any n.
+    A level is the D_eff that a version tends to as m grows: n plus its cap under the oracle
+    weight; pooled with weight 1, its limit at any n. One far above is not drawn.
     """
-    limits = {}
+    cells = [cell for _, cell in cells_of(task) if cell["n"] == n]
+    sizes = sorted({cell["m"] for cell in cells})
+    levels: dict[str, float] = {}
     for name, version in task["versions"].items():
-        if version.get("cap") is not None:
-            limits[name] = n + version["cap"]
-        elif version.get("limit") is not None:
-            limits[name] = version["limit"]
-    return limits
-
-
-def learning(task: Task) -> str:
-    """The error of real-only training, and below it the D_eff of every mixture."""
-    curve = task["curve"]
-    sizes, errors = curve["n"], curve["error"]
-    names = order(task)
-    x0 = max(48.0, 12 + SMALL * max([len(clipped(name, 10)) for name in names] or [0]))
-    x1, top, bottom = WIDTH - 8.0, 8.0, 168.0
-    across = logarithmic(sizes, x0, x1)
-    # A logarithmic axis has no 0: an interval that reaches it ends in an arrow.
-    ends = [v for e in errors for v in e.values() if v is not None and v > 0]
-    up = logarithmic(ends, bottom, top)
-    parts = [line([(x0, up(v)), (x1, up(v))], "grid thin") for v in up.ticks(22)]
-    parts += [text(x0 - 6, up(v) + 4, plain(v), "end") for v in up.ticks(22)]
-    strip = bottom + 18 * len(names) + 6
-    wanted = [across(n) for n in sizes]
-    parts += [line([(x, top), (x, strip)], "grid thin") for x in wanted]
-    places = [(x, up(e["value"])) for x, e in zip(wanted, errors, strict=True)]
-    parts.append(line(places, "bar"))
-    for (x, y), e in zip(places, errors, strict=True):
-        if e["high"] is not None:
-            low = up(e["low"]) if e["low"] > 0 else bottom
-            parts.append(line([(x, low), (x, up(e["high"]))], "bar"))
-            parts += [arrow(x, bottom, (0, 1))] if e["low"] <= 0 else []
-        parts.append(mark("circle", x, y, 2.5))
+        level = version.get("limit") if version.get("cap") is None else n + version["cap"]
+        if level is not None and level <= LEVEL * (n + sizes[-1]):
+            levels[name] = level
+    figure = Figure(figsize=(WIDTH, 2.9))
+    axes = figure.add_subplot()
+    shown = (float(n), float(n + sizes[-1]), *levels.values())
+    _hold(axes, cells, ("d_eff",), shown, float(n), upright=True)
+    names = [name for name in order(task) if any(cell["version"] == name for cell in cells)]
+    step = min(0.12, 0.7 / len(names))
     for i, name in enumerate(names):
-        colour, shape, _ = style_of(task, name)
-        y, drawn = bottom + 18 * i + 14, []
+        style = _style(task, name)
+        for cell in (cell for cell in cells if cell["version"] == name):
+            at = sizes.index(cell["m"]) + step * (i - (len(names) - 1) / 2)
+            _interval(axes, cell, "d_eff", at, style, upright=True)
+        if name in levels:
+            axes.axhline(levels[name], color=style["color"], lw=1.2, ls=":", label="_level")
+        axes.plot([], [], ls="", label=_clipped(name), **style)  # for the legend
+    axes.axhline(n, color=INK, lw=0.8)
+    axes.plot(range(len(sizes)), [n + m for m in sizes], color=INK, lw=0.8, ls="--")
+    axes.set(xlim=(-0.6, len(sizes) - 0.4), xlabel="m, synthetic episodes", ylabel="D_eff")
+    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    legend = axes.legend(
+        fontsize=0.85 * FONT,
+        frameon=False,
+        ncols=min(len(names), 3),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return _styled(figure)
+
+
+def learning(task: Task) -> Figure:
+    """The error of real-only training, and below it the D_eff of every mixture."""
+    names, sizes, errors = order(task), task["curve"]["n"], task["curve"]["error"]
+    figure = Figure(figsize=(WIDTH, 2.4 + ROW * len(names)))
+    ratios = [2.0, 0.1 + ROW * len(names)]
+    top, strip = figure.subplots(2, sharex=True, height_ratios=ratios, gridspec_kw={"hspace": 0.05})
+    # A logarithmic axis has no 0: an interval that reaches it ends in an arrow.
+    ends = [{"v": e["value"], "v_low": e["low"], "v_high": e["high"]} for e in errors]
+    ends = [e | ({} if (e["v_low"] or 0) > 0 else {"v_low": None}) for e in ends]
+    known = [value for e in ends for value in e.values() if value is not None]
+    top.set(xscale="log", yscale="log", ylabel="error", xlim=(sizes[0] / 1.2, sizes[-1] * 1.2))
+    top.set_ylim(min(known) / 1.2, max(known) * 1.2)
+    style = {"color": INK, "marker": "o", "ms": 3.0}
+    top.plot(sizes, [e["v"] for e in ends], lw=1, **style)
+    for n, e in zip(sizes, ends, strict=True):
+        _interval(top, e, "v", n, style, upright=True)
+    for i, name in enumerate(names):
         for cell in task["versions"][name]["cells"]:
-            point = cell | {"d_eff_low": cell["d_eff"], "d_eff_high": cell["d_eff"]}
-            known = cell["d_eff"] is not None
-            title = f"{name}, n {cell['n']}, m {cell['m']}: D_eff {interval(cell, 'd_eff', 1)}"
-            drawn.append(tag("title", html.escape(title)))
-            drawn.append(_interval(point if known else cell, "d_eff", y, across, shape, "hollow"))
-        parts.append(tag("g", *drawn, class_=colour))
-        parts.append(text(x0 - 8, y + 4, clipped(name, 10), "end"))
-    parts += [text(across(n), strip + 14, str(n), "middle") for n in apart(sizes, across)]
-    parts.append(text((x0 + x1) / 2, strip + 30, "real episodes n; D_eff of mixtures", "middle"))
-    label = f"Error of real-only training at {len(sizes)} sizes; the numbers are in the table below"
-    return figure(label, strip + 36, *parts)
+            if (at := cell["d_eff"]) is not None:  # without its bar
+                cell = cell | {"d_eff_low": at, "d_eff_high": at}
+            _interval(strip, cell, "d_eff", i, _style(task, name), filled=False)
+    strip.set(ylim=(len(names) - 0.4, -0.6), xlabel="n, real episodes")
+    strip.set_yticks(range(len(names)), [_clipped(name) for name in names], parse_math=False)
+    strip.set_xticks(sizes, [str(n) for n in sizes])
+    strip.minorticks_off()
+    return _styled(figure)
 
 
-def clipped(name: str, longest: int = LONGEST) -> str:
-    """The name cut to ``longest`` characters; the last of a cut name is an ellipsis."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+def _style(task: Task, name: str) -> dict[str, Any]:
+    """Colour and marker of a version."""
+    if name == CONTROL:
+        return {"color": INK, "marker": "*", "ms": 5.0}
+    i = order(task).index(name)
+    # Markers shift against colours after each round, so that 36 versions differ.
+    return {"color": COLOURS[i % 6], "marker": MARKERS[(i + i // 6) % 6], "ms": 5.0}
 
 
-def _axis(
+def _clipped(name: str) -> str:
+    """The name cut to ``LONGEST`` characters; the last of a cut name is an ellipsis."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _hold(
+    axes: Axes,
     cells: Sequence[Mapping[str, Any]],
     kinds: Sequence[str],
     shown: Sequence[float],
-    ends: tuple[float, float],
     bend: float,
-) -> Scale:
-    """An axis that holds ``shown`` and every finite end of every interval."""
-    values = [c.get(kind + end) for c in cells for kind in kinds for end in ENDS]
-    known = [*shown, *(v for v in values if v is not None)]
-    long = max(known) - min(known) > BENT * (shown[1] - shown[0])
-    return scale(known, *ends, bend if long or shown[1] > BENT * bend else None)
+    *,
+    upright: bool = False,
+) -> None:
+    """Fixes an axis that holds ``shown`` and every finite end, bent beyond ``bend`` if long."""
+    ends = [cell.get(kind + end) for cell in cells for kind in kinds for end in ENDS]
+    known = np.array([*shown, *(value for value in ends if value is not None)])
+    scale, limits = (
+        (axes.set_yscale, axes.set_ylim) if upright else (axes.set_xscale, axes.set_xlim)
+    )
+    if np.ptp(known) > BENT * (shown[1] - shown[0]) or shown[1] > BENT * bend:
+        scale("symlog", linthresh=bend)
+    along = (axes.yaxis if upright else axes.xaxis).get_transform()
+    low, high = along.transform(np.array([known.min(), known.max()]))
+    room = 0.06 * (high - low)
+    limits(*along.inverted().transform(np.array([low - room, high + room])))
 
 
 def _interval(
-    cell: Mapping[str, Any],
+    axes: Axes,
+    entry: Mapping[str, Any],
     kind: str,
     at: float,
-    along: Scale,
-    shape: str,
-    fill: str = "filled",
+    style: Mapping[str, Any],
     *,
+    filled: bool = True,
     upright: bool = False,
-    r: float = 4.0,
-) -> str:
-    """A bar with its mark, and an arrow to the axis' end for an open side; empty if unknown."""
-    value, low, high = (cell[kind + end] for end in ENDS)
-    verdict = cell["verdict" + REUSED * kind.endswith(REUSED)]
+) -> None:
+    """A bar with its mark, and an arrow to the axis' end for an open side; nothing if unknown."""
+    value, low, high = (entry[kind + end] for end in ENDS)
+    verdict = entry.get("verdict_reused" if kind.endswith("_reused") else "verdict", "OK")
     if value is None and not verdict.startswith("CENSORED"):
-        return ""
+        return
+    edges = axes.get_ylim() if upright else axes.get_xlim()
 
-    def place(v: float) -> tuple[float, float]:
-        return (at, v) if upright else (v, at)
+    def draw(along: Sequence[float], **more: Any) -> None:
+        across = [at] * len(along)
+        axes.plot(*((across, along) if upright else (along, across)), **{**style, **more})
 
-    known = [along(v) for v in (low, value, high) if v is not None]
-    closed = line([place(known[0]), place(known[-1])], "bar") if len(known) > 1 else ""
-    open_ends = [(low, -1, along.start), (high, 1, along.end)]
-    if value is None:  # an arrow on the censored side only
-        open_ends = [end for end in open_ends if (end[1] > 0) == (verdict == "CENSORED_HI")]
-    drawn = ""
-    for end, sign, edge in open_ends:
-        if end is None:
-            way = (0, -sign) if upright else (sign, 0)
-            inward = math.copysign(16, along.end - along.start) * -sign
-            tail = along(value) if value is not None else known[0] if known else edge + inward
-            drawn += line([place(tail), place(edge)], "bar open")
-            drawn += arrow(*place(edge), way, hollow=fill != "filled")
+    known = [v for v in (low, value, high) if v is not None]
+    if len(known) > 1:
+        draw([known[0], known[-1]], marker="", lw=1.5, label=f"_{kind}")
+    for end, sign in ((low, -1), (high, 1)):
+        # Without a value, an arrow on the censored side only.
+        if end is not None or (value is None and (sign > 0) != (verdict == "CENSORED_HI")):
+            continue
+        edge = edges[(sign + 1) // 2]
+        if known:
+            draw([known[0] if value is None else value, edge], marker="", lw=1, ls=":")
+        draw([edge], marker=ARROWS[upright, sign], clip_on=False, label="_arrow")
     if known:
-        x, y = place(along(value)) if value is not None else place(known[0])
-        size = r if value is not None else 0.75 * r
-        drawn += closed + mark(shape, x, y, size, hollow=fill != "filled")
-        drawn += mark("circle", x, y, 1) if fill == "dotted" else ""
-    return drawn
+        face = style["color"] if filled else "none"
+        draw([known[0] if value is None else value], ls="", mfc=face, label=f"_{kind} mark")
+
+
+def _styled(figure: Figure) -> Figure:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#888888", alpha=0.3, lw=0.6)
+        axes.tick_params(labelsize=0.9 * FONT)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_fontsize(FONT)
+    return figure

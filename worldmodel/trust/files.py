@@ -1,201 +1,165 @@
-"""Tables as files: reads CSV and Parquet, writes CSV; ``Columns`` describes a kind of table."""
+"""Tables as files: reads CSV and Parquet, writes CSV; a dataclass is the schema (``table.Schema``).
 
+CSV is read by the standard library's strict reader, not by pandas, which mends damaged quotes and
+short lines in silence and counts no lines.
+"""
+
+import contextlib
 import csv
-import inspect
+import dataclasses
 import io
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from worldmodel.errors import cause
 from worldmodel.runtime.files import write_text
-from worldmodel.trust.table import Row, TableError, fault, some
+from worldmodel.trust.table import Row, Schema, TableError, some
 
-T = TypeVar("T")
 # Numbers as ASCII text; the further forms of Python's int and float (1_000, ١) are refused.
 WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?", re.ASCII)
 NUMBER = re.compile(
     r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)", re.ASCII | re.IGNORECASE
 )
 OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
+Record = tuple[int, Sequence[Any]]  # number of a line or row, fields
 
 
-class Columns(Generic[T]):
-    """The columns of a table and how its rows are checked.
-
-    Args:
-      row: dataclass whose fields, str, int, float or ``int | str``, are the columns; one with a
-        default may be absent, or empty in a row.
-      fault: the reason why a row is invalid; empty if it is valid.
-    """
-
-    def __init__(self, row: type[T], fault: Callable[[T], str]) -> None:
-        self.row, self.fault = row, fault
-        parameters, kinds = inspect.signature(row).parameters, get_type_hints(row)
-        self.types = {name: (*get_args(kinds[name]), kinds[name])[0] for name in parameters}
-        self.named = {name for name, kind in kinds.items() if str in get_args(kind)}  # or a number
-        self.optional = [name for name, p in parameters.items() if p.default is not p.empty]
-
-
-RUNS = Columns(Row, fault)
-
-
-def read(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
-    """Reads a table: Parquet by its suffix .parquet or .pq, CSV otherwise.
-
-    Raises:
-      TableError: see ``read_csv`` and ``read_parquet``.
-    """
-    parquet = Path(path).suffix.lower() in (".parquet", ".pq")
-    return (read_parquet if parquet else read_csv)(path, columns)
-
-
-def read_csv(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
-    """Reads a CSV table and checks every row by itself; ``table.check`` compares the rows.
+def read(path: Path, schema: type[Schema] = Row) -> list[Any]:
+    """Reads a table and checks every row by itself; ``table.check`` compares the rows.
 
     Args:
-      path: UTF-8, comma-separated, with a first line of column names.
-      columns: of the table.
+      path: Parquet by its suffix .parquet or .pq, with nulls for empty fields; otherwise CSV in
+        UTF-8 with a first line of column names.
+      schema: dataclass of the table's rows.
 
     Raises:
-      TableError: there is no such file or it is no text; a column is absent, unknown or named
-        twice; a line has too few or too many fields, an unreadable number or an invalid row.
+      TableError: there is no such file or it is damaged; a column is absent, unknown or named
+        twice; a row has too few or too many fields, an unreadable number or is invalid.
     """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                names = next(reader, [])
-                lines = ((reader.line_num, fields) for fields in reader if fields)
-                return _rows(path, ("line 1", "line"), names, lines, columns)
-            except csv.Error as error:
-                message = f"line {reader.line_num}: {error}"
-                raise TableError(
-                    f"{path} is no CSV in UTF-8 ({message}); write it again"
-                ) from error
-    except FileNotFoundError as error:
-        raise TableError(f"no file {path}; give a table as CSV or Parquet") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no CSV in UTF-8 ({cause(error)}); write it again") from error
-
-
-def read_parquet(path: Path, columns: Columns[Any] = RUNS) -> list[Any]:
-    """Reads a Parquet table; nulls are empty fields, and rows are counted from 1.
-
-    Raises:
-      TableError: there is no such file or it is no Parquet; columns and rows as in ``read_csv``.
-    """
-    import pyarrow  # here, since its import takes longer than measuring a table
-    import pyarrow.parquet
-
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.exists():
         raise TableError(f"no file {path}; give a table as CSV or Parquet")
-    try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise TableError(f"{path} is no Parquet file ({cause(error)}); write it again") from error
-    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    places = ("its schema", "row")
-    return _rows(path, places, table.column_names, enumerate(rows, 1), columns)
-
-
-def write_csv(path: Path, rows: Sequence[Any], columns: Columns[Any] = RUNS) -> None:
-    """Writes a table with all columns, whole or not at all.
-
-    Args:
-      path: in a folder that exists.
-      rows: of the table; numbers read back exactly.
-      columns: of the table.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns.types)
-    for row in rows:
-        values = [getattr(row, name) for name in columns.types]
-        writer.writerow(["" if value is None else value for value in values])
-    write_text(path, text.getvalue())
-
-
-def _rows(
-    path: Path,
-    places: tuple[str, str],
-    names: Sequence[str],
-    records: Iterable[tuple[int, Sequence[Any]]],
-    columns: Columns[T],
-) -> list[T]:
-    """The rows of records (number, fields); ``places`` name the line of names and a row's."""
-    head, unit = places
-    _check_columns(path, head, names, columns)
-    rows, faults = [], []
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    names, records = (_parquet if parquet else _csv)(path)
+    head, unit = ("its schema", "row") if parquet else ("line 1", "line")
+    _check_columns(path, head, names, schema)
+    hints, rows, faults = get_type_hints(schema), [], []
     for number, fields in records:
-        if len(fields) == len(names):
-            parsed = _parse(dict(zip(names, fields, strict=True)), columns)
-        else:
-            parsed = f"{len(fields)} fields where {head} names {len(names)} columns"
-        if isinstance(parsed, str):
-            faults.append(f"{unit} {number}: {parsed}")
-        else:
-            rows.append(parsed)
+        try:
+            if len(fields) != len(names):
+                raise TableError(f"{len(fields)} fields where {head} names {len(names)} columns")
+            rows.append(_row(dict(zip(names, fields, strict=True)), schema, hints))
+        except TableError as error:
+            faults.append(f"{unit} {number}: {error}")
     if faults:
         raise TableError(f"{path}: {some(faults)}; mend these {unit}s")
     return rows
 
 
-def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns[Any]) -> None:
+def write_csv(path: Path, rows: Sequence[Any], schema: type[Schema] = Row) -> None:
+    """Writes a table with all columns, whole or not at all.
+
+    Args:
+      path: in a folder that exists.
+      rows: of the table; numbers read back exactly.
+      schema: dataclass of the rows.
+    """
+    names = [field.name for field in dataclasses.fields(schema)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)  # None: empty
+    write_text(path, text.getvalue())
+
+
+def _csv(path: Path) -> tuple[list[str], list[Record]]:
+    reader = None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            return names, [(reader.line_num, fields) for fields in reader if fields]
+    except csv.Error as error:
+        message = f"line {reader.line_num if reader else 1}: {error}"
+        raise TableError(f"{path} is no CSV in UTF-8 ({message}); write it again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is no CSV in UTF-8 ({cause(error)}); write it again") from error
+
+
+def _parquet(path: Path) -> tuple[list[str], Iterable[Record]]:
+    import pyarrow  # here, since its import takes longer than measuring a table
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(path).read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise TableError(f"{path} is no Parquet file ({cause(error)}); write it again") from error
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return table.column_names, enumerate(rows, 1)
+
+
+def _check_columns(path: Path, head: str, names: Sequence[str], schema: type[Schema]) -> None:
+    optional = _optional(schema)
+    known = [field.name for field in dataclasses.fields(schema)]
     for mark, marks in OTHER_MARKS.items():
-        if len(names) == 1 and set(names[0].split(mark)) & set(columns.types) - {names[0]}:
+        if len(names) == 1 and set(names[0].split(mark)) & set(known) - {names[0]}:
             raise TableError(f"{path}: {head} is separated by {marks}; write it with commas")
-    wanted = [name for name in columns.types if name not in columns.optional]
+    wanted = [name for name in known if name not in optional]
     hint = ""
     if "error" in wanted and any("success" in name.lower() for name in names):
         hint = "; the error of a success rate is 1 − rate, in per cent 100 − rate"
     for what, wrong in (
         ("has no column", [name for name in wanted if name not in names]),
-        ("has the unknown column", [name for name in names if name not in columns.types]),
+        ("has the unknown column", [name for name in names if name not in known]),
         ("names twice the column", [name for name in names if names.count(name) > 1]),
     ):
         if wrong:
             raise TableError(
                 f"{path} {what} {some(map(repr, wrong))}; {head} must name {', '.join(wanted)} "
-                f"and may name {', '.join(columns.optional)}{hint}"
+                f"and may name {', '.join(optional)}{hint}"
             )
 
 
-def _parse(fields: dict[str, Any], columns: Columns[T]) -> T | str:
-    """A row of the table from a record's fields, or its fault as text."""
-    values: dict[str, Any] = {}
+def _optional(schema: type[Schema]) -> list[str]:
+    fields = dataclasses.fields(schema)
+    return [field.name for field in fields if field.default is not dataclasses.MISSING]
+
+
+def _row(fields: dict[str, Any], schema: type[Schema], hints: dict[str, Any]) -> Schema:
+    """A row of the table from a record's fields."""
+    optional, values = _optional(schema), {}
     for name, field in fields.items():
-        empty = field is None or (isinstance(field, str) and not field.strip())
-        absent = empty or (isinstance(field, float) and math.isnan(field))
-        if name in columns.optional and absent:
-            continue
-        kind = columns.types[name]
-        what = {str: "text", int: "whole number"}.get(kind, "number")
-        if isinstance(field, bytes | bytearray | memoryview):
-            return f"{name} is binary and no {what}; write the column as such"
-        if kind is str:
-            values[name] = "" if field is None else str(field).strip()
-        elif isinstance(field, bool):
-            return f"{name} = {field} is no number"
-        else:
-            try:
-                values[name] = _number(field, kind) if isinstance(field, str) else kind(field)
-                if not isinstance(field, str) and values[name] != field and field == field:
-                    raise ValueError  # as for int(1.5); 8.0 passes, since pandas writes it for 8
-            except (ValueError, TypeError, OverflowError):
-                text = field.strip() if isinstance(field, str) else ""
-                if name in columns.named and text and not NUMBER.fullmatch(text):
-                    values[name] = text
-                    continue
-                return f"{name} = {field!r} is no {what}"
-    row = columns.row(**values)
-    return columns.fault(row) or row
+        empty = field is None or (isinstance(field, str) and not field.strip()) or field != field
+        if not (empty and name in optional):
+            values[name] = _value(name, field, hints[name])
+    row = schema(**values)
+    if text := row.fault():
+        raise TableError(text)
+    return row
 
 
-def _number(text: str, kind: type) -> int | float:
-    text = text.strip()
-    if not (WHOLE if kind is int else NUMBER).fullmatch(text):
-        raise ValueError
-    return kind(text.partition(".")[0] if kind is int else text)
+def _value(name: str, field: Any, hint: Any) -> str | int | float:
+    """A field as its column's type: str, int, float, or int or else str."""
+    kinds = get_args(hint) or (hint,)
+    kind = kinds[0]
+    what = {str: "text", int: "whole number"}.get(kind, "number")
+    if isinstance(field, bytes | bytearray | memoryview):
+        raise TableError(f"{name} is binary and no {what}; write the column as such")
+    if kind is str:
+        return "" if field is None else str(field).strip()
+    if isinstance(field, bool):
+        raise TableError(f"{name} = {field} is no number")
+    if isinstance(field, str):
+        text = field.strip()
+        if (WHOLE if kind is int else NUMBER).fullmatch(text):
+            return kind(text.partition(".")[0] if kind is int else text)
+        if str in kinds and text and not NUMBER.fullmatch(text):
+            return text
+    else:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            # 8.0 passes as a whole number, since pandas writes it for 8; 1.5 does not.
+            if (value := kind(field)) == field or field != field:
+                return value
+    raise TableError(f"{name} = {field!r} is no {what}")

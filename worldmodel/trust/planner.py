@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from worldmodel.errors import InputError
+from worldmodel.trust.curve import LEAST_SLOPE
 from worldmodel.trust.estimate import measure
-from worldmodel.trust.reading import LEAST_SLOPE
 from worldmodel.trust.table import Row, TableError, rate_of_few
 
 PILOT_SEEDS = 3  # the fewest that show the noise
@@ -120,7 +121,8 @@ def seeds_needed(
             f"too few seeds: the pilot has {len(seeds)}, and needs {PILOT_SEEDS} at each n to show "
             "the noise"
         )
-    if few := rate_of_few(pilot):
+    frame = pd.DataFrame([vars(row) for row in pilot])
+    if few := rate_of_few(frame):
         return refused(f"too few rollouts: {few}")
     curve = measure(pilot, level=level)[0].curve
     if curve.falls < LEAST_FALL:
@@ -134,7 +136,9 @@ def seeds_needed(
             f"D_eff = n + alpha m = {target:g} lies beyond the pilot's sizes, n = {curve.n[0]} to "
             f"{curve.n[-1]}: extend them or change (n, m)"
         )
-    cv = _noise(pilot, curve.n, target)
+    errors = frame.groupby("n").error
+    noise = errors.std() / errors.mean()  # by size; linear in log n between the sizes
+    cv = float(np.interp(math.log(target), np.log(noise.index), noise))
     slope = curve.slope[min(int(np.searchsorted(curve.n, target, "right")), len(curve.n) - 1) - 1]
     if slope.low <= LEAST_SLOPE:
         reason = (
@@ -160,12 +164,3 @@ def seeds_needed(
     if count > needed:
         reason += f"; no measurement has fewer than {LEAST_SEEDS}"
     return Plan(count, cv, slope.value, reason)
-
-
-def _noise(pilot: Sequence[Row], sizes: Sequence[int], target: float) -> float:
-    """Standard deviation over mean of the error, linear in log n between the sizes."""
-    noise = []
-    for size in sizes:
-        errors = np.array([row.error for row in pilot if row.n == size])
-        noise.append(float(errors.std(ddof=1) / errors.mean()))
-    return float(np.interp(math.log(target), np.log(sizes), noise))

@@ -1,12 +1,20 @@
-"""The result of a task: its curve, cells, versions and their differences.
+"""The result of a task: its curve, cells, versions and their differences; and as plain numbers.
 
 An end of an interval is NaN if it lies beyond the curve, since the table does not show it.
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from worldmodel.trust.intervals import NONE, Interval
 from worldmodel.trust.law import Law
+
+CONTROL = "v*"  # the version that is reality itself
+HALF_WIDTH = 0.25  # of the control's alpha, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,3 +113,52 @@ class TaskResult:
     differences: tuple[Difference, ...]
     budgets: tuple[Budget, ...]  # of every cell, real-only ones included; empty if unknown
     notes: tuple[str, ...]  # on what the numbers are conditional, and what the design lacks
+
+
+def document(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """The document that ``python -m worldmodel trust --json`` writes: ``tasks``, as ``to_json``."""
+    return {"tasks": [to_json(result) for result in results]}
+
+
+def to_json(result: TaskResult) -> dict[str, Any]:
+    """A result as plain numbers, text, lists and dictionaries; NaN becomes None.
+
+    It has the fields of ``TaskResult``. Each version has its ``cells`` and the fields of its law,
+    ``p`` and ``reason`` as ``law_p`` and ``law_reason``. An interval ``x`` becomes ``x``, ``x_low``
+    and ``x_high``; those of the curve are lists of ``value``, ``low`` and ``high``.
+    """
+    out = flat(result)
+    cells = out.pop("cells")
+    out["versions"] = {
+        name: flat(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
+        for name, version in result.versions.items()
+    }
+    return out
+
+
+def covers_one(version: Mapping[str, Any]) -> bool:
+    """Whether the control, as of ``to_json``, covers 1 with at most ``HALF_WIDTH``."""
+    low, high = version["alpha_low"], version["alpha_high"]
+    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
+
+
+def flat(value: Any) -> Any:
+    """The fields of a result as plain numbers, text, lists and dictionaries, as ``to_json``."""
+    if isinstance(value, list | tuple):
+        return [flat(v) for v in value]
+    if isinstance(value, dict):
+        return {key: flat(v) for key, v in value.items()}
+    if not dataclasses.is_dataclass(value):
+        value = value.item() if isinstance(value, np.generic) else value
+        return None if isinstance(value, float) and math.isnan(value) else value
+    out = {}
+    for name, x in vars(value).items():
+        if isinstance(x, Law):
+            law = flat(x)
+            out |= {f"law_{key}": law.pop(key) for key in ("p", "reason")} | law
+        elif isinstance(x, Interval):
+            ends = zip(("", "_low", "_high"), vars(x).values(), strict=True)
+            out |= {name + end: flat(bound) for end, bound in ends}
+        else:
+            out[name] = flat(x)
+    return out

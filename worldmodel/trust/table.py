@@ -1,6 +1,7 @@
 """The input of the trust measurement: a long table with a row for each training run (``Row``).
 
-Columns are in any order; ``files`` reads and writes them as CSV or Parquet.
+A dataclass is the schema of a table: its fields are the columns, in any order in a file (CSV or
+Parquet). ``cost.Generation`` and ``evaluation.Pair`` are the schemas of the other two tables.
 
 The real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k at any use
 of the corrections. A version that cost K corrections has rows with k = K: they made the model only.
@@ -16,9 +17,11 @@ them. An error names the bad rows, in a file the line (CSV) or row (Parquet).
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import pandas as pd
 
 from worldmodel.errors import InputError
 
@@ -28,10 +31,26 @@ COUNT_ROUNDED = 0.02  # distance of a rounded share from a whole count, at most
 LEAST_COUNTED = 4  # rows; two sizes with two seeds
 LARGEST = 2**53  # whole numbers below it are exact as floating-point ones
 ERRORS = (1e-100, 1e100)  # range within which squares and ratios stay finite
+KEYS = ["version", "n", "m", "k"]  # of a cell
+OPTIONAL = ("evaluations", "steps", "device_seconds", "energy_joules")
+Key = tuple[str, int, int, int]  # version, n, m, k
 
 
 class TableError(InputError):
     """A table, or its file, from which alpha cannot be measured."""
+
+
+class Schema(Protocol):
+    """A row of a table: a dataclass with a field, str, int, float or ``int | str``, per column.
+
+    A column whose field has a default may be absent, or empty in a row.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def fault(self) -> str:
+        """The reason why the row is invalid by itself; empty if it is valid."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,93 +74,125 @@ class Row:
     device_seconds: float | None = None  # [s] of training
     energy_joules: float | None = None  # [J] of training
 
+    def __str__(self) -> str:
+        where = f"task {self.task!r}, version {self.version!r}, n {self.n}, m {self.m}"
+        return f"row ({where}, seed {self.seed})"
 
-OPTIONAL = ("evaluations", "steps", "device_seconds", "energy_joules")
+    def fault(self) -> str:
+        """The reason why the row is invalid by itself; empty if it is valid."""
+        for name, least in (("n", 1), ("m", 0), ("k", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral):
+                return f"{name} = {value!r} is no whole number"
+            if value < least:
+                return f"{name} = {value} is below {least}"
+            if int(value) >= LARGEST:
+                return f"{name} = {value} is not below 2⁵³"
+        if isinstance(self.seed, str):
+            if not self.seed or self.seed != self.seed.strip():
+                return f"seed = {self.seed!r}; give a number, or a name without spaces around it"
+        elif not isinstance(self.seed, numbers.Integral):
+            return f"seed = {self.seed!r} is neither a whole number nor a name"
+        elif abs(self.seed) >= LARGEST:
+            return f"seed = {self.seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
+        for name in ("task", "version", "recipe", "split"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                return f"{name} = {value!r} is no text"
+            if not value and name != "version":
+                return f"the {name} is empty; name one"
+            if value != value.strip():
+                return f"{name} = {value!r} has spaces around it; leave them out"
+        if not isinstance(self.error, numbers.Real):
+            return f"error = {self.error!r} is no number"
+        if not 0 < self.error < math.inf:
+            return f"error = {self.error}; give a finite number above 0"
+        if not ERRORS[0] <= self.error <= ERRORS[1]:
+            return f"error = {self.error} is not within 1e-100 and 1e100; give it in another unit"
+        if self.m == 0 and self.version:
+            return "m = 0 with a version; real-only rows have an empty version"
+        if self.m > 0 and not self.version:
+            return "m > 0 without a version; name the version of the synthetic episodes"
+        if self.m == 0 and self.k:
+            return f"m = 0 with k = {self.k}; real-only runs have no corrections"
+        for name in OPTIONAL:
+            value = getattr(self, name)
+            real = value is None or isinstance(value, int | float | np.number)
+            if not real or (value is not None and not 0 <= value < LARGEST):
+                return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
+        return ""
 
 
-def check(rows: Sequence[Row]) -> None:
-    """Refuses rows from which alpha cannot be measured.
+def check(rows: Sequence[Row]) -> pd.DataFrame:
+    """The rows as a frame, unless alpha cannot be measured from them.
 
     A task without mixture rows is a pilot. The rows of a task are a full grid: every cell, real
     only or mixture, holds the same seeds, at least two.
 
     Raises:
-      TableError: there are no rows; a row is invalid (``fault``); a run is given twice; a task
+      TableError: there are no rows; a row is invalid (``Row.fault``); a run is given twice; a task
         has more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
         seeds or k differ, a second arm without its first (``reused_cells``), or an error that is
         a rate over fewer than ``LEAST_ROLLOUTS`` evaluations.
     """
     if not rows:
         raise TableError("the table has no rows; give one per training run")
-    faults = [f"{_name(row)}: {text}" for row in rows if (text := fault(row))]
-    if faults:
+    if faults := [f"{row}: {text}" for row in rows if (text := row.fault())]:
         raise TableError(f"{some(faults)}; mend these rows")
-    seen, twice = set(), []
-    for row in rows:
-        if (key := (row.task, row.version, row.n, row.m, row.k, row.seed)) in seen:
-            twice.append(_name(row))
-        seen.add(key)
-    if twice:
+    frame = pd.DataFrame([vars(row) for row in rows])
+    if twice := [str(rows[i]) for i in np.flatnonzero(frame.duplicated(["task", *KEYS, "seed"]))]:
         raise TableError(f"given twice: {some(twice)}; keep one row per training run")
-    for task in sorted({row.task for row in rows}):
-        _check_task(task, [row for row in rows if row.task == task])
+    for task, own in frame.groupby("task"):
+        if text := _task_fault(own):
+            raise TableError(f"task {task!r} {text}")
+        reused_cells(list(own.groupby(KEYS).size().index))
+    return frame
 
 
-def _check_task(task: str, rows: Sequence[Row]) -> None:
+def _task_fault(own: pd.DataFrame) -> str:
+    """The fault of a task's valid rows together; empty if there is none."""
     for name in ("recipe", "split"):
-        values = sorted({getattr(row, name) for row in rows})
-        if len(values) > 1:
-            raise TableError(
-                f"task {task!r} mixes the {name}s {some(map(repr, values))}; alpha belongs to one "
-                f"{name}: measure each in a table of its own, or name the task apart"
+        if len(values := sorted(set(own[name]))) > 1:
+            return (
+                f"mixes the {name}s {some(map(repr, values))}; alpha belongs to one {name}: "
+                "measure each in a table of its own, or name the task apart"
             )
-    sizes = sorted({row.n for row in rows if row.m == 0})
+    sizes = sorted({int(n) for n in own.n[own.m == 0]})
     if len(sizes) < 2:
-        raise TableError(
-            f"task {task!r} has real-only rows (m = 0) at {len(sizes)} size(s) n {sizes}; the "
-            "curve needs two at least, and should have six"
+        return (
+            f"has real-only rows (m = 0) at {len(sizes)} size(s) n {sizes}; the curve needs two at "
+            "least, and should have six"
         )
-    seeds = in_order({row.seed for row in rows})
+    seeds = in_order(own.seed)
     if len(seeds) < 2:
-        raise TableError(
-            f"task {task!r} has one seed ({seeds[0]}); an interval needs two at least, and "
-            "should have ten"
-        )
-    if few := rate_of_few(rows):
-        raise TableError(f"task {task!r}: {few}")
-    cells: dict[tuple[str, int, int, int], set[int | str]] = {}
-    for row in rows:
-        cells.setdefault((row.version, row.n, row.m, row.k), set()).add(row.seed)
+        return f"has one seed ({seeds[0]}); an interval needs two, and should have ten"
+    if few := rate_of_few(own):
+        return f"has a rate as its error: {few}"
+    cells = {key: set(present) for key, present in own.groupby(KEYS).seed}
     incomplete = []
-    for (version, n, m, _), present in sorted(cells.items()):
+    for (version, n, m, _), present in cells.items():
         where, absent = f"version {version!r}, n {n}, m {m}", [s for s in seeds if s not in present]
-        if not absent:
-            continue
-        others = {other[3] for other in cells if other[:3] == (version, n, m)}
-        if len(others) > 1:
-            raise TableError(
-                f"task {task!r}: {where} has different k ({some(map(str, sorted(others)))}) over "
-                "its seeds; a cell has one number of corrections: name the versions apart"
+        costs = [str(other[3]) for other in cells if other[:3] == (version, n, m)]
+        if absent and len(costs) > 1:
+            return (
+                f"has several costs: {where} has different k ({some(costs)}) over its seeds; a "
+                "cell has one number of corrections: name the versions apart"
             )
-        incomplete.append(f"{where} lacks seed {some(map(str, absent))}")
+        if absent:
+            incomplete.append(f"{where} lacks seed {some(map(str, absent))}")
     if incomplete:
-        raise TableError(
-            f"task {task!r}: {some(incomplete)}; replicates are paired: run these seeds, or "
-            "leave them out everywhere"
+        return (
+            f"has gaps: {some(incomplete)}; replicates are paired: run these seeds, or leave "
+            "them out everywhere"
         )
-    reused_cells(sorted(cells))
+    return ""
 
 
-def reused_cells(
-    cells: Sequence[tuple[str, int, int, int]],
-) -> dict[tuple[str, int, int, int], tuple[str, int, int, int]]:
+def reused_cells(cells: Sequence[Key]) -> dict[Key, Key]:
     """The second arms, cells whose corrections were trained on too, by their first arms.
 
     A version's cells with the largest k, its K, are its first arm; a cell with k < K is the second
     arm of the cell with n − (K − k) and K.
-
-    Args:
-      cells: (version, n, m, k).
 
     Raises:
       TableError: a second arm has no first, or a cell has two second arms.
@@ -149,7 +200,7 @@ def reused_cells(
     cost: dict[str, int] = {}
     for version, _, _, k in cells:
         cost[version] = max(k, cost.get(version, 0))
-    second = {}
+    second: dict[Key, Key] = {}
     for cell in cells:
         version, n, m, k = cell
         if k == cost[version]:
@@ -167,7 +218,7 @@ def reused_cells(
     return second
 
 
-def rate_of_few(rows: Sequence[Row]) -> str:
+def rate_of_few(frame: pd.DataFrame) -> str:
     """The fault of errors that are rates over too few rollouts; empty if there is none.
 
     Counts identify a rate: in every row with ``evaluations`` the error, as a share or in per cent,
@@ -177,79 +228,26 @@ def rate_of_few(rows: Sequence[Row]) -> str:
     rates without ``evaluations``, rounded more coarsely than to 0.02 counts, or transformed (a
     logarithm, a running or weighted mean).
     """
-    counted = [(row.error, row.evaluations) for row in rows if row.evaluations]
-    if len(counted) < LEAST_COUNTED or not any(
-        all(_counts(error / scale, of) for error, of in counted) for scale in (1, 100)
-    ):
-        return ""
-    if (least := min(of for _, of in counted)) >= LEAST_ROLLOUTS:
+    counted = frame[frame.evaluations.astype(float) > 0]
+    of = counted.evaluations.to_numpy(float)
+
+    def counts(scale: float) -> bool:
+        """Whether every error is a whole number of evaluations, at least one."""
+        count = counted.error.to_numpy(float) / scale * of
+        whole = np.round(count)
+        return bool(((whole >= 1) & (whole <= of) & (abs(count - whole) <= COUNT_ROUNDED)).all())
+
+    if len(counted) < LEAST_COUNTED or not (counts(1) or counts(100)) or of.min() >= LEAST_ROLLOUTS:
         return ""
     return (
-        f"every error is a share of its evaluations, {least} at the fewest: a rate needs "
+        f"every error is a share of its evaluations, {of.min():.0f} at the fewest: a rate needs "
         f"{LEAST_ROLLOUTS} rollouts per run, or take a continuous error"
     )
 
 
-def _counts(share: float, of: int) -> bool:
-    """Whether a share is a whole number of evaluations, at least one."""
-    count = share * of
-    return 1 <= round(count) <= of and abs(count - round(count)) <= COUNT_ROUNDED
-
-
-def fault(row: Row) -> str:
-    """The fault of a row by itself; empty if it is valid."""
-    for name, least in (("n", 1), ("m", 0), ("k", 0)):
-        value = getattr(row, name)
-        if not isinstance(value, numbers.Integral):
-            return f"{name} = {value!r} is no whole number"
-        if value < least:
-            return f"{name} = {value} is below {least}"
-        if int(value) >= LARGEST:
-            return f"{name} = {value} is not below 2⁵³"
-    if isinstance(row.seed, str):
-        if not row.seed or row.seed != row.seed.strip():
-            return f"seed = {row.seed!r}; give a number, or a name without spaces around it"
-    elif not isinstance(row.seed, numbers.Integral):
-        return f"seed = {row.seed!r} is neither a whole number nor a name"
-    elif abs(row.seed) >= LARGEST:
-        return f"seed = {row.seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
-    for name in ("task", "version", "recipe", "split"):
-        value = getattr(row, name)
-        if not isinstance(value, str):
-            return f"{name} = {value!r} is no text"
-        if not value and name != "version":
-            return f"the {name} is empty; name one"
-        if value != value.strip():
-            return f"{name} = {value!r} has spaces around it; leave them out"
-    if not isinstance(row.error, numbers.Real):
-        return f"error = {row.error!r} is no number"
-    if not 0 < row.error < math.inf:
-        return f"error = {row.error}; give a finite number above 0"
-    if not ERRORS[0] <= row.error <= ERRORS[1]:
-        return f"error = {row.error} is not within 1e-100 and 1e100; give it in another unit"
-    if row.m == 0 and row.version:
-        return "m = 0 with a version; real-only rows have an empty version"
-    if row.m > 0 and not row.version:
-        return "m > 0 without a version; name the version of the synthetic episodes"
-    if row.m == 0 and row.k:
-        return f"m = 0 with k = {row.k}; real-only runs have no corrections"
-    for name in OPTIONAL:
-        value = getattr(row, name)
-        real = value is None or isinstance(value, int | float | np.number)
-        if not real or (value is not None and not 0 <= value < LARGEST):
-            return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
-    return ""
-
-
 def in_order(seeds: Iterable[int | str]) -> list[int | str]:
-    """Replicates in one order: numbers first, then names."""
-    return sorted(seeds, key=lambda seed: (isinstance(seed, str), seed))
-
-
-def _name(row: Row) -> str:
-    return (
-        f"row (task {row.task!r}, version {row.version!r}, n {row.n}, m {row.m}, seed {row.seed})"
-    )
+    """The different replicates in one order: numbers first, then names."""
+    return sorted(set(seeds), key=lambda seed: (isinstance(seed, str), seed))
 
 
 def some(names: Iterable[str]) -> str:
@@ -257,3 +255,33 @@ def some(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+def attached(
+    document: Mapping[str, Any],
+    key: str,
+    rows: Iterable[Any],
+    entry: Callable[[Mapping[str, Any], list[Any]], Any],
+) -> dict[str, Any]:
+    """The document with ``entry`` of a task and its rows under ``key``; it stays as it is.
+
+    Rows that name no task belong to the document's only one; a task without rows has no entry.
+
+    Raises:
+      TableError: a row belongs to no task of the document.
+    """
+    names = [task["task"] for task in document["tasks"]]
+    own: dict[str, list[Any]] = {name: [] for name in names}
+    for row in rows:
+        task = row.task or (names[0] if len(names) == 1 else "")
+        if task not in own:
+            named = f"the task {task!r}, which the runs lack" if task else "no task"
+            raise TableError(
+                f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
+            )
+        own[task].append(row)
+    tasks = [
+        {**task, key: entry(task, of_task)} if (of_task := own[task["task"]]) else task
+        for task in document["tasks"]
+    ]
+    return {**document, "tasks": tasks}

@@ -1,0 +1,176 @@
+"""Errors of several models on the same episodes, and how they compare.
+
+Predictions are (windows, horizon, nq) by model and by seed of its fit; a model without a fit has
+the same under every seed. Results are what JSON can hold.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
+from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
+
+RESAMPLES = 10_000  # of the bootstrap
+
+BySeed = Mapping[int, np.ndarray]
+
+
+def rows_at(
+    predicted: Mapping[str, BySeed],
+    windows: Windows,
+    channels: Channels,
+    pairs: Iterable[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    """A row per model: its errors at one horizon, and its ratios to others.
+
+    Args:
+      pairs: (model, reference) that are compared, over the fit seeds that both have.
+
+    Returns:
+      ``model``, ``seeds``; by channel the mean error over seeds and episodes, None with a
+      ``reason`` where a prediction is not finite; ``by_seed``; ``over``: reference → channel →
+      ``compare``.
+
+    Raises:
+      InputError: models that are compared have no seed in common.
+    """
+    error: dict[str, dict[int, np.ndarray]] = {}
+    counts = {"episodes": len(np.unique(np.asarray(windows.episode))), "windows": len(windows)}
+    rows = []
+    for model, by_seed in predicted.items():
+        row = counts | {"model": model, "seeds": sorted(by_seed), "reason": None, "over": {}}
+        if bad := {s: int(n) for s, p in by_seed.items() if (n := diverged(p, windows).sum())}:
+            row["reason"] = f"windows that are not finite, by seed: {bad}"
+            rows.append(row | named(np.full(3, np.nan)) | {"by_seed": {}})
+            continue
+        error[model] = {s: episode_errors(p, windows, channels) for s, p in by_seed.items()}
+        means = {s: e.mean(axis=0) for s, e in error[model].items()}
+        row |= named(np.mean(list(means.values()), axis=0))
+        rows.append(row | {"by_seed": {str(s): named(m) for s, m in sorted(means.items())}})
+    by_model = {row["model"]: row for row in rows}
+    for model, reference in pairs:
+        if model in error and reference in error:
+            compared = compare(error[model], error[reference])
+            by_model[model]["over"][reference] = compared
+    return rows
+
+
+def compare(error: BySeed, reference: BySeed) -> dict[str, dict[str, Any]]:
+    """Mean error over a reference's, both averaged over the seeds they share.
+
+    Args:
+      error, reference: seed → (episodes, 3), of the same episodes.
+
+    Returns:
+      channel → ``ratio`` of the means; ``bootstrap`` and ``t``, its 95 % intervals, paired over
+      episodes; ``seeds``, the ratio seed by seed.
+
+    Raises:
+      InputError: no seed in common.
+    """
+    shared = sorted(set(error) & set(reference))
+    if not shared:
+        raise InputError(f"no fit seed in common: {sorted(error)} and {sorted(reference)}")
+    ours = np.stack([error[s] for s in shared])
+    theirs = np.stack([reference[s] for s in shared])
+    compared = {}
+    for i, name in enumerate(GROUPS):
+        if np.isfinite(ours[..., i]).all():
+            a, b = ours[..., i].mean(axis=0), theirs[..., i].mean(axis=0)
+            ratio, low, high = ratio_t_interval(a, b)
+            compared[name] = {
+                "ratio": float(ratio),
+                "bootstrap": bootstrap_interval(a, b),
+                "t": [float(low), float(high)],
+                "seeds": (ours[..., i].mean(axis=1) / theirs[..., i].mean(axis=1)).tolist(),
+            }
+    return compared
+
+
+def bootstrap_interval(error: np.ndarray, reference: np.ndarray, seed: int = 0) -> list[float]:
+    """95 % percentile interval of the ratio of two means over episodes, (episodes,) each, which are
+    drawn together."""
+    rows = np.random.default_rng(seed).integers(len(error), size=(RESAMPLES, len(error)))
+    ratios = error[rows].mean(1) / reference[rows].mean(1)
+    return np.quantile(ratios, [0.025, 0.975]).tolist()
+
+
+def ratio_t_interval(
+    error: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratio of two means over the first axis, with its 95 % t-interval from the residuals
+    error − ratio · reference (the delta method for paired samples)."""
+    n, ratio = len(error), error.mean(axis=0) / reference.mean(axis=0)
+    residual = (error - ratio * reference).std(axis=0, ddof=1) / np.sqrt(n)
+    half = float(stdtrit(n - 1, 0.975)) * residual / reference.mean(axis=0)
+    return ratio, ratio - half, ratio + half
+
+
+def curves(
+    predicted: Mapping[str, BySeed],
+    windows: Windows,
+    channels: Channels,
+    models: Sequence[str],
+    ratio: tuple[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Error of each frame ahead, with 95 % t-bands over episodes.
+
+    Args:
+      models: those that are kept; without one that diverges.
+      ratio: a model and its reference; they must not diverge.
+
+    Returns:
+      channel → model → ``mean``, ``low``, ``high``, (horizon,) each; and ``ratio``, paired.
+
+    Raises:
+      ValueError: a frame that is not scored.
+    """
+    episode, target = np.asarray(windows.episode), np.asarray(windows.target)
+    if not np.asarray(windows.scored).all():
+        raise ValueError("curves over the horizon need windows that end within their episodes")
+    frames: dict[str, dict[str, np.ndarray]] = {}
+    for model in models:
+        by_seed = predicted.get(model, {})
+        if any(diverged(p, windows).any() for p in by_seed.values()):
+            continue
+        seeds = [errors(p, target, channels) for p in by_seed.values()]
+        for name in GROUPS:
+            measured = [e for seed in seeds if (e := seed[name]) is not None]
+            if measured:
+                mean = np.mean(measured, axis=0)
+                by_episode = [mean[episode == e].mean(axis=0) for e in np.unique(episode)]
+                frames.setdefault(name, {})[model] = np.stack(by_episode)
+    return {
+        name: {m: _band(*mean_interval(e)) for m, e in shown.items()}
+        | {"ratio": _band(*ratio_t_interval(shown[ratio[0]], shown[ratio[1]]))}
+        for name, shown in frames.items()
+    }
+
+
+def mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over the first axis with its 95 % t-interval."""
+    n, mean = len(error), error.mean(axis=0)
+    half = float(stdtrit(n - 1, 0.975)) * error.std(axis=0, ddof=1) / np.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def diverged(predicted: np.ndarray, windows: Windows) -> np.ndarray:
+    """(windows,) bool; whether a scored frame of (windows, horizon, nq) is not finite."""
+    finite = np.isfinite(predicted).all(axis=2) | ~np.asarray(windows.scored)
+    return np.logical_not(finite.all(axis=1))
+
+
+def named(error: Iterable[float]) -> dict[str, float | None]:
+    """Errors by channel; None where the scene has no such channel."""
+    values = (float(e) if np.isfinite(e) else None for e in error)
+    return dict(zip(GROUPS, values, strict=True))
+
+
+def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:
+    """As lists, with digits enough for a figure."""
+    ends = {"mean": mean, "low": low, "high": high}
+    return {name: np.round(values, 7).tolist() for name, values in ends.items()}

@@ -1,0 +1,266 @@
+"""What the tables of the recordings share: reading fits, horizons, and writing the result."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.recordings.figures import CHANNELS, Style, curves_figure
+from experiments.recordings.fitted import Fitted, restore_fitted
+from experiments.recordings.problems import Problem
+from experiments.recordings.statistics import BySeed, curves, diverged, rows_at
+from experiments.records import Row, write
+from worldmodel import runtime
+from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.errors import InputError
+from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.runtime.files import new_folder
+from worldmodel.types import Episode
+
+LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
+LONG_SECONDS = 1.0  # of a recording without a body that flies
+FEW = 20  # episodes below which a percentile bootstrap is too narrow to be shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """One seed's fit."""
+
+    seed: int
+    validation: float  # error on the validation windows, relative to the sources' parameters
+    folder: Path
+    fitted: Fitted
+
+
+def restored(folder: Path, recording: str) -> Fitted:
+    """The fit in a folder, of the real recording; else CheckpointError."""
+    fitted = restore_fitted(folder / "checkpoint")
+    of, simulated = fitted.metadata["recording"], fitted.metadata.get("simulated")
+    if of != recording or simulated:
+        what = f"{'a simulated ' if simulated else ''}{of}"
+        raise CheckpointError(f"{folder} was fitted to {what}, not to the real {recording}")
+    return fitted
+
+
+def read_fits(folders: Sequence[Path], recording: str) -> list[Fit]:
+    """The physics fits of one recording, by seed.
+
+    Raises:
+      CheckpointError: a folder without a fit, of another recording, of simulated data, or two
+        that differ in more than their seeds.
+    """
+    fits = []
+    for folder in folders:
+        fitted = restored(folder, recording)
+        meta = fitted.metadata
+        if fitted.world.learns:
+            raise CheckpointError(f"{folder} has a network; give the folder of fit_physics")
+        validation = float(meta["result"]["validation"])
+        fits.append(Fit(meta["settings"]["config"]["seed"], validation, folder, fitted))
+    fits.sort(key=lambda f: f.seed)
+    if len({f.seed for f in fits}) < len(fits):
+        raise CheckpointError(f"a seed twice in {[f.seed for f in fits]}; give one fit each")
+    refuse_different(fits, _but_seed)
+    return fits
+
+
+def _but_seed(metadata: dict[str, Any]) -> dict[str, Any]:
+    settings = dict(metadata["settings"])
+    settings["config"] = {k: v for k, v in settings["config"].items() if k != "seed"}
+    return settings | {k: metadata[k] for k in ("mjcf", "free", "substeps", "control_hz")}
+
+
+def refuse_different(fits: Sequence[Fit], settings: Callable[[dict[str, Any]], Any]) -> None:
+    """Raises CheckpointError where the settings of two fits, but for their seeds, differ."""
+    for f in fits[1:]:
+        if settings(f.fitted.metadata) != settings(fits[0].fitted.metadata):
+            raise CheckpointError(
+                f"{f.folder} and {fits[0].folder} differ in more than their seeds; fit both with "
+                "the same command"
+            )
+
+
+def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
+    """Copies the checkpoint that is best on *validation* to ``out``, others to ``out/seed<N>``,
+    also where a fit stands in another of these.
+
+    A kill at any moment leaves every checkpoint somewhere: ``out`` is replaced last, and what is
+    kept elsewhere by then is removed after that.
+    """
+    best = min(fits, key=lambda f: f.validation)
+    folders = {f.seed: out if f is best else out / f"seed{f.seed}" for f in fits}
+    with tempfile.TemporaryDirectory() as copies:
+        for f in fits:
+            shutil.copytree(f.folder / "checkpoint", Path(copies) / str(f.seed))
+        for seed in sorted(folders, key=lambda s: folders[s] == out):
+            with new_folder(folders[seed] / "checkpoint", replace=True) as folder:
+                shutil.copytree(Path(copies) / str(seed), folder, dirs_exist_ok=True)
+    for stale in set(out.glob("seed*")) - {*folders.values()}:
+        shutil.rmtree(stale / "checkpoint", ignore_errors=True)
+        if not any(stale.iterdir()):
+            stale.rmdir()
+
+
+def real_recording(recording: str, part: str) -> Path:
+    """The file of a real recording.
+
+    Raises:
+      InputError: ``part`` is no split, or WORLDMODEL_DATA is not set.
+    """
+    if part not in ("test", "validation", "train"):
+        raise InputError(f"--split {part}: give test, validation or train")
+    data = os.environ.get("WORLDMODEL_DATA")
+    if not data:
+        raise InputError(
+            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
+            f"({recording}.npz); a table of simulated ones answers nothing"
+        )
+    return Path(data) / f"{recording}.npz"
+
+
+def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
+    """The recording's own horizon, a longer one where an episode lasts so long, and whole tosses:
+    an arm that is driven has none, since minutes ahead nothing is predictable."""
+    problem = fitted.problem
+    flies = bool(fitted.channels.position)
+    longer = LONG_FRAMES if flies else round(LONG_SECONDS * problem.control_hz)
+    horizons = [problem.windows.horizon]
+    if any(len(e.qpos) > longer + problem.windows.first for e in episodes):
+        horizons.append(longer)
+    else:
+        runtime.log(f"no episode is long enough for {longer} frames; left out")
+    horizons += [None] if flies else []
+    return [dataclasses.replace(problem.windows, horizon=h) for h in horizons]
+
+
+def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequence[Any]) -> None:
+    """Raises InputError, naming model and episodes, where a scored frame is not finite."""
+    bad = diverged(predicted, windows)
+    if bad.any():
+        named = sorted({str(ids[e]) for e in np.asarray(windows.episode)[bad]})
+        raise InputError(
+            f"{who}: {int(bad.sum())} of {len(bad)} windows are not finite (episodes {named[:8]}"
+            f"{'…' if len(named) > 8 else ''}); fit it again with more steps per frame"
+        )
+
+
+def publish(
+    out: Path,
+    problem: Problem,
+    part: str,
+    path: Path,
+    fitted: Fitted,
+    predict: Callable[[Windows, Sequence[Any]], Mapping[str, BySeed]],
+    pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
+    styles: Mapping[str, Style],
+    **about: Any,
+) -> dict[str, Any]:
+    """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
+
+    Args:
+      part: the split that is predicted; path: the recording's file.
+      fitted: a fit of it, which says what is scored.
+      predict: windows and the episodes' ids → predictions, model → seed → (windows, horizon, nq).
+      pairs: models → (model, reference) that are compared.
+      styles: of the models in the figure; the first is what the last is compared with.
+      about: further content of table.json.
+
+    Returns:
+      The content of table.json.
+    """
+    episodes = [e for e in problem.episodes(path) if split(e.id) == part]
+    reference, *_, model = styles
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, Any] = {}
+    for grid in grids(fitted, episodes):
+        windows, skipped = grid.cut(episodes)
+        predicted = predict(windows, [e.id for e in episodes])
+        seconds = None if grid.horizon is None else grid.horizon / problem.control_hz
+        head = {"frames": grid.horizon, "seconds": seconds, "skipped": skipped}
+        compared = pairs([*predicted])
+        rows += [head | row for row in rows_at(predicted, windows, fitted.channels, compared)]
+        if grid.horizon is not None:  # the longer one's is kept
+            ends = (model, reference)
+            shown = curves(predicted, windows, fitted.channels, [*styles], ends)
+    title = f"{problem.name}: open-loop errors on the {part} episodes"
+    kept = {
+        "recording": problem.name,
+        "split": part,
+        "control_hz": problem.control_hz,
+        "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "fitted_on_sha256": fitted.metadata["settings"]["data"],
+    }
+    about = kept | about | {"curves": shown}
+    table = write(out, title, rows, columns(rows, reference), note=NOTE, **about)
+    curves_figure(table, styles, out / "figure.png")
+    return table
+
+
+NOTE = (
+    "Means over frames, windows, episodes and fit seeds. Ratios are of means, with 95 % intervals "
+    f"paired over episodes: a bootstrap, Student's t below {FEW} episodes."
+)
+
+
+def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:
+    """The columns of table.md: errors by channel, and their ratios to a reference's."""
+    channels = [c for c in CHANNELS if any(row[c] is not None for row in rows)]
+    table: dict[str, Callable[[Row], Any]] = {"ahead": _horizon, "model": _model, "seeds": _seeds}
+    for c in channels:
+        name, unit, factor = CHANNELS[c]
+        table[f"{name} [{unit}]"] = lambda row, c=c, f=factor: _scaled(row[c], f)
+    for c in channels:
+        name = CHANNELS[c][0]
+        table[f"{name} / {reference}"] = lambda row, c=c: ratio(row, reference, c)
+    return table
+
+
+def ratio(row: Row, reference: str, channel: str) -> str | None:
+    """A ratio with its interval; None where the models were not compared."""
+    compared = row["over"].get(reference, {}).get(channel)
+    if compared is None:
+        return None
+    low, high = compared[interval(row)]
+    return f"{compared['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def interval(row: Row) -> str:
+    """The kind of interval that is shown of a row's ratios."""
+    return "t" if row["episodes"] < FEW else "bootstrap"
+
+
+def headline(table: Row, reference: str, models: Sequence[str]) -> dict[str, Any]:
+    """A result's one line: ratios with intervals at the recording's own horizon."""
+    own = [row for row in table["rows"] if row["frames"] == table["rows"][0]["frames"]]
+    ratios = {}
+    for row in (row for row in own if row["model"] in models):
+        compared = row["over"].get(reference, {})
+        ratios[row["model"]] = {
+            channel: [round(x, 4) for x in (c["ratio"], *c[interval(row)])]
+            for channel, c in compared.items()
+        }
+    kept = {name: own[0][name] for name in ("frames", "episodes")}
+    return {"recording": table["recording"], **kept, f"over_{reference}": ratios}
+
+
+def _horizon(row: Row) -> str:
+    return f"{row['frames']} frames, {row['seconds']:.2f} s" if row["frames"] else "whole"
+
+
+def _model(row: Row) -> str:
+    return row["model"] + (f": {row['reason']}" if row["reason"] else "")
+
+
+def _seeds(row: Row) -> str:
+    return ", ".join(map(str, row["seeds"]))
+
+
+def _scaled(error: float | None, factor: float) -> str | None:
+    return None if error is None else f"{factor * error:.2f}"

@@ -1,0 +1,95 @@
+"""A result of alpha as files: means and cells of planted versions, and bounds as bounds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.alpha import CONTROL, Args, interval, main, publish, summary
+from experiments.slide.page import headline, page
+from tests.helpers.html_page import whole
+from worldmodel import trust
+
+CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 16
+ALPHAS = {"v0": (-0.1, 0), "v1": (0.6, 6), "v1-hybrid": (8.0, 6), CONTROL: (1.0, 0)}
+
+
+def runs() -> list[trust.Row]:
+    """A learner whose error falls as the root of its episodes; versions of planted alpha."""
+    rng = np.random.default_rng(1)
+
+    def row(version: str, n: int, m: int, k: int, seed: int, d_eff: float) -> trust.Row:
+        error = 0.3 * d_eff**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
+        return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
+
+    rows = []
+    for seed in range(SEEDS):
+        rows += [row("", n, 0, 0, seed, n) for n in CURVE]
+        for version, (alpha, k) in ALPHAS.items():
+            cells = [(n, m) for n in N for m in M]
+            rows += [row(version, n, m, k, seed, max(n + alpha * m, 2)) for n, m in cells]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("alpha")
+    about = {
+        "hidden_seed": 1,
+        "versions": [{"name": v, "corrections": k} for v, (_, k) in ALPHAS.items()],
+        "direct": {"version": "v1", "episodes": 12, "error_m": 0.05, "low": 0.04, "high": 0.06},
+        "launch": {"target": [1.0, 0.1], "qpos": {n: [[0.0] * 6] * 3 for n in ("reality", "v0")}},
+    }
+    publish(out, "Made up", runs(), pairs=[("v1", "v0")], theory={"v0": "below 0"}, **about)
+    return out
+
+
+def test_planted_alphas_come_out_gross_and_net(published: Path) -> None:
+    table = json.loads((published / "table.json").read_text())
+    means = {row["version"]: row for row in table["rows"] if row["n"] is None}
+    assert list(means) == list(ALPHAS)
+    for name, (alpha, k) in ALPHAS.items():
+        if name == "v1-hybrid":  # beyond the real-only curve
+            assert means[name]["alpha_avg"] is None
+            continue
+        assert means[name]["alpha_avg_low"] < alpha < means[name]["alpha_avg_high"]
+        paid = np.mean([k / m for m in M])
+        assert means[name]["alpha_net"] == pytest.approx(means[name]["alpha_avg"] - paid)
+    assert len(table["rows"]) == len(ALPHAS) * (1 + len(N) * len(M))
+    assert {(d["a"], d["b"]) for d in table["differences"]} == {("v1", "v0")}
+    assert summary(table)[CONTROL][""] == means[CONTROL]["alpha_avg"]
+    text = (published / "table.md").read_text()
+    assert "| v0 | all | all | 0 |" in text and "≥" in text and "below 0 |" in text
+    assert (published / "figure.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_numbers_come_from_the_rows_alone(published: Path, tmp_path: Path) -> None:
+    assert main(Args(published / "rows.csv", tmp_path)) == 0
+    again, before = (json.loads((d / "table.json").read_text()) for d in (tmp_path, published))
+    assert again["rows"] == before["rows"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((0.5, 0.25, 0.75), "0.50 [0.25, 0.75]"),
+        ((0.5, 0.25, None), "0.50 [0.25, –]"),
+        ((None, 0.7, None), "≥ 0.70"),
+        ((None, None, 0.7), "≤ 0.70"),
+        ((None, None, None), None),
+    ],
+)
+def test_a_bound_is_shown_as_a_bound(ends: tuple, text: str | None) -> None:
+    row: dict[str, Any] = dict(zip(("x", "x_low", "x_high"), ends, strict=True))
+    assert interval(row, "x") == text
+    assert interval({}, "x") is None
+
+
+def test_the_page_is_whole_and_leads_with_the_first_version_that_learned(published: Path) -> None:
+    table = json.loads((published / "table.json").read_text())
+    line = headline(table)
+    assert line.index("with v0 (0 corr") < line.index("with v1 (6 corr") < line.index("with v* (0")
+    assert "v1-hybrid" not in line
+    whole(page(table), scripts=1)

@@ -1,0 +1,108 @@
+"""Errors of several models on the same episodes: ratios, intervals, curves, rows that diverge."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments.recordings.problems import CUBE
+from experiments.recordings.statistics import (
+    bootstrap_interval,
+    compare,
+    curves,
+    ratio_t_interval,
+    rows_at,
+)
+from experiments.recordings.tables import refuse_diverged
+from tests.helpers.still_episodes import still_episodes
+from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
+
+CHANNELS = CUBE.channels(CUBE.scene())
+WHOLE = dataclasses.replace(CUBE.windows, horizon=None)
+
+
+def off_by(windows: Windows, amount: np.ndarray | float) -> np.ndarray:
+    """Predictions that are wrong by an amount per window [m], a tenth as much in angles [rad]."""
+    predicted = np.array(windows.target, float)
+    wrong = np.broadcast_to(amount, len(windows))[:, None]
+    predicted[..., 1] += wrong
+    predicted[..., 3], predicted[..., 4] = np.cos(0.05 * wrong), np.sin(0.05 * wrong)
+    return predicted
+
+
+def test_a_bootstrap_sees_through_shared_difficulty() -> None:
+    generator = np.random.default_rng(0)
+    reference = generator.lognormal(0, 1.0, size=60)
+    error = 0.9 * reference * generator.lognormal(0, 0.05, size=60)
+    low, high = bootstrap_interval(error, reference)
+    assert low < error.mean() / reference.mean() < high < 1.0
+    assert bootstrap_interval(reference[::-1], reference)[1] > 1.0
+
+
+def test_the_t_interval_of_a_ratio_covers() -> None:
+    """8 episodes, 2 000 repetitions: the share that covers lies within 95 ± 2 %."""
+    generator = np.random.default_rng(0)
+    reference = generator.normal(1.0, 0.1, size=(8, 2000))
+    error = 0.8 * reference + generator.normal(0.0, 0.05, size=(8, 2000))
+    _, low, high = ratio_t_interval(error, reference)
+    assert abs(np.mean((low < 0.8) & (high > 0.8)) - 0.95) < 0.02
+
+
+def test_ratios_are_of_shared_seeds_and_paired() -> None:
+    base = np.random.default_rng(0).uniform(1, 5, (6, 3))
+    base[:, 2] = np.nan  # no joints
+    physics = {0: base, 1: 3 * base, 2: 100 * base}
+    ratios = compare({0: 0.5 * base, 1: 0.9 * base}, physics)
+    assert set(ratios) == {"position_m", "rotation_rad"}
+    for ratio in ratios.values():  # (.5 + .9) / (1 + 3), whatever the third seed
+        np.testing.assert_allclose([ratio["ratio"], *ratio["bootstrap"], *ratio["t"]], 0.35)
+        np.testing.assert_allclose(ratio["seeds"], [0.5, 0.3])
+    with pytest.raises(InputError, match="no fit seed in common"):
+        compare({4: base}, physics)
+
+
+def test_a_model_that_diverges_gets_a_reason_and_past_the_end_nothing_counts() -> None:
+    windows, _ = WHOLE.cut(still_episodes(CUBE, 3, 50))
+    scored = np.asarray(windows.scored).copy()
+    scored[:, -1] = False
+    windows = dataclasses.replace(windows, scored=scored)
+    right, wrong, past = off_by(windows, 0.1), off_by(windows, 0.3), off_by(windows, 0.2)
+    wrong[1, 5] = np.nan
+    past[:, -1] = np.nan  # not scored
+    predicted = {"physics": {3: past}, "hybrid": {3: right}, "latent": {3: wrong}}
+    pairs = [("hybrid", "physics"), ("latent", "physics")]
+    rows = {row["model"]: row for row in rows_at(predicted, windows, CHANNELS, pairs)}
+    latent, hybrid = rows["latent"], rows["hybrid"]
+    assert latent["position_m"] is None and latent["over"] == {}
+    assert latent["reason"] == "windows that are not finite, by seed: {3: 1}"
+    assert rows["physics"]["position_m"] == pytest.approx(0.2)
+    assert rows["physics"]["reason"] is None
+    assert hybrid["over"]["physics"]["position_m"]["ratio"] == pytest.approx(0.5)
+    assert (hybrid["episodes"], hybrid["windows"], hybrid["joint_rad"]) == (3, 3, None)
+    refuse_diverged(past, windows, "physics, seed 3", [0, 20, 40])
+    with pytest.raises(InputError, match=r"physics, seed 3: 1 of 3 .*episodes \['20'\]"):
+        refuse_diverged(wrong, windows, "physics, seed 3", [0, 20, 40])
+
+
+def test_curves_have_every_frame_and_the_ratio_of_two_models() -> None:
+    windows, _ = CUBE.windows.cut(still_episodes(CUBE, 4, 60))
+    spread = 1 + 0.01 * np.asarray(windows.episode)
+    predicted = {
+        "physics": {0: off_by(windows, 0.2 * spread)},
+        "hybrid": {0: off_by(windows, 0.1 * spread), 1: off_by(windows, 0.3 * spread)},
+        "latent": {0: np.full(windows.target.shape, np.nan)},
+    }
+    shown = curves(predicted, windows, CHANNELS, [*predicted], ("hybrid", "physics"))
+    assert set(shown) == {"position_m", "rotation_rad"}
+    assert set(shown["position_m"]) == {"physics", "hybrid", "ratio"}  # without what diverges
+    for channel in shown.values():
+        ratio = np.array([channel["ratio"][end] for end in ("mean", "low", "high")])
+        assert ratio.shape == (3, 16)
+        np.testing.assert_allclose(ratio, 1.0, atol=1e-3)
+    mean = np.array(shown["position_m"]["physics"]["mean"])
+    np.testing.assert_allclose(mean, 0.2 * 1.015, rtol=1e-6)
+    scored = np.zeros_like(np.asarray(windows.scored))
+    with pytest.raises(ValueError, match="end within"):
+        cut = dataclasses.replace(windows, scored=scored)
+        curves(predicted, cut, CHANNELS, ["physics"], ("physics", "physics"))
