@@ -1,26 +1,42 @@
-"""The commands of ``python -m worldmodel``: doctor; new, check, fit, evaluate; generate, train,
-deploy, loop; trust, plan, judge.
+"""The command line: ``python -m worldmodel``, or ``worldmodel``.
 
-Each command imports its own modules.
+Each command imports its own modules, and its options follow from its function's signature.
 """
 
-import dataclasses
 import functools
+import importlib
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from worldmodel import runtime
-from worldmodel.commands import round_the_loop
-from worldmodel.commands.options import FitOptions
+from worldmodel.errors import InputError, near
 from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
-_Path = Annotated[Path, tyro.conf.Positional]
+
+HELP = """\
+usage: worldmodel COMMAND [options]; worldmodel COMMAND --help lists them
+
+  doctor    what this machine has and lacks, with the remedy
+  new       a folder for a robot: its MJCF, a task that runs, columns and a test
+  check     whether a scene runs and a log fits it, or whether a task keeps its contract
+  fit       a scene's physics, then a network, to a log
+  evaluate  the prediction error of a fitted model on a log
+  generate  synthetic episodes: a task's expert demonstrates it in the world model
+  train     a policy: clones data sets, or plans in the world model
+  deploy    a policy on a robot; every episode is captured
+  loop      generate, train, deploy, capture, finetune, in turns
+  trust     the trust coefficient alpha from a table of training runs
+  plan      how many seeds and cells an interval of alpha takes
+  judge     how many real evaluation episodes a simulated one is worth
+"""
+_WITH_JAX = ("new", "check", "fit", "evaluate", "generate", "train", "deploy", "loop")
 
 
 def _doctor() -> int:
@@ -28,103 +44,6 @@ def _doctor() -> int:
     from worldmodel import doctor
 
     return doctor.main()
-
-
-def _check(
-    scene: _Path,
-    data: Path | None = None,
-    columns: Path | None = None,
-    out: Path = Path("columns.toml"),
-    control_hz: float | None = None,
-    substeps: int | None = None,
-    deep: bool = False,
-    json: Path | None = None,
-) -> int:
-    """Checks whether a scene runs and a log fits it, or whether a task keeps its contract; status 1
-    where something must be mended.
-
-    Args:
-      scene: MJCF of the robot; or a task, as file.py:name or package.module:name, alone.
-      data: the log: a LeRobot folder, or Parquet, CSV or npz, a file or a folder of them.
-      columns: TOML: which column is which joint, command, body and time; without it a draft is
-        written.
-      out: file for that draft.
-      control_hz: frames per second; the data's, or the MJCF's timestep, when absent.
-      substeps: physics steps per frame; from the fastest contact or servo when absent.
-      deep: compiles the scene in MJX (minutes): difference to C MuJoCo, speed, live gradients.
-      json: file for all numbers.
-    """
-    runtime.configure()
-    from worldmodel.commands import check as command
-    from worldmodel.commands import check_task
-
-    if check_task.is_task(scene):
-        findings = check_task.check_task(str(scene))
-        if json:
-            write_json(json, [dataclasses.asdict(finding) for finding in findings])
-        print("\n".join(map(str, findings)))
-        return command.exit_status(findings)
-    result = command.check(
-        scene,
-        data,
-        columns,
-        out=out,
-        control_hz=control_hz,
-        substeps=substeps,
-        deep=deep,
-    )
-    if json:
-        write_json(json, command.document(result))
-    print(command.text(result), end="")
-    return result.exit_status
-
-
-def _fit(run: tyro.conf.OmitArgPrefixes[FitOptions]) -> int:
-    """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
-
-    Leaves in the folder: checkpoint, fitted.xml, columns.toml, choice.json, fit.json, report.html.
-    """
-    runtime.configure()
-    from worldmodel.commands.fit import fit
-
-    with runtime.Interrupt() as interrupt:
-        try:
-            line = fit(run, lambda: interrupt.requested)
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
-    print(json.dumps(line))
-    return 0
-
-
-def _evaluate(
-    model: _Path,
-    data: Path,
-    columns: Path | None = None,
-    horizon: int | None = None,
-    whole: bool = False,
-    split: Literal["train", "validation", "test"] | None = None,
-    engine: Literal["c", "mjx"] | None = None,
-) -> int:
-    """Measures the prediction error of a fitted model on a log; prints one JSON line.
-
-    Args:
-      model: folder of a checkpoint, or of the fit that wrote it.
-      data: a log of the model's robot.
-      columns: TOML, in place of those that the checkpoint carries.
-      horizon: frames ahead; the fit's own when absent.
-      whole: whole episodes from their first frame.
-      split: only these episodes; all when absent.
-      engine: C MuJoCo, which no network runs in, or MJX, which compiles for minutes where a scene
-        has hundreds of contact slots; c for physics alone, and mjx with a network, when absent.
-    """
-    runtime.configure()
-    from worldmodel.commands.evaluate import evaluate
-
-    given = {"horizon": horizon, "whole": whole, "split": split, "engine": engine}
-    result = evaluate(model, data, columns, **given)
-    print(json.dumps(result))
-    return 0
 
 
 def _trust(
@@ -155,7 +74,6 @@ def _trust(
         same page.
     """
     from worldmodel import trust
-    from worldmodel.errors import InputError
     from worldmodel.trust import cost, evaluation
     from worldmodel.trust import report as pages
 
@@ -230,12 +148,38 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of the process by default, and returns the exit status."""
-    commands = {"doctor": _doctor, "new": round_the_loop.new}
-    commands |= {"check": _check, "fit": _fit, "evaluate": _evaluate}
-    commands |= round_the_loop.COMMANDS
-    commands |= {"trust": _trust, "plan": _plan, "judge": _judge}
-    call = functools.partial(tyro.extras.subcommand_cli_from_dict, commands, prog="worldmodel")
-    return runtime.run(lambda given: call(args=given), arguments)
+    given = [*(sys.argv[1:] if arguments is None else arguments)]
+    return runtime.run(lambda line: _command(*line), given or ["--help"])
+
+
+def _command(name: str, *options: str) -> int:
+    """Runs a command; prints what it returns as one JSON line, unless that is an exit status."""
+    light: dict[str, Callable[..., Any]]
+    light = {"doctor": _doctor, "trust": _trust, "plan": _plan, "judge": _judge}
+    if name in _WITH_JAX:
+        runtime.configure()
+        function = getattr(importlib.import_module(f"worldmodel.commands.{name}"), name)
+    elif name in light:
+        function = light[name]
+    elif name in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    else:
+        raise InputError(f"no command '{name}'; {near(name, (*light, *_WITH_JAX))}")
+    call = functools.partial(tyro.cli, prog=f"worldmodel {name}", args=options)
+    if "stop" not in inspect.signature(function).parameters:
+        result = call(function)
+    else:
+        with runtime.Interrupt() as interrupt:
+            try:
+                result = call(functools.partial(function, stop=lambda: interrupt.requested))
+            except runtime.Interrupted as stopped:
+                runtime.log(str(stopped))
+                return interrupt.exit_status
+    if isinstance(result, int):
+        return result
+    print(json.dumps(result))
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import pytest
 from worldmodel.episodes.errors import (
     Angle,
     Channels,
-    LimitedAngle,
     Position,
     Rotation,
     episode_errors,
@@ -306,7 +305,7 @@ def test_a_whole_turn_of_a_joint_between_limits_is_an_error() -> None:
         LIMITED.format("free", "-10 10", "false"),
     )
     channels = Channels.of(scene)
-    kinds = [LimitedAngle("knee", 0), Angle("wheel", 1), Angle("free", 2)]
+    kinds = [Angle("knee", 0, limited=True), Angle("wheel", 1), Angle("free", 2)]
     assert list(channels.joints) == kinds
     off = np.radians([350.0, 350.0, 350.0])
     named = named_errors(off, np.zeros(3), channels)

@@ -75,15 +75,9 @@ def test_columns_that_info_does_not_describe(tmp_path: Path) -> None:
     add(folder / DATA, "instruction", ["pick it"] * 120)
     dataset = read(folder)
     whole(dataset)
-    assert dataset.ignored == {
-        "subtask_index": "meta/info.json does not describe it; ask for it by name",
-        "instruction": "it holds string, not numbers",
-    }
-    dataset = read(folder, ["subtask_index", "timestamp"])
-    assert list(dataset.features) == ["subtask_index"]
-    assert set(dataset.episodes[0]) == {"subtask_index", "timestamp", "task_index"}
+    assert dataset.ignored == {"instruction": "it holds string, not numbers"}
+    assert list(dataset.features) == ["action", "observation.state", "subtask_index"]
     np.testing.assert_array_equal(dataset.episodes[2]["subtask_index"], np.arange(60, 90))
-    assert dataset.ignored["action"] == "it is not asked for"
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,18 @@ def test_recorded_velocities_are_read_where_frames_are_samples(tmp_path: Path) -
     }
 
 
+def test_a_velocity_that_some_rows_lack_says_where_it_comes_from(tmp_path: Path) -> None:
+    recorded = V.copy()
+    recorded[100:110, 0] = np.nan
+    columns = changed(lift={"velocity": "v[0]"})
+    episode, reading = read(arm_log(tmp_path / "a.npz", v=recorded), columns)
+    rule = "velocity: from positions, where none is recorded"
+    assert [(r.column, r.frames) for r in reading.repairs if r.rule == rule] == [("v[0]", 10)]
+    kept = np.isfinite(recorded[2:, 0])
+    np.testing.assert_array_equal(episode.qvel[kept, 0], V[2:][kept, 0])
+    np.testing.assert_allclose(episode.qvel[~kept, 0], V[2:][~kept, 0], atol=3e-3)
+
+
 def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     path = arm_log(tmp_path / "a.npz", torque=U, note=np.array("x"))
     columns = dataclasses.replace(

@@ -109,7 +109,6 @@ def test_a_lerobot_set_is_read_by_its_components(tmp_path: Path) -> None:
     for log, episode in zip(source.logs, dataset.episodes, strict=True):
         values = log.column(source.addresses()["observation.state[1]"])
         np.testing.assert_array_equal(values, episode["observation.state"][:, 1])
-    assert source.ignored["action"] == "it is not asked for"
     with pytest.raises(ColumnsError, match="has no column 'observation"):
         open_source(tmp_path / "set", ["observation.stat", "action[0]"])
 

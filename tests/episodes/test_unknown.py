@@ -38,31 +38,31 @@ CUP_OF = range(2, 9)  # qpos of the cup after the arm's two joints
 
 
 @pytest.mark.parametrize(
-    ("cups", "more", "how"),
+    ("cups", "more", "refused"),
     [
-        ([CUP.format(1, "")], "", "geoms arm and cup can touch"),
-        ([CUP.format(1, APART)], '<contact><pair geom1="arm" geom2="cup"/></contact>', "can touch"),
+        ([CUP.format(1, "")], "", True),
+        ([CUP.format(1, APART)], '<contact><pair geom1="arm" geom2="cup"/></contact>', True),
         (
             [CUP.format(1, APART)],
             '<equality><weld name="grasp" body1="cup" body2="arm"/></equality>',
-            "equality grasp",
+            True,
         ),
         (
             [CUP.format(1, APART).replace("<geom", '<site name="s"/><geom'), '<site name="o"/>'],
             '<tendon><spatial name="rope"><site site="s"/><site site="o"/></spatial></tendon>',
-            None,  # it ends at the world: nothing else moves with it
+            False,  # it ends at the world: nothing else moves with it
         ),
     ],
 )
 def test_what_can_act_on_the_scored_is_refused_by_name(
-    cups: list[str], more: str, how: str | None
+    cups: list[str], more: str, refused: bool
 ) -> None:
     model = model_of(ARM.format("", "elbow"), *cups, more=more)
     episodes = episodes_of(model, *CUP_OF)
-    if how is None:
+    if not refused:
         assert resolve_unknown(model, episodes)[1] == ("body 'cup'",)
         return
-    named = f"body 'cup' is unknown in every frame.*joint 'shoulder'.*{how}.*assume a value.*remove"
+    named = "body 'cup' is unknown in every frame.*joint 'shoulder'.*assume a value.*remove"
     with pytest.raises(InputError, match=named):
         resolve_unknown(model, episodes)
 
@@ -71,10 +71,10 @@ def test_a_chain_of_contacts_and_a_joint_of_the_same_arm_count() -> None:
     masks = ('contype="2" conaffinity="0"', 'contype="4" conaffinity="2"', 'conaffinity="4"')
     ball = '<body name="ball" pos="2 0 0"><freejoint/><geom name="ball" size=".1" {}/></body>'
     model = model_of(ARM.format(masks[0], "elbow"), CUP.format(1, masks[2]), ball.format(masks[1]))
-    with pytest.raises(InputError, match="over bodies that can touch or are coupled"):
+    with pytest.raises(InputError, match="body 'cup' is unknown in every frame"):
         resolve_unknown(model, episodes_of(model, *CUP_OF))  # arm, ball, cup
     alone = model_of(ARM.format(APART, "finger"))
-    with pytest.raises(InputError, match=r"joint 'finger' is unknown.*both move in one kinematic"):
+    with pytest.raises(InputError, match="joint 'finger' is unknown"):
         resolve_unknown(alone, episodes_of(alone, 1))
 
 

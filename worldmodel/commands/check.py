@@ -1,34 +1,36 @@
-"""``worldmodel check``: will this scene run, and does this log fit it? Seconds without ``deep``."""
+"""``worldmodel check``: does a scene run, and a log fit it? Seconds without ``--deep``."""
 
-import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from worldmodel._mujoco import mujoco
+from worldmodel.commands import named
 from worldmodel.commands.consistency import consistency
-from worldmodel.commands.findings import HEADER, MEND, NOTE, OK, Finding, Five, exit_status
-from worldmodel.commands.problem import check_stepping
-from worldmodel.commands.reading import Log, five_numbers, nothing_measured, read_log, repaired
+from worldmodel.commands.deep import deep as compiled_checks
+from worldmodel.commands.findings import MEND, NOTE, OK, Finding
+from worldmodel.commands.reading import (
+    Log,
+    check_stepping,
+    five_numbers,
+    nothing_measured,
+    read_log,
+    repaired,
+    settled,
+)
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
-from worldmodel.runtime.files import write_text
+from worldmodel.physics import parameters as physical
+from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import plain
-from worldmodel.scene import (
-    FreeParameter,
-    Report,
-    Scene,
-    SceneError,
-    compile_scene,
-    parse_mjcf,
-    report,
-)
-from worldmodel.scene.defaults import Stepping, candidates, name_elements, stepping
-from worldmodel.types import Episode
+from worldmodel.scene import Scene, SceneError, compile_scene, parse_mjcf, report
+from worldmodel.scene.defaults import candidates, name_elements
+from worldmodel.tasks.check import CHECKS
 
 KEYS = """\
 # A number of the log becomes SI by value = sign * scale * unit(raw) + offset.
@@ -36,50 +38,78 @@ KEYS = """\
 # 100: the range's middle and upper end). delay [s]: how long after its stamp a command acts.
 # Further keys of a joint: velocity, assumed; of all: time_unit, rate_hz, control_hz, episode.
 """
-MARGIN = 1e-3  # of the motion, of a difference to C MuJoCo over 100 steps; below: the same engine
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """What a check says."""
-
-    findings: tuple[Finding, ...]
-    report: Report
-    stepping: Stepping
-    control_hz: float
-    log: Log | None  # None where there is none, or it cannot be read
-    channels: tuple[Five, ...]
-    deep: Any = None  # commands.deep.Deep
-
-    @property
-    def exit_status(self) -> int:
-        """1 where something must be mended."""
-        return exit_status(self.findings)
+ROW = "{:32}{:>8}  {:>10.4g}  {:>10.4g}  {:>10.4g}  {:>10.4g}  {:>10.4g}  {:>8}"
+HEADER = ROW.replace(".4g", "").format(
+    "channel", "unit", "min", "25 %", "median", "75 %", "max", "frames"
+)
 
 
 def check(
-    scene: Path,
+    scene: tyro.conf.Positional[Path],
     data: Path | None = None,
     columns: Path | None = None,
-    *,
     out: Path = Path("columns.toml"),
     control_hz: float | None = None,
     substeps: int | None = None,
     deep: bool = False,
-) -> Check:
-    """Checks a scene, and a log against it.
+    json: Path | None = None,
+) -> int:
+    """Checks whether a scene runs and a log fits it, or whether a task keeps its contract; status 1
+    where something must be mended.
 
     Args:
-      scene: MJCF.
-      data: LeRobot folder, Parquet, CSV, npz, or a folder of such files.
-      columns: TOML; where absent a draft is written to ``out``.
-      control_hz: rate of the frames [1/s]; the data's, or one frame per timestep of the MJCF.
-      substeps: physics steps per frame; by ``scene.defaults.stepping`` when absent.
-      deep: whether the scene is compiled in MJX.
+      scene: MJCF of the robot; or a task, as file.py:name or package.module:name, alone.
+      data: the log: a LeRobot folder, or Parquet, CSV or npz, a file or a folder of them.
+      columns: TOML: which column is which joint, command, body and time; without it a draft is
+        written.
+      out: file for that draft.
+      control_hz: frames per second; the data's, or the MJCF's timestep, when absent.
+      substeps: physics steps per frame; from the fastest contact or servo when absent.
+      deep: compiles the scene in MJX (minutes): difference to C MuJoCo, speed, live gradients.
+      json: file for all numbers.
 
     Raises:
       InputError: no such path, a broken MJCF, or a draft that would replace a file.
     """
+    if ":" in str(scene) and not scene.exists():
+        findings, lines = _task(str(scene)), []
+        document: Any = plain(findings)
+    else:
+        findings, lines, document = _scene(scene, data, columns, out, control_hz, substeps, deep)
+    if json:
+        write_json(json, document)
+    print("\n".join([*lines, *map(str, findings)]))
+    return int(any(finding.level == MEND for finding in findings))
+
+
+def _task(reference: str) -> list[Finding]:
+    """A finding for every part of a task's contract, and for the parameters that may be fitted."""
+    task, findings = named.task(reference), []
+    for part, checked in CHECKS.items():
+        try:
+            findings.append(Finding(OK, part, checked(task)))
+        except InputError as error:
+            findings.append(Finding(MEND, part, str(error)))
+            break  # the parts after it rely on it
+    try:
+        physical.check(task.scene, task.free)
+        free = ", ".join(f.name for f in task.free) or "none: a loop can fit a network alone"
+        findings.append(Finding(OK, "free parameters", free))
+    except InputError as error:
+        findings.append(Finding(MEND, "free parameters", str(error)))
+    return findings
+
+
+def _scene(
+    scene: Path,
+    data: Path | None,
+    columns: Path | None,
+    out: Path,
+    control_hz: float | None,
+    substeps: int | None,
+    deep: bool,
+) -> tuple[list[Finding], list[str], dict[str, Any]]:
+    """Findings, the lines before them, and all numbers as JSON."""
     if data is None and columns is not None:
         raise InputError("--columns describe a log; give --data too")
     if data is not None and columns is None and out.exists():
@@ -97,24 +127,39 @@ def check(
     log = None
     if data is not None:
         log = _read(data, columns, model, control_hz, out, findings)
-    hz = control_hz or (log.reading.control_hz if log else 1.0 / float(model.opt.timestep))
-    chosen = stepping(model, hz, substeps)
-    counted = report(model)
+    hz, chosen = settled(model, log, control_hz, substeps)
+    size = report(model)
     compiled = _compiled(spec, hz, chosen.substeps, findings)
-    findings += [Finding(NOTE, "size", advice) for advice in counted.advice]
-    channels: tuple[Five, ...] = ()
+    lines = [str(size), "", f"rate: {hz:g} frames/s, {chosen}"]
+    document = {
+        "control_hz": hz,
+        "substeps": chosen.substeps,
+        "limits": plain(chosen.limits),
+        "size": plain(size) | {"rows": size.rows.total},
+    }
     if log is not None:
-        episodes = log.reading.episodes
-        channels = tuple(five_numbers(model, episodes))
         model.opt.timestep = chosen.timestep
-        findings += consistency(model, chosen.substeps, episodes, hz)
-    measured = None
-    if deep and compiled is not None:
+        findings += consistency(model, chosen.substeps, log.reading.episodes, hz)
+        channels = five_numbers(model, log.reading.episodes)
+        lines += _log_lines(log, channels)
+        document |= {
+            "episodes": len(log.reading.episodes),
+            "repairs": plain(log.reading.repairs),
+            "ignored": log.reading.ignored,
+            "channels": channels,
+        }
+    if not deep:
+        text = "not checked without --deep: difference to C MuJoCo, compile time, speed, gradients"
+        findings.append(Finding(NOTE, "deep", text))
+    elif compiled is not None:
         free = without_calibrations(candidates(model))
         set_starts(spec, model, free)
         started = compile_scene(spec, control_hz=hz, substeps=chosen.substeps)
-        measured = _deep(started, free, log.reading.episodes if log else [], findings)
-    return Check(tuple(findings), counted, chosen, hz, log, channels, measured)
+        episodes = log.reading.episodes if log else []
+        measured, numbers = compiled_checks(started, free, episodes[0] if episodes else None)
+        findings += measured
+        document["deep"] = numbers
+    return findings, [*lines, ""], document | {"findings": plain(findings)}
 
 
 def _read(
@@ -148,98 +193,30 @@ def _compiled(
         warnings.simplefilter("always")
         try:
             compiled = compile_scene(spec, control_hz=control_hz, substeps=substeps)
+            findings.append(Finding(OK, "scene", "loads: MJX runs and differentiates all of it"))
         except SceneError as error:
             compiled = None
             findings.append(Finding(MEND, "scene", str(error)))
     findings += [Finding(NOTE, "scene", str(warning.message)) for warning in caught]
-    if compiled is not None:
-        findings.append(Finding(OK, "scene", "loads: MJX runs and differentiates all of it"))
     return compiled
 
 
-def _deep(
-    scene: Scene,
-    free: tuple[FreeParameter, ...],
-    episodes: Sequence[Episode],
-    findings: list[Finding],
-) -> Any:
-    from worldmodel.commands.deep import deep
-
-    try:
-        measured = deep(scene, free, episodes[0] if episodes else None)
-    except InputError as error:
-        findings.append(Finding(MEND, "deep", str(error)))
-        return None
-    share = measured.error / max(measured.moved, 1e-12)
-    level = OK if share < MARGIN or measured.error < 1e-9 else MEND
-    text = (
-        f"{measured.error:.2g} m or rad from C MuJoCo after {measured.steps} frames, in which it "
-        f"moves {measured.moved:.2g}; compiled in {measured.compile_s:.0f} s (gradient "
-        f"{measured.gradient_compile_s:.0f} s), {measured.steps_per_s:.3g} steps/s"
-    )
-    findings.append(Finding(level, "forward", text))
-    for name, slopes in measured.gradients.items():
-        broken = [x for x in slopes if not math.isfinite(x)]
-        if broken:
-            findings.append(Finding(MEND, "gradient", f"{name}: not finite"))
-        elif not any(slopes):
-            text = f"{name}: no derivative in these frames (nothing that it changes happens)"
-            findings.append(Finding(NOTE, "gradient", text))
-    live = sum(any(x != 0 for x in slopes) for slopes in measured.gradients.values())
-    text = f"{live} of {len(measured.gradients)} parameters have one"
-    findings.append(Finding(OK, "gradient", text))
-    return measured
-
-
-def text(result: Check) -> str:
-    """The check as lines for a terminal."""
-    lines = [
-        str(result.report),
-        "",
-        f"rate: {result.control_hz:g} frames/s, {result.stepping}",
-    ]
-    if result.log is not None:
-        reading = result.log.reading
-        frames = [len(e.qpos) for e in reading.episodes]
-        lines += [
-            "",
-            f"data: {len(frames)} episodes of {min(frames, default=0)} to "
-            f"{max(frames, default=0)} frames, {sum(frames) / result.control_hz:.1f} s in all",
-        ]
-        repairs = [f"  {line}" for line in repaired(reading.repairs)]
-        lines += ["repaired:", *repairs] if repairs else ["repaired: nothing"]
-        if reading.ignored:
-            ignored = [f"  {column}: {why}" for column, why in reading.ignored.items()]
-            lines += ["not read:", *ignored]
-        lines += ["", HEADER, *map(str, result.channels)]
-    # What the report says of the size it has said above.
-    lines += ["", *(str(finding) for finding in result.findings if finding.subject != "size")]
-    if result.deep is None:
-        lines.append(
-            "not checked without --deep: difference to C MuJoCo, compile time, speed, gradients"
+def _log_lines(log: Log, channels: list[dict[str, Any]]) -> list[str]:
+    reading = log.reading
+    frames = [len(e.qpos) for e in reading.episodes]
+    seconds = sum(frames) / reading.control_hz
+    size = f"{len(frames)} episodes of {min(frames)} to {max(frames)} frames, {seconds:.1f} s"
+    lines = ["", f"data: {size} in all", "repaired:"]
+    lines += [f"  {line}" for line in repaired(reading.repairs) or ["nothing"]]
+    if reading.ignored:
+        lines += ["not read:", *(f"  {name}: {why}" for name, why in reading.ignored.items())]
+    rows = [
+        ROW.format(
+            c["channel"],
+            c["unit"],
+            *(math.nan if x is None else x for x in c["numbers"]),
+            c["frames"],
         )
-    return "\n".join(lines) + "\n"
-
-
-def document(result: Check) -> dict[str, Any]:
-    """The check as JSON has it; numbers that are not finite are null."""
-    log = result.log
-    return {
-        "exit_status": result.exit_status,
-        "control_hz": result.control_hz,
-        "substeps": result.stepping.substeps,
-        "limits": [[limit.what, limit.seconds] for limit in result.stepping.limits],
-        "slots": result.report.slots,
-        "rows": result.report.rows.total,
-        "step_bytes": result.report.step_bytes,
-        "gradient_bytes": result.report.gradient_bytes,
-        "findings": plain(result.findings),
-        "episodes": len(log.reading.episodes) if log else None,
-        "repairs": plain(log.reading.repairs) if log else [],
-        "ignored": dict(log.reading.ignored) if log else {},
-        "channels": [
-            plain(c) | {"numbers": [x if math.isfinite(x) else None for x in c.numbers]}
-            for c in result.channels
-        ],
-        "deep": plain(result.deep),
-    }
+        for c in channels
+    ]
+    return [*lines, "", HEADER, *rows]

@@ -12,6 +12,7 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.findings import MEND, NOTE, OK, Finding
+from worldmodel.episodes.windows import known_frames
 from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 from worldmodel.scene.replay import replayed
@@ -41,67 +42,49 @@ def consistency(
       control_hz: their rate [1/s].
     """
     return [
-        *_joint_limits(model, episodes),
-        *_command_ranges(model, episodes),
+        *_ranges(model, episodes),
         *_servos(model, substeps, episodes, control_hz),
         *_motors(model, episodes, control_hz),
     ]
 
 
-def _column(values: np.ndarray, episode: Episode, index: int) -> np.ndarray:
-    """A position of the frames in which it is measured and valid; NaN elsewhere."""
-    measured = getattr(episode, "measured", None)
+def _position(episode: Episode, index: int) -> np.ndarray:
+    """(frames,) a position where it is measured and valid; NaN elsewhere."""
+    measured = episode.measured
     kept = episode.valid if measured is None else episode.valid & measured[:, index]
-    return np.where(kept, values[:, index], np.nan)
+    return np.where(kept, episode.qpos[:, index], np.nan)
 
 
-def _outside(
-    subject: str, values: np.ndarray, low: float, high: float, unit: str, remedy: str
-) -> list[Finding]:
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return []
-    beyond = np.maximum(low - values, values - high)
-    span = max(high - low, 1e-12)
-    share = float(np.mean(beyond > SLACK * span))
-    if share == 0:
-        return []
-    worst = float(beyond.max()) / span
-    level = MEND if worst > FAR_OUTSIDE or share > OFTEN_OUTSIDE else NOTE
-    return [
-        Finding(
-            level,
-            subject,
-            f"{100 * share:.1f} % of frames outside [{low:.4g}, {high:.4g}]{unit}, which reach "
-            f"from {values.min():.4g} to {values.max():.4g}; {remedy}",
-        )
-    ]
-
-
-def _joint_limits(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
-    out: list[Finding] = []
+def _ranges(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
+    """Positions outside joint limits, and commands outside control ranges."""
+    out: list[Finding | None] = []
     for joint in np.flatnonzero(model.jnt_limited).tolist():
-        kind, at = int(model.jnt_type[joint]), int(model.jnt_qposadr[joint])
-        if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
-            continue
-        unit = " rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else " m"
-        values = np.concatenate([_column(e.qpos, e, at) for e in episodes])
-        low, high = model.jnt_range[joint]
-        subject = f"joint {element_name(model, 'joint', joint)}"
-        remedy = "its unit, sign or offset in the columns, or the MJCF's range, is wrong"
-        out += _outside(subject, values, float(low), float(high), unit, remedy)
-    return out
-
-
-def _command_ranges(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
-    out: list[Finding] = []
+        if int(model.jnt_type[joint]) in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+            at = int(model.jnt_qposadr[joint])
+            values = np.concatenate([_position(e, at) for e in episodes])
+            remedy = "its unit, sign or offset in the columns, or the MJCF's range, is wrong"
+            name = f"joint {element_name(model, 'joint', joint)}"
+            out.append(_outside(name, values, model.jnt_range[joint], remedy))
     for actuator in np.flatnonzero(model.actuator_ctrllimited).tolist():
         values = np.concatenate([e.ctrl[:, actuator] for e in episodes])
-        low, high = model.actuator_ctrlrange[actuator]
-        subject = f"command {element_name(model, 'actuator', actuator)}"
         remedy = "MuJoCo clamps them; look at the column's unit, or widen ctrlrange"
-        out += _outside(subject, values, float(low), float(high), "", remedy)
-    return out
+        name = f"command {element_name(model, 'actuator', actuator)}"
+        out.append(_outside(name, values, model.actuator_ctrlrange[actuator], remedy))
+    return [finding for finding in out if finding is not None]
+
+
+def _outside(subject: str, values: np.ndarray, limits: np.ndarray, remedy: str) -> Finding | None:
+    values, (low, high) = values[np.isfinite(values)], limits.tolist()
+    beyond = np.maximum(low - values, values - high) / max(high - low, 1e-12)
+    share = float(np.mean(beyond > SLACK)) if len(values) else 0.0
+    if share == 0:
+        return None
+    wrong = beyond.max() > FAR_OUTSIDE or share > OFTEN_OUTSIDE
+    text = (
+        f"{100 * share:.1f} % of frames outside [{low:.4g}, {high:.4g}], which reach from "
+        f"{values.min():.4g} to {values.max():.4g}; {remedy}"
+    )
+    return Finding(MEND if wrong else NOTE, subject, text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +93,6 @@ class Response:
 
     correlation: float  # at the lag where it is largest
     slope: float  # of the position in the command
-    offset: float  # mean position less mean command
     lag: float  # frames, between frames by a parabola through the peak
     pairs: int
 
@@ -140,21 +122,15 @@ def response(
 def _at_lag(
     command: Sequence[np.ndarray], position: Sequence[np.ndarray], lag: int
 ) -> Response | None:
-    pairs = [
-        (c[: len(c) - lag], q[lag:])
-        for c, q in zip(command, position, strict=True)
-        if len(c) > lag + 2
-    ]
-    if not pairs:
-        return None
-    c, q = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    both = np.isfinite(c) & np.isfinite(q)
-    c, q = c[both], q[both]
+    both = zip(command, position, strict=True)
+    pairs = [np.stack([c[: len(c) - lag], q[lag:]]) for c, q in both if len(c) > lag + 2]
+    c, q = np.concatenate([np.zeros((2, 0)), *pairs], axis=1)
+    finite = np.isfinite(c) & np.isfinite(q)
+    c, q = c[finite], q[finite]
     if len(c) < FEW or np.ptp(c) < 1e-6 or np.ptp(q) < 1e-6:
         return None
     correlation = float(np.corrcoef(c, q)[0, 1])
-    slope = float(np.cov(c, q)[0, 1] / np.var(c, ddof=1))
-    return Response(correlation, slope, float(q.mean() - c.mean()), float(lag), len(c))
+    return Response(correlation, correlation * float(q.std() / c.std()), float(lag), len(c))
 
 
 def _servos(
@@ -165,42 +141,31 @@ def _servos(
         for a in range(model.nu)
         if is_position_servo(model, a) and (dof := driven_dof(model, a)) is not None
     ]
-    if not servos:
-        return []
     longest = max(2, round(SECONDS * control_hz))
-    simulated = [_simulated(model, substeps, e) for e in episodes]
+    simulated = [_simulated(model, substeps, e) for e in episodes] if servos else []
     out: list[Finding] = []
-    drifts: list[tuple[float, float]] = []
+    drifts: list[tuple[float, float]] = []  # in frames: as recorded, and less the MJCF's own
     for actuator, at in servos:
         subject = f"servo {element_name(model, 'actuator', actuator)}"
         command = [e.ctrl[:, actuator] for e in episodes]
-        recorded = response(command, [_column(e.qpos, e, at) for e in episodes], longest)
-        own = response(command, [q[:, at] for q in simulated], longest)
-        out.append(_judged(subject, recorded, own, control_hz))
-        moved = _drift(command, [_column(e.qpos, e, at) for e in episodes], longest)
+        recorded, own = [_position(e, at) for e in episodes], [q[:, at] for q in simulated]
+        answer, expected = (response(command, q, longest) for q in (recorded, own))
+        out.append(_judged(subject, answer, expected, control_hz))
+        moved = _drift(command, recorded, longest)
         if moved is not None:
-            expected = _drift(command, [q[:, at] for q in simulated], longest)
-            drifts.append((moved, moved - (expected or 0.0)))
-    return out + _clocks(drifts, control_hz)
-
-
-def _clocks(drifts: Sequence[tuple[float, float]], control_hz: float) -> list[Finding]:
-    """Clocks that drift: they are common to all servos, so the median one is judged. A saturated
-    servo's lag changes too, in the log or in the MJCF's own response.
-
-    Args:
-      drifts: of each servo the change of its lag [frames], as recorded, and less the MJCF's own.
-    """
-    if not drifts:
-        return []
-    recorded, less_own = sorted(drifts, key=lambda d: min(map(abs, d)))[(len(drifts) - 1) // 2]
-    if min(abs(recorded), abs(less_own)) <= LATE or recorded * less_own < 0:
-        return []
-    text = (
-        f"their lag changes by {less_own:+.1f} frames ({1e3 * less_own / control_hz:+.0f} ms) from "
-        "the first to the last third of the episodes: the clocks of command and state drift"
-    )
-    return [Finding(MEND, "servos", text)]
+            drifts.append((moved, moved - (_drift(command, own, longest) or 0.0)))
+    # A clock that drifts is common to all servos, so the median one is judged; a saturated servo's
+    # lag changes too, in the log or in the MJCF's own response.
+    drifts.sort(key=lambda d: min(map(abs, d)))
+    for recorded, less_own in drifts[(len(drifts) - 1) // 2 :][:1]:
+        if min(abs(recorded), abs(less_own)) > LATE and recorded * less_own > 0:
+            text = (
+                f"their lag changes by {less_own:+.1f} frames "
+                f"({1e3 * less_own / control_hz:+.0f} ms) from the first to the last third of the "
+                "episodes: the clocks of command and state drift"
+            )
+            out.append(Finding(MEND, "servos", text))
+    return out
 
 
 def _judged(
@@ -213,20 +178,17 @@ def _judged(
     if r < -FOLLOWS:
         return Finding(MEND, subject, f"{shown}: falls where its command rises; turn one sign")
     if r < FOLLOWS:
-        return Finding(
-            NOTE, subject, f"{shown}: hardly follows; are the columns those of one joint?"
-        )
+        text = f"{shown}: hardly follows; are the columns those of one joint?"
+        return Finding(NOTE, subject, text)
     if not SCALES[0] < slope < SCALES[1]:
-        known = {57.3: "degrees of one of the two", 0.01745: "degrees of one of the two"}
-        known |= {1000.0: "millimetres of one of the two", 0.001: "millimetres of one of the two"}
-        guess = [text for scale, text in known.items() if abs(np.log(slope / scale)) < 0.3]
-        remedy = f" ({guess[0]}?)" if guess else ""
-        return Finding(MEND, subject, f"{shown}: another scale{remedy}; mend unit or range")
-    late = recorded.lag - own.lag if own is not None else 0.0
-    if late > LATE:
+        units = {"degrees": 180 / np.pi, "millimetres": 1e3}
+        near = [u for u, f in units.items() if abs(abs(np.log(slope)) - np.log(f)) < 0.3]
+        guess = f" ({near[0]} of one of the two?)" if near else ""
+        return Finding(MEND, subject, f"{shown}: another scale{guess}; mend unit or range")
+    if own is not None and recorded.lag - own.lag > LATE:
         text = (
-            f"{shown}, the MJCF's own {own.lag:.1f}: commands act about "  # pyright: ignore
-            f"{1e3 * late / control_hz:.0f} ms later; give the command a delay"
+            f"{shown}, the MJCF's own {own.lag:.1f}: commands act about "
+            f"{1e3 * (recorded.lag - own.lag) / control_hz:.0f} ms later; give the command a delay"
         )
         return Finding(NOTE, subject, text)
     return Finding(OK, subject, shown)
@@ -234,15 +196,14 @@ def _judged(
 
 def _simulated(model: mujoco.MjModel, substeps: int, episode: Episode) -> np.ndarray:
     """(frames, nq) the MJCF's own response to an episode's commands, from its first known pose."""
-    known = np.isfinite(episode.qpos).all(1) & np.isfinite(episode.qvel).all(1)
+    known = known_frames(episode)
     played = np.full(episode.qpos.shape, np.nan)
     first = int(np.argmax(known))
-    if not known.any() or first > len(episode.qpos) - 2:
-        return played
-    ctrl = np.nan_to_num(episode.ctrl[None, first:-1])
-    start = episode.qpos[first], episode.qvel[first]
-    played[first] = start[0]
-    played[first + 1 :] = replayed(model, substeps, start[0][None], start[1][None], ctrl)[0]
+    if known.any() and first < len(episode.qpos) - 1:
+        ctrl = np.nan_to_num(episode.ctrl[None, first:-1])
+        qpos, qvel = episode.qpos[[first]], episode.qvel[[first]]
+        played[first] = qpos[0]
+        played[first + 1 :] = replayed(model, substeps, qpos, qvel, ctrl)[0]
     return played
 
 
@@ -251,13 +212,12 @@ def _drift(
 ) -> float | None:
     """Lag of the last third of the episodes less that of the first [frames]; None where the thirds
     are shorter than three of the longest lags, or nothing follows clearly."""
-    lags: list[float] = []
     long = [i for i, c in enumerate(command) if len(c) >= 9 * longest]
-    command, position = ([x[i] for i in long] for x in (command, position))
+    lags: list[float] = []
     for third in (0, 2):
         first, second = (
-            [x[len(x) * third // 3 : len(x) * (third + 1) // 3] for x in columns]
-            for columns in (command, position)
+            [x[i][len(x[i]) * third // 3 : len(x[i]) * (third + 1) // 3] for i in long]
+            for x in (command, position)
         )
         answer = response(first, second, longest)
         if answer is None or answer.correlation < 0.8 or answer.pairs < 3 * longest:
@@ -274,31 +234,27 @@ def _motors(model: mujoco.MjModel, episodes: Sequence[Episode], control_hz: floa
         and model.actuator_dyntype[a] == mujoco.mjtDyn.mjDYN_NONE
         and (dof := driven_dof(model, a)) is not None
     ]
-    if not motors:
-        return []
-    rows = [_torques(model, e, control_hz) for e in episodes if len(e.qpos) > FEW]
+    rows = [_torques(model, e, control_hz) for e in episodes if motors and len(e.qpos) > FEW]
     if not rows:
         return []
     ctrl, needed = (np.concatenate(column) for column in zip(*rows, strict=True))
     out = []
     for actuator, dof in motors:
-        subject = f"motor {element_name(model, 'actuator', actuator)}"
         gain = model.actuator_gainprm[actuator, 0] * model.actuator_gear[actuator, 0]
         answer = _at_lag([gain * ctrl[:, actuator]], [needed[:, dof]], 0)
-        if answer is None:
-            out.append(Finding(NOTE, subject, "its command hardly moves"))
-            continue
-        r, slope = answer.correlation, answer.slope
-        shown = f"correlation {r:+.2f} with the torque that the motion needs, slope {slope:.2g}"
-        if r < -FOLLOWS:
-            text = f"{shown}: pushes against the motion; turn one sign"
-            out.append(Finding(MEND, subject, text))
-        elif r > FOLLOWS and not TORQUE_SCALES[0] < slope < TORQUE_SCALES[1]:
-            out.append(Finding(NOTE, subject, f"{shown}: another scale, gear or unit"))
-        elif r < FOLLOWS:
-            out.append(Finding(NOTE, subject, f"{shown}: hardly explains it"))
-        else:
-            out.append(Finding(OK, subject, shown))
+        level, text = NOTE, "its command hardly moves"
+        if answer is not None:
+            r, slope = answer.correlation, answer.slope
+            text = f"correlation {r:+.2f} with the torque that the motion needs, slope {slope:.2g}"
+            if r < -FOLLOWS:
+                level, text = MEND, f"{text}: pushes against the motion; turn one sign"
+            elif r < FOLLOWS:
+                text = f"{text}: hardly explains it"
+            elif TORQUE_SCALES[0] < slope < TORQUE_SCALES[1]:
+                level = OK
+            else:
+                text = f"{text}: another scale, gear or unit"
+        out.append(Finding(level, f"motor {element_name(model, 'actuator', actuator)}", text))
     return out
 
 

@@ -1,15 +1,16 @@
 """What only a compiled scene says: its distance from C MuJoCo, its speed, its live gradients."""
 
-import dataclasses
 import math
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel.episodes.windows import History
+from worldmodel.commands.findings import MEND, NOTE, OK, Finding
+from worldmodel.episodes.windows import History, known_frames
 from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
 from worldmodel.model.simulate import simulate
@@ -20,22 +21,12 @@ from worldmodel.types import Episode
 
 STEPS = 100  # physics steps that are compared
 ROBOTS = 64  # simulated at once for the speed
+MARGIN = 1e-3  # of the motion, of a difference to C MuJoCo; below: the same engine
 
 
-@dataclasses.dataclass(frozen=True)
-class Deep:
-    """Measured in MJX."""
-
-    steps: int  # control steps compared
-    error: float  # largest difference of a position to C MuJoCo's after them [m, rad]
-    moved: float  # largest change of a position meanwhile
-    compile_s: float
-    steps_per_s: float  # physics steps, of ``ROBOTS`` at once
-    gradient_compile_s: float
-    gradients: dict[str, list[float]]  # parameter → derivative by each of its numbers
-
-
-def deep(scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None) -> Deep:
+def deep(
+    scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None
+) -> tuple[list[Finding], dict[str, Any]]:
     """Compiles the scene in MJX: seconds to minutes.
 
     Args:
@@ -43,11 +34,15 @@ def deep(scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None)
       free: whose derivatives are taken.
       episode: whose start and commands are played; the MJCF's initial pose at rest when absent.
 
+    Returns:
+      Findings; and the numbers behind them: control steps compared, the largest difference of a
+      position to C MuJoCo's after them and how far it moved [m, rad], seconds, physics steps per
+      second of ``ROBOTS`` at once, the derivatives by each parameter.
+
     Raises:
       InputError: the episode has no frame in which every position and velocity is known.
     """
-    m = scene.mj_model
-    count = math.ceil(STEPS / scene.substeps)
+    m, count = scene.mj_model, math.ceil(STEPS / scene.substeps)
     qpos, qvel, ctrl = _played(scene, episode, count)
     world = WorldModel(scene, free)
     parameters = init(world, jax.random.key(0))
@@ -64,12 +59,14 @@ def deep(scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None)
         compile_s = time.monotonic() - began
     began = time.monotonic()
     jax.block_until_ready(forward(parameters, many))
-    steps = ROBOTS * count * scene.substeps / max(time.monotonic() - began, 1e-9)
+    speed = ROBOTS * count * scene.substeps / max(time.monotonic() - began, 1e-9)
     reference, _ = oracle.trajectory(m, qpos, qvel, ctrl, scene.substeps)
+    error = float(np.abs(difference(scene, reference[-1], predicted[-1])).max())
+    moved = float(np.abs(difference(scene, qpos, reference[-1])).max())
 
     weights = jnp.asarray(np.random.default_rng(0).normal(size=m.nv))
 
-    def moved(physics: dict) -> jax.Array:
+    def travelled(physics: dict) -> jax.Array:
         last = run(parameters | {"physics": physics}, history)[-1]
         return weights @ difference(scene, jnp.asarray(qpos), last)
 
@@ -77,29 +74,41 @@ def deep(scene: Scene, free: tuple[FreeParameter, ...], episode: Episode | None)
     if free:
         with runtime.compiling("the gradient"):
             began = time.monotonic()
-            slopes = jax.block_until_ready(jax.jit(jax.grad(moved))(parameters["physics"]))
+            slopes = jax.block_until_ready(jax.jit(jax.grad(travelled))(parameters["physics"]))
             gradient_s = time.monotonic() - began
         gradients = {name: np.asarray(g).tolist() for name, g in slopes.items()}
-    return Deep(
-        steps=count,
-        error=float(np.abs(difference(scene, reference[-1], predicted[-1])).max()),
-        moved=float(np.abs(difference(scene, qpos, reference[-1])).max()),
-        compile_s=compile_s,
-        steps_per_s=steps,
-        gradient_compile_s=gradient_s,
-        gradients=gradients,
+    level = OK if error < max(MARGIN * moved, 1e-9) else MEND
+    text = (
+        f"{error:.2g} m or rad from C MuJoCo after {count} frames, in which it moves {moved:.2g}; "
+        f"compiled in {compile_s:.0f} s (gradient {gradient_s:.0f} s), {speed:.3g} steps/s"
     )
+    numbers = {"steps": count, "error": error, "moved": moved, "compile_s": compile_s}
+    numbers |= {"steps_per_s": speed, "gradient_compile_s": gradient_s, "gradients": gradients}
+    return [Finding(level, "forward", text), *_live(gradients)], numbers
+
+
+def _live(gradients: dict[str, list[float]]) -> list[Finding]:
+    """Which parameters have a derivative in the frames that were played."""
+    broken = [name for name, slopes in gradients.items() if not np.isfinite(slopes).all()]
+    dead = [name for name, slopes in gradients.items() if not np.any(slopes)]
+    out = [Finding(MEND, "gradient", f"{name}: not finite") for name in broken]
+    if dead:
+        text = f"none in these frames, where nothing that they change happens: {', '.join(dead)}"
+        out.append(Finding(NOTE, "gradient", text))
+    text = f"{len(gradients) - len(dead)} of {len(gradients)} parameters have one"
+    return [*out, Finding(OK, "gradient", text)]
 
 
 def _played(
     scene: Scene, episode: Episode | None, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The start, and ``count`` commands from it on."""
     m = scene.mj_model
     if episode is None:
         low, high = m.actuator_ctrlrange.T
         rest = np.where(m.actuator_ctrllimited, np.clip(0.0, low, high), 0.0)
         return m.qpos0.copy(), np.zeros(m.nv), np.tile(rest, (count, 1))
-    known = np.isfinite(episode.qpos).all(1) & np.isfinite(episode.qvel).all(1)
+    known = known_frames(episode)
     if not known.any():
         raise InputError(
             f"episode {episode.id}: no frame has every position and velocity, so nothing can be "

@@ -6,13 +6,15 @@ from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
 from worldmodel.commands.reading import digest
 from worldmodel.commands.train import trials
 from worldmodel.errors import InputError
-from worldmodel.reality import Keyboard, Robot, RobotError, capture, dry_run
+from worldmodel.reality import Keyboard, Robot, RobotError, capture
+from worldmodel.reality import dry_run as play_dry
 from worldmodel.reality.safety import Nobody
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks import data_set
@@ -21,18 +23,28 @@ from worldmodel.types import Episode, Trial
 
 
 def deploy(
-    task: str,
+    task: tyro.conf.Positional[str],
     policy: Path,
-    robot: str | None,
     out: Path,
-    *,
-    episodes: int | None,
-    seed: int,
-    watch: bool,
-    dry: bool,
-    stop: Callable[[], bool],
+    robot: str | None = None,
+    episodes: int | None = None,
+    seed: int = 1,
+    watch: bool = False,
+    dry_run: bool = False,
+    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
 ) -> dict[str, Any]:
-    """Plays a policy's episodes and writes them as a LeRobot data set; the same call goes on.
+    """Plays a policy on a robot and captures every episode; the same command goes on after a stop.
+
+    Args:
+      task: file.py:name or package.module:name.
+      policy: folder of train.
+      out: folder for the episodes: captured, a file each, and corrections, a LeRobot data set.
+      robot: as the task is named; 'robot' of the task's file when absent.
+      episodes: to play; 8 of a cloned policy and all of a plan when absent.
+      seed: of starts and goals.
+      watch: whether Enter stops the robot, and you are asked whether an episode succeeded.
+      dry_run: everything but sending, for one episode.
+      stop: asked at every control step.
 
     Raises:
       InputError: references, policies or numbers that do not fit, or a folder of another run; the
@@ -45,13 +57,11 @@ def deploy(
     machine = named.part(robot, task, "robot", "step")
     wanted = trials(asked, policy, episodes, seed)
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    if dry:
-        episode = dry_run(machine, asked, wanted[0], key)
+    if dry_run:
+        episode = play_dry(machine, asked, wanted[0], key)
         moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
-        names = asked.sensors.actuators
-        for name, low, high, step in zip(
-            names, episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True
-        ):
+        limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
+        for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
             runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
         return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
     claim(out, {"task": asked.name, "policy": digest(policy), "seed": seed, "episodes": episodes})

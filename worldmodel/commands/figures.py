@@ -1,12 +1,15 @@
-"""The figures of a fit's page."""
+"""The figures of a fit's page, and its moving view."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from worldmodel._mujoco import mujoco
 from worldmodel.runtime.page import INK
+from worldmodel.scene.view3d import view
 
 COLOURS = {"network": "#0072b2", "fitted": "#009e73", "MJCF": "#d55e00", "hold last": "#777777"}
 TITLES = {"position_m": "position", "rotation_rad": "rotation", "joint_rad": "joints"}
@@ -57,3 +60,30 @@ def channels(traces: Mapping[str, Any], control_hz: float) -> Figure:
 def _floats(values: list[float | None]) -> np.ndarray:
     """None as NaN, which no line and no band shows."""
     return np.array(values, float)
+
+
+def film(
+    model: mujoco.MjModel,
+    start: np.ndarray,
+    recorded: np.ndarray,
+    predicted: Mapping[str, np.ndarray],
+    control_hz: float,
+) -> str:
+    """A held-out window as it was recorded and as the models predict it: a moving 3D view.
+
+    Args:
+      model: compiled.
+      start: (nq,) the frame that every prediction begins from, finite.
+      recorded: (frames, nq) what follows; an unknown position, NaN, is shown at its last value.
+      predicted: (frames, nq) by model; one that is not finite is not shown.
+      control_hz: rate of the frames [1/s].
+    """
+    shown = np.concatenate([start[None], recorded])
+    for before, row in itertools.pairwise(shown):
+        row[:] = np.where(np.isfinite(row), row, before)
+    episodes = {"recorded": shown}
+    for name, rows in predicted.items():
+        if np.isfinite(rows).all():
+            episodes[name] = np.concatenate([start[None], rows])
+    label = "one held-out window, recorded and predicted"
+    return view(model, episodes, control_hz, colours=COLOURS, label=label)

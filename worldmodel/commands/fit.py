@@ -4,15 +4,17 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import tyro
 
 from worldmodel import runtime
-from worldmodel.commands.options import FitOptions
 from worldmodel.commands.outcome import Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
+from worldmodel.commands.version import CORRECTIONS
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
@@ -23,7 +25,7 @@ from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
-from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel
+from worldmodel.model import Network, Parameters, WorldModel
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, plain
@@ -35,11 +37,58 @@ CHOICE_WINDOWS = 128  # of the linearisation that chooses
 SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
 STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
-CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
-def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
-    """Fits a scene to a log and writes the results into ``options.out``.
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """The command line of a fit; what is absent takes a default that is printed."""
+
+    # MJCF of the robot.
+    scene: tyro.conf.Positional[Path]
+    # The log, as for the command check.
+    data: Path
+    # Folder for the results.
+    out: Path
+    # TOML; a draft by the names when absent.
+    columns: Path | None = None
+    # Whether a network learns what the physics gets wrong.
+    network: bool = False
+    # Of the starts and of the order of windows.
+    seed: int = 0
+    # Frames per second; the data's when absent.
+    control_hz: float | None = None
+    # Physics steps per frame; from the fastest contact or servo when absent.
+    substeps: int | None = None
+    # Parameters to fit, as kind:element; those that the data identify when absent.
+    free: tuple[str, ...] = ()
+    # Frames per window; half a second of a driven robot when absent.
+    horizon: int | None = None
+    # Of the least squares, at most; the first is the MJCF's own values.
+    starts: int = 3
+    # Of each start, at most.
+    iterations: int = 40
+    # Of the network's fit through windows.
+    steps: int = 60
+    # What the network's output is added to.
+    correction: Literal["displacement", "velocity", "force"] = "displacement"
+    # Of the network, whose mean is the correction.
+    members: int = 4
+
+    def check(self) -> None:
+        """Raises InputError for a number that is too small; the message names it."""
+        at_least = {"seed": 0, "starts": 1, "iterations": 1, "steps": 1, "members": 1}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InputError(f"--{name} {getattr(self, name)}: at least {least}")
+
+
+def fit(
+    options: tyro.conf.OmitArgPrefixes[FitOptions],
+    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+) -> dict[str, Any]:
+    """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
+
+    Leaves in the folder: checkpoint, fitted.xml, columns.toml, choice.json, fit.json, report.html.
 
     Args:
       options: the command line.
@@ -52,6 +101,7 @@ def fit(options: FitOptions, stop: Callable[[], bool]) -> dict[str, Any]:
       InputError: a path, option, column or value that does not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
+    options.check()
     for name in ("scene", "data"):
         if not getattr(options, name).exists():
             raise InputError(f"{getattr(options, name)}: no such file; give the {name}'s path")

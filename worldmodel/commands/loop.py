@@ -4,56 +4,76 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from worldmodel import loop, runtime
+import tyro
+
+from worldmodel import loop as turning
+from worldmodel import runtime
 from worldmodel.commands import named
 from worldmodel.commands.deploy import on_robot
-from worldmodel.commands.version import chosen_engine, described, version_of
+from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, described, version_of
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
-from worldmodel.model import Displacement, Force, Velocity
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
-
-CORRECTIONS = {
-    "none": None,
-    "displacement": Displacement(),
-    "velocity": Velocity(),
-    "force": Force(),
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """What the command line says."""
+    """The command line of the loop."""
 
-    task: str
+    # file.py:name or package.module:name.
+    task: tyro.conf.Positional[str]
+    # Folder of all versions and turns.
     out: Path
-    robot: str | None
-    expert: str | None
-    model: Path | None
-    turns: int
-    episodes: int  # generated in a turn
-    corrections: int  # deployed in a turn
-    correction: str  # of ``CORRECTIONS``
-    steps: int  # of each finetuning
-    gradient: bool  # whether physics alone are finetuned through MJX, too
-    seed: int
-    engine: str | None
-    watch: bool
-    clone: CloneConfig
+    # As for deploy.
+    robot: str | None = None
+    # As for generate.
+    expert: str | None = None
+    # Version 0, as for generate.
+    model: Path | None = None
+    # In all; more of them go on from the last.
+    turns: int = 1
+    # Synthetic ones per turn.
+    episodes: int = 64
+    # Episodes on the robot per turn.
+    corrections: int = 8
+    # What a network adds to; none: the physics alone are finetuned.
+    correction: Literal["none", "displacement", "velocity", "force"] = "none"
+    # Of each finetuning: of Gauss-Newton in C MuJoCo, or of the gradient.
+    steps: int = 40
+    # Finetune by gradient descent through MJX; always so where a network is fitted.
+    gradient: bool = False
+    # Of everything that is drawn.
+    seed: int = 0
+    # As for generate.
+    engine: Engine = None
+    # As for deploy.
+    watch: bool = False
+    # Of the policy's layers.
+    width: int = 64
+    # Of the policy's training.
+    clone_steps: int = 1000
+    # Observations that the policy sees.
+    history: int = 1
+    # Actions that it decides on at once.
+    chunk: int = 1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for a number that is too small; the message names it."""
         for name in ("turns", "episodes", "corrections", "steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: at least 1")
 
 
-def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
-    """Goes round the loop; the same call goes on, and more turns go on from the last.
+def loop(
+    options: tyro.conf.OmitArgPrefixes[LoopOptions],
+    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+) -> dict[str, Any]:
+    """Turns the loop: generate, train, deploy, capture, finetune; the same command goes on.
 
     Returns:
       The line that is printed: the last version, and what came out of every turn.
@@ -63,30 +83,39 @@ def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
         robot failed.
       Interrupted: ``stop`` returned True.
     """
+    options.check()
     task = named.task(options.task)
     expert = named.part(options.expert, options.task, "expert", "plan")
     robot = named.part(options.robot, options.task, "robot", "step")
     version = _first(options, task)
-    correction = CORRECTIONS[options.correction]
+    correction = CORRECTIONS.get(options.correction)
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
     if correction is not None or options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
-    method = loop.Method(config, correction)
+    method = turning.Method(config, correction)
+    clone = Clone(
+        CloneConfig(
+            width=options.width,
+            steps=options.clone_steps,
+            history=options.history,
+            chunk=options.chunk,
+        )
+    )
     outcomes = []
     for number in range(options.turns):
         runtime.log(f"turn {number + 1} of {options.turns}, from {version.name}")
-        following = loop.turn(
+        following = turning.turn(
             options.out,
             task,
             version,
             on_robot(robot, task, options.watch, stop),
             expert,
-            Clone(options.clone),
+            clone,
             method,
             generated=options.episodes,
             deployed=options.corrections,
             seed=options.seed,
-            engine=chosen_engine(version, options.engine),
+            engine=chosen_engine(version.world, options.engine),
             stop=stop,
         )
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())
@@ -100,7 +129,7 @@ def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
     return {"out": str(options.out), "version": version.name, "turns": outcomes}
 
 
-def _first(options: LoopOptions, task: Any) -> loop.Version:
+def _first(options: LoopOptions, task: Any) -> turning.Version:
     """Version 0: that of the model that is given, or the MJCF's own numbers; saved once."""
     version = dataclasses.replace(version_of(task, options.model, "v0"), parent=None)
     settings = {"world": describe(version.world), "run": described(task, version)}

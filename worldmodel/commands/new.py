@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import Body, Columns, Command, Joint
 from worldmodel.episodes.columns_toml import to_toml
@@ -78,8 +80,19 @@ def test_the_task_keeps_its_contract():
 '''
 
 
-def new(name: str, mjcf: Path, control_hz: float | None, substeps: int | None) -> dict[str, Any]:
-    """Writes the folder ``name``, whole or not at all.
+def new(
+    name: tyro.conf.Positional[str],
+    mjcf: Path,
+    control_hz: float | None = None,
+    substeps: int | None = None,
+) -> dict[str, Any]:
+    """Begins a task for a robot: a folder with its MJCF, a task that runs, columns and a test.
+
+    Args:
+      name: of the folder, which is written whole or not at all, and of the task.
+      mjcf: of the robot; its meshes are copied.
+      control_hz: commands per second; 30 when absent.
+      substeps: physics steps per command; from the fastest contact or servo when absent.
 
     Raises:
       InputError: a name that is no Python name, a folder that is there, an MJCF that does not

@@ -9,11 +9,11 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.commands.film import film
+from worldmodel.commands.figures import film
 from worldmodel.commands.page import page
 from worldmodel.commands.problem import Problem
 from worldmodel.commands.problem import options as settled
-from worldmodel.commands.reading import position_names
+from worldmodel.commands.reading import channel_names
 from worldmodel.commands.scores import curves, named, predicted, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.episodes.errors import episode_errors, over_episodes
@@ -100,6 +100,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     shown = int(np.argmax(np.asarray(windows.scored).sum(axis=1)))
     count = int(np.asarray(windows.scored)[shown].sum())
     recorded = np.asarray(windows.target)[shown, :count]
+    moving = {name: p[shown, :count] for name, p in rows.items() if name != "hold last"}
     document = {
         "scene": world.scene.name or problem.mjcf.stem,
         "line": line,
@@ -117,15 +118,14 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "delays": plain(outcome.delays),
         "errors": errors,
         "curves": curves(rows, windows, channels),
-        "traces": _traces(fitted, recorded, rows, shown, count),
+        "traces": _traces(fitted, {"recorded": recorded} | moving),
         "provenance": runtime.provenance(),
     }
     metadata = {"result": {k: document[k] for k in ("line", "settled", "physics", "errors")}}
     saved.save(out / "checkpoint", 0, model, numbers, metadata, keep=1, protocol=protocol)
     start = np.asarray(windows.qpos)[shown]
-    moving = {name: rows[name][shown, :count] for name in (best, "MJCF")}
     moved = film(fitted, start, recorded, moving, problem.control_hz)
-    write_text(out / "report.html", page(document, *moved))
+    write_text(out / "report.html", page(document, moved))
     write_json(out / "fit.json", document)
     return line
 
@@ -155,22 +155,15 @@ def held_out(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
     return first_frames(dataclasses.replace(windows, scored=scored), frames, "c")
 
 
-def _traces(
-    model: mujoco.MjModel,
-    recorded: np.ndarray,
-    predicted: dict[str, np.ndarray],
-    shown: int,
-    count: int,
-) -> dict[str, Any]:
-    rows = {"recorded": recorded} | {m: p[shown, :count] for m, p in predicted.items()}
-    names = [name for name, _ in position_names(model)]
+def _traces(model: mujoco.MjModel, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+    """(frames, nq) by model → each position by its name, None where it is not finite."""
+    names = [name for name, _ in channel_names(model)["qpos"]]
     return {
-        model_name: {
-            name: [float(x) if np.isfinite(x) else None for x in values[:, i]]
-            for i, name in enumerate(names)
+        kind: {
+            name: [x if np.isfinite(x) else None for x in column]
+            for name, column in zip(names, values.T.tolist(), strict=True)
         }
-        for model_name, values in rows.items()
-        if model_name != "hold last"
+        for kind, values in rows.items()
     }
 
 

@@ -12,15 +12,18 @@ _CURVES = (
     "to each horizon, of the same windows at all; shaded: 95 % interval over episodes. MJCF: its "
     "own numbers. Hold last: the first frame stays."
 )
-_FILM = "Recorded, and predicted by each model from the first frame and the commands alone."
+_FILM = (
+    "Recorded, and predicted by each model from the first frame and the commands alone. What was "
+    "not recorded stays where it was; a prediction that is not finite is not shown."
+)
 
 
-def page(document: Mapping[str, Any], moving: str, notes: str = "") -> str:
+def page(document: Mapping[str, Any], moving: str) -> str:
     """The page as HTML.
 
     Args:
       document: as ``commands.fit`` writes it.
-      moving, notes: of ``commands.film``.
+      moving: of ``figures.film``.
     """
     settled, physics, about = (document[k] for k in ("settled", "physics", "provenance"))
     hz, horizon = settled["control_hz"], settled["windows"]["horizon"]
@@ -50,7 +53,7 @@ def page(document: Mapping[str, Any], moving: str, notes: str = "") -> str:
         Table("Windows not used", ["window"], [[w] for w in physics["left_out"]], folded=True),
         Heading("One held-out window"),
         Markup(moving),
-        Note(f"{_FILM} {notes}"),
+        Note(_FILM),
         Drawing("Its channels", channels, "Positions in rad and m.", wide=True),
         Heading("How it was fitted"),
         Note(

@@ -7,7 +7,14 @@ from typing import Any
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.commands.reading import Log, nothing_measured, read_log, repaired
+from worldmodel.commands.reading import (
+    Log,
+    check_stepping,
+    nothing_measured,
+    read_log,
+    repaired,
+    settled,
+)
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.split import split_episodes
@@ -15,13 +22,7 @@ from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
-from worldmodel.scene.defaults import (
-    Stepping,
-    candidates,
-    name_elements,
-    stepping,
-    touching_geoms,
-)
+from worldmodel.scene.defaults import Stepping, candidates, name_elements, touching_geoms
 from worldmodel.scene.replay import touching
 from worldmodel.types import Episode
 
@@ -139,8 +140,7 @@ def prepare(
     episodes, unknown = resolve_unknown(model, log.reading.episodes)
     if unknown:
         runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")
-    hz = log.reading.control_hz
-    chosen = stepping(model, hz, substeps)
+    hz, chosen = settled(model, log, control_hz, substeps)
     runtime.log(f"{hz:g} frames/s, {chosen}")
     judged, training = grids(episodes, model.nu > 0, hz, horizon)
     split = split_episodes([e.id for e in episodes])
@@ -157,14 +157,6 @@ def prepare(
     problem = Problem(scene, log, chosen, Protocol(log.columns, judged), training, parts)
     runtime.log(f"windows of {problem.horizon} frames, {problem.horizon / hz:.2f} s")
     return problem
-
-
-def check_stepping(control_hz: float | None, substeps: int | None) -> None:
-    """Refuses a rate or a number of substeps that steps nothing."""
-    if control_hz is not None and not 0 < control_hz < float("inf"):
-        raise InputError(f"--control-hz {control_hz}: frames per second, above 0")
-    if substeps is not None and substeps < 1:
-        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
 
 
 def grids(

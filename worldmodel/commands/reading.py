@@ -1,25 +1,22 @@
-"""A log read for a command: its columns from a file, or drafted by their names."""
+"""A log read for a command: its columns from a file or drafted, its rate, its channels."""
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.commands.findings import Five, five
 from worldmodel.episodes.columns import Columns
 from worldmodel.episodes.columns_toml import from_toml
 from worldmodel.episodes.draft import draft
 from worldmodel.episodes.reading import Reading, Repair, read_episodes
 from worldmodel.errors import InputError
+from worldmodel.scene.defaults import Stepping, stepping
 from worldmodel.scene.names import element_name
 from worldmodel.types import Episode
-
-_POSITIONS = {
-    mujoco.mjtJoint.mjJNT_FREE: ("x", "y", "z", "qw", "qx", "qy", "qz"),
-    mujoco.mjtJoint.mjJNT_BALL: ("qw", "qx", "qy", "qz"),
-}
-_UNITS = {"x": "m", "y": "m", "z": "m"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +42,23 @@ def read_log(
     return Log(given, notes, read_episodes(data, given, model, control_hz=control_hz))
 
 
+def settled(
+    model: mujoco.MjModel, log: Log | None, control_hz: float | None, substeps: int | None
+) -> tuple[float, Stepping]:
+    """The rate of the frames [1/s]: as given, the log's, or one frame per timestep of the MJCF; and
+    the physics steps per frame."""
+    hz = control_hz or (log.reading.control_hz if log else 1.0 / float(model.opt.timestep))
+    return hz, stepping(model, hz, substeps)
+
+
+def check_stepping(control_hz: float | None, substeps: int | None) -> None:
+    """Raises InputError for a rate or a number of substeps that steps nothing."""
+    if control_hz is not None and not 0 < control_hz < float("inf"):
+        raise InputError(f"--control-hz {control_hz}: frames per second, above 0")
+    if substeps is not None and substeps < 1:
+        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
+
+
 def repaired(repairs: Sequence[Repair]) -> list[str]:
     """Repairs as lines; columns in which a rule did as much share one."""
     columns: dict[tuple[str, int, int], list[str]] = {}
@@ -68,47 +82,37 @@ def digest(path: Path) -> str:
     return whole.hexdigest()
 
 
-def position_names(model: mujoco.MjModel) -> list[tuple[str, str]]:
-    """(name, unit) of every position in ``qpos``, by the joints of the MJCF."""
-    out: list[tuple[str, str]] = []
-    for joint, kind in enumerate(model.jnt_type.tolist()):
-        name = element_name(model, "joint", joint)
-        if kind in _POSITIONS:
-            body = element_name(model, "body", int(model.jnt_bodyid[joint]))
-            out += [(f"{body}.{part}", _UNITS.get(part, "")) for part in _POSITIONS[kind]]
-        else:
-            out.append((name, "rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m"))
-    return out
-
-
-def velocity_names(model: mujoco.MjModel) -> list[tuple[str, str]]:
-    """(name, unit) of every velocity in ``qvel``."""
-    out: list[tuple[str, str]] = []
+def channel_names(model: mujoco.MjModel) -> dict[str, list[tuple[str, str]]]:
+    """(name, unit) of every number of ``qpos``, ``qvel`` and ``ctrl``, by the MJCF's names."""
+    kinds, qpos, qvel = mujoco.mjtJoint, [], []
     for joint, kind in enumerate(model.jnt_type.tolist()):
         body = element_name(model, "body", int(model.jnt_bodyid[joint]))
-        turning = [(f"{body}.ω{axis}", "rad/s") for axis in "xyz"]
-        if kind == mujoco.mjtJoint.mjJNT_FREE:
-            out += [(f"{body}.v{axis}", "m/s") for axis in "xyz"] + turning
-        elif kind == mujoco.mjtJoint.mjJNT_BALL:
-            out += turning
+        name = element_name(model, "joint", joint)
+        if kind == kinds.mjJNT_FREE:
+            qpos += [(f"{body}.{axis}", "m") for axis in "xyz"]
+            qvel += [(f"{body}.v{axis}", "m/s") for axis in "xyz"]
+        if kind in (kinds.mjJNT_FREE, kinds.mjJNT_BALL):
+            qpos += [(f"{body}.q{part}", "") for part in "wxyz"]
+            qvel += [(f"{body}.ω{axis}", "rad/s") for axis in "xyz"]
         else:
-            unit = "rad/s" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m/s"
-            out.append((f"{element_name(model, 'joint', joint)}.velocity", unit))
-    return out
+            unit = "rad" if kind == kinds.mjJNT_HINGE else "m"
+            qpos.append((name, unit))
+            qvel.append((f"{name}.velocity", f"{unit}/s"))
+    ctrl = [(f"command {element_name(model, 'actuator', a)}", "") for a in range(model.nu)]
+    return {"qpos": qpos, "qvel": qvel, "ctrl": ctrl}
 
 
-def five_numbers(model: mujoco.MjModel, episodes: list[Episode]) -> list[Five]:
-    """Every position, velocity and command of the episodes, over their valid frames."""
-    parts = {
-        "qpos": position_names(model),
-        "qvel": velocity_names(model),
-        "ctrl": [(f"command {element_name(model, 'actuator', a)}", "") for a in range(model.nu)],
-    }
-    return [
-        five(name, unit, [x for e in episodes for x in getattr(e, field)[e.valid][:, i].tolist()])
-        for field, names in parts.items()
-        for i, (name, unit) in enumerate(names)
-    ]
+def five_numbers(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    """Of every position, velocity and command over the valid frames: ``channel, unit, numbers``
+    (minimum, quartiles, maximum of the finite values; None without any), ``frames``."""
+    rows = []
+    for field, names in channel_names(model).items():
+        pooled = np.concatenate([getattr(e, field)[e.valid] for e in episodes])
+        for values, (name, unit) in zip(pooled.T, names, strict=True):
+            values = values[np.isfinite(values)]
+            five = np.quantile(values, np.linspace(0, 1, 5)).tolist() if len(values) else [None] * 5
+            rows.append({"channel": name, "unit": unit, "numbers": five, "frames": len(values)})
+    return rows
 
 
 def nothing_measured(log: Log) -> str | None:

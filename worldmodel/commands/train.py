@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
+import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
 from worldmodel.commands.reading import digest
-from worldmodel.commands.version import chosen_engine, described, version_of
+from worldmodel.commands.version import Engine, chosen_engine, described, version_of
 from worldmodel.errors import InputError
 from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
@@ -25,14 +26,54 @@ from worldmodel.types import Start, Trial
 PLAN = "plan.npz"
 
 
-def clone(
-    task: str, data: Sequence[Path], out: Path, config: cloning.CloneConfig, seed: int
+def train(
+    task: tyro.conf.Positional[str],
+    out: Path,
+    method: Literal["clone", "plan"] = "clone",
+    data: tuple[Path, ...] = (),
+    seed: int = 0,
+    width: int = 64,
+    steps: int = 1000,
+    learning_rate: float = 5e-3,
+    weight_decay: float = 30.0,
+    history: int = 1,
+    chunk: int = 1,
+    model: Path | None = None,
+    expert: str | None = None,
+    episodes: int = 8,
+    engine: Engine = None,
 ) -> dict[str, Any]:
-    """Clones the episodes of data sets, real and synthetic alike, and writes the policy.
+    """Trains a policy: clones data sets, or plans open loop in the world model.
+
+    Args:
+      task: file.py:name or package.module:name.
+      out: folder for the policy.
+      method: clone or plan.
+      data: clone: data sets, of generate, deploy or loop; real and synthetic ones mix.
+      seed: of the first weights, or of the planned starts and goals.
+      width: clone: of the network's layers.
+      steps: clone: of Adam, over all rows.
+      learning_rate: clone: at first; it falls to zero.
+      weight_decay: clone: divided by the number of rows.
+      history: clone: observations that the policy sees.
+      chunk: clone: actions that it decides on at once.
+      model: plan: as for generate.
+      expert: plan: as for generate.
+      episodes: plan: to plan, each for its own start and goal.
+      engine: plan: as for generate.
 
     Raises:
-      InputError: references, sets or numbers that do not fit, or a folder of another run.
+      InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
     """
+    if method == "plan":
+        return _plan(task, out, model, expert, episodes, seed, engine)
+    config = cloning.CloneConfig(width, steps, learning_rate, weight_decay, history, chunk)
+    return _clone(task, data, out, config, seed)
+
+
+def _clone(
+    task: str, data: Sequence[Path], out: Path, config: cloning.CloneConfig, seed: int
+) -> dict[str, Any]:
     if not data:
         raise InputError("--data: give the data sets to clone, at least one")
     asked = named.task(task)
@@ -56,25 +97,20 @@ def clone(
     return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
 
 
-def plan(
+def _plan(
     task: str,
     out: Path,
     model: Path | None,
     expert: str | None,
-    *,
     episodes: int,
     seed: int,
     engine: str | None,
 ) -> dict[str, Any]:
-    """Plans episodes in a version, and writes their starts, goals and actions.
-
-    Raises:
-      InputError: references, folders or numbers that do not fit, or a folder of another run.
-    """
+    """Plans episodes in a version, and writes their starts, goals and actions."""
     asked = named.task(task)
     teacher = named.part(expert, task, "expert", "plan")
     version = version_of(asked, model)
-    engine = chosen_engine(version, engine)
+    engine = chosen_engine(version.world, engine)
     claim(out, described(asked, version) | {"episodes": episodes, "seed": seed, "engine": engine})
     drawing, playing = jax.random.split(jax.random.key(seed))
     if not (out / PLAN).is_file():

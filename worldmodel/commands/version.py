@@ -1,20 +1,46 @@
-"""The version of the world model that a command plays a task in."""
+"""The model in a folder, and the version of the world model that a command plays a task in."""
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from worldmodel.errors import InputError
 from worldmodel.loop import Version
 from worldmodel.loop.versions import digest
-from worldmodel.model import WorldModel, init, saved
+from worldmodel.model import (
+    Displacement,
+    Force,
+    Parameters,
+    Physics,
+    Velocity,
+    WorldModel,
+    init,
+    saved,
+)
 from worldmodel.scene import SceneWarning
 from worldmodel.tasks import sensors
 from worldmodel.tasks.task import Task
 
-ENGINES = ("c", "mjx")
+Engine = Literal["c", "mjx"] | None
+CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
+
+
+def restored(model: Path) -> tuple[WorldModel, Parameters, dict[str, Any]]:
+    """The model, its parameters and its metadata, of a checkpoint, or of the fit or version whose
+    folder holds one.
+
+    Raises:
+      InputError: no such folder.
+      CheckpointError: no model in it.
+    """
+    if not model.is_dir():
+        raise InputError(f"--model {model}: no such folder; give that of a version or a fit")
+    folder = model / "checkpoint" if (model / "checkpoint").is_dir() else model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SceneWarning)  # whoever made it has logged it
+        return saved.restore(folder)
 
 
 def version_of(task: Task, model: Path | None, name: str | None = None) -> Version:
@@ -31,12 +57,7 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
     if model is None:
         world = WorldModel(task.scene, task.free)
         return Version(name or "v0", None, world, init(world, jax.random.key(0)), 0)
-    if not model.is_dir():
-        raise InputError(f"--model {model}: no such folder; give that of a version or a fit")
-    folder = model / "checkpoint" if (model / "checkpoint").is_dir() else model
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SceneWarning)  # whoever made it has logged it
-        world, parameters, metadata = saved.restore(folder)
+    world, parameters, metadata = restored(model)
     for what, theirs, ours in (
         ("control_hz", world.scene.control_hz, task.scene.control_hz),
         ("sensors", sensors.all_sensors(world.scene), sensors.all_sensors(task.scene)),
@@ -51,9 +72,10 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
     return Version(name or own, metadata.get("parent"), world, parameters, spent)
 
 
-def chosen_engine(version: Version, engine: str | None) -> str:
-    """C MuJoCo where a version is physics alone, MJX otherwise, unless one is asked for."""
-    return engine or ("mjx" if version.world.learns else "c")
+def chosen_engine(world: WorldModel, engine: str | None) -> str:
+    """C MuJoCo where a model is physics alone, MJX otherwise, unless one is asked for."""
+    alone = isinstance(world.base, Physics) and not world.learns
+    return engine or ("c" if alone else "mjx")
 
 
 def described(task: Task, version: Version) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from worldmodel.episodes import faults
 from worldmodel.episodes.clock import gap_seconds
 from worldmodel.episodes.columns import Columns
-from worldmodel.episodes.resampling import Frames, all_at_frames, held
+from worldmodel.episodes.resampling import Frames, at_frames, held
 from worldmodel.episodes.rows import Rows, Timed
 from worldmodel.episodes.signals import Drive, Signal
 from worldmodel.types import Episode
@@ -17,7 +17,6 @@ from worldmodel.types import Episode
 EVERY = "every column"
 
 Event = tuple[str, str, int]  # rule, column, frames
-Commands = tuple[np.ndarray, np.ndarray]  # (rows,) [s] and (rows,) of an actuator, NaN: none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,28 +32,14 @@ class Plan:
     nv: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _States:
-    """The state at the frames of an episode."""
-
-    qpos: np.ndarray  # (frames, nq), NaN where unknown
-    qvel: np.ndarray  # (frames, nv), likewise
-    measured: np.ndarray  # (frames, nq) bool
-    some: np.ndarray  # (frames,) bool; something is known from the log
-    fresh: np.ndarray  # (frames,) bool
-    waiting: np.ndarray  # (frames,) bool; a known position has no velocity yet
-    fast: np.ndarray  # (frames,) bool; faster than possible
-    frames: list[tuple[Signal, Frames]]  # of the signals that have columns
-
-
 def assembled(
-    plan: Plan, episode: Timed, rows: Sequence[Rows | None], commands: Sequence[Commands | None]
+    plan: Plan, episode: Timed, rows: Sequence[Rows | None], commands: Sequence[Rows | None]
 ) -> tuple[Episode | None, list[Event]]:
     """One episode at the control rate, or None where nothing of it remains; and what was done.
 
     Args:
       rows: of each signal of the plan; None where it has no columns.
-      commands: of each drive; None where it has no column.
+      commands: of each drive, likewise.
     """
     clock, main = episode.clocks[episode.main], episode.main or EVERY
     events = [
@@ -65,68 +50,71 @@ def assembled(
     if len(clock.time) < 2:
         return None, [*events, ("episodes of one frame: dropped", EVERY, max(len(clock.time), 1))]
     period = 1.0 / plan.hz
-    frames = np.arange(int(np.floor(clock.time[-1] * plan.hz + 1e-9)) + 1)
-    grid = frames / plan.hz if clock.frames else frames * period
+    count = int(np.floor(clock.time[-1] * plan.hz + 1e-9)) + 1
+    grid = np.arange(count) / plan.hz if clock.frames else np.arange(count) * period
     # Frames lie on the samples of the first signal: what is late by as much needs no resampling.
     reference = next((signal.delay for signal in plan.signals if signal.columns), 0.0)
-    mended = [
-        None if r is None else _mended(plan, episode, signal, r, commands, reference, events)
-        for signal, r in zip(plan.signals, rows, strict=True)
-    ]
-    state = _states(plan, mended, grid, period)
-    ctrl, commanded = _controls(plan, commands, grid - reference, period)
-    begins = np.flatnonzero(state.some & commanded & ~state.waiting)
-    ends = np.flatnonzero(state.some)
+    driven = list(zip(plan.drives, commands, strict=True))
+    frames: dict[int, Frames] = {}  # of the signals that have columns
+    for i, (signal, own) in enumerate(zip(plan.signals, rows, strict=True)):
+        if own is not None:
+            shifted = dataclasses.replace(own, time=own.time - (signal.delay - reference))
+            own, happened = _mended(episode.where, signal, shifted, driven)
+            events += [] if signal.inferred else happened  # its columns are another's
+            frames[i] = at_frames(own.track(signal.turns), grid, period)
+    fast = {i: _fast(plan, plan.signals[i], at) for i, at in frames.items()}
+    known = {i: at.known for i, at in frames.items()}
+    some = np.logical_or.reduce([*known.values()] or [np.ones(count, bool)])
+    waiting = [known[i] & np.isnan(at.rates).any(axis=1) for i, at in frames.items()]
+    ctrl, commanded = _controls(driven, grid - reference, period)
+    begins = np.flatnonzero(some & commanded & ~np.logical_or.reduce([~some, *waiting]))
+    ends = np.flatnonzero(some)
     if len(begins) == 0 or ends[-1] <= begins[0]:
-        return None, [*events, ("episodes of one frame: dropped", EVERY, len(grid))]
+        return None, [*events, ("episodes of one frame: dropped", EVERY, count)]
     part = slice(int(begins[0]), int(ends[-1]) + 1)
-    events += _counts(plan, state, commanded, part)
-    valid = (state.some & commanded & ~state.fast)[part]
+    here = some[part]
+    events += [
+        ("ends without velocity, state or command: cut", EVERY, count - len(here)),
+        ("gap: not valid", EVERY, int((~here).sum())),
+        ("gap in the commands: not valid", EVERY, int((~commanded[part] & here).sum())),
+    ]
+    for i, at in frames.items():
+        events += _counts(plan.signals[i], at, fast[i], some, part)
+    qpos, qvel, measured = _positions(plan, frames, count)
+    valid = here & commanded[part] & ~np.logical_or.reduce([~some, *fast.values()])[part]
     if plan.columns.rejects is not None:
-        bad = plan.columns.rejects.rejected(state.qpos[part])
+        bad = plan.columns.rejects.rejected(qpos[part])
         events.append(("rejected by the columns' rule: not valid", EVERY, int(bad.sum())))
         valid &= ~bad
-    measured = state.measured[part]
+    fresh = [at.fresh | ~known[i] for i, at in frames.items()]
     return Episode(
         id=episode.log.id,
         time=grid[part] - grid[part.start] if part.start else grid[part],
-        qpos=state.qpos[part],
-        qvel=state.qvel[part],
+        qpos=qpos[part],
+        qvel=qvel[part],
         ctrl=ctrl[part],
         valid=valid,
-        fresh=state.fresh[part],
-        measured=None if measured.all() else measured,
+        fresh=np.logical_and.reduce([np.ones(count, bool), *fresh])[part],
+        measured=None if measured[part].all() else measured[part],
     ), events
 
 
-def _states(plan: Plan, rows: Sequence[Rows | None], grid: np.ndarray, period: float) -> _States:
-    count = len(grid)
+def _positions(
+    plan: Plan, frames: dict[int, Frames], count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(frames, nq) positions, (frames, nv) velocities, NaN where unknown; what was measured."""
     qpos, qvel = np.full((count, plan.nq), np.nan), np.full((count, plan.nv), np.nan)
-    measured, fresh = np.zeros((count, plan.nq), bool), np.ones(count, bool)
-    waiting, fast, some = (np.zeros(count, bool) for _ in range(3))
-    tracks = [
-        None if own is None else own.track(signal.turns)
-        for signal, own in zip(plan.signals, rows, strict=True)
-    ]
-    frames = []
-    for signal, at in zip(plan.signals, all_at_frames(tracks, grid, period), strict=True):
+    measured = np.zeros((count, plan.nq), bool)
+    for i, signal in enumerate(plan.signals):
         q, v = list(signal.q), list(signal.v)
-        if at is not None:
-            qpos[:, q], qvel[:, v] = at.values, at.rates
-            measured[:, q] = at.measured[:, None] & (not signal.inferred)
-            known = np.isfinite(at.values).all(axis=1)
-            some |= known
-            fresh &= at.fresh | ~known
-            waiting |= known & np.isnan(at.rates).any(axis=1)
-            fast |= _fast(plan, signal, at)
-            frames.append((signal, at))
+        if i in frames:
+            qpos[:, q], qvel[:, v] = frames[i].values, frames[i].rates
+            measured[:, q] = frames[i].measured[:, None] & (not signal.inferred)
         if signal.assumed is not None:
             unknown = np.flatnonzero(np.isnan(qpos[:, q]).any(axis=1))
             qpos[unknown[:, None], q] = signal.assumed
             qvel[unknown[:, None], v] = 0.0
-    if not frames:
-        some[:] = True
-    return _States(qpos, qvel, measured, some, fresh, waiting, fast, frames)
+    return qpos, qvel, measured
 
 
 def _fast(plan: Plan, signal: Signal, at: Frames) -> np.ndarray:
@@ -135,91 +123,72 @@ def _fast(plan: Plan, signal: Signal, at: Frames) -> np.ndarray:
     return np.abs(np.nan_to_num(at.rates)).max(axis=1) > limit
 
 
-def _counts(plan: Plan, state: _States, commanded: np.ndarray, part: slice) -> list[Event]:
-    """What was done at the frames of an episode."""
-    some = state.some[part]
-    cut = len(state.some) - len(some)
-    events = [
-        ("ends without velocity, state or command: cut", EVERY, cut),
-        ("gap: not valid", EVERY, int((~some).sum())),
-        ("gap in the commands: not valid", EVERY, int((~commanded[part] & some).sum())),
+def _counts(
+    signal: Signal, at: Frames, fast: np.ndarray, some: np.ndarray, part: slice
+) -> list[Event]:
+    """What was done at the frames of a signal."""
+    if signal.inferred:
+        return []
+    column = signal.columns[0]
+    velocity = ("velocity: from positions", column)
+    if signal.rates and at.sampled:
+        velocity = ("velocity: from positions, where none is recorded", signal.rates[0])
+    elif signal.rates:
+        velocity = ("velocity: made anew from positions, the clock is resampled", signal.rates[0])
+    hole = "between samples around a hole: not measured"
+    flags = [
+        ("gap: not measured", column, ~at.known & some),
+        (hole, column, at.known & ~at.measured),
+        (*velocity, at.known & ~at.recorded),
+        ("faster than possible: not valid", column, fast),
     ]
-    for signal, at in state.frames:
-        if signal.inferred:
-            continue
-        column = signal.columns[0]
-        known = np.asarray(np.isfinite(at.values).all(axis=1))[part]
-        events += [
-            ("gap: not measured", column, int((~known & some).sum())),
-            ("between samples around a hole: not measured", column,
-             int((known & ~at.measured[part]).sum())),
-            (*_from_positions(signal, at), int((known & ~at.recorded[part]).sum())),
-            ("faster than possible: not valid", column, int(_fast(plan, signal, at)[part].sum())),
-        ]  # fmt: skip
-    return events
-
-
-def _from_positions(signal: Signal, at: Frames) -> tuple[str, str]:
-    """The rule by which velocities come from positions, and the column: of a recorded velocity
-    that is not read, its own and why."""
-    if signal.rates and not at.sampled:
-        return "velocity: made anew from positions, the clock is resampled", signal.rates[0]
-    return "velocity: from positions", signal.columns[0]
+    return [(rule, of, int(flag[part].sum())) for rule, of, flag in flags]
 
 
 def _mended(
-    plan: Plan,
-    episode: Timed,
-    signal: Signal,
-    rows: Rows,
-    commands: Sequence[Commands | None],
-    reference: float,
-    events: list[Event],
-) -> Rows:
-    """The rows of a signal after the rules of ``faults``; appends what they did to ``events``."""
-    events = [] if signal.inferred else events  # its columns are another's, and counted there
-    rows = dataclasses.replace(rows, time=rows.time - (signal.delay - reference))
+    where: str, signal: Signal, rows: Rows, driven: Sequence[tuple[Drive, Rows | None]]
+) -> tuple[Rows, list[Event]]:
+    """The rows of a signal after the rules of ``faults``, and what they did."""
     column = signal.columns[0]
     finite = np.asarray(np.isfinite(rows.values).all(axis=1))
-    events.append(("no number: not measured", column, int((~finite).sum())))
+    events = [("no number: not measured", column, int((~finite).sum()))]
     if not finite.any():
-        return rows
+        return rows, events
     values, bad = rows.values.copy(), np.zeros(len(rows.values), bool)
     if signal.turns:
-        where = f"{episode.where}: {signal.element}"
+        where = f"{where}: {signal.element}"
         values[finite], flips = faults.unit_quaternions(where, values[finite])
         events.append(("quaternion of the other sign: turned", column, flips))
     elif signal.kind == "hinge":
         values[finite, 0], turns = faults.unwrapped(values[finite, 0], signal.bounds)
         events.append(("angle: unwrapped", column, turns))
     if signal.kind in ("hinge", "slide"):
-        where = np.flatnonzero(finite)
-        late = np.diff(rows.time[where]) > gap_seconds(rows.time[where])
-        for stretch in np.split(where, np.flatnonzero(late) + 1):
+        there = np.flatnonzero(finite)
+        late = np.diff(rows.time[there]) > gap_seconds(rows.time[there])
+        for stretch in np.split(there, np.flatnonzero(late) + 1):
             bad[stretch] = faults.stuck(values[stretch, 0])
         events.append(("stuck encoder: not measured", column, int(bad.sum())))
-        for drive, command in zip(plan.drives, commands, strict=True):
+        for drive, command in driven:
             if command is None or not drive.servo or drive.joint != signal.joint:
                 continue
-            if faults.dead(values[finite, 0], command[1], signal.angular):
+            if faults.dead(values[finite, 0], command.values[:, 0], signal.angular):
                 bad[:] = True
                 events.append(("dead while commanded: not measured", column, len(bad)))
-    rows = dataclasses.replace(rows, values=values)
-    return rows.without(bad) if bad.any() else rows
+    return dataclasses.replace(rows, values=np.where(bad[:, None], np.nan, values)), events
 
 
 def _controls(
-    plan: Plan, commands: Sequence[Commands | None], grid: np.ndarray, period: float
+    driven: Sequence[tuple[Drive, Rows | None]], grid: np.ndarray, period: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(frames, nu) commands, and (frames,) bool where each of them is known."""
-    ctrl, known = np.zeros((len(grid), len(plan.drives))), np.ones(len(grid), bool)
-    for drive, command in zip(plan.drives, commands, strict=True):
+    ctrl, known = np.zeros((len(grid), len(driven))), np.ones(len(grid), bool)
+    for drive, command in driven:
         if command is None:
             ctrl[:, drive.index] = drive.shift
             continue
-        time, values = command
+        values = command.values[:, 0]
         finite = np.isfinite(values)
-        acts = time[finite] + drive.delay
+        acts = command.time[finite] + drive.delay
         # Where most rows have a command, one without has lost it; else one comes when it changes.
         dense = finite.sum() > 0.5 * len(finite)
         longest = gap_seconds(acts) if dense else np.inf

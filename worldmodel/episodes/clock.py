@@ -34,6 +34,7 @@ class Clock:
     moved: int = 0  # rows whose time is not their stamp: a line through the stamps
     snapped: int = 0  # rows whose time is a whole frame, and whose stamp was not quite
     frames: bool = False  # whether every row's time is a whole frame
+    start: float = 0.0  # [s] of its first row, on the episode's first clock
 
 
 def seconds(stamps: np.ndarray, unit: str) -> np.ndarray:
@@ -134,15 +135,12 @@ def gap_seconds(time: np.ndarray) -> float:
 
 
 def _check_unit(where: str, period: float, unit: str) -> None:
-    other = {"s": "ms", "ms": "us", "us": "ns", "ns": "ns"}[unit]
-    if period >= SLOWEST:
-        raise ClockError(
-            f"{where}: a frame every {period:.3g} s is no robot's clock; is "
-            f'it in milliseconds or microseconds? time_unit = "{other}"'
-        )
-    if period <= FASTEST:
-        larger = {"s": "s", "ms": "s", "us": "ms", "ns": "us"}[unit]
-        raise ClockError(
-            f"{where}: a frame every {period:.3g} s is no robot's clock; is it in larger units? "
-            f'time_unit = "{larger}"'
-        )
+    units = [*TIME_UNITS]
+    if FASTEST < period < SLOWEST:
+        return
+    step, sizes = (1, "smaller") if period >= SLOWEST else (-1, "larger")
+    other = units[min(max(units.index(unit) + step, 0), len(units) - 1)]
+    raise ClockError(
+        f"{where}: a frame every {period:.3g} s is no robot's clock; is it in {sizes} units? "
+        f'time_unit = "{other}"'
+    )

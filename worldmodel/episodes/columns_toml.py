@@ -29,26 +29,22 @@ def to_toml(columns: Columns) -> str:
     Raises:
       ColumnsError: a ``rejects`` of a class of your own, which no text can hold.
     """
-    top = _entries(columns, ("joints", "commands", "bodies", "rejects"))
-    parts = ["".join(f"{key} = {value}\n" for key, value in top.items())]
+    parts = [f"{key} = {value}" for key, value in _entries(columns).items()]
     for table in _TABLES:
-        rows = [
-            f"{_key(member.name)} = {{ {_inline(member)} }}"
-            if _inline(member)
-            else f"{_key(member.name)} = {{}}"
-            for member in getattr(columns, table)
-        ]
-        if rows:
-            parts.append("\n".join([f"[{table}]", *rows, ""]))
+        members = getattr(columns, table)
+        parts += [f"\n[{table}]"] if members else []
+        for member in members:
+            row = ", ".join(f"{key} = {value}" for key, value in _entries(member).items())
+            parts.append(f"{_key(member.name)} = {{ {row} }}".replace("{  }", "{}"))
     if columns.rejects is not None:
         if not isinstance(columns.rejects, PlanarGlitches):
             raise ColumnsError(
                 f"rejects is a {type(columns.rejects).__name__}, which TOML cannot hold; keep "
                 "these columns in a Python file"
             )
-        rule = _entries(columns.rejects, ())
-        parts.append("\n".join(["[rejects]", *(f"{k} = {v}" for k, v in rule.items()), ""]))
-    return "\n".join(part for part in parts if part)
+        parts.append("\n[rejects]")
+        parts += [f"{key} = {value}" for key, value in _entries(columns.rejects).items()]
+    return "\n".join(parts).lstrip() + "\n"
 
 
 def from_toml(source: str | Path) -> Columns:
@@ -119,30 +115,21 @@ def _typed(kind: Any, where: str, value: Any) -> Any:
     return value
 
 
-def _inline(member: Joint | Command | Body) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in _entries(member, ("name",)).items())
-
-
-def _entries(value: Any, leave_out: tuple[str, ...]) -> dict[str, str]:
-    """Field → TOML of every field that has not its default."""
+def _entries(value: Any) -> dict[str, str]:
+    """Field → TOML of every field that has not its default, but for names and tables."""
     return {
-        field.name: _written(getattr(value, field.name))
+        field.name: _written(given)
         for field in dataclasses.fields(value)
-        if field.name not in leave_out and getattr(value, field.name) != field.default
+        if field.name not in ("name", "rejects", *_TABLES)
+        and (given := getattr(value, field.name)) != field.default
     }
 
 
 def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_written, value))}]"
-    return _quoted(value) if isinstance(value, str) else repr(value)
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML: JSON's, in which the delete character is escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A number, text or list of them in TOML: as JSON, the delete character escaped too."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
     bare = name.replace("_", "").replace("-", "")
-    return name if bare.isalnum() and bare.isascii() else _quoted(name)
+    return name if bare.isalnum() and bare.isascii() else _written(name)

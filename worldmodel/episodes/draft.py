@@ -13,31 +13,25 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
-from worldmodel.episodes.guess import Guess, guessed, in_degrees
+from worldmodel.episodes.guess import guessed
 from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
 from worldmodel.scene.names import element_name
 
-COMMANDS = "action actions act cmd command commands ctrl control target goal desired des ref"
-RATES = "vel velocity velocities qvel rate speed dq qd qdot dot"
-EFFORTS = "effort efforts torque torques current load tau force"
-OTHER = "image images index done success reward temperature voltage raw"
+# What a column is, by a part of its name; the first that fits.
+ROLES = {
+    "other": "image images index done success reward temperature voltage raw",
+    "command": "action actions act cmd command commands ctrl control target goal desired des ref",
+    "velocity": "vel velocity velocities qvel rate speed dq qd qdot dot",
+    "effort": "effort efforts torque torques current load tau force",
+}
 TIMES = ("time", "timestamp", "stamp", "t", "time_s", "time_ms", "time_us", "time_ns", "seconds")
 EPISODES = ("episode_index", "episode", "episode_id", "ep", "trial", "run", "trajectory")
 STATES = ("qpos", "observation.state", "state", "joint_positions", "positions", "position", "q")
 PLAYED = ("ctrl", "action", "actions", "command", "commands", "control", "u")
 # What says nothing of which one.
 _EMPTY = frozenset(["joint", "motor", "actuator", "servo", "drive", "pos", "position"])
-_PARTS = (*"xyz", "qw", "qx", "qy", "qz")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Named:
-    """A column, what its name says, and its numbers."""
-
-    address: str
-    parts: frozenset[str]
-    role: str  # "position", "velocity", "effort", "command" or "other"
+_POSE = (*"xyz", "qw", "qx", "qy", "qz")
 
 
 def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, ...]]:
@@ -55,14 +49,20 @@ def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, 
       SourceError: a log that cannot be read.
     """
     source = open_source(path)
+    best: dict[tuple[str, int | None], str] = {}  # every column once, by what says most
+    for address, place in source.addresses().items():
+        if place not in best or not address.endswith("]"):
+            best[place] = address
+    named: dict[str, list[str]] = {}
+    for address in best.values():
+        named.setdefault(_role(address), []).append(address)
     notes: list[str] = []
-    named = _named(source)
     signals, drives = layout(_blank(model), model)
     columns = _timing(source, notes)
-    joints = _joints(
-        source, named, [s for s in signals if s.kind in ("hinge", "slide")], model, notes
-    )
-    bodies = _bodies(source, named, [s for s in signals if s.turns], model, notes)
+    sliding = [s for s in signals if s.kind in ("hinge", "slide")]
+    joints = _joints(source, named, sliding, model, notes)
+    turning = [s for s in signals if s.turns]
+    bodies = tuple(_body(source, [*best.values()], signal, model, notes) for signal in turning)
     commands = _commands(source, named, drives, {j.name: j for j in joints}, notes)
     return dataclasses.replace(columns, joints=joints, commands=commands, bodies=bodies), (*notes,)
 
@@ -70,23 +70,13 @@ def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, 
 def _blank(model: mujoco.MjModel) -> Columns:
     """Columns that measure nothing of a model."""
     joints, bodies = [], []
-    for j in range(model.njnt):
-        name, kind = element_name(model, "joint", j), mujoco.mjtJoint(model.jnt_type[j])
+    for j, kind in enumerate(model.jnt_type.tolist()):
         if kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
-            joints.append(Joint(name))
+            joints.append(Joint(element_name(model, "joint", j)))
         else:
             bodies.append(Body(element_name(model, "body", model.jnt_bodyid[j])))
     commands = [Command(element_name(model, "actuator", u)) for u in range(model.nu)]
     return Columns((*joints,), (*commands,), (*bodies,))
-
-
-def _named(source: Source) -> list[_Named]:
-    """Every column once, by the address that says most."""
-    best: dict[tuple[str, int | None], str] = {}
-    for address, place in source.addresses().items():
-        if place not in best or not address.endswith("]"):
-            best[place] = address
-    return [_Named(a, frozenset(_parts(a)), _role(a)) for a in best.values()]
 
 
 def _parts(name: str) -> list[str]:
@@ -96,29 +86,23 @@ def _parts(name: str) -> list[str]:
 
 def _role(address: str) -> str:
     parts = set(_parts(address))
-    roles = {"other": OTHER, "command": COMMANDS, "velocity": RATES, "effort": EFFORTS}
-    for role, marks in roles.items():
-        if parts & set(marks.split()):
-            return role
-    return "position"
+    return next((r for r, marks in ROLES.items() if parts & set(marks.split())), "position")
 
 
 def _timing(source: Source, notes: list[str]) -> Columns:
     """Which column has the time and the episode."""
+    if source.clock is not None:
+        return Columns()
     addresses = source.addresses()
     lowered = {address.lower(): address for address in addresses}
     episode = next((lowered[n] for n in EPISODES if n in lowered), None)
-    if source.path.suffix == ".npz" or source.clock is not None:
-        episode = None
-    if source.clock is not None:
-        return Columns()
+    episode = None if source.path.suffix == ".npz" else episode
     time = next((lowered[n] for n in TIMES if n in lowered), None)
     if time is None:
         if source.rate_hz is None:
             notes.append("no column has the time: give rate_hz, the rows per second")
         return Columns(episode=episode, rate_hz=source.rate_hz)
-    stamps = source.logs[0].column(addresses[time])
-    step = np.diff(stamps)
+    step = np.diff(source.logs[0].column(addresses[time]))
     usual = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
     unit = next((u for u, factor in TIME_UNITS.items() if 1e-4 <= usual * factor < 0.5), "s")
     if unit != "s":
@@ -127,17 +111,20 @@ def _timing(source: Source, notes: list[str]) -> Columns:
 
 
 def _matched(
-    elements: Sequence[str], named: Sequence[_Named], aliases: Mapping[str, Sequence[str]]
+    elements: Sequence[str],
+    addresses: Iterable[str],
+    aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """Element → the address whose name holds the element's, with the fewest words more."""
     pairs = []
-    for element in elements:
-        for name in (element, *aliases.get(element, ())):
-            own = set(_parts(name)) - _EMPTY or set(_parts(name))
-            for column in named:
-                joined = "".join(_parts(name)) in "".join(_parts(column.address))
-                if own <= column.parts or (joined and len(name) > 2):
-                    pairs.append((len(column.parts - own), element, column.address))
+    for address in addresses:
+        there = set(_parts(address))
+        for element in elements:
+            for name in (element, *(aliases or {}).get(element, ())):
+                own = set(_parts(name)) - _EMPTY or set(_parts(name))
+                joined = "".join(_parts(name)) in "".join(_parts(address))
+                if own <= there or (joined and len(name) > 2):
+                    pairs.append((len(there - own), element, address))
     out: dict[str, str] = {}
     for _, element, address in sorted(pairs):
         if element not in out and address not in out.values():
@@ -155,52 +142,43 @@ def _block(source: Source, names: Iterable[str], width: int, role: str) -> str |
 
 def _joints(
     source: Source,
-    named: Sequence[_Named],
+    named: Mapping[str, Sequence[str]],
     signals: Sequence[Signal],
     model: mujoco.MjModel,
     notes: list[str],
 ) -> tuple[Joint, ...]:
-    names = [signal.joint for signal in signals]
-    positions = _matched(names, [c for c in named if c.role == "position"], {})
-    rates = _matched(names, [c for c in named if c.role == "velocity"], {})
+    names, addresses = [signal.joint for signal in signals], source.addresses()
+    positions = _matched(names, named.get("position", ()))
+    rates = _matched(names, named.get("velocity", ()))
     if names and not positions:
-        places = {signal.joint: signal.q[0] for signal in signals}
-        block = _block(source, ("qpos",), model.nq, "position")
+        block, places = _block(source, ("qpos",), model.nq, "position"), [s.q[0] for s in signals]
         if block is None:
-            places = {name: i for i, name in enumerate(names)}
-            block = _block(source, STATES, len(names), "position")
+            block, places = _block(source, STATES, len(names), "position"), range(len(names))
         if block is not None:
-            positions = {name: f"{block}[{i}]" for name, i in places.items()}
+            positions = {name: f"{block}[{i}]" for name, i in zip(names, places, strict=True)}
             notes.append(f"joints are taken from '{block}' by their order")
-        if "qvel" in source.names and block == "qpos":
+        if block == "qpos" and "qvel" in source.names:
             rates = {signal.joint: f"qvel[{signal.v[0]}]" for signal in signals}
-    addresses = source.addresses()
-    rates = {n: a for n, a in rates.items() if a in addresses and n in positions}
     positions = {n: a for n, a in positions.items() if a in addresses}
-    guesses: dict[str, Guess] = {}
-    for signal in signals:
-        if signal.joint in positions:
-            values = _values(source, positions[signal.joint])
-            guesses[signal.joint] = guessed(signal, values)
-    degrees = in_degrees(guesses.values())
+    values = {n: _values(source, a) for n, a in positions.items()}
+    known = [(signal, values[signal.joint]) for signal in signals if signal.joint in values]
+    guesses = {s.joint: guessed(s, v) for s, v in known}
+    if any(guess.unit == "deg" for guess in guesses.values()):
+        guesses = {s.joint: guessed(s, v, degrees=True) for s, v in known}
     joints = []
     for signal in signals:
         name = signal.joint
-        leader = None
-        if name not in positions:
-            leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
-        if leader is not None and element_name(model, "joint", leader[0]) in positions:
-            continue  # it follows from the other's column
-        if name not in positions:
-            notes.append(f"joint '{name}': no column matches; it is unknown as it stands")
-            joints.append(Joint(name))
+        if name in positions:
+            guess, rate = guesses[name], rates.get(name)
+            rate = rate if rate in addresses else None
+            if guess.note:
+                notes.append(f"joint '{name}': '{positions[name]}' is taken for {guess.note}")
+            joints.append(Joint(name, positions[name], rate, guess.unit, range=guess.range))
             continue
-        guess = guesses[name]
-        if degrees and guess.unit == "" and signal.kind == "hinge" and guess.may_be_degrees:
-            guess = dataclasses.replace(guess, unit="deg", note="in degrees, as the other joints")
-        if guess.note:
-            notes.append(f"joint '{name}': '{positions[name]}' is taken for {guess.note}")
-        joints.append(Joint(name, positions[name], rates.get(name), guess.unit, range=guess.range))
+        leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
+        if leader is None or element_name(model, "joint", leader[0]) not in positions:
+            notes.append(f"joint '{name}': no column matches; it is unknown as it stands")
+            joints.append(Joint(name))  # one that is coupled follows from the other's column
     return tuple(joints)
 
 
@@ -210,68 +188,55 @@ def _values(source: Source, address: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _bodies(
+def _body(
     source: Source,
-    named: Sequence[_Named],
-    signals: Sequence[Signal],
+    columns: Sequence[str],
+    rotation: Signal,
     model: mujoco.MjModel,
     notes: list[str],
-) -> tuple[Body, ...]:
-    """The poses of free and ball joints: of qpos by order, or of columns with the body's name."""
-    addresses, out = source.addresses(), []
-    whole = f"qpos[{model.nq - 1}]" in addresses and f"qpos[{model.nq}]" not in addresses
-    rated = f"qvel[{model.nv - 1}]" in addresses and f"qvel[{model.nv}]" not in addresses
-    for signal in signals:
-        joint = int(np.flatnonzero(model.jnt_qposadr <= signal.q[0])[-1])
-        name = element_name(model, "body", model.jnt_bodyid[joint])
-        free = mujoco.mjtJoint(model.jnt_type[joint]) == mujoco.mjtJoint.mjJNT_FREE
-        q, v = signal.q[0] - 3 * free, signal.v[0] - 3 * free
-        if whole:
-            place = (f"qpos[{q}:{q + 3}]",) if free else ()
-            turn, size = (f"qpos[{signal.q[0]}:{signal.q[0] + 4}]",), 6 if free else 3
-            rates = (f"qvel[{v}:{v + size}]",) if rated else ()
-            out.append(Body(name, place, turn, velocity=rates))
-            notes.append(f"body '{name}' is taken from 'qpos' by its order, its quaternion as wxyz")
-            continue
-        own = set(_parts(name))
-        block = next(
-            (
-                array
-                for array in source.names
-                if own <= set(_parts(array))
-                and f"{array}[6]" in addresses
-                and f"{array}[7]" not in addresses
-            ),
-            None,
-        )
-        parts = {
-            last: c.address
-            for c in named
-            if own <= c.parts and (last := _parts(c.address)[-1]) in _PARTS
-        }
-        if block is not None and free:
-            out.append(Body(name, (f"{block}[0:3]",), (f"{block}[3:7]",)))
+) -> Body:
+    """The pose of a free or ball joint: of qpos by order, or of columns with the body's name."""
+    joint = int(np.flatnonzero(model.jnt_qposadr <= rotation.q[0])[-1])
+    name = element_name(model, "body", model.jnt_bodyid[joint])
+    free = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
+    q, v = int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint])
+    if _is_wide(source, "qpos", model.nq):
+        place = (f"qpos[{q}:{q + 3}]",) if free else ()
+        turn, size = (f"qpos[{rotation.q[0]}:{rotation.q[0] + 4}]",), 6 if free else 3
+        rates = (f"qvel[{v}:{v + size}]",) if _is_wide(source, "qvel", model.nv) else ()
+        notes.append(f"body '{name}' is taken from 'qpos' by its order, its quaternion as wxyz")
+        return Body(name, place, turn, velocity=rates)
+    own = set(_parts(name))
+    for block in source.names if free else ():
+        if own <= set(_parts(block)) and _is_wide(source, block, 7):
             notes.append(f"body '{name}' is taken from '{block}', its quaternion as wxyz")
-        elif len(parts) == len(_PARTS) and free:
-            out.append(Body(name, tuple(map(parts.get, "xyz")), tuple(map(parts.get, _PARTS[3:]))))  # type: ignore[arg-type]
-        else:
-            out.append(Body(name))
-            notes.append(f"body '{name}': no columns match; it is unknown as it stands")
-    return tuple(out)
+            return Body(name, (f"{block}[0:3]",), (f"{block}[3:7]",))
+    pose = {_parts(a)[-1]: a for a in columns if own < set(_parts(a))}
+    if free and set(_POSE) <= pose.keys():
+        addresses = [pose[part] for part in _POSE]
+        return Body(name, (*addresses[:3],), (*addresses[3:],))
+    notes.append(f"body '{name}': no columns match; it is unknown as it stands")
+    return Body(name)
+
+
+def _is_wide(source: Source, array: str, width: int) -> bool:
+    """Whether an array has so many components."""
+    addresses = source.addresses()
+    return f"{array}[{width - 1}]" in addresses and f"{array}[{width}]" not in addresses
 
 
 def _commands(
     source: Source,
-    named: Sequence[_Named],
+    named: Mapping[str, Sequence[str]],
     drives: Sequence[Drive],
     joints: dict[str, Joint],
     notes: list[str],
 ) -> tuple[Command, ...]:
     names = [drive.name for drive in drives]
-    aliases = {d.name: (d.joint,) for d in drives if d.joint is not None}
-    matched = _matched(names, [c for c in named if c.role == "command"], aliases)
+    aliases = {d.name: (d.joint,) for d in drives if d.joint}
+    matched = _matched(names, named.get("command", ()), aliases)
     efforts = [d.name for d in drives if not d.servo and d.name not in matched]
-    matched |= _matched(efforts, [c for c in named if c.role == "effort"], aliases)
+    matched |= _matched(efforts, named.get("effort", ()), aliases)
     if names and not matched:
         block = _block(source, PLAYED, len(names), "command")
         if block is not None:
@@ -283,7 +248,7 @@ def _commands(
             notes.append(f"actuator '{drive.name}': no column matches; it is 0 as it stands")
             out.append(Command(drive.name))
             continue
-        joint = joints.get(drive.joint or "") if drive.servo else None
+        joint = joints.get(drive.joint) if drive.servo else None
         unit, span = (joint.unit, joint.range) if joint is not None else ("", None)
         out.append(Command(drive.name, matched[drive.name], unit, range=span))
     return tuple(out)

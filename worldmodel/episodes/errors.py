@@ -22,7 +22,7 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.scene import Scene, SceneError
 from worldmodel.scene.tangent import can_turn_around, chord, full_turns, namespace
 
-GROUPS = ("position_m", "rotation_rad", "joint_rad")
+GROUPS: tuple[str, ...] = ("position_m", "rotation_rad", "joint_rad")
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
@@ -72,38 +72,24 @@ class Angle:
     name: str
     index: int  # into qpos [rad]
     turns: bool = False  # whether a whole turn counts as an error
+    limited: bool = False  # by limits less than a turn apart: no pose of it reads as two angles
 
     def error(self, predicted: Array, recorded: Array) -> Array:
         """(…, nq) each → (…) [rad]."""
         moved = predicted[..., self.index] - recorded[..., self.index]
-        return abs(moved if self.turns else moved - full_turns(moved))
+        return abs(moved if self.turns or self.limited else moved - full_turns(moved))
 
     def squared(self, predicted: Array, recorded: Array) -> Array:
         """(…, nq) each → (…) [rad²], smooth: a sine, since 1 − cosine can round to a negative
         number near zero in single precision."""
         moved = predicted[..., self.index] - recorded[..., self.index]
+        if self.limited:
+            return moved * moved
         sine = namespace(moved).sin(0.5 * moved)
         return (2.0 * sine) * (2.0 * sine)
 
 
-@dataclasses.dataclass(frozen=True)
-class LimitedAngle:
-    """A hinge between limits less than a turn apart: no pose of it reads as two angles."""
-
-    name: str
-    index: int  # into qpos [rad]
-
-    def error(self, predicted: Array, recorded: Array) -> Array:
-        """(…, nq) each → (…) [rad]."""
-        return abs(predicted[..., self.index] - recorded[..., self.index])
-
-    def squared(self, predicted: Array, recorded: Array) -> Array:
-        """(…, nq) each → (…) [rad²], smooth."""
-        moved = predicted[..., self.index] - recorded[..., self.index]
-        return moved * moved
-
-
-Channel = Position | Rotation | Angle | LimitedAngle
+Channel = Position | Rotation | Angle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +98,18 @@ class Channels:
 
     position: tuple[Position, ...] = ()
     rotation: tuple[Rotation | Angle, ...] = ()
-    joints: tuple[Angle | LimitedAngle, ...] = ()
+    joints: tuple[Angle, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[Channel, ...], ...]:
         """In the order of ``GROUPS``."""
         return self.position, self.rotation, self.joints
+
+    @property
+    def named(self) -> dict[str, tuple[Channel]]:
+        """Every channel alone, as ``link1.position_m``."""
+        groups = zip(GROUPS, self.groups, strict=True)
+        return {f"{c.name}.{group}": (c,) for group, members in groups for c in members}
 
     @classmethod
     def of(
@@ -151,7 +143,7 @@ class Channels:
                 raise SceneError(f"joint '{name}' of a plane is neither a slide nor a hinge")
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
-        joints: list[Angle | LimitedAngle] = []
+        joints: list[Angle] = []
         planes: dict[str, list[int]] = {body: [] for body in planar}
         for j, (name, body, kind, q) in enumerate(
             zip(names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True)
@@ -166,7 +158,7 @@ class Channels:
             elif kind == kinds.mjJNT_HINGE and name in grouped:
                 rotation.append(Angle(grouped[name], q, turns=True))
             elif kind == kinds.mjJNT_HINGE:
-                joints.append((Angle if can_turn_around(m, j) else LimitedAngle)(name, q))
+                joints.append(Angle(name, q, limited=not can_turn_around(m, j)))
             elif name in grouped:
                 planes[grouped[name]].append(q)
             else:
@@ -183,21 +175,8 @@ class Channels:
 def named_errors(
     predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
 ) -> dict[str, Array]:
-    """Error of every named channel, such as ``link1.position_m``.
-
-    Args:
-      predicted, recorded: (…, nq) positions.
-      measured: (…, nq) bool, of ``recorded``; None: every position.
-
-    Returns:
-      (…) each, [m] or [rad]; 0 where the channel was not measured.
-    """
-    recorded = _filled(predicted, recorded, measured)
-    return {
-        f"{channel.name}.{group}": _mean([channel.error(predicted, recorded)], [channel], measured)
-        for group, members in zip(GROUPS, channels.groups, strict=True)
-        for channel in members
-    }
+    """``errors`` of every named channel, such as ``link1.position_m``."""
+    return _errors(predicted, recorded, channels.named, measured)
 
 
 def errors(
@@ -210,15 +189,25 @@ def errors(
       measured: (…, nq) bool, of ``recorded``; None: every position.
 
     Returns:
-      ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, 0 where nothing of the group was
-      measured (``counted``), None where the scene has no such channel.
+      ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, [m] or [rad]; 0 where nothing of
+      the group was measured (``counted``), None where the scene has no such channel.
     """
+    groups = dict(zip(GROUPS, channels.groups, strict=True))
+    return dict.fromkeys(GROUPS) | _errors(predicted, recorded, groups, measured)
+
+
+def _errors(
+    predicted: Array,
+    recorded: Array,
+    groups: Mapping[str, Sequence[Channel]],
+    measured: Array | None,
+) -> dict[str, Any]:
     recorded = _filled(predicted, recorded, measured)
-    out: dict[str, Array | None] = {}
-    for group, members in zip(GROUPS, channels.groups, strict=True):
-        each = [channel.error(predicted, recorded) for channel in members]
-        out[group] = _mean(each, members, measured) if each else None
-    return out
+    return {
+        name: _mean([c.error(predicted, recorded) for c in members], members, measured)
+        for name, members in groups.items()
+        if members
+    }
 
 
 def squared_errors(
@@ -288,25 +277,26 @@ def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) 
       episode measured none, infinite where a scored prediction is not a number. Episodes in the
       order of ``np.unique(windows.episode)``; ``over_episodes`` takes their mean.
     """
-    error = errors(predicted, np.asarray(windows.target), channels, windows.measured)
-    columns = [
-        _over_windows(error[name], members, windows)
-        for name, members in zip(GROUPS, channels.groups, strict=True)
-    ]
-    return _by_episode(columns, windows)
+    groups = dict(zip(GROUPS, channels.groups, strict=True))
+    return _episode_errors(predicted, windows, groups)
 
 
 def named_episode_errors(
     predicted: np.ndarray, windows: Windows, channels: Channels
 ) -> dict[str, np.ndarray]:
     """``episode_errors`` of every named channel: (episodes,) each, see ``named_errors``."""
-    error = named_errors(predicted, np.asarray(windows.target), channels, windows.measured)
-    members = [channel for group in channels.groups for channel in group]
-    columns = [
-        _over_windows(e, [channel], windows)
-        for e, channel in zip(error.values(), members, strict=True)
-    ]
-    return dict(zip(error, _by_episode(columns, windows).T, strict=True))
+    columns = _episode_errors(predicted, windows, channels.named).T
+    return dict(zip(channels.named, columns, strict=True))
+
+
+def _episode_errors(
+    predicted: np.ndarray, windows: Windows, groups: Mapping[str, Sequence[Channel]]
+) -> np.ndarray:
+    """(episodes, groups)."""
+    error = _errors(predicted, np.asarray(windows.target), groups, windows.measured)
+    columns = [_over_windows(error.get(name), each, windows) for name, each in groups.items()]
+    per_window, episode = np.stack(columns, axis=1), np.asarray(windows.episode)
+    return np.stack([over_episodes(per_window[episode == e]) for e in np.unique(episode)])
 
 
 def over_episodes(error: np.ndarray) -> np.ndarray:
@@ -327,9 +317,3 @@ def _over_windows(error: Any, members: Sequence[Channel], windows: Windows) -> n
     with np.errstate(invalid="ignore"):
         mean = np.where(counts, error, 0.0).sum(1) / frames
     return np.where(np.isnan(mean) & (frames > 0), np.inf, mean)
-
-
-def _by_episode(columns: Sequence[np.ndarray], windows: Windows) -> np.ndarray:
-    """Columns of (windows,) → (episodes, columns)."""
-    per_window, episode = np.stack(columns, axis=1), np.asarray(windows.episode)
-    return np.stack([over_episodes(per_window[episode == e]) for e in np.unique(episode)])

@@ -1,7 +1,6 @@
 """The unit of a joint's numbers, guessed from its range and its name."""
 
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,47 +18,44 @@ QUICK = 60.0  # a free hinge whose values span that many radians is in degrees
 class Guess:
     """A unit and why."""
 
-    unit: str
+    unit: str = ""
     note: str = ""  # what it is taken for, where that is not plain
     range: tuple[float, float] | None = None
-    may_be_degrees: bool = False
 
 
-def guessed(signal: Signal, values: np.ndarray) -> Guess:
-    """The unit of a hinge's or slide's values, (n,) finite."""
+def guessed(signal: Signal, values: np.ndarray, degrees: bool = False) -> Guess:
+    """The unit of a hinge's or slide's values, (n,) finite.
+
+    Args:
+      degrees: whether some hinge of the log is in degrees, as all then are.
+    """
     if len(values) == 0:
         return Guess("", "unknown: it holds no number")
     hinge, bounds = signal.kind == "hinge", signal.bounds
     low, high = np.quantile(values, [0.01, 0.99])
     if bounds is None:
-        if hinge and high - low > QUICK:
-            return Guess("deg", f"degrees: it spans {high - low:.4g}", may_be_degrees=True)
-        return Guess("", may_be_degrees=hinge)
-    degrees = _inside(values * FACTORS["deg"], bounds)
-    if _inside(values, bounds):
-        return Guess("", may_be_degrees=degrees and hinge)
+        if hinge and (degrees or high - low > QUICK):
+            return Guess("deg", f"degrees: it spans {high - low:.4g}")
+        return Guess()
+    units = ("", "deg") if hinge else ("", "mm", "cm")
+    fitting = [u for u in units if _inside(values * FACTORS[u], bounds)]
+    if "" in fitting:
+        also = hinge and degrees and "deg" in fitting
+        return Guess("deg", "in degrees, as the other joints") if also else Guess()
     spread = f"{low:.4g} to {high:.4g}"
     per_cent = low > -5 and high < PER_CENT + 2
     if per_cent and any(word in signal.joint.lower() for word in GRIPPERS):
         return Guess("percent", f"per cent of its range: {spread}, and it grips")
-    if hinge and degrees:
-        more = ", or per cent from -100 to 100" if max(-low, high) < PER_CENT else ""
-        return Guess("deg", f"degrees{more}: {spread}", may_be_degrees=True)
-    if not hinge:
-        for unit in ("mm", "cm"):
-            if _inside(values * FACTORS[unit], bounds):
-                return Guess(unit, f"{unit}: {spread}")
+    if fitting:
+        both = "deg" in fitting and max(-low, high) < PER_CENT
+        more = ", or per cent from -100 to 100" if both else ""
+        return Guess(fitting[0], f"{fitting[0]}{more}: {spread}")
     if per_cent:
         return Guess("percent", f"per cent of its range: {spread}")
     if max(-low, high) < PER_CENT:
         middle = 0.5 * (bounds[0] + bounds[1])
         return Guess("percent", f"per cent from -100 to 100: {spread}", (middle, bounds[1]))
     return Guess("", f"rad or m though it lies outside the range: {spread}")
-
-
-def in_degrees(guesses: Iterable[Guess]) -> bool:
-    """Whether some hinge of a log is in degrees, as all then are."""
-    return any(guess.unit == "deg" for guess in guesses)
 
 
 def _inside(values: np.ndarray, bounds: tuple[float, float]) -> bool:

@@ -18,7 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.lerobot_reading import OWN, Dataset, DatasetError, Feature, read
+from worldmodel.episodes.lerobot_reading import (
+    OWN,
+    Dataset,
+    DatasetError,
+    Feature,
+    read,
+)
 from worldmodel.errors import cause
 from worldmodel.runtime.files import new_folder
 
@@ -80,14 +86,17 @@ def _check(dataset: Dataset) -> None:
             f"{len(dataset.tasks)} tasks for {len(dataset.episodes)} episodes; give one each"
         )
     for name, feature in dataset.features.items():
+        why = ""
         if not name or "/" in name or name in (*OWN, "task") or "image" in name:
-            raise DatasetError(f"feature '{name}' has a name that LeRobot reserves; rename it")
-        if feature.dtype not in _DTYPES:
-            raise DatasetError(f"feature '{name}' is of dtype {feature.dtype}, not of a number's")
-        if len(feature.shape) != 1 or feature.shape[0] < 1:
-            raise DatasetError(f"feature '{name}' has shape {feature.shape}; flatten it to (k,)")
-        if feature.names is not None and len(feature.names) != feature.shape[0]:
-            raise DatasetError(f"feature '{name}' has {len(feature.names)} names; give one each")
+            why = "has a name that LeRobot reserves; rename it"
+        elif feature.dtype not in _DTYPES:
+            why = f"is of dtype {feature.dtype}, not of a number's"
+        elif len(feature.shape) != 1 or feature.shape[0] < 1:
+            why = f"has shape {feature.shape}; flatten it to (k,)"
+        elif feature.names is not None and len(feature.names) != feature.shape[0]:
+            why = f"has {len(feature.names)} names; give one each"
+        if why:
+            raise DatasetError(f"feature '{name}' {why}")
 
 
 def _columns(

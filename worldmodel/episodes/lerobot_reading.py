@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.tables import Choose, damage, is_numeric, numbers, read_parquet
-from worldmodel.errors import InputError, near
+from worldmodel.episodes.tables import damage, is_numeric, numbers, read_parquet
+from worldmodel.errors import InputError
 
 OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
 _MEDIA = ("video", "image", "string")
@@ -59,20 +59,18 @@ class Dataset:
     damaged: tuple[str, ...] = ()  # what is lost or in doubt: file, cause and remedy
 
 
-def read(directory: Path | str, features: Sequence[str] | Choose | None = None) -> Dataset:
-    """Reads the whole episodes of a data set.
+def read(directory: Path | str) -> Dataset:
+    """Reads the whole episodes of a data set: all features of numbers.
 
     Args:
       directory: holds the folders ``meta`` and ``data``.
-      features: the names wanted, or what picks them; by default all of numbers that
-        ``meta/info.json`` describes.
 
     Returns:
       The data set, its episodes by their index. Integers and truth values with gaps are float64.
 
     Raises:
-      DatasetError: no set there, one of another version, nothing to read in it; a wanted feature
-        that is absent or not of numbers. The message names file or feature and the remedy.
+      DatasetError: no set there, one of another version, nothing to read in it; the message names
+        the file and the remedy.
     """
     root, damaged = Path(directory), []
     info = _info(root / "meta" / "info.json")
@@ -81,15 +79,12 @@ def read(directory: Path | str, features: Sequence[str] | Choose | None = None) 
         raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
     schemas = _each(paths, pq.read_schema, damaged)
     kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    names, ignored = _selected(root, info["features"], kinds, features) if schemas else ([], {})
-    own = [name for name in OWN if name in (*kinds, "episode_index", "frame_index")]
-    files = _each([*schemas], lambda path: _columns(path, names, own), damaged)
+    ignored = _ignored(info["features"], kinds)
+    names = [name for name in dict.fromkeys([*info["features"], *kinds]) if name not in ignored]
+    files = _each([*schemas], lambda path: _columns(path, names), damaged)
     if not files:
         raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
-    rows, odd = _joined([*files.values()])
-    if features is not None and odd:
-        name = next(iter(odd))
-        raise DatasetError(f"{root}: feature '{name}' cannot be read: {odd[name]}")
+    rows, odd = _joined([*files.values()], names)
     frame, episode = (rows[name][:, 0] for name in ("frame_index", "episode_index"))
     parts = _whole(root / "meta", info, episode, frame, damaged)
     if not parts:
@@ -97,7 +92,7 @@ def read(directory: Path | str, features: Sequence[str] | Choose | None = None) 
     unknown = np.full((len(frame), 1), np.nan)
     time = _time(rows.get("timestamp", unknown)[:, 0], frame / info["fps"], damaged)
     places = np.nan_to_num(rows.get("task_index", unknown)[:, 0], nan=-1).astype(int)
-    rows = {name: values for name, values in rows.items() if name in names}
+    rows = {name: values for name, values in rows.items() if name not in OWN}
     episodes, tasks, texts, unnamed = [], [], _texts(root / "meta", damaged), set()
     for part in parts.values():
         columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
@@ -166,37 +161,18 @@ def _info(path: Path) -> dict[str, Any]:
     return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
 
 
-def _selected(
-    root: Path,
-    described: dict[str, Any],
-    kinds: dict[str, pa.DataType],
-    features: Sequence[str] | Choose | None,
-) -> tuple[list[str], dict[str, str]]:
-    """The features to read, and why each of the others is not."""
-    readable, ignored = {}, {}
+def _ignored(described: dict[str, Any], kinds: dict[str, pa.DataType]) -> dict[str, str]:
+    """Why features and columns are not read."""
+    ignored = {}
     for name in dict.fromkeys([*described, *kinds]):
-        spec = described.get(name, {})
-        if spec.get("dtype") in _MEDIA:
-            ignored[name] = f"it is {spec['dtype']}, not numbers"
+        kind = described.get(name, {}).get("dtype")
+        if kind in _MEDIA:
+            ignored[name] = f"it is {kind}, not numbers"
         elif name not in kinds:
             ignored[name] = "no data file has such a column"
         elif not is_numeric(kinds[name]):
             ignored[name] = f"it holds {kinds[name]}, not numbers"
-        elif name not in OWN:
-            readable[name] = tuple(_labels(spec.get("names"))) or None
-    if features is None:
-        names = [name for name in readable if name in described or not described]
-        other = "meta/info.json does not describe it; ask for it by name"
-    else:
-        other = "it is not asked for"
-        names = features(readable, ignored) if callable(features) else [*dict.fromkeys(features)]
-        names = [name for name in names if name not in OWN]
-    for name in names:
-        if name in ignored:
-            raise DatasetError(f"{root}: feature '{name}' cannot be read: {ignored[name]}")
-        if name not in readable:
-            raise DatasetError(f"{root} has no feature '{name}'; {near(name, readable)}")
-    return names, ignored | {name: other for name in readable if name not in names}
+    return ignored
 
 
 def _feature(values: np.ndarray, spec: dict[str, Any]) -> Feature:
@@ -216,23 +192,23 @@ def _labels(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
-def _columns(path: Path, names: Sequence[str], own: Sequence[str]) -> dict[str, np.ndarray | str]:
-    """The columns of a file as ``tables.numbers`` has them; of the format's own, all numbers."""
-    table = read_parquet(path, (*names, *own))
+def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray | str]:
+    """The columns of a file as ``tables.numbers`` has them; of its frames' places, numbers."""
+    table = read_parquet(path, names)
     columns = {name: numbers(table[name]) for name in table.column_names}
-    for name in (*names, *own):
-        if name not in columns or (name in own and isinstance(columns[name], str)):
+    for name in ("episode_index", "frame_index"):
+        if isinstance(columns.get(name, ""), str):
             raise ValueError(f"it has no column '{name}' of numbers")
     return columns
 
 
 def _joined(
-    files: Sequence[dict[str, np.ndarray | str]],
+    files: Sequence[dict[str, np.ndarray | str]], names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The columns of all files, (rows, k) each, and why others cannot be joined."""
     rows, odd = {}, {}
-    for name in files[0]:
-        parts = [file[name] for file in files]
+    for name in names:
+        parts = [file.get(name, "not every data file has it") for file in files]
         arrays = [x.reshape(len(x), -1 if len(x) else 1) for x in parts if not isinstance(x, str)]
         if len(arrays) < len(parts):
             odd[name] = next(x for x in parts if isinstance(x, str))

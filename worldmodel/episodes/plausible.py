@@ -19,10 +19,15 @@ FAR = 100.0  # [m] a body is never from the origin
 AGREE, DISAGREE = 0.9, 0.7  # correlations of recorded velocities with the changes of positions
 FACTOR = 2.0  # between recorded velocities and changes, at most
 FEWEST = 20  # samples that such a comparison needs
+RATIOS = {  # of changes to recorded velocities
+    np.pi / 180: "the velocity is in degrees and the position is not",
+    180 / np.pi: "the position is in degrees and the velocity is not",
+    1e3: "the time is in milliseconds, or the position in millimetres",
+    1e-3: "the velocity is in millimetres per second, or the time in other units",
+    -1.0: "one of the two has the other sign",
+}
 
 Of = Sequence[tuple[str, Track]]  # per episode its file and id, and its samples
-Place = tuple[str, int]  # episode and frame
-Fault = tuple[Place | None, str]  # where it first shows, None: nowhere; and what it looks like
 
 
 def check_signal(signal: Signal, tracks: Of, fastest: tuple[float, float]) -> None:
@@ -39,65 +44,64 @@ def check_signal(signal: Signal, tracks: Of, fastest: tuple[float, float]) -> No
     if not tracks:
         return
     if signal.turns:
-        _refuse(signal.label, _order(signal, tracks))
-    values = [(where, track.values[:, 0]) for where, track in tracks]
-    if signal.bounds is not None:
-        _refuse(signal.label, _outside(signal.bounds, values, signal.kind))
+        _check_order(signal, tracks)
+    elif signal.bounds is not None:
+        units = {"slide": ("mm", "percent")}.get(signal.kind, ("deg", "percent"))
+        values = [(where, track.values[:, 0]) for where, track in tracks]
+        _check_range(signal.label, signal.bounds, values, units)
     if signal.kind in ("position", "slide"):
         far = [(where, np.abs(track.values).max(axis=1) > FAR) for where, track in tracks]
         what = f'is over {FAR:.0f} m; is it in millimetres? unit = "mm"'
-        _refuse(signal.label, (_first(far), what))
+        _refuse(signal.label, far, what)
     if not signal.turns:
-        _refuse(signal.label, _recorded(signal, tracks))
-    for recorded in (False, True):
-        _refuse(signal.label, _speed(signal, tracks, fastest, recorded))
+        _check_recorded(signal, tracks)
+    _check_speed(signal, "moves at up to", [(w, _changes(t, signal)) for w, t in tracks], fastest)
+    recorded = [(w, t.rates) for w, t in tracks if t.rates is not None]
+    _check_speed(signal, "has a recorded velocity of up to", recorded, fastest)
 
 
 def check_drive(drive: Drive, values: Sequence[tuple[str, np.ndarray]]) -> None:
     """Refuses a servo's command in a unit that the ranges forbid; as ``check_signal``."""
-    if drive.bounds is not None and drive.column is not None and drive.servo:
+    if drive.bounds is not None and drive.columns and drive.servo:
         finite = [(where, v[np.isfinite(v)]) for where, v in values]
-        _refuse(drive.label, _outside(drive.bounds, finite, ""))
+        _check_range(drive.label, drive.bounds, finite, ("deg", "mm", "percent"))
 
 
-def _refuse(label: str, fault: Fault) -> None:
-    where, what = fault
-    if where is not None:
-        raise ColumnsError(f"{where[0]}, frame {where[1]}: {label} {what}")
-
-
-def _first(flags: Sequence[tuple[str, np.ndarray]]) -> Place | None:
-    """Episode and frame of the first flag, where more than ``RARE`` of all are set."""
+def _refuse(label: str, flags: Sequence[tuple[str, np.ndarray]], what: str) -> None:
+    """Refuses where more than ``RARE`` of all flags are set; names the first one's place."""
     total = sum(len(flag) for _, flag in flags)
-    if total == 0 or sum(int(flag.sum()) for _, flag in flags) <= RARE * total:
-        return None
-    return next((where, int(np.flatnonzero(flag)[0])) for where, flag in flags if flag.any())
+    if sum(int(flag.sum()) for _, flag in flags) > RARE * total:
+        where, frame = next((w, int(np.argmax(flag))) for w, flag in flags if flag.any())
+        raise ColumnsError(f"{where}, frame {frame}: {label} {what}")
 
 
-def _outside(
-    bounds: tuple[float, float], values: Sequence[tuple[str, np.ndarray]], kind: str
-) -> Fault:
-    """Values far outside a range, and the units that would bring them into it."""
-    span = bounds[1] - bounds[0]
+def _check_range(
+    label: str,
+    bounds: tuple[float, float],
+    values: Sequence[tuple[str, np.ndarray]],
+    units: Sequence[str],
+) -> None:
+    """Refuses values far outside a range; names the units that would bring them into it."""
+    slack = BEYOND * (bounds[1] - bounds[0])
 
     def outside(v: np.ndarray) -> np.ndarray:
-        return (v < bounds[0] - BEYOND * span) | (v > bounds[1] + BEYOND * span)
+        return (v < bounds[0] - slack) | (v > bounds[1] + slack)
 
-    at = _first([(where, outside(v)) for where, v in values])
-    if at is None:
-        return None, ""
-    low, high = np.quantile(np.concatenate([v for _, v in values]), [0.01, 0.99])
-    guesses = []
-    for unit, factor in (("deg", np.pi / 180), ("mm", 1e-3)):
-        if (kind in ("slide", "position")) == (unit == "mm") or kind == "":
-            inside = not outside(np.array([low, high]) * factor).any()
-            guesses += [f'unit = "{unit}"'] if inside else []
-    guesses += ['unit = "percent"'] if low > -5 and high < 105 else []
+    pooled = np.concatenate([v for _, v in values])
+    if not len(pooled):
+        return
+    ends = np.quantile(pooled, [0.01, 0.99])
+    fitting = {
+        unit: not outside(ends * f).any() for unit, f in (("deg", np.pi / 180), ("mm", 1e-3))
+    }
+    fitting["percent"] = bool(ends[0] > -5 and ends[1] < 105)
+    guesses = [f'unit = "{unit}"' for unit in units if fitting[unit]]
     remedy = " or ".join(guesses) or "is it another joint's column, or an offset?"
-    return at, (
+    what = (
         f"is far outside its range {bounds[0]:.4g} to {bounds[1]:.4g} (99 % of its values lie "
-        f"in {low:.4g} to {high:.4g}); {remedy}"
+        f"in {ends[0]:.4g} to {ends[1]:.4g}); {remedy}"
     )
+    _refuse(label, [(where, outside(v)) for where, v in values], what)
 
 
 def _changes(track: Track, signal: Signal) -> np.ndarray:
@@ -114,89 +118,79 @@ def _changes(track: Track, signal: Signal) -> np.ndarray:
     return rate
 
 
-def _speed(signal: Signal, tracks: Of, fastest: tuple[float, float], recorded: bool) -> Fault:
-    """Changes or recorded velocities that are faster than anything moves."""
-    rates = [(w, t.rates if recorded else _changes(t, signal)) for w, t in tracks]
-    speeds = [(w, np.abs(np.nan_to_num(r)).max(axis=1)) for w, r in rates if r is not None]
+def _check_speed(
+    signal: Signal,
+    moved: str,
+    rates: Sequence[tuple[str, np.ndarray]],
+    fastest: tuple[float, float],
+) -> None:
+    """Refuses changes or recorded velocities that are faster than anything moves."""
+    speeds = [(where, np.abs(np.nan_to_num(rate)).max(axis=1)) for where, rate in rates]
     limit, unit = (fastest[1], "rad/s") if signal.angular else (fastest[0], "m/s")
-    at = _first([(where, speed > limit) for where, speed in speeds])
     top = max((speed.max() for _, speed in speeds), default=0.0)
     hint, fix = ("degrees", "deg") if signal.angular else ("millimetres", "mm")
     fix = "mend its velocity" if signal.turns else f'unit = "{fix}"'
-    moved = "has a recorded velocity of up to" if recorded else "moves at up to"
-    return at, (
-        f"{moved} {top:.4g} {unit}, over {limit:.4g}; is it in {hint} "
-        f"({fix}), or the time in another unit (time_unit)? If not, raise fastest"
+    what = (
+        f"{moved} {top:.4g} {unit}, over {limit:.4g}; is it in {hint} ({fix}), or the time in "
+        "another unit (time_unit)? If not, raise fastest"
+    )
+    _refuse(signal.label, [(where, speed > limit) for where, speed in speeds], what)
+
+
+def _check_recorded(signal: Signal, tracks: Of) -> None:
+    """Refuses recorded velocities that are the changes of positions in another unit or sign."""
+    correlation, slope = _compared(signal, tracks)
+    if not abs(correlation) >= DISAGREE or 1 / FACTOR < slope < FACTOR:
+        return
+    guesses = (text for ratio, text in RATIOS.items() if abs(slope / ratio - 1) < 0.3)
+    raise ColumnsError(
+        f"{tracks[0][0]}, frame 1: {signal.label} changes by {slope:.4g} times its recorded "
+        f"velocity '{signal.rates[0]}': {next(guesses, 'see to its unit')}; mend that, or leave "
+        "the velocity out"
     )
 
 
-def _recorded(signal: Signal, tracks: Of) -> Fault:
-    """Recorded velocities that are the changes of the positions in another unit or sign."""
-    correlation, slope = _fit(*_pairs(signal, tracks))
-    if abs(correlation) < DISAGREE or 1 / FACTOR < slope < FACTOR:
-        return None, ""
-    known = {
-        np.pi / 180: "the velocity is in degrees and the position is not",
-        180 / np.pi: "the position is in degrees and the velocity is not",
-        1e3: "the time is in milliseconds, or the position in millimetres",
-        1e-3: "the velocity is in millimetres per second, or the time in other units",
-        -1.0: "one of the two has the other sign",
-    }
-    guess = next(
-        (text for ratio, text in known.items() if abs(slope / ratio - 1) < 0.3), "see to its unit"
-    )
-    return (tracks[0][0], 1), (
-        f"changes by {slope:.4g} times its recorded velocity '{signal.rates[0]}': {guess}; mend "
-        "that, or leave the velocity out"
-    )
-
-
-def _order(signal: Signal, tracks: Of) -> Fault:
-    """Quaternions whose changes are the recorded angular velocities in another order or frame."""
-    changed, recorded = _pairs(signal, tracks)
-    if not len(changed) or _fit(changed, recorded)[0] > DISAGREE:
-        return None, ""
-    order, shift = ("wxyz", -1) if signal.order == "xyzw" else ("xyzw", 1)
+def _check_order(signal: Signal, tracks: Of) -> None:
+    """Refuses quaternions whose changes are the recorded angular velocities only in another order,
+    or in another frame."""
+    correlation, _ = _compared(signal, tracks)
+    if np.isnan(correlation) or correlation > DISAGREE:
+        return
+    order, shift = other_order(signal)
     rolled, conjugate = (
-        [(where, dataclasses.replace(t, values=values(t))) for where, t in tracks]
-        for values in (
-            lambda t: np.roll(t.values, shift, axis=1),
-            lambda t: t.values * [1, -1, -1, -1],
-        )
+        [(where, dataclasses.replace(t, values=values(t.values))) for where, t in tracks]
+        for values in (lambda v: np.roll(v, shift, axis=1), lambda v: v * [1, -1, -1, -1])
     )
-    says = "turns as the recorded angular velocity says if"
-    if _fit(*_pairs(signal, rolled))[0] > AGREE:
-        return (tracks[0][0], 0), f'{says} the quaternion is read as {order}: order = "{order}"'
-    if _fit(*_pairs(signal, conjugate))[0] < -AGREE:
-        return (tracks[0][0], 0), (
+    says = f"{tracks[0][0]}, frame 0: {signal.label} turns as the recorded angular velocity says if"
+    if _compared(signal, rolled)[0] > AGREE:
+        raise ColumnsError(f'{says} the quaternion is read as {order}: order = "{order}"')
+    if _compared(signal, conjugate)[0] < -AGREE:
+        raise ColumnsError(
             f"{says} that is in the world's frame, where MuJoCo's is in the body's; leave the "
             "velocity out"
         )
-    return None, ""
 
 
-def _pairs(signal: Signal, tracks: Of) -> tuple[np.ndarray, np.ndarray]:
-    """Changes of positions and recorded velocities between the same samples, (n, v) each; none
-    where they are too few to compare."""
+def other_order(rotation: Signal) -> tuple[str, int]:
+    """The order that a quaternion's columns may have instead, and the roll from wxyz to it."""
+    return ("wxyz", -1) if rotation.order == "xyzw" else ("xyzw", 1)
+
+
+def _compared(signal: Signal, tracks: Of) -> tuple[float, float]:
+    """Correlation of the changes of positions with the recorded velocities between the same
+    samples, and the factor from these to those; NaN where they are too few to compare."""
     parts = [
-        (_changes(track, signal), 0.5 * (track.rates[1:] + track.rates[:-1]))
+        np.stack([_changes(track, signal), 0.5 * (track.rates[1:] + track.rates[:-1])])
         for _, track in tracks
         if track.rates is not None
     ]
-    if not parts:
-        return np.zeros((0, 1)), np.zeros((0, 1))
-    changed, recorded = (np.concatenate(part) for part in zip(*parts, strict=True))
-    finite = np.isfinite(changed).all(axis=1) & np.isfinite(recorded).all(axis=1)
-    changed, recorded = changed[finite], recorded[finite]
+    pairs = np.concatenate([np.zeros((2, 0, len(signal.v))), *parts], axis=1)
+    changed, recorded = pairs[:, np.isfinite(pairs).all(axis=(0, 2))]
     if len(changed) < FEWEST:
-        return changed[:0], recorded[:0]
-    size = np.linalg.norm(changed, axis=1)  # without what is a glitch
-    usual = size <= np.quantile(size, 0.98)
-    return changed[usual], recorded[usual]
-
-
-def _fit(changed: np.ndarray, recorded: np.ndarray) -> tuple[float, float]:
-    """Correlation, and the factor from recorded velocities to changes."""
+        return np.nan, np.nan
+    size = np.linalg.norm(changed, axis=1)
+    usual = size <= np.quantile(size, 0.98)  # without what is a glitch
+    changed, recorded = changed[usual], recorded[usual]
     product, square = float((changed * recorded).sum()), float((recorded**2).sum())
     scale = np.sqrt(square * float((changed**2).sum()))
     return (product / scale, product / square) if scale > 0 else (0.0, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import ColumnsError
+from worldmodel.episodes.plausible import other_order
 from worldmodel.episodes.rows import Rows
 from worldmodel.episodes.signals import Signal
 
@@ -41,7 +42,7 @@ def check_order(
     pooled = np.concatenate(poses)
     pooled = pooled[np.isfinite(pooled).all(axis=1)]
     pooled = pooled[np.linspace(0, len(pooled) - 1, min(MOST, len(pooled))).astype(int)]
-    other, shift = ("wxyz", -1) if rotation.order == "xyzw" else ("xyzw", 1)
+    other, shift = other_order(rotation)
     turned = np.concatenate([pooled[:, :3], np.roll(pooled[:, 3:], shift, axis=1)], axis=1)
     address = [*position.q, *rotation.q]
     given, rolled = _depth(model, address, pooled), _depth(model, address, turned)

@@ -20,20 +20,11 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes import faults
-from worldmodel.episodes.assembly import Commands, Event, Plan, assembled
+from worldmodel.episodes.assembly import Event, Plan, assembled
 from worldmodel.episodes.columns import Columns, ColumnsError
 from worldmodel.episodes.plausible import check_drive, check_signal
 from worldmodel.episodes.pose_order import check_order
-from worldmodel.episodes.rows import (
-    Rows,
-    Timed,
-    drive_rows,
-    frame_rate,
-    signal_rows,
-    source_rate,
-    time_columns,
-    timed,
-)
+from worldmodel.episodes.rows import Rows, Timed, frame_rate, rows_of, source_rate, timed
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
 from worldmodel.errors import near
@@ -81,9 +72,10 @@ def read_episodes(
         reads; the message names episode, column and frame, and the remedy.
     """
     signals, drives = layout(columns, model)
-    stamps = time_columns(columns, signals, drives)
-    wanted = {c for signal in signals for c in (*signal.columns, *signal.rates)}
-    wanted |= {drive.column for drive in drives if drive.column is not None} | stamps
+    channels = [*signals, *drives]
+    stamps = {t for t in (columns.time, *(channel.time for channel in channels)) if t is not None}
+    wanted = {c for channel in channels for c in channel.columns} | stamps
+    wanted |= {c for signal in signals for c in signal.rates}
     source = open_source(path, sorted(wanted), columns.episode)
     addresses = source.addresses()
     absent = sorted(wanted - addresses.keys())
@@ -95,8 +87,8 @@ def read_episodes(
     hz = frame_rate(source.path, episodes) if hz is None else hz
     plan = Plan(source.path, signals, drives, hz, columns, model.nq, model.nv)
     episodes = [episode.stamped(hz) for episode in episodes]
-    states = [[signal_rows(episode, signal) for signal in signals] for episode in episodes]
-    commands = [[drive_rows(episode, drive) for drive in drives] for episode in episodes]
+    states = [[rows_of(episode, signal) for signal in signals] for episode in episodes]
+    commands = [[rows_of(episode, drive) for drive in drives] for episode in episodes]
     _check(plan, episodes, states, commands)
     notes = _orders(plan, model, states)
     out, events = [], []
@@ -123,7 +115,7 @@ def _check(
     plan: Plan,
     episodes: Sequence[Timed],
     states: Sequence[Sequence[Rows | None]],
-    commands: Sequence[Sequence[Commands | None]],
+    commands: Sequence[Sequence[Rows | None]],
 ) -> None:
     """Refuses what only another unit, order or sign explains."""
     where = [episode.where for episode in episodes]
@@ -135,7 +127,7 @@ def _check(
         check_signal(signal, tracks, plan.columns.fastest)
     for u, drive in enumerate(plan.drives):
         logged = [(at, c[u]) for at, c in zip(where, commands, strict=True)]
-        check_drive(drive, [(at, c[1]) for at, c in logged if c is not None])
+        check_drive(drive, [(at, c.values[:, 0]) for at, c in logged if c is not None])
 
 
 def _orders(

@@ -13,7 +13,6 @@ is a sample, and where fewer than 3 samples precede.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -51,50 +50,10 @@ class Frames:
     recorded: np.ndarray  # (frames,) bool; the velocity is a recorded one
     sampled: bool = True  # whether every frame is a sample; if not, no velocity is a recorded one
 
-
-def all_at_frames(
-    tracks: Sequence[Track | None], grid: np.ndarray, period: float
-) -> list[Frames | None]:
-    """Signals at the frames of a grid: ``at_frames``, at once for those of the same samples."""
-    out: list[Frames | None] = [None] * len(tracks)
-    for members in _alike(tracks):
-        several = [track for i in members if (track := tracks[i]) is not None]
-        first = several[0]
-        values = np.concatenate([track.values for track in several], axis=1)
-        recorded = [track.rates for track in several if track.rates is not None]
-        rates = np.concatenate(recorded, axis=1) if recorded else None
-        frames = at_frames(dataclasses.replace(first, values=values, rates=rates), grid, period)
-        ends = np.cumsum([track.values.shape[1] for track in several])[:-1]
-        own = (np.split(x, ends, axis=1) for x in (frames.values, frames.rates))
-        for i, value, rate in zip(members, *own, strict=True):
-            out[i] = dataclasses.replace(frames, values=value, rates=rate)
-    return out
-
-
-def _alike(tracks: Sequence[Track | None]) -> list[list[int]]:
-    """The places of tracks, together where they have the same samples and no recorded one lacks;
-    a quaternion is alone."""
-    groups: list[list[int]] = []
-    for i, track in enumerate(tracks):
-        if track is None:
-            continue
-        for group in groups:
-            first = tracks[group[0]]
-            if first is not None and _same_samples(first, track):
-                group.append(i)
-                break
-        else:
-            groups.append([i])
-    return groups
-
-
-def _same_samples(one: Track, other: Track) -> bool:
-    if one.turns or other.turns or (one.rates is None) != (other.rates is None):
-        return False
-    for track in (one, other):
-        if track.rates is not None and not np.isfinite(track.rates).all():
-            return False
-    return np.array_equal(one.time, other.time) and np.array_equal(one.hole, other.hole)
+    @property
+    def known(self) -> np.ndarray:
+        """(frames,) bool."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
 
 
 def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
@@ -121,12 +80,9 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     recorded = np.zeros(len(grid), bool)
     if sampled and track.rates is not None:
         recorded = np.asarray(np.isfinite(track.rates[last]).all(axis=1))
-    if track.rates is not None and recorded.all():
-        rate = track.rates[last]
-    else:
-        rate = _rates(track, last)
-        if track.rates is not None:
-            rate[recorded] = track.rates[last[recorded]]
+    rate = _rates(track, last)
+    if track.rates is not None:
+        rate[recorded] = track.rates[last[recorded]]
     out = _carried(values[last], rate, age, track.turns)
     if not fresh.all():
         out = np.where(fresh[:, None], out, _between(track, last, following, age))

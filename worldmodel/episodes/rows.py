@@ -8,7 +8,7 @@ import numpy as np
 from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
-from worldmodel.episodes.signals import Drive, Signal
+from worldmodel.episodes.signals import Channel, Signal
 from worldmodel.episodes.sources import Log, Source, SourceError
 from worldmodel.errors import near
 
@@ -23,7 +23,6 @@ class Timed:
     log: Log
     addresses: dict[str, tuple[str, int | None]]  # of the log's columns
     clocks: dict[str | None, Clock]  # the first is that of the rows; None: of a constant rate
-    starts: dict[str | None, float]  # [s] when each clock starts, on the first one
 
     @property
     def main(self) -> str | None:
@@ -38,15 +37,11 @@ class Timed:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The rows of one signal in an episode; NaN where it has no number."""
+    """The rows of one signal or drive in an episode; NaN where it has no number."""
 
     time: np.ndarray  # (rows,) [s]
     values: np.ndarray  # (rows, w)
     rates: np.ndarray | None  # (rows, v) recorded velocities
-
-    def without(self, bad: np.ndarray) -> "Rows":
-        """The rows with NaN at ``bad``, (rows,) bool."""
-        return dataclasses.replace(self, values=np.where(bad[:, None], np.nan, self.values))
 
     def track(self, turns: bool) -> Track:
         """Its samples: the rows that have a number."""
@@ -55,12 +50,6 @@ class Rows:
         hole = np.append(np.diff(rows) > 1, rows[-1:] < len(finite) - 1)
         rates = None if self.rates is None else self.rates[finite]
         return Track(self.time[finite], self.values[finite], rates, hole, turns)
-
-
-def time_columns(columns: Columns, signals: Sequence[Signal], drives: Sequence[Drive]) -> set[str]:
-    """Every column of time stamps that the columns name."""
-    own = [member.time for member in (*signals, *drives)]
-    return {name for name in (columns.time, *own) if name is not None}
 
 
 def source_rate(source: Source, columns: Columns) -> float | None:
@@ -103,23 +92,20 @@ def timed(
     for log in source.logs:
         where = f"{source.path}: episode {log.id!r}"
         clocks: dict[str | None, Clock] = {}
-        starts: dict[str | None, float] = {}
         origin = None
         for name in names:
             if name is None:
-                assert rate is not None
                 rows = max((len(array) for array in log.arrays.values()), default=0)
-                clocks[name] = Clock(np.arange(rows) / rate, np.ones(rows, bool))
-                starts[name] = 0.0
+                clocks[name] = Clock(np.arange(rows) / (rate or 1.0), np.ones(rows, bool))
                 continue
             unit = "s" if name == source.clock else columns.time_unit
             stamps = log.column(addresses[name])
             repeats = _repeats(log, addresses, wanted - {name}, len(stamps))
-            clocks[name] = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
+            clock = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
             origin = stamps[:1] if origin is None else origin
-            shift = stamps[:1] - origin if len(stamps) and len(origin) else np.zeros(1)
-            starts[name] = float(shift[0]) * TIME_UNITS[unit]
-        out.append(Timed(where, log, addresses, clocks, starts))
+            start = float((stamps[:1] - origin).sum()) * TIME_UNITS[unit]
+            clocks[name] = dataclasses.replace(clock, start=start)
+        out.append(Timed(where, log, addresses, clocks))
     return out
 
 
@@ -154,37 +140,26 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
 
 
-def signal_rows(episode: Timed, signal: Signal) -> Rows | None:
-    """The rows of a signal, in SI units, its clock still without the delay; None: not measured.
+def rows_of(episode: Timed, channel: Channel) -> Rows | None:
+    """The rows of a signal or a drive, in SI units, its clock still without the delay; None where
+    it has no columns.
 
     Raises:
       SourceError: a column with other rows than its time stamps.
     """
-    if not signal.columns:
+    if not channel.columns:
         return None
-    values = _stack(episode, signal.columns, signal) * signal.factor + signal.shift
-    rates = _stack(episode, signal.rates, signal) * signal.factor if signal.rates else None
-    return Rows(_times(episode, signal), values, rates)
+    values = _stack(episode, channel, channel.columns) * channel.factor + channel.shift
+    rates = None
+    if isinstance(channel, Signal) and channel.rates:
+        rates = _stack(episode, channel, channel.rates) * channel.factor
+    clock = episode.clocks[channel.time or episode.main]
+    return Rows(clock.time + clock.start, values, rates)
 
 
-def drive_rows(episode: Timed, drive: Drive) -> tuple[np.ndarray, np.ndarray] | None:
-    """The times and commands of an actuator, (rows,) each, NaN where no command was logged; None
-    where it has no column. Raises as ``signal_rows``."""
-    if drive.column is None:
-        return None
-    values = _stack(episode, (drive.column,), drive) * drive.factor + drive.shift
-    return _times(episode, drive), values[:, 0]
-
-
-def _times(episode: Timed, of: Signal | Drive) -> np.ndarray:
-    """(rows,) [s] of the rows on a clock, since the first clock's start."""
-    name = of.time or episode.main
-    return episode.clocks[name].time + episode.starts[name]
-
-
-def _stack(episode: Timed, columns: Sequence[str], of: Signal | Drive) -> np.ndarray:
+def _stack(episode: Timed, channel: Channel, columns: Sequence[str]) -> np.ndarray:
     """(kept rows, columns) as float64."""
-    clock = of.time or episode.main
+    clock = channel.time or episode.main
     kept = episode.clocks[clock].kept
     parts = []
     for column in columns:

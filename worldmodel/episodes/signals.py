@@ -20,23 +20,34 @@ _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")
 _POSES = (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)
 
 
-@dataclasses.dataclass(frozen=True)
-class Signal:
-    """A part of the state that one set of columns measures: value = factor · raw + shift."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Channel:
+    """Numbers of a log that are in columns of their own: value = factor · raw + shift."""
 
-    element: str  # as messages name it: "joint 'elbow'", "rotation of 'cube'"
-    joint: str  # of the MJCF
-    kind: str  # "hinge", "slide", "position" or "rotation"
-    q: tuple[int, ...]  # into qpos
-    v: tuple[int, ...]  # into qvel
+    element: str  # as messages name it: "joint 'elbow'", "rotation of 'cube'", "actuator 'elbow'"
+    joint: str  # of the MJCF: what it measures, or the hinge or slide that it drives; "": none
     columns: tuple[str, ...] = ()  # of the source; none: not measured
-    rates: tuple[str, ...] = ()  # of its recorded velocity
     factor: float = 1.0
     shift: float = 0.0
     delay: float = 0.0  # [s]
     time: str | None = None  # its own time stamps
+    bounds: tuple[float, float] | None = None  # [rad, m] of a limited joint, or of a command
+
+    @property
+    def label(self) -> str:
+        """Its columns, as messages name them."""
+        return f"column '{self.columns[0]}' ({self.element})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Signal(Channel):
+    """A part of the state that one set of columns measures."""
+
+    kind: str  # "hinge", "slide", "position" or "rotation"
+    q: tuple[int, ...]  # into qpos
+    v: tuple[int, ...]  # into qvel
+    rates: tuple[str, ...] = ()  # columns of its recorded velocity
     assumed: tuple[float, ...] | None = None
-    bounds: tuple[float, float] | None = None  # [rad, m] of a limited joint
     order: str = "wxyz"  # of a rotation's columns in the log; ``columns`` are wxyz
     inferred: bool = False  # the columns are those of a joint that it is coupled to
 
@@ -47,33 +58,17 @@ class Signal:
 
     @property
     def angular(self) -> bool:
+        """Whether it is in radians."""
         return self.kind in ("hinge", "rotation")
 
-    @property
-    def label(self) -> str:
-        """Its columns, as messages name them."""
-        return f"column '{self.columns[0]}' ({self.element})"
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drive(Channel):
+    """An actuator and the column of its command."""
 
-@dataclasses.dataclass(frozen=True)
-class Drive:
-    """An actuator and the column of its command: value = factor · raw + shift."""
-
-    element: str  # "actuator 'elbow'"
     name: str  # of the MJCF
     index: int  # into ctrl
-    column: str | None
-    factor: float
-    shift: float
-    delay: float  # [s]
-    time: str | None
-    bounds: tuple[float, float] | None  # of a limited command
-    joint: str | None  # the hinge or slide that it drives
-    servo: bool  # whether it commands that joint's position
-
-    @property
-    def label(self) -> str:
-        return f"column '{self.column}' ({self.element})"
+    servo: bool  # whether it commands the position of its joint
 
 
 def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[Drive]]:
@@ -98,27 +93,22 @@ def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[
     _known("actuator", commands, [element_name(model, "actuator", u) for u in range(model.nu)])
     signals: list[Signal] = []
     for j, (name, body) in enumerate(zip(names, owners, strict=True)):
-        if posed[j]:
-            given = bodies.get(name) or bodies.get(body)
-            if name != body and name in bodies and body in bodies:
-                raise ColumnsError(f"body '{body}' and its joint '{name}' are both given; keep one")
-            if given is None:
-                raise ColumnsError(
-                    f"nothing measures body '{body}': give its columns, or what is assumed, or "
-                    f"[bodies.{body}] alone where it is unknown"
-                )
+        if posed[j] and name != body and name in bodies and body in bodies:
+            raise ColumnsError(f"body '{body}' and its joint '{name}' are both given; keep one")
+        given = (bodies.get(name) or bodies.get(body)) if posed[j] else joints.get(name)
+        follower = None if posed[j] or given else _follower(joints, model, j)
+        if follower is not None:
+            signals.append(follower)
+        elif isinstance(given, Body):
             signals += _poses(given, model, j)
+        elif isinstance(given, Joint):
+            signals.append(_joint(given, model, j))
         else:
-            follower = None if name in joints else _follower(joints, model, j)
-            if follower is not None:
-                signals.append(follower)
-                continue
-            if name not in joints:
-                raise ColumnsError(
-                    f"nothing measures joint '{name}': give its column, or what is assumed, or "
-                    f"[joints.{name}] alone where it is unknown"
-                )
-            signals.append(_joint(joints[name], model, j))
+            kind, table, name = ("body", "bodies", body) if posed[j] else ("joint", "joints", name)
+            raise ColumnsError(
+                f"nothing measures {kind} '{name}': give its column, or what is assumed, or "
+                f"[{table}.{name}] alone where it is unknown"
+            )
     drives = []
     for u in range(model.nu):
         name = element_name(model, "actuator", u)
@@ -138,27 +128,34 @@ def _known(kind: str, given: Iterable[str], there: Sequence[str]) -> None:
             raise ColumnsError(f"the MJCF has no {kind} '{name}' for these columns; {remedy}")
 
 
+def _limits(limited: bool, span: np.ndarray) -> tuple[float, float] | None:
+    return (float(span[0]), float(span[1])) if limited else None
+
+
+def _some(*columns: str | None) -> tuple[str, ...]:
+    return tuple(column for column in columns if column is not None)
+
+
 def _joint(joint: Joint, model: mujoco.MjModel, j: int) -> Signal:
     hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
-    bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
-    bounds = bounds if model.jnt_limited[j] else None
+    bounds = _limits(model.jnt_limited[j], model.jnt_range[j])
     element = f"joint '{joint.name}'"
-    _check_unit(element, "", joint.unit, hinge)
+    _check_unit(element, joint.unit, hinge)
     factor, shift = _affine(element, joint, bounds)
     return Signal(
-        element,
-        joint.name,
-        "hinge" if hinge else "slide",
-        (int(model.jnt_qposadr[j]),),
-        (int(model.jnt_dofadr[j]),),
-        () if joint.position is None else (joint.position,),
-        () if joint.velocity is None else (joint.velocity,),
-        factor,
-        shift,
-        joint.delay,
-        joint.time,
-        None if joint.assumed is None else (joint.assumed,),
-        bounds,
+        element=element,
+        joint=joint.name,
+        kind="hinge" if hinge else "slide",
+        q=(int(model.jnt_qposadr[j]),),
+        v=(int(model.jnt_dofadr[j]),),
+        columns=_some(joint.position),
+        rates=_some(joint.velocity),
+        factor=factor,
+        shift=shift,
+        delay=joint.delay,
+        time=joint.time,
+        assumed=None if joint.assumed is None else (joint.assumed,),
+        bounds=bounds,
     )
 
 
@@ -186,22 +183,20 @@ def _follower(joints: dict[str, Joint], model: mujoco.MjModel, j: int) -> Signal
     if coupled is None or leader is None or leader.position is None:
         return None
     k, factor, shift = coupled
-    signal, name = _joint(leader, model, k), element_name(model, "joint", j)
-    own = _joint(Joint(name), model, j)
+    signal = _joint(leader, model, k)
+    own = _joint(Joint(element_name(model, "joint", j)), model, j)
+    same = {name: getattr(own, name) for name in ("element", "joint", "kind", "q", "v", "bounds")}
     return dataclasses.replace(
-        own,
-        columns=signal.columns,
-        rates=signal.rates,
+        signal,
+        **same,
         factor=factor * signal.factor,
         shift=factor * signal.shift + shift,
-        delay=signal.delay,
-        time=signal.time,
         assumed=None if signal.assumed is None else (factor * signal.assumed[0] + shift,),
         inferred=True,
     )
 
 
-def _check_unit(element: str, servo: str, unit: str, hinge: bool) -> None:
+def _check_unit(element: str, unit: str, hinge: bool, servo: str = "") -> None:
     if unit in (_LENGTHS if hinge else _ANGLES):
         kind, units = ("hinge", "rad or deg") if hinge else ("slide", "m, cm or mm")
         raise ColumnsError(f"{element} is a {kind}{servo}: its unit is {units}, not '{unit}'")
@@ -221,10 +216,9 @@ def _affine(
 
 
 def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
-    free = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE
+    moved = 3 if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE else 0
     q, v, where = int(model.jnt_qposadr[j]), int(model.jnt_dofadr[j]), f"body '{body.name}'"
-    place, turn = expanded(body.position), expanded(body.quaternion)
-    rates, moved = expanded(body.velocity), 3 if free else 0
+    place, turn, rates = map(expanded, (body.position, body.quaternion, body.velocity))
     if len(place) not in (0, moved) or len(turn) not in (0, 4):
         raise ColumnsError(
             f"{where} has {len(place)} position and {len(turn)} quaternion columns; give "
@@ -237,62 +231,55 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
         raise ColumnsError(f"{where}: assumed has {len(assumed)} numbers; give {moved + 4}")
     if assumed is not None and abs(np.linalg.norm(assumed[moved:]) - 1) > 1e-3:
         raise ColumnsError(f"{where}: the assumed quaternion {assumed[moved:]} is not of norm 1")
-    if body.order == "xyzw":
-        turn = turn[3:] + turn[:3]
-    common = {"delay": body.delay, "time": body.time}
-    joint = element_name(model, "joint", j)
-    place_signal = Signal(
-        f"position of '{body.name}'",
-        joint,
-        "position",
-        (q, q + 1, q + 2),
-        (v, v + 1, v + 2),
-        tuple(place),
-        tuple(rates[:3]) if place else (),
-        FACTORS[body.unit],
+    common = {"joint": element_name(model, "joint", j), "delay": body.delay, "time": body.time}
+    position = Signal(
+        element=f"position of '{body.name}'",
+        kind="position",
+        q=(q, q + 1, q + 2),
+        v=(v, v + 1, v + 2),
+        columns=tuple(place),
+        rates=tuple(rates[:3]) if place else (),
+        factor=FACTORS[body.unit],
         assumed=None if assumed is None else assumed[:3],
         **common,
     )
-    turn_signal = Signal(
-        f"rotation of '{body.name}'",
-        joint,
-        "rotation",
-        tuple(range(q + moved, q + moved + 4)),
-        tuple(range(v + moved, v + moved + 3)),
-        tuple(turn),
-        tuple(rates[moved:]) if turn else (),
+    rotation = Signal(
+        element=f"rotation of '{body.name}'",
+        kind="rotation",
+        q=tuple(range(q + moved, q + moved + 4)),
+        v=tuple(range(v + moved, v + moved + 3)),
+        columns=tuple(turn[3:] + turn[:3] if body.order == "xyzw" else turn),
+        rates=tuple(rates[moved:]) if turn else (),
         assumed=None if assumed is None else assumed[moved:],
         order=body.order,
         **common,
     )
-    return [place_signal, turn_signal] if free else [turn_signal]
+    return [position, rotation] if moved else [rotation]
 
 
 def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
     element = f"actuator '{command.name}'"
-    bounds = (float(model.actuator_ctrlrange[u, 0]), float(model.actuator_ctrlrange[u, 1]))
-    bounds = bounds if model.actuator_ctrllimited[u] else None
+    bounds = _limits(model.actuator_ctrllimited[u], model.actuator_ctrlrange[u])
     dof = driven_dof(model, u)
     j = None if dof is None else int(model.dof_jntid[dof])
-    servo = is_position_servo(model, u)
-    if j is not None and servo:
-        if bounds is None and model.jnt_limited[j]:
-            bounds = (float(model.jnt_range[j, 0]), float(model.jnt_range[j, 1]))
+    servo = j is not None and is_position_servo(model, u)
+    if servo:
+        bounds = bounds or _limits(model.jnt_limited[j], model.jnt_range[j])
         hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
-        _check_unit(element, "'s servo", command.unit, hinge)
+        _check_unit(element, command.unit, hinge, "'s servo")
     factor, shift = 1.0, command.offset
     if command.column is not None:
         factor, shift = _affine(element, command, bounds)
     return Drive(
-        element,
-        command.name,
-        u,
-        command.column,
-        factor,
-        shift,
-        command.delay,
-        command.time,
-        bounds,
-        None if j is None else element_name(model, "joint", j),
-        j is not None and servo,
+        element=element,
+        name=command.name,
+        index=u,
+        columns=_some(command.column),
+        factor=factor,
+        shift=shift,
+        delay=command.delay,
+        time=command.time,
+        bounds=bounds,
+        joint="" if j is None else element_name(model, "joint", j),
+        servo=servo,
     )

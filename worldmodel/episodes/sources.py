@@ -8,7 +8,7 @@ Only what is asked for is read: videos, text and whatever else lies beside it is
 import dataclasses
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from worldmodel.episodes import lerobot
 from worldmodel.episodes.columns import ColumnsError
-from worldmodel.episodes.tables import Choose, csv_table, parquet_table
+from worldmodel.episodes.tables import csv_table, numbers, parquet_table
 from worldmodel.errors import InputError, cause, near
 
 FAMILIES = (".npz", ".csv", ".parquet")
@@ -122,10 +122,9 @@ def _file(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
                 "start and id; leave episode out"
             )
         return _npz(path, wanted)
-    reader = {".csv": csv_table, ".parquet": parquet_table}.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in FAMILIES:
         raise SourceError(f"{path} is no {', '.join(FAMILIES)} file; convert it to one")
-    return _table(path, reader, wanted, episode)
+    return _table(path, wanted, episode)
 
 
 def _together(path: Path, sources: list[Source]) -> Source:
@@ -227,26 +226,23 @@ def _cut(
     if rate is not None and (rate.shape != () or rate.dtype.kind not in "fiu"):
         raise SourceError(f"{path}: rate_hz has shape {rate.shape}; give one number")
     if start is not None:
-        if start.ndim != 1 or start.dtype.kind not in "iu" or len(start) < 2:
-            raise SourceError(
-                f"{path}: array start has shape {start.shape} and type {start.dtype}, not "
-                "(episodes + 1,) whole numbers"
-            )
-        start = start.astype(np.int64)  # differences of unsigned numbers would wrap around
-        if start[0] != 0 or (np.diff(start) < 0).any():
-            raise SourceError(f"{path}: array start must rise from 0; the file is damaged")
-        ids = np.arange(len(start) - 1) if ids is None else ids
-        if ids.shape != (len(start) - 1,):
-            raise SourceError(
-                f"{path}: array id has shape {ids.shape} where start names {len(start) - 1} "
-                "episodes"
-            )
-        if ids.dtype.kind not in "iuU":
-            raise SourceError(
-                f"{path}: array id is of type {ids.dtype}; ids are whole numbers or text"
-            )
-        if len(set(ids.tolist())) != len(ids):
-            raise SourceError(f"{path}: array id names an episode twice; rename one")
+        whole = start.ndim == 1 and start.dtype.kind in "iu" and len(start) > 1
+        start = start.astype(np.int64) if whole else start  # unsigned differences wrap around
+        ids = np.arange(start.size - 1) if ids is None else ids
+        why = ""
+        if not whole:
+            of = f"shape {start.shape} and type {start.dtype}"
+            why = f"start has {of}, not (episodes + 1,) integers"
+        elif start[0] != 0 or (np.diff(start) < 0).any():
+            why = "start must rise from 0; the file is damaged"
+        elif ids.shape != (len(start) - 1,):
+            why = f"id has shape {ids.shape} where start names {len(start) - 1} episodes"
+        elif ids.dtype.kind not in "iuU":
+            why = f"id is of type {ids.dtype}; ids are whole numbers or text"
+        elif len(set(ids.tolist())) != len(ids):
+            why = "id names an episode twice; rename one"
+        if why:
+            raise SourceError(f"{path}: array {why}")
     for name, array in list(arrays.items()):
         rows = None if start is None else int(start[-1])
         why = ""
@@ -271,25 +267,23 @@ def _cut(
     return Source(path, logs, kept, ignored, None if rate is None else float(rate))
 
 
-def _table(
-    path: Path,
-    reader: Callable[[Path, Choose], Any],
-    wanted: list[str] | None,
-    episode: str | None,
-) -> Source:
+def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
     """A CSV or Parquet file, cut where the episode column changes."""
-    asked = wanted if wanted is None or episode is None else [*wanted, episode]
-
-    def choose(names: dict[str, Any], ignored: dict[str, str]) -> list[str]:
-        readable = names if episode is None else names | {episode: None}
-        if episode is not None and episode not in names and episode not in ignored:
-            raise ColumnsError(f"{path} has no column '{episode}'; {near(episode, names)}")
-        return _arrays_of(path, asked, readable, {k: v for k, v in ignored.items() if k != episode})
-
-    arrays, names, ignored = reader(path, choose)
-    if episode is None:
+    table = csv_table(path) if path.suffix.lower() == ".csv" else parquet_table(path)
+    if not table.num_rows:
+        raise SourceError(f"{path} has columns but no row; record it again, or take it away")
+    columns = {name: numbers(table.column(name)) for name in table.column_names}
+    if episode is not None and episode not in columns:
+        raise ColumnsError(f"{path} has no column '{episode}'; {near(episode, columns)}")
+    labels = None if episode is None else columns.pop(episode)
+    readable = {n: values for n, values in columns.items() if not isinstance(values, str)}
+    names: dict[str, Any] = dict.fromkeys(readable)
+    ignored = {n: why for n, why in columns.items() if isinstance(why, str)}
+    arrays = {name: readable[name] for name in _arrays_of(path, wanted, names, ignored)}
+    if labels is None:
         return Source(path, [Log(path.stem, arrays)], names, ignored)
-    labels = arrays.pop(episode)
+    if isinstance(labels, str):  # of text, which numbers episodes as well
+        labels = np.array(table.column(episode).to_pylist(), dtype=str)
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             row = int(np.flatnonzero(~np.isfinite(labels))[0])
@@ -300,23 +294,18 @@ def _table(
         Log(values[i].item(), {n: a[which == i] for n, a in arrays.items()})
         for i in np.argsort(first)
     ]
-    for known in (names, ignored):
-        known.pop(episode, None)
     return Source(path, logs, names, ignored)
 
 
 def _lerobot(path: Path, wanted: list[str] | None) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
-
-    def choose(names: dict[str, Any], ignored: dict[str, str]) -> list[str]:
-        return _arrays_of(path, wanted, names | {"timestamp": None}, ignored)
-
-    dataset = lerobot.read(path, None if wanted is None else choose)
-    names = {name: feature.names for name, feature in dataset.features.items()}
+    dataset = lerobot.read(path)
+    names: dict[str, Any] = {name: feature.names for name, feature in dataset.features.items()}
     logs = [
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
     names["timestamp"] = None
+    _arrays_of(path, wanted, names, dataset.ignored)
     fps = float(dataset.fps)
     return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)

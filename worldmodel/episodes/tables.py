@@ -1,6 +1,6 @@
 """CSV and Parquet files as named columns of numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 
 from worldmodel.errors import InputError, cause
 
-# Readable columns and the names of their components, others and why they are not → what to read.
-Choose = Callable[[dict[str, Any], dict[str, str]], list[str]]
 _ABSENT = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NA", "N/A"]
 
 
@@ -21,13 +19,8 @@ class TableError(InputError):
     """A CSV or Parquet file that is truncated, damaged or ragged."""
 
 
-def csv_table(
-    path: Path, choose: Choose
-) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    """Reads a CSV with a header; empty cells and "nan" are NaN.
-
-    Returns:
-      the chosen columns (rows,); all readable ones; the others and why.
+def csv_table(path: Path) -> pa.Table:
+    """Reads a CSV with a header; empty cells and "nan" are null.
 
     Raises:
       TableError: no header, rows of different lengths, a name twice.
@@ -56,20 +49,18 @@ def csv_table(
             f"{path}: line {ragged[0].number} has {ragged[0].actual_columns} cells where the "
             f"header has {ragged[0].expected_columns}; mend it, or delete it where it was cut off"
         )
-    return _chosen(path, table.rename_columns(_stripped(path, table.column_names)), choose)
+    return table.rename_columns(_stripped(path, table.column_names))
 
 
-def parquet_table(
-    path: Path, choose: Choose
-) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    """Reads a Parquet file of numbers and lists of numbers; as ``csv_table``."""
+def parquet_table(path: Path) -> pa.Table:
+    """Reads a Parquet file, the fields of structures as columns; raises as ``csv_table``."""
     try:
         table = read_parquet(path)
     except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
         raise TableError(f"{path} {damage(path, error)}") from error
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
-    return _chosen(path, table, choose)
+    return table
 
 
 def read_parquet(path: Path, names: Sequence[str] | None = None) -> pa.Table:
@@ -102,28 +93,6 @@ def _stripped(path: Path, names: list[str]) -> list[str]:
         if stripped.count(name) > 1:
             raise TableError(f"{path} has two columns '{name}'; rename one")
     return stripped
-
-
-def _chosen(
-    path: Path, table: pa.Table, choose: Choose
-) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    if not table.num_rows:
-        raise TableError(f"{path} has columns but no row; record it again, or take it away")
-    arrays, ignored = {}, {}
-    for name in table.column_names:
-        values = numbers(table.column(name))
-        if isinstance(values, str):
-            ignored[name] = values
-        else:
-            arrays[name] = values
-    names = dict.fromkeys(arrays)
-    chosen = {}
-    for name in choose(names, ignored):
-        if name in arrays:
-            chosen[name] = arrays[name]
-        else:  # a column of text may number the episodes
-            chosen[name] = np.array(table.column(name).to_pylist(), dtype=str)
-    return chosen, names, ignored
 
 
 def is_numeric(kind: pa.DataType) -> bool:

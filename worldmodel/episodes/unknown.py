@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
@@ -39,15 +41,15 @@ def resolve_unknown(
             unknown.append(joint)
         elif any(e.measured is None or e.measured[:, where].any() for e in episodes):
             measured.append(joint)
-    reached = _reached(model)
+    groups = _connected(model) if unknown else np.zeros(0)
     for joint in unknown:
-        hit = [j for j in measured if reached[_tree(model, joint)] == reached[_tree(model, j)]]
+        hit = [j for j in measured if groups[_tree(model, joint)] == groups[_tree(model, j)]]
         if hit:
             raise InputError(
                 f"{_name(model, joint)} is unknown in every frame, and the motion of "
-                f"{_name(model, hit[0])}, which is scored, depends on it "
-                f"({_link(model, joint, hit[0])}); measure it, assume a value for it "
-                "(assumed = … in the columns), or remove it from the MJCF"
+                f"{_name(model, hit[0])}, which is scored, depends on it: one kinematic tree, or "
+                "bodies that can touch or are coupled; measure it, assume a value for it (assumed "
+                "= … in the columns), or remove it from the MJCF"
             )
     return [_placed(model, e, unknown) for e in episodes], tuple(_name(model, j) for j in unknown)
 
@@ -82,43 +84,26 @@ def _tree(model: mujoco.MjModel, joint: int) -> int:
     return int(model.body_treeid[model.jnt_bodyid[joint]])
 
 
-def _reached(model: mujoco.MjModel) -> np.ndarray:
-    """(trees,) a number that connected kinematic trees share."""
-    groups = np.arange(model.ntree)
-    for first, second, _ in _links(model):
-        groups[groups == groups[first]] = groups[second]
-    return groups
-
-
-def _link(model: mujoco.MjModel, joint: int, other: int) -> str:
-    """How two connected joints are: directly, or over others."""
-    trees = {_tree(model, joint), _tree(model, other)}
-    if len(trees) == 1:
-        return "both move in one kinematic tree"
-    direct = [how for first, second, how in _links(model) if {first, second} == trees]
-    return direct[0] if direct else "over bodies that can touch or are coupled"
-
-
-def _links(model: mujoco.MjModel) -> Iterator[tuple[int, int, str]]:
-    """Pairs of kinematic trees that can act on each other, and how."""
-
-    def between(bodies: Sequence[int], how: str) -> Iterator[tuple[int, int, str]]:
+def _connected(model: mujoco.MjModel) -> np.ndarray:
+    """(trees,) a number that kinematic trees share which can act on each other."""
+    links = []
+    for bodies in _coupled(model):
         trees = [t for b in bodies if (t := int(model.body_treeid[b])) >= 0]  # −1: does not move
-        yield from ((trees[0], t, how) for t in trees[1:] if t != trees[0])
+        links += [(trees[0], other) for other in trees[1:]]
+    rows, columns = np.array(links, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), (model.ntree, model.ntree))
+    return connected_components(graph, directed=False)[1]
 
+
+def _coupled(model: mujoco.MjModel) -> Iterator[list[int]]:
+    """Bodies that can act on each other: by contacts, equalities and tendons."""
     flags, bits = model.opt.disableflags, mujoco.mjtDisableBit
     if not flags & int(bits.mjDSBL_CONTACT):
         for first, second, _ in geom_pairs(model):
-            names = [model.geom(g).name or f"geom {g}" for g in (first, second)]
-            bodies = [int(model.geom_bodyid[g]) for g in (first, second)]
-            yield from between(bodies, f"geoms {names[0]} and {names[1]} can touch")
+            yield [int(model.geom_bodyid[g]) for g in (first, second)]
     if not flags & int(bits.mjDSBL_EQUALITY):
-        for equality in range(model.neq):
-            bodies = _equality_bodies(model, equality)
-            yield from between(bodies, f"equality {model.equality(equality).name or equality}")
-    for tendon in range(model.ntendon):
-        name = model.tendon(tendon).name or tendon
-        yield from between(_tendon_bodies(model, tendon), f"tendon {name}")
+        yield from (_equality_bodies(model, equality) for equality in range(model.neq))
+    yield from (_tendon_bodies(model, tendon) for tendon in range(model.ntendon))
 
 
 def _equality_bodies(model: mujoco.MjModel, equality: int) -> list[int]:

@@ -113,7 +113,7 @@ class WindowGrid:
         is none, where a frame from its start to its end is not ``valid``, or where nothing that it
         predicts was measured.
         """
-        valid, known = episode.valid, _known(episode.qpos, episode.qvel)
+        valid, known = episode.valid, known_frames(episode)
         seen = np.ones(len(valid), bool)
         if episode.measured is not None:
             seen[:] = episode.measured.any(axis=1)
@@ -162,56 +162,56 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
     """
     if horizon < 1:
         raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
-    rows: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     partly = any(episode.measured is not None for episode in episodes)
     for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
-        last = len(episode.qpos) - 1
+        frames, last = np.asarray(frames, int), len(episode.qpos) - 1
+        outside = frames[(frames < 0) | (frames > last)]
+        if len(outside):
+            raise InputError(
+                f"a window starts at frame {outside[0]} of episode {episode.id}, whose frames are "
+                f"0 to {last}"
+            )
+        following = frames[:, None] + np.arange(1, horizon + 1)
+        after = np.minimum(following, last)
         measured = np.isfinite(episode.qpos)
         if episode.measured is not None:
             measured &= episode.measured
-        for k in frames:
-            if not 0 <= k <= last:
-                raise InputError(
-                    f"a window starts at frame {k} of episode {episode.id}, whose frames are 0 to "
-                    f"{last}"
-                )
-            after = np.minimum(np.arange(k + 1, k + 1 + horizon), last)
-            held = np.minimum(np.arange(k, k + horizon), last)
-            scored = np.arange(k + 1, k + 1 + horizon) <= last
-            if partly:
-                scored = scored & measured[after].any(axis=1)
-            rows.append(
-                (
-                    *_history(episode, int(k)),
-                    episode.ctrl[held],
-                    episode.qpos[after],
-                    scored,
-                    np.array(index),
-                    measured[after],
-                    np.array(int(k)),
-                )
+        scored = following <= last
+        parts.append(
+            (
+                *_history(episode, frames),
+                episode.ctrl[np.minimum(following - 1, last)],
+                episode.qpos[after],
+                scored & measured[after].any(axis=2) if partly else scored,
+                np.full(len(frames), index),
+                measured[after],
+                frames,
             )
-    if not rows:
+        )
+    if not sum(len(part[-1]) for part in parts):
         raise InputError(
             f"no window of {horizon} frames fits into these {len(episodes)} episodes; "
             "choose a shorter horizon"
         )
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     measured = columns[-2] if partly else None
     return Windows(History(*columns[:4]), *columns[4:-2], measured=measured, frame=columns[-1])
 
 
-def _known(qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """(frames, nq), (frames, nv) → (frames,) bool; where no position and no velocity is unknown."""
-    return np.asarray(np.isfinite(qpos).all(axis=1) & np.isfinite(qvel).all(axis=1))
+def known_frames(episode: Episode) -> np.ndarray:
+    """(frames,) bool; where no position and no velocity is unknown."""
+    finite = np.isfinite(np.concatenate([episode.qpos, episode.qvel], axis=1))
+    return np.asarray(finite.all(axis=1))
 
 
-def _history(episode: Episode, k: int) -> tuple[np.ndarray, ...]:
-    """Frames k, k − 1, …; a frame that is absent, unknown or not valid ends what is known."""
+def _history(episode: Episode, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Frames k, k − 1, … of each start; one that is absent, unknown or not valid ends what is
+    known."""
     lags = np.arange(HISTORY)
-    frames = np.maximum(k - lags, 0)
-    qpos, qvel = episode.qpos[frames], episode.qvel[frames]
-    usable = episode.valid[frames] & _known(qpos, qvel)
-    known = np.logical_and.accumulate((k - lags >= 0) & (usable | (lags == 0)))
-    ctrl = np.where(lags[:, None] > 0, episode.ctrl[frames], 0.0)
-    return qpos, qvel, ctrl, known
+    at = starts[:, None] - lags
+    rows = np.maximum(at, 0)
+    usable = (episode.valid & known_frames(episode))[rows] | (lags == 0)
+    known = np.logical_and.accumulate((at >= 0) & usable, axis=1)
+    ctrl = np.where(lags[:, None] > 0, episode.ctrl[rows], 0.0)
+    return episode.qpos[rows], episode.qvel[rows], ctrl, known

@@ -112,8 +112,8 @@ def protocol_of(directory: Path | str, metadata: dict[str, Any]) -> Protocol:
     """
     if "protocol" not in metadata:
         raise CheckpointError(
-            f"{directory} carries no columns and windows: it was not fitted to a log; give the "
-            "folder that `worldmodel fit` wrote"
+            f"{directory} carries no columns and windows: it was not fitted to a log; give "
+            "--columns, or the folder that `worldmodel fit` wrote"
         )
     return Protocol.from_json(metadata["protocol"])
 

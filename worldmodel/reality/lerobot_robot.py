@@ -72,9 +72,9 @@ class LeRobotRobot:
         self._delay = np.array([s.delay for s in used])
         numbers = _numbers(robot.action_features)
         self._sent = {
-            _feature(drive.column, "action", numbers): (drive.index, drive.factor, drive.shift)
+            _feature(drive.columns[0], "action", numbers): (drive.index, drive.factor, drive.shift)
             for drive in drives
-            if drive.column is not None
+            if drive.columns
         }
         self._constant = dict(constant or {})
         open_features = [n for n in numbers if n not in self._sent and n not in self._constant]
