@@ -7,6 +7,7 @@ short lines in silence and counts no lines.
 import contextlib
 import csv
 import dataclasses
+import inspect
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -123,8 +124,8 @@ def _check_columns(path: Path, head: str, names: Sequence[str], schema: type[Sch
 
 
 def _optional(schema: type[Schema]) -> list[str]:
-    fields = dataclasses.fields(schema)
-    return [field.name for field in fields if field.default is not dataclasses.MISSING]
+    parameters = inspect.signature(schema).parameters
+    return [name for name, p in parameters.items() if p.default is not p.empty]
 
 
 def _row(fields: dict[str, Any], schema: type[Schema], hints: dict[str, Any]) -> Schema:
