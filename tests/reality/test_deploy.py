@@ -160,6 +160,17 @@ def test_what_the_robot_reports_to_have_applied_is_recorded() -> None:
     assert episode.ctrl[:5, 0].tolist() == [1.0, 2.0, 5.0, 6.0, 7.0]
 
 
+def test_an_episode_that_its_task_cannot_judge_is_kept() -> None:
+    class Broken(type(CART)):
+        def success(self, episode: Episode) -> bool | None:
+            raise KeyError("target")
+
+    kept: list[Episode] = []
+    with pytest.raises(KeyError):
+        deploy(ScriptedRobot(), Broken(), TRIAL, 0, KEY, keep=kept.append)
+    assert len(kept[0].qpos) == 10 and kept[0].success is None
+
+
 def test_an_episode_ends_where_its_task_has_failed() -> None:
     class Narrow(type(CART)):
         def failed(self, measured: Measurement, goal: Any) -> Array:

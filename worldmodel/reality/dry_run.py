@@ -1,5 +1,7 @@
 """A dry run: everything but sending."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -56,18 +58,25 @@ class DryRun:
         self._robot.close()
 
 
-def dry_run(robot: Robot, task: Task, trial: Trial, key: jax.Array) -> Episode:
+def dry_run(
+    robot: Robot,
+    task: Task,
+    trial: Trial,
+    key: jax.Array,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Episode:
     """Plays one trial on a robot without sending anything: names, shapes, rates, the sensors and
     the commands that a policy would send, all in the episode.
 
     Raises:
-      InputError, RobotError: as ``capture``.
+      InputError, RobotError, Interrupted: as ``capture``.
     """
     machine = DryRun(robot)
     check_robot(machine, task)
     loop = compiled_loop(task, trial.policy, trial.goal)
     try:
         machine.connect()
-        return deploy(machine, task, trial, "dry run", key, loop=loop)
+        return deploy(machine, task, trial, "dry run", key, loop=loop, stop=stop)
     finally:
         machine.close()

@@ -180,7 +180,7 @@ def episode(task: Task, played: Played, goal: Goal, *, source: str, identity: in
         source=source,
     )
     success = False if np.asarray(played.failed).any() else task.success(out)
-    return dataclasses.replace(out, success=success)
+    return dataclasses.replace(out, success=None if success is None else bool(success))
 
 
 def _repeated(rows: Array) -> np.ndarray:
