@@ -1,4 +1,4 @@
-"""The commands of ``python -m worldmodel``: doctor; new, check, fit, evaluate; generate, train,
+"""The commands of ``python -m worldmodel``: doctor; check, fit, evaluate; new, generate, train,
 deploy, loop; trust, plan, judge.
 
 Each command imports its own modules.
@@ -232,8 +232,7 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of the process by default, and returns the exit status."""
-    commands = {"doctor": _doctor, "new": round_the_loop.new}
-    commands |= {"check": _check, "fit": _fit, "evaluate": _evaluate}
+    commands = {"doctor": _doctor, "check": _check, "fit": _fit, "evaluate": _evaluate}
     commands |= round_the_loop.COMMANDS
     commands |= {"trust": _trust, "plan": _plan, "judge": _judge}
     call = functools.partial(tyro.extras.subcommand_cli_from_dict, commands, prog="worldmodel")

@@ -74,7 +74,8 @@ def test_a_robot_of_another_task_is_refused() -> None:
         ({"control_hz": 30.0}, r"takes 30\.0 commands per second, scene 'cart' 10"),
         ({"names": Names(("y", "x"), (), (), ("push",))}, r"joints are \['y', 'x'\], .*this order"),
         ({"names": Names(("x", "y"), (), (("a", "b"),), ("push",))}, "touch"),
-        ({"max_rate": np.zeros(2)}, r"max_rate has the shape \(2,\), not \(1,\)"),
+        ({"max_rate": np.full(2, np.inf)}, r"max_rate is \[inf inf\]; give \(1,\) positive"),
+        ({"max_rate": np.array([np.nan])}, r"max_rate is \[nan\]; give \(1,\) positive"),
     ]
     check_robot(robot(), CART)
     for changes, message in refusals:

@@ -3,20 +3,20 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
 from worldmodel.commands.deploy import on_robot
+from worldmodel.commands.loop_options import LoopOptions
 from worldmodel.commands.version import chosen_engine, described, version_of
-from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
 from worldmodel.model import Displacement, Force, Velocity
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
+from worldmodel.runtime.settings import claim
 
 CORRECTIONS = {
     "none": None,
@@ -24,32 +24,6 @@ CORRECTIONS = {
     "velocity": Velocity(),
     "force": Force(),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopOptions:
-    """What the command line says."""
-
-    task: str
-    out: Path
-    robot: str | None
-    expert: str | None
-    model: Path | None
-    turns: int
-    episodes: int  # generated in a turn
-    corrections: int  # deployed in a turn
-    correction: str  # of ``CORRECTIONS``
-    steps: int  # of each finetuning
-    gradient: bool  # whether physics alone are finetuned through MJX, too
-    seed: int
-    engine: str | None
-    watch: bool
-    clone: CloneConfig
-
-    def __post_init__(self) -> None:
-        for name in ("turns", "episodes", "corrections", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: at least 1")
 
 
 def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -64,8 +38,17 @@ def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
       Interrupted: ``stop`` returned True.
     """
     task = named.task(options.task)
-    expert = named.part(options.expert, options.task, "expert", "plan")
-    robot = named.part(options.robot, options.task, "robot", "step")
+    expert = named.expert(options.expert, options.task, task)
+    robot, reference = named.robot(options.robot, options.task)
+    claim(options.out, {"task": task.name, "robot": reference})
+    trainer = Clone(
+        CloneConfig(
+            width=options.width,
+            steps=options.clone_steps,
+            history=options.history,
+            chunk=options.chunk,
+        )
+    )
     version = _first(options, task)
     correction = CORRECTIONS[options.correction]
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
@@ -81,7 +64,7 @@ def turns(options: LoopOptions, stop: Callable[[], bool]) -> dict[str, Any]:
             version,
             on_robot(robot, task, options.watch, stop),
             expert,
-            Clone(options.clone),
+            trainer,
             method,
             generated=options.episodes,
             deployed=options.corrections,

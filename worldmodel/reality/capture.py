@@ -68,14 +68,15 @@ def capture(
         try:
             robot.connect()
             for i in open_trials:
+                own = jax.random.fold_in(key, i)
                 if hasattr(robot, "begin"):
-                    robot.begin(i)  # pyright: ignore[reportAttributeAccessIssue]
+                    robot.begin(own)  # pyright: ignore[reportAttributeAccessIssue]
                 episode = deploy(
                     robot,
                     task,
                     trials[i],
                     i,
-                    jax.random.fold_in(key, i),
+                    own,
                     loop=loop,
                     operator=operator,
                     safety=safety,

@@ -76,7 +76,7 @@ def check_robot(robot: Robot, task: Task) -> None:
     """Refuses a robot that is not a task's, before anything moves.
 
     Raises:
-      InputError: another rate, other names, or limits of another size.
+      InputError: another rate, other names, or limits of another size or not above 0.
     """
     scene = task.scene
     if robot.control_hz != scene.control_hz:
@@ -91,10 +91,11 @@ def check_robot(robot: Robot, task: Task) -> None:
                 f"the robot's {kind} are {list(reported)}, task '{task.name}' needs {list(wanted)}"
                 ", in this order; rename them in the robot, or set the task's sensors"
             )
-    if np.shape(robot.max_rate) != (scene.mj_model.nu,):
+    limits = np.asarray(robot.max_rate)
+    if limits.shape != (scene.mj_model.nu,) or not (limits > 0).all():
         raise InputError(
-            f"the robot's max_rate has the shape {np.shape(robot.max_rate)}, not "
-            f"({scene.mj_model.nu},): one limit per actuator, infinite where there is none"
+            f"the robot's max_rate is {limits}; give ({scene.mj_model.nu},) positive limits, one "
+            "per actuator, infinite where there is none"
         )
 
 

@@ -17,7 +17,7 @@ class Robot(Protocol):
 
     Three more methods are used where a robot has them: ``measure()`` reads without moving, for a
     dry run; ``clock()`` is the robot's own time [s], of a simulation that does not run in real
-    time; ``begin(number)`` comes before an episode that is captured, with its number.
+    time; ``begin(key)`` comes before an episode that is captured, with its random key.
     """
 
     control_hz: float  # [1/s]

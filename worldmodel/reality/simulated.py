@@ -91,10 +91,11 @@ class SimulatedRobot:
     def connect(self) -> None:
         """Nothing is to be opened."""
 
-    def begin(self, number: int) -> None:
-        """The noise of the sensors is that of an episode's number from now on, so that a capture
-        that goes on has the noise of one that was never stopped."""
-        self._draw_noise(np.random.default_rng([self._seed, number]))
+    def begin(self, key: Array) -> None:
+        """The noise of the sensors is that of an episode's key from now on, so that a capture that
+        goes on has the noise of one that was never stopped."""
+        numbers = np.asarray(jax.random.key_data(key)).ravel().tolist()
+        self._draw_noise(np.random.default_rng([self._seed, *numbers]))
 
     def _draw_noise(self, generator: np.random.Generator) -> None:
         sensing = [d.measurements(self.names, generator) for d in self._disturbances]
