@@ -101,8 +101,12 @@ def test_a_signal_stops_the_robot_in_mid_episode(tmp_path: Path, number: signal.
 
 def test_ctrl_c_without_a_handler_stops_the_robot_too(tmp_path: Path) -> None:
     robot = ScriptedRobot({3: lambda: signal.raise_signal(signal.SIGINT)})
-    with pytest.raises(KeyboardInterrupt):
-        capture(tmp_path, robot, CART, [TRIAL], KEY)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            capture(tmp_path, robot, CART, [TRIAL], KEY)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert robot.calls == ["connect", "reset", "stop", "stop", "close"]
     with np.load(tmp_path / "00000.failed.npz") as kept:
         assert kept["qpos"].shape == (3, 2)  # the fourth frame was never measured

@@ -27,12 +27,10 @@ class DryRun:
                 f"a {type(robot).__name__} cannot be read without moving it; give it a method "
                 "'measure()' for dry runs"
             )
-        self._robot, self._ticks = robot, Ticks(robot.control_hz)
+        self._ticks = Ticks(robot.control_hz)
         self.control_hz, self.names, self.max_rate = robot.control_hz, robot.names, robot.max_rate
-
-    def connect(self) -> None:
-        """Opens the machine."""
-        self._robot.connect()
+        self.connect, self.close = robot.connect, robot.close
+        self.measure: Callable[[], Measurement] = getattr(robot, "measure")  # noqa: B009
 
     def reset(self, start: Start) -> Measurement:
         """Measures; nothing is put in place."""
@@ -46,16 +44,8 @@ class DryRun:
         self._ticks.wait()
         return self.measure()
 
-    def measure(self) -> Measurement:
-        """Reads the robot."""
-        return self._robot.measure()  # pyright: ignore[reportAttributeAccessIssue]
-
     def stop(self) -> None:
         """Nothing was set in motion."""
-
-    def close(self) -> None:
-        """Lets go of the machine."""
-        self._robot.close()
 
 
 def dry_run(
