@@ -20,7 +20,7 @@ _COUNTS = ["turns", "episodes", "corrections", "steps", "clone_steps", "width", 
 
 @dataclasses.dataclass(frozen=True)
 class GenerateOptions:
-    """Of ``generate``; what a plan of ``train`` is asked for, too."""
+    """What is to be demonstrated, and where."""
 
     # The task: file.py:name or package.module:name.
     task: tyro.conf.Positional[str]
@@ -30,7 +30,7 @@ class GenerateOptions:
     model: Path | None = None
     # As the task is named; 'expert' of the task's file when absent.
     expert: str | None = None
-    # To generate.
+    # Episodes to generate.
     episodes: int = 64
     # Of starts, goals and the expert's errors.
     seed: int = 0
@@ -40,7 +40,7 @@ class GenerateOptions:
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Of ``train``."""
+    """How a policy is trained, and on what."""
 
     # The task: file.py:name or package.module:name.
     task: tyro.conf.Positional[str]
@@ -76,7 +76,7 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DeployOptions:
-    """Of ``deploy``."""
+    """What is to be played on which robot."""
 
     # The task: file.py:name or package.module:name.
     task: tyro.conf.Positional[str]
@@ -86,7 +86,7 @@ class DeployOptions:
     out: Path
     # As the task is named; 'robot' of the task's file when absent.
     robot: str | None = None
-    # To play; 8 of a cloned policy and all of a plan when absent.
+    # Episodes to play; 8 of a cloned policy and all of a plan when absent.
     episodes: int | None = None
     # Of starts and goals.
     seed: int = 1
@@ -98,7 +98,7 @@ class DeployOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """Of ``loop``."""
+    """What a turn takes, and how many turns."""
 
     # The task: file.py:name or package.module:name.
     task: tyro.conf.Positional[str]
