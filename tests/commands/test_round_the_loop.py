@@ -16,9 +16,11 @@ from worldmodel.tasks import data_set
 
 FILE = """
 from tests.helpers.small_tasks import LaggingCart, Reach, Straight
+from worldmodel.policies.plan import knots
 task, expert = Reach(), Straight()
 robot = LaggingCart(task)
 number = 3
+near = knots(task, 2)
 class Silent(LaggingCart):
     def step(self, ctrl):
         raise TimeoutError("no answer")
@@ -49,7 +51,10 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     done = run("generate cart_task.py:task --out synthetic --episodes 8")
     assert done["episodes"] == 8 and done["version"] == "v0" and done["error"] < 0.5
     assert run("generate cart_task.py:task --out synthetic --episodes 8") == done
-    assert "holds other episodes" in run("generate cart_task.py:task --out synthetic --seed 4")
+    for other in ("--seed 4", "--episodes 8 --expert cart_task.py:near"):
+        assert "holds other episodes" in run(f"generate cart_task.py:task --out synthetic {other}")
+    searched = run("generate cart_task.py:task --out near --episodes 2 --expert cart_task.py:near")
+    assert searched["episodes"] == 2
     train = "train cart_task.py:task --data synthetic --out policy --steps 300 --weight-decay 0"
     trained = run(train)
     assert trained["rows"] == 160 and trained["action_error"] < 0.1
@@ -60,6 +65,8 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
     assert deployed["error"] == pytest.approx(np.mean([Reach().error(e) for e in corrections]))
     assert run(deploy) == deployed
+    other = run(deploy + " --robot cart_task.py:silent")
+    assert 'robot was "cart_task.py:robot" and is "cart_task.py:silent"' in other
     silent = deploy.replace("deployed", "silent") + " --robot cart_task.py:silent"
     assert "the robot failed:" in run(silent) and "no answer" in run(silent)
 
@@ -87,6 +94,15 @@ def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
     done = run("generate cart_task.py:task --model loop/versions/v2 --out later --episodes 2")
     assert done["version"] == "v2"
     assert "seed was 0 and is 1" in run(f"{line} --seed 1")
+    assert "trainer.config.width was 64 and is 8" in run(f"{line} --width 8")
+    assert "method.config.iterations was 40 and is 3" in run(f"{line} --steps 3")
+    assert 'expert was "Straight" and is "Demonstrator"' in run(
+        f"{line} --expert cart_task.py:near"
+    )
+    assert "robot was" in run(f"{line} --robot cart_task.py:silent")
+    network = "loop cart_task.py:task --out network --episodes 3 --corrections 1"
+    assert "needs two corrections" in run(f"{network} --correction velocity")
+    assert not Path("network/v0").exists()  # nothing was played
 
 
 def test_a_task_is_checked(run: Run, capsys: Any) -> None:
@@ -113,7 +129,9 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "generate cart_task.py:task --out x --expert cart_task.py:number",
             "expert 'cart_task.py:number' is a int without 'plan'",
         ),
-        ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least one"),
+        ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least 1"),
+        ("train cart_task.py:task --out x --method plan --episodes 0", "--episodes 0: at least 1"),
+        ("deploy cart_task.py:task --out x --policy . --episodes 0", "--episodes 0: at least 1"),
         ("generate cart_task.py:task --out x --model nowhere", "--model nowhere: no such folder"),
         ("train cart_task.py:task --out x", "give the data sets to clone"),
         ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),

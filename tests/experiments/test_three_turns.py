@@ -29,8 +29,7 @@ def test_a_seeds_reality_is_its_own_and_not_the_model() -> None:
         )
         assert np.isfinite(joints).all()
         poses.append(joints[:, -1, 2:])
-    # Without disturbances it is the model, but for the weight that ``mj_setConst`` gives a body on
-    # slides alone; with them the T ends centimetres away.
-    np.testing.assert_allclose(poses[2], poses[3], atol=2e-3)
+    # Without disturbances it is the model; with them the T ends centimetres away.
+    np.testing.assert_allclose(poses[2], poses[3], atol=1e-12)
     for one, other in ((0, 1), (0, 3), (1, 3)):
         assert np.abs(poses[one] - poses[other]).max() > 0.01

@@ -56,9 +56,14 @@ def test_a_robot_that_fails_loses_nothing(tmp_path: Path, failure: object) -> No
     with np.load(tmp_path / "00001.failed.npz") as partial:
         assert partial["qpos"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
         assert partial["ctrl"][:, 0].tolist() == [6.0] * 6 and partial["goal.x"] == 0.1
+    with pytest.raises(RobotError):  # again: the frames of both attempts are kept
+        robot.at = {2: silent}
+        capture(tmp_path, robot, CART, trials(3), KEY)
+    attempts = sorted(tmp_path.glob("00001.failed*.npz"))
+    assert [len(np.load(path)["qpos"]) for path in attempts] == [6, 2]
     robot.at = {}
     assert len(capture(tmp_path, robot, CART, trials(3), KEY)) == 3
-    assert robot.played == 4  # one whole, one failed, the failed one again, the last
+    assert robot.played == 5  # one whole, one failed twice, the failed one again, the last
 
 
 def test_another_trial_or_a_damaged_file_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_a_robot_of_another_task_is_refused() -> None:
         ({"control_hz": 30.0}, r"takes 30\.0 commands per second, scene 'cart' 10"),
         ({"names": Names(("y", "x"), (), (), ("push",))}, r"joints are \['y', 'x'\], .*this order"),
         ({"names": Names(("x", "y"), (), (("a", "b"),), ("push",))}, "touch"),
-        ({"max_rate": np.zeros(2)}, r"max_rate has the shape \(2,\), not \(1,\)"),
+        ({"max_rate": np.full(2, np.inf)}, r"max_rate is \[inf inf\]; give \(1,\) positive"),
+        ({"max_rate": np.array([np.nan])}, r"max_rate is \[nan\]; give \(1,\) positive"),
     ]
     check_robot(robot(), CART)
     for changes, message in refusals:
@@ -158,6 +159,17 @@ def test_what_the_robot_reports_to_have_applied_is_recorded() -> None:
     episode = deploy(robot, CART, TRIAL, 0, KEY)
     assert robot.sent[:5] == [1.0, 2.0, 3.0, 6.0, 7.0]  # at most 1 N from what acted
     assert episode.ctrl[:5, 0].tolist() == [1.0, 2.0, 5.0, 6.0, 7.0]
+
+
+def test_an_episode_that_its_task_cannot_judge_is_kept() -> None:
+    class Broken(type(CART)):
+        def success(self, episode: Episode) -> bool | None:
+            raise KeyError("target")
+
+    kept: list[Episode] = []
+    with pytest.raises(KeyError):
+        deploy(ScriptedRobot(), Broken(), TRIAL, 0, KEY, keep=kept.append)
+    assert len(kept[0].qpos) == 10 and kept[0].success is None
 
 
 def test_an_episode_ends_where_its_task_has_failed() -> None:

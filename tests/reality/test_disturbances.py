@@ -25,7 +25,6 @@ from worldmodel.reality.disturbances import (
     Mass,
     NoSlip,
     SensorNoise,
-    Stuck,
 )
 from worldmodel.reality.plant import Disturbance
 from worldmodel.scene import load_scene
@@ -141,11 +140,17 @@ def test_an_actuator_is_limited_and_its_gain_scaled() -> None:
     np.testing.assert_allclose(scaled, 0.7 * ctrl[1:, 0], rtol=1e-6, atol=1e-8)
 
 
-def test_a_stuck_actuator_holds_its_last_command() -> None:
-    ctrl = np.arange(1.0, 21.0)[:, None]
-    played = force(play(AIR, [Stuck("push", 0.005, 0.012)], ctrl))
-    expected = np.where((np.arange(20) >= 5) & (np.arange(20) < 12), 5.0, ctrl[:, 0])
-    np.testing.assert_allclose(played, expected[1:], rtol=1e-6)
+def test_the_friction_of_a_pair_is_not_that_of_its_geoms() -> None:
+    task = FLOOR
+    pair = '<contact><pair geom1="floor" geom2="sled"/></contact></mujoco>'
+    reality = task.mjcf.replace("</mujoco>", pair)
+    for disturbance in (
+        Friction(0.5),
+        Friction(0.5, ("sled",)),
+        FrictionPatches("sled", ("sled",), factor=0.5),
+    ):
+        with pytest.raises(InputError, match="touches in a <pair>"):
+            SimulatedRobot(task, [disturbance], mjcf=reality).reset(rest(task))
 
 
 ARM = """

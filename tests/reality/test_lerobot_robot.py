@@ -77,6 +77,24 @@ def test_it_moves_to_a_start_at_a_bounded_speed_and_rests_there() -> None:
     assert fake.state["elbow.pos"] == pytest.approx(60.0)  # it holds where it stopped
 
 
+def test_the_first_command_acts_for_a_whole_period() -> None:
+    robot = machine(FakeLeRobot())
+    robot.connect()
+    step, steps = robot.step, []
+
+    def stalled(ctrl: np.ndarray) -> Any:
+        measured = step(ctrl)
+        steps.append(ctrl)
+        time.sleep(2 / 50.0)  # two periods, the last time after the last tick of the reset
+        return measured
+
+    robot.step = stalled
+    robot.reset(START)
+    began = time.monotonic()
+    step(START.qpos[:2])
+    assert time.monotonic() - began > 0.8 / 50.0 and len(steps) > 25
+
+
 def test_an_unseen_object_ages() -> None:
     fake = FakeLeRobot()
     robot = machine(fake)

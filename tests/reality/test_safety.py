@@ -30,7 +30,7 @@ class Woman(Nobody):
 
     stops_at: float = np.inf
     verdict: bool | None = None
-    step: int = -1
+    step: int = -2  # she is asked before the reset, too
     judged: list[Episode] = dataclasses.field(default_factory=list)
 
     def wants_stop(self) -> bool:
@@ -65,10 +65,15 @@ def test_her_nonsense_is_refused() -> None:
         def command(self, measured: Measurement) -> np.ndarray | None:
             return np.array([np.nan])
 
-    robot = ScriptedRobot()
-    with pytest.raises(InputError, match=r"the operator commands \[nan\] at step 0"):
-        deploy(robot, CART, TRIAL, 0, KEY, operator=Absent())
-    assert robot.sent == [] and robot.calls[-1] == "stop"
+    class Confused(Woman):
+        def command(self, measured: Measurement) -> np.ndarray | None:
+            return np.zeros(2)
+
+    for operator, nonsense in ((Absent(), r"\[nan\]"), (Confused(), r"\[0\. 0\.\]")):
+        robot = ScriptedRobot()
+        with pytest.raises(InputError, match=f"the operator commands {nonsense} at step 0"):
+            deploy(robot, CART, TRIAL, 0, KEY, operator=operator)
+        assert robot.sent == [] and robot.calls[-1] == "stop"
 
 
 def test_her_stop_keeps_the_frames_and_the_next_run_goes_on(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_her_stop_keeps_the_frames_and_the_next_run_goes_on(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_robot_in_mid_episode(tmp_path: Path, number: signal.Signals) -> None:
-    robot = ScriptedRobot({3: lambda: os.kill(os.getpid(), number)})
+    robot = ScriptedRobot({3: lambda: signal.raise_signal(number)})
     with runtime.Interrupt() as interrupt, pytest.raises(runtime.Interrupted, match="step 3"):
         capture(tmp_path, robot, CART, [TRIAL], KEY, stop=lambda: interrupt.requested)
     assert robot.frame == 3 and robot.calls[-2:] == ["stop", "close"]
@@ -95,9 +100,13 @@ def test_a_signal_stops_the_robot_in_mid_episode(tmp_path: Path, number: signal.
 
 
 def test_ctrl_c_without_a_handler_stops_the_robot_too(tmp_path: Path) -> None:
-    robot = ScriptedRobot({3: lambda: os.kill(os.getpid(), signal.SIGINT)})
-    with pytest.raises(KeyboardInterrupt):
-        capture(tmp_path, robot, CART, [TRIAL], KEY)
+    robot = ScriptedRobot({3: lambda: signal.raise_signal(signal.SIGINT)})
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            capture(tmp_path, robot, CART, [TRIAL], KEY)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert robot.calls == ["connect", "reset", "stop", "stop", "close"]
     with np.load(tmp_path / "00000.failed.npz") as kept:
         assert kept["qpos"].shape == (3, 2)  # the fourth frame was never measured
@@ -133,6 +142,30 @@ def test_the_watchdog_stops_a_robot_whose_step_hangs(capsys: pytest.CaptureFixtu
     assert robot.frame == 4 and "the robot is stopped" in capsys.readouterr().err
 
 
+def test_nothing_is_sent_after_the_watchdog_has_stopped_the_robot() -> None:
+    stopped, robot = threading.Event(), ScriptedRobot()
+    robot.stop = stopped.set
+
+    def thinks(t: int) -> np.ndarray:
+        assert t < 3 or stopped.wait(30)
+        return np.zeros(1)
+
+    trial = dataclasses.replace(TRIAL, policy=Person(thinks))
+    with pytest.raises(RobotError, match=r"no control step for 1 s at frame 4; .*check it"):
+        deploy(robot, CART, trial, 0, KEY, safety=Safety(silence=1.0))
+    assert len(robot.sent) == 3
+
+
+def test_a_robot_that_is_to_stop_is_not_reset() -> None:
+    robot = ScriptedRobot()
+    with pytest.raises(runtime.Interrupted, match="before control step 0"):
+        deploy(robot, CART, TRIAL, 0, KEY, stop=lambda: True)
+    assert robot.calls == ["stop"]
+    with pytest.raises(runtime.Interrupted, match="episode dry run: stopped"):
+        dry_run(robot, CART, TRIAL, KEY, stop=lambda: robot.frame >= 2)
+    assert robot.frame == 2
+
+
 def test_a_dry_run_sends_nothing() -> None:
     robot = ScriptedRobot()
     episode = dry_run(robot, CART, TRIAL, KEY)
@@ -163,5 +196,11 @@ def test_the_keyboard_stops_and_judges() -> None:
         keys.write("\n")
         assert keyboard.wants_stop() and not keyboard.wants_stop()
         for typed, verdict in (("Y\n", True), ("maybe\nn\n", False), ("\n", None)):
-            keys.write(typed)
+            answering = threading.Timer(0.1, keys.write, [typed])
+            answering.start()
             assert keyboard.judge(episode) is verdict
+            assert not keyboard.wants_stop()
+        keys.write("\n")  # before the question: the robot is to stop
+        threading.Timer(0.1, keys.write, ["y\n"]).start()
+        assert keyboard.judge(episode) is True
+        assert keyboard.wants_stop() and not keyboard.wants_stop()

@@ -13,7 +13,7 @@ from tests.helpers import sled
 from tests.helpers.sled import Sled, rest
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
-from worldmodel.reality import RobotError, SimulatedRobot, deploy, simulate
+from worldmodel.reality import RobotError, SimulatedRobot, capture, deploy, simulate
 from worldmodel.reality.disturbances import (
     Damping,
     Delay,
@@ -24,7 +24,10 @@ from worldmodel.reality.disturbances import (
     SensorNoise,
 )
 from worldmodel.rollout import Replay
+from worldmodel.runtime import Interrupted
 from worldmodel.tasks import play
+from worldmodel.tasks.play_c import simulate_in_c
+from worldmodel.tasks.push.task import Push
 from worldmodel.types import Start, Trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +62,16 @@ def test_without_disturbances_it_is_plain_mujoco_bit_for_bit() -> None:
         np.testing.assert_array_equal(measured, data.qpos)
 
 
+def test_without_disturbances_it_is_the_model_of_a_body_that_only_slides() -> None:
+    task = Push()
+    key = jax.random.key(0)
+    start, goal = jax.vmap(task.reset)(jax.random.split(key, 2))
+    forward = Replay(jnp.tile(jnp.array([0.0, 0.6]), (2, task.horizon, 1)))
+    worlds = simulate(task, lambda: SimulatedRobot(task)), simulate_in_c(task, task.scene.mj_model)
+    ours, theirs = (world(forward, start, goal, key).measured.joints for world in worlds)
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
 # x, y, z at frames of an episode with every number that task "slide" disturbs, as its simulation
 # gave them when that knew one puck (commit eba8d58). Renew it when MuJoCo's contacts change.
 GOLDEN = {
@@ -89,6 +102,21 @@ def test_an_episode_depends_on_its_seed_alone() -> None:
     np.testing.assert_array_equal(played(machine), played(machine))  # nothing remains
 
 
+def test_a_capture_that_goes_on_has_the_noise_of_one_that_was_not_stopped(tmp_path: Path) -> None:
+    task, key = Sled(horizon=5), jax.random.key(0)
+    trials = [sled.trial(task, 1.0)] * 3
+    noisy = [SensorNoise(1e-3)]
+    whole = capture(tmp_path / "whole", sled.robot(task, noisy), task, trials, key)
+    asked = iter([False] * 8 + [True])
+    with pytest.raises(Interrupted, match="episode 1: stopped before control step 1"):
+        stop = lambda: next(asked)  # noqa: E731
+        capture(tmp_path / "cut", sled.robot(task, noisy), task, trials, key, stop=stop)
+    again = capture(tmp_path / "cut", sled.robot(task, noisy), task, trials, key)
+    for a, b in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(a.qpos, b.qpos)
+    assert len({e.qpos[0, 0] for e in whole}) == 3
+
+
 OTHER = """
 <mujoco model="reality"><worldbody>
   <geom name="floor" type="plane" size="0 0 .1" fluidshape="none"/>
@@ -108,7 +136,7 @@ def test_realitys_own_mjcf_is_read_by_names() -> None:
     pushed = robot.step(np.array([5.0]))
     assert pushed.joints[0] > 0.3 and pushed.joints[1] == 0.2 and pushed.joints[2] < 0.1
     assert not pushed.touch.any()
-    assert robot.reset(rest(SLED)).touch.all()
+    assert robot.reset(rest(SLED, [0.0, 0.0, -1e-6])).touch.all()
 
 
 def test_another_machine_is_refused() -> None:

@@ -31,6 +31,16 @@ def equal(ours: Episode, theirs: Episode) -> None:
             np.testing.assert_array_equal(x, y, err_msg=field.name)
 
 
+def test_successes_of_numpy_are_written(tmp_path: Path) -> None:
+    class Judged(Reach):
+        def success(self, episode: Episode) -> bool:
+            return np.bool_(True)  # pyright: ignore[reportReturnType]
+
+    task = Judged()
+    data_set.write(tmp_path / "set", task, wandering(task, 2, seed=0), {})
+    assert [e.success for e in data_set.read(tmp_path / "set", task)] == [True, True]
+
+
 @pytest.fixture(scope="module")
 def lifts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Episode]]:
     """Of a gripper over a free box: a frame in which the box was not seen; none; no action."""

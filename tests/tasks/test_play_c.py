@@ -104,6 +104,19 @@ def test_c_and_mjx_play_the_same_episodes() -> None:
     assert np.abs(unmoved.measured.joints - c.measured.joints).max() > 1e-3
 
 
+def test_c_takes_the_substeps_of_the_version() -> None:
+    task = Nudge()
+    finer = load_scene(MJCF, control_hz=25.0, substeps=20)
+    played = [
+        loop.simulator(version(WorldModel(scene)), task, engine="c")(*trial(task)).measured.joints
+        for scene in (task.scene, finer)
+    ]
+    model = mujoco.MjModel.from_xml_string(MJCF)
+    exact = simulate_in_c(task, model, substeps=20)(*trial(task)).measured.joints
+    np.testing.assert_allclose(played[1], exact, atol=1e-9)
+    assert np.abs(played[0] - exact).max() > 1e-5
+
+
 def test_what_c_cannot_play_is_refused() -> None:
     task = Nudge()
     hybrid = version(WorldModel.latent(task.scene, Network()))

@@ -10,6 +10,7 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
+from worldmodel.commands.counts import check_counts
 from worldmodel.commands.reading import digest
 from worldmodel.commands.train import trials
 from worldmodel.errors import InputError
@@ -51,20 +52,22 @@ def deploy(
         robot failed.
       Interrupted: ``stop`` returned True, or the person who watches stopped the robot.
     """
+    check_counts(episodes=episodes)
     if not policy.is_dir():
         raise InputError(f"--policy {policy}: no such folder; `worldmodel train` makes one")
     asked = named.task(task)
-    machine = named.part(robot, task, "robot", "step")
+    machine, reference = named.robot(robot, task)
     wanted = trials(asked, policy, episodes, seed)
     key = jax.random.fold_in(jax.random.key(seed), 1)
     if dry_run:
-        episode = play_dry(machine, asked, wanted[0], key)
+        episode = _named_failure(lambda: play_dry(machine, asked, wanted[0], key, stop=stop))
         moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
         limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
         for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
             runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
         return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
-    claim(out, {"task": asked.name, "policy": digest(policy), "seed": seed, "episodes": episodes})
+    claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
+    claim(out, claimed | {"seed": seed, "episodes": episodes})
     if not (out / "corrections").is_dir():
         captured = on_robot(machine, asked, watch, stop)(out / "captured", wanted, key)
         provenance = {"policy": str(policy), "provenance": runtime.provenance()}
@@ -84,11 +87,17 @@ def on_robot(robot: Robot, task: Task, watch: bool, stop: Callable[[], bool]) ->
     person = Keyboard() if watch else Nobody()
 
     def deployed(folder: Path, trials: Sequence[Trial], key: jax.Array) -> list[Episode]:
-        try:
-            return capture(folder, robot, task, trials, key, operator=person, stop=stop)
-        except RobotError as error:
-            raise InputError(
-                f"the robot failed: {error}; see to it, then run the same command to go on"
-            ) from error
+        return _named_failure(
+            lambda: capture(folder, robot, task, trials, key, operator=person, stop=stop)
+        )
 
     return deployed
+
+
+def _named_failure(play: Callable[[], Any]) -> Any:
+    try:
+        return play()
+    except RobotError as error:
+        raise InputError(
+            f"the robot failed: {error}; see to it, then run the same command to go on"
+        ) from error

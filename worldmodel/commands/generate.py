@@ -1,5 +1,6 @@
 """``worldmodel generate``: an expert demonstrates a task in a version of the world model."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,67 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
+from worldmodel.commands.counts import check_counts
 from worldmodel.commands.version import Engine, chosen_engine, described, version_of
 from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
+from worldmodel.policies.plan import Expert
+from worldmodel.runtime.settings import flat
 from worldmodel.tasks import data_set
+from worldmodel.tasks.task import Task
+from worldmodel.types import Episode, Goal, Start
+
+
+@dataclasses.dataclass(frozen=True)
+class Demonstration:
+    """Who is to demonstrate what, and where."""
+
+    task: Task
+    expert: Expert
+    version: loop.Version
+    engine: str
+    episodes: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        model: Path | None,
+        expert: str | None,
+        episodes: int,
+        seed: int,
+        engine: Engine,
+    ) -> "Demonstration":
+        """What a command line names.
+
+        Raises:
+          InputError: references, folders or numbers that do not fit.
+        """
+        check_counts(episodes=episodes)
+        asked = named.task(task)
+        version = version_of(asked, model)
+        chosen = chosen_engine(version.world, engine)
+        return cls(asked, named.expert(expert, task, asked), version, chosen, episodes, seed)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells it from others, as JSON."""
+        drawn = {"episodes": self.episodes, "seed": self.seed, "engine": self.engine}
+        return described(self.task, self.version) | drawn | flat("expert", self.expert)
+
+    def play(self) -> tuple[Start, Goal, list[Episode]]:
+        """The starts and goals that are drawn, and the episodes."""
+        drawing, playing = jax.random.split(jax.random.key(self.seed))
+        starts, goals = loop.draw(self.task, drawing, self.episodes)
+        runtime.log(
+            f"{self.episodes} episodes of {self.task.name} in {self.version.name}, engine "
+            f"{self.engine}"
+        )
+        played = loop.demonstrate(
+            self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
+        )
+        return starts, goals, played
 
 
 def generate(
@@ -37,25 +95,16 @@ def generate(
     Raises:
       InputError: references, folders or numbers that do not fit; a set of other settings there.
     """
-    if episodes < 1:
-        raise InputError(f"--episodes {episodes}: at least one")
-    asked = named.task(task)
-    teacher = named.part(expert, task, "expert", "plan")
-    version = version_of(asked, model)
-    chosen = chosen_engine(version.world, engine)
-    settings = described(asked, version) | {"episodes": episodes, "seed": seed, "engine": chosen}
+    asked = Demonstration.of(task, model, expert, episodes, seed, engine)
     if out.is_dir():
-        if lerobot.read(out).provenance.get("settings") != settings:
+        if lerobot.read(out).provenance.get("settings") != asked.settings:
             raise InputError(
                 f"--out {out} holds other episodes; give another folder, or the former options"
             )
         runtime.log(f"{out} holds these episodes already")
     else:
-        drawing, playing = jax.random.split(jax.random.key(seed))
-        contexts = loop.draw(asked, drawing, episodes)
-        runtime.log(f"{episodes} episodes of {asked.name} in {version.name}, engine {chosen}")
-        played = loop.demonstrate(version, asked, teacher, *contexts, playing, engine=chosen)
-        provenance = {"settings": settings, "provenance": runtime.provenance()}
-        data_set.write(out, asked, played, provenance)
-    result = loop.scores(asked, data_set.read(out, asked))
-    return {"out": str(out), "version": version.name} | result
+        *_, played = asked.play()
+        provenance = {"settings": asked.settings, "provenance": runtime.provenance()}
+        data_set.write(out, asked.task, played, provenance)
+    result = loop.scores(asked.task, data_set.read(out, asked.task))
+    return {"out": str(out), "version": asked.version.name} | result

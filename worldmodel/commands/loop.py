@@ -11,14 +11,15 @@ import tyro
 from worldmodel import loop as turning
 from worldmodel import runtime
 from worldmodel.commands import named
+from worldmodel.commands.counts import check_counts
 from worldmodel.commands.deploy import on_robot
 from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, described, version_of
-from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
+from worldmodel.runtime.settings import claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +63,6 @@ class LoopOptions:
     # Actions that it decides on at once.
     chunk: int = 1
 
-    def check(self) -> None:
-        """Raises InputError for a number that is too small; the message names it."""
-        for name in ("turns", "episodes", "corrections", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: at least 1")
-
 
 def loop(
     options: tyro.conf.OmitArgPrefixes[LoopOptions],
@@ -83,10 +78,12 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
-    options.check()
+    counted = ("turns", "episodes", "corrections", "steps", "clone_steps", "width")
+    check_counts(**{n: getattr(options, n) for n in (*counted, "history", "chunk")})
     task = named.task(options.task)
-    expert = named.part(options.expert, options.task, "expert", "plan")
-    robot = named.part(options.robot, options.task, "robot", "step")
+    expert = named.expert(options.expert, options.task, task)
+    robot, reference = named.robot(options.robot, options.task)
+    claim(options.out, {"task": task.name, "robot": reference})
     version = _first(options, task)
     correction = CORRECTIONS.get(options.correction)
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")

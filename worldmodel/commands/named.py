@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from worldmodel.errors import InputError
+from worldmodel.policies.plan import Demonstrator, Expert
 from worldmodel.tasks.task import Task
+from worldmodel.types import Family
 
 
 def load(reference: str, kind: str) -> Any:
@@ -54,25 +56,42 @@ def task(reference: str) -> Task:
     return value
 
 
-def part(reference: str | None, of: str, kind: str, member: str) -> Any:
-    """An expert or a robot; of a task's own file where it is not given.
+def expert(reference: str | None, of: str, task: Task) -> Expert:
+    """An expert; 'expert' of a task's own file where it is not given. A ``Family`` of policies is
+    searched by a ``Demonstrator``.
 
     Args:
       of: the task's reference.
-      kind: "expert" or "robot": its name there.
-      member: a method that it has.
 
     Raises:
-      InputError: none there, or one without that method; see ``load``.
+      InputError: none there, or one without 'plan'; see ``load``.
     """
+    value, _ = _part(reference, of, "expert", "plan")
+    return Demonstrator(task, value) if isinstance(value, Family) else value
+
+
+def robot(reference: str | None, of: str) -> tuple[Any, str]:
+    """A robot; 'robot' of a task's own file where it is not given.
+
+    Returns:
+      The robot; its reference, without folders.
+
+    Raises:
+      InputError: none there, or one without 'step'; see ``load``.
+    """
+    value, reference = _part(reference, of, "robot", "step")
+    return value, reference.rpartition("/")[2]
+
+
+def _part(reference: str | None, of: str, kind: str, member: str) -> tuple[Any, str]:
     reference = reference or f"{of.rpartition(':')[0]}:{kind}"
     value = load(reference, kind)
-    if not callable(getattr(value, member, None)):
+    if not (isinstance(value, Family) or callable(getattr(value, member, None))):
         raise InputError(
             f"{kind} '{reference}' is a {type(value).__name__} without '{member}'; see "
             "docs/your_task.md"
         )
-    return value
+    return value, reference
 
 
 def _file(path: Path) -> ModuleType:

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import FreeParameter, Start, Task, load_scene
-from worldmodel.policies.plan import Demonstrator, knots
+from worldmodel.policies.plan import knots
 from worldmodel.reality import SimulatedRobot
 from worldmodel.reality.disturbances import Damping, Delay
 
@@ -61,7 +61,7 @@ class {title}(Task):
 
 
 task = {title}()
-expert = Demonstrator(task, knots(task, 1))  # one command, held
+expert = knots(task, 1)  # one command, held: what is searched
 
 
 def robot():  # a stand-in for yours: the MJCF with another damping, and a delay

@@ -1,6 +1,5 @@
 """``worldmodel train``: a policy by cloning data sets, or by planning in the world model."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +10,16 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
+from worldmodel.commands.counts import check_counts
+from worldmodel.commands.generate import Demonstration
 from worldmodel.commands.reading import digest
-from worldmodel.commands.version import Engine, chosen_engine, described, version_of
+from worldmodel.commands.version import Engine
 from worldmodel.errors import InputError
 from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import write_arrays
-from worldmodel.runtime.settings import claim
+from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
 from worldmodel.types import Start, Trial
@@ -66,7 +67,8 @@ def train(
       InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
     """
     if method == "plan":
-        return _plan(task, out, model, expert, episodes, seed, engine)
+        return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
+    check_counts(width=width, steps=steps, history=history, chunk=chunk)
     config = cloning.CloneConfig(width, steps, learning_rate, weight_decay, history, chunk)
     return _clone(task, data, out, config, seed)
 
@@ -81,7 +83,7 @@ def _clone(
         if not path.is_dir():
             raise InputError(f"--data {path}: no such folder; `worldmodel generate` makes one")
     settings = {"task": asked.name, "data": [digest(path) for path in data], "seed": seed}
-    claim(out, settings | {f"clone.{k}": v for k, v in dataclasses.asdict(config).items()})
+    claim(out, settings | flat("clone", config))
     episodes = [e for path in data for e in data_set.read(path, asked)]
     if checkpoint.latest(out / "policy") is None:
         runtime.log(f"cloning {len(episodes)} episodes of {asked.name}")
@@ -97,36 +99,21 @@ def _clone(
     return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
 
 
-def _plan(
-    task: str,
-    out: Path,
-    model: Path | None,
-    expert: str | None,
-    episodes: int,
-    seed: int,
-    engine: str | None,
-) -> dict[str, Any]:
+def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
     """Plans episodes in a version, and writes their starts, goals and actions."""
-    asked = named.task(task)
-    teacher = named.part(expert, task, "expert", "plan")
-    version = version_of(asked, model)
-    engine = chosen_engine(version.world, engine)
-    claim(out, described(asked, version) | {"episodes": episodes, "seed": seed, "engine": engine})
-    drawing, playing = jax.random.split(jax.random.key(seed))
+    claim(out, asked.settings)
     if not (out / PLAN).is_file():
-        starts, goals = loop.draw(asked, drawing, episodes)
-        runtime.log(f"planning {episodes} episodes of {asked.name} in {version.name}")
-        played = loop.demonstrate(version, asked, teacher, starts, goals, playing, engine=engine)
+        starts, goals, played = asked.play()
         arrays = {"qpos": starts.qpos, "qvel": starts.qvel}
         arrays |= {f"goal.{name}": value for name, value in goals.items()}
         arrays["action"] = np.stack([e.action[:-1] for e in played if e.action is not None])
-        arrays["error"] = np.array([asked.error(e) for e in played])
+        arrays["error"] = np.array([asked.task.error(e) for e in played])
         write_arrays(out / PLAN, arrays)
     else:
         runtime.log(f"{out} holds this plan already")
     with np.load(out / PLAN) as archive:
         error = float(np.mean(archive["error"]))
-    return {"out": str(out), "method": "plan", "episodes": episodes, "error": error}
+    return {"out": str(out), "method": "plan", "episodes": asked.episodes, "error": error}
 
 
 def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial]:
@@ -140,12 +127,13 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
         with np.load(folder / PLAN) as archive:
             arrays = {name: archive[name] for name in archive.files}
         goals = {k.removeprefix("goal."): v for k, v in arrays.items() if k.startswith("goal.")}
-        many = len(arrays["action"])
-        if arrays["action"].shape[1:] != (task.horizon, task.action_size) or (count or 0) > many:
+        planned = len(arrays["action"])
+        many = planned if count is None else count
+        if arrays["action"].shape[1:] != (task.horizon, task.action_size) or many > planned:
             raise InputError(
-                f"{folder} plans {many} episodes of {arrays['action'].shape[1:]} actions; task "
-                f"'{task.name}' takes {(task.horizon, task.action_size)}, and {count or many} "
-                "episodes are asked for; plan again"
+                f"{folder} plans {planned} episodes of {arrays['action'].shape[1:]} actions; task "
+                f"'{task.name}' takes {(task.horizon, task.action_size)}, and {many} episodes are "
+                "asked for; plan again"
             )
         return [
             Trial(
@@ -153,8 +141,8 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
                 {name: value[i] for name, value in goals.items()},
                 Replay(arrays["action"][i]),
             )
-            for i in range(count or many)
+            for i in range(many)
         ]
     policy = cloning.restore(folder / "policy", task)
-    many = count or 8
+    many = 8 if count is None else count
     return loop.trials_of(*loop.draw(task, jax.random.key(seed), many), policy, many)

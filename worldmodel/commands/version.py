@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.loop import Version
@@ -66,6 +67,13 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
             raise InputError(
                 f"--model {model}: its {what} {theirs} are not those of task '{task.name}', {ours}"
                 "; fit the MJCF of the task at its rate"
+            )
+    for kind in ("joints", "objects", "touch"):
+        ours, theirs = (sensors.places(s, task.sensors) for s in (task.scene, world.scene))
+        if not np.array_equal(getattr(ours, kind), getattr(theirs, kind)):
+            raise InputError(
+                f"--model {model}: it has the {kind} that task '{task.name}' measures in another "
+                "order than the task's MJCF; fit that MJCF"
             )
     spent = int(metadata.get("corrections", 0))
     own = str(metadata.get("name", "fitted"))

@@ -36,8 +36,8 @@ from worldmodel.policies import clone
 from worldmodel.policies.plan import Expert
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.files import write_json
-from worldmodel.runtime.records import append_row, plain
-from worldmodel.runtime.settings import claim
+from worldmodel.runtime.records import append_row
+from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import repeated
 from worldmodel.tasks.task import Task
@@ -126,8 +126,22 @@ def turn(
             "be fitted; set the task's 'free', or the method's correction"
         )
     before = [e for name in parents for e in corrections(folder, task, name)]
+    if world.learns and len(before) + deployed < 2:
+        raise LoopError("the fit of a network needs two corrections, one to fit and one to stop it")
     own, name = folder / version.name, f"v{len(parents) + 1}"
-    claim(own, _settings(task, version, method, generated, deployed, seed, engine, real))
+    settings = {
+        "task": task.name,
+        "scene": checkpoint.config_hash(task.scene.digest),
+        "version": digest(*jax.tree.leaves(version.parameters)),
+        "generated": generated,
+        "deployed": deployed,
+        "seed": seed,
+        "engine": engine,
+        "real": [digest(e.qpos, e.ctrl) for e in real],
+    }
+    for part, value in (("method", method), ("expert", expert), ("trainer", trainer)):
+        settings |= flat(part, value)
+    claim(own, settings)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), len(parents)), 5)
 
     _stage("generate", f"{generated} episodes of {task.name} in {version.name}", stop)
@@ -281,27 +295,3 @@ def _trained(
     if not kept:
         checkpoint.save(folder, 0, policy, {"task": task.name}, keep=1)
     return checkpoint.restore(folder, policy)[0]
-
-
-def _settings(
-    task: Task,
-    version: Version,
-    method: Method,
-    generated: int,
-    deployed: int,
-    seed: int,
-    engine: str,
-    real: Sequence[Episode],
-) -> dict[str, Any]:
-    config = checkpoint.config_hash
-    return {
-        "task": task.name,
-        "scene": config(task.scene.digest),
-        "version": digest(*jax.tree.leaves(version.parameters)),
-        "method": config(repr(plain(method))),
-        "generated": generated,
-        "deployed": deployed,
-        "seed": seed,
-        "engine": engine,
-        "real": [digest(e.qpos, e.ctrl) for e in real],
-    }

@@ -120,7 +120,8 @@ def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
                 f"{version.name} is a {world.name} model, and C MuJoCo plays physics alone; "
                 "simulate it with engine 'mjx'"
             )
-        return simulate_in_c(task, compiled(world)(packed(world, version.parameters["physics"])))
+        model = compiled(world)(packed(world, version.parameters["physics"]))
+        return simulate_in_c(task, model, substeps=world.scene.substeps)
     if engine != "mjx":
         raise LoopError(f"engine '{engine}' is none of {', '.join(ENGINES)}")
 

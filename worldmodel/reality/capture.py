@@ -49,7 +49,8 @@ def capture(
       runtime.Interrupted: the operator or ``stop`` stopped the robot.
 
     Of an episode that did not come to its end, for these or any other reason, the frames so far are
-    kept in ``<number>.failed.npz``; running again goes on with that episode.
+    kept in ``<number>.failed.npz``, those of the next attempt in ``<number>.failed1.npz``; running
+    again goes on with that episode.
     """
     if getattr(robot, "source", "real") != "real":
         raise InputError("a dry run is not captured; play it by 'dry_run'")
@@ -67,18 +68,20 @@ def capture(
         try:
             robot.connect()
             for i in open_trials:
-                kept = directory / f"{i:05d}.failed.npz"
+                own = jax.random.fold_in(key, i)
+                if hasattr(robot, "begin"):
+                    robot.begin(own)  # pyright: ignore[reportAttributeAccessIssue]
                 episode = deploy(
                     robot,
                     task,
                     trials[i],
                     i,
-                    jax.random.fold_in(key, i),
+                    own,
                     loop=loop,
                     operator=operator,
                     safety=safety,
                     stop=stop,
-                    keep=functools.partial(_write, kept, trials[i]),
+                    keep=functools.partial(_write, _attempt(directory, i), trials[i]),
                 )
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
@@ -86,6 +89,12 @@ def capture(
             robot.stop()
             robot.close()
     return [captured[i] for i in range(len(trials))]
+
+
+def _attempt(directory: Path, i: int) -> Path:
+    """The file of an episode's next attempt that does not come to its end."""
+    numbers = ["", *range(1, 1 + len(list(directory.glob(f"{i:05d}.failed*.npz"))))]
+    return directory / f"{i:05d}.failed{numbers[-1]}.npz"
 
 
 def _digest(trial: Trial) -> str:

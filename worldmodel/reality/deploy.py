@@ -4,6 +4,7 @@ The functions that observe and command are those of a model (``tasks.play``), co
 robot is connected.
 """
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -19,6 +20,7 @@ from worldmodel.reality.robot import Robot, RobotError
 from worldmodel.reality.safety import Nobody, Operator, Safety, Watchdog
 from worldmodel.runtime import log
 from worldmodel.tasks import play, sensors
+from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Measurement, Policy, Trial
 
@@ -35,6 +37,7 @@ class Loop:
     decide: Callable[..., tuple[jax.Array, jax.Array, Any]]
     follow: Callable[..., Measurement]
     failed: Callable[[Measurement, Goal], jax.Array]
+    action: Callable[[Measurement, Any, Goal], jax.Array]  # of a person's command
 
 
 def compiled_loop(task: Task, policy: Policy, goal: Goal) -> Loop:
@@ -56,6 +59,7 @@ def compiled_loop(task: Task, policy: Policy, goal: Goal) -> Loop:
         decide=wrap(decide),
         follow=jax.jit(functools.partial(play.follow, task)),
         failed=jax.jit(task.failed),
+        action=jax.jit(task.action),
     )
     key = jax.random.key(0)
     first = loop.begin(sensors.blank(task.sensors))
@@ -63,6 +67,8 @@ def compiled_loop(task: Task, policy: Policy, goal: Goal) -> Loop:
         loop.decide(policy, loop.init(policy, first, goal, key), first, goal, key)
     loop.follow(first, sensors.blank(task.sensors), np.asarray(first.applied), False)
     loop.failed(first, goal)
+    with contextlib.suppress(TaskError):  # of a task whose commands do not tell the action
+        loop.action(first, np.asarray(first.applied), goal)
     return loop
 
 
@@ -70,7 +76,7 @@ def check_robot(robot: Robot, task: Task) -> None:
     """Refuses a robot that is not a task's, before anything moves.
 
     Raises:
-      InputError: another rate, other names, or limits of another size.
+      InputError: another rate, other names, or limits of another size or not above 0.
     """
     scene = task.scene
     if robot.control_hz != scene.control_hz:
@@ -85,10 +91,11 @@ def check_robot(robot: Robot, task: Task) -> None:
                 f"the robot's {kind} are {list(reported)}, task '{task.name}' needs {list(wanted)}"
                 ", in this order; rename them in the robot, or set the task's sensors"
             )
-    if np.shape(robot.max_rate) != (scene.mj_model.nu,):
+    limits = np.asarray(robot.max_rate)
+    if limits.shape != (scene.mj_model.nu,) or not (limits > 0).all():
         raise InputError(
-            f"the robot's max_rate has the shape {np.shape(robot.max_rate)}, not "
-            f"({scene.mj_model.nu},): one limit per actuator, infinite where there is none"
+            f"the robot's max_rate is {limits}; give ({scene.mj_model.nu},) positive limits, one "
+            "per actuator, infinite where there is none"
         )
 
 
@@ -116,8 +123,9 @@ def deploy(
       loop: of ``compiled_loop``; made when absent.
       operator: the person who may stop the robot, take over, and judge the episode.
       safety: when the episode is given up.
-      stop: asked before every command, as the operator is.
-      keep: called with the frames so far where the episode does not come to its end.
+      stop: asked before the reset and every command, as the operator is.
+      keep: called with the frames so far where the episode does not come to its end, or cannot be
+        judged.
 
     Returns:
       The episode, a frame longer than its steps; it ends early where the task has failed. Where the
@@ -133,21 +141,23 @@ def deploy(
     try:
         with Watchdog(robot.stop, safety.silence) as watchdog:
             _play(robot, task, trial, key, loop, operator, safety, stop, tape, watchdog)
-    except BaseException:  # Ctrl-C among them
         robot.stop()
-        if tape.measured:
-            keep(tape.episode(whole=False))
+        if tape.late:
+            log(
+                f"episode {identity}: {tape.late} of {len(tape.ctrl)} control steps took more than "
+                f"{LATE:g} periods of the control rate"
+            )
+        episode = tape.episode(whole=True)
+        if episode.success is None:
+            return dataclasses.replace(episode, success=operator.judge(episode))
+        return episode
+    except BaseException:  # Ctrl-C among them
+        try:
+            robot.stop()
+        finally:
+            if tape.measured:
+                keep(tape.episode(whole=False))
         raise
-    robot.stop()
-    episode = tape.episode(whole=True)
-    if tape.late:
-        log(
-            f"episode {identity}: {tape.late} of {len(tape.ctrl)} control steps took more than "
-            f"{LATE:g} periods of the control rate"
-        )
-    if episode.success is None:
-        return dataclasses.replace(episode, success=operator.judge(episode))
-    return episode
 
 
 @dataclasses.dataclass
@@ -201,20 +211,31 @@ def _play(
     limit = np.asarray(robot.max_rate, float) / task.scene.control_hz
     size, goal, where = task.action_size, trial.goal, f"episode {tape.identity}"
     keys = jax.random.split(key, task.horizon + 1)
-    now = loop.begin(_answer(lambda: robot.reset(trial.start), tape))
-    tape.measured.append(now)
-    carry = loop.init(trial.policy, now, goal, keys[0])
-    before = None
-    for t in range(task.horizon):
+
+    def go_on(t: int) -> None:
         if stop() or operator.wants_stop():
             raise runtime.Interrupted(
                 f"{where}: stopped before control step {t}; run the same command to go on"
             )
+
+    def hung() -> RobotError:
+        return RobotError(
+            f"{where}: no control step for {safety.silence:g} s at frame {len(tape.measured)}; the "
+            "robot was stopped: check it, then run the same command again"
+        )
+
+    go_on(0)
+    now = loop.begin(_answer(lambda: robot.reset(trial.start), tape))
+    tape.measured.append(now)
+    tape.failed = bool(loop.failed(now, goal))
+    carry = loop.init(trial.policy, now, goal, keys[0])
+    before = None
+    for t in range(task.horizon):
+        go_on(t)
         action, ctrl, carry = loop.decide(trial.policy, carry, now, goal, keys[t + 1])
         hers = operator.command(now)
-        if hers is not None:
-            ctrl = sensors.within_range(task.scene, np.asarray(hers, float))
-        ctrl, action = np.asarray(ctrl, float), np.asarray(action, float)
+        ctrl = np.asarray(ctrl if hers is None else hers, float)
+        action = np.asarray(action, float)
         if action.shape != (size,) or not np.isfinite(action).all():
             raise InputError(
                 f"{where}: the policy answers {action} at step {t}; task '{task.name}' takes "
@@ -227,16 +248,15 @@ def _play(
                 f"{limit.size} finite numbers"
             )
         held = np.asarray(now.applied)
+        ctrl = sensors.within_range(task.scene, ctrl)
         ctrl = np.clip(ctrl, held - limit, held + limit)
         before = clock() if before is None else before
-        watchdog.feed()
+        if not watchdog.feed():
+            raise hung()
         sensed = _answer(lambda ctrl=ctrl: robot.step(ctrl), tape)
         before, took = clock(), clock() - before
         if watchdog.barked:
-            raise RobotError(
-                f"{where}: no control step for {safety.silence:g} s at frame {t + 1}; the robot "
-                "was stopped: check it, then run the same command again"
-            )
+            raise hung()
         tape.late += took * task.scene.control_hz > LATE
         if safety.max_late is not None and tape.late > safety.max_late:
             raise RobotError(
@@ -248,11 +268,11 @@ def _play(
         intervention = hers is not None or bool(sensed.intervention)
         tape.ctrl.append(applied)
         tape.action.append(
-            np.asarray(task.action(now, applied, goal), float) if intervention else action
+            np.asarray(loop.action(now, applied, goal), float) if intervention else action
         )
         now = loop.follow(now, sensed, applied, intervention)
         tape.measured.append(now)
-        tape.failed = bool(loop.failed(now, goal))
+        tape.failed |= bool(loop.failed(now, goal))
         if tape.failed:
             return
 

@@ -23,9 +23,25 @@ from worldmodel.reality.plant import (
     indices,
 )
 from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.names import element_name
 from worldmodel.types import Names
 
 # On the model, once.
+
+
+def _rubbing(model: mujoco.MjModel, geoms: tuple[str, ...]) -> list[int]:
+    """The numbers of geoms, all where none is named, whose own friction is that of their contacts.
+
+    Raises:
+      InputError: one in a ``<pair>``, which has a friction of its own.
+    """
+    numbers = indices(model, "geom", geoms)
+    for geom in sorted({*model.pair_geom1.tolist(), *model.pair_geom2.tolist()} & {*numbers}):
+        raise InputError(
+            f"geom '{element_name(model, 'geom', geom)}' touches in a <pair>, whose friction is "
+            "not the geom's; name other geoms, or let reality's own MJCF have another friction"
+        )
+    return numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Friction(Disturbance):
     geoms: tuple[str, ...] = ()
 
     def change(self, model: mujoco.MjModel) -> None:
-        model.geom_friction[indices(model, "geom", self.geoms), 0] *= self.factor
+        model.geom_friction[_rubbing(model, self.geoms), 0] *= self.factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +196,7 @@ class FrictionPatches(Disturbance):
         return factor
 
     def commands(self, plant: Plant) -> OnCommand:
-        model, data, before = plant.model, plant.data, plant.undisturbed
+        model, data, before = plant.model, plant.data, plant.before
         if not (self.geoms or self.joints):
             raise InputError(f"friction patches of body '{self.body}' name no geoms or joints")
         body = index(model, "body", self.body)
@@ -194,7 +210,7 @@ class FrictionPatches(Disturbance):
             )
         # Views of MuJoCo's own memory: looked up once an episode.
         place, moving = data.xpos[body], data.qvel[first : first + 2]
-        geoms = [index(model, "geom", name) for name in self.geoms]
+        geoms = _rubbing(model, self.geoms) if self.geoms else []
         loose = dofs(model, self.joints) if self.joints else np.array([], int)
         slip, loss = model.geom_friction, model.dof_frictionloss
         base_slip, base_loss = before.geom_friction[geoms, 0], before.dof_frictionloss[loose]
@@ -280,30 +296,6 @@ class Backlash(Disturbance):
         def act(ctrl: np.ndarray) -> np.ndarray:
             nonlocal held
             held = np.clip(held, ctrl[which] - half, ctrl[which] + half)
-            out = ctrl.copy()
-            out[which] = held
-            return out
-
-        return act
-
-
-@dataclasses.dataclass(frozen=True)
-class Stuck(Disturbance):
-    """From ``since`` to ``until`` [s] an actuator holds the command that it had before."""
-
-    actuator: str
-    since: float = 0.0
-    until: float = math.inf
-
-    def commands(self, plant: Plant) -> OnCommand:
-        which, data = index(plant.model, "actuator", self.actuator), plant.data
-        held = plant.held[which]
-
-        def act(ctrl: np.ndarray) -> np.ndarray:
-            nonlocal held
-            if not self.since <= data.time + 1e-9 < self.until:
-                held = ctrl[which]
-                return ctrl
             out = ctrl.copy()
             out[which] = held
             return out

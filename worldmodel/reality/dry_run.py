@@ -1,5 +1,7 @@
 """A dry run: everything but sending."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -25,12 +27,10 @@ class DryRun:
                 f"a {type(robot).__name__} cannot be read without moving it; give it a method "
                 "'measure()' for dry runs"
             )
-        self._robot, self._ticks = robot, Ticks(robot.control_hz)
+        self._ticks = Ticks(robot.control_hz)
         self.control_hz, self.names, self.max_rate = robot.control_hz, robot.names, robot.max_rate
-
-    def connect(self) -> None:
-        """Opens the machine."""
-        self._robot.connect()
+        self.connect, self.close = robot.connect, robot.close
+        self.measure: Callable[[], Measurement] = getattr(robot, "measure")  # noqa: B009
 
     def reset(self, start: Start) -> Measurement:
         """Measures; nothing is put in place."""
@@ -44,30 +44,29 @@ class DryRun:
         self._ticks.wait()
         return self.measure()
 
-    def measure(self) -> Measurement:
-        """Reads the robot."""
-        return self._robot.measure()  # pyright: ignore[reportAttributeAccessIssue]
-
     def stop(self) -> None:
         """Nothing was set in motion."""
 
-    def close(self) -> None:
-        """Lets go of the machine."""
-        self._robot.close()
 
-
-def dry_run(robot: Robot, task: Task, trial: Trial, key: jax.Array) -> Episode:
+def dry_run(
+    robot: Robot,
+    task: Task,
+    trial: Trial,
+    key: jax.Array,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Episode:
     """Plays one trial on a robot without sending anything: names, shapes, rates, the sensors and
     the commands that a policy would send, all in the episode.
 
     Raises:
-      InputError, RobotError: as ``capture``.
+      InputError, RobotError, Interrupted: as ``capture``.
     """
     machine = DryRun(robot)
     check_robot(machine, task)
     loop = compiled_loop(task, trial.policy, trial.goal)
     try:
         machine.connect()
-        return deploy(machine, task, trial, "dry run", key, loop=loop)
+        return deploy(machine, task, trial, "dry run", key, loop=loop, stop=stop)
     finally:
         machine.close()

@@ -116,6 +116,7 @@ class LeRobotRobot:
             self.step(origin + part * (goal - origin))
         for _ in range(math.ceil(0.5 * self.control_hz)):  # comes to rest
             self.step(goal)
+        self._ticks.begin()  # the first command of the episode acts for a whole period
         sensed = self.measure()
         wanted = qpos[sensors.places(self._scene, self.names).joints]
         away = np.abs(sensed.joints - wanted)

@@ -20,7 +20,7 @@ class Plant:
     """One episode of a simulated machine, at rest at its start."""
 
     model: mujoco.MjModel
-    undisturbed: mujoco.MjModel  # as it was before its first episode
+    before: mujoco.MjModel  # the model before its first episode
     data: mujoco.MjData
     held: np.ndarray  # (nu,) the commands that hold the start
     control_hz: float
@@ -30,7 +30,8 @@ class Disturbance:
     """Subclass it as a frozen dataclass, and override the moment in which it acts."""
 
     def change(self, model: mujoco.MjModel) -> None:
-        """Changes the model, once; derived constants are computed again afterwards."""
+        """Changes the model, once; derived constants are computed again afterwards. A factor that
+        varies within an episode multiplies the number of ``Plant.before``."""
 
     def commands(self, plant: Plant) -> OnCommand | None:
         """Of an episode: what is called with every command, (nu,), before its control step, and

@@ -15,8 +15,9 @@ class Robot(Protocol):
     Positions are in SI units, by the task's names. A measurement is made by ``measurement``;
     velocities follow by ``deploy``'s own rule.
 
-    Two more methods are used where a robot has them: ``measure()`` reads without moving, for a dry
-    run; ``clock()`` is the robot's own time [s], of a simulation that does not run in real time.
+    Three more methods are used where a robot has them: ``measure()`` reads without moving, for a
+    dry run; ``clock()`` is the robot's own time [s], of a simulation that does not run in real
+    time; ``begin(key)`` comes before an episode that is captured, with its random key.
     """
 
     control_hz: float  # [1/s]

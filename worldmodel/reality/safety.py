@@ -58,20 +58,22 @@ class Nobody:
 
 class Keyboard(Nobody):
     """A person at the terminal: Enter stops the robot; after an episode she is asked whether it
-    succeeded."""
+    succeeded. An Enter that comes before the question is no answer: it stops the next episode."""
 
     def __init__(self, keys: TextIO = sys.stdin) -> None:
-        self._keys = keys
+        self._keys, self._pressed = keys, False
         log("Enter stops the robot")
 
     def wants_stop(self) -> bool:
         """Whether Enter was pressed."""
-        if select.select([self._keys], [], [], 0)[0]:
+        pressed, self._pressed = self._pressed, False
+        if not pressed and select.select([self._keys], [], [], 0)[0]:
             return bool(self._keys.readline())  # empty: the terminal is closed
-        return False
+        return pressed
 
     def judge(self, episode: Episode) -> bool | None:
         """Asks until the answer is y, n, or nothing."""
+        self._pressed = self.wants_stop()
         answers = {"y": True, "n": False, "": None}
         while True:
             log(f"episode {episode.id}: did it succeed? [y, n; Enter: not judged]")
@@ -81,18 +83,22 @@ class Keyboard(Nobody):
 
 
 class Watchdog:
-    """Calls ``stop`` from a thread of its own when it was not fed for ``silence`` [s]."""
+    """Calls ``stop`` from a thread of its own when it was not fed for ``silence`` [s]; it barks
+    once."""
 
     def __init__(self, stop: Callable[[], None], silence: float) -> None:
         self.barked = False
         self._stop, self._silence = stop, silence
         self._fed = float("inf")  # not yet
+        self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def feed(self) -> None:
-        """All is well."""
-        self._fed = time.monotonic()
+    def feed(self) -> bool:
+        """Whether all is well: False after it has barked, when nothing may be sent any more."""
+        with self._lock:
+            self._fed = time.monotonic()
+            return not self.barked
 
     def __enter__(self) -> "Watchdog":
         self._thread.start()
@@ -106,7 +112,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._over.wait(self._silence / 10):
-            if time.monotonic() - self._fed > self._silence:
-                self.barked = True
+            with self._lock:
+                self.barked = time.monotonic() - self._fed > self._silence
+            if self.barked:
                 log(f"no control step for {self._silence:g} s: the robot is stopped")
                 return self._stop()

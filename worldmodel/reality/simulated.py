@@ -67,13 +67,15 @@ class SimulatedRobot:
             disturbance.change(model)
         self._scene, self._model, self._data = scene, model, mujoco.MjData(model)
         mujoco.mj_setConst(model, self._data)
-        self._undisturbed = copy.copy(model)
+        if mjcf is None:  # without the shortcut of a body that only slides, as the scene is
+            plain = scene.plain_sliders & (model.body_ipos == 0).all(axis=1)
+            model.body_invweight0[plain, 0] = 1.0 / model.body_mass[plain]
+        self._before = copy.copy(model)
         self._warnings = self._data.warning.number
         self._disturbances = tuple(disturbances)
         self._acting: list[Callable[[np.ndarray], np.ndarray]] = []
-        generator = np.random.default_rng(seed)
-        sensing = [d.measurements(self.names, generator) for d in disturbances]
-        self._sensing = [act for act in sensing if act is not None]
+        self._seed = seed
+        self._draw_noise(np.random.default_rng(seed))
         at = sensors.places(scene, self.names)
         ours = _addresses(theirs, model)
         self._taken = np.flatnonzero(ours >= 0), ours[ours >= 0]
@@ -83,11 +85,21 @@ class SimulatedRobot:
         if unknown:
             raise InputError(f"the simulated robot's MJCF lacks {unknown}, which the task measures")
         self._touch = [
-            {index(model, "geom", a), index(model, "geom", b)} for a, b in self.names.touch
+            frozenset(index(model, "geom", geom) for geom in pair) for pair in self.names.touch
         ]
 
     def connect(self) -> None:
         """Nothing is to be opened."""
+
+    def begin(self, key: Array) -> None:
+        """The noise of the sensors is that of an episode's key from now on, so that a capture that
+        goes on has the noise of one that was never stopped."""
+        numbers = np.asarray(jax.random.key_data(key)).ravel().tolist()
+        self._draw_noise(np.random.default_rng([self._seed, *numbers]))
+
+    def _draw_noise(self, generator: np.random.Generator) -> None:
+        sensing = [d.measurements(self.names, generator) for d in self._disturbances]
+        self._sensing = [act for act in sensing if act is not None]
 
     def reset(self, start: Start) -> Measurement:
         """Everything at rest at ``start``; the actuators hold where the joints are. What the task's
@@ -107,7 +119,7 @@ class SimulatedRobot:
         theirs, ours = self._taken
         data.qpos[ours] = qpos[theirs]
         held = np.asarray(sensors.holding(self._scene, qpos), float)
-        plant = Plant(model, self._undisturbed, data, held, self.control_hz)
+        plant = Plant(model, self._before, data, held, self.control_hz)
         acting = [d.commands(plant) for d in self._disturbances]
         self._acting = [act for act in acting if act is not None]
         mujoco.mj_forward(model, data)
@@ -137,8 +149,7 @@ class SimulatedRobot:
         joints, objects = data.qpos[self._joints], data.qpos[self._objects]
         for act in self._sensing:
             act(joints, objects)
-        pairs = [set(pair) for pair in data.contact.geom[: data.ncon].tolist()]
-        touch = np.array([pair in pairs for pair in self._touch], bool)
+        touch = sensors.touching(data, self._touch)
         return measurement(self.names, joints, objects=objects, touch=touch)
 
     def clock(self) -> float:

@@ -1,8 +1,12 @@
 """The settings of a run in its folder: the same command goes on, another one is refused by name."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
@@ -53,6 +57,23 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
     if longer or differs:
         write_json(path, settings)
     return bool(longer) and begun
+
+
+def flat(name: str, value: Any) -> dict[str, Any]:
+    """A value's settings, by dotted names: the fields of frozen dataclasses, and what JSON has;
+    arrays are lists. Of functions and other objects the name of their type alone."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        out = {name: type(value).__qualname__}
+        if type(value).__dataclass_params__.frozen:  # pyright: ignore[reportAttributeAccessIssue]
+            for field in dataclasses.fields(value):
+                out |= flat(f"{name}.{field.name}", getattr(value, field.name))
+        return out
+    shown = np.asarray(value).tolist() if hasattr(value, "dtype") else plain(value)
+    try:
+        json.dumps(shown)
+    except TypeError:
+        return {name: getattr(value, "__qualname__", type(value).__qualname__)}
+    return {name: repr(shown) if isinstance(shown, float) and not math.isfinite(shown) else shown}
 
 
 def _longer(former: dict[str, Any], settings: dict[str, Any]) -> list[str]:

@@ -37,53 +37,53 @@ def check_task(task: Task) -> list[tuple[str, str]]:
     return [(part, check(task)) for part, check in CHECKS.items()]
 
 
+def _demand(task: Task, keeps: Any, breach: str) -> None:
+    if not keeps:
+        raise TaskError(f"task '{task.name}': {breach}")
+
+
 def _sensors(task: Task) -> str:
-    if not isinstance(getattr(task, "horizon", None), int) or task.horizon < 1:
+    horizon, hz, names = getattr(task, "horizon", None), task.scene.control_hz, task.sensors
+    if not isinstance(horizon, int) or horizon < 1:
         raise TaskError(
-            f"task '{task.name}' has the horizon {getattr(task, 'horizon', None)!r}; set the "
-            "number of control steps, an int"
+            f"task '{task.name}' has the horizon {horizon!r}; set the number of control steps, an "
+            "int"
         )
-    names = task.sensors
     sensors.places(task.scene, names)
     counts = {kind: len(getattr(names, kind)) for kind in ("joints", "objects", "touch")}
     counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    seconds = task.horizon / task.scene.control_hz
-    return f"{counted}; {task.horizon} steps at {task.scene.control_hz:g} Hz, {seconds:.2g} s"
+    return f"{counted}; {horizon} steps at {hz:g} Hz, {horizon / hz:.2g} s"
 
 
 def _reset(task: Task) -> str:
     m, drawn = task.scene.mj_model, _drawn(task)
-    like = _described(drawn[0])
     for start, goal in drawn:
-        if not isinstance(start, Start) or not isinstance(goal, dict):
-            raise TaskError(f"task '{task.name}': 'reset' returns Start(qpos, qvel) and a dict")
+        shaped = isinstance(start, Start) and isinstance(goal, dict)
+        _demand(task, shaped, "'reset' returns Start(qpos, qvel) and a dict")
         for name, size in (("qpos", m.nq), ("qvel", m.nv)):
             value = np.asarray(getattr(start, name))
-            if value.shape != (size,) or not np.isfinite(value).all():
-                raise TaskError(
-                    f"task '{task.name}': 'reset' gives a {name} of the shape {value.shape} with "
-                    f"{(~np.isfinite(value)).sum()} numbers not finite; the scene takes ({size},)"
-                )
+            _demand(
+                task,
+                value.shape == (size,) and np.isfinite(value).all(),
+                f"'reset' gives a {name} of the shape {value.shape} with "
+                f"{(~np.isfinite(value)).sum()} numbers not finite; the scene takes ({size},)",
+            )
         for name, value in goal.items():
-            if np.asarray(value).dtype.kind not in "fiub" or not np.isfinite(value).all():
-                raise TaskError(
-                    f"task '{task.name}': the goal '{name}' is {value}; give finite numbers"
-                )
+            numbers = np.asarray(value).dtype.kind in "fiub" and np.isfinite(value).all()
+            _demand(task, numbers, f"the goal '{name}' is {value}; give finite numbers")
         for body, place in _quaternions(task):
             norm = np.linalg.norm(np.asarray(start.qpos)[place : place + 4])
-            if abs(norm - 1.0) > CLOSE:
-                raise TaskError(
-                    f"task '{task.name}': 'reset' turns '{body}' by a quaternion of norm {norm:.3g}"
-                    "; make it 1"
-                )
-        if _described((start, goal)) != like:
-            raise TaskError(
-                f"task '{task.name}': 'reset' gives starts and goals of other shapes or types from "
-                "one key to the next; keep them the same"
-            )
-    again = task.reset(jax.random.key(0))
-    if not _same(again, drawn[0]):
-        raise TaskError(f"task '{task.name}': 'reset' gives two starts for one key; use the key")
+            turned = f"'reset' turns '{body}' by a quaternion of norm {norm:.3g}; make it 1"
+            _demand(task, abs(norm - 1.0) <= CLOSE, turned)
+        _demand(
+            task,
+            _described((start, goal)) == _described(drawn[0]),
+            "'reset' gives starts and goals of other shapes or types from one key to the next; "
+            "keep them the same",
+        )
+    again = zip(*map(jax.tree.leaves, (task.reset(jax.random.key(0)), drawn[0])), strict=True)
+    same = all(np.array_equal(x, y) for x, y in again)
+    _demand(task, same, "'reset' gives two starts for one key; use the key")
     return f"goal: {', '.join(sorted(drawn[0][1])) or 'none'}"
 
 
@@ -91,44 +91,43 @@ def _observe(task: Task) -> str:
     rows = [(m, goal, task.observe(m, goal)) for m, goal in _measured(task)]
     first = rows[0][2]
     for _, _, row in rows:
-        if jnp.ndim(row) != 1 or not jnp.issubdtype(jnp.asarray(row).dtype, jnp.floating):
-            raise TaskError(
-                f"task '{task.name}': 'observe' returns {jnp.shape(row)} of "
-                f"{jnp.asarray(row).dtype}; return floats, (observation,)"
-            )
-        if row.shape != first.shape or row.dtype != first.dtype:
-            raise TaskError(
-                f"task '{task.name}': 'observe' returns {row.shape} of {row.dtype} in one state "
-                f"and {first.shape} of {first.dtype} in another; keep size and type the same"
-            )
-        if not np.isfinite(row).all():
-            raise TaskError(
-                f"task '{task.name}': 'observe' returns {np.asarray(row)}, not all finite"
-            )
+        kind = f"{jnp.shape(row)} of {jnp.asarray(row).dtype}"
+        floats = jnp.ndim(row) == 1 and jnp.issubdtype(jnp.asarray(row).dtype, jnp.floating)
+        _demand(task, floats, f"'observe' returns {kind}; return floats, (observation,)")
+        _demand(
+            task,
+            _described(row) == _described(first),
+            f"'observe' returns {kind} in one state and {first.shape} of {first.dtype} in "
+            "another; keep size and type the same",
+        )
+        finite = np.isfinite(row).all()
+        _demand(task, finite, f"'observe' returns {np.asarray(row)}, not all finite")
     for measured, goal, row in rows:
         traced = _traced(task, "observe", task.observe, measured, goal)
-        if not np.allclose(traced, row, atol=CLOSE):
-            raise TaskError(
-                f"task '{task.name}': 'observe' returns other numbers when compiled; make it a "
-                "pure function of its arguments, in jax.numpy"
-            )
+        _demand(
+            task,
+            np.allclose(traced, row, atol=CLOSE),
+            "'observe' returns other numbers when compiled; make it a pure function of its "
+            "arguments, in jax.numpy",
+        )
     return f"{first.size} numbers"
 
 
 def _command(task: Task) -> str:
-    m, worst = task.scene.mj_model, 0.0
+    nu, worst = task.scene.mj_model.nu, 0.0
     for measured, goal in _measured(task):
         for action in _actions(task):
             ctrl = np.asarray(_traced(task, "command", task.command, measured, action, goal))
-            if ctrl.shape != (m.nu,) or not np.isfinite(ctrl).all():
-                raise TaskError(
-                    f"task '{task.name}': 'command' returns {ctrl} of an action in [−1, 1]; the "
-                    f"scene takes {m.nu} finite numbers"
-                )
+            _demand(
+                task,
+                ctrl.shape == (nu,) and np.isfinite(ctrl).all(),
+                f"'command' returns {ctrl} of an action in [−1, 1]; the scene takes {nu} finite "
+                "numbers",
+            )
             clipped = np.asarray(sensors.within_range(task.scene, ctrl))
             worst = max(worst, float(np.abs(clipped - ctrl).max(initial=0.0)))
     beyond = f"; up to {worst:.3g} outside of its ctrlrange, which is clipped" * (worst > CLOSE)
-    return f"{task.action_size} numbers of an action, {m.nu} commands{beyond}"
+    return f"{task.action_size} numbers of an action, {nu} commands{beyond}"
 
 
 def _action(task: Task) -> str:
@@ -139,44 +138,44 @@ def _action(task: Task) -> str:
                 back = np.asarray(_traced(task, "action", task.action, measured, ctrl, goal))
             except TaskError as error:
                 return f"cannot be told from commands ({error}): episodes must carry it"
-            if back.shape != action.shape or not np.allclose(back, action, atol=1e-4):
-                raise TaskError(
-                    f"task '{task.name}': 'action' makes {back} of the command of {action}; make "
-                    "it the inverse of 'command'"
-                )
+            _demand(
+                task,
+                back.shape == action.shape and np.allclose(back, action, atol=1e-4),
+                f"'action' makes {back} of the command of {action}; make it the inverse of "
+                "'command'",
+            )
     return "is the inverse of the command"
 
 
 def _reward(task: Task) -> str:
-    states = _measured(task)
-    for (before, goal), (after, _) in itertools.pairwise(states):
-        action = _actions(task)[0]
+    action = _actions(task)[0]
+    for (before, goal), (after, _) in itertools.pairwise(_measured(task)):
         try:
             reward = _traced(task, "reward", task.reward, before, action, after, goal)
         except TaskError as error:
             return f"none ({error})"
-        if jnp.shape(reward) != () or not np.isfinite(reward):
-            raise TaskError(
-                f"task '{task.name}': 'reward' returns {np.asarray(reward)}; return one finite "
-                "number in every state"
-            )
-        lost = _traced(task, "failed", task.failed, after, goal)
-        if jnp.shape(lost) != () or jnp.asarray(lost).dtype != bool:
-            raise TaskError(f"task '{task.name}': 'failed' returns {lost!r}; return one bool")
+        _demand(
+            task,
+            jnp.shape(reward) == () and np.isfinite(reward),
+            f"'reward' returns {np.asarray(reward)}; return one finite number in every state",
+        )
+        lost = jnp.asarray(_traced(task, "failed", task.failed, after, goal))
+        one = lost.shape == () and lost.dtype == bool
+        _demand(task, one, f"'failed' returns {lost!r}; return one bool")
     return "finite"
 
 
 def _scored(task: Task) -> str:
     episode, _ = _recorded(task)
-    error = task.error(episode)
-    if not np.ndim(error) == 0 or not (np.isnan(error) or error >= 0):
-        raise TaskError(
-            f"task '{task.name}': 'error' returns {error!r} of an episode; return one number above "
-            "0, less is better, NaN where nothing was measured"
-        )
-    success = task.success(episode)
-    if not (success is None or isinstance(success, bool | np.bool_)):
-        raise TaskError(f"task '{task.name}': 'success' returns {success!r}; return a bool or None")
+    error, success = task.error(episode), task.success(episode)
+    _demand(
+        task,
+        np.ndim(error) == 0 and (np.isnan(error) or error >= 0),
+        f"'error' returns {error!r} of an episode; return one number above 0, less is better, NaN "
+        "where nothing was measured",
+    )
+    judged = success is None or isinstance(success, bool | np.bool_)
+    _demand(task, judged, f"'success' returns {success!r}; return a bool or None")
     return f"error {float(error):.3g} and success {success} of a random episode"
 
 
@@ -184,22 +183,23 @@ def _read_back(task: Task) -> str:
     """What a model senses and what an episode of a robot gives back are observed alike."""
     episode, played = _recorded(task)
     sensed = jax.eval_shape(lambda s: task.sense(s, jax.random.key(0)), _state(task))
-    blank = sensors.blank(task.sensors)
-    if _described(sensed) != _described(blank):
-        raise TaskError(
-            f"task '{task.name}': 'sense' returns other shapes or types than its sensors have; "
-            "start from sensors.sense and change its numbers"
-        )
+    _demand(
+        task,
+        _described(sensed) == _described(sensors.blank(task.sensors)),
+        "'sense' returns other shapes or types than its sensors have; start from sensors.sense and "
+        "change its numbers",
+    )
     back = sensors.measurements(task.scene, task.sensors, episode)
     observe = jax.vmap(lambda m: task.observe(m, episode.goal))
     ours, theirs = np.asarray(observe(back)), np.asarray(observe(played.measured))
-    if not np.allclose(ours, theirs, atol=CLOSE):
-        frame = int(np.argmax(np.abs(ours - theirs).max(axis=1)))
-        raise TaskError(
-            f"task '{task.name}': in frame {frame} a policy observes {theirs[frame]}, and "
-            f"{ours[frame]} of the same frame read back from disk; observe joints, velocities, "
-            "objects, touch, applied or intervention alone"
-        )
+    frame = int(np.argmax(np.abs(ours - theirs).max(axis=1)))
+    _demand(
+        task,
+        np.allclose(ours, theirs, atol=CLOSE),
+        f"in frame {frame} a policy observes {theirs[frame]}, and {ours[frame]} of the same frame "
+        "read back from disk; observe joints, velocities, objects, touch, applied or intervention "
+        "alone",
+    )
     return "the same in a model, on a robot and read back from disk"
 
 
@@ -239,17 +239,15 @@ def _drawn(task: Task) -> list[tuple[Start, Goal]]:
 
 def _measured(task: Task) -> list[tuple[Measurement, Goal]]:
     """Measurements of starts, and of random states, with a goal each."""
-    at, rng = sensors.places(task.scene, task.sensors), np.random.default_rng(0)
-    joints, objects, touch = _random(task, STARTS, rng)
+    at, (_, played) = sensors.places(task.scene, task.sensors), _recorded(task)
     out = []
-    for k, (start, goal) in enumerate(_drawn(task)):
+    for k, (start, goal) in enumerate(_drawn(task), start=1):
         qpos, blank = jnp.asarray(start.qpos), sensors.blank(task.sensors)
         still = dataclasses.replace(blank, joints=qpos[at.joints], objects=qpos[at.objects])
         first = play.begin(task, still)
-        moved = dataclasses.replace(blank, joints=joints[k], objects=objects[k], touch=touch[k])
-        moved = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), moved, blank)
-        after = play.follow(task, first, moved, first.applied, jnp.zeros((), bool))
-        out += [(first, goal), (after, goal)]
+        random = jax.tree.map(lambda x, k=k: jnp.asarray(x[k]), played.measured)
+        random = jax.tree.map(lambda new, old: new.astype(old.dtype), random, first)
+        out += [(first, goal), (random, goal)]
     return out
 
 
@@ -275,10 +273,8 @@ def _recorded(task: Task) -> tuple[Episode, play.Played]:
     frames, rng = task.horizon + 1, np.random.default_rng(2)
     joints, objects, touch = _random(task, frames, rng)
     _, goal = task.reset(jax.random.key(0))
-    low, high = np.asarray(
-        sensors.within_range(task.scene, np.full((2, _nu(task)), [[-1.0], [1.0]]))
-    )
-    ctrl = rng.uniform(low, high, (task.horizon, _nu(task)))
+    ctrl = rng.uniform(-1.0, 1.0, (task.horizon, task.scene.mj_model.nu))
+    ctrl = np.asarray(sensors.within_range(task.scene, ctrl))
     blank = sensors.blank(task.sensors)
     ages = rng.uniform(0.0, 0.01, (frames, *blank.age.shape))
     sensed = [
@@ -309,10 +305,6 @@ def _state(task: Task) -> State:
     )
 
 
-def _nu(task: Task) -> int:
-    return task.scene.mj_model.nu
-
-
 def _quaternions(task: Task) -> list[tuple[str, int]]:
     m, kinds = task.scene.mj_model, mujoco.mjtJoint
     return [
@@ -325,9 +317,3 @@ def _quaternions(task: Task) -> list[tuple[str, int]]:
 def _described(tree: Any) -> list[tuple]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(str(path), jnp.shape(x), str(jnp.result_type(x))) for path, x in flat]
-
-
-def _same(a: Any, b: Any) -> bool:
-    return all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )

@@ -77,8 +77,6 @@ def play(
     state: State,
     goal: Goal,
     key: Array,
-    *,
-    keep: tuple[str, ...] = (),
 ) -> tuple[State, Played]:
     """Plays one episode of a task in a model, ``task.horizon`` control steps long.
 
@@ -88,7 +86,6 @@ def play(
       state: where the episode begins.
       goal: of the episode.
       key: of the sensors' noise and of the policy.
-      keep: what a backward pass keeps, see ``rollout``.
 
     Returns:
       states, (frames, …) each leaf, after each step; and what was measured and commanded.
@@ -110,7 +107,7 @@ def play(
 
     loop = _Deciding(task, policy, goal)
     (states, measured, _), (action, ctrl) = rollout(
-        advance, loop, (state, first, taken), task.horizon, acting, keep=keep
+        advance, loop, (state, first, taken), task.horizon, acting
     )
     measured = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, measured)
     failed = jax.vmap(lambda m: task.failed(m, goal))(measured)
@@ -136,9 +133,7 @@ class _Deciding:
         return (action, ctrl), carry
 
 
-def episodes(
-    task: Task, played: Played, goals: Goal, *, source: str, ids: list[int | str] | None = None
-) -> list[Episode]:
+def episodes(task: Task, played: Played, goals: Goal, *, source: str) -> list[Episode]:
     """Played episodes, as a robot would record them: the positions that its sensors report, and
     their backward differences.
 
@@ -146,17 +141,16 @@ def episodes(
       played: of a batch.
       goals: of the batch, with a leading dimension.
       source: "real", or the name of the version that played them.
-      ids: one each; their places in the batch when absent.
 
     Returns:
-      Episodes, the last command and action repeated, judged by the task.
+      Episodes, their ids their places in the batch; the last command and action repeated, judged
+      by the task.
     """
-    count = len(np.asarray(played.ctrl))
     out = []
-    for i, identity in enumerate(range(count) if ids is None else ids):
+    for i in range(len(np.asarray(played.ctrl))):
         one = jax.tree.map(lambda x, i=i: np.asarray(x)[i], played)
         goal = jax.tree.map(lambda x, i=i: np.asarray(x)[i], goals)
-        out.append(episode(task, one, goal, source=source, identity=identity))
+        out.append(episode(task, one, goal, source=source, identity=i))
     return out
 
 
@@ -180,7 +174,7 @@ def episode(task: Task, played: Played, goal: Goal, *, source: str, identity: in
         source=source,
     )
     success = False if np.asarray(played.failed).any() else task.success(out)
-    return dataclasses.replace(out, success=success)
+    return dataclasses.replace(out, success=None if success is None else bool(success))
 
 
 def _repeated(rows: Array) -> np.ndarray:

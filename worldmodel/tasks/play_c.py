@@ -18,7 +18,9 @@ from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Contacts, Goal, Measurement, Policy, Start, State
 
 
-def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
+def simulate_in_c(
+    task: Task, model: mujoco.MjModel, *, substeps: int | None = None
+) -> play.Simulate:
     """C MuJoCo as the world in which a batch of a task's episodes is played.
 
     The task's ``sense`` gets states without distances and forces of contacts (NaN), whose active
@@ -26,6 +28,7 @@ def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
 
     Args:
       model: with the joints and actuators of the task's scene, in its order; its timestep is set.
+      substeps: physics steps per control step; the task's scene's when absent.
 
     Raises:
       TaskError: a model of other sizes, or without a geom that the sensors name; from what is
@@ -38,7 +41,8 @@ def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
             f"the model's (nq, nv, na, nu) are {sizes[0]}, those of scene '{scene.name}' "
             f"{sizes[1]}; give a model with the scene's joints and actuators"
         )
-    replayer = Replayer(copy.copy(model), timestep=1.0 / (scene.control_hz * scene.substeps))
+    substeps = substeps or scene.substeps
+    replayer = Replayer(copy.copy(model), timestep=1.0 / (scene.control_hz * substeps))
     touching = _Touching(replayer, task)
     begin, advance, failed, split = _compiled(task, replayer)
 
@@ -54,9 +58,9 @@ def simulate_in_c(task: Task, model: mujoco.MjModel) -> play.Simulate:
         now = begin(fixed, rows)
         frames = [now[:3]]
         for t in range(1, task.horizon + 1):
-            held = np.repeat(np.asarray(now[2], float)[:, None], scene.substeps, axis=1)
+            held = np.repeat(np.asarray(now[2], float)[:, None], substeps, axis=1)
             played = replayer.roll(rows, held, warmstart)
-            before = played[:, -2] if scene.substeps > 1 else rows
+            before = played[:, -2] if substeps > 1 else rows
             rows = played[:, -1]
             change = rows[:, replayer.qvel] - before[:, replayer.qvel]
             warmstart = change / replayer.model.opt.timestep
@@ -141,7 +145,5 @@ class _Touching:
             data.qpos[:] = qpos
             mujoco.mj_kinematics(model, data)
             mujoco.mj_collision(model, data)
-            active = data.contact.geom[data.contact.exclude == 0]
-            touched = {frozenset(pair) for pair in active.tolist()}
-            row[:] = [pair in touched for pair in self._pairs]
+            row[:] = sensors.touching(data, self._pairs)
         return out

@@ -93,6 +93,13 @@ def sense(scene: Scene, names: Names, state: State) -> Measurement:
     )
 
 
+def touching(data: mujoco.MjData, pairs: Sequence[frozenset[int]]) -> np.ndarray:
+    """(pairs,) bool: which pairs of geoms, by their numbers, are in contact in C MuJoCo's data."""
+    active = data.contact.geom[data.contact.exclude == 0]
+    touched = {frozenset(pair) for pair in active.tolist()}
+    return np.array([pair in touched for pair in pairs], bool)
+
+
 def blank(names: Names) -> Measurement:
     """A measurement of zeros, after no command: its shapes and types are every other's."""
     joints, objects = jnp.zeros(len(names.joints)), jnp.zeros((len(names.objects), 7))
@@ -148,7 +155,8 @@ def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
         )
     joints = qpos[:, at.joints]
     moved = np.diff(joints, axis=0, prepend=joints[:1]) * scene.control_hz
-    first = np.asarray(holding(scene, episode.qpos[0]))
+    known = np.where(np.isfinite(qpos[0]), qpos[0], scene.mj_model.qpos0)  # as ``play.begin``
+    first = np.asarray(holding(scene, known))
     hers = np.zeros(frames, bool) if episode.intervention is None else episode.intervention
     return dataclasses.replace(
         _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch),
