@@ -13,7 +13,7 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
-from worldmodel.episodes.guess import Guess, guessed, in_degrees
+from worldmodel.episodes.guess import Guess, alike, guessed
 from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
 from worldmodel.scene.names import element_name
@@ -182,7 +182,6 @@ def _joints(
         if signal.joint in positions:
             values = _values(source, positions[signal.joint])
             guesses[signal.joint] = guessed(signal, values)
-    degrees = in_degrees(guesses.values())
     joints = []
     for signal in signals:
         name = signal.joint
@@ -195,9 +194,7 @@ def _joints(
             notes.append(f"joint '{name}': no column matches; it is unknown as it stands")
             joints.append(Joint(name))
             continue
-        guess = guesses[name]
-        if degrees and guess.unit == "" and signal.kind == "hinge" and guess.may_be_degrees:
-            guess = dataclasses.replace(guess, unit="deg", note="in degrees, as the other joints")
+        guess = alike(guesses[name], guesses.values())
         if guess.note:
             notes.append(f"joint '{name}': '{positions[name]}' is taken for {guess.note}")
         joints.append(Joint(name, positions[name], rates.get(name), guess.unit, range=guess.range))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from worldmodel.episodes.columns import FACTORS
+from worldmodel.episodes.plausible import FAR
 from worldmodel.episodes.signals import Signal
 
 GRIPPERS = ("gripper", "jaw", "finger", "claw", "hand")
@@ -22,7 +23,7 @@ class Guess:
     unit: str
     note: str = ""  # what it is taken for, where that is not plain
     range: tuple[float, float] | None = None
-    may_be_degrees: bool = False
+    may_be: tuple[str, ...] = ()  # units of other joints of its kind that it may share
 
 
 def guessed(signal: Signal, values: np.ndarray) -> Guess:
@@ -33,18 +34,20 @@ def guessed(signal: Signal, values: np.ndarray) -> Guess:
     low, high = np.quantile(values, [0.01, 0.99])
     if bounds is None:
         if hinge and high - low > QUICK:
-            return Guess("deg", f"degrees: it spans {high - low:.4g}", may_be_degrees=True)
-        return Guess("", may_be_degrees=hinge)
+            return Guess("deg", f"degrees: it spans {high - low:.4g}")
+        if not hinge and max(-low, high) > FAR:
+            return Guess("mm", f"mm: {low:.4g} to {high:.4g}")
+        return Guess("", may_be=("deg",) if hinge else ("mm", "cm"))
     degrees = _inside(values * FACTORS["deg"], bounds)
     if _inside(values, bounds):
-        return Guess("", may_be_degrees=degrees and hinge)
+        return Guess("", may_be=("deg",) if degrees and hinge else ())
     spread = f"{low:.4g} to {high:.4g}"
     per_cent = low > -5 and high < PER_CENT + 2
     if per_cent and any(word in signal.joint.lower() for word in GRIPPERS):
         return Guess("percent", f"per cent of its range: {spread}, and it grips")
     if hinge and degrees:
         more = ", or per cent from -100 to 100" if max(-low, high) < PER_CENT else ""
-        return Guess("deg", f"degrees{more}: {spread}", may_be_degrees=True)
+        return Guess("deg", f"degrees{more}: {spread}")
     if not hinge:
         for unit in ("mm", "cm"):
             if _inside(values * FACTORS[unit], bounds):
@@ -57,9 +60,12 @@ def guessed(signal: Signal, values: np.ndarray) -> Guess:
     return Guess("", f"rad or m though it lies outside the range: {spread}")
 
 
-def in_degrees(guesses: Iterable[Guess]) -> bool:
-    """Whether some hinge of a log is in degrees, as all then are."""
-    return any(guess.unit == "deg" for guess in guesses)
+def alike(guess: Guess, others: Iterable[Guess]) -> Guess:
+    """The guess, in the unit that other joints of its log are in, where it may be in that too."""
+    units = [other.unit for other in others if other.unit in guess.may_be]
+    if guess.unit or not units:
+        return guess
+    return Guess(units[0], f"{units[0]}, as the other joints")
 
 
 def _inside(values: np.ndarray, bounds: tuple[float, float]) -> bool:
