@@ -65,9 +65,11 @@ def _reset(task: Task) -> str:
                     f"{(~np.isfinite(value)).sum()} numbers not finite; the scene takes ({size},)"
                 )
         for name, value in goal.items():
-            if np.asarray(value).dtype.kind not in "fiub" or not np.isfinite(value).all():
+            array = isinstance(value, jax.Array | np.ndarray | np.generic)
+            if not array or value.dtype.kind not in "fiub" or not np.isfinite(value).all():
                 raise TaskError(
-                    f"task '{task.name}': the goal '{name}' is {value}; give finite numbers"
+                    f"task '{task.name}': the goal '{name}' is {value!r}; give an array of finite "
+                    "numbers"
                 )
         for body, place in _quaternions(task):
             norm = np.linalg.norm(np.asarray(start.qpos)[place : place + 4])
