@@ -77,8 +77,6 @@ def on_robot(robot: Robot, task: Task, watch: bool, stop: Callable[[], bool]) ->
         try:
             return capture(folder, robot, task, trials, key, operator=person, stop=stop)
         except RobotError as error:
-            raise InputError(
-                f"the robot failed: {error}; see to it, then run the same command to go on"
-            ) from error
+            raise InputError(f"the robot failed: {error}") from error
 
     return deployed
