@@ -52,7 +52,7 @@ def rollout(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """The policy that plays recorded actions back."""
+    """The policy that plays recorded actions back; after the last one that one is held."""
 
     actions: Any  # (length, action); row t in step t
     traceable = True

@@ -55,6 +55,21 @@ def test_a_sign_that_must_be_mended_is_status_1(
     assert "MEND  servo shoulder" in capsys.readouterr().out
 
 
+def test_a_log_that_its_draft_cannot_read_leaves_the_draft_to_be_mended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = Path("log.csv").read_text().splitlines()
+    at = header.split(",").index("state.elbow")
+    ticks = [row.split(",") for row in rows]
+    for row in ticks:
+        row[at] = str(4096 / 360 * float(row[at]))
+    Path("ticks.csv").write_text("\n".join([header, *map(",".join, ticks)]))
+    assert main(["check", "arm.xml", "--data", "ticks.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "MEND  data" in out and "joint 'elbow'" in out and "a first draft" in out
+    assert 'position = "state.elbow"' in Path("columns.toml").read_text()
+
+
 def test_columns_of_another_log_must_be_mended(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

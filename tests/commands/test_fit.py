@@ -14,6 +14,7 @@ from worldmodel import runtime
 from worldmodel.__main__ import main
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.fit import FitOptions, fit
+from worldmodel.commands.problem import prepare
 from worldmodel.errors import InputError
 from worldmodel.model import saved
 from worldmodel.runtime import checkpoint
@@ -47,6 +48,16 @@ def options(folder: Path, out: str, **other: Any) -> FitOptions:
     }
     given |= {"columns": folder / "columns.toml", "starts": 1, "free": FREE}
     return FitOptions(**(given | other))
+
+
+def test_what_does_not_fit_together_is_logged_before_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "arm.xml").write_text(ARM)
+    (tmp_path / "columns.toml").write_text(COLUMNS)
+    write_log(tmp_path / "turned.csv", episodes=4, sign=-1.0)
+    prepare(tmp_path / "arm.xml", tmp_path / "turned.csv", tmp_path / "columns.toml")
+    assert "MEND: servo shoulder: " in capsys.readouterr().err
 
 
 def test_a_fit_finds_what_was_hidden(folder: Path) -> None:

@@ -69,6 +69,7 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     assert 'robot was "cart_task.py:robot" and is "cart_task.py:silent"' in other
     silent = deploy.replace("deployed", "silent") + " --robot cart_task.py:silent"
     assert "the robot failed:" in run(silent) and "no answer" in run(silent)
+    assert run(silent).count("run the same command") == 1
 
 
 def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ def test_the_recordings_columns_are_short_toml(problem: Problem, tmp_path: Path)
         ("[joints.lift]\npositon = 'q'", r"joints\.lift\.positon: no such key; did you mean pos"),
         ("[joints.lift]\nposition = 3", r"joints\.lift\.position: 3 is no text"),
         ("[joints.lift]\noffset = 'a'", r"joints\.lift\.offset: 'a' is no number"),
-        ("[joints.lift]\nunit = 'grad'", r"joints\.lift: .*unit is 'grad'; give one of rad, deg"),
+        (
+            "[joints.lift]\nunit = 'grad'",
+            r"joints\.lift: .*unit is 'grad'; give one of rad, deg.* per second",
+        ),
         ("[joints.lift]\nrange = [1]", r"joints\.lift: .*range is \(1\.0,\)"),
         ("[joints.lift]\nsign = 0", r"joints\.lift: .*sign is 0\.0"),
         ("[joints.lift]\nvelocity = 'v'", r"joints\.lift: .*velocity but no position"),

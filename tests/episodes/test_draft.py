@@ -25,6 +25,26 @@ def csv(path: Path, columns: dict[str, np.ndarray]) -> Path:
     return path
 
 
+GANTRY = mujoco.MjModel.from_xml_string("""<mujoco><worldbody>
+  <body name="carriage"><joint name="rail" type="slide" axis="1 0 0" range="-.4 .4"/>
+    <geom size=".02"/></body>
+  <body name="puck"><joint name="puck_x" type="slide" axis="1 0 0"/>
+    <joint name="puck_y" type="slide" axis="0 1 0"/><geom size=".02"/></body>
+</worldbody></mujoco>""")
+
+
+def test_slides_without_limits_are_in_the_unit_of_the_others(tmp_path: Path) -> None:
+    columns = {"time": TIME, "rail": 300 * Q[:, 0], "puck_x": 80 * Q[:, 0], "puck_y": Q[:, 1]}
+    for factor, units in ((1.0, ["mm", "mm", "mm"]), (1e-3, ["", "", ""])):
+        scaled = {n: v * (factor if n != "time" else 1.0) for n, v in columns.items()}
+        drafted, notes = draft(csv(tmp_path / "a.csv", scaled), GANTRY)
+        assert [j.unit for j in drafted.joints] == units
+    far = {"time": TIME, "puck_x": 300 * Q[:, 0], "puck_y": Q[:, 1]}
+    drafted, notes = draft(csv(tmp_path / "far.csv", far), GANTRY)
+    assert [j.unit for j in drafted.joints] == ["", "mm", "mm"]
+    assert "joint 'puck_y': 'puck_y' is taken for mm, as the other joints" in notes
+
+
 def test_a_csv_by_its_headers(tmp_path: Path) -> None:
     columns = {
         "timestamp": TIME * 1e3,

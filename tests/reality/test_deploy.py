@@ -16,6 +16,7 @@ from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init, make_step
 from worldmodel.reality import RobotError, deploy, measurement
 from worldmodel.reality.deploy import check_robot
+from worldmodel.rollout import Replay
 from worldmodel.tasks.play import play
 from worldmodel.types import Array, Episode, Measurement, Names, Trial
 
@@ -138,6 +139,17 @@ def test_a_policy_that_commands_nonsense_is_refused_before_it_is_played(bad: obj
     with pytest.raises(InputError, match=r"episode a: the policy .* at step 3; task .* takes 1"):
         deploy(robot, CART, trial, "a", KEY)
     assert robot.sent == [0.0, 0.0, 0.0] and robot.calls[-1] == "stop"
+
+
+@pytest.mark.parametrize("size", [2, 0])
+def test_a_traced_policy_of_another_size_is_refused_before_the_robot_moves(size: int) -> None:
+    robot = ScriptedRobot()
+    trial = dataclasses.replace(TRIAL, policy=Replay(jnp.zeros((9, size))))
+    with pytest.raises(
+        InputError, match=rf"action has the shape \({size},\); task .* takes \(1,\)"
+    ):
+        deploy(robot, CART, trial, "a", KEY)
+    assert robot.sent == []
 
 
 def test_commands_are_held_within_range_and_rate_and_so_recorded() -> None:

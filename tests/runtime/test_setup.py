@@ -34,7 +34,7 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
     def bad(_: object) -> int:
         raise InputError("no such thing; do this")
 
-    unwritten = "fit.json cannot be read or written (No space left on device); give a path"
+    unwritten = "fit.json cannot be read or written (No space left on device); free some space"
     for main, text in ((full, unwritten), (bad, "no such thing; do this")):
         assert runtime.run(main, None) == 2
         out, err = capsys.readouterr()

@@ -94,6 +94,13 @@ def test_a_breach_is_named(breach: str) -> None:
         check_task(task)
 
 
+def test_a_goal_that_is_no_array_is_named() -> None:
+    start = Start(np.zeros(1), np.zeros(1))
+    task = broken(reset=lambda self, key: (start, {"target": 0.1}))
+    with pytest.raises(TaskError, match=r"the goal 'target' is 0\.1; give an array"):
+        check_task(task)
+
+
 def test_sensors_that_the_scene_lacks_and_missing_ranges_are_named() -> None:
     task = Reach()
     task.sensors = Names(("x", "elbow"), (), (), ("x",))

@@ -15,14 +15,15 @@ from worldmodel.commands.findings import MEND, NOTE, OK, Finding
 from worldmodel.commands.reading import (
     Log,
     check_stepping,
+    columns_of,
     five_numbers,
     nothing_measured,
-    read_log,
     repaired,
     settled,
 )
 from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns_toml import to_toml
+from worldmodel.episodes.reading import read_episodes
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
 from worldmodel.physics import parameters as physical
@@ -171,18 +172,19 @@ def _read(
     findings: list[Finding],
 ) -> Log | None:
     try:
-        log = read_log(data, columns, model, control_hz)
+        given, notes = columns_of(data, columns, model)
+        findings += [Finding(NOTE, "draft", note) for note in notes]
+        if columns is None:  # also where the log cannot be read by it: that is where it is mended
+            write_text(out, KEYS + to_toml(given))
+            text = f"{out}: a first draft by the names; look at units, signs and ranges"
+            findings.append(Finding(NOTE, "columns", text))
+        log = Log(given, notes, read_episodes(data, given, model, control_hz=control_hz))
     except InputError as error:
         findings.append(Finding(MEND, "data", str(error)))
         return None
-    findings += [Finding(NOTE, "draft", note) for note in log.notes]
     findings += [Finding(NOTE, "data", note) for note in log.reading.notes]
     if (text := nothing_measured(log)) is not None:
         findings.append(Finding(MEND, "data", text))
-    if columns is None:
-        write_text(out, KEYS + to_toml(log.columns))
-        text = f"{out}: a first draft by the names; look at units, signs and ranges"
-        findings.append(Finding(NOTE, "columns", text))
     return log
 
 

@@ -98,6 +98,4 @@ def _named_failure(play: Callable[[], Any]) -> Any:
     try:
         return play()
     except RobotError as error:
-        raise InputError(
-            f"the robot failed: {error}; see to it, then run the same command to go on"
-        ) from error
+        raise InputError(f"the robot failed: {error}") from error

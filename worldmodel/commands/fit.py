@@ -59,7 +59,8 @@ class FitOptions:
     control_hz: float | None = None
     # Physics steps per frame; from the fastest contact or servo when absent.
     substeps: int | None = None
-    # Parameters to fit, as kind:element; those that the data identify when absent.
+    # Parameters to fit, as kind:element (damping:elbow is elbow.damping of choice.json); those that
+    # the data identify when absent.
     free: tuple[str, ...] = ()
     # Frames per window; half a second of a driven robot when absent.
     horizon: int | None = None

@@ -34,9 +34,10 @@ from worldmodel.reality import SimulatedRobot
 from worldmodel.reality.disturbances import Damping, Delay
 
 MJCF = Path(__file__).with_name("{name}.xml")
-LOW = np.array({low})  # of the joints that are drawn
-HIGH = np.array({high})
 DRIVEN = {driven}
+PLACES = np.array({places})  # of these joints among all that are measured
+LOW = np.array({low})  # of their goals
+HIGH = np.array({high})
 
 
 class {title}(Task):
@@ -50,10 +51,10 @@ class {title}(Task):
         return Start(jnp.asarray(m.qpos0), jnp.zeros(m.nv)), {{"target": target}}
 
     def reward(self, before, action, after, goal):  # smooth: a planner maximises its sum
-        return -jnp.sum(jnp.square(after.joints - goal["target"]))
+        return -jnp.sum(jnp.square(after.joints[PLACES] - goal["target"]))
 
     def error(self, episode):  # of an episode that may be real: what trust counts
-        joints = episode.qpos[-1, {joints}]
+        joints = episode.qpos[-1, {positions}]
         return float(np.abs(joints - episode.goal["target"]).max())
 
     def success(self, episode):
@@ -128,7 +129,13 @@ def new(
 
 def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
     m, names = scene.mj_model, all_sensors(scene)
-    rows = [m.joint(j).id for j in names.joints]
+    driven = [
+        m.joint(int(m.actuator_trnid[a, 0])).name
+        for a in range(m.nu)
+        if m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
+    ]
+    driven = [j for j in dict.fromkeys(driven) if j in names.joints] or [*names.joints]
+    rows = [m.joint(j).id for j in driven]
     low, high = [], []
     for j in rows:  # around the MJCF's pose, within a third of the range
         place = float(m.qpos0[m.jnt_qposadr[j]])
@@ -137,11 +144,6 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         )
         low.append(round(place + reach[0], 3))
         high.append(round(place + reach[1], 3))
-    driven = [
-        m.joint(int(m.actuator_trnid[a, 0])).name
-        for a in range(m.nu)
-        if m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
-    ]
     return TASK.format(
         name=name,
         title="".join(part.capitalize() for part in name.split("_")),
@@ -150,8 +152,9 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         low=low,
         high=high,
         horizon=max(2, round(1.5 * hz)),
-        driven=[*dict.fromkeys(driven)],
-        joints=[int(m.jnt_qposadr[j]) for j in rows],
+        driven=driven,
+        places=[names.joints.index(j) for j in driven],
+        positions=[int(m.jnt_qposadr[j]) for j in rows],
     )
 
 

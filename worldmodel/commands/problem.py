@@ -7,6 +7,8 @@ from typing import Any
 
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
+from worldmodel.commands.consistency import consistency
+from worldmodel.commands.findings import OK
 from worldmodel.commands.reading import (
     Log,
     check_stepping,
@@ -142,6 +144,10 @@ def prepare(
         runtime.log(f"not measured, and nothing measured depends on it: {', '.join(unknown)}")
     hz, chosen = settled(model, log, control_hz, substeps)
     runtime.log(f"{hz:g} frames/s, {chosen}")
+    model.opt.timestep = chosen.timestep
+    for finding in consistency(model, chosen.substeps, log.reading.episodes, hz):
+        if finding.level != OK:
+            runtime.log(f"{finding.level}: {finding.subject}: {finding.text}")
     judged, training = grids(episodes, model.nu > 0, hz, horizon)
     split = split_episodes([e.id for e in episodes])
     parts = {part: [e for e in episodes if split[e.id] == part] for part in PARTS}

@@ -28,6 +28,19 @@ class Log:
     reading: Reading
 
 
+def columns_of(
+    data: Path, columns: Path | None, model: mujoco.MjModel
+) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of a file, or a draft of them and its notes.
+
+    Raises:
+      InputError: no such path, or a log that cannot be opened.
+    """
+    if not data.exists():
+        raise InputError(f"--data {data}: no such file or folder")
+    return (from_toml(columns), ()) if columns else draft(data, model)
+
+
 def read_log(
     data: Path, columns: Path | None, model: mujoco.MjModel, control_hz: float | None
 ) -> Log:
@@ -36,9 +49,7 @@ def read_log(
     Raises:
       InputError: no such path, columns that do not fit, or a log that cannot be read.
     """
-    if not data.exists():
-        raise InputError(f"--data {data}: no such file or folder")
-    given, notes = (from_toml(columns), ()) if columns else draft(data, model)
+    given, notes = columns_of(data, columns, model)
     return Log(given, notes, read_episodes(data, given, model, control_hz=control_hz))
 
 

@@ -151,7 +151,10 @@ class Columns:
 
 def _check(where: str, channel: Joint | Command) -> None:
     if channel.unit not in UNITS:
-        raise ColumnsError(f"{where}: unit is '{channel.unit}'; give one of {', '.join(UNITS[1:])}")
+        raise ColumnsError(
+            f"{where}: unit is '{channel.unit}'; give one of {', '.join(UNITS[1:])} (of a velocity "
+            "that of its position, per second)"
+        )
     for name in ("sign", "scale", "offset", "delay"):
         value = getattr(channel, name)
         if not math.isfinite(value) or (value == 0 and name in ("sign", "scale")):

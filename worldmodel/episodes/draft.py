@@ -162,9 +162,8 @@ def _joints(
     positions = {n: a for n, a in positions.items() if a in addresses}
     values = {n: _values(source, a) for n, a in positions.items()}
     known = [(signal, values[signal.joint]) for signal in signals if signal.joint in values]
-    guesses = {s.joint: guessed(s, v) for s, v in known}
-    if any(guess.unit == "deg" for guess in guesses.values()):
-        guesses = {s.joint: guessed(s, v, degrees=True) for s, v in known}
+    units = {guessed(s, v).unit for s, v in known}
+    guesses = {s.joint: guessed(s, v, units) for s, v in known}
     joints = []
     for signal in signals:
         name = signal.joint

@@ -1,10 +1,12 @@
 """The unit of a joint's numbers, guessed from its range and its name."""
 
 import dataclasses
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from worldmodel.episodes.columns import FACTORS
+from worldmodel.episodes.plausible import FAR
 from worldmodel.episodes.signals import Signal
 
 GRIPPERS = ("gripper", "jaw", "finger", "claw", "hand")
@@ -23,25 +25,26 @@ class Guess:
     range: tuple[float, float] | None = None
 
 
-def guessed(signal: Signal, values: np.ndarray, degrees: bool = False) -> Guess:
+def guessed(signal: Signal, values: np.ndarray, others: Collection[str] = ()) -> Guess:
     """The unit of a hinge's or slide's values, (n,) finite.
 
     Args:
-      degrees: whether some hinge of the log is in degrees, as all then are.
+      others: units of the log's other joints, which it shares where its values allow it.
     """
     if len(values) == 0:
         return Guess("", "unknown: it holds no number")
     hinge, bounds = signal.kind == "hinge", signal.bounds
     low, high = np.quantile(values, [0.01, 0.99])
+    units = ("deg",) if hinge else ("mm", "cm")
     if bounds is None:
-        if hinge and (degrees or high - low > QUICK):
+        if hinge and high - low > QUICK:
             return Guess("deg", f"degrees: it spans {high - low:.4g}")
-        return Guess()
-    units = ("", "deg") if hinge else ("", "mm", "cm")
+        if not hinge and max(-low, high) > FAR:
+            return Guess("mm", f"mm: {low:.4g} to {high:.4g}")
+        return _shared(units, others)
     fitting = [u for u in units if _inside(values * FACTORS[u], bounds)]
-    if "" in fitting:
-        also = hinge and degrees and "deg" in fitting
-        return Guess("deg", "in degrees, as the other joints") if also else Guess()
+    if _inside(values, bounds):
+        return _shared([u for u in fitting if u == "deg"], others)
     spread = f"{low:.4g} to {high:.4g}"
     per_cent = low > -5 and high < PER_CENT + 2
     if per_cent and any(word in signal.joint.lower() for word in GRIPPERS):
@@ -56,6 +59,11 @@ def guessed(signal: Signal, values: np.ndarray, degrees: bool = False) -> Guess:
         middle = 0.5 * (bounds[0] + bounds[1])
         return Guess("percent", f"per cent from -100 to 100: {spread}", (middle, bounds[1]))
     return Guess("", f"rad or m though it lies outside the range: {spread}")
+
+
+def _shared(units: Iterable[str], others: Collection[str]) -> Guess:
+    shared = [u for u in units if u in others]
+    return Guess(shared[0], f"{shared[0]}, as the other joints") if shared else Guess()
 
 
 def _inside(values: np.ndarray, bounds: tuple[float, float]) -> bool:

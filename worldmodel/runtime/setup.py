@@ -1,5 +1,6 @@
 """Set-up of an entry point: XLA, precision, compilation cache, exit status."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -63,5 +64,8 @@ def run(main: Callable[[Any], int], arguments: Any) -> int:
         log(f"error: {error}")
     except OSError as error:
         where = error.filename or "a file"
-        log(f"error: {where} cannot be read or written ({cause(error)}); give a path that can be")
+        remedy = "give a path that can be"
+        if error.errno == errno.ENOSPC:
+            remedy = "free some space, then run the same command again"
+        log(f"error: {where} cannot be read or written ({cause(error)}); {remedy}")
     return 2

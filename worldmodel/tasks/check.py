@@ -69,8 +69,10 @@ def _reset(task: Task) -> str:
                 f"{(~np.isfinite(value)).sum()} numbers not finite; the scene takes ({size},)",
             )
         for name, value in goal.items():
-            numbers = np.asarray(value).dtype.kind in "fiub" and np.isfinite(value).all()
-            _demand(task, numbers, f"the goal '{name}' is {value}; give finite numbers")
+            array = isinstance(value, jax.Array | np.ndarray | np.generic)
+            numbers = array and value.dtype.kind in "fiub" and bool(np.isfinite(value).all())
+            text = f"the goal '{name}' is {value!r}; give an array of finite numbers"
+            _demand(task, numbers, text)
         for body, place in _quaternions(task):
             norm = np.linalg.norm(np.asarray(start.qpos)[place : place + 4])
             turned = f"'reset' turns '{body}' by a quaternion of norm {norm:.3g}; make it 1"

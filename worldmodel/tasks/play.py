@@ -14,6 +14,7 @@ import numpy as np
 from worldmodel.rollout import Step, rollout
 from worldmodel.scene.tangent import backward_velocities
 from worldmodel.tasks import sensors
+from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Episode, Goal, Measurement, Policy, Start, State
 
@@ -54,8 +55,18 @@ def decide(
     task: Task, policy: Policy, carry: Any, measured: Measurement, goal: Goal, key: Array
 ) -> tuple[Array, Array, Any]:
     """One decision of a policy: its action, the command within the range of the actuators, and
-    what it carries on."""
+    what it carries on.
+
+    Raises:
+      TaskError: a traced action of another size than the task's (of one from Python the robot's
+        loop names the step).
+    """
     action, carry = policy.act(carry, task.observe(measured, goal), key)
+    if policy.traceable and jnp.shape(action) != (task.action_size,):
+        raise TaskError(
+            f"the policy's action has the shape {jnp.shape(action)}; task '{task.name}' takes "
+            f"({task.action_size},)"
+        )
     ctrl = sensors.within_range(task.scene, task.command(measured, action, goal))
     return action, ctrl, carry
 

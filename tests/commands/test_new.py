@@ -1,0 +1,36 @@
+"""The command new: its task is about what the robot can move."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from worldmodel.__main__ import main
+from worldmodel.commands import named
+from worldmodel.tasks.check import check_task
+
+PUSHER = """<mujoco model="pusher"><worldbody>
+<body name="puck" pos=".2 0 0"><joint name="puck_x" type="slide" axis="1 0 0"/>
+<geom name="puck" size=".02" contype="0" conaffinity="0"/></body>
+<body name="cart"><joint name="rail" type="slide" axis="1 0 0" range="-.3 .6"/>
+<geom name="cart" size=".02" contype="0" conaffinity="0"/></body></worldbody>
+<actuator><position name="drive" joint="rail" kp="50" ctrlrange="-.3 .6"/></actuator></mujoco>"""
+
+
+def test_goals_are_of_driven_joints_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("pusher.xml").write_text(PUSHER)
+    assert main(["new", "reaching", "--mjcf", "pusher.xml"]) == 0
+    assert "task.py" in json.loads(capsys.readouterr().out)["files"]
+    monkeypatch.delitem(sys.modules, "task", raising=False)
+    task = named.task("reaching/task.py:task")
+    monkeypatch.delitem(sys.modules, "task", raising=False)
+    assert dict(check_task(task))["reward"] == "finite"
+    keys = jax.random.split(jax.random.key(0), 20)
+    goals = [float(g) for key in keys for g in task.reset(key)[1]["target"]]
+    assert len(goals) == 20 and min(goals) >= -0.1 and max(goals) <= 0.2
