@@ -107,8 +107,26 @@ def test_meshes_that_are_alike_share_their_friction() -> None:
         ("box.friction", ()),
         ("box.solref", ()),
     }
-    # Nothing depends on what does not touch, nor on a floor that does not move.
-    assert contacts(["floor", "m1"]) == {("m1.friction", ()), ("m1.solref", ())}
+    # Nothing depends on what does not touch. A contact has the larger friction of the two, so that
+    # of a floor under one geom alone moves with it.
+    assert contacts(["floor", "m1"]) == {("m1.friction", ("floor",)), ("m1.solref", ())}
+
+
+def test_a_crate_on_a_slippery_table_can_be_fitted() -> None:
+    feet = "".join(f'<geom name="f{i}" size=".01" pos="{i} 0 0"/>' for i in range(3))
+    model = mujoco.MjModel.from_xml_string(
+        f"""<mujoco><worldbody><geom name="table" type="plane" size="1 1 1"/><body pos="0 0 .1">
+        <freejoint/>{feet}<geom name="lid" friction=".3" size=".01" pos="0 .1 0"/></body>
+        <body pos="0 0 1"><joint/><geom name="tip" size=".01"/></body></worldbody></mujoco>"""
+    )
+
+    def frictions(*geoms: str) -> set[tuple[str, tuple[str, ...]]]:
+        free = candidates(model, [model.geom(name).id for name in geoms])
+        return {(f.element, f.also) for f in free if f.kind == "friction"}
+
+    assert frictions("table", "f0", "f1", "f2") == {("f0", ("f1", "f2", "table"))}
+    # Beneath two that may differ it stays as it is.
+    assert frictions("table", "f0", "tip") == {("f0", ()), ("tip", ())}
 
 
 def test_substeps_can_be_given() -> None:

@@ -126,8 +126,10 @@ def candidates(
 
     - of every moving body ``com`` and ``inertia`` (its principal moments), and ``mass``: but in a
       tree that no actuator drives only ratios of masses show, so its heaviest body keeps its own,
-    - ``friction`` and ``solref`` of geoms that touch and belong to a moving body; meshes of one
-      tree whose numbers are equal have one factor in common,
+    - ``friction`` and ``solref`` of geoms that touch and belong to a moving body; geoms of one
+      body, and meshes of one tree, have one factor in common where their numbers are equal. A
+      contact has the larger friction of its two geoms, so a geom that does not move shares the
+      friction's factor where it touches no other's,
     - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
     - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
     - of the log, not of the robot: ``joint_zero`` of every hinge and slide, ``command_zero`` of
@@ -161,10 +163,12 @@ def candidates(
         ("friction", model.geom_friction[:, :1]),
         ("solref", model.geom_solref),
     ):
-        for first, *others in _alike(model, moving, numbers):
-            if (numbers[first] > 0).all():
-                also = tuple(model.geom(g).name for g in others)
-                free.append(FreeParameter(kind, model.geom(first).name, also=also))
+        groups = _alike(model, moving, numbers)
+        under = _under(model, groups, touching) if kind == "friction" else {}
+        for group in groups:
+            if (numbers[group[0]] > 0).all():
+                name, *also = (model.geom(g).name for g in (*group, *under.get(group[0], ())))
+                free.append(FreeParameter(kind, name, also=tuple(also)))
     for joint in np.flatnonzero(np.isin(model.jnt_type, _SLIDES)):
         name = model.joint(joint).name
         kinds = ("damping", "frictionloss", "armature", "joint_zero")
@@ -182,13 +186,31 @@ def candidates(
 
 
 def _alike(model: mujoco.MjModel, geoms: Sequence[int], numbers: np.ndarray) -> list[list[int]]:
-    """Geoms by what they share: of meshes, their tree and their numbers."""
+    """Geoms by what they share: their numbers, and their body, or the tree of meshes."""
     groups: dict[Hashable, list[int]] = {}
     for g in geoms:
-        mesh = model.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH
-        root = int(model.body_rootid[model.geom_bodyid[g]])
-        groups.setdefault((root, *numbers[g].tolist()) if mesh else g, []).append(g)
+        mesh = bool(model.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH)
+        body = model.body_rootid if mesh else model.body_weldid
+        shared = mesh, int(body[model.geom_bodyid[g]]), *numbers[g].tolist()
+        groups.setdefault(shared, []).append(g)
     return list(groups.values())
+
+
+def _under(
+    model: mujoco.MjModel, groups: Sequence[Sequence[int]], touching: Collection[int]
+) -> dict[int, list[int]]:
+    """Geoms that do not move, by the first geom of the only group of moving ones they touch."""
+    first_of = {g: group[0] for group in groups for g in group}
+    touched: dict[int, set[int]] = {}
+    for a, b, _ in geom_pairs(model):
+        for fixed, moving in ((a, b), (b, a)):
+            if fixed in touching and fixed not in first_of and moving in first_of:
+                touched.setdefault(fixed, set()).add(first_of[moving])
+    under: dict[int, list[int]] = {}
+    for fixed, firsts in sorted(touched.items()):
+        if len(firsts) == 1:
+            under.setdefault(firsts.pop(), []).append(fixed)
+    return under
 
 
 def _driven(model: mujoco.MjModel) -> list[int]:
