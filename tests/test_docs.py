@@ -31,16 +31,8 @@ NOT_RUN = {
     "python -m worldmodel trust runs.csv --costs": "costs.csv is the reader's own",
     "worldmodel check arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
     "worldmodel fit arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
-    "worldmodel evaluate runs/arm": "the reader's own arm; tests/test_your_data.py runs the same",
-    "worldmodel new my_task": "the reader's own arm; tests/test_your_task.py runs the same",
-    "worldmodel check my_task": "the reader's own task; tests/test_your_task.py runs the same",
     "worldmodel loop my_task": "the reader's own task; tests/test_your_task.py runs the same",
-    "worldmodel trust TABLE.csv": "the reader's own table; tests/trust runs the same",
-    "worldmodel plan PILOT.csv": "the reader's own table; tests/trust runs the same",
-    "worldmodel judge PAIRS.csv": "the reader's own table; tests/trust runs the same",
 }
-# Lines of Python that no test runs as they stand, by page, and why.
-PLACEHOLDERS = {"README.md": ("robot.xml", "the reader's own robot")}
 
 
 def name(page: Path) -> str:
@@ -87,8 +79,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_blocks_run(page: Path, tmp_path: Path) -> None:
     """All commands, then all Python, each in one process, in a folder with a copy of docs."""
     shell = [c for c in commands(page) if reason(c) is None]
-    marker, _ = PLACEHOLDERS.get(name(page), (None, ""))
-    python = [c for c in blocks(page, "python") if marker is None or marker not in c]
+    python = blocks(page, "python")
     if not (shell or python):
         return
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
@@ -109,8 +100,6 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
 def test_what_is_not_run_is_on_a_page() -> None:
     every = [command for page in PAGES for command in commands(page)]
     assert [start for start in NOT_RUN if not any(c.startswith(start) for c in every)] == []
-    for page, (marker, _) in PLACEHOLDERS.items():
-        assert any(marker in code for code in blocks(ROOT / page, "python"))
     for page, test in RUN_ELSEWHERE.items():
         assert Path(page).name in (ROOT / test).read_text("utf-8")
 

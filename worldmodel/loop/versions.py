@@ -87,8 +87,9 @@ def load_version(
     return Version(name, metadata["parent"], world, parameters, metadata["corrections"])
 
 
-def first_version(directory: Path, world: WorldModel) -> Version:
+def first_version(directory: Path | str, world: WorldModel) -> Version:
     """Version 0: the numbers of the scene's MJCF; saved, or loaded where it was saved before."""
+    directory = Path(directory)
     version = Version("v0", None, world, init(world, jax.random.key(0)), 0)
     settings = {"parent": None, "world": saved.describe(world)}
     finished = load_version(directory, "v0", world, settings)
