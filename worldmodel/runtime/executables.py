@@ -199,7 +199,7 @@ def _sources(name: str) -> str:
 
     def visit(module: ModuleType | None) -> None:
         path = getattr(module, "__file__", None)
-        if not path or path.startswith(_INSTALLED) or path in digests:
+        if module is None or not path or path.startswith(_INSTALLED) or path in digests:
             return
         digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         for value in list(vars(module).values()):
