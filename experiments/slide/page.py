@@ -26,7 +26,9 @@ def page(table: Mapping[str, Any]) -> str:
     lines = markdown(table["rows"], table_columns(("miss [cm]", 100.0))).splitlines()
     head, _, *rows = (line.strip("| ").split(" | ") for line in lines)
     miss, *ends = (f"{100 * direct[end]:.1f}" for end in ("error_m", "low", "high"))
+    smoke = [Note("A smoke run: its sizes are tiny and its numbers mean nothing.", loud=True)]
     parts = [
+        *(smoke if table["config"]["smoke"] else []),
         Note(headline(table), loud=True),
         Drawing("α, gross", svg(chart(table["rows"])), "Thick: means over the cells; thin: cells."),
         Markup(f"<h3>One stroke: reality solid, versions translucent; drag to turn</h3>{moving}"),

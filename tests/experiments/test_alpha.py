@@ -38,6 +38,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alpha")
     about = {
         "hidden_seed": 1,
+        "config": {"smoke": False},
         "versions": [{"name": v, "corrections": k} for v, (_, k) in ALPHAS.items()],
         "direct": {"version": "v1", "episodes": 12, "error_m": 0.05, "low": 0.04, "high": 0.06},
         "launch": {"target": [1.0, 0.1], "qpos": {n: [[0.0] * 6] * 3 for n in ("reality", "v0")}},

@@ -1,5 +1,6 @@
 """Executables on disk: a second process neither traces nor compiles, and never runs a stale one."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import scenes
+from worldmodel.runtime import executables
 from worldmodel.runtime.executables import cached_jit
 
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp
 from worldmodel import runtime
+from worldmodel.runtime import executables
 from worldmodel.runtime.executables import cached_jit
 import helper
 runtime.configure()
@@ -131,3 +134,19 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     cache.write_text("a file where the folder should be")
     assert cached_jit(lambda x: x + 1.0)(1.0) == 2.0
     assert "not kept for the next time" in capsys.readouterr().err
+
+
+def test_a_key_does_not_depend_on_what_else_a_process_has_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package_of_two"
+    package.mkdir()
+    for name, text in (("__init__", ""), ("one", "import package_of_two"), ("two", "")):
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("package_of_two.one")
+    before = executables._sources.__wrapped__("package_of_two.one")
+    importlib.import_module("package_of_two.two")
+    assert executables._sources.__wrapped__("package_of_two.one") == before
+    (package / "__init__.py").write_text("# changed")
+    assert executables._sources.__wrapped__("package_of_two.one") != before

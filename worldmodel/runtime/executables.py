@@ -199,10 +199,12 @@ def _sources(name: str) -> str:
 
     def visit(module: ModuleType | None) -> None:
         path = getattr(module, "__file__", None)
-        if not path or path.startswith(_INSTALLED) or path in digests:
+        if module is None or not path or path.startswith(_INSTALLED) or path in digests:
             return
         digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         for value in list(vars(module).values()):
+            if isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}."):
+                continue  # a package has it because some module of the process imported it
             visit(value if isinstance(value, ModuleType) else _home(value))
 
     if not getattr(sys.modules.get(name), "__file__", None):
