@@ -81,11 +81,13 @@ def _trust(
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
-        rows = trust.read(costs, cost.Generation)
-        document = cost.with_costs(document, rows, cost.assumed(assume))
+        rows, used = trust.read(costs, cost.Generation), cost.assumed(assume)
+        card = functools.partial(cost.price, assumptions=used)
+        document = trust.attached(document, "cost", rows, card)
     if pairs:
         rows = trust.read(pairs, evaluation.Pair)
-        document = evaluation.with_evaluations(document, rows)
+        judge = functools.partial(evaluation.evaluations, level=level)
+        document = trust.attached(document, "evaluation", rows, lambda _, own: judge(own))
     if json:
         write_json(json, document)
     if report:
@@ -118,9 +120,9 @@ def _plan(
     from worldmodel.trust.report import planned
 
     rows = trust.read(pilot)
-    grids = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
-    print(planned(grids, half_width), end="")
-    return int(all(grid.runs is None for grid in grids))
+    plans = trust.grids(rows, n, m, alpha, half_width, nested, level=level)
+    print(planned(plans, half_width), end="")
+    return int(all(plan.runs is None for plan in plans))
 
 
 def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:

@@ -16,7 +16,7 @@ from worldmodel import trust
 from worldmodel.__main__ import main
 from worldmodel.trust.evaluation import evaluate
 from worldmodel.trust.report import planned, summary
-from worldmodel.trust.result import flat
+from worldmodel.trust.result import to_json
 
 Run = Callable[..., tuple[int, str, str]]  # arguments: status, stdout, stderr
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,8 +92,8 @@ def test_plan(tmp_path: Path, run: Run) -> None:
     grids = trust.grids(rows, 64, 64, half_width=0.1)
     narrow = ("plan", path, "--n", 64, "--m", 64, "--half-width", 0.1)
     assert run(*narrow) == (0, planned(grids, 0.1), "")
-    assert [g.runs for g in grids] == [(g.plan.seeds or 0) * (g.cells + 6) for g in grids]
-    seeds = [g.plan.seeds or 0 for g in grids]
+    assert [p.runs for p in grids] == [(p.seeds or 0) * (p.cells + 6) for p in grids]
+    seeds = [p.seeds or 0 for p in grids]
     assert seeds == sorted(seeds, reverse=True) and seeds[0] > seeds[-1]
     status, printed, _ = run("plan", path, "--n", 400, "--m", 400)
     assert status == 1 and "No plan: D_eff = n + alpha m = 800 lies beyond" in printed
@@ -158,7 +158,7 @@ def test_evaluations_from_a_table(tmp_path: Path, run: Run) -> None:
     lines += [f"a,,{f}" for f in simulated[30:]]
     path.write_text("\n".join(["policy,real,simulated", *lines]))
     status, printed, _ = run("judge", path, "--json", out)
-    wanted = flat(evaluate(real, simulated[:30], simulated[30:]))
+    wanted = to_json(evaluate(real, simulated[:30], simulated[30:]))
     assert status == 0 and re.search("  a +30 +50 .*  PAYS", printed)
     assert json.loads(out.read_text()) == {"": {"a": wanted}}
     trust.write_csv(runs, study())
@@ -178,4 +178,4 @@ def test_copied_seeds_and_unequal_training_are_noted() -> None:
     longer = [replace(row, steps=100 + 50 * (row.m > 0)) for row in study()]
     (result,) = trust.measure(longer)
     assert any("100 to 150 steps" in note for note in result.notes)
-    assert {(b.m > 0, b.steps) for b in result.budgets} == {(False, 100.0), (True, 150.0)}
+    assert {(b["m"] > 0, b["steps"]) for b in result.budgets} == {(False, 100.0), (True, 150.0)}

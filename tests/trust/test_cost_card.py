@@ -16,7 +16,6 @@ from worldmodel.trust.cost import (
     Generation,
     Range,
     card,
-    net_value,
     price,
 )
 
@@ -52,7 +51,8 @@ def point(interval: tuple[float, float]) -> float:
 
 def test_by_hand() -> None:
     device = measured(3.6, 3.6, 2.0, 1000.0)
-    costs = {name: point(r) for name, r in card(device, m=100, k=5, assumptions=exact()).items()}
+    ranges = card(device, m=100, k=5, assumptions=exact(), saved=(7, 7))
+    costs = {name: point(ends) for name, ends in ranges.items()}
     assert costs["real"] == pytest.approx(50 * 30 * 2 / (50 * 20))  # 3 $
     assert costs["variant"] == pytest.approx(3000)
     assert costs["correction"] == pytest.approx(1)  # one minute at 60 $/h: not the 3 $ above
@@ -60,23 +60,25 @@ def test_by_hand() -> None:
     assert costs["first"] == pytest.approx(1200 + 1 + 5 + 0.002)
     assert costs["synthetic"] == pytest.approx((1200 + 1 + 5) / 100 + 0.002)
     assert costs["break_even"] == pytest.approx(costs["synthetic"] / 3)
+    assert costs["net_value"] == pytest.approx(7 * 3 - 100 * costs["synthetic"])
 
 
 @given(
     m=st.integers(1, 10**5),
     k=st.integers(0, 50),
-    n=st.integers(1, 99),
     wage=st.floats(5, 80),
     minutes=st.floats(0, 30),
 )
-def test_at_the_break_even_nothing_is_gained(
-    m: int, k: int, n: int, wage: float, minutes: float
-) -> None:
+def test_at_the_break_even_nothing_is_gained(m: int, k: int, wage: float, minutes: float) -> None:
     assumed = exact(wage=wage, correction_minutes=minutes)
+
+    def value(alpha: float) -> float:
+        saved = (alpha * m, alpha * m)
+        return point(card(OURS_PRICED, m, k, assumed, saved=saved)["net_value"])
+
     alpha = point(card(OURS_PRICED, m, k, assumed)["break_even"])
-    value = point(net_value(n + alpha * m, n, m, k, OURS_PRICED, assumed))
-    assert value == pytest.approx(0, abs=1e-6)
-    assert point(net_value(n + (alpha + 0.1) * m, n, m, k, OURS_PRICED, assumed)) > 0
+    assert value(alpha) == pytest.approx(0, abs=1e-6)
+    assert value(alpha + 0.1) > 0
 
 
 OURS_PRICED = measured(0.04, 0.04, 0.03, 470.0)
@@ -91,14 +93,12 @@ def test_ranges_hold_every_point_and_no_more(data: Any) -> None:
         name: (r := getattr(wide, name)).low + part * (r.high - r.low)
         for name, part in zip(FIELDS, parts, strict=True)
     }
-    d_eff = data.draw(st.floats(-50, 200))
-    ranges = card(OURS_PRICED, 200, 6, wide)
-    for name, value in card(OURS_PRICED, 200, 6, exact(**inside)).items():
+    saved = data.draw(st.floats(-60, 190))
+    ranges = card(OURS_PRICED, 200, 6, wide, saved=(saved, saved))
+    for name, value in card(OURS_PRICED, 200, 6, exact(**inside), saved=(saved, saved)).items():
         low, high = ranges[name]
-        assert low * (1 - 1e-9) <= point(value) <= high * (1 + 1e-9)
-    low, high = net_value(d_eff, 10, 200, 6, OURS_PRICED, wide)
-    value = point(net_value(d_eff, 10, 200, 6, OURS_PRICED, exact(**inside)))
-    assert low - 1e-6 <= value <= high + 1e-6
+        slack = 1e-9 * max(abs(low), abs(high))
+        assert low - slack <= point(value) <= high + slack
 
 
 def test_a_wage_on_both_sides_of_the_fraction_cancels() -> None:
@@ -123,7 +123,7 @@ def test_the_priced_document_is_plain_and_keeps_what_is_unknown() -> None:
     assert list(document["versions"]) == ["v1"]
     (priced,) = document["versions"]["v1"]["cells"]
     assert priced["net_value_high"] is None
-    assert priced["net_value_low"] == net_value(20.0, 8, 24, 6, OURS)[0]
+    assert priced["net_value_low"] == card(OURS, 24, 6, saved=(12, math.nan))["net_value"][0]
     assert (priced["synthetic_low"], priced["synthetic_high"]) == card(OURS, 24, 6)["synthetic"]
     assert {a["name"] for a in document["assumptions"]} == set(FIELDS)
     assert all(a["unit"] and a["source"] for a in document["assumptions"])
@@ -138,7 +138,6 @@ def test_the_priced_document_is_plain_and_keeps_what_is_unknown() -> None:
         (lambda: Assumptions(usable_per_hour=Range(0, 1, "", "")), "usable"),
         (lambda: Assumptions(wage=Range(0, 1, "", "")), "wage must be above 0"),
         (lambda: card(OURS, 0, 0), "m = 0"),
-        (lambda: net_value(math.nan, 8, 8, 0, OURS), "censored"),
         (lambda: price({"task": "t", "versions": {"v0": {}}}, [OURS]), "no version 'v1'"),
     ],
 )

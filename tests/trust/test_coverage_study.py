@@ -30,7 +30,7 @@ def test_the_estimators_agree_with_the_tool() -> None:
         for rule in ("pooled", "oracle"):
             result = measure(table(runs), law=rule)[0]
             law, bounds = result.versions["v"].law, estimators.law_of(tables, rule, 1.0, 0.005)
-            assert law.reason == "" or np.isnan(bounds["kappa"].value[i])
+            assert law.law_reason == "" or np.isnan(bounds["kappa"].value[i])
             for of in ("kappa", "b", "alpha_0", "cap" if rule == "oracle" else "limit"):
                 same(bounds[of], i, getattr(law, of))
         first, second = result.cells[:2]

@@ -1,8 +1,7 @@
 """The planner of replicates, against its formula worked by hand, and its refusals."""
 
-import functools
 import math
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,10 @@ from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import Row
 
-plan: Any = functools.partial(trust.seeds_needed, n=64, m=64)
+
+def plan(rows: list[Row], n: int = 64, m: int = 64, **how: Any) -> trust.Plan:
+    """The plan for one cell."""
+    return trust.grids(rows, n, m, **how)[0]
 
 
 def pilot(cv: float = 0.3, power: float = 1.0, seeds: int = 9, floor: int = 512) -> list[Row]:
@@ -27,13 +29,17 @@ def test_planner() -> None:
     # t(S - 1) f (n/m + alpha) (cv/β) √((1/J + 1/J_c)/S) ≤ .25, by hand: with (1 + 1)(.3/1)√2 =
     # .8485, S = 46 gives 2.0141 · .8485/√46 = .2520 and S = 47 gives 2.0129 · .8485/√47 = .2491.
     planned = plan(pilot())
-    assert astuple(planned)[:3] == (47, pytest.approx(0.3), pytest.approx(1.0))
+    assert [planned.seeds, planned.cv, planned.beta] == [47, *map(pytest.approx, (0.3, 1.0))]
     # What multiplies sd(alpha) by 1.5 does to S what a half-width smaller by 1.5 does.
     same = plan(pilot(), half_width=0.25 / 1.5).seeds
     assert same == plan(pilot(), nested=True).seeds == plan(pilot(cv=0.45)).seeds
     assert same == plan(pilot(), alpha=2.0).seeds == plan(pilot(power=2 / 3)).seeds
     assert same == plan(pilot(), m=32).seeds
-    assert plan(pilot(), cells=4, knots=4).seeds == plan(pilot(), half_width=0.5).seeds == 14
+    assert plan(pilot(), half_width=0.5).seeds == 14
+    # Four cells, two knots: √(1/4 + 1/2) in place of √2, as a half-width wider by √(8/3) for one.
+    four = trust.grids(pilot(), 64, 64)[2]
+    assert four.cells == 4 and four.runs == (four.seeds or 0) * (4 + len(GRID))
+    assert four.seeds == plan(pilot(), half_width=0.25 * math.sqrt(8 / 3)).seeds
     assert plan(pilot(cv=0.05)).seeds == 10  # never fewer
     # Noise and slope are those at D_eff.
     kinked = [replace(r, error=r.error * math.sqrt(max(1, r.n / 64))) for r in pilot()]
@@ -56,5 +62,5 @@ def test_planner() -> None:
     mixed = table(smooth(3) | {("v", 64, 10, 2): np.full(3, 1 / 70)})
     refused("3 mixture rows", plan, mixed)
     refused("tasks push, toss", plan, [*pilot(), *(replace(r, task="push") for r in pilot())])
-    for wrong in ({"n": 0}, {"m": -1}, {"half_width": 0.0}, {"cells": 0}, {"alpha": math.nan}):
+    for wrong in ({"n": 0}, {"m": -1}, {"half_width": 0.0}, {"alpha": math.nan}):
         refused(next(iter(wrong)), plan, pilot(), **wrong, kind=InputError)

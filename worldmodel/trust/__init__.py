@@ -7,23 +7,23 @@
 
 from worldmodel.trust.estimate import measure
 from worldmodel.trust.files import read, write_csv
-from worldmodel.trust.planner import grids, seeds_needed
-from worldmodel.trust.result import CONTROL, Cell, TaskResult, covers_one, document, to_json
-from worldmodel.trust.table import Row, TableError, check
+from worldmodel.trust.planner import Plan, grids
+from worldmodel.trust.result import CONTROL, Cell, TaskResult, document, to_json
+from worldmodel.trust.table import Row, TableError, attached, check
 
 __all__ = [
     "CONTROL",
     "Cell",
+    "Plan",
     "Row",
     "TableError",
     "TaskResult",
+    "attached",
     "check",
-    "covers_one",
     "document",
     "grids",
     "measure",
     "read",
-    "seeds_needed",
     "to_json",
     "write_csv",
 ]

@@ -18,8 +18,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from worldmodel.errors import InputError
-from worldmodel.trust.table import TableError, attached
+from worldmodel.trust.result import to_json
+from worldmodel.trust.table import TableError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,23 +69,19 @@ class Assumptions:
 
 
 def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
-    """The default assumptions, with the given ones replaced.
-
-    Args:
-      overridden: (name, low, high) of each assumption to replace, in the default's unit.
+    """The default assumptions, with the given ones (name, low, high) replaced in the same unit.
 
     Raises:
       InputError: a name is unknown or given twice, or its range is invalid.
     """
-    known, replaced = Assumptions(), {}
+    known, replaced = vars(Assumptions()), {}
     for name, low, high in overridden:
-        if name not in vars(known):
-            names = ", ".join(vars(known))
-            raise InputError(f"no assumption is called {name!r}; there are {names}")
+        if name not in known:
+            raise InputError(f"no assumption is called {name!r}; there are {', '.join(known)}")
         if name in replaced:
             raise InputError(f"the assumption {name!r} is given twice; keep one")
-        replaced[name] = Range(low, high, getattr(known, name).unit, "given by who ran this")
-    return dataclasses.replace(known, **replaced)
+        replaced[name] = Range(low, high, known[name].unit, "given by who ran this")
+    return Assumptions(**known | replaced)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,6 +120,7 @@ class Generation:
         return ""
 
 
+ENDS = ("low", "high")
 # For comparison: a video world model, which gives pixels and neither actions nor forces.
 SCALE = {
     "what": "a 7.9 s clip at 480p of NVIDIA Cosmos 3 Nano on one H200",
@@ -130,70 +130,55 @@ SCALE = {
 
 
 def card(
-    measured: Generation, m: int, k: int, assumptions: Assumptions | None = None
+    measured: Generation,
+    m: int,
+    k: int,
+    assumptions: Assumptions | None = None,
+    *,
+    saved: tuple[float, float] = (math.nan, math.nan),
 ) -> dict[str, tuple[float, float]]:
-    """The ranges (low, high) of all costs.
+    """The ranges (low, high) of all costs [$].
 
     Args:
       measured: of the version.
       m: synthetic episodes made.
       k: corrections that the version cost, beyond the n of its mixture.
       assumptions: the defaults if None.
+      saved: lower and upper end of D_eff − n, the demonstrations saved; NaN if unknown.
 
     Returns:
       ``real`` c_r, ``variant`` for a task variant taught by real episodes alone, ``correction``,
-      ``first`` synthetic episode, one ``later``, ``synthetic`` c_s [$], ``break_even`` c_s / c_r.
+      ``first`` synthetic episode, one ``later``, ``synthetic`` c_s, ``break_even`` c_s / c_r, and
+      ``net_value``, whose ends are NaN with those of ``saved``.
 
     Raises:
       InputError: m < 1 or k < 0.
     """
-    points = _points(measured, assumptions, m, k)
-    return {name: _range([point[name] for point in points]) for name in points[0]}
-
-
-def net_value(
-    d_eff: float,
-    n: int,
-    m: int,
-    k: int,
-    measured: Generation,
-    assumptions: Assumptions | None = None,
-) -> tuple[float, float]:
-    """(D_eff − n) · c_r − m · c_s as a range [$]: what a version saves less what it costs.
-
-    A real episode saved counts as one demonstration, each of the K corrections as a correction.
-    For an interval of D_eff take the low end at its low end and the high end at its high end.
-
-    Args:
-      d_eff: effective number of real episodes.
-      n, m, k: real, synthetic episodes, corrections.
-
-    Raises:
-      InputError: m < 1, k < 0, or D_eff is not finite.
-    """
-    if not math.isfinite(d_eff):
-        raise InputError(f"D_eff = {d_eff}; where it is censored, value its known end alone")
-    points = _points(measured, assumptions, m, k)
-    return _range([(d_eff - n) * p["real"] - m * p["synthetic"] for p in points])
-
-
-def with_costs(
-    document: Mapping[str, Any],
-    costs: Sequence[Generation],
-    assumptions: Assumptions | None = None,
-) -> dict[str, Any]:
-    """Adds a cost card (``cost``, as of ``price``) to each task that ``costs`` has rows of.
-
-    Args:
-      document: as of ``result.document``; it stays as it is.
-      costs: at most one row per task and version.
-      assumptions: the defaults if None.
-
-    Raises:
-      TableError: a row belongs to no task of the document, or a version has two rows.
-      InputError: the task has no version of that name.
-    """
-    return attached(document, "cost", costs, lambda task, own: price(task, own, assumptions))
+    if m < 1 or k < 0:
+        raise InputError(f"m = {m}, k = {k}; give m of 1 or more and k of 0 or more")
+    ranges = vars(assumptions or Assumptions()) | {"device_hour": measured.device_hour}
+    corners = np.array([*itertools.product(*((r.low, r.high) for r in ranges.values()))])
+    p = dict(zip(ranges, corners.T, strict=True))  # (corners,) each
+    hour = p["wage"] * p["overhead"]
+    # The hours cancel in c_r and stay in the price of a variant.
+    real = p["operator_hours"] * hour / (p["operator_hours"] * p["usable_per_hour"])
+    correction = p["correction_minutes"] / 60 * hour
+    fit = measured.model_seconds / 3600 * p["device_hour"]
+    model = p["model_hours"] * p["engineer_wage"] * p["overhead"] + fit
+    later = measured.episode_seconds / 3600 * p["device_hour"]
+    synthetic = later + (model + k * correction) / m
+    low, high = (end * real - m * synthetic for end in saved)
+    costs = {
+        "real": (real, real),
+        "variant": (p["operator_hours"] * hour,) * 2,
+        "correction": (correction, correction),
+        "first": (model + k * correction + later,) * 2,
+        "later": (later, later),
+        "synthetic": (synthetic, synthetic),
+        "break_even": (synthetic / real,) * 2,
+        "net_value": (low, high),
+    }
+    return {name: (float(low.min()), float(high.max())) for name, (low, high) in costs.items()}
 
 
 def price(
@@ -208,9 +193,8 @@ def price(
 
     Returns:
       ``assumptions``: list of ``name, low, high, unit, source``; ``scale``; ``versions``: by name,
-      what was measured, and ``cells``: ``n, m, k``, every name of ``card`` as ``x_low`` and
-      ``x_high``, and ``net_value_low``, ``net_value_high`` [$], None where that end of D_eff is
-      unknown.
+      what was measured, and ``cells``: ``n, m, k`` and every name of ``card`` as ``x_low`` and
+      ``x_high``, None where that end of D_eff is unknown.
 
     Raises:
       TableError: a version has two rows.
@@ -223,68 +207,20 @@ def price(
             raise InputError(f"{task['task']!r} has no version {row.version!r}; it has {names}")
         if row.version in versions:
             raise TableError(f"two rows for the version {row.version!r}; keep one")
-        cells = [_priced(cell, row, assumptions) for cell in known[row.version]["cells"]]
-        versions[row.version] = {
-            **dataclasses.asdict(row),
-            "device_hour": dataclasses.asdict(row.device_hour),
+        cells = []
+        for cell in known[row.version]["cells"]:
+            sizes = {name: cell[name] for name in ("n", "m", "k")}
+            d_eff = np.array([cell["d_eff_low"], cell["d_eff_high"]], float)  # None: NaN
+            ends = card(row, cell["m"], cell["k"], assumptions, saved=(*(d_eff - cell["n"]),))
+            low, high = ({f"{x}_{end}": ends[x][i] for x in ends} for i, end in enumerate(ENDS))
+            cells.append(to_json(sizes | low | high))
+        versions[row.version] = to_json(row) | {
+            "device_hour": to_json(row.device_hour),
             "cells": cells,
         }
     used = vars(assumptions or Assumptions())
     return {
         "versions": versions,
-        "assumptions": [{"name": name} | dataclasses.asdict(r) for name, r in used.items()],
+        "assumptions": [{"name": name, **vars(x)} for name, x in used.items()],
         "scale": SCALE,
     }
-
-
-def _priced(
-    cell: Mapping[str, Any], row: Generation, assumptions: Assumptions | None
-) -> dict[str, Any]:
-    sizes = {key: cell[key] for key in ("n", "m", "k")}
-    entry: dict[str, Any] = dict(sizes)
-    ends = card(row, cell["m"], cell["k"], assumptions)
-    net: list[float | None] = [None, None]
-    for i, end in enumerate(("low", "high")):
-        if (d_eff := cell[f"d_eff_{end}"]) is not None:
-            net[i] = net_value(d_eff, **sizes, measured=row, assumptions=assumptions)[i]
-    for name, (low, high) in (ends | {"net_value": net}).items():
-        entry |= {f"{name}_low": low, f"{name}_high": high}
-    return entry
-
-
-def _points(
-    measured: Generation, assumptions: Assumptions | None, m: int, k: int
-) -> list[dict[str, float]]:
-    """All costs [$] at every combination of the ranges' ends."""
-    if m < 1 or k < 0:
-        raise InputError(f"m = {m}, k = {k}; give m of 1 or more and k of 0 or more")
-    ranges = vars(assumptions or Assumptions()) | {"device_hour": measured.device_hour}
-    ends = itertools.product(*({r.low, r.high} for r in ranges.values()))
-    return [_point(dict(zip(ranges, point, strict=True)), measured, m, k) for point in ends]
-
-
-def _point(p: Mapping[str, float], measured: Generation, m: int, k: int) -> dict[str, float]:
-    hour = p["wage"] * p["overhead"]
-    # The hours cancel in c_r and stay in the price of a variant.
-    usable = p["operator_hours"] * p["usable_per_hour"]
-    real = p["operator_hours"] * hour / usable
-    correction = p["correction_minutes"] / 60 * hour
-    model = (
-        p["model_hours"] * p["engineer_wage"] * p["overhead"]
-        + measured.model_seconds / 3600 * p["device_hour"]
-    )
-    later = measured.episode_seconds / 3600 * p["device_hour"]
-    synthetic = later + (model + k * correction) / m
-    return {
-        "real": real,
-        "variant": p["operator_hours"] * hour,
-        "correction": correction,
-        "first": model + k * correction + later,
-        "later": later,
-        "synthetic": synthetic,
-        "break_even": synthetic / real,
-    }
-
-
-def _range(values: list[float]) -> tuple[float, float]:
-    return min(values), max(values)

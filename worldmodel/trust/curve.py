@@ -8,7 +8,6 @@ isotonic regression in log error and interpolated linearly in log error over log
 extrapolated.
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +23,10 @@ LEAST_SLOPE = 0.1  # the lower bound of the local slope must be above it
 class Reading(NamedTuple):
     """Shapes are (..., cells) or (..., cells, 1 + S) unless given."""
 
-    monotone: np.ndarray  # (..., sizes, 1 + S) monotone log errors of real-only training
     d_eff: np.ndarray  # of all replicates, then with each left out; infinite beyond the curve
     low: np.ndarray  # bounds of D_eff; infinite where unknown
     high: np.ndarray
     local: np.ndarray  # (..., segments, 1 + S) local slopes -d log L / d log n
-    slope: np.ndarray  # lower bound of the least local slope in use
     whole: np.ndarray  # (...) lower bound of the slope from the first to the last size
     rises: np.ndarray  # (..., pairs of sizes) whether the error rises significantly
     verdict: np.ndarray  # index into VERDICTS
@@ -46,11 +43,6 @@ def leave_one_out(errors: np.ndarray) -> np.ndarray:
 def falling(values: np.ndarray) -> np.ndarray:
     """The nearest sequences that never rise, (..., sizes) to (..., sizes): violators are pooled."""
     return np.apply_along_axis(lambda y: isotonic_regression(y, increasing=False).x, -1, values)
-
-
-def slopes(sizes: np.ndarray, monotone: np.ndarray) -> np.ndarray:
-    """-d log L / d log n of each segment: (..., sizes) to (..., sizes - 1); 0 where pooled."""
-    return -np.diff(monotone, axis=-1) / np.diff(np.log(sizes))
 
 
 def invert(
@@ -70,11 +62,9 @@ def invert(
     last = len(sizes) - 2
     segment = np.clip((monotone >= logs[..., None]).sum(axis=-1) - 1, 0, last)
     start = np.take_along_axis(monotone, segment[..., None], axis=-1)[..., 0]
-    end = np.take_along_axis(monotone, segment[..., None] + 1, axis=-1)[..., 0]
-    gap = start - end
-    part = np.where(gap > 0, (start - logs) / np.where(gap > 0, gap, 1.0), 0.0)
+    gap = start - np.take_along_axis(monotone, segment[..., None] + 1, axis=-1)[..., 0]
     inside = (monotone[..., 0] >= logs) & (logs >= monotone[..., -1])
-    part = np.where(inside, part, 0.0)
+    part = np.where(inside & (gap > 0), (start - logs) / np.where(gap > 0, gap, 1.0), 0.0)
     n = np.asarray(sizes, float)
     d_eff = n[segment] * (n[segment + 1] / n[segment]) ** part
     d_eff = np.where(part == 1.0, n[segment + 1], d_eff)  # a knot exactly, despite rounding
@@ -100,31 +90,32 @@ def read(
     d_eff, segment = invert(sizes, by_replicate[..., None, :, :], logs)
     low, high = accepted(sizes, monotone[..., None, :, :], logs, level)
     better, worse = ((d_eff == end).any(axis=-1) for end in (np.inf, -np.inf))
-    inside = np.isfinite(d_eff[..., 0])
-    nothing = np.isnan(low) & ~inside  # no D has that error: it lies beyond an end
-    above = logs[..., 0] < monotone[..., None, -1, 0]
-    low = np.where(nothing, np.where(above, float(sizes[-1]), -np.inf), low)
-    high = np.where(nothing, np.where(above, np.inf, float(sizes[0])), high)
+    value = d_eff[..., 0]
+    # If no D is accepted, it lies beyond an end.
+    beyond = [np.isnan(low) & (value == end) for end in (np.inf, -np.inf)]
+    low = np.select(beyond, [float(sizes[-1]), -np.inf], low)
+    high = np.select(beyond, [np.inf, float(sizes[0])], high)
     # The interval holds the estimate, despite rounding where there is no noise.
-    low = np.where(inside, np.fmin(low, d_eff[..., 0]), low)
-    high = np.where(inside, np.fmax(high, d_eff[..., 0]), high)
+    inside = np.isfinite(value)
+    low = np.where(inside, np.fmin(low, value), low)
+    high = np.where(inside, np.fmax(high, value), high)
 
-    local = np.swapaxes(slopes(sizes, by_replicate), -1, -2)
+    log_n = np.log(sizes)
+    local = -np.diff(monotone, axis=-2) / np.diff(log_n)[:, None]  # 0 where pooled
     least = ends(local, level)[0]
     places = np.arange(len(sizes) - 1)
     used = (places >= segment.min(axis=-1)[..., None]) & (places <= segment.max(-1)[..., None])
-    slope = np.where(used, least[..., None, :], np.inf).min(axis=-1)
-    fall = (monotone[..., 0, :] - monotone[..., -1, :]) / np.log(sizes[-1] / sizes[0])
+    flat = np.where(used, least[..., None, :], np.inf).min(axis=-1) <= LEAST_SLOPE
+    fall = (monotone[..., 0, :] - monotone[..., -1, :]) / (log_n[-1] - log_n[0])
     whole = ends(fall, level)[0]
-    pairs = list(itertools.combinations(range(len(sizes)), 2))
-    i, j = (list(x) for x in zip(*pairs, strict=True))
+    i, j = np.triu_indices(len(sizes), 1)
     # Bonferroni: all pairs of sizes are compared.
-    rises = ends(log_curve[..., j, :] - log_curve[..., i, :], 1 - (1 - level) / len(pairs))[0] > 0
+    rises = ends(log_curve[..., j, :] - log_curve[..., i, :], 1 - (1 - level) / len(i))[0] > 0
 
     trouble = (whole <= LEAST_SLOPE) | rises.any(axis=-1)
     verdict = np.select(
-        [trouble[..., None] | (better & worse), better, worse, slope <= LEAST_SLOPE, high < n],
+        [trouble[..., None] | (better & worse), better, worse, flat, high < n],
         [NOT_IDENTIFIED, CENSORED_HI, CENSORED_LO, NOT_IDENTIFIED, NEGATIVE],
         OK,
     )
-    return Reading(monotone, d_eff, low, high, local, slope, whole, rises, verdict)
+    return Reading(d_eff, low, high, local, whole, rises, verdict)

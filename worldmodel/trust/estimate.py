@@ -9,11 +9,10 @@ jackknife over blocks of a finite pool covers .97 to .99; it is too wide and not
 The curve is never extrapolated. Source: "effective data transferred", Hernandez et al. 2021.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +27,11 @@ from worldmodel.trust.table import KEYS, Key, Row, check, in_order, reused_cells
 
 
 class _Estimate(NamedTuple):
-    """D_eff of a cell; ``values`` and ``value`` are NaN unless every replicate has one."""
+    """D_eff of a cell."""
 
-    values: np.ndarray  # (1 + S,) of all replicates, then with each left out
-    interval: Interval
+    values: np.ndarray  # (1 + S,) of all replicates, then with each left out; NaN unless all have
+    low: float  # bounds, infinite where unknown
+    high: float
     verdict: str
     reason: str
 
@@ -42,7 +42,7 @@ _Estimates = Mapping[Key, _Estimate]
 def measure(
     rows: Sequence[Row], *, level: float = 0.95, law: str = "pooled", pool: int | None = None
 ) -> list[TaskResult]:
-    """Measures every task of a table.
+    """Measures every task of a table: a result each, sorted by name.
 
     Args:
       rows: training runs, in any order.
@@ -50,171 +50,144 @@ def measure(
       law: of the recipe's weight rule: "pooled" for weight 1, or "oracle" for the best weight.
       pool: number of real episodes that all seeds draw from; None if each seed has fresh ones.
 
-    Returns:
-      a result per task, sorted by name.
-
     Raises:
       TableError: see ``table.check``.
       InputError: the level is not between 0 and 1, the law is unknown, or the pool is smaller
         than an n.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
+    intervals.check_level(level)
     if law not in LAWS:
         raise InputError(f"law = {law!r}; give the law of the weight rule, {' or '.join(LAWS)}")
     return [_task(own, level, law, pool) for _, own in check(rows).groupby("task")]
 
 
 def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskResult:
+    task, recipe, split = (str(own[name].iloc[0]) for name in ("task", "recipe", "split"))
     seeds = in_order(own.seed)
-    numbered = own.assign(seed=own.seed.map({seed: i for i, seed in enumerate(seeds)}))
-    errors = numbered.pivot(index=KEYS, columns="seed", values="error")
-    errors.columns = seeds
+    errors = own.pivot(index=KEYS, columns="seed", values="error").reindex(columns=seeds)
     every: list[Key] = [(version, int(n), int(m), int(k)) for version, n, m, k in errors.index]
-    means = dict(zip(every, leave_one_out(np.ascontiguousarray(errors)), strict=True))
-    keys = [key for key in every if key[2]]
-    sizes = [key[1] for key in every if not key[2]]
-    on_curve = np.stack([means["", n, 0, 0] for n in sizes])
-    of_cells = np.array([means[key] for key in keys]).reshape(len(keys), on_curve.shape[1])
+    means = leave_one_out(np.ascontiguousarray(errors, float))
+    sizes = [n for _, n, m, _ in every if not m]  # they come first, since their version is empty
+    keys, on_curve, of_cells = every[len(sizes) :], means[: len(sizes)], means[len(sizes) :]
     reading = read(np.array(sizes), on_curve, of_cells, np.array([key[1] for key in keys]), level)
     estimates = {key: _estimate(i, reading) for i, key in enumerate(keys)}
     second = reused_cells(keys)
     first = [key for key in keys if key not in second.values()]
-    task = str(own.task.iloc[0])
-    cells: list[Cell] = []
-    for key in first:
-        reused = estimates[second[key]] if key in second else None
+    cells: dict[Key, Cell] = {}
+    for smaller, key in zip([None, *first], first, strict=False):
         slope = NONE
-        if cells and (cells[-1].version, cells[-1].n) == key[:2]:
-            smaller = estimates[*key[:2], cells[-1].m, key[3]]
-            slope = _contrast(estimates[key], smaller, 0, key[2] - cells[-1].m)
-        entry = (task, *key, len(seeds), jackknife(means[key], level))
-        cells.append(_cell(entry, estimates[key], reused, slope))
+        if smaller and smaller[:2] == key[:2]:
+            slope = _contrast(estimates[key], estimates[smaller], 0, key[2] - smaller[2])
+        entry = (task, *key, len(seeds), jackknife(of_cells[keys.index(key)], level))
+        variants = {"": key, "_reused": second.get(key)}
+        cells[key] = _cell(entry, {end: estimates[x] for end, x in variants.items() if x}, slope)
     versions = {
-        version: _version([key for key in first if key[0] == version], estimates, law, level)
-        for version in dict.fromkeys(key[0] for key in first)
+        name: _version({key: cells[key] for key in group}, estimates, law, level)
+        for name, group in itertools.groupby(cells, key=lambda key: key[0])
     }
-    pairs = [(a, b) for a in first for b in first if a[0] != b[0] and a[1:3] == b[1:3]]
+    pairs = [(a, b) for a in cells for b in cells if a[0] != b[0] and a[1:3] == b[1:3]]
     curve = Curve(
         n=tuple(sizes),
         error=tuple(jackknife(values, level) for values in on_curve),
         slope=tuple(jackknife(values, level) for values in reading.local),
         falls=float(on_curve[0, 0] / on_curve[-1, 0]),
     )
-    spent = runs.budgets(own)
-    notes = [*runs.notes(errors, first, pool), *runs.unequal(spent), *runs.uncertain(cells, curve)]
+    budgets = runs.budgets(own)
     return TaskResult(
         task=task,
-        recipe=str(own.recipe.iloc[0]),
-        split=str(own.split.iloc[0]),
+        recipe=recipe,
+        split=split,
         level=level,
         law=law,
         seeds=len(seeds),
         curve=curve,
-        cells=tuple(cells),
         versions=versions,
         differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
-        budgets=spent,
-        notes=tuple(notes),
+        budgets=tuple(budgets),
+        notes=tuple(runs.notes(errors, cells, curve, budgets, pool)),
     )
 
 
 def _estimate(i: int, reading: Reading) -> _Estimate:
     """D_eff of cell i, with its verdict and the reason."""
     values, verdict = reading.d_eff[i], VERDICTS[int(reading.verdict[i])]
-    low, high = (
-        float(x) if np.isfinite(x) else math.nan for x in (reading.low[i], reading.high[i])
-    )
+    low, high = float(reading.low[i]), float(reading.high[i])
     if reading.verdict[i] <= NEGATIVE:
-        return _Estimate(values, Interval(float(values[0]), low, high), verdict, "")
+        return _Estimate(values, low, high, verdict, "")
     none = np.full(len(values), math.nan)
-    if verdict == "NOT_IDENTIFIED":
-        return _Estimate(none, NONE, verdict, _trouble(i, reading))
-    side = "better" if verdict == "CENSORED_HI" else "worse"
-    who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
-    reason = f"{who} {side} than the real-only curve"
-    return _Estimate(none, Interval(math.nan, low, high), verdict, reason)
-
-
-def _trouble(i: int, reading: Reading) -> str:
-    """The reason why cell i is not identified."""
+    if verdict != "NOT_IDENTIFIED":
+        side = "better" if verdict == "CENSORED_HI" else "worse"
+        who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
+        return _Estimate(none, low, high, verdict, f"{who} {side} than the real-only curve")
+    reason = "the real-only curve is flat there"
     if reading.rises.any():
-        return "the real-only error rises between two sizes"
-    if reading.whole <= LEAST_SLOPE:
-        return "the real-only curve is flat"
-    if not np.isfinite(reading.d_eff[i]).all():
-        return "the real-only curve is no longer than its noise"
-    return "the real-only curve is flat there"
+        reason = "the real-only error rises between two sizes"
+    elif reading.whole <= LEAST_SLOPE:
+        reason = "the real-only curve is flat"
+    elif not np.isfinite(values).all():
+        reason = "the real-only curve is no longer than its noise"
+    return _Estimate(none, -math.inf, math.inf, verdict, reason)
 
 
-def _cell(entry: tuple, estimate: _Estimate, reused: _Estimate | None, slope: Interval) -> Cell:
-    """The cell whose first fields are ``entry``."""
+def _cell(entry: tuple, variants: Mapping[str, _Estimate], slope: Interval) -> Cell:
+    """The cell whose first fields are ``entry``; its arms by the end of their fields' names."""
     _, _, n, m, k, *_ = entry
-    d_eff, again = estimate.interval, reused.interval if reused else NONE
-    return Cell(
-        *entry,
-        d_eff=d_eff,
-        alpha_avg=_line(d_eff, n, m),
-        alpha_net=_line(d_eff, n + k, m),
-        gain_net=_line(d_eff, n + k, 1),
-        alpha_marg=slope,
-        verdict=estimate.verdict,
-        reason=estimate.reason,
-        d_eff_reused=again,
-        alpha_net_reused=_line(again, n + k, m),
-        gain_net_reused=_line(again, n + k, 1),
-        verdict_reused=reused.verdict if reused else "",
-    )
+    fields: dict[str, Any] = {}
+    for end, arm in variants.items():
+        d_eff = Interval.of(arm.values[0], arm.low, arm.high)
+        net, gain = d_eff.moved(n + k, m), d_eff.moved(n + k, 1)
+        fields |= {f"d_eff{end}": d_eff, f"alpha_net{end}": net, f"gain_net{end}": gain}
+        fields[f"verdict{end}"] = arm.verdict
+    alpha = fields["d_eff"].moved(n, m)
+    return Cell(*entry, **fields, alpha_avg=alpha, alpha_marg=slope, reason=variants[""].reason)
 
 
-def _version(keys: Sequence[Key], estimates: _Estimates, law: str, level: float) -> Version:
-    n, m = [key[1] for key in keys], [key[2] for key in keys]
-    own = [estimates[key] for key in keys]
-    values = np.stack([x.values for x in own])
-    low, high = _bounds(own)
-    size, count = np.array(n, float), np.array(m, float)
-    share = 1 / (count * len(keys))
-    alpha = (values - size[:, None]) / count[:, None]
+def _version(cells: Mapping[Key, Cell], estimates: _Estimates, law: str, level: float) -> Version:
+    own = [estimates[key] for key in cells]
+    n, m = np.array([key[1:3] for key in cells], float).T
+    values, low, high = (np.array([x[i] for x in own]) for i in range(3))
+    share = 1 / (m * len(m))
+    known = np.asarray(np.isfinite(values).all(axis=1))
     common = NONE
-    if np.isfinite(values).all():
-        common = _line(_closed(*intervals.mean(share, values, low, high)), float(share @ size), 1)
-    homogeneity = _homogeneous(alpha)
+    if known.all():
+        mean = Interval.of(*intervals.mean(share, values, low, high))
+        common = mean.moved(float(share @ n), 1)
+    homogeneity, additivity = _alike((values - n[:, None]) / m[:, None], m, known)
     verdict = max((x.verdict for x in own), key=VERDICTS.index)
     if homogeneity < REFUSED:
         verdict = "HETEROGENEOUS"
-    fitted = fit(law, n, m, values, low.tolist(), level)
-    return Version(verdict, homogeneity, _additive(alpha, n, m), common, fitted)
+    fitted = fit(law, n, m, values, low, level)
+    return Version(verdict, homogeneity, additivity, common, fitted, tuple(cells.values()))
 
 
-def _homogeneous(alpha: np.ndarray) -> float:
-    """p that all cells (cells, 1 + S) without NaN have one alpha; NaN as of ``hotelling``."""
-    known = alpha[np.isfinite(alpha).all(axis=1)]
-    return float(hotelling(np.diff(pseudo_values(known), axis=0).T))
+def _alike(alpha: np.ndarray, m: np.ndarray, known: np.ndarray) -> tuple[float, float]:
+    """p that the known cells have one alpha, and p that D_eff = n + g(m): the same gain at every n.
 
+    One alpha is the stronger hypothesis, g(m) = alpha m. NaN as of ``hotelling``.
 
-def _additive(alpha: np.ndarray, n: Sequence[int], m: Sequence[int]) -> float:
-    """p that D_eff = n + g(m): the gain of m is the same at every n; cells are sorted by n.
-
-    One alpha is a stronger hypothesis, g(m) = alpha m. NaN if no m has two n, too.
+    Args:
+      alpha: (cells, 1 + S), sorted by n.
+      m: (cells,).
+      known: (cells,) bool.
     """
-    known = [i for i in range(len(n)) if np.isfinite(alpha[i]).all()]
-    of_size = ([i for i in known if m[i] == count] for count in sorted(set(m)))
-    pairs = [pair for cells in of_size for pair in itertools.pairwise(cells)]
-    pseudo = pseudo_values(alpha)
-    contrasts = [pseudo[j] - pseudo[i] for i, j in pairs]
-    return float(hotelling(np.stack(contrasts, axis=1))) if contrasts else math.nan
+    pseudo = pseudo_values(alpha[known])
+    by_m = np.argsort(m[known], kind="stable")
+    neighbours = np.diff(m[known][by_m]) == 0  # of one m at two n
+    contrasts = np.diff(pseudo, axis=0), np.diff(pseudo[by_m], axis=0)[neighbours]
+    homogeneity, additivity = (float(hotelling(x.T)) for x in contrasts)
+    return homogeneity, additivity
 
 
 def _difference(a: Key, b: Key, estimates: _Estimates, second: Mapping[Key, Key]) -> Difference:
     (version, n, m, _), spent = a, a[3] - b[3]
     gain = _contrast(estimates[a], estimates[b], spent, 1)
     alpha = _contrast(estimates[a], estimates[b], 0, m)
-    difference = Difference(version, b[0], n, m, alpha, gain, _change(gain))
+    reused, change = NONE, ""
     # A version without corrections has no second arm.
-    if not all(key in second or not key[3] for key in (a, b)) or not {a, b} & set(second):
-        return difference
-    gain = _contrast(estimates[second.get(a, a)], estimates[second.get(b, b)], spent, 1)
-    return dataclasses.replace(difference, gain_net_reused=gain, verdict_reused=_change(gain))
+    if {a, b} & set(second) and all(key in second or not key[3] for key in (a, b)):
+        reused = _contrast(estimates[second.get(a, a)], estimates[second.get(b, b)], spent, 1)
+        change = _change(reused)
+    return Difference(version, b[0], n, m, alpha, gain, _change(gain), reused, change)
 
 
 def _change(gain: Interval) -> str:
@@ -225,24 +198,7 @@ def _change(gain: Interval) -> str:
 
 def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:
     """(D_eff of a − D_eff of b − less) / per, paired over the replicates."""
-    values = np.stack([a.values, b.values])
+    values, low, high = (np.array([a[i], b[i]]) for i in range(3))
     if not np.isfinite(values).all():
         return NONE
-    return _line(_closed(*intervals.difference(values, *_bounds((a, b)))), less, per)
-
-
-def _line(interval: Interval, less: float, per: float) -> Interval:
-    value, low, high = ((x - less) / per for x in dataclasses.astuple(interval))
-    return Interval(value, low, high)
-
-
-def _bounds(estimates: Sequence[_Estimate]) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds of each D_eff; infinite where unknown."""
-    low, high = np.array([(x.interval.low, x.interval.high) for x in estimates]).T
-    return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
-
-
-def _closed(*ends: np.ndarray) -> Interval:
-    """The interval of a finite value; NaN for an infinite bound."""
-    value, low, high = (float(x) if np.isfinite(x) else math.nan for x in ends)
-    return Interval(value, low, high)
+    return Interval.of(*intervals.difference(values, low, high)).moved(less, per)

@@ -17,16 +17,17 @@ correlation of several policies' *means* either: call ``evaluate`` once per poli
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from worldmodel.errors import InputError
-from worldmodel.trust.intervals import NONE, Interval, jackknife
-from worldmodel.trust.result import flat
-from worldmodel.trust.table import TableError, attached
+from worldmodel.trust.curve import leave_one_out
+from worldmodel.trust.intervals import NONE, Interval, check_level, jackknife, quantile
+from worldmodel.trust.result import to_json
+from worldmodel.trust.table import TableError
 
 LEAST_PAIRS = 10  # coverage was not tested below; for successes and failures rho needs fifty
 TINY = 1e-9  # relative; a smaller variation is rounding
@@ -64,22 +65,20 @@ class Evaluation:
 
     n: int  # pairs: starts played in reality and in the simulator
     extra: int  # N: starts played in the simulator alone
-    rho: Interval  # correlation of real and simulated outcomes over the pairs
     threshold: float  # 1/√(n − 2); the simulator pays if rho is above it
-    alpha: Interval  # alpha_eval: real evaluation episodes that a simulated one is worth
     real: Interval  # mean real outcome from the n real episodes alone, ± t(n − 1)
-    mean: Interval  # mean real outcome with the simulator's help, ± t(n − 2)
-    weight: float  # λ
-    same_starts_p: float  # p that simulated outcomes on the n and the N starts have one mean
     verdict: str  # one of ``VERDICTS``
+    rho: Interval = NONE  # correlation of real and simulated outcomes over the pairs
+    alpha: Interval = NONE  # alpha_eval: real evaluation episodes that a simulated one is worth
+    mean: Interval = NONE  # mean real outcome with the simulator's help, ± t(n − 2)
+    weight: float = math.nan  # λ
+    same_starts_p: float = math.nan  # p that simulated outcomes on n and N starts have one mean
 
 
 def alpha_eval(rho: float, n: int, extra: int) -> float:
     """ρ² n / (n + (1 − ρ²) N), from n + alpha_eval N = n / (1 − ρ² N/(n + N)).
 
-    Args:
-      rho: paired correlation over episodes.
-      n, extra: pairs, and further simulated episodes (N).
+    ρ is the paired correlation over n episodes; ``extra`` is N, the further simulated ones.
     """
     return rho**2 * n / (n + (1 - rho**2) * extra)
 
@@ -103,6 +102,8 @@ def evaluate(
 ) -> Evaluation:
     """Measures alpha_eval, and the policy's mean real outcome with and without the simulator.
 
+    NOT_IDENTIFIED if all outcomes but one at most are equal.
+
     Args:
       real: (n,) real outcomes of one policy, one per start: an error, a score, or 0 and 1.
       paired: (n,) simulated outcomes from the same starts, in the same order.
@@ -110,15 +111,11 @@ def evaluate(
       level: of the intervals, two-sided. At .95 those of the mean cover .94 to .97 from ten pairs
         on; so do those of rho, for successes and failures from fifty pairs on.
 
-    Returns:
-      an ``Evaluation``, NOT_IDENTIFIED if all outcomes but one at most are equal.
-
     Raises:
       InputError: there are fewer than ``LEAST_PAIRS`` pairs or two further episodes, the lengths
         differ, an outcome is not finite, or the level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
+    check_level(level)
     y, f, g = (np.asarray(x, float) for x in (real, paired, extra))
     for name, x, least in (("real", y, LEAST_PAIRS), ("paired", f, 0), ("extra", g, 2)):
         if x.ndim != 1 or len(x) < least:
@@ -129,21 +126,20 @@ def evaluate(
     if len(y) != len(f):
         raise InputError(f"{len(y)} real and {len(f)} paired outcomes; give one for each start")
     n, count, bar = len(y), len(g), least_correlation(len(y))
-    alone = _around(float(y.mean()), float(y.std(ddof=1)) / math.sqrt(n), n - 1, level)
-    if _constant(y):  # equal outcomes are no certainty
-        alone = Interval(alone.value, math.nan, math.nan)
+    # Equal outcomes are no certainty.
+    error = math.nan if _constant(y) else float(y.std(ddof=1)) / math.sqrt(n)
+    alone = _around(float(y.mean()), error, n - 1, level)
     rho = _correlation(y, f, level)
     if math.isnan(rho.value):
-        nothing = NONE, math.nan, math.nan, "NOT_IDENTIFIED"
-        return Evaluation(n, count, NONE, bar, NONE, alone, *nothing)
+        return Evaluation(n, count, bar, alone, "NOT_IDENTIFIED")
+    verdict = "PAYS" if rho.low > bar else "DOES NOT PAY" if rho.high < bar else "NOT SHOWN"
+    low, high = sorted(alpha_eval(end, n, count) for end in (rho.low, rho.high))
+    low = 0.0 if rho.low < 0 < rho.high else low
+    alpha = Interval(alpha_eval(rho.value, n, count), low, high)
     mean, weight = _prediction_powered(y, f, g, level)
-    ends = sorted(alpha_eval(end, n, count) for end in (rho.low, rho.high))
-    low = 0.0 if rho.low < 0 < rho.high else ends[0]
-    alpha = Interval(alpha_eval(rho.value, n, count), low, ends[1])
     welch: Any = stats.ttest_ind(f, g, equal_var=False)
     same = float(welch.pvalue)
-    verdict = "PAYS" if rho.low > bar else "DOES NOT PAY" if rho.high < bar else "NOT SHOWN"
-    return Evaluation(n, count, rho, bar, alpha, alone, mean, weight, same, verdict)
+    return Evaluation(n, count, bar, alone, verdict, rho, alpha, mean, weight, same)
 
 
 def _prediction_powered(
@@ -155,18 +151,15 @@ def _prediction_powered(
     The variance is that of a regression on F with n − 2 degrees of freedom, plus that of the mean
     of F over all n + N.
     """
-    n, count = len(y), len(g)
-    everywhere = np.concatenate([f, g])
-    deviation = f - f.mean()
-    square = float(deviation @ deviation)
-    slope = float(deviation @ (y - y.mean())) / square
+    n, everywhere = len(y), np.concatenate([f, g])
+    line: Any = stats.linregress(f, y)
     shift = float(everywhere.mean() - f.mean())
-    residual = y - y.mean() - slope * deviation
+    residual = y - line.intercept - line.slope * f
     noise = float(residual @ residual) / (n - 2)
-    variance = noise * (1 / n + shift**2 / square)
-    variance += slope**2 * float(everywhere.var(ddof=1)) / (n + count)
-    mean = _around(float(y.mean()) + slope * shift, math.sqrt(variance), n - 2, level)
-    return mean, slope * count / (n + count)
+    variance = noise * (1 / n + shift**2 / (n * float(f.var())))
+    variance += line.slope**2 * float(everywhere.var(ddof=1)) / len(everywhere)
+    mean = _around(float(y.mean()) + line.slope * shift, math.sqrt(variance), n - 2, level)
+    return mean, line.slope * len(g) / len(everywhere)
 
 
 def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
@@ -177,18 +170,15 @@ def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
     """
     if _constant(y) or _constant(f):
         return NONE
-    n = len(y)
-    a, b = (np.append(0.0, x - x.mean()) for x in (y, f))
-    # Sums of squares without an episode: the full sum less n/(n - 1) of its square.
-    less = np.append(0.0, np.full(n, n / (n - 1)))
-    yy, ff, yf = a @ a - less * a * a, b @ b - less * b * b, a @ b - less * a * b
+    a, b = y - y.mean(), f - f.mean()
+    a_mean, b_mean, aa, bb, ab = leave_one_out(np.stack([a, b, a * a, b * b, a * b]))
+    yy, ff = aa - a_mean**2, bb - b_mean**2
     if (yy <= TINY * yy[0]).any() or (ff <= TINY * ff[0]).any():  # equal but for one
         return NONE
-    rho = yf / np.sqrt(yy * ff)
+    rho = (ab - a_mean * b_mean) / np.sqrt(yy * ff)
     if abs(rho).max() >= 1 - TINY:
         return NONE
-    z = jackknife(np.arctanh(rho), level)
-    return Interval(math.tanh(z.value), math.tanh(z.low), math.tanh(z.high))
+    return Interval.of(*(math.tanh(z) for z in vars(jackknife(np.arctanh(rho), level)).values()))
 
 
 def _constant(x: np.ndarray) -> bool:
@@ -196,55 +186,32 @@ def _constant(x: np.ndarray) -> bool:
 
 
 def _around(value: float, error: float, freedom: int, level: float) -> Interval:
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    half = quantile(level, freedom + 1) * error
     return Interval(value, value - half, value + half)
 
 
-def with_evaluations(document: Mapping[str, Any], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Adds the judge (``evaluation``) to each task that ``pairs`` has rows of.
-
-    Args:
-      document: as of ``result.document``; it stays as it is.
-      pairs: in any order.
-
-    Raises:
-      TableError: a row belongs to no task of the document.
-      InputError: see ``evaluations``.
-    """
-    return attached(document, "evaluation", pairs, lambda t, own: evaluations(own, t["level"]))
-
-
 def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
-    """The fields of ``Evaluation`` by policy as plain numbers, as ``result.to_json`` has them.
+    """The fields of ``Evaluation`` by policy as plain numbers, of the pairs of one task.
 
-    Args:
-      pairs: of one task.
-      level: of the intervals.
-
-    Raises:
-      InputError: see ``evaluate``; the message names the policy.
+    Raises InputError as ``evaluate`` does, with the policy's name.
     """
     by_policy = {}
     for policy in dict.fromkeys(pair.policy for pair in pairs):
         own = [pair for pair in pairs if pair.policy == policy]
-        real = [pair.real for pair in own if pair.real is not None]
-        paired = [pair.simulated for pair in own if pair.real is not None]
+        both = [(pair.real, pair.simulated) for pair in own if pair.real is not None]
         extra = [pair.simulated for pair in own if pair.real is None]
         try:
-            by_policy[policy] = flat(evaluate(real, paired, extra, level=level))
+            evaluation = evaluate([y for y, _ in both], [f for _, f in both], extra, level=level)
         except InputError as error:
             raise InputError(f"policy {policy!r}: {error}") from error
+        by_policy[policy] = to_json(evaluation)
     return by_policy
 
 
-def evaluations_by_task(
-    pairs: Sequence[Pair], level: float = 0.95
-) -> dict[str, dict[str, dict[str, Any]]]:
+def evaluations_by_task(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
     """``evaluations`` by task; rows that name no task are under the empty string.
 
-    Raises:
-      TableError: there are no rows.
-      InputError: see ``evaluations``.
+    Raises TableError if there are no rows, and as ``evaluations`` does.
     """
     if not pairs:
         raise TableError("the table has no rows; give one per evaluation episode")

@@ -24,7 +24,8 @@ BENT = 15.0  # an axis is bent if it is this many times as long as what it must 
 LEVEL = 2.0  # highest level drawn, in n + m
 LONGEST = 25  # characters of a version's name in a figure; tables show the whole name
 ENDS = ("", "_low", "_high")
-ARROWS = {(False, -1): "<", (False, 1): ">", (True, -1): "v", (True, 1): "^"}
+ARROWS = {(False, "LO"): "<", (False, "HI"): ">", (True, "LO"): "v", (True, "HI"): "^"}
+Cell = Mapping[str, Any]  # of a task, or an entry with a value and its ends
 
 
 def alpha_axis(task: Task) -> Figure:
@@ -32,22 +33,13 @@ def alpha_axis(task: Task) -> Figure:
     cells = cells_of(task)
     figure = Figure(figsize=(WIDTH, 0.6 + ROW * (len(cells) + len(task["versions"]))))
     axes = figure.add_subplot()
-    kinds = ("alpha_avg", "alpha_net", "alpha_net_reused")
-    _hold(axes, [cell for _, cell in cells], kinds, (0.0, 1.0), 1.0)
+    _hold(axes, cells, ("alpha_avg", "alpha_net", "alpha_net_reused"), (0.0, 1.0), 1.0)
     place, ticks, row = axes.get_yaxis_transform(), {}, 0
+    text = {"transform": place, "va": "center", "parse_math": False}
     for name in order(task):
         style = _style(task, name)
-        axes.text(
-            0.01,
-            row,
-            _clipped(name),
-            transform=place,
-            va="center",
-            weight="bold",
-            color=style["color"],
-            fontsize=FONT,
-            parse_math=False,
-        )
+        title = {"weight": "bold", "color": style["color"], "fontsize": FONT}
+        axes.text(0.01, row, _clipped(name), **text, **title)
         for cell in task["versions"][name]["cells"]:
             row += 1
             ticks[row] = f"n {cell['n']}, m {cell['m']}"
@@ -57,7 +49,7 @@ def alpha_axis(task: Task) -> Figure:
                 at = row + 0.3 * (i - (len(drawn) - 1) / 2)
                 _interval(axes, cell, kind, at, style | {"ms": size}, filled=filled)
             code = "" if cell["verdict"] == "OK" else cell["verdict"]
-            axes.text(1.02, row, code, transform=place, va="center", fontsize=0.75 * FONT)
+            axes.text(1.02, row, code, **text, fontsize=0.75 * FONT)
         row += 1
     axes.axvline(0, color=INK, lw=0.8)
     axes.axvline(1, color=INK, lw=0.8, ls="--")
@@ -72,7 +64,7 @@ def d_eff(task: Task, n: int) -> Figure:
     A level is the D_eff that a version tends to as m grows: n plus its cap under the oracle
     weight; pooled with weight 1, its limit at any n. One far above is not drawn.
     """
-    cells = [cell for _, cell in cells_of(task) if cell["n"] == n]
+    cells = [cell for cell in cells_of(task) if cell["n"] == n]
     sizes = sorted({cell["m"] for cell in cells})
     levels: dict[str, float] = {}
     for name, version in task["versions"].items():
@@ -97,13 +89,8 @@ def d_eff(task: Task, n: int) -> Figure:
     axes.plot(range(len(sizes)), [n + m for m in sizes], color=INK, lw=0.8, ls="--")
     axes.set(xlim=(-0.6, len(sizes) - 0.4), xlabel="m, synthetic episodes", ylabel="D_eff")
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    legend = axes.legend(
-        fontsize=0.85 * FONT,
-        frameon=False,
-        ncols=min(len(names), 3),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-    )
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": min(len(names), 3)}
+    legend = axes.legend(fontsize=0.85 * FONT, frameon=False, **place)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return _styled(figure)
@@ -116,8 +103,10 @@ def learning(task: Task) -> Figure:
     ratios = [2.0, 0.1 + ROW * len(names)]
     top, strip = figure.subplots(2, sharex=True, height_ratios=ratios, gridspec_kw={"hspace": 0.05})
     # A logarithmic axis has no 0: an interval that reaches it ends in an arrow.
-    ends = [{"v": e["value"], "v_low": e["low"], "v_high": e["high"]} for e in errors]
-    ends = [e | ({} if (e["v_low"] or 0) > 0 else {"v_low": None}) for e in ends]
+    ends = [
+        {"v": e["value"], "v_low": e["low"] if (e["low"] or 0) > 0 else None, "v_high": e["high"]}
+        for e in errors
+    ]
     known = [value for e in ends for value in e.values() if value is not None]
     top.set(xscale="log", yscale="log", ylabel="error", xlim=(sizes[0] / 1.2, sizes[-1] * 1.2))
     top.set_ylim(min(known) / 1.2, max(known) * 1.2)
@@ -153,7 +142,7 @@ def _clipped(name: str) -> str:
 
 def _hold(
     axes: Axes,
-    cells: Sequence[Mapping[str, Any]],
+    cells: Sequence[Cell],
     kinds: Sequence[str],
     shown: Sequence[float],
     bend: float,
@@ -163,20 +152,18 @@ def _hold(
     """Fixes an axis that holds ``shown`` and every finite end, bent beyond ``bend`` if long."""
     ends = [cell.get(kind + end) for cell in cells for kind in kinds for end in ENDS]
     known = np.array([*shown, *(value for value in ends if value is not None)])
-    scale, limits = (
-        (axes.set_yscale, axes.set_ylim) if upright else (axes.set_xscale, axes.set_xlim)
-    )
+    xy = "y" if upright else "x"
     if np.ptp(known) > BENT * (shown[1] - shown[0]) or shown[1] > BENT * bend:
-        scale("symlog", linthresh=bend)
-    along = (axes.yaxis if upright else axes.xaxis).get_transform()
+        getattr(axes, f"set_{xy}scale")("symlog", linthresh=bend)
+    along = getattr(axes, f"{xy}axis").get_transform()
     low, high = along.transform(np.array([known.min(), known.max()]))
     room = 0.06 * (high - low)
-    limits(*along.inverted().transform(np.array([low - room, high + room])))
+    axes.set(**{f"{xy}lim": along.inverted().transform(np.array([low - room, high + room]))})
 
 
 def _interval(
     axes: Axes,
-    entry: Mapping[str, Any],
+    entry: Cell,
     kind: str,
     at: float,
     style: Mapping[str, Any],
@@ -196,19 +183,18 @@ def _interval(
         axes.plot(*((across, along) if upright else (along, across)), **{**style, **more})
 
     known = [v for v in (low, value, high) if v is not None]
+    mark = value if value is not None else known[0] if known else None
     if len(known) > 1:
         draw([known[0], known[-1]], marker="", lw=1.5, label=f"_{kind}")
-    for end, sign in ((low, -1), (high, 1)):
+    for end, edge, side in ((low, edges[0], "LO"), (high, edges[1], "HI")):
         # Without a value, an arrow on the censored side only.
-        if end is not None or (value is None and (sign > 0) != (verdict == "CENSORED_HI")):
-            continue
-        edge = edges[(sign + 1) // 2]
-        if known:
-            draw([known[0] if value is None else value, edge], marker="", lw=1, ls=":")
-        draw([edge], marker=ARROWS[upright, sign], clip_on=False, label="_arrow")
-    if known:
+        if end is None and (value is not None or verdict == f"CENSORED_{side}"):
+            if mark is not None:
+                draw([mark, edge], marker="", lw=1, ls=":")
+            draw([edge], marker=ARROWS[upright, side], clip_on=False, label="_arrow")
+    if mark is not None:
         face = style["color"] if filled else "none"
-        draw([known[0] if value is None else value], ls="", mfc=face, label=f"_{kind} mark")
+        draw([mark], ls="", mfc=face, label=f"_{kind} mark")
 
 
 def _styled(figure: Figure) -> Figure:
@@ -216,6 +202,6 @@ def _styled(figure: Figure) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#888888", alpha=0.3, lw=0.6)
         axes.tick_params(labelsize=0.9 * FONT)
-        for label in (axes.xaxis.label, axes.yaxis.label):
-            label.set_fontsize(FONT)
+        axes.xaxis.label.set_fontsize(FONT)
+        axes.yaxis.label.set_fontsize(FONT)
     return figure

@@ -10,9 +10,9 @@ import dataclasses
 import inspect
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from worldmodel.errors import cause
 from worldmodel.runtime.files import write_text
@@ -25,15 +25,14 @@ NUMBER = re.compile(
 )
 OTHER_MARKS = {";": "semicolons", "\t": "tabs"}
 Record = tuple[int, Sequence[Any]]  # number of a line or row, fields
+Columns = Mapping[str, inspect.Parameter]  # of a schema, by name
 
 
 def read(path: Path, schema: type[Schema] = Row) -> list[Any]:
     """Reads a table and checks every row by itself; ``table.check`` compares the rows.
 
-    Args:
-      path: Parquet by its suffix .parquet or .pq, with nulls for empty fields; otherwise CSV in
-        UTF-8 with a first line of column names.
-      schema: dataclass of the table's rows.
+    A suffix .parquet or .pq: Parquet, with nulls for empty fields; otherwise CSV in UTF-8 with a
+    first line of column names.
 
     Raises:
       TableError: there is no such file or it is damaged; a column is absent, unknown or named
@@ -45,13 +44,18 @@ def read(path: Path, schema: type[Schema] = Row) -> list[Any]:
     parquet = path.suffix.lower() in (".parquet", ".pq")
     names, records = (_parquet if parquet else _csv)(path)
     head, unit = ("its schema", "row") if parquet else ("line 1", "line")
-    _check_columns(path, head, names, schema)
-    hints, rows, faults = get_type_hints(schema), [], []
+    columns = inspect.signature(schema).parameters
+    _check_columns(path, head, names, columns)
+    rows, faults = [], []
     for number, fields in records:
         try:
             if len(fields) != len(names):
                 raise TableError(f"{len(fields)} fields where {head} names {len(names)} columns")
-            rows.append(_row(dict(zip(names, fields, strict=True)), schema, hints))
+            values = zip(names, fields, strict=True)
+            values = {x: _value(x, v, columns[x]) for x, v in values if not _absent(v, columns[x])}
+            rows.append(row := schema(**values))
+            if text := row.fault():
+                raise TableError(text)
         except TableError as error:
             faults.append(f"{unit} {number}: {error}")
     if faults:
@@ -60,13 +64,7 @@ def read(path: Path, schema: type[Schema] = Row) -> list[Any]:
 
 
 def write_csv(path: Path, rows: Sequence[Any], schema: type[Schema] = Row) -> None:
-    """Writes a table with all columns, whole or not at all.
-
-    Args:
-      path: in a folder that exists.
-      rows: of the table; numbers read back exactly.
-      schema: dataclass of the rows.
-    """
+    """Writes a table with all columns, whole or not at all; numbers read back exactly."""
     names = [field.name for field in dataclasses.fields(schema)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -76,17 +74,16 @@ def write_csv(path: Path, rows: Sequence[Any], schema: type[Schema] = Row) -> No
 
 
 def _csv(path: Path) -> tuple[list[str], list[Record]]:
-    reader = None
+    reader = csv.reader([])
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             names = next(reader, [])
             return names, [(reader.line_num, fields) for fields in reader if fields]
-    except csv.Error as error:
-        message = f"line {reader.line_num if reader else 1}: {error}"
-        raise TableError(f"{path} is no CSV in UTF-8 ({message}); write it again") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is no CSV in UTF-8 ({cause(error)}); write it again") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        where = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
+        message = f"{path} is no CSV in UTF-8 ({where}{cause(error)}); write it again"
+        raise TableError(message) from error
 
 
 def _parquet(path: Path) -> tuple[list[str], Iterable[Record]]:
@@ -101,19 +98,17 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[Record]]:
     return table.column_names, enumerate(rows, 1)
 
 
-def _check_columns(path: Path, head: str, names: Sequence[str], schema: type[Schema]) -> None:
-    optional = _optional(schema)
-    known = [field.name for field in dataclasses.fields(schema)]
+def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns) -> None:
+    wanted = [name for name, column in columns.items() if column.default is column.empty]
+    optional = [name for name in columns if name not in wanted]
     for mark, marks in OTHER_MARKS.items():
-        if len(names) == 1 and set(names[0].split(mark)) & set(known) - {names[0]}:
+        if len(names) == 1 and set(names[0].split(mark)) & set(columns) - {names[0]}:
             raise TableError(f"{path}: {head} is separated by {marks}; write it with commas")
-    wanted = [name for name in known if name not in optional]
-    hint = ""
-    if "error" in wanted and any("success" in name.lower() for name in names):
-        hint = "; the error of a success rate is 1 − rate, in per cent 100 − rate"
+    rate = "error" in wanted and any("success" in name.lower() for name in names)
+    hint = "; the error of a success rate is 1 − rate, in per cent 100 − rate" if rate else ""
     for what, wrong in (
         ("has no column", [name for name in wanted if name not in names]),
-        ("has the unknown column", [name for name in names if name not in known]),
+        ("has the unknown column", [name for name in names if name not in columns]),
         ("names twice the column", [name for name in names if names.count(name) > 1]),
     ):
         if wrong:
@@ -123,27 +118,15 @@ def _check_columns(path: Path, head: str, names: Sequence[str], schema: type[Sch
             )
 
 
-def _optional(schema: type[Schema]) -> list[str]:
-    parameters = inspect.signature(schema).parameters
-    return [name for name, p in parameters.items() if p.default is not p.empty]
+def _absent(field: Any, column: inspect.Parameter) -> bool:
+    """Whether a field is empty that may be."""
+    empty = field is None or field != field or (isinstance(field, str) and not field.strip())
+    return empty and column.default is not column.empty
 
 
-def _row(fields: dict[str, Any], schema: type[Schema], hints: dict[str, Any]) -> Schema:
-    """A row of the table from a record's fields."""
-    optional, values = _optional(schema), {}
-    for name, field in fields.items():
-        empty = field is None or (isinstance(field, str) and not field.strip()) or field != field
-        if not (empty and name in optional):
-            values[name] = _value(name, field, hints[name])
-    row = schema(**values)
-    if text := row.fault():
-        raise TableError(text)
-    return row
-
-
-def _value(name: str, field: Any, hint: Any) -> str | int | float:
+def _value(name: str, field: Any, column: inspect.Parameter) -> str | int | float:
     """A field as its column's type: str, int, float, or int or else str."""
-    kinds = get_args(hint) or (hint,)
+    kinds = get_args(column.annotation) or (column.annotation,)
     kind = kinds[0]
     what = {str: "text", int: "whole number"}.get(kind, "number")
     if isinstance(field, bytes | bytearray | memoryview):

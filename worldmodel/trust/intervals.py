@@ -7,9 +7,12 @@ off a curve; and that of a linear combination of estimates whose own intervals a
 
 import dataclasses
 import math
+from typing import Any, Self
 
 import numpy as np
 from scipy import stats
+
+from worldmodel.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,20 +23,35 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, *ends: Any) -> Self:
+        """The interval of value, low and high; NaN for an infinite one."""
+        return cls(*(float(x) if np.isfinite(x) else math.nan for x in ends))
+
+    def moved(self, less: float, per: float) -> "Interval":
+        """(x − less) / per of all three, per above 0."""
+        return Interval(*((x - less) / per for x in dataclasses.astuple(self)))
+
 
 DIRECTIONS = 720  # searched for the ends of a difference, exact to 1e-5 of its width
 NONE = Interval(math.nan, math.nan, math.nan)
 
 
-def quantile(level: float, replicates: int) -> float:
-    """The quantile of t(S − 1) for a two-sided interval."""
-    return float(stats.t.ppf((1 + level) / 2, replicates - 1))
+def check_level(level: float) -> None:
+    """Raises InputError unless the level is between 0 and 1."""
+    if not 0 < level < 1:
+        raise InputError(f"level = {level} is not between 0 and 1; 0.95 is usual")
 
 
-def spread(values: np.ndarray) -> np.ndarray:
-    """The jackknife's standard error: (..., 1 + S) to (...)."""
-    rest = values[..., 1:]
-    return np.sqrt((rest.shape[-1] - 1) * np.mean((rest - rest.mean(-1, keepdims=True)) ** 2, -1))
+def quantile(level: float, replicates: Any) -> Any:
+    """The quantile of t(S − 1) for a two-sided interval, of one number S or an array of them."""
+    return stats.t.ppf((1 + level) / 2, replicates - 1)
+
+
+def covariance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The jackknife's covariance: two (..., 1 + S) to (...)."""
+    dx, dy = (v[..., 1:] - v[..., 1:].mean(-1, keepdims=True) for v in (x, y))
+    return (x.shape[-1] - 2) * np.mean(dx * dy, axis=-1)
 
 
 def pseudo_values(values: np.ndarray) -> np.ndarray:
@@ -44,16 +62,13 @@ def pseudo_values(values: np.ndarray) -> np.ndarray:
 
 def ends(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """The estimate ± t(S − 1) jackknife standard errors, (...) each."""
-    half = quantile(level, values.shape[-1] - 1) * spread(values)
+    half = quantile(level, values.shape[-1] - 1) * np.sqrt(covariance(values, values))
     return values[..., 0] - half, values[..., 0] + half
 
 
 def jackknife(values: np.ndarray, level: float) -> Interval:
     """The interval of one estimate (1 + S,); ``NONE`` if a value is NaN or infinite."""
-    if not np.isfinite(values).all():
-        return NONE
-    low, high = ends(values, level)
-    return Interval(float(values[0]), float(low), float(high))
+    return Interval.of(values[0], *ends(values, level)) if np.isfinite(values).all() else NONE
 
 
 def accepted(
@@ -80,30 +95,26 @@ def accepted(
     gap = logs[..., None, :] - monotone
     a, b = gap[..., :-1, :], np.diff(gap, axis=-2)  # at fraction w of a segment: a + w b
     square = quantile(level, logs.shape[-1] - 1) ** 2
-
-    def product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The product of the estimates less t² times their jackknife covariance."""
-        dx, dy = (v[..., 1:] - v[..., 1:].mean(-1, keepdims=True) for v in (x, y))
-        covariance = (x.shape[-1] - 2) * np.mean(dx * dy, axis=-1)
-        return x[..., 0] * y[..., 0] - square * covariance
-
-    constant, linear, curved = product(a, a), product(a, b), product(b, b)
+    # Accepted where constant + 2 w linear + w² curved ≤ 0.
+    constant, linear, curved = (
+        x[..., 0] * y[..., 0] - square * covariance(x, y) for x, y in ((a, a), (a, b), (b, b))
+    )
     root = np.sqrt(np.maximum(linear**2 - curved * constant, 0.0))
-    real = linear**2 >= curved * constant
     with np.errstate(all="ignore"):
         # Both roots without cancellation.
         q = -(linear + np.where(linear >= 0, root, -root))
         roots = np.stack([q / curved, constant / q], axis=-1)
-    roots = np.where(real[..., None] & (roots >= 0) & (roots <= 1), roots, np.nan)
+    real = (linear**2 >= curved * constant)[..., None]
+    roots = np.where(real & (roots >= 0) & (roots <= 1), roots, np.nan)
     knot = np.concatenate([constant, (constant + 2 * linear + curved)[..., -1:]], axis=-1) <= 0
-    knots = np.stack([knot[..., :-1] * 1.0, knot[..., 1:] * 1.0], axis=-1)
-    knots = np.where(knots > 0, np.array([0.0, 1.0]), np.nan)
+    knots = np.stack(
+        [np.where(knot[..., :-1], 0.0, np.nan), np.where(knot[..., 1:], 1.0, np.nan)], -1
+    )
     parts = np.concatenate([roots, knots], axis=-1)
     start, end = (np.asarray(x, float)[:, None] for x in (sizes[:-1], sizes[1:]))
     where = np.where(parts == 1.0, end, start * (end / start) ** parts)
     low, high = (pick.reduce(where, axis=(-2, -1)) for pick in (np.fmin, np.fmax))
-    low = np.where(knot[..., 0], -np.inf, low)
-    return low, np.where(knot[..., -1], np.inf, high)
+    return np.where(knot[..., 0], -np.inf, low), np.where(knot[..., -1], np.inf, high)
 
 
 def correlations(values: np.ndarray) -> np.ndarray:
@@ -132,15 +143,13 @@ def mean(
     Returns:
       estimate, low, high (...); a bound is infinite if one that it needs is.
     """
-    estimate = values[..., 0]
-    total = (weights * estimate).sum(axis=-1)
-    together = correlations(values)
-    halves = []
+    estimate, together, halves = values[..., 0], correlations(values), []
     for part in (weights * (estimate - low), weights * (high - estimate)):
-        finite = np.where(np.isfinite(part), part, 0.0)
+        known = np.isfinite(part)
+        finite = np.where(known, part, 0.0)
         square = np.einsum("...i,...ij,...j", finite, together, finite)
-        known = np.isfinite(part).all(axis=-1)
-        halves.append(np.where(known, np.sqrt(np.maximum(square, 0.0)), np.inf))
+        halves.append(np.where(known.all(axis=-1), np.sqrt(np.maximum(square, 0.0)), np.inf))
+    total = (weights * estimate).sum(axis=-1)
     return total, total - halves[0], total + halves[1]
 
 
@@ -151,51 +160,39 @@ def difference(
 
     Its ends are the extremes over the ellipse of their correlation; each direction moves each
     estimate towards one end of its interval. Independent estimates give MOVER, equal ones no width.
-
-    Args:
-      values: (..., 2, 1 + S).
-      low, high: (..., 2) of each interval.
-
-    Returns:
-      estimate, low, high (...); a bound is infinite if one that it needs is.
+    Shapes and returns are those of ``mean``, with two cells.
     """
     estimate = values[..., 0]
     rho = correlations(values)[..., 0, 1, None]
     turn = np.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
     first = np.cos(turn) + 0.0 * rho
     second = rho * np.cos(turn) + np.sqrt(np.maximum(1 - rho**2, 0.0)) * np.sin(turn)
-    moved = []
-    for i, z in enumerate((first, second)):
-        below, above = (x[..., i, None] for x in (estimate - low, high - estimate))
-        with np.errstate(invalid="ignore"):
-            moved.append(np.where(z < 0, below * z, np.where(z > 0, above * z, 0.0)))
+    z = np.stack([first, second], axis=-2)  # (..., 2, directions)
     with np.errstate(invalid="ignore"):
-        step = moved[0] - moved[1]
+        length = np.where(z < 0, (estimate - low)[..., None], (high - estimate)[..., None])
+        moved = np.where(z == 0, 0.0, z * length)
+        step = moved[..., 0, :] - moved[..., 1, :]  # NaN if both are infinite
     value = estimate[..., 0] - estimate[..., 1]
     least, most = (np.where(np.isnan(step), x, step) for x in (-np.inf, np.inf))
     return value, value + least.min(axis=-1), value + most.max(axis=-1)
 
 
 def hotelling(contrasts: np.ndarray) -> np.ndarray:
-    """p-value of Hotelling's T² test that all means are 0.
+    """p-value (...) of Hotelling's T² test that all means of contrasts (..., S, width) are 0.
 
-    Args:
-      contrasts: (..., S, contrasts) pseudo-values of order 1, roughly normal over the replicates.
-
-    Returns:
-      p (...); NaN if there are no contrasts or no fewer than replicates, or if one has no noise.
+    Contrasts are pseudo-values of order 1, roughly normal over the replicates. NaN if there are
+    none or no fewer than replicates, or if one has no noise.
     """
     replicates, width = contrasts.shape[-2:]
-    none = np.full(contrasts.shape[:-2], np.nan)
     if not 0 < width < replicates:
-        return none
+        return np.full(contrasts.shape[:-2], np.nan)
     means = contrasts.mean(axis=-2)
     centred = contrasts - means[..., None, :]
-    covariance = np.swapaxes(centred, -1, -2) @ centred / (replicates - 1)
+    covariances = np.swapaxes(centred, -1, -2) @ centred / (replicates - 1)
     noise = centred.std(axis=-2).min(axis=-1)
-    sound = (np.linalg.matrix_rank(covariance) == width) & (noise > 1e-9)
-    covariance = np.where(sound[..., None, None], covariance, np.eye(width))
-    solved = np.linalg.solve(covariance, means[..., None])[..., 0]
+    sound = (np.linalg.matrix_rank(covariances) == width) & (noise > 1e-9)
+    covariances = np.where(sound[..., None, None], covariances, np.eye(width))
+    solved = np.linalg.solve(covariances, means[..., None])[..., 0]
     square = replicates * (means * solved).sum(axis=-1)
     ratio = square * (replicates - width) / (width * (replicates - 1))
     return np.where(sound, stats.f.sf(ratio, width, replicates - width), np.nan)

@@ -13,7 +13,6 @@ alpha tends to 1/κ. Each D_eff is the inverse of the variance of a weighted mea
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,13 +26,13 @@ REFUSED = 0.05  # p below which one (κ, b), or one alpha, for all cells is refu
 class Law:
     """(κ, b) of a version; all NaN, with a reason, if no one pair fits all its cells."""
 
-    kappa: Interval
-    b: Interval
-    alpha_0: Interval  # alpha as m tends to 0
-    cap: Interval  # oracle: the most by which D_eff exceeds n; a lower bound if b may be 0
-    limit: Interval  # pooled: the limit of D_eff as m grows; a lower bound if b may be 0
-    p: float  # of Hotelling's test that one (κ, b) fits all cells
-    reason: str  # empty if fitted
+    kappa: Interval = NONE
+    b: Interval = NONE
+    alpha_0: Interval = NONE  # alpha as m tends to 0
+    cap: Interval = NONE  # oracle: the most by which D_eff exceeds n; a lower bound if b may be 0
+    limit: Interval = NONE  # pooled: the limit of D_eff as m grows; a lower bound if b may be 0
+    law_p: float = math.nan  # of Hotelling's test that one (κ, b) fits all cells
+    law_reason: str = ""  # empty if fitted
 
 
 def transform(law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray) -> np.ndarray:
@@ -44,14 +43,11 @@ def transform(law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray) -> np.n
 
 
 def precision(law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray) -> np.ndarray:
-    """Weights (..., cells) of the cells' y if every D_eff has the same relative noise.
+    """Weights (..., cells) of the cells' y if every D_eff (..., cells) has the same relative noise.
 
-    The law gives them, not the spread of each cell's replicates: the spread of ten replicates is
-    so noisy that intervals with its weights cover .92 where these cover .95.
-
-    Args:
-      n, m: (cells,).
-      d_eff: (..., cells) D_eff; above n under the oracle weight.
+    n and m are (cells,); under the oracle weight D_eff is above n. The law gives the weights, not
+    the spread of each cell's replicates: the spread of ten replicates is so noisy that intervals
+    with its weights cover .92 where these cover .95.
     """
     if law == "pooled":
         return (m * d_eff / (n + m) ** 2) ** 2
@@ -78,12 +74,7 @@ def line(m: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, 
 
 
 def fit(
-    law: str,
-    n: Sequence[int],
-    m: Sequence[int],
-    d_eff: np.ndarray,
-    low: Sequence[float],
-    level: float,
+    law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray, low: np.ndarray, level: float
 ) -> Law:
     """Fits the law to a version's cells.
 
@@ -94,29 +85,30 @@ def fit(
       low: (cells,) lower bounds of D_eff.
       level: of the intervals.
     """
-    sizes, counts = np.array(n, float), np.array(m, float)
     cells, replicates = d_eff.shape[0], d_eff.shape[1] - 1
-    if not np.isfinite(d_eff).all():
-        lost = int((~np.isfinite(d_eff).all(axis=1)).sum())
-        return _none(f"{lost} of {cells} cells have no D_eff")
-    if cells < 3 or len(set(counts)) < 2:
-        return _none("it takes three cells at least, with two different m")
-    if replicates <= cells - 2:
-        return _none(f"the test of {cells} cells takes over {cells - 2} replicates")
-    if law == "oracle" and not all(bound > size for bound, size in zip(low, n, strict=True)):
-        return _none("under the oracle weight it needs a D_eff that is surely above n in each cell")
-    weight = precision(law, sizes, counts, d_eff[:, 0])
-    coefficients, contrasts = line(counts, transform(law, sizes, counts, d_eff), weight)
+    reason = ""
+    if unknown := int((~np.isfinite(d_eff).all(axis=1)).sum()):
+        reason = f"{unknown} of {cells} cells have no D_eff"
+    elif cells < 3 or len(set(m)) < 2:
+        reason = "it takes three cells at least, with two different m"
+    elif replicates <= cells - 2:
+        reason = f"the test of {cells} cells takes over {cells - 2} replicates"
+    elif law == "oracle" and not (low > n).all():
+        reason = "under the oracle weight it needs a D_eff that is surely above n in each cell"
+    if reason:
+        return Law(law_reason=reason)
+    weight = precision(law, n, m, d_eff[:, 0])
+    coefficients, contrasts = line(m, transform(law, n, m, d_eff), weight)
     p = float(hotelling(contrasts))
     if math.isnan(p):
-        return _none("the replicates have no noise to test it with")
+        return Law(law_reason="the replicates have no noise to test it with")
     if p < REFUSED:
-        return dataclasses.replace(_none(f"no one (κ, b) fits all cells (p = {p:.3g})"), p=p)
+        return Law(law_p=p, law_reason=f"no one (κ, b) fits all cells (p = {p:.3g})")
     kappa, b = (jackknife(values, level) for values in coefficients)
-    if law == "pooled":
-        start = Interval(2 - kappa.value, 2 - kappa.high, 2 - kappa.low)
-        return Law(kappa, b, start, NONE, _inverse(b), p, "")
-    return Law(kappa, b, _inverse(kappa), _inverse(b), NONE, p, "")
+    if law == "oracle":
+        return Law(kappa, b, _inverse(kappa), cap=_inverse(b), law_p=p)
+    start = Interval(2 - kappa.value, 2 - kappa.high, 2 - kappa.low)
+    return Law(kappa, b, start, limit=_inverse(b), law_p=p)
 
 
 def _inverse(x: Interval) -> Interval:
@@ -126,7 +118,3 @@ def _inverse(x: Interval) -> Interval:
     if x.low <= 0:
         return Interval(math.nan, 1 / x.high, math.nan)
     return Interval(1 / x.value, 1 / x.high, 1 / x.low)
-
-
-def _none(reason: str) -> Law:
-    return Law(NONE, NONE, NONE, NONE, NONE, math.nan, reason)

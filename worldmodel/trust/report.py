@@ -5,17 +5,18 @@ Both show the same tables, whose columns are the document's own fields. Every ve
 an unknown number is None and shown as a dash.
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worldmodel.errors import InputError
 from worldmodel.runtime.page import Drawing, Heading, Note, Part, Table, render, svg
 from worldmodel.trust import evaluation
-from worldmodel.trust.planner import Grid
-from worldmodel.trust.result import CONTROL, HALF_WIDTH, covers_one
+from worldmodel.trust.planner import Plan
+from worldmodel.trust.result import CONTROL
+from worldmodel.trust.runs import SPENT
 
 Task = Mapping[str, Any]
+HALF_WIDTH = 0.25  # of the control's alpha, at most
 EXPLAINED = {
     "OK": "a value with its interval",
     "NEGATIVE": "harmful, the whole interval is below 0",
@@ -33,25 +34,22 @@ CONTROLS = {
     "FAILS": f"believe no number: the mean alpha of {CONTROL} must cover 1 within ±{HALF_WIDTH}",
     "NOT MEASURED": f"believe no number: the control {CONTROL} was not measured",
 }
-DIGITS = {
-    **{"d_eff": 1, "gain_net": 1, "gain_net_reused": 1, "b": 4, "real": 3, "mean": 3},
-    **{"homogeneity_p": 3, "additivity_p": 3, "law_p": 3, "threshold": 2},
-}
-SIGNIFICANT = ("error",)  # shown with four significant digits
-SIZES = ("version", "n", "m", "k")
+# Decimals shown, 2 by default; None: four significant digits.
+DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "gain_net_reused": 1, "real": 3, "mean": 3}
+DIGITS |= {"b": 4, "homogeneity_p": 3, "additivity_p": 3, "law_p": 3, "threshold": 2}
+SIZES = "version n m k"
 CELLS = (
-    *(*SIZES, "error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg"),
-    *("alpha_net_reused", "gain_net_reused", "verdict_reused", "verdict", "reason"),
+    f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg alpha_net_reused "
+    "gain_net_reused verdict_reused verdict reason"
 )
 VERSIONS = (
-    *("version", "k", "alpha", "alpha_0", "cap", "limit", "kappa", "b", "homogeneity_p"),
-    *("additivity_p", "law_p", "verdict", "law_reason"),
+    "version k alpha alpha_0 cap limit kappa b homogeneity_p additivity_p law_p verdict law_reason"
 )
-GAINS = ("alpha_avg", "gain_net", "verdict", "gain_net_reused", "verdict_reused")
-PRICES = ("real", "correction", "first", "later", "synthetic", "break_even", "net_value")
-SPENT = ("steps", "device_seconds", "energy_joules")
-TOOK = ("device", "episode_seconds", "model_seconds", "energy_joules")
-JUDGE = ("n", "extra", "rho", "threshold", "alpha", "real", "mean", "verdict")
+PAIRS = "versions n m alpha_avg gain_net verdict gain_net_reused verdict_reused"
+PRICES = f"{SIZES} real correction first later synthetic break_even net_value"
+TOOK = "version device episode_seconds model_seconds energy_joules"
+JUDGE = "policy n extra rho threshold alpha real mean verdict"
+PILOT = "No mixtures: m = 0 in every row."
 ALPHA = (
     "A row per cell. Filled: alpha_avg; open: alpha_net, where there are corrections; small: with "
     "the corrections trained on too. Lines: 0 and, dashed, 1. An arrow: only a bound is known."
@@ -73,23 +71,24 @@ def order(task: Task) -> list[str]:
     return sorted(task["versions"], key=lambda name: name == CONTROL)
 
 
-def cells_of(task: Task) -> list[tuple[str, dict[str, Any]]]:
-    """(version, cell) of all cells, versions in ``order``."""
-    return [(name, cell) for name in order(task) for cell in task["versions"][name]["cells"]]
+def cells_of(task: Task) -> list[dict[str, Any]]:
+    """All cells, versions in ``order``."""
+    return [cell for name in order(task) for cell in task["versions"][name]["cells"]]
 
 
 def control(task: Task) -> str:
     """Whether the control holds, one of ``CONTROLS``."""
     if CONTROL not in task["versions"]:
         return "NOT MEASURED"
-    return "HOLDS" if covers_one(task["versions"][CONTROL]) else "FAILS"
+    low, high = (task["versions"][CONTROL][f"alpha{end}"] for end in ("_low", "_high"))
+    known = None not in (low, high)
+    return "HOLDS" if known and low <= 1 <= high and high - low <= 2 * HALF_WIDTH else "FAILS"
 
 
 def number(value: float | None, digits: int | None = 2) -> str:
     """A number as text: with a true minus, without a negative zero, without decimals from 100.
 
-    Args:
-      digits: decimals; None: four significant digits.
+    ``digits`` are decimals; None: four significant digits.
     """
     if value is None:
         return "–"
@@ -101,45 +100,37 @@ def number(value: float | None, digits: int | None = 2) -> str:
 
 
 def interval(row: Mapping[str, Any], kind: str, digits: int | None = 2) -> str:
-    """A value with its interval, or the bound if only one end is known.
-
-    Args:
-      row: holds ``kind``, ``kind_low`` and ``kind_high``.
-    """
+    """``kind`` with its interval ``kind_low``, ``kind_high``, or the bound if one end is known."""
     value, low, high = (row.get(kind + end) for end in ("", "_low", "_high"))
     if value is not None:
         return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
-    bound = f"≥ {number(low, digits)}" if low is not None else f"≤ {number(high, digits)}"
-    return "–" if low is None and high is None else bound
+    if low is not None:
+        return f"≥ {number(low, digits)}"
+    return "–" if high is None else f"≤ {number(high, digits)}"
 
 
 def tables(task: Task) -> list[Table]:
     """Every table of a task that has rows."""
-    real = task["curve"]
-    errors = [_ends("error", error) for error in real["error"]]
-    slopes = [*(_ends("slope", slope) for slope in real["slope"]), {"slope": None}]
-    curve = [
-        {"n": n} | error | slope for n, error, slope in zip(real["n"], errors, slopes, strict=True)
-    ]
+    real, names = task["curve"], order(task)
+    curve = [{"n": n} | _ends("error", x) for n, x in zip(real["n"], real["error"], strict=True)]
+    curve = [a | _ends("slope", b) for a, b in zip(curve, [*real["slope"], {}], strict=True)]
     versions = [
-        {"version": name, "k": max(c["k"] for c in version["cells"])} | version
-        for name, version in ((name, task["versions"][name]) for name in order(task))
+        {"version": name, "k": max(cell["k"] for cell in version["cells"])} | version
+        for name, version in ((name, task["versions"][name]) for name in names)
     ]
-    cells = [cell for _, cell in cells_of(task)]
-    names = order(task)
     pairs = [
         {"versions": f"{d['a']} − {d['b']}"} | d
         for d in task["differences"]
         if names.index(d["a"]) > names.index(d["b"])
     ]
-    title = f"Real only: the error falls {number(real['falls'])} times"
+    title, spent = f"Real only: the error falls {number(real['falls'])} times", task["budgets"]
     every = [
         _table("Versions", VERSIONS, versions, LAW),
-        _table("Cells", CELLS, cells),
-        _table("Differences", ("versions", "n", "m", *GAINS), pairs, folded=True),
-        _table(title, ("n", "error", "slope"), curve, folded=True),
+        _table("Cells", CELLS, cells_of(task)),
+        _table("Differences", PAIRS, pairs, folded=True),
+        _table(title, "n error slope", curve, folded=True),
         *(_costs(task["cost"]) if "cost" in task else ()),
-        _table("Mean budget of a training run", (*SIZES, *SPENT), task["budgets"], folded=True),
+        _table("Mean budget of a training run", f"{SIZES} {' '.join(SPENT)}", spent, folded=True),
         judge(task.get("evaluation", {})),
     ]
     return [table for table in every if table.rows]
@@ -148,7 +139,7 @@ def tables(task: Task) -> list[Table]:
 def judge(by_policy: Mapping[str, Mapping[str, Any]]) -> Table:
     """The value of simulated evaluations by policy (``evaluation.evaluations``)."""
     rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
-    return _table("The simulator as a judge", ("policy", *JUDGE), rows, lines=evaluation.VERDICTS)
+    return _table("The simulator as a judge", JUDGE, rows, lines=evaluation.VERDICTS)
 
 
 def _costs(card: Mapping[str, Any]) -> list[Table]:
@@ -156,17 +147,21 @@ def _costs(card: Mapping[str, Any]) -> list[Table]:
     devices = [{"version": name} | version for name, version in card["versions"].items()]
     scale = {"version": "for scale", "device": card["scale"]["what"]} | card["scale"]
     priced = [entry | cell for entry in devices for cell in entry["cells"]]
-    assumptions = ("name", "low", "high", "unit", "source")
     return [
-        _table("What it costs", (*SIZES, *PRICES), priced, COST),
-        _table("Measured", ("version", *TOOK), [*devices, scale], folded=True),
-        _table("Assumed (--assume NAME LOW HIGH)", assumptions, card["assumptions"], folded=True),
+        _table("What it costs", PRICES, priced, COST),
+        _table("Measured", TOOK, [*devices, scale], folded=True),
+        _table(
+            "Assumed (--assume NAME LOW HIGH)",
+            "name low high unit source",
+            card["assumptions"],
+            folded=True,
+        ),
     ]
 
 
 def _table(
     title: str,
-    columns: Sequence[str],
+    columns: str,
     entries: Sequence[Mapping[str, Any]],
     caption: str = "",
     *,
@@ -175,37 +170,28 @@ def _table(
 ) -> Table:
     """The entries' fields as text, without the columns that are empty throughout; below it the
     meaning of each code in it."""
-    rows = [[_shown(entry, name) for name in columns] for entry in entries]
-    kept = [i for i in range(len(columns)) if any(row[i] not in ("–", "") for row in rows)]
-    codes = [code for code in lines if any(code in row for row in rows)]
-    captions = [caption, *(f"{code}: {lines[code]}." for code in codes)]
-    return Table(
-        title,
-        [columns[i] for i in kept],
-        [[row[i] for i in kept] for row in rows],
-        "\n".join(filter(None, captions)),
-        folded,
-    )
+    names = columns.split()
+    rows = [[_shown(entry, name) for name in names] for entry in entries]
+    kept = [i for i in range(len(names)) if any(row[i] not in ("–", "") for row in rows)]
+    codes = [f"{code}: {line}." for code, line in lines.items() if any(code in row for row in rows)]
+    rows = [[row[i] for i in kept] for row in rows]
+    caption = "\n".join(filter(None, [caption, *codes]))
+    return Table(title, [names[i] for i in kept], rows, caption, folded)
 
 
 def _shown(entry: Mapping[str, Any], name: str) -> str:
     """A field as text: an interval, a range, a number, a count or a code."""
-    digits = None if name in SIGNIFICANT else DIGITS.get(name, 2)
-    low, high = entry.get(f"{name}_low"), entry.get(f"{name}_high")
-    if name in entry and f"{name}_low" in entry:
-        return interval(entry, name, digits)
     if f"{name}_low" in entry:
-        return (
-            "–" if low is None and high is None else f"{number(low, None)} to {number(high, None)}"
-        )
+        if name in entry:
+            return interval(entry, name, DIGITS.get(name, 2))
+        low, high = (number(entry[name + end], None) for end in ("_low", "_high"))
+        return "–" if low == high == "–" else f"{low} to {high}"
     value = entry.get(name)
-    if value is None or isinstance(value, float):
-        return number(value, DIGITS.get(name))
-    return str(value)
+    return number(value, DIGITS.get(name)) if isinstance(value, float | None) else str(value)
 
 
-def _ends(name: str, error: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: error["value"], f"{name}_low": error["low"], f"{name}_high": error["high"]}
+def _ends(name: str, x: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: x.get("value"), f"{name}_low": x.get("low"), f"{name}_high": x.get("high")}
 
 
 def _conditions(task: Task) -> str:
@@ -217,10 +203,8 @@ def _conditions(task: Task) -> str:
 
 
 def _warning(task: Task) -> str:
-    if not task["versions"]:
-        return "No mixtures: m = 0 in every row."
     code = control(task)
-    return f"Control {code}: {CONTROLS[code]}."
+    return f"Control {code}: {CONTROLS[code]}." if task["versions"] else PILOT
 
 
 def summary(document: Mapping[str, Any]) -> str:
@@ -232,15 +216,14 @@ def summary(document: Mapping[str, Any]) -> str:
     return "\n\n".join(texts) + "\n"
 
 
-def planned(grids: Sequence[Grid], half_width: float) -> str:
-    """The text of a plan: the seeds to run for an interval of that half-width, or the refusal."""
-    possible = [grid.plan for grid in grids if grid.runs is not None]
+def planned(plans: Sequence[Plan], half_width: float) -> str:
+    """The text of plans: the seeds to run for an interval of that half-width, or the refusal."""
+    possible = [plan for plan in plans if plan.runs is not None]
     if not possible:
-        return f"No plan: {grids[0].plan.reason}.\n"
+        return f"No plan: {plans[0].reason}.\n"
     plan = possible[0]
     title = f"Seeds for alpha ± {half_width:g}; cv {plan.cv:.3f} and slope {plan.beta:.2f} at D_eff"
-    rows = [vars(grid) | dataclasses.asdict(grid.plan) for grid in grids]
-    return aligned(_table(title, ("cells", "seeds", "runs", "reason"), rows)) + "\n"
+    return aligned(_table(title, "cells seeds runs reason", [*map(vars, plans)])) + "\n"
 
 
 def judged(by_task: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
@@ -260,18 +243,15 @@ def aligned(table: Table) -> str:
 def report(document: Mapping[str, Any]) -> str:
     """The page as HTML, which follows from the document alone.
 
-    Args:
-      document: ``tasks``, a list of results as of ``to_json``, or one of them alone. A task may
-        also hold ``cost``, as of ``cost.price``, and ``evaluation``, as of
-        ``evaluation.evaluations``.
+    A task of the document may also hold ``cost``, as of ``cost.price``, and ``evaluation``, as of
+    ``evaluation.evaluations``.
 
     Raises:
       InputError: the document has no tasks.
     """
-    tasks = document.get("tasks", [document] if "versions" in document else [])
-    if not tasks:
+    if not document["tasks"]:
         raise InputError("the document holds no task; measure a table first")
-    parts = [part for task in tasks for part in _parts(task)]
+    parts = [part for task in document["tasks"] for part in _parts(task)]
     return render("What a synthetic episode is worth", parts)
 
 
@@ -280,11 +260,11 @@ def _parts(task: Task) -> Iterable[Part]:
 
     yield Heading(f"Task {task['task']}")
     yield Note(_conditions(task))
-    yield Note(_warning(task), loud=not task["versions"] or control(task) != "HOLDS")
+    yield Note(_warning(task), loud=control(task) != "HOLDS")
     yield from map(Note, task["notes"])
     if task["versions"]:
         yield Drawing("alpha, version by version", svg(figures.alpha_axis(task)), ALPHA)
-        for n in sorted({cell["n"] for _, cell in cells_of(task)}):
+        for n in sorted({cell["n"] for cell in cells_of(task)}):
             yield Drawing(f"D_eff, n = {n}", svg(figures.d_eff(task, n)), D_EFF)
     yield Drawing("The real-only curve", svg(figures.learning(task)), CURVE)
     yield from tables(task)

@@ -5,7 +5,7 @@ An end of an interval is NaN if it lies beyond the curve, since the table does n
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from worldmodel.trust.intervals import NONE, Interval
 from worldmodel.trust.law import Law
 
 CONTROL = "v*"  # the version that is reality itself
-HALF_WIDTH = 0.25  # of the control's alpha, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +56,11 @@ class Curve:
     slope: tuple[Interval, ...]  # -d log L / d log n, one per segment; 0 where pooled
     falls: float  # L(smallest n) / L(largest n)
 
+    def slope_at(self, d_eff: float) -> Interval:
+        """The slope at a D_eff on the curve; at a size, that of the segment above it."""
+        segment = int(np.searchsorted(self.n, d_eff, side="right")) - 1
+        return self.slope[min(segment, len(self.slope) - 1)]
+
 
 @dataclasses.dataclass(frozen=True)
 class Version:
@@ -67,6 +71,7 @@ class Version:
     additivity_p: float  # of the test that a gain D_eff - n depends on m alone
     alpha: Interval  # mean of alpha_avg over its cells; NaN unless all have a value
     law: Law
+    cells: tuple[Cell, ...]  # by n, m
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,19 +90,6 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Budget:
-    """The budget of a training run, a mean over the replicates; NaN if not in the table."""
-
-    version: str  # empty: real only
-    n: int
-    m: int
-    k: int
-    steps: float
-    device_seconds: float  # [s]
-    energy_joules: float  # [J]
-
-
-@dataclasses.dataclass(frozen=True)
 class TaskResult:
     """The whole result of one task; ``differences`` holds every pair in both orders."""
 
@@ -108,57 +100,44 @@ class TaskResult:
     law: str  # of the recipe's weight rule, one of ``law.LAWS``
     seeds: int  # replicates
     curve: Curve
-    cells: tuple[Cell, ...]  # by version, n, m
     versions: dict[str, Version]
     differences: tuple[Difference, ...]
-    budgets: tuple[Budget, ...]  # of every cell, real-only ones included; empty if unknown
+    budgets: tuple[dict[str, Any], ...]  # as of ``runs.budgets``
     notes: tuple[str, ...]  # on what the numbers are conditional, and what the design lacks
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, by version, n, m."""
+        return tuple(cell for version in self.versions.values() for cell in version.cells)
 
 
 def document(results: Sequence[TaskResult]) -> dict[str, Any]:
     """The document that ``python -m worldmodel trust --json`` writes: ``tasks``, as ``to_json``."""
-    return {"tasks": [to_json(result) for result in results]}
+    return {"tasks": to_json(list(results))}
 
 
-def to_json(result: TaskResult) -> dict[str, Any]:
-    """A result as plain numbers, text, lists and dictionaries; NaN becomes None.
+def to_json(value: Any) -> Any:
+    """A result, or a part of one, as plain numbers, text, lists and dictionaries.
 
-    It has the fields of ``TaskResult``. Each version has its ``cells`` and the fields of its law,
-    ``p`` and ``reason`` as ``law_p`` and ``law_reason``. An interval ``x`` becomes ``x``, ``x_low``
-    and ``x_high``; those of the curve are lists of ``value``, ``low`` and ``high``.
+    NaN becomes None, a dataclass a dictionary of its fields. An interval ``x`` becomes ``x``,
+    ``x_low`` and ``x_high``; in a list, ``value``, ``low`` and ``high``. The fields of a law are
+    those of its version.
     """
-    out = flat(result)
-    cells = out.pop("cells")
-    out["versions"] = {
-        name: flat(version) | {"cells": [cell for cell in cells if cell["version"] == name]}
-        for name, version in result.versions.items()
-    }
-    return out
-
-
-def covers_one(version: Mapping[str, Any]) -> bool:
-    """Whether the control, as of ``to_json``, covers 1 with at most ``HALF_WIDTH``."""
-    low, high = version["alpha_low"], version["alpha_high"]
-    return None not in (low, high) and low <= 1 <= high and (high - low) / 2 <= HALF_WIDTH
-
-
-def flat(value: Any) -> Any:
-    """The fields of a result as plain numbers, text, lists and dictionaries, as ``to_json``."""
     if isinstance(value, list | tuple):
-        return [flat(v) for v in value]
+        return [to_json(v) for v in value]
     if isinstance(value, dict):
-        return {key: flat(v) for key, v in value.items()}
+        return {key: to_json(v) for key, v in value.items()}
     if not dataclasses.is_dataclass(value):
         value = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(value, float) and math.isnan(value) else value
     out = {}
     for name, x in vars(value).items():
+        plain = to_json(x)
         if isinstance(x, Law):
-            law = flat(x)
-            out |= {f"law_{key}": law.pop(key) for key in ("p", "reason")} | law
+            out |= plain
         elif isinstance(x, Interval):
-            ends = zip(("", "_low", "_high"), vars(x).values(), strict=True)
-            out |= {name + end: flat(bound) for end, bound in ends}
+            ends = zip(("", "_low", "_high"), plain.values(), strict=True)
+            out |= {name + end: bound for end, bound in ends}
         else:
-            out[name] = flat(x)
+            out[name] = plain
     return out

@@ -2,14 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from worldmodel.errors import InputError
-from worldmodel.trust.result import Budget, Cell, Curve
+from worldmodel.trust.result import Cell, Curve
 from worldmodel.trust.table import KEYS, Key, some
 
 SPENT = ["steps", "device_seconds", "energy_joules"]
@@ -20,69 +19,80 @@ POOL_SHARED = 0.25
 CERTIFIED = 0.3  # half-width of log D_eff from one mean error; coverage is shown up to it
 
 
-def budgets(own: pd.DataFrame) -> tuple[Budget, ...]:
-    """The mean budget of a training run in each cell, real only first; empty if no row has one.
+def budgets(own: pd.DataFrame) -> list[dict[str, Any]]:
+    """``KEYS`` and the mean of each of ``SPENT``, a cell each, real only first.
 
-    A mean is NaN unless all runs of the cell have a number.
+    A mean is NaN unless all runs of the cell have a number; there is no entry if all are.
     """
-    if not own[SPENT].notna().to_numpy().any():
-        return ()
     cells = own.astype(dict.fromkeys(SPENT, float)).groupby(KEYS)[SPENT]
-    means = []
-    for key, cell in cells:
-        version, n, m, k = cast(Key, key)
-        means.append(Budget(version, n, m, k, *np.ascontiguousarray(cell.T).mean(axis=1)))
-    known = any(not math.isnan(getattr(budget, name)) for budget in means for name in SPENT)
-    return tuple(means) if known else ()
+    means = cells.agg(lambda spent: spent.mean(skipna=False))
+    return means.reset_index().to_dict("records") if means.notna().to_numpy().any() else []
 
 
-def notes(errors: pd.DataFrame, cells: Sequence[Key], pool: int | None) -> list[str]:
+def notes(
+    errors: pd.DataFrame,
+    cells: Mapping[Key, Cell],
+    curve: Curve,
+    spent: Sequence[Mapping[str, Any]],
+    pool: int | None,
+) -> list[str]:
     """What the numbers are conditional on and what the design lacks, a line each.
 
-    An error that is larger at the largest n than at the smallest in every seed, real episodes
-    only, is most likely a success rate, of which more is better.
-
     Args:
-      errors: of the cells (version, n, m, k), sorted, by seeds.
+      errors: of all cells (version, n, m, k), sorted, by seeds.
       cells: of the versions, second arms excluded.
+      curve: the real-only one.
+      spent: as of ``budgets``.
       pool: number of real episodes that all seeds draw from, or None.
 
     Raises:
       InputError: the pool is smaller than an n.
     """
-    lines = []
-    curve, seeds = errors.loc[""], len(errors.columns)
-    sizes, first, last = [n for n, _, _ in curve.index], curve.iloc[0], curve.iloc[-1]
-    if (last > first).all():
-        lines.append(
+    real, seeds, sizes = errors.loc[""], len(errors.columns), curve.n
+    first, last = real.iloc[0], real.iloc[-1]
+    pairs = itertools.combinations(errors.columns, 2)
+    same = [f"{a} and {b}" for a, b in pairs if errors[a].equals(errors[b])]
+    steps = [cell["steps"] for cell in spent if not math.isnan(cell["steps"])] or [0.0]
+    grids = [[*group] for _, group in itertools.groupby(cells, key=lambda key: key[0])]
+    small = any(len({k[1] for k in g}) < 2 or len({k[2] for k in g}) < 3 for g in grids)
+    noisy = [f"{c.version} {c.n} + {c.m}" for c in cells.values() if _uncertain(c, curve)]
+    lines = (
+        (
+            (last > first).all(),
             f"The error grows with n in every seed, from {first.mean():.3g} at n = {sizes[0]} to "
             f"{last.mean():.3g} at n = {sizes[-1]}: of a success rate, give 1 − rate, in per cent "
-            "100 − rate."
-        )
-    runs = zip(errors.columns, errors.to_numpy().T, strict=True)
-    pairs = itertools.combinations(runs, 2)
-    if same := [f"{a} and {b}" for (a, x), (b, y) in pairs if np.array_equal(x, y)]:
-        lines.append(
+            "100 − rate.",
+        ),
+        (
+            same,
             f"Seeds {some(same)} have the same error in every cell: if one run was entered twice, "
-            "the intervals are too narrow."
-        )
-    if pool is not None:
-        lines.append(_pool_note(pool, max(n for _, n, _, _ in errors.index), seeds))
-    if len(sizes) < 6:
-        lines.append(f"{len(sizes)} real-only sizes; there should be six.")
-    if seeds < 10:
-        lines.append(f"{seeds} seeds; there should be ten.")
-    if (falls := first.mean() / last.mean()) < 2:
-        lines.append(
-            f"The error falls {falls:.2f} times over the real-only sizes; it should twice."
-        )
-    grids = {key[0]: {k[1:3] for k in cells if k[0] == key[0]} for key in cells}
-    if any(len({n for n, _ in g}) < 2 or len({m for _, m in g}) < 3 for g in grids.values()):
-        lines.append("A version has fewer cells than two n by three m.")
-    return lines
+            "the intervals are too narrow.",
+        ),
+        (pool is not None, _pool_note(pool, max(n for _, n, _, _ in errors.index), seeds)),
+        (len(sizes) < 6, f"{len(sizes)} real-only sizes; there should be six."),
+        (seeds < 10, f"{seeds} seeds; there should be ten."),
+        (
+            curve.falls < 2,
+            f"The error falls {curve.falls:.2f} times over the real-only sizes; it should twice.",
+        ),
+        (small, "A version has fewer cells than two n by three m."),
+        (
+            max(steps) > EQUAL * min(steps),
+            f"Training took {min(steps):.0f} to {max(steps):.0f} steps, depending on the cell: "
+            "alpha measures that too, unless maximum and stopping rule were the same everywhere.",
+        ),
+        (
+            noisy,
+            f"{some(noisy)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
+            f"± {CERTIFIED}, where it was not shown that the intervals cover.",
+        ),
+    )
+    return [line for holds, line in lines if holds]
 
 
-def _pool_note(pool: int, most: int, seeds: int) -> str:
+def _pool_note(pool: int | None, most: int, seeds: int) -> str:
+    if pool is None:
+        return ""
     if most > pool:
         raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
     to = f"All seeds draw from one pool of {pool} real episodes"
@@ -95,29 +105,10 @@ def _pool_note(pool: int, most: int, seeds: int) -> str:
     )
 
 
-def unequal(means: Sequence[Budget]) -> list[str]:
-    """A note where training took unequal steps; none otherwise."""
-    steps = [budget.steps for budget in means if not math.isnan(budget.steps)]
-    if not steps or max(steps) <= EQUAL * min(steps):
-        return []
-    return [
-        f"Training took {min(steps):.0f} to {max(steps):.0f} steps, depending on the cell: alpha "
-        "measures that too, unless maximum and stopping rule were the same everywhere."
-    ]
-
-
-def uncertain(cells: Sequence[Cell], curve: Curve) -> list[str]:
-    """A note on the cells whose error is noisier than where coverage was shown; none otherwise."""
-    names = []
-    for cell in (cell for cell in cells if math.isfinite(cell.d_eff.value)):
-        at = int(np.searchsorted(curve.n, cell.d_eff.value, side="right")) - 1
-        slope = curve.slope[min(at, len(curve.slope) - 1)].value
-        low, high = cell.error.low, cell.error.high
-        if not (low > 0 and math.log(high / low) / 2 <= CERTIFIED * slope):
-            names.append(f"{cell.version} {cell.n} + {cell.m}")
-    if not names:
-        return []
-    return [
-        f"{some(names)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
-        f"± {CERTIFIED}, where it was not shown that the intervals cover."
-    ]
+def _uncertain(cell: Cell, curve: Curve) -> bool:
+    """Whether a cell's error is noisier than where coverage was shown."""
+    if math.isnan(cell.d_eff.value):
+        return False
+    slope = curve.slope_at(cell.d_eff.value).value
+    low, high = cell.error.low, cell.error.high
+    return not (low > 0 and math.log(high / low) / 2 <= CERTIFIED * slope)

@@ -43,14 +43,13 @@ class TableError(InputError):
 class Schema(Protocol):
     """A row of a table: a dataclass with a field, str, int, float or ``int | str``, per column.
 
-    A column whose field has a default may be absent, or empty in a row.
+    A column whose field has a default may be absent, or empty in a row. ``fault`` is the reason
+    why the row is invalid by itself; empty if it is valid.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def fault(self) -> str:
-        """The reason why the row is invalid by itself; empty if it is valid."""
-        ...
+    def fault(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +83,17 @@ class Row:
             value = getattr(self, name)
             if not isinstance(value, numbers.Integral):
                 return f"{name} = {value!r} is no whole number"
-            if value < least:
-                return f"{name} = {value} is below {least}"
-            if int(value) >= LARGEST:
-                return f"{name} = {value} is not below 2⁵³"
-        if isinstance(self.seed, str):
-            if not self.seed or self.seed != self.seed.strip():
-                return f"seed = {self.seed!r}; give a number, or a name without spaces around it"
-        elif not isinstance(self.seed, numbers.Integral):
-            return f"seed = {self.seed!r} is neither a whole number nor a name"
-        elif abs(self.seed) >= LARGEST:
-            return f"seed = {self.seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
+            if not least <= int(value) < LARGEST:
+                return f"{name} = {value} is " + (
+                    f"below {least}" if value < least else "not below 2⁵³"
+                )
+        seed, error = self.seed, self.error
+        if not isinstance(seed, numbers.Integral | str):
+            return f"seed = {seed!r} is neither a whole number nor a name"
+        if isinstance(seed, str) and (not seed or seed != seed.strip()):
+            return f"seed = {seed!r}; give a number, or a name without spaces around it"
+        if not isinstance(seed, str) and abs(seed) >= LARGEST:
+            return f"seed = {seed} is not between −2⁵³ and 2⁵³; number the replicates from 0"
         for name in ("task", "version", "recipe", "split"):
             value = getattr(self, name)
             if not isinstance(value, str):
@@ -103,12 +102,12 @@ class Row:
                 return f"the {name} is empty; name one"
             if value != value.strip():
                 return f"{name} = {value!r} has spaces around it; leave them out"
-        if not isinstance(self.error, numbers.Real):
-            return f"error = {self.error!r} is no number"
-        if not 0 < self.error < math.inf:
-            return f"error = {self.error}; give a finite number above 0"
-        if not ERRORS[0] <= self.error <= ERRORS[1]:
-            return f"error = {self.error} is not within 1e-100 and 1e100; give it in another unit"
+        if not isinstance(error, numbers.Real):
+            return f"error = {error!r} is no number"
+        if not 0 < error < math.inf:
+            return f"error = {error}; give a finite number above 0"
+        if not ERRORS[0] <= error <= ERRORS[1]:
+            return f"error = {error} is not within 1e-100 and 1e100; give it in another unit"
         if self.m == 0 and self.version:
             return "m = 0 with a version; real-only rows have an empty version"
         if self.m > 0 and not self.version:
@@ -117,8 +116,8 @@ class Row:
             return f"m = 0 with k = {self.k}; real-only runs have no corrections"
         for name in OPTIONAL:
             value = getattr(self, name)
-            real = value is None or isinstance(value, int | float | np.number)
-            if not real or (value is not None and not 0 <= value < LARGEST):
+            valid = isinstance(value, int | float | np.number) and 0 <= value < LARGEST
+            if value is not None and not valid:
                 return f"{name} = {value} is not from 0 to below 2⁵³; leave it empty if unknown"
         return ""
 
@@ -126,8 +125,7 @@ class Row:
 def check(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a frame, unless alpha cannot be measured from them.
 
-    A task without mixture rows is a pilot. The rows of a task are a full grid: every cell, real
-    only or mixture, holds the same seeds, at least two.
+    A task without mixture rows is a pilot. Every cell, real only or mixture, holds the same seeds.
 
     Raises:
       TableError: there are no rows; a row is invalid (``Row.fault``); a run is given twice; a task
@@ -169,18 +167,19 @@ def _task_fault(own: pd.DataFrame) -> str:
         return f"has one seed ({seeds[0]}); an interval needs two, and should have ten"
     if few := rate_of_few(own):
         return f"has a rate as its error: {few}"
-    cells = {key: set(present) for key, present in own.groupby(KEYS).seed}
-    incomplete = []
+    cells, incomplete = {key: set(present) for key, present in own.groupby(KEYS).seed}, []
     for (version, n, m, _), present in cells.items():
-        where, absent = f"version {version!r}, n {n}, m {m}", [s for s in seeds if s not in present]
+        absent = [str(seed) for seed in seeds if seed not in present]
+        if not absent:
+            continue
+        where = f"version {version!r}, n {n}, m {m}"
         costs = [str(other[3]) for other in cells if other[:3] == (version, n, m)]
-        if absent and len(costs) > 1:
+        if len(costs) > 1:
             return (
                 f"has several costs: {where} has different k ({some(costs)}) over its seeds; a "
                 "cell has one number of corrections: name the versions apart"
             )
-        if absent:
-            incomplete.append(f"{where} lacks seed {some(map(str, absent))}")
+        incomplete.append(f"{where} lacks seed {some(absent)}")
     if incomplete:
         return (
             f"has gaps: {some(incomplete)}; replicates are paired: run these seeds, or leave "
@@ -192,30 +191,26 @@ def _task_fault(own: pd.DataFrame) -> str:
 def reused_cells(cells: Sequence[Key]) -> dict[Key, Key]:
     """The second arms, cells whose corrections were trained on too, by their first arms.
 
-    A version's cells with the largest k, its K, are its first arm; a cell with k < K is the second
-    arm of the cell with n − (K − k) and K.
+    A cell with k below its version's largest, K, is the second arm of that with n − (K − k) and K.
 
     Raises:
       TableError: a second arm has no first, or a cell has two second arms.
     """
-    cost: dict[str, int] = {}
-    for version, _, _, k in cells:
-        cost[version] = max(k, cost.get(version, 0))
     second: dict[Key, Key] = {}
-    for cell in cells:
-        version, n, m, k = cell
-        if k == cost[version]:
+    for version, n, m, k in cells:
+        cost = max(key[3] for key in cells if key[0] == version)
+        if k == cost:
             continue
-        first = (version, n - (cost[version] - k), m, cost[version])
-        here = f"version {version!r} has k {k} at n {n}, m {m} and k {cost[version]} elsewhere"
+        first = version, n - (cost - k), m, cost
+        here = f"version {version!r} has k {k} at n {n}, m {m} and k {cost} elsewhere"
         if first not in cells:
             raise TableError(
                 f"{here}; as corrections trained on too it needs its cell n {first[1]}, m {m}, k "
-                f"{first[3]}: run that, or name the versions apart"
+                f"{cost}: run that, or name the versions apart"
             )
         if first in second:
             raise TableError(f"{here}, a third arm of one cell; name the versions apart")
-        second[first] = cell
+        second[first] = version, n, m, k
     return second
 
 
@@ -224,26 +219,23 @@ def rate_of_few(frame: pd.DataFrame) -> str:
 
     Counts identify a rate: in every row with ``evaluations`` the error, as a share or in per cent,
     times the evaluations is within ``COUNT_ROUNDED`` of a whole number from 1 to the evaluations.
-    A continuous error passes for one by chance with probability 0.04 in one row, with a few in a
-    million in four, the fewest that can be measured; fewer rows are not judged. Undetected are
-    rates without ``evaluations``, rounded more coarsely than to 0.02 counts, or transformed (a
-    logarithm, a running or weighted mean).
+    A continuous error does so by chance with probability 0.04 in one row, a few in a million in
+    four; fewer rows are not judged. Undetected are rates without ``evaluations``, rounded more
+    coarsely, or transformed (a logarithm, a running or weighted mean).
     """
     counted = frame[frame.evaluations.astype(float) > 0]
     of = counted.evaluations.to_numpy(float)
-
-    def counts(scale: float) -> bool:
-        """Whether every error is a whole number of evaluations, at least one."""
+    if len(counted) < LEAST_COUNTED or of.min() >= LEAST_ROLLOUTS:
+        return ""
+    for scale in (1, 100):
         count = counted.error.to_numpy(float) / scale * of
         whole = np.round(count)
-        return bool(((whole >= 1) & (whole <= of) & (abs(count - whole) <= COUNT_ROUNDED)).all())
-
-    if len(counted) < LEAST_COUNTED or not (counts(1) or counts(100)) or of.min() >= LEAST_ROLLOUTS:
-        return ""
-    return (
-        f"every error is a share of its evaluations, {of.min():.0f} at the fewest: a rate needs "
-        f"{LEAST_ROLLOUTS} rollouts per run, or take a continuous error"
-    )
+        if ((whole >= 1) & (whole <= of) & (abs(count - whole) <= COUNT_ROUNDED)).all():
+            return (
+                f"every error is a share of its evaluations, {of.min():.0f} at the fewest: a rate "
+                f"needs {LEAST_ROLLOUTS} rollouts per run, or take a continuous error"
+            )
+    return ""
 
 
 def in_order(seeds: Iterable[int | str]) -> list[int | str]:
@@ -261,7 +253,7 @@ def some(names: Iterable[str]) -> str:
 def attached(
     document: Mapping[str, Any],
     key: str,
-    rows: Iterable[Any],
+    rows: Sequence[Any],
     entry: Callable[[Mapping[str, Any], list[Any]], Any],
 ) -> dict[str, Any]:
     """The document with ``entry`` of a task and its rows under ``key``; it stays as it is.
@@ -272,17 +264,14 @@ def attached(
       TableError: a row belongs to no task of the document.
     """
     names = [task["task"] for task in document["tasks"]]
-    own: dict[str, list[Any]] = {name: [] for name in names}
-    for row in rows:
-        task = row.task or (names[0] if len(names) == 1 else "")
-        if task not in own:
-            named = f"the task {task!r}, which the runs lack" if task else "no task"
-            raise TableError(
-                f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
-            )
-        own[task].append(row)
-    tasks = [
-        {**task, key: entry(task, of_task)} if (of_task := own[task["task"]]) else task
-        for task in document["tasks"]
-    ]
+    only = names[0] if len(names) == 1 else ""
+    for task in (row.task for row in rows if (row.task or only) not in names):
+        named = f"the task {task!r}, which the runs lack" if task else "no task"
+        raise TableError(
+            f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
+        )
+    tasks = []
+    for task in document["tasks"]:
+        own = [row for row in rows if (row.task or only) == task["task"]]
+        tasks.append({**task, key: entry(task, own)} if own else task)
     return {**document, "tasks": tasks}
