@@ -20,7 +20,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, unpacked
-from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
+from worldmodel.model import Parameters, Physics, WorldModel, start
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
@@ -114,12 +114,11 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         slope, error = jax.jacfwd(twice, argnums=(0, 1), has_aux=True)(u, shift, window)
         return error, jnp.concatenate(slope, axis=-1)
 
-    # ``jax.vmap``'s own wrapper closes over what no digest describes.
-    @cached_jit
+    @cached_jit(world)
     def value(u: jax.Array, shift: jax.Array, windows: Windows) -> jax.Array:
         return jax.vmap(error_of, (None, 0, 0))(u, shift, windows)
 
-    @cached_jit
+    @cached_jit(world)
     def derivative(u: jax.Array, shift: jax.Array, windows: Windows) -> tuple:
         return jax.vmap(both, (None, 0, 0))(u, shift, windows)
 
@@ -204,19 +203,13 @@ def _c(world: WorldModel) -> Engine:
 
 @functools.lru_cache(maxsize=16)
 def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], jax.Array]:
-    scene, correction = world.scene, world.correction
+    scene = world.scene
 
     def flagged(parameters: Parameters, shift: jax.Array, window: Windows) -> jax.Array:
         model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
-        advance = make_step(world, parameters)
 
         def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
-            if correction is None:
-                after, remaining = physics.solver_residuals(scene, model, state, ctrl)
-            else:
-                after = advance(state, ctrl)
-                force = correction.force(scene, after.correction)
-                _, remaining = physics.solver_residuals(scene, model, state, ctrl, force=force)
+            after, remaining = physics.solver_residuals(scene, model, state, ctrl)
             return after, ~(remaining <= CONVERGED).all()  # NaN is not
 
         shifted = _moved(world, window, shift)
@@ -225,7 +218,7 @@ def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], ja
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
-    @cached_jit
+    @cached_jit(world)
     def run(parameters: Parameters, shift: jax.Array, windows: Windows) -> jax.Array:
         return jax.vmap(flagged, (None, 0, 0))(parameters, shift, windows)
 
@@ -244,17 +237,16 @@ def unconverged(
 
     Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
     unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest
-    acceleration (or 1 m/s², rad/s²). ``ConstantVelocity`` has no solve.
+    acceleration (or 1 m/s², rad/s²).
 
     Args:
+      world: a physics model, without a network.
       batch: windows per compiled call.
       shift: (windows, 0 or 2 nv) of their starts; as recorded when absent.
 
     Returns:
       (windows,) bool.
     """
-    if isinstance(world.base, ConstantVelocity):
-        return np.zeros(len(windows), bool)
     shift = np.zeros((len(windows), 0)) if shift is None else shift
     return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
 

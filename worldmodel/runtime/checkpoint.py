@@ -108,15 +108,15 @@ def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, A
     return metadata
 
 
-def read_attached(directory: Path | str, step: int | None = None) -> dict[str, bytes]:
-    """The files that were attached to a step, by their names.
+def read_attached(directory: Path | str) -> dict[str, bytes]:
+    """The files that were attached to the newest step, by their names.
 
     Raises:
-      CheckpointError: no such step, or a file is missing or damaged.
+      CheckpointError: no step, or a file is missing or damaged.
     """
     directory = Path(directory)
-    folder = _folder(directory, step)
-    sums = read_metadata(directory, step).get("files", {})
+    folder = _folder(directory, None)
+    sums = read_metadata(directory).get("files", {})
     names = [name for name in sums if Path(name).parts[0] == _ATTACHED]
     _check_files(directory, folder, {name: sums[name] for name in names})
     return {Path(name).name: (folder / name).read_bytes() for name in names}

@@ -59,7 +59,7 @@ def compile_general(
                 displaced = first.body_ipos[i] + DISPLACEMENT
                 inertial.set("pos", " ".join(repr(float(x)) for x in displaced))
         _, general = _compiled(root, files)
-    for name in _arrays(first):
+    for name in array_names(first):
         ours, theirs = getattr(general, name), getattr(first, name)
         if name in _SAMEFRAME:  # frames that coincide in one of the two alone do not
             ours[ours != theirs] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
@@ -96,6 +96,7 @@ def _compiled(
     return spec, spec.compile()
 
 
-def _arrays(model: mujoco.MjModel) -> list[str]:
+def array_names(model: mujoco.MjModel) -> list[str]:
+    """The names of a model's arrays."""
     names = [name for name in dir(model) if not name.startswith("_")]
     return [name for name in names if isinstance(getattr(model, name), np.ndarray)]
