@@ -10,7 +10,6 @@ import copy
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from orbax.checkpoint import v1 as ocp
 
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
+from worldmodel.runtime.settings import differences
 
 _PREFIX = "step_"
 _METADATA = "metadata.json"
 _ATTACHED = "attached"
 _FORMER = ".former"
-_NAMED, _SHOWN = 4, 60  # differences, and characters of a value, that one message shows
+_NAMED = 4  # differences that one message shows
 
 
 class CheckpointError(InputError):
@@ -150,7 +151,7 @@ def restore(
     folder = _folder(directory, step)
     metadata = read_metadata(directory, step)
     wanted = json.loads(json.dumps(dict(expected or {}), default=str))
-    other = [d for name in wanted for d in _differences(name, metadata.get(name), wanted[name])]
+    other = [d for name in wanted for d in differences(name, metadata.get(name), wanted[name])]
     if other:
         more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
         raise CheckpointError(
@@ -178,20 +179,6 @@ def restore(
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
     return jax.tree.unflatten(jax.tree.structure(like), free), metadata
-
-
-def _differences(name: str, stored: Any, wanted: Any) -> Iterator[str]:
-    """What differs of two values of JSON, a setting each."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            yield from _differences(f"{name}.{key}", stored.get(key), wanted.get(key))
-    elif json.dumps(stored, sort_keys=True) != json.dumps(wanted, sort_keys=True):
-        yield f"{name} is {_short(stored)} there and {_short(wanted)} here"
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 MuJoCo's own writer rounds to six digits, which changes a contact trajectory after a few bounces.
 So its canonical XML gives the structure, and every number that a parameter can change is set
-again from the model, in full precision, inertias explicitly. Frames are dissolved first, since the
+again from the model, in full precision, inertias explicitly. Frames lose their poses, since the
 model holds poses relative to bodies only.
 """
 
@@ -81,7 +81,9 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any, structure: str | None = None) -> st
 
     world = root.find("worldbody")
     assert world is not None
-    _dissolve_frames(world)
+    for frame in world.iter("frame"):  # what is in one gets poses relative to its body
+        for name in ("pos", "quat"):
+            frame.attrib.pop(name, None)
     bodies = list(world.iter("body"))
     _matched("body", len(bodies), int(np.shape(model.body_mass)[0]) - 1)
     geoms = list(world.iter("geom"))
@@ -251,31 +253,10 @@ def _set_limits(element: ElementTree.Element, model: Any, prefix: str, name: str
     (_set if limited else _refine)(element, **{name: getattr(model, field)[i]})
 
 
-def _dissolve_frames(parent: ElementTree.Element) -> None:
-    """Moves the elements of every ``<frame>`` into the frame's parent coordinates, in place."""
-    for frame in parent.iter("frame"):  # outer frames first
-        pos = _numbers(frame.attrib.pop("pos", "0 0 0"))
-        quat = _numbers(frame.attrib.pop("quat", "1 0 0 0"))
-        for child in frame:
-            if child.tag in ("body", "geom", "site", "camera", "light", "frame"):
-                moved = pos + _rotated(_numbers(child.get("pos", "0 0 0")), quat)
-                turned = np.zeros(4)
-                mujoco.mju_mulQuat(turned, quat, _numbers(child.get("quat", "1 0 0 0")))
-                _set(child, pos=moved)
-                if child.tag == "light":
-                    _set(child, dir=_rotated(_numbers(child.get("dir", "0 0 -1")), quat))
-                else:
-                    _set(child, quat=turned)
-
-
 def _rotated(vector: np.ndarray, quat: np.ndarray) -> np.ndarray:
     out = np.zeros(3)
     mujoco.mju_rotVecQuat(out, vector, quat)
     return out
-
-
-def _numbers(text: str) -> np.ndarray:
-    return np.array([float(x) for x in text.split()])
 
 
 def _set(element: ElementTree.Element, **values: Any) -> None:
