@@ -67,7 +67,6 @@ def test_a_checkpoint_can_be_committed_and_moved(tmp_path: Path) -> None:
     ("arguments", "like", "message"),
     [
         ({"expected": {"scene": "cube"}}, TREE, 'scene was "elbow" and is "cube".*--out'),
-        ({"step": 8}, TREE, r"no step 8 .*steps there: \[3\]"),
         ({}, TREE | {"u": {"link1.mass": jnp.zeros(4)}}, r"leaf u/gravity_tilt.*missing here"),
         ({}, TREE | {"step": jnp.zeros((), "int32")}, r"leaf step is int64\[\] there and int32"),
     ],
@@ -110,7 +109,8 @@ def test_absent_and_damaged_steps_are_named(tmp_path: Path) -> None:
     (folder / "metadata.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"metadata\.json"):
         checkpoint.restore(tmp_path, TREE)
-    checkpoint.restore(tmp_path, TREE, step=1)
+    shutil.rmtree(folder)  # as the message says
+    assert checkpoint.restore(tmp_path, TREE)[1]["step"] == 1
 
 
 def test_a_full_disk_leaves_the_former_step_whole(

@@ -94,13 +94,13 @@ def latest(directory: Path | str) -> int | None:
     return max(_steps(Path(directory)), default=None)
 
 
-def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, Any]:
-    """The metadata of a step.
+def read_metadata(directory: Path | str) -> dict[str, Any]:
+    """The metadata of the newest step.
 
     Raises:
-      CheckpointError: no such step, or its metadata is damaged.
+      CheckpointError: no step, or its metadata is damaged.
     """
-    folder = _folder(Path(directory), step)
+    folder = _newest(Path(directory))
     try:
         metadata = dict(json.loads((folder / _METADATA).read_text()))
     except (OSError, ValueError, TypeError) as error:
@@ -116,7 +116,7 @@ def read_attached(directory: Path | str) -> dict[str, bytes]:
       CheckpointError: no step, or a file is missing or damaged.
     """
     directory = Path(directory)
-    folder = _folder(directory, None)
+    folder = _newest(directory)
     sums = read_metadata(directory).get("files", {})
     names = [name for name in sums if Path(name).parts[0] == _ATTACHED]
     _check_files(directory, folder, {name: sums[name] for name in names})
@@ -127,15 +127,13 @@ def restore(
     directory: Path | str,
     like: Any,
     *,
-    step: int | None = None,
     expected: Mapping[str, Any] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Reads a step back into the structure of ``like``.
+    """Reads the newest step back into the structure of ``like``.
 
     Args:
       directory: of the run.
       like: a pytree of arrays or ShapeDtypeStructs; its structure, shapes and dtypes must match.
-      step: its number; the newest when absent.
       expected: parts of the metadata, such as the scene and the settings of a run, that must equal
         what was saved.
 
@@ -148,8 +146,8 @@ def restore(
     """
     _quiet_orbax()
     directory = Path(directory)
-    folder = _folder(directory, step)
-    metadata = read_metadata(directory, step)
+    folder = _newest(directory)
+    metadata = read_metadata(directory)
     wanted = json.loads(json.dumps(dict(expected or {}), default=str))
     other = [d for name in wanted for d in differences(name, metadata.get(name), wanted[name])]
     if other:
@@ -222,13 +220,11 @@ def _steps(directory: Path) -> dict[int, Path]:
     return steps
 
 
-def _folder(directory: Path, step: int | None) -> Path:
+def _newest(directory: Path) -> Path:
     steps = _steps(directory)
-    number = max(steps, default=None) if step is None else step
-    if number is None or number not in steps:
-        what = "no checkpoint" if step is None else f"no step {step}"
-        raise CheckpointError(f"{what} in {directory} (steps there: {sorted(steps)})")
-    return steps[number]
+    if not steps:
+        raise CheckpointError(f"no checkpoint in {directory}")
+    return steps[max(steps)]
 
 
 def _sums(folder: Path) -> dict[str, str]:
