@@ -52,6 +52,11 @@ class Progress:
         """Where it is."""
         return Unknowns(self.u, self.shift)
 
+    @property
+    def across(self) -> Across:
+        """The differences of its derivatives."""
+        return Across(WIDTHS[self.level], self.central)
+
 
 @dataclasses.dataclass(frozen=True)
 class Iterate:
@@ -81,7 +86,7 @@ def first(problem: LeastSquares, u: np.ndarray, noise: np.ndarray | None) -> Ite
       noise: (nv,) where it is known; estimated when absent.
     """
     x, exact = problem.begin(u), _exact(problem.config)
-    at = problem.derivatives(x, problem.usable, _across(u, 0, False))
+    at = problem.derivatives(x, problem.usable, Across(WIDTHS[0], False))
     sigma = problem.first_noise(at) if noise is None else noise
     at = problem.without_outliers(at, at.kept, sigma)
     return Iterate(Progress(0, x.u, x.shift, 1.0, sigma, at.kept, 0, exact, 0, np.inf), at)
@@ -89,8 +94,7 @@ def first(problem: LeastSquares, u: np.ndarray, noise: np.ndarray | None) -> Ite
 
 def resumed(problem: LeastSquares, progress: Progress) -> Iterate:
     """Where a stopped fit goes on."""
-    across = _across(progress.u, progress.level, progress.central)
-    return Iterate(progress, problem.derivatives(progress.x, progress.kept, across))
+    return Iterate(progress, problem.derivatives(progress.x, progress.kept, progress.across))
 
 
 def iterate(
@@ -126,8 +130,7 @@ def iterate(
         )
     progress, rests = _scheduled(progress, trial, here, remaining, config)
     if moved or not rests:
-        across = _across(progress.u, progress.level, progress.central)
-        at = problem.derivatives(progress.x, at.kept, across)
+        at = problem.derivatives(progress.x, at.kept, progress.across)
     if rests:
         fresh = sigma if known else problem.noise_of(at, sigma, normal)
         if (np.abs(np.log(fresh / sigma)) <= RESTED).all():
@@ -205,7 +208,3 @@ def _scheduled(
 def _exact(config: IdentifyConfig) -> bool:
     """Whether the engine's derivatives are no differences."""
     return config.engine != "c"
-
-
-def _across(u: np.ndarray, level: int, central: bool) -> Across:
-    return Across(np.full(len(u), WIDTHS[level]), central)

@@ -51,7 +51,7 @@ class Engine:
 
     # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
     errors: Errors
-    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
+    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width``
     # and ``central`` say over which differences of the numbers, where the engine takes any
     slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
@@ -129,7 +129,7 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         u: np.ndarray,
         shift: np.ndarray,
         windows: Windows,
-        width: np.ndarray | None = None,
+        width: float = DIFFERENCE,
         central: bool = False,
     ) -> tuple:
         del width, central  # the derivative is exact
@@ -177,16 +177,15 @@ def _c(world: WorldModel) -> Engine:
         u: np.ndarray,
         shift: np.ndarray,
         windows: Windows,
-        width: np.ndarray | None = None,
+        width: float = DIFFERENCE,
         central: bool = False,
     ) -> tuple:
         error = errors(u, shift, windows)
         columns = []
-        width = np.full(len(u), DIFFERENCE) if width is None else width
-        for step in np.diag(width):
+        for step in width * np.eye(len(u)):
             before = errors(u - step, shift, windows) if central else error
             change = errors(u + step, shift, windows) - before
-            columns.append(change / (step.sum() * (1.0 + central)))
+            columns.append(change / (width * (1.0 + central)))
         replayer = at(u)
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for half, step in zip(widths, np.diag(widths), strict=True):

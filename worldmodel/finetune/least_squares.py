@@ -69,7 +69,7 @@ class Derivatives:
 class Across:
     """The differences that stand for derivatives by the numbers."""
 
-    width: np.ndarray  # (numbers,) [prior widths]
+    width: float  # [prior widths]
     central: bool  # to both sides
 
 
