@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
 
 from experiments import records
-from experiments.gradients.rollouts import batch, program
+from experiments.gradients import rollouts
 from experiments.gradients.scenes import SCENES
 from worldmodel import runtime
 from worldmodel.runtime.executables import cached_jit
@@ -49,8 +49,12 @@ def main(args: Args) -> int:
     if args.child:
         runtime.configure(cache=True)
         bench = SCENES[args.scene]()
-        gradient = cached_jit(program(bench, "gradient"))
-        jax.block_until_ready(gradient(batch(bench, STATES)))
+
+        @cached_jit(bench, rollouts)
+        def gradient(point: rollouts.Point) -> Any:
+            return rollouts.program(bench, "gradient")(point)
+
+        jax.block_until_ready(gradient(rollouts.batch(bench, STATES)))
         print(json.dumps(time.time()))
         return 0
     rows = []

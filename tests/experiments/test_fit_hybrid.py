@@ -64,7 +64,7 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
     assert [row["step"] for row in rows if row["stage"] == "windows"] == [0, 1, 2]
 
     other = run(*command, "--regression.seed", "1")
-    assert other.returncode == 2 and "regression.seed is 0 there and 1 here" in other.stderr
+    assert other.returncode == 2 and "regression.seed was 0 and is 1" in other.stderr
 
     path = tmp_path / "other.npz"
     simulate(PENDULUM, episodes=2, seed=9, out=path)

@@ -101,9 +101,7 @@ def test_a_finished_fit_goes_on_with_more_steps_and_names_what_else_differs(
     assert [row["step"] for row in rows] == [5, 6]
     assert int(longer.step) == 6 and float(longer.best_error) <= float(straight[0].best_error)
     other = dataclasses.replace(FIT, seed=1, learning_rate=0.5)
-    named = (
-        r"config\.learning_rate is 0\.02 there and 0\.5 here; config\.seed is 0 there and 1 here;"
-    )
+    named = r"config\.learning_rate was 0\.02 and is 0\.5; config\.seed was 0 and is 1;"
     with pytest.raises(CheckpointError, match=named):
         fitted(arm, tmp_path, other)
 

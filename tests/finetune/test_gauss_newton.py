@@ -98,7 +98,7 @@ def test_intervals_rest_on_the_curvature_of_the_cost_itself(swinging: WorldModel
     """Of errors that are linear in the numbers, some beyond what counts quadratically."""
     windows = recorded(swinging, 0.5 * np.ones(4), np.random.default_rng(4), windows=3, horizon=5)
     problem = LeastSquares(swinging, windows, C)
-    across = Across(np.full(4, 1e-3), True)
+    across = Across(1e-3, True)
     at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(3, bool), across)
     sigma = np.full(2, np.std(at.error) / 4.0)
     assert (np.abs(at.error / sigma) > C.huber).any()

@@ -63,7 +63,7 @@ def test_every_base_and_correction_comes_back(name: str, tmp_path: Path) -> None
         np.testing.assert_array_equal(ours, theirs)
     assert (metadata["note"], metadata["step"]) == (name, 3)
     saved.restore_parameters(tmp_path, world, expected={"note": name})
-    with pytest.raises(CheckpointError, match=f'note is "{name}" there and "other" here'):
+    with pytest.raises(CheckpointError, match=f'note was "{name}" and is "other"'):
         saved.restore_parameters(tmp_path, world, expected={"note": "other"})
 
 

@@ -177,7 +177,7 @@ def _make_update(
     Cached, so that many fits of one kind compile once."""
     optimiser = _optimiser(config)
 
-    @cached_jit
+    @cached_jit(world, channels, config)
     def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
         def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
             def loss(physics: Any, window: Windows) -> jax.Array:

@@ -22,7 +22,6 @@ from worldmodel.scene import FreeParameter
 
 FAR = 10.0  # medians; a window with a larger error or slope says nothing here
 LINEAR_FITS = 4  # each with the noise that the one before it leaves
-_BATCH = 64  # windows per compiled call of the engine mjx
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Verdict:
 
 
 def choose(
-    world: WorldModel, windows: Windows, *, count: int | None = None, engine: str = "c"
+    world: WorldModel, windows: Windows, *, count: int | None = None
 ) -> tuple[tuple[FreeParameter, ...], tuple[Verdict, ...]]:
     """The free parameters of ``world`` that the data identify, and a verdict on each number.
 
@@ -50,7 +49,6 @@ def choose(
       world: its ``free`` are the candidates; without a network.
       windows: of training episodes.
       count: of the windows that they stand for, themselves alone when absent.
-      engine: of the derivatives, c or mjx.
 
     Returns:
       The parameters kept, numbers that are held with the scale 0; the verdicts in their order.
@@ -63,8 +61,9 @@ def choose(
         raise InputError("there is no candidate to choose from; name one with --free kind:element")
     physical.check(world.scene, world.free)
     named = numbers(world)
-    at = make_engine(world, engine, min(_BATCH, len(windows)))
-    error, slope = at.slopes(np.zeros(len(named)), np.zeros((len(windows), 0)), windows)
+    error, slope = make_engine(world, "c", len(windows)).slopes(
+        np.zeros(len(named)), np.zeros((len(windows), 0)), windows
+    )
     kept = _usual(error) & _usual(slope)
     if not kept.any():
         raise InputError(

@@ -20,7 +20,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, unpacked
-from worldmodel.model import ConstantVelocity, Parameters, Physics, WorldModel, make_step, start
+from worldmodel.model import Parameters, Physics, WorldModel, start
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import in_batches, predict
 from worldmodel.physics import parameters as physical
@@ -51,7 +51,7 @@ class Engine:
 
     # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
     errors: Errors
-    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width`` (numbers,)
+    # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width``
     # and ``central`` say over which differences of the numbers, where the engine takes any
     slopes: Slopes
     unconverged: Flags  # → (windows,) bool, see ``unconverged``
@@ -114,12 +114,11 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         slope, error = jax.jacfwd(twice, argnums=(0, 1), has_aux=True)(u, shift, window)
         return error, jnp.concatenate(slope, axis=-1)
 
-    # ``jax.vmap``'s own wrapper closes over what no digest describes.
-    @cached_jit
+    @cached_jit(world)
     def value(u: jax.Array, shift: jax.Array, windows: Windows) -> jax.Array:
         return jax.vmap(error_of, (None, 0, 0))(u, shift, windows)
 
-    @cached_jit
+    @cached_jit(world)
     def derivative(u: jax.Array, shift: jax.Array, windows: Windows) -> tuple:
         return jax.vmap(both, (None, 0, 0))(u, shift, windows)
 
@@ -130,7 +129,7 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         u: np.ndarray,
         shift: np.ndarray,
         windows: Windows,
-        width: np.ndarray | None = None,
+        width: float = DIFFERENCE,
         central: bool = False,
     ) -> tuple:
         del width, central  # the derivative is exact
@@ -178,16 +177,15 @@ def _c(world: WorldModel) -> Engine:
         u: np.ndarray,
         shift: np.ndarray,
         windows: Windows,
-        width: np.ndarray | None = None,
+        width: float = DIFFERENCE,
         central: bool = False,
     ) -> tuple:
         error = errors(u, shift, windows)
         columns = []
-        width = np.full(len(u), DIFFERENCE) if width is None else width
-        for step in np.diag(width):
+        for step in width * np.eye(len(u)):
             before = errors(u - step, shift, windows) if central else error
             change = errors(u + step, shift, windows) - before
-            columns.append(change / (step.sum() * (1.0 + central)))
+            columns.append(change / (width * (1.0 + central)))
         replayer = at(u)
         widths = np.repeat([POSE_DIFFERENCE, RATE_DIFFERENCE], shift.shape[1] // 2)
         for half, step in zip(widths, np.diag(widths), strict=True):
@@ -204,19 +202,13 @@ def _c(world: WorldModel) -> Engine:
 
 @functools.lru_cache(maxsize=16)
 def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], jax.Array]:
-    scene, correction = world.scene, world.correction
+    scene = world.scene
 
     def flagged(parameters: Parameters, shift: jax.Array, window: Windows) -> jax.Array:
         model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
-        advance = make_step(world, parameters)
 
         def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
-            if correction is None:
-                after, remaining = physics.solver_residuals(scene, model, state, ctrl)
-            else:
-                after = advance(state, ctrl)
-                force = correction.force(scene, after.correction)
-                _, remaining = physics.solver_residuals(scene, model, state, ctrl, force=force)
+            after, remaining = physics.solver_residuals(scene, model, state, ctrl)
             return after, ~(remaining <= CONVERGED).all()  # NaN is not
 
         shifted = _moved(world, window, shift)
@@ -225,7 +217,7 @@ def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], ja
         _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
         return (bad & window.scored).any()
 
-    @cached_jit
+    @cached_jit(world)
     def run(parameters: Parameters, shift: jax.Array, windows: Windows) -> jax.Array:
         return jax.vmap(flagged, (None, 0, 0))(parameters, shift, windows)
 
@@ -244,17 +236,16 @@ def unconverged(
 
     Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
     unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest
-    acceleration (or 1 m/s², rad/s²). ``ConstantVelocity`` has no solve.
+    acceleration (or 1 m/s², rad/s²).
 
     Args:
+      world: a physics model, without a network.
       batch: windows per compiled call.
       shift: (windows, 0 or 2 nv) of their starts; as recorded when absent.
 
     Returns:
       (windows,) bool.
     """
-    if isinstance(world.base, ConstantVelocity):
-        return np.zeros(len(windows), bool)
     shift = np.zeros((len(windows), 0)) if shift is None else shift
     return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
 

@@ -23,14 +23,9 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
-from worldmodel.finetune.least_squares import (
-    Across,
-    IdentifyConfig,
-    IdentifyError,
-    LeastSquares,
-    Unknowns,
-)
-from worldmodel.finetune.moved import applied, numbers, unpacked
+from worldmodel.finetune.descent import Iterate, Progress, first, iterate, resumed
+from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError, LeastSquares
+from worldmodel.finetune.moved import applied, numbers, packed, unpacked
 from worldmodel.finetune.outliers import LeftOut, listed
 from worldmodel.finetune.uncertainty import Uncertainty
 from worldmodel.model import Parameters, WorldModel
@@ -41,18 +36,7 @@ __all__ += ["intervals"]
 
 UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
-# Widths of engine c's differences [prior widths]. Friction and contact give the cost kinks at every
-# scale, so that a derivative at a point says little of it: wide differences show where it falls,
-# narrow ones end the descent (Newey & McFadden 1994, section 7.3). They are forward until the cost
-# rests, since central differences cost twice as many rollouts.
-WIDTHS = (0.03, 0.1, 0.01, 0.003)
-LEAST, MOST = 0.1, 1e6  # damping; the prior's own curvature is 1
-TRIES = 6  # dampings, each ten times the former, before another width
-POOR = 2  # tries; after more the differences get another width
-REST = 1e-4  # relative fall of the cost, below which it rests
 NEAR = 1.0  # deviations to go, within which a fit that rests has converged
-SETTLING = 8  # first iterations, before each of which the noise is estimated anew
-RESTED = 0.1  # relative change of the noise below which it has come to rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,22 +86,6 @@ class Identified:
         return [(int(i), int(j), float(correlation[i, j])) for i, j in pairs]
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """A fit before an iteration; continued from here it ends at the same numbers."""
-
-    iteration: int  # done
-    u: np.ndarray  # (numbers,)
-    shift: np.ndarray  # (windows, 0 or 2 nv)
-    damping: float
-    noise: np.ndarray  # (nv,)
-    kept: np.ndarray  # (windows,) bool
-    level: int  # of ``WIDTHS``
-    central: bool  # whether differences are central
-    quiet: int  # iterations since the cost fell by more than ``REST``
-    nearest: float  # least deviations to go of these
-
-
 def identify(
     world: WorldModel,
     windows: Windows,
@@ -155,115 +123,35 @@ def identify(
         raise IdentifyError(
             f"noise {noise} must be {world.scene.mj_model.nv} positive deviations [m, rad]"
         )
-    names = numbers(world)
-    u = np.zeros(len(names))
+    u = np.zeros(len(numbers(world)))
     if start is not None:
         physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
-        u = np.array([float(start["physics"][name][i]) for name, i in names])
-    exact = config.engine != "c"
-    levels = 1 if exact else len(WIDTHS)
-    if progress is None:
-        x = problem.begin(u)
-        at = problem.derivatives(x, problem.usable, _across(u, 0, False))
-        sigma = problem.first_noise(at) if noise is None else noise
-        at = problem.without_outliers(at, at.kept, sigma)
-        state = Progress(0, x.u, x.shift, 1.0, sigma, at.kept, 0, exact, 0, np.inf)
-    else:
-        state, x = progress, Unknowns(progress.u, progress.shift)
-        at = problem.derivatives(x, state.kept, _across(u, state.level, state.central))
-    reason, remaining = "", float("inf")
-    while True:
-        if state.iteration == config.iterations:
-            reason = (
-                f"{config.iterations} iterations were not enough ({remaining:.2g} deviations to "
-                "go); give more, or shorten the windows"
-            )
-            break
-        keep(state)
+        u = packed(world, start["physics"])
+    fit = first(problem, u, noise) if progress is None else resumed(problem, progress)
+    while not fit.ended and fit.progress.iteration < config.iterations:
+        keep(fit.progress)
         if stop():
             raise runtime.Interrupted(
-                f"stopped before iteration {state.iteration + 1}; the same command goes on"
+                f"stopped before iteration {fit.progress.iteration + 1}; the same command goes on"
             )
-        sigma, damping = state.noise, state.damping
-        normal = problem.normal(at, sigma)
-        if noise is None and state.iteration < SETTLING:
-            fresh = problem.noise_of(at, sigma, normal)
-            sigma, at = fresh, problem.without_outliers(at, at.finite, fresh)
-            normal = problem.normal(at, sigma)
-        here = problem.cost(at.error, at.kept, x, sigma)
-        remaining = problem.remaining(normal, x)
-        runtime.log(
-            f"iteration {state.iteration + 1}/{config.iterations}  cost {here:.6g}  "
-            f"{remaining:.3g} deviations to go"
-        )
-        near = remaining < config.tolerance
-        rested = near and state.central
-        there, fallen, tries = x, 0.0, 0
-        while not near and fallen <= 0 and tries < TRIES:
-            tries += 1
-            there = problem.moved(x, problem.step(normal, x, damping))
-            error = problem.engine.errors(there.u, there.shift, windows)
-            fallen = here - problem.cost(error, at.kept, there, sigma)
-            gain = fallen / max(problem.predicted(normal, x, there), 1e-300)
-            damping = min(max(damping * _slower(gain), LEAST), MOST)
-        row = {"iteration": state.iteration + 1, "cost": here, "left": remaining}
-        row |= {"width": WIDTHS[state.level], "central": state.central}
-        row |= {"damping": damping, "tries": tries}
-        record(row | {"noise": sigma.tolist()})
-        moved, level, quiet = fallen > 0, state.level, state.quiet + (not near)
-        x, damping = (there, damping) if moved else (x, state.damping)
-        nearest = min(remaining, state.nearest)
-        if fallen > REST * here:
-            quiet, nearest = 0, np.inf
-        ended = rested or quiet >= levels
-        if (quiet or tries > POOR) and not ended:
-            level = (level + 1) % levels
-        central = exact or near or quiet > 0
-        if moved or not ended:
-            at = problem.derivatives(x, at.kept, _across(u, level, central))
-        if ended:
-            fresh = sigma if noise is not None else problem.noise_of(at, sigma, normal)
-            if (np.abs(np.log(fresh / sigma)) <= RESTED).all():
-                remaining = nearest
-                break
-            sigma, at = fresh, problem.without_outliers(at, at.kept, fresh)
-            damping, quiet, nearest = 1.0, 0, np.inf
-        state = Progress(
-            iteration=state.iteration + 1,
-            u=x.u,
-            shift=x.shift,
-            damping=damping,
-            noise=sigma,
-            kept=at.kept,
-            level=level,
-            central=central,
-            quiet=quiet,
-            nearest=nearest,
-        )
-    if not reason and remaining > NEAR:
-        reason = (
-            f"no step lowers the cost, {remaining:.2g} deviations from where the derivatives point "
-            "(kinks); shorten the windows"
-        )
+        fit = iterate(problem, fit, noise is not None, record)
+    return _identified(world, problem, fit)
+
+
+def _identified(world: WorldModel, problem: LeastSquares, fit: Iterate) -> Identified:
+    """What a fit says where it has ended; logs the windows that are left out or unconverged."""
+    at, x, sigma, windows = fit.at, fit.progress.x, fit.progress.noise, problem.windows
     doubt = problem.uncertainty(problem.curved(at, sigma), x)
-    fitted = problem.data_cost(at.error, at.kept, sigma)
-    if not reason and len(u) and not x.u.any():
-        reason = "the fit took no step from the MJCF's values"
-    if not reason and fitted >= problem.standing(at.kept, sigma):
-        reason = (
-            "the fitted model predicts no better than a scene that stands still; check the units, "
-            "the signs and which column is which"
-        )
-    estimates = tuple(
-        Number(
-            name, i, float(v), float(d), bound := abs(v) >= config.bound, _known(d, bound, reason)
-        )
-        for (name, i), v, d in zip(
-            names, x.u, np.sqrt(np.diag(doubt.covariance)).tolist(), strict=True
-        )
-    )
-    parameters = {"physics": unpacked(world, jnp.asarray(x.u)), "network": {}}
+    reason, bound = _doubted(problem, fit), problem.config.bound
+    estimates = []
+    deviations = np.sqrt(np.diag(doubt.covariance))
+    for (name, i), u, deviation in zip(
+        numbers(world), x.u.tolist(), deviations.tolist(), strict=True
+    ):
+        at_bound = abs(u) >= bound
+        known = not reason and not at_bound and deviation < UNKNOWN
+        estimates.append(Number(name, i, u, deviation, at_bound, known))
     out = problem.left_out(at, sigma)
     if out:
         runtime.log(f"left out {len(out)} of {len(windows)} windows: {listed(out)}")
@@ -274,34 +162,41 @@ def identify(
             "windows; their values are broken off there, their derivatives those of the optimum"
         )
     return Identified(
-        parameters=parameters,
-        numbers=estimates,
+        parameters={"physics": unpacked(world, jnp.asarray(x.u)), "network": {}},
+        numbers=tuple(estimates),
         uncertainty=doubt,
         noise=sigma,
         shift=x.shift,
         left_out=out,
         unconverged=np.flatnonzero(unconverged),
-        iterations=state.iteration,
-        remaining=remaining,
+        iterations=fit.progress.iteration,
+        remaining=fit.remaining,
         cost=problem.cost(at.error, at.kept, x, sigma),
         reason=reason,
     )
 
 
-def _across(u: np.ndarray, level: int, central: bool) -> Across:
-    return Across(np.full(len(u), WIDTHS[level]), central)
-
-
-def _slower(gain: float) -> float:
-    """The factor of the damping after a step that lowered the cost by ``gain`` of what the
-    quadratic model predicts."""
-    if gain > 0.75:
-        return 0.1
-    return 1.0 if gain > 0.25 else 4.0 if gain > 0 else 10.0
-
-
-def _known(deviation: float, at_bound: bool, reason: str) -> bool:
-    return not reason and not at_bound and deviation < UNKNOWN
+def _doubted(problem: LeastSquares, fit: Iterate) -> str:
+    """Why nothing is identified; empty where the fit can be trusted."""
+    at, u, sigma = fit.at, fit.progress.u, fit.progress.noise
+    if not fit.ended:
+        return (
+            f"{problem.config.iterations} iterations were not enough ({fit.remaining:.2g} "
+            "deviations to go); give more, or shorten the windows"
+        )
+    if fit.remaining > NEAR:
+        return (
+            f"no step lowers the cost, {fit.remaining:.2g} deviations from where the derivatives "
+            "point (kinks); shorten the windows"
+        )
+    if len(u) and not u.any():
+        return "the fit took no step from the MJCF's values"
+    if problem.data_cost(at.error, at.kept, sigma) >= problem.standing(at.kept, sigma):
+        return (
+            "the fitted model predicts no better than a scene that stands still; check the units, "
+            "the signs and which column is which"
+        )
+    return ""
 
 
 def _is_noise(noise: np.ndarray, nv: int) -> bool:

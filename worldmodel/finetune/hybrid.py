@@ -46,18 +46,14 @@ def fit_hybrid(
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
 ) -> FitState:
-    """Fits a network, and the physics with it; resumes from ``directory``, see ``adam.fit``.
+    """Fits a network, and the physics with it; resumes from ``directory``.
 
-    Args:
+    Args as of ``adam.fit``, and:
       world: with a correction.
       physics: fitted parameters that it starts from.
-      channels: which positions are what.
       data: episodes and windows.
       regression, config: of the two stages.
-      directory: where the running state is kept.
-      metadata: stored with each checkpoint.
       record: called with one row per step, its "stage" in it.
-      stop: asked after each step; True raises ``runtime.Interrupted``.
 
     Raises:
       InputError: as ``regression.regress`` and ``adam.fit``.

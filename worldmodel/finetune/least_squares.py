@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
-from worldmodel.finetune.outliers import LeftOut, answering, far, far_beyond, listed, named
+from worldmodel.finetune.outliers import LeftOut, answering, far_beyond, listed, reasons
 from worldmodel.finetune.settings import check_settings
 from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
@@ -69,7 +69,7 @@ class Derivatives:
 class Across:
     """The differences that stand for derivatives by the numbers."""
 
-    width: np.ndarray  # (numbers,) [prior widths]
+    width: float  # [prior widths]
     central: bool  # to both sides
 
 
@@ -143,27 +143,33 @@ class LeastSquares:
         Raises:
           IdentifyError: too many are.
         """
-        sizes = self.sizes(at, sigma)
-        kept = kept & ~far(*sizes)
-        if np.mean(~kept) > self.config.max_left_out:
-            out = named(self.windows, np.flatnonzero(~kept), *sizes)
+        at = dataclasses.replace(at, kept=kept & (self.reasons(at, sigma) == ""))
+        if np.mean(~at.kept) > self.config.max_left_out:
+            out = self.left_out(at, sigma)
             raise IdentifyError(
                 f"{len(out)} of {len(kept)} windows are not finite or far beyond the median, more "
                 f"than {self.config.max_left_out:.0%}: {listed(out)}; correct these recordings "
                 "(wrapped angles, units, jumps), or raise max_left_out"
             )
-        return dataclasses.replace(at, kept=kept)
+        return at
 
-    def sizes(self, at: Derivatives, sigma: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(windows,) each: which are finite, and their errors and derivatives over the median's."""
+    def reasons(self, at: Derivatives, sigma: np.ndarray) -> np.ndarray:
+        """(windows,) str: why each window cannot count (``outliers``); empty where it can."""
         counted, config = self.counted(at.finite), self.config
         bad = config.max_left_out
-        return at.finite, *far_beyond(at.error, at.slope, sigma, counted, config.huber, bad)
+        sizes = far_beyond(at.error, at.slope, sigma, counted, config.huber, bad)
+        return reasons(at.finite, *sizes)
 
     def left_out(self, at: Derivatives, sigma: np.ndarray) -> tuple[LeftOut, ...]:
         """The windows that do not count at an iterate, by name."""
-        sizes = self.sizes(at, sigma)
-        return named(self.windows, np.flatnonzero(~at.kept), *sizes)
+        why, windows = self.reasons(at, sigma), self.windows
+        frames = [None] * len(why) if windows.frame is None else np.asarray(windows.frame).tolist()
+        episodes = np.asarray(windows.episode).tolist()
+        earlier = "far beyond the median at an earlier iterate"
+        return tuple(
+            LeftOut(int(row), episodes[row], frames[row], str(why[row]) or earlier)
+            for row in np.flatnonzero(~at.kept)
+        )
 
     def begin(self, u: np.ndarray) -> Unknowns:
         """Numbers within their bound, starts as recorded."""

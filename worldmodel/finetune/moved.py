@@ -10,7 +10,6 @@ import copy
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from worldmodel._mujoco import mjx, mujoco
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import Scene, to_mjcf
+from worldmodel.scene.compiled import array_names
 
 # Fields of ``physics.kinds`` from which the compiler derives what ``mj_setConst`` derives.
 SETTABLE = (
@@ -144,10 +144,5 @@ def _settable(scene: Scene) -> bool:
     _set_constants(again)
     muscles = (model.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE).any()
     return not muscles and all(
-        np.array_equal(a, b) for a, b in zip(_arrays(model), _arrays(again), strict=True)
+        np.array_equal(getattr(model, name), getattr(again, name)) for name in array_names(model)
     )
-
-
-def _arrays(model: mujoco.MjModel) -> list[Any]:
-    fields = [getattr(model, name) for name in dir(model) if not name.startswith("_")]
-    return [x for x in fields if isinstance(x, np.ndarray)]

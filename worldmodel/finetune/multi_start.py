@@ -229,9 +229,9 @@ def _write(path: Path, config_hash: str, done: list[_End], running: Progress | N
     arrays: dict[str, Any] = {"config": config_hash}
     for i, end in enumerate(done):
         arrays |= {f"{i}.u": end.u, f"{i}.validation": end.validation}
-        arrays |= {f"{i}.{k}": v for k, v in _fields(end.progress).items()}
+        arrays |= {f"{i}.progress.{k}": v for k, v in vars(end.progress).items()}
     if running is not None:
-        arrays |= {f"running.{k}": v for k, v in _fields(running).items()}
+        arrays |= {f"running.progress.{k}": v for k, v in vars(running).items()}
     write_arrays(path, arrays)
 
 
@@ -246,18 +246,11 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
         done: list[_End] = []
         while f"{len(done)}.u" in arrays:
             i = len(done)
-            end = _End(
-                _progress(arrays, str(i)), arrays[f"{i}.u"], float(arrays[f"{i}.validation"])
-            )
-            done.append(end)
+            progress, validation = _progress(arrays, str(i)), float(arrays[f"{i}.validation"])
+            done.append(_End(progress, arrays[f"{i}.u"], validation))
         running = _progress(arrays, "running") if "running.progress.u" in arrays else None
     runtime.log(f"going on after {len(done)} stages in {path.parent}")
     return done, running
-
-
-def _fields(progress: Progress) -> dict[str, Any]:
-    named = {f.name: getattr(progress, f.name) for f in dataclasses.fields(progress)}
-    return {f"progress.{k}": v for k, v in named.items()}
 
 
 def _progress(arrays: Any, prefix: str) -> Progress:

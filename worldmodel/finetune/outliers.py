@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worldmodel.episodes.windows import Windows
-
 FAR = 30.0  # the four recordings' own windows reach 28 in errors, and 23 to 106 in derivatives
 ANSWER = 1e-3  # of a large derivative, below which a window does not answer
 NAMED = 8  # windows that a message lists
@@ -87,38 +85,22 @@ def _over_median(size: np.ndarray, some: np.ndarray) -> np.ndarray:
     return size / median if median > 0 else np.zeros_like(size)
 
 
-def far(finite: np.ndarray, errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """(windows,) bool: which windows are not finite or far beyond the median.
+def reasons(finite: np.ndarray, errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """(windows,) str: why each window is left out; empty where it is not.
 
     Args:
       finite: (windows,) bool.
       errors, slopes: (windows,) of ``far_beyond``.
     """
-    return ~finite | (errors > FAR) | (slopes > FAR)
-
-
-def named(
-    windows: Windows,
-    out: np.ndarray,
-    finite: np.ndarray,
-    errors: np.ndarray,
-    slopes: np.ndarray,
-) -> tuple[LeftOut, ...]:
-    """The windows at the rows ``out``, with the reason; see ``far``."""
-    names = []
-    for row in out:
+    out = [""] * len(finite)
+    for row in np.flatnonzero(~finite | (errors > FAR) | (slopes > FAR)):
         if not finite[row]:
-            reason = "not finite"
+            out[row] = "not finite"
         elif slopes[row] > FAR:
-            reason = f"derivatives {slopes[row]:.0f} times the median window's"
-        elif errors[row] > FAR:
-            reason = f"errors {errors[row]:.0f} times the median window's"
+            out[row] = f"derivatives {slopes[row]:.0f} times the median window's"
         else:
-            reason = "far beyond the median at an earlier iterate"
-        episode = int(np.asarray(windows.episode)[row])
-        frame = None if windows.frame is None else int(np.asarray(windows.frame)[row])
-        names.append(LeftOut(int(row), episode, frame, reason))
-    return tuple(names)
+            out[row] = f"errors {errors[row]:.0f} times the median window's"
+    return np.array(out)
 
 
 def listed(windows: Sequence[LeftOut]) -> str:

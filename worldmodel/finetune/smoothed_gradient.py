@@ -36,7 +36,7 @@ def smoothed_gradient(
     x: Any,
     key: jax.Array,
     *,
-    sigma: Any,
+    sigma: float,
     samples: int,
 ) -> GradientEstimate:
     """Estimates the gradient of the smoothed loss from ``samples`` antithetic pairs.
@@ -45,35 +45,24 @@ def smoothed_gradient(
       loss: a scalar function of a pytree; called at x ± σ ε under ``vmap``, with its gradient.
       x: the point.
       key: of ε, standard normal.
-      sigma: σ, one number or a pytree like ``x``. A coordinate of σ 0 is not smoothed: both its
-        estimates are the mean of the derivative.
+      sigma: σ of every coordinate, above 0; scale ``x`` where one does not fit all.
       samples: pairs, at least 2. One whose value or gradient is not finite is excluded and
         counted; with fewer than 2 others the estimates are NaN.
 
     Raises:
-      ValueError: fewer than 2 samples, or a ``sigma`` of another structure than ``x``.
+      ValueError: fewer than 2 samples, or a ``sigma`` that is not above 0.
     """
     if samples < 2:
         raise ValueError(f"{samples} samples have no variance; take at least 2")
+    if not sigma > 0:
+        raise ValueError(f"sigma {sigma} smooths nothing; give a number above 0")
     flat, unravel = ravel_pytree(x)
-    same = jax.tree.structure(sigma) == jax.tree.structure(x)
-    if not same and not jax.tree_util.treedef_is_leaf(jax.tree.structure(sigma)):
-        raise ValueError(
-            f"sigma is {jax.tree.structure(sigma)} and x {jax.tree.structure(x)}; give one number, "
-            "or one for every leaf of x"
-        )
-    spread = sigma if same else jax.tree.map(lambda _: sigma, x)
-    width, _ = ravel_pytree(
-        jax.tree.map(
-            lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, flat.dtype), jnp.shape(leaf)), spread, x
-        )
-    )
     noise = jax.random.normal(key, (samples, flat.size), flat.dtype)
 
     def at(point: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.value_and_grad(lambda p: loss(unravel(p)))(point)
 
-    points = jnp.stack([flat + width * noise, flat - width * noise])
+    points = jnp.stack([flat + sigma * noise, flat - sigma * noise])
     values, gradients = jax.vmap(jax.vmap(at))(points)
     good = jnp.isfinite(values).all(0) & jnp.isfinite(gradients).all((0, 2))
     count = good.sum()
@@ -87,9 +76,7 @@ def smoothed_gradient(
         return jnp.where(count > 1, mean, jnp.nan), variance
 
     first, first_variance = mean_and_variance(gradients.mean(0))
-    held = width == 0
-    slope = 0.5 * (values[0] - values[1])[:, None] * noise / jnp.where(held, 1.0, width)
-    slope = jnp.where(held, gradients.mean(0), slope)
+    slope = 0.5 * (values[0] - values[1])[:, None] * noise / sigma
     zeroth, zeroth_variance = mean_and_variance(slope)
     apart = jnp.square(first - zeroth)
     bias = jnp.maximum(apart - DEVIATIONS**2 * (first_variance + zeroth_variance), 0.0)

@@ -107,7 +107,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
       where there is no window or no frame to predict.
     """
 
-    @cached_jit
+    @cached_jit(world)
     def run(parameters: Parameters, windows: Windows) -> jax.Array:
         return jax.vmap(lambda w: predict(world, parameters, w))(windows)
 
@@ -131,7 +131,7 @@ def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
     """
     nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
 
-    @cached_jit
+    @cached_jit(world)
     def run(parameters: Parameters, qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
         def one(qpos: jax.Array, ctrl: jax.Array, qvel: jax.Array) -> State:
             history = History.without_past(qpos, qvel, nu)

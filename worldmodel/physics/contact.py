@@ -24,6 +24,7 @@ from worldmodel.physics import _mjx
 from worldmodel.physics.backward import HARD, Backward, contacts_from_distance
 from worldmodel.physics.derivative import with_derivative_of
 from worldmodel.scene import Scene, collisions
+from worldmodel.scene.names import element_name
 from worldmodel.types import Contacts
 
 TOUCH = 1e-12  # [m] depth of a contact that has just set in
@@ -145,8 +146,9 @@ def contact_pairs(scene: Scene) -> tuple[tuple[str, str], ...]:
 
     An unnamed geom is called ``geom<id>``.
     """
-    name = scene.geom_name
-    return tuple((name(a), name(b)) for a, b in collisions.contact_pairs(scene.mj_model))
+    m = scene.mj_model
+    pairs = collisions.contact_pairs(m)
+    return tuple((element_name(m, "geom", a), element_name(m, "geom", b)) for a, b in pairs)
 
 
 def no_contacts(scene: Scene) -> Contacts:

@@ -191,7 +191,7 @@ def control_step(
 
 
 def solver_residuals(
-    scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array, *, force: jax.Array | None = None
+    scene: Scene, model: mjx.Model, state: State, ctrl: jax.Array
 ) -> tuple[State, jax.Array]:
     """``control_step``, and how far each of its contact solves is from its optimum.
 
@@ -203,7 +203,7 @@ def solver_residuals(
     Raises:
       InputError: as ``control_step``.
     """
-    blank = _held(scene, state, ctrl, force)
+    blank = _held(scene, state, ctrl, None)
 
     def substep(state: State, _: None) -> tuple[State, jax.Array]:
         data = step(model, _loaded(blank, state))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from orbax.checkpoint import v1 as ocp
 
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
+from worldmodel.runtime.settings import differences
 
 _PREFIX = "step_"
 _METADATA = "metadata.json"
 _ATTACHED = "attached"
 _FORMER = ".former"
-_NAMED, _SHOWN = 4, 60  # differences, and characters of a value, that one message shows
+_NAMED = 4  # differences that one message shows
 
 
 class CheckpointError(InputError):
@@ -93,13 +94,13 @@ def latest(directory: Path | str) -> int | None:
     return max(_steps(Path(directory)), default=None)
 
 
-def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, Any]:
-    """The metadata of a step.
+def read_metadata(directory: Path | str) -> dict[str, Any]:
+    """The metadata of the newest step.
 
     Raises:
-      CheckpointError: no such step, or its metadata is damaged.
+      CheckpointError: no step, or its metadata is damaged.
     """
-    folder = _folder(Path(directory), step)
+    folder = _newest(Path(directory))
     try:
         metadata = dict(json.loads((folder / _METADATA).read_text()))
     except (OSError, ValueError, TypeError) as error:
@@ -108,15 +109,15 @@ def read_metadata(directory: Path | str, step: int | None = None) -> dict[str, A
     return metadata
 
 
-def read_attached(directory: Path | str, step: int | None = None) -> dict[str, bytes]:
-    """The files that were attached to a step, by their names.
+def read_attached(directory: Path | str) -> dict[str, bytes]:
+    """The files that were attached to the newest step, by their names.
 
     Raises:
-      CheckpointError: no such step, or a file is missing or damaged.
+      CheckpointError: no step, or a file is missing or damaged.
     """
     directory = Path(directory)
-    folder = _folder(directory, step)
-    sums = read_metadata(directory, step).get("files", {})
+    folder = _newest(directory)
+    sums = read_metadata(directory).get("files", {})
     names = [name for name in sums if Path(name).parts[0] == _ATTACHED]
     _check_files(directory, folder, {name: sums[name] for name in names})
     return {Path(name).name: (folder / name).read_bytes() for name in names}
@@ -126,15 +127,13 @@ def restore(
     directory: Path | str,
     like: Any,
     *,
-    step: int | None = None,
     expected: Mapping[str, Any] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Reads a step back into the structure of ``like``.
+    """Reads the newest step back into the structure of ``like``.
 
     Args:
       directory: of the run.
       like: a pytree of arrays or ShapeDtypeStructs; its structure, shapes and dtypes must match.
-      step: its number; the newest when absent.
       expected: parts of the metadata, such as the scene and the settings of a run, that must equal
         what was saved.
 
@@ -147,10 +146,10 @@ def restore(
     """
     _quiet_orbax()
     directory = Path(directory)
-    folder = _folder(directory, step)
-    metadata = read_metadata(directory, step)
+    folder = _newest(directory)
+    metadata = read_metadata(directory)
     wanted = json.loads(json.dumps(dict(expected or {}), default=str))
-    other = [d for name in wanted for d in _differences(name, metadata.get(name), wanted[name])]
+    other = [d for name in wanted for d in differences(name, metadata.get(name), wanted[name])]
     if other:
         more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
         raise CheckpointError(
@@ -178,20 +177,6 @@ def restore(
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
     return jax.tree.unflatten(jax.tree.structure(like), free), metadata
-
-
-def _differences(name: str, stored: Any, wanted: Any) -> Iterator[str]:
-    """What differs of two values of JSON, a setting each."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            yield from _differences(f"{name}.{key}", stored.get(key), wanted.get(key))
-    elif json.dumps(stored, sort_keys=True) != json.dumps(wanted, sort_keys=True):
-        yield f"{name} is {_short(stored)} there and {_short(wanted)} here"
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:
@@ -235,13 +220,11 @@ def _steps(directory: Path) -> dict[int, Path]:
     return steps
 
 
-def _folder(directory: Path, step: int | None) -> Path:
+def _newest(directory: Path) -> Path:
     steps = _steps(directory)
-    number = max(steps, default=None) if step is None else step
-    if number is None or number not in steps:
-        what = "no checkpoint" if step is None else f"no step {step}"
-        raise CheckpointError(f"{what} in {directory} (steps there: {sorted(steps)})")
-    return steps[number]
+    if not steps:
+        raise CheckpointError(f"no checkpoint in {directory}")
+    return steps[max(steps)]
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ of Python in every process; an executable loads in two.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -12,12 +13,10 @@ import inspect
 import os
 import pickle
 import platform
-import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -39,48 +38,52 @@ _SETTINGS = (
     "jax_numpy_dtype_promotion",
     "jax_debug_nans",
 )
-_INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
 
 
-def cached_jit(function: Callable) -> Callable:
-    """``jax.jit(function)`` whose executables are kept in JAX's compilation cache folder.
+def cached_jit(*parts: Any) -> Callable[[Callable], Callable]:
+    """``jax.jit`` whose executables are kept in JAX's compilation cache folder; a decorator.
 
-    The key of an executable holds all that it depends on: what the function closes over; the
-    sources of this package, of the function's module and of those it imports at its top; the
-    arguments' structure, shapes and types; versions, JAX's settings, the machine. Without a
-    compilation cache (``runtime.configure``), inside another transformation and across devices it
-    is ``jax.jit``.
+    The key of an executable holds ``parts``; the file of the function and its place in it; the
+    sources of this package; the arguments' structure, shapes and types; versions, JAX's settings,
+    the machine. Without a compilation cache (``runtime.configure``), inside another transformation
+    and across devices it is ``jax.jit``.
     The files are read with ``pickle``: who can write to the cache can run code.
 
     Args:
-      function: of positional pytrees of arrays. It may close over functions defined in files,
-        arrays, plain data, Python objects that hold these, and objects with a ``digest``, such as
-        a ``Scene``. With anything else it is ``jax.jit``, which is logged once.
+      parts: all that the function depends on besides its arguments, its file and this package:
+        plain data, arrays, dataclasses of these, objects with a ``digest``, such as a ``Scene``,
+        and modules. With anything else it is ``jax.jit``, which is logged once.
+
+    The function takes positional pytrees of arrays.
     """
-    jitted = jax.jit(function)
-    executables: dict[Any, Callable] = {}
 
-    @functools.wraps(function)
-    def run(*arguments: Any) -> Any:
-        folder = jax.config.values["jax_compilation_cache_dir"]
-        if folder is None or any(map(_traced_or_sharded, jax.tree.leaves(arguments))):
-            return jitted(*arguments)
-        arguments = jax.tree.map(jnp.asarray, arguments)
-        leaves, tree = jax.tree.flatten(arguments)
-        shapes = tuple((x.shape, str(x.dtype), x.weak_type) for x in leaves)
-        if (tree, shapes) not in executables:
-            try:
-                parts = (_described(function, ()), _surroundings(), str(tree), shapes)
-            except TypeError as error:
-                log(f"{function.__qualname__} is compiled in every process: {error}")
-                executables[tree, shapes] = jitted
-            else:
-                key = hashlib.sha256(repr(parts).encode()).hexdigest()
-                path = Path(folder) / "executables" / key
-                executables[tree, shapes] = _load(path) or _compile(path, jitted, arguments)
-        return executables[tree, shapes](*arguments)
+    def decorate(function: Callable) -> Callable:
+        jitted = jax.jit(function)
+        executables: dict[Any, Callable] = {}
 
-    return run
+        @functools.wraps(function)
+        def run(*arguments: Any) -> Any:
+            folder = jax.config.values["jax_compilation_cache_dir"]
+            if folder is None or any(map(_traced_or_sharded, jax.tree.leaves(arguments))):
+                return jitted(*arguments)
+            arguments = jax.tree.map(jnp.asarray, arguments)
+            leaves, tree = jax.tree.flatten(arguments)
+            shapes = tuple((x.shape, str(x.dtype), x.weak_type) for x in leaves)
+            if (tree, shapes) not in executables:
+                try:
+                    described = _place(function), _described(parts), _surroundings()
+                except TypeError as error:
+                    log(f"{function.__qualname__} is compiled in every process: {error}")
+                    executables[tree, shapes] = jitted
+                else:
+                    text = repr((described, str(tree), shapes))
+                    path = Path(folder) / "executables" / hashlib.sha256(text.encode()).hexdigest()
+                    executables[tree, shapes] = _load(path) or _compile(path, jitted, arguments)
+            return executables[tree, shapes](*arguments)
+
+        return run
+
+    return decorate
 
 
 def _traced_or_sharded(x: Any) -> bool:
@@ -135,87 +138,42 @@ def _without_jax_cache() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _described(value: Any, inside: tuple[int, ...]) -> Any:
-    """Plain data that is equal where the values are, and where functions do the same.
+def _place(function: Callable) -> tuple[str, list]:
+    """Which function it is: the contents of its file, and where it stands there."""
+    if hasattr(function, "__wrapped__") or not hasattr(function, "__code__"):
+        raise TypeError("it is no plain function; wrap one that calls it")
+    return _contents(function.__code__.co_filename), list(function.__code__.co_positions())
 
-    Args:
-      inside: ids of the objects that ``value`` is a part of; a circle ends where it closes.
+
+def _described(value: Any) -> Any:
+    """Plain data that is equal where the values are.
+
+    Raises:
+      TypeError: of what kind it cannot say that.
     """
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | type):
-        return repr(value)
-    if id(value) in inside:
-        return f"{len(inside) - inside.index(id(value))} up"
-    describe = functools.partial(_described, inside=(*inside, id(value)))
     kind = type(value).__qualname__
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.asarray(value)
         return kind, array.shape, str(array.dtype), hashlib.sha256(array.tobytes()).hexdigest()
-    if isinstance(value, dict):
-        return kind, [(describe(k), describe(v)) for k, v in value.items()]
     if isinstance(value, tuple | list):
-        return kind, [describe(v) for v in value]
-    if isinstance(value, set | frozenset):
-        return kind, sorted(repr(describe(v)) for v in value)
+        return kind, [_described(v) for v in value]
     if isinstance(digest := getattr(value, "digest", None), str):
         return kind, digest
-    if isinstance(value, functools.partial):
-        return kind, [describe(v) for v in (value.func, value.args, value.keywords)]
-    if inspect.ismethod(value):
-        return kind, describe(value.__func__), describe(value.__self__)
-    if inspect.isfunction(value):
-        where = value.__qualname__, value.__code__.co_firstlineno, _code(value.__code__)
-        return kind, where, _sources(value.__module__), _closure(value, describe)
-    if hasattr(value, "__wrapped__"):  # a function under jax.jit, jax.custom_vjp and the like
-        return kind, describe(value.__wrapped__), describe(getattr(value, "__dict__", None))
-    if inspect.ismodule(value):
-        return kind, value.__name__, _sources(value.__name__)
-    if inspect.isbuiltin(value):
-        return kind, value.__module__, value.__qualname__
-    if hasattr(value, "__dict__"):
-        return kind, _sources(type(value).__module__), describe(vars(value))
-    raise TypeError(f"it closes over a {kind}; pass it as an argument or give its class a digest")
-
-
-def _code(code: CodeType) -> tuple:
-    """Distinguishes two functions of one line: instructions, names and constants."""
-    constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
-    return code.co_code.hex(), code.co_names, constants
-
-
-def _constant(value: Any) -> str:
-    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
-
-
-def _closure(function: Any, describe: Callable) -> list:
-    cells = getattr(function, "__closure__", None) or ()
-    defaults = getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)
-    return [describe(defaults), *(describe(cell.cell_contents) for cell in cells)]
+    if isinstance(value, ModuleType):
+        return _contents(str(value.__file__))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [_described(getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return kind, _contents(inspect.getfile(type(value))), fields
+    raise TypeError(f"it depends on a {kind}; give its class a digest, or pass it as an argument")
 
 
 @functools.cache
-def _sources(name: str) -> str:
-    """Digest of a module's file and of those of the modules it imports, installed ones aside."""
-    digests: dict[str, str] = {}
-
-    def visit(module: ModuleType | None) -> None:
-        path = getattr(module, "__file__", None)
-        if module is None or not path or path.startswith(_INSTALLED) or path in digests:
-            return
-        digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        for value in list(vars(module).values()):
-            if isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}."):
-                continue  # a package has it because some module of the process imported it
-            visit(value if isinstance(value, ModuleType) else _home(value))
-
-    if not getattr(sys.modules.get(name), "__file__", None):
-        raise TypeError(f"its source, module {name}, is not a file")
-    visit(sys.modules[name])
-    return hashlib.sha256(repr(sorted(digests.values())).encode()).hexdigest()
-
-
-def _home(value: Any) -> ModuleType | None:
-    name = getattr(value, "__module__", None)
-    return sys.modules.get(name) if isinstance(name, str) else None
+def _contents(file: str) -> str:
+    if not Path(file).is_file():
+        raise TypeError(f"its source, {file}, is not a file")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 @functools.cache

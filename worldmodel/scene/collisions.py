@@ -14,51 +14,23 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 
 _G = mujoco.mjtGeom
-_PLANE, _HFIELD, _SPHERE, _CAPSULE = (
-    _G.mjGEOM_PLANE,
-    _G.mjGEOM_HFIELD,
-    _G.mjGEOM_SPHERE,
-    _G.mjGEOM_CAPSULE,
-)
-_ELLIPSOID, _CYLINDER, _BOX, _MESH = (
-    _G.mjGEOM_ELLIPSOID,
-    _G.mjGEOM_CYLINDER,
-    _G.mjGEOM_BOX,
-    _G.mjGEOM_MESH,
-)
+_PLANE, _HFIELD, _BOX, _MESH = _G.mjGEOM_PLANE, _G.mjGEOM_HFIELD, _G.mjGEOM_BOX, _G.mjGEOM_MESH
 
 # Contact points of MJX's collision function for each pair of geom types; no other pair has one.
+_POINTS = {
+    "plane": {"sphere": 1, "capsule": 2, "ellipsoid": 1, "cylinder": 3, "box": 4, "mesh": 4},
+    "hfield": {"sphere": 4, "capsule": 4, "box": 4, "mesh": 4},
+    "sphere": {"sphere": 1, "capsule": 1, "ellipsoid": 1, "cylinder": 1, "box": 1, "mesh": 1},
+    "capsule": {"capsule": 1, "ellipsoid": 1, "cylinder": 2, "box": 2, "mesh": 2},
+    "ellipsoid": {"ellipsoid": 1, "cylinder": 1},
+    "cylinder": {"cylinder": 4},
+    "box": {"box": 4, "mesh": 4},
+    "mesh": {"mesh": 4},
+}
 POINTS = {
-    (int(first), int(second)): points
-    for first, second, points in (
-        (_PLANE, _SPHERE, 1),
-        (_PLANE, _CAPSULE, 2),
-        (_PLANE, _ELLIPSOID, 1),
-        (_PLANE, _CYLINDER, 3),
-        (_PLANE, _BOX, 4),
-        (_PLANE, _MESH, 4),
-        (_HFIELD, _SPHERE, 4),
-        (_HFIELD, _CAPSULE, 4),
-        (_HFIELD, _BOX, 4),
-        (_HFIELD, _MESH, 4),
-        (_SPHERE, _SPHERE, 1),
-        (_SPHERE, _CAPSULE, 1),
-        (_SPHERE, _ELLIPSOID, 1),
-        (_SPHERE, _CYLINDER, 1),
-        (_SPHERE, _BOX, 1),
-        (_SPHERE, _MESH, 1),
-        (_CAPSULE, _CAPSULE, 1),
-        (_CAPSULE, _ELLIPSOID, 1),
-        (_CAPSULE, _CYLINDER, 2),
-        (_CAPSULE, _BOX, 2),
-        (_CAPSULE, _MESH, 2),
-        (_ELLIPSOID, _ELLIPSOID, 1),
-        (_ELLIPSOID, _CYLINDER, 1),
-        (_CYLINDER, _CYLINDER, 4),
-        (_BOX, _BOX, 4),
-        (_BOX, _MESH, 4),
-        (_MESH, _MESH, 4),
-    )
+    tuple(int(getattr(_G, f"mjGEOM_{name.upper()}")) for name in (first, second)): points
+    for first, others in _POINTS.items()
+    for second, points in others.items()
 }
 
 

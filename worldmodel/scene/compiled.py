@@ -10,7 +10,6 @@ from worldmodel.scene import assets
 from worldmodel.scene.mjcf import to_mjcf
 
 DISPLACEMENT = 1e-6  # [m]
-_DISABLE = mujoco.mjtDisableBit
 _SAMEFRAME = ("body_sameframe", "geom_sameframe", "site_sameframe")
 _SHORTCUTS = (  # what differs without the shortcut: which terms of the mass matrix are stored
     "body_simple",
@@ -48,18 +47,21 @@ def compile_general(
       ValueError: the MJCF cannot be written.
     """
     root = ElementTree.fromstring(to_mjcf(spec, compiled))
-    _drop_simplified(root, compiled)
     files = assets.collect(root, spec, compiled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ``compiled`` has brought them forth
-        written, first = _compiled(root, files)
-        for i, body in enumerate(root.findall("worldbody//body"), start=1):
-            inertial = body.find("inertial")
-            if inertial is not None and first.body_dofnum[i]:
-                displaced = first.body_ipos[i] + DISPLACEMENT
-                inertial.set("pos", " ".join(repr(float(x)) for x in displaced))
-        _, general = _compiled(root, files)
-    for name in _arrays(first):
+        text = ElementTree.tostring(root, encoding="unicode")
+        written = mujoco.MjSpec.from_string(text, assets=files)
+        for name in ("disableflags", "enableflags", "jacobian"):  # as ``simplify`` left them
+            setattr(written.option, name, getattr(compiled.opt, name))
+        for actuator in written.actuators:  # whose joints have them now
+            actuator.armature, actuator.damping = 0.0, np.zeros_like(actuator.damping)
+        first, displaced = written.compile(), written.copy()
+        for body in displaced.bodies:
+            if body.explicitinertial and first.body_dofnum[body.id]:
+                body.ipos = first.body_ipos[body.id] + DISPLACEMENT
+        general = displaced.compile()
+    for name in array_names(first):
         ours, theirs = getattr(general, name), getattr(first, name)
         if name in _SAMEFRAME:  # frames that coincide in one of the two alone do not
             ours[ours != theirs] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
@@ -72,30 +74,7 @@ def compile_general(
     return written, general, first.body_simple == 2, files
 
 
-def _drop_simplified(root: ElementTree.Element, model: mujoco.MjModel) -> None:
-    """Removes from an MJCF what ``equivalent.simplify`` has replaced in its model."""
-    for actuator in root.iter("general"):  # also in defaults
-        for name in ("armature", "damping"):
-            actuator.attrib.pop(name, None)
-    for option in root.findall("option"):
-        if model.opt.jacobian == mujoco.mjtJacobian.mjJAC_SPARSE:
-            option.set("jacobian", "sparse")
-    for flag in root.findall("option/flag"):
-        for name in ("spring", "damper"):
-            if not model.opt.disableflags & int(getattr(_DISABLE, f"mjDSBL_{name.upper()}")):
-                flag.attrib.pop(name, None)
-        for name in ("energy", "fwdinv"):
-            flag.attrib.pop(name, None)
-
-
-def _compiled(
-    root: ElementTree.Element, files: dict[str, bytes]
-) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
-    text = ElementTree.tostring(root, encoding="unicode")
-    spec = mujoco.MjSpec.from_string(text, assets=files)
-    return spec, spec.compile()
-
-
-def _arrays(model: mujoco.MjModel) -> list[str]:
+def array_names(model: mujoco.MjModel) -> list[str]:
+    """The names of a model's arrays."""
     names = [name for name in dir(model) if not name.startswith("_")]
     return [name for name in names if isinstance(getattr(model, name), np.ndarray)]

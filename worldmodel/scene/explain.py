@@ -8,7 +8,7 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.scene.collisions import POINTS, allocation, geom_pairs
-from worldmodel.scene.names import element_name, element_names, geom_name
+from worldmodel.scene.names import element_name, element_names, pair_names
 
 _NO_MARGIN = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 _FIELDS = {  # of the enums in MJX's messages
@@ -30,7 +30,7 @@ def refusal(model: mujoco.MjModel, message: str) -> str:
     if "condim=1" in message:
         pairs = [(a, b) for a, b, condim in geom_pairs(model) if condim == 1]
         return (
-            f"MJX has no condim=1 in an elliptic cone: {_pairs(model, pairs)}; use "
+            f"MJX has no condim=1 in an elliptic cone: {pair_names(model, pairs)}; use "
             "<option cone='pyramidal'>, or condim=3 with friction near 0"
         )
     if "fluid drag" in message:
@@ -104,8 +104,9 @@ def _without_collision(model: mujoco.MjModel) -> str:
     lacking = [(a, b) for a, b in pairs if (int(kinds[a]), int(kinds[b])) not in POINTS]
     shapes = "–".join(_shape(model, geom) for geom in lacking[0])
     return (
-        f"MJX has no collision {shapes}: {_pairs(model, lacking)}; replace one shape (a cylinder "
-        "by a capsule or mesh), or keep the pair apart with contype/conaffinity or <exclude>"
+        f"MJX has no collision {shapes}: {pair_names(model, lacking)}; replace one shape (a "
+        "cylinder by a capsule or mesh), or keep the pair apart with contype/conaffinity or "
+        "<exclude>"
     )
 
 
@@ -129,17 +130,9 @@ def _with_margin(model: mujoco.MjModel) -> str:
             sources += [f"geom '{element_name(model, 'geom', g)}'" for g in geoms]
     return (
         "MJX has no contact margin at meshes and height fields: "
-        f"{_pairs(model, refused)}; set margin=0 on {', '.join(dict.fromkeys(sources))}"
+        f"{pair_names(model, refused)}; set margin=0 on {', '.join(dict.fromkeys(sources))}"
     )
 
 
 def _shape(model: mujoco.MjModel, geom: int) -> str:
     return mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
-
-
-def _pairs(model: mujoco.MjModel, pairs: list[tuple[int, int]]) -> str:
-    """The first of several geom pairs, and how many more there are."""
-    first, second = (geom_name(model, geom) for geom in pairs[0])
-    others = len(pairs) - 1
-    more = f" and {others} more such pair{'s' if others > 1 else ''}" if others else ""
-    return f"{first} against {second}{more}"

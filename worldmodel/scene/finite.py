@@ -6,23 +6,8 @@ from worldmodel._mujoco import mujoco
 from worldmodel.scene.errors import SceneError
 from worldmodel.scene.names import element_name
 
-_ELEMENTS = {  # by the prefix of a model's array
-    "body": "body",
-    "jnt": "joint",
-    "dof": "dof",
-    "geom": "geom",
-    "site": "site",
-    "cam": "camera",
-    "light": "light",
-    "mesh": "mesh",
-    "hfield": "hfield",
-    "pair": "pair",
-    "eq": "equality",
-    "tendon": "tendon",
-    "actuator": "actuator",
-    "sensor": "sensor",
-    "key": "key",
-}
+_ELEMENTS = {"jnt": "joint", "dof": "joint", "cam": "camera", "eq": "equality"}  # by prefix
+_NAMED = "body joint geom site camera light mesh hfield pair equality tendon actuator sensor key"
 _DERIVED = ("body_i", "body_mass", "body_subtreemass", "bvh", "light")
 _REMEDY = "give it a finite number"
 
@@ -53,7 +38,7 @@ def _derived(name: str) -> bool:
 
 
 def _owner(model: mujoco.MjModel, name: str, row: int) -> str:
-    kind = _ELEMENTS.get(name.split("_")[0])
-    if kind == "dof":
-        kind, row = "joint", int(model.dof_jntid[row])
-    return "the model" if kind is None else f"{kind} '{element_name(model, kind, row)}'"
+    prefix = name.split("_")[0]
+    kind = _ELEMENTS.get(prefix, prefix)
+    row = int(model.dof_jntid[row]) if prefix == "dof" else row
+    return f"{kind} '{element_name(model, kind, row)}'" if kind in _NAMED.split() else "the model"

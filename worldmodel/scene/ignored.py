@@ -20,18 +20,13 @@ def refuse_ignored(model: mujoco.MjModel) -> None:
     Raises:
       SceneError: the message names the elements and the remedy.
     """
-    for kind, feature, mask, remedy in (
-        *_passive(model),
-        *_actuators(model),
-        *_geoms(model),
-        *_others(model),
-    ):
+    for kind, feature, mask, remedy in _ignored(model):
         if mask.any():
             names = element_names(model, kind, np.flatnonzero(mask))
             raise SceneError(f"{kind} {names}: {feature} is not in MJX; {remedy}")
 
 
-def _passive(model: mujoco.MjModel) -> Iterator[_Row]:
+def _ignored(model: mujoco.MjModel) -> Iterator[_Row]:
     linear = "keep the first number, the linear term"
     joints = np.zeros(model.njnt, bool)
     joints[model.dof_jntid[_rows(model.dof_dampingpoly)]] = True
@@ -39,10 +34,6 @@ def _passive(model: mujoco.MjModel) -> Iterator[_Row]:
     yield "joint", "a stiffness polynomial", _rows(model.jnt_stiffnesspoly), linear
     yield "tendon", "a damping polynomial", _rows(model.tendon_dampingpoly), linear
     yield "tendon", "a stiffness polynomial", _rows(model.tendon_stiffnesspoly), linear
-
-
-def _actuators(model: mujoco.MjModel) -> Iterator[_Row]:
-    linear = "keep the first number, the linear term"
     yield "actuator", "a damping polynomial", _rows(model.actuator_dampingpoly), linear
     for name in ("armature", "damping"):
         yield (
@@ -68,8 +59,6 @@ def _actuators(model: mujoco.MjModel) -> Iterator[_Row]:
     remedy = "remove these actuators, or drop their group from the option"
     yield "actuator", "option actuatorgroupdisable", off != 0, remedy
 
-
-def _geoms(model: mujoco.MjModel) -> Iterator[_Row]:
     medium = model.opt.density > 0 or model.opt.viscosity > 0
     ellipsoid = medium & (model.geom_fluid[:, 0] != 0)
     remedy = "set fluidshape='none' on each geom of the body, for the fluid forces of its inertia"
@@ -80,8 +69,6 @@ def _geoms(model: mujoco.MjModel) -> Iterator[_Row]:
     yield "geom", "adhesion", _rows(model.geom_adhesion), remedy
     yield "pair", "adhesion", _rows(model.pair_adhesion), remedy
 
-
-def _others(model: mujoco.MjModel) -> Iterator[_Row]:
     plugin = "replace what it does by MJCF's own elements"
     for kind in ("body", "geom", "actuator", "sensor"):
         yield kind, "a plugin", getattr(model, f"{kind}_plugin") >= 0, plugin

@@ -2,7 +2,7 @@
 
 MuJoCo's own writer rounds to six digits, which changes a contact trajectory after a few bounces.
 So its canonical XML gives the structure, and every number that a parameter can change is set
-again from the model, in full precision, inertias explicitly. Frames are dissolved first, since the
+again from the model, in full precision, inertias explicitly. Frames lose their poses, since the
 model holds poses relative to bodies only.
 """
 
@@ -22,6 +22,41 @@ _DONE = (  # what the compiler has done already, or explicit numbers make untrue
     "alignfree",
     "fusestatic",
 )
+_FIELDS = {  # by element: the prefix of the model's fields; attributes that are set; limits; those
+    # that are set in full precision where the writer has them
+    "asset/hfield": ("hfield", "", "", "size"),
+    "worldbody//body": ("body", "pos quat", "", "gravcomp"),
+    "worldbody//geom": ("geom", "friction solref solimp solmix margin gap", "", ""),
+    "worldbody//site": ("site", "pos quat size", "", ""),
+    "worldbody//camera": ("cam", "pos quat", "", ""),
+    "worldbody//light": ("light", "pos dir", "", ""),
+    "contact/pair": ("pair", "friction solref solreffriction solimp margin gap", "", ""),
+    "actuator/general": (
+        "actuator",
+        "gear gainprm biasprm dynprm",
+        "ctrlrange forcerange actrange",
+        "lengthrange",
+    ),
+    "tendon/*": (
+        "tendon",
+        "stiffness damping frictionloss armature solreflimit solimplimit solreffriction "
+        "solimpfriction margin springlength",
+        "range actuatorfrcrange",
+        "",
+    ),
+    "equality/*": ("eq", "solref solimp", "", ""),
+    "sensor/*": ("sensor", "", "", "cutoff"),
+    "keyframe/key": ("key", "", "", "time qpos qvel act ctrl mpos mquat"),
+}
+_RENAMED = {  # fields that are not named after their attributes
+    "tendon_solreflimit": "tendon_solref_lim",
+    "tendon_solimplimit": "tendon_solimp_lim",
+    "tendon_solreffriction": "tendon_solref_fri",
+    "tendon_solimpfriction": "tendon_solimp_fri",
+    "tendon_springlength": "tendon_lengthspring",
+    "tendon_actuatorfrcrange": "tendon_actfrcrange",
+    "jnt_actuatorfrcrange": "jnt_actfrcrange",
+}
 
 
 def to_mjcf(spec: mujoco.MjSpec, model: Any, structure: str | None = None) -> str:
@@ -46,46 +81,34 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any, structure: str | None = None) -> st
 
     world = root.find("worldbody")
     assert world is not None
-    _dissolve_frames(world)
+    for frame in world.iter("frame"):  # what is in one gets poses relative to its body
+        for name in ("pos", "quat"):
+            frame.attrib.pop(name, None)
     bodies = list(world.iter("body"))
     _matched("body", len(bodies), int(np.shape(model.body_mass)[0]) - 1)
-    for i, body in enumerate(bodies, start=1):
-        _set_body(body, model, i)
     geoms = list(world.iter("geom"))
     _matched("geom", len(geoms), int(np.shape(model.geom_size)[0]))
-    for i, geom in enumerate(geoms):
-        _set_geom(geom, spec, model, i)
     joints = [e for e in world.iter() if e.tag in ("joint", "freejoint")]
     _matched("joint", len(joints), int(np.shape(model.jnt_pos)[0]))
+    for path, (prefix, names, limits, rounded) in _FIELDS.items():
+        first = 1 if prefix == "body" else 0  # the world is body 0
+        for i, element in enumerate(root.findall(path), start=first):
+            for name in names.split():
+                _set(element, **{name: getattr(model, _field(prefix, name))[i]})
+            for name in limits.split():
+                _set_limits(element, model, prefix, name, i)
+            for name in rounded.split():
+                _refine(element, **{name: getattr(model, _field(prefix, name))[i]})
+    for i, body in enumerate(bodies, start=1):
+        _set_inertial(body, model, i)
+    for i, geom in enumerate(geoms):
+        _set_pose(geom, spec, model, i)
     for i, joint in enumerate(joints):
         _set_joint(joint, model, i)
-    for i, site in enumerate(world.iter("site")):
-        _set(site, pos=model.site_pos[i], quat=model.site_quat[i], size=model.site_size[i])
-    for i, camera in enumerate(world.iter("camera")):
-        _set(camera, pos=model.cam_pos[i], quat=model.cam_quat[i])
-    for i, light in enumerate(world.iter("light")):
-        _set(light, pos=model.light_pos[i], dir=model.light_dir[i])
-    for i, pair in enumerate(root.findall("contact/pair")):
-        _set_pair(pair, model, i)
-    for i, actuator in enumerate(root.findall("actuator/general")):
-        _set_actuator(actuator, model, i)
     for i, tendon in enumerate(root.findall("tendon/*")):
-        _set_tendon(tendon, model, i)
+        _set_path(tendon, model, i)
     for i, equality in enumerate(root.findall("equality/*")):
         _set_equality(equality, model, i)
-    for i, sensor in enumerate(root.findall("sensor/*")):
-        _refine(sensor, cutoff=model.sensor_cutoff[i])
-    for i, key in enumerate(root.findall("keyframe/key")):
-        _refine(
-            key,
-            time=model.key_time[i],
-            qpos=model.key_qpos[i],
-            qvel=model.key_qvel[i],
-            act=model.key_act[i],
-            ctrl=model.key_ctrl[i],
-            mpos=model.key_mpos[i],
-            mquat=model.key_mquat[i],
-        )
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -119,16 +142,13 @@ def _set_assets(root: ElementTree.Element, spec: mujoco.MjSpec, model: Any) -> N
             vertex=mesh.uservert,
         )
     for i, element in enumerate(root.findall("asset/hfield")):
-        _refine(element, size=model.hfield_size[i])
         if "elevation" in element.attrib:  # MJCF lists the rows from the top
             hfield = spec.hfields[i]
             heights = np.reshape(hfield.userdata, (hfield.nrow, hfield.ncol))
             _set(element, elevation=heights[::-1].ravel())
 
 
-def _set_body(body: ElementTree.Element, model: Any, i: int) -> None:
-    _set(body, pos=model.body_pos[i], quat=model.body_quat[i])
-    _refine(body, gravcomp=model.body_gravcomp[i])
+def _set_inertial(body: ElementTree.Element, model: Any, i: int) -> None:
     if float(model.body_mass[i]) == 0.0:
         return
     inertial = body.find("inertial")
@@ -145,10 +165,7 @@ def _set_body(body: ElementTree.Element, model: Any, i: int) -> None:
     )
 
 
-def _set_geom(geom: ElementTree.Element, spec: mujoco.MjSpec, model: Any, i: int) -> None:
-    friction, solref, solimp = model.geom_friction[i], model.geom_solref[i], model.geom_solimp[i]
-    _set(geom, friction=friction, solref=solref, solimp=solimp)
-    _set(geom, solmix=model.geom_solmix[i], margin=model.geom_margin[i], gap=model.geom_gap[i])
+def _set_pose(geom: ElementTree.Element, spec: mujoco.MjSpec, model: Any, i: int) -> None:
     pos, quat = np.asarray(model.geom_pos[i], float), np.asarray(model.geom_quat[i], float)
     kind = int(np.asarray(model.geom_type)[i])
     if kind in _MESHES:
@@ -199,70 +216,14 @@ def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
     kind = int(np.asarray(model.jnt_type)[i])
     if kind != mujoco.mjtJoint.mjJNT_FREE:
         _set(joint, pos=model.jnt_pos[i], axis=model.jnt_axis[i])
-    _set_range(joint, "range", model.jnt_range[i], np.asarray(model.jnt_limited)[i])
-    _set_range(
-        joint,
-        "actuatorfrcrange",
-        model.jnt_actfrcrange[i],
-        np.asarray(model.jnt_actfrclimited)[i],
-    )
+    _set_limits(joint, model, "jnt", "range", i)
+    _set_limits(joint, model, "jnt", "actuatorfrcrange", i)
     if kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
         position = int(np.asarray(model.jnt_qposadr)[i])
         _set(joint, ref=model.qpos0[position], springref=model.qpos_spring[position])
 
 
-def _set_pair(pair: ElementTree.Element, model: Any, i: int) -> None:
-    _set(
-        pair,
-        friction=model.pair_friction[i],
-        solref=model.pair_solref[i],
-        solreffriction=model.pair_solreffriction[i],
-        solimp=model.pair_solimp[i],
-        margin=model.pair_margin[i],
-        gap=model.pair_gap[i],
-    )
-
-
-def _set_actuator(actuator: ElementTree.Element, model: Any, i: int) -> None:
-    _set(
-        actuator,
-        gear=model.actuator_gear[i],
-        gainprm=model.actuator_gainprm[i],
-        biasprm=model.actuator_biasprm[i],
-        dynprm=model.actuator_dynprm[i],
-    )
-    for name in ("ctrl", "force", "act"):
-        limits, limited = f"actuator_{name}range", f"actuator_{name}limited"
-        _set_range(
-            actuator,
-            f"{name}range",
-            getattr(model, limits)[i],
-            np.asarray(getattr(model, limited))[i],
-        )
-    _refine(actuator, lengthrange=model.actuator_lengthrange[i])
-
-
-def _set_tendon(tendon: ElementTree.Element, model: Any, i: int) -> None:
-    _set(
-        tendon,
-        stiffness=model.tendon_stiffness[i],
-        damping=model.tendon_damping[i],
-        frictionloss=model.tendon_frictionloss[i],
-        armature=model.tendon_armature[i],
-        solreflimit=model.tendon_solref_lim[i],
-        solimplimit=model.tendon_solimp_lim[i],
-        solreffriction=model.tendon_solref_fri[i],
-        solimpfriction=model.tendon_solimp_fri[i],
-        margin=model.tendon_margin[i],
-        springlength=model.tendon_lengthspring[i],
-    )
-    _set_range(tendon, "range", model.tendon_range[i], np.asarray(model.tendon_limited)[i])
-    _set_range(
-        tendon,
-        "actuatorfrcrange",
-        model.tendon_actfrcrange[i],
-        np.asarray(model.tendon_actfrclimited)[i],
-    )
+def _set_path(tendon: ElementTree.Element, model: Any, i: int) -> None:
     start = int(np.asarray(model.tendon_adr)[i])
     for j, element in enumerate(tendon):  # a fixed tendon's joints, a spatial one's path
         if element.tag == "joint":
@@ -279,39 +240,23 @@ def _set_equality(equality: ElementTree.Element, model: Any, i: int) -> None:
         relpose=model.eq_data[i, 3:10],
         torquescale=model.eq_data[i, 10],
     )
-    _set(equality, solref=model.eq_solref[i], solimp=model.eq_solimp[i])
 
 
-def _set_range(element: ElementTree.Element, name: str, value: Any, limited: Any) -> None:
+def _field(prefix: str, name: str) -> str:
+    return _RENAMED.get(f"{prefix}_{name}", f"{prefix}_{name}")
+
+
+def _set_limits(element: ElementTree.Element, model: Any, prefix: str, name: str, i: int) -> None:
     """Sets limits that act: others would switch limits on where they are set automatically."""
-    (_set if limited else _refine)(element, **{name: value})
-
-
-def _dissolve_frames(parent: ElementTree.Element) -> None:
-    """Moves the elements of every ``<frame>`` into the frame's parent coordinates, in place."""
-    for frame in parent.iter("frame"):  # outer frames first
-        pos = _numbers(frame.attrib.pop("pos", "0 0 0"))
-        quat = _numbers(frame.attrib.pop("quat", "1 0 0 0"))
-        for child in frame:
-            if child.tag in ("body", "geom", "site", "camera", "light", "frame"):
-                moved = pos + _rotated(_numbers(child.get("pos", "0 0 0")), quat)
-                turned = np.zeros(4)
-                mujoco.mju_mulQuat(turned, quat, _numbers(child.get("quat", "1 0 0 0")))
-                _set(child, pos=moved)
-                if child.tag == "light":
-                    _set(child, dir=_rotated(_numbers(child.get("dir", "0 0 -1")), quat))
-                else:
-                    _set(child, quat=turned)
+    field = _field(prefix, name)
+    limited = getattr(model, field.replace("range", "limited"))[i]
+    (_set if limited else _refine)(element, **{name: getattr(model, field)[i]})
 
 
 def _rotated(vector: np.ndarray, quat: np.ndarray) -> np.ndarray:
     out = np.zeros(3)
     mujoco.mju_rotVecQuat(out, vector, quat)
     return out
-
-
-def _numbers(text: str) -> np.ndarray:
-    return np.array([float(x) for x in text.split()])
 
 
 def _set(element: ElementTree.Element, **values: Any) -> None:

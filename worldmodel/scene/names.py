@@ -1,6 +1,6 @@
 """How messages name the elements of a compiled model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from worldmodel._mujoco import mujoco
 
@@ -27,3 +27,11 @@ def geom_name(model: mujoco.MjModel, geom: int) -> str:
     body = int(model.geom_bodyid[geom])
     carrier = f"body '{element_name(model, 'body', body)}'" if body else "world"
     return f"geom '{element_name(model, 'geom', geom)}' ({carrier})"
+
+
+def pair_names(model: mujoco.MjModel, pairs: Sequence[tuple[int, int]]) -> str:
+    """The first of several geom pairs, and how many more there are."""
+    first, second = (geom_name(model, geom) for geom in pairs[0])
+    others = len(pairs) - 1
+    more = f" and {others} more such pair{'s' if others > 1 else ''}" if others else ""
+    return f"{first} against {second}{more}"

@@ -21,34 +21,22 @@ from worldmodel.scene.advice import (
 )
 from worldmodel.scene.collisions import POINTS, Allocation, Rows, allocation
 from worldmodel.scene.errors import SceneError, SceneWarning
-from worldmodel.scene.names import geom_name
 
 if TYPE_CHECKING:
     from worldmodel.scene.scene import Scene
 
 MEMORY_LIMIT = 8e9  # [bytes] for one step of one environment: what a laptop or a small GPU has
-FEW_ITERATIONS = 10  # of the solver; below, what it leaves is rarely small
-_SHOWN = 3  # entries of each list in the text, the longest of 4 and so at most 25 lines
-
-
-@dataclasses.dataclass(frozen=True)
-class PairCost:
-    """What two geoms that may touch keep and need in every step."""
-
-    geoms: tuple[str, str]  # each with its body, as "geom 'can' (body 'mug')"
-    types: str  # as "box–mesh"
-    condim: int
-    slots: int  # before any <numeric> limit; 0 if MJX has no collision function for the types
-    bytes: int  # of the collision's temporary arrays, float64; estimate
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What ``report`` counts and estimates; ``str`` gives a table of at most 25 lines."""
+    """What ``report`` counts and estimates; ``str`` gives a table."""
 
     name: str
     nv: int  # degrees of freedom
-    pairs: tuple[PairCost, ...]  # every geom pair that may touch; the worst first
+    by_types: dict[str, tuple[int, int, int]]  # geom pairs that may touch, by types as "box–mesh",
+    # the worst first: how many; their slots before any <numeric> limit, 0 where MJX has no
+    # collision function; bytes of the collisions' temporary arrays, float64, an estimate
     slots: int  # contact slots that MJX allocates
     slots_by_condim: dict[int, int]
     rows: Rows
@@ -59,29 +47,17 @@ class Report:
     solver: str  # its name, cone, iterations and tolerance
     advice: tuple[str, ...]  # what to drop or replace; the worst first
 
-    def by_types(self) -> dict[str, tuple[int, int, int]]:
-        """Pair types → number of pairs, their slots, bytes; the worst first."""
-        totals = {}
-        for pair in self.pairs:
-            n, slots, size = totals.get(pair.types, (0, 0, 0))
-            totals[pair.types] = (n + 1, slots + pair.slots, size + pair.bytes)
-        return dict(sorted(totals.items(), key=lambda item: item[1][:0:-1], reverse=True))
-
     def __str__(self) -> str:
         details = [f"{n} of condim {dim}" for dim, n in self.slots_by_condim.items()]
-        rows, totals = self.rows, self.by_types()
-        if (all_slots := sum(pair.slots for pair in self.pairs)) > self.slots:
+        rows, totals = self.rows, list(self.by_types.values())
+        if (all_slots := sum(slots for _, slots, _ in totals)) > self.slots:
             details.append(f"of {all_slots}, limited by <numeric>")
         lines = [
-            f"scene '{self.name}': {self.nv} degrees of freedom, {len(self.pairs)} geom pairs",
+            f"scene '{self.name}': {self.nv} degrees of freedom, "
+            f"{sum(n for n, _, _ in totals)} geom pairs",
             *([f"{'pair type':<22}{'pairs':>7}{'slots':>7}{'memory':>10}"] if totals else []),
         ]
-        shown = list(totals.items())
-        if len(shown) > _SHOWN + 1:
-            hidden = [total for _, total in shown[_SHOWN:]]
-            others = tuple(sum(column) for column in zip(*hidden, strict=True))
-            shown = [*shown[:_SHOWN], (f"{len(hidden)} other types", others)]
-        for kind, (n, slots, size) in shown:
+        for kind, (n, slots, size) in self.by_types.items():
             lines.append(f"{kind:<22}{n:>7}{slots:>7}{describe_bytes(size):>10}")
         lines += [
             f"contact slots: {self.slots}" + (f" ({', '.join(details)})" if details else ""),
@@ -93,19 +69,9 @@ class Report:
             f"gradient {self.gradient_compile_s:.0f} s",
             f"solver: {self.solver}",
         ]
-        worst = [
-            f"{p.geoms[0]} and {p.geoms[1]}: {p.types}, {p.slots} slots, {describe_bytes(p.bytes)}"
-            for p in self.pairs
-        ]
-        return "\n".join(
-            [*lines, *_listed("worst pairs:", worst), *_listed("drop or replace:", self.advice)]
-        )
-
-
-def _listed(title: str, entries: "list[str] | tuple[str, ...]") -> list[str]:
-    hidden = len(entries) - _SHOWN
-    lines = [f"  {entry}" for entry in entries[:_SHOWN]]
-    return [title, *lines, *([f"  and {hidden} more"] if hidden > 0 else [])] if entries else []
+        if self.advice:
+            lines += ["drop or replace:", *(f"  {remedy}" for remedy in self.advice)]
+        return "\n".join(lines)
 
 
 def report(scene: "Scene | mujoco.MjModel") -> Report:
@@ -119,7 +85,7 @@ def report(scene: "Scene | mujoco.MjModel") -> Report:
     return Report(
         name=model.names.split(b"\0", 1)[0].decode(),
         nv=model.nv,
-        pairs=_pair_costs(counts),
+        by_types=_by_types(counts),
         slots=counts.slots,
         slots_by_condim=counts.slots_by_condim,
         rows=counts.rows,
@@ -160,26 +126,21 @@ def check_size(model: mujoco.MjModel) -> None:
         )
 
 
-def _pair_costs(counts: Allocation) -> tuple[PairCost, ...]:
-    costs, names = [], [geom_name(counts.model, geom) for geom in range(counts.model.ngeom)]
+def _by_types(counts: Allocation) -> dict[str, tuple[int, int, int]]:
+    totals = {}
     for group in counts.groups:
-        # Where <numeric name="max_geom_pairs"> admits a few of the pairs, each has its share.
-        size = cost.group_bytes(group, counts) // len(group.pairs)
-        points, kind = POINTS.get(group.types, 0), types(group)
-        for first, second in group.pairs:
-            geoms = names[first], names[second]
-            costs.append(PairCost(geoms, kind, group.condim, points, size))
-    return tuple(sorted(costs, key=lambda cost: (cost.bytes, cost.slots), reverse=True))
+        kind, pairs = types(group), len(group.pairs)
+        n, slots, size = totals.get(kind, (0, 0, 0))
+        slots += pairs * POINTS.get(group.types, 0)
+        totals[kind] = (n + pairs, slots, size + cost.group_bytes(group, counts))
+    return dict(sorted(totals.items(), key=lambda item: item[1][:0:-1], reverse=True))
 
 
 def _solver(model: mujoco.MjModel) -> str:
     option = model.opt
     name = mujoco.mjtSolver(option.solver).name.removeprefix("mjSOL_").replace("NEWTON", "Newton")
     cone = mujoco.mjtCone(option.cone).name.removeprefix("mjCONE_").lower()
-    text = (
+    return (
         f"{name}, {cone} cone, iterations {option.iterations}, "
         f"ls_iterations {option.ls_iterations}, tolerance {option.tolerance:g}"
     )
-    if option.iterations < FEW_ITERATIONS:
-        text += "; so few may leave the solve unfinished"
-    return text

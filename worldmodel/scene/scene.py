@@ -61,10 +61,6 @@ class Scene:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def geom_name(self, geom: int) -> str:
-        """Name of a geom, or ``geom<id>`` where it has none."""
-        return mujoco.mj_id2name(self.mj_model, mujoco.mjtObj.mjOBJ_GEOM, geom) or f"geom{geom}"
-
     def keyframe(self, name: str) -> dict[str, np.ndarray]:
         """A keyframe of the MJCF, as ``physics.initial_state`` takes it: qpos, qvel, act, time.
 

@@ -1,6 +1,7 @@
 """Refuses models that MJX cannot run or differentiate, with the element's name and the remedy."""
 
 import warnings
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -12,14 +13,14 @@ from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.explain import refusal, sensor_failure, sensors_of
 from worldmodel.scene.finite import refuse_nonfinite
 from worldmodel.scene.ignored import refuse_ignored
-from worldmodel.scene.names import element_name, element_names, geom_name
+from worldmodel.scene.names import element_name, element_names, pair_names
 
 _INTEGRATORS = (
     mujoco.mjtIntegrator.mjINT_EULER,
     mujoco.mjtIntegrator.mjINT_RK4,
     mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
 )
-
+_IMPLICIT = "integrator='implicitfast' of MJX"
 _DEPARTS = (
     ", and the motion departs from MuJoCo's by an error of the timestep's order; use "
     "integrator='Euler'"
@@ -84,64 +85,33 @@ def _refuse_options(model: mujoco.MjModel) -> None:
 
 def warn_departures(model: mujoco.MjModel) -> None:
     """Warns of what MJX leaves out where MuJoCo's motion differs a little by it."""
+    for departures in (_options, _cylinders, _sensors, _margins, _implicit):
+        for text in departures(model):
+            warnings.warn(text, SceneWarning, stacklevel=4)
+
+
+def _options(model: mujoco.MjModel) -> Iterator[str]:
     if model.opt.noslip_iterations:
-        warnings.warn(
+        yield (
             f"option noslip_iterations={model.opt.noslip_iterations} is ignored by MJX: friction "
             "creeps a little, as MuJoCo's soft contacts do; set it to 0 for the same motion in "
-            "MuJoCo, or raise impratio in an elliptic cone for less creep",
-            SceneWarning,
-            stacklevel=4,
-        )
-    _warn_cylinders(model)
-    _warn_sensors(model)
-    _warn_margins(model)
-    if model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
-        return
-    muscles = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
-    varying = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_AFFINE)
-    clamped = varying & (model.actuator_gainprm[:, 2] != 0) & (model.actuator_ctrllimited != 0)
-    for what, mask in (
-        ("the damping of muscles", muscles),
-        ("the limit of a control whose gain varies with velocity", clamped),
-    ):
-        if mask.any():
-            names = element_names(model, "actuator", np.flatnonzero(mask))
-            warnings.warn(
-                f"actuator {names}: integrator='implicitfast' of MJX leaves out {what}{_DEPARTS}",
-                SceneWarning,
-                stacklevel=4,
-            )
-    pulls = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_TENDON)
-    pulls &= (model.actuator_gainprm[:, 2] != 0) | (model.actuator_biasprm[:, 2] != 0)
-    damped = {*np.flatnonzero(model.tendon_damping), *model.actuator_trnid[pulls, 0]}
-    if across := sorted(t for t in damped if crosses_branches(model, t)):
-        warnings.warn(
-            f"tendon {element_names(model, 'tendon', across)}: integrator='implicitfast' of MJX "
-            f"couples branches that MuJoCo's keeps apart{_DEPARTS}",
-            SceneWarning,
-            stacklevel=4,
+            "MuJoCo, or raise impratio in an elliptic cone for less creep"
         )
 
 
-def _warn_cylinders(model: mujoco.MjModel) -> None:
+def _cylinders(model: mujoco.MjModel) -> Iterator[str]:
     cylinder, plane = int(mujoco.mjtGeom.mjGEOM_CYLINDER), int(mujoco.mjtGeom.mjGEOM_PLANE)
     kinds = (g for g in allocation(model).groups if cylinder in g.types and plane not in g.types)
-    pairs = [pair for group in kinds for pair in group.pairs]
-    if not pairs:
-        return
-    first, second = (geom_name(model, geom) for geom in pairs[0])
-    others = f" and {len(pairs) - 1} more pairs" if pairs[1:] else ""
-    warnings.warn(
-        f"{first} against {second}{others}: MJX seeks the contact of a cylinder with a round geom "
-        "by ten steps of gradient descent, which end up to a centimetre and 0.3 rad from "
-        "MuJoCo's or miss it; replace the cylinder by a capsule or a mesh, or keep the pair apart "
-        "with contype/conaffinity or <exclude>",
-        SceneWarning,
-        stacklevel=5,
-    )
+    if pairs := [pair for group in kinds for pair in group.pairs]:
+        yield (
+            f"{pair_names(model, pairs)}: MJX seeks the contact of a cylinder with a round geom by "
+            "ten steps of gradient descent, which end up to a centimetre and 0.3 rad from "
+            "MuJoCo's or miss it; replace the cylinder by a capsule or a mesh, or keep the pair "
+            "apart with contype/conaffinity or <exclude>"
+        )
 
 
-def _warn_sensors(model: mujoco.MjModel) -> None:
+def _sensors(model: mujoco.MjModel) -> Iterator[str]:
     kinds = mujoco.mjtSensor
     late = model.sensor_needstage == int(mujoco.mjtStage.mjSTAGE_ACC)
     loads = np.isin(model.sensor_type, (int(kinds.mjSENS_FORCE), int(kinds.mjSENS_TORQUE)))
@@ -155,11 +125,10 @@ def _warn_sensors(model: mujoco.MjModel) -> None:
         (loads & spatial, "MJX leaves the forces of spatial tendons out of it, MuJoCo does not"),
     ):
         if mask.any():
-            names = element_names(model, "sensor", np.flatnonzero(mask))
-            warnings.warn(f"sensor {names}: {what}", SceneWarning, stacklevel=5)
+            yield f"sensor {element_names(model, 'sensor', np.flatnonzero(mask))}: {what}"
 
 
-def _warn_margins(model: mujoco.MjModel) -> None:
+def _margins(model: mujoco.MjModel) -> Iterator[str]:
     """Of a box MJX picks contact points among those that penetrate, within a margin at random."""
     if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
         return
@@ -172,14 +141,31 @@ def _warn_margins(model: mujoco.MjModel) -> None:
         if margin > 0 and kinds[second] == box and kinds[first] in (*map(int, with_box), box):
             held.append((first, second))
     if held:
-        first, second = (geom_name(model, geom) for geom in held[0])
-        more = f" and {len(held) - 1} more pairs" if held[1:] else ""
-        warnings.warn(
-            f"{first} against {second}{more}: within its margin a box has wrong contact points in "
-            "MJX, and the motion departs from MuJoCo's; set margin=0",
-            SceneWarning,
-            stacklevel=5,
+        yield (
+            f"{pair_names(model, held)}: within its margin a box has wrong contact points in MJX, "
+            "and the motion departs from MuJoCo's; set margin=0"
         )
+
+
+def _implicit(model: mujoco.MjModel) -> Iterator[str]:
+    if model.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        return
+    muscles = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
+    varying = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_AFFINE)
+    clamped = varying & (model.actuator_gainprm[:, 2] != 0) & (model.actuator_ctrllimited != 0)
+    for what, mask in (
+        ("the damping of muscles", muscles),
+        ("the limit of a control whose gain varies with velocity", clamped),
+    ):
+        if mask.any():
+            names = element_names(model, "actuator", np.flatnonzero(mask))
+            yield f"actuator {names}: {_IMPLICIT} leaves out {what}{_DEPARTS}"
+    pulls = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_TENDON)
+    pulls &= (model.actuator_gainprm[:, 2] != 0) | (model.actuator_biasprm[:, 2] != 0)
+    damped = {*np.flatnonzero(model.tendon_damping), *model.actuator_trnid[pulls, 0]}
+    if across := sorted(t for t in damped if crosses_branches(model, t)):
+        names = element_names(model, "tendon", across)
+        yield (f"tendon {names}: {_IMPLICIT} couples branches that MuJoCo's keeps apart{_DEPARTS}")
 
 
 def _refuse_singular(model: mujoco.MjModel) -> None:
