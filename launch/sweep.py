@@ -55,6 +55,15 @@ class Entry:
             text = " ".join(text.partition("For full helptext")[0].split())
             raise InputError(f"{self.reference}, {' '.join(arguments)}: {text}") from error
 
+    def flat(self, config: Any) -> dict[str, Any]:
+        """A config by dotted names, as JSON has it, without ``out``."""
+        values = flat("config", config)
+        return {
+            name.removeprefix("config."): value
+            for name, value in values.items()
+            if name not in ("config", "config.out")
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -128,9 +137,7 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
     runs: dict[str, Run] = {}
     for values in asked:
         arguments = tuple(_arguments(values))
-        config = flat("config", at.parse((*arguments, *overrides), Path()))
-        config = {name.partition(".")[2]: x for name, x in config.items() if "." in name}
-        del config["out"]
+        config = at.flat(at.parse((*arguments, *overrides), Path()))
         known = config_hash({"config": config, "commit": state.commit})[:12]
         name = " ".join(f"{key}={value}" for key, value in values.items()) or "defaults"
         if known in runs:

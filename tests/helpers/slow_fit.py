@@ -52,3 +52,14 @@ def sweep(add: Callable[..., None]) -> None:
     add(seed=0)
     add(seed=1, end="raises")
     add(seed=2)
+
+
+def one(add: Callable[..., None]) -> None:
+    """One run."""
+    add()
+
+
+def two(add: Callable[..., None]) -> None:
+    """Two runs."""
+    add(seed=0)
+    add(seed=1)
