@@ -192,7 +192,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
             print(run.id, run.name)
         return 0
     with locked(args.out) as lock:
-        prepare(sweep, args.out)
+        prepare(sweep, args.out, "local")
         runs = unfinished(sweep.runs, args.out, args.rerun)
         runtime.log(f"{len(runs)} of {len(sweep.runs)} runs to do, {len(slots)} at a time")
         try:

@@ -150,15 +150,22 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
     return Sweep(at, state, tuple(overrides), tuple(runs.values()))
 
 
-def prepare(sweep: Sweep, out: Path) -> None:
+def prepare(sweep: Sweep, out: Path, on: str) -> None:
     """Writes a folder per run, whole or not at all; those that are there stay as they are.
 
+    Args:
+      sweep: the runs.
+      out: their folder.
+      on: where they run; one folder is never launched in two places.
+
     Raises:
-      InputError: the folder belongs to another sweep, to other overrides or to another commit.
+      InputError: the folder belongs to another sweep, to other overrides, to another commit or to
+        a launch elsewhere.
     """
     settings = {
         "sweep": f"{sweep.entry.file.name}:{sweep.entry.sweep.__name__}",
         "overrides": sweep.overrides,
+        "on": on,
         "commit": sweep.source.commit,
         "runs": {run.id: run.name for run in sweep.runs},
     }

@@ -119,7 +119,7 @@ def test_code_that_changed_after_the_plan_is_refused(
     module = tmp_path / "changing_fit.py"
     module.write_text(Path(FIT).read_text())
     out = tmp_path / "runs"
-    prepare(plan(f"{module}:one"), out)
+    prepare(plan(f"{module}:one"), out, "local")
     module.write_text(module.read_text() + "\n# changed\n")
     (folder,) = [path for path in out.iterdir() if path.is_dir()]
     process = run.start(folder)
@@ -171,7 +171,7 @@ def test_what_is_not_there_is_refused(changes: dict, message: str) -> None:
 
 
 def test_each_run_sees_its_gpu(tmp_path: Path) -> None:
-    prepare(plan(f"{FIT}:one"), tmp_path)
+    prepare(plan(f"{FIT}:one"), tmp_path, "local")
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert run.start(folder, gpu="3").wait() == 0
     assert json.loads((folder / "provenance.json").read_text())["gpus"] == "3"

@@ -132,16 +132,19 @@ def test_a_misspelt_override_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_belongs_to_one_sweep(written, tmp_path: Path) -> None:
     one, out = written("add(rate=1)"), tmp_path / "out"
-    prepare(plan(one), out)
+    prepare(plan(one), out, "local")
     (folder,) = [path for path in out.iterdir() if path.is_dir()]
     described = json.loads((folder / "config.json").read_text())
     assert described["config"]["rate"] == 1.0 and described["id"] == folder.name
     before = (folder / "config.json").stat()
-    prepare(plan(one), out)
+    prepare(plan(one), out, "local")
     assert (folder / "config.json").stat() == before
-    refused("other settings.*sweep was", prepare, plan(written("add()")), out, kind=InputError)
+    refused(
+        "other settings.*sweep was", prepare, plan(written("add()")), out, "local", kind=InputError
+    )
     other = plan(one, ("--fit.steps", "6"))
-    refused("overrides was", prepare, other, out, kind=InputError)
+    refused("overrides was", prepare, other, out, "local", kind=InputError)
+    refused("on was .local. and is .slurm.", prepare, plan(one), out, "slurm", kind=InputError)
 
 
 def test_a_folder_of_another_commit_is_refused(written, tmp_path: Path) -> None:
@@ -158,12 +161,12 @@ def test_a_folder_of_another_commit_is_refused(written, tmp_path: Path) -> None:
     first = plan(reference)
     assert "-dirty" not in first.source.commit.split()[-1]
     out = tmp_path / "out"
-    prepare(first, out)
+    prepare(first, out, "local")
     file.write_text(file.read_text() + "\n# changed\n")
     changed = plan(reference)
     assert "+# changed" in changed.source.diff
     assert changed.runs[0].id != first.runs[0].id
-    refused("commit was .* and is .*-dirty", prepare, changed, out, kind=InputError)
+    refused("commit was .* and is .*-dirty", prepare, changed, out, "local", kind=InputError)
     (tmp_path / "neighbour.py").write_text("x = 1\n")
     assert plan(reference).source.commit != changed.source.commit  # not tracked, and seen
     git("commit", "-q", "-am", "second")
