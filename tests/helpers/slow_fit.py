@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worldmodel import runtime
+from worldmodel.runtime.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +26,16 @@ class Args:
 
 
 def main(args: Args, stop: Callable[[], bool]) -> int:
-    """Counts to ``steps``; the count is kept in ``out``."""
+    """Iterates a chaotic map ``steps`` times; the count and the value are kept in ``out``."""
     args.out.mkdir(exist_ok=True)
     path = args.out / "count"
-    count = int(path.read_text()) if path.is_file() else 0
+    kept = path.read_text().split() if path.is_file() else ["0", "0.4"]
+    count, value = int(kept[0]), float(kept[1])
     print(f"begins at {count}", file=sys.stderr, flush=True)
     while count < args.steps:
         time.sleep(args.pause)
-        count += 1
-        path.write_text(str(count))
+        count, value = count + 1, 3.9 * value * (1.0 - value)
+        write_text(path, f"{count} {value}")
         if stop():
             raise runtime.Interrupted(f"stopped at {count}")
     if args.unless is None or not args.unless.exists():
@@ -43,7 +45,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if args.end == "silent":
             return 0
-    print(json.dumps({"count": count, "cores": sorted(os.sched_getaffinity(0))}))
+    print(json.dumps({"count": count, "value": value, "cores": sorted(os.sched_getaffinity(0))}))
     return 0
 
 
@@ -63,3 +65,11 @@ def two(add: Callable[..., None]) -> None:
     """Two runs."""
     add(seed=0)
     add(seed=1)
+
+
+def disturbed(add: Callable[..., None]) -> None:
+    """One run that is over soon and three long ones, of which the last passes a minute."""
+    add(seed=0)
+    add(seed=1, steps=60, pause=0.2)
+    add(seed=2, steps=60, pause=0.2)
+    add(seed=3, steps=500, pause=0.2)

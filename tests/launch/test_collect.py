@@ -44,10 +44,10 @@ def test_one_table_of_configs_and_results(sweep: Path, suffix: str) -> None:
     path = sweep.parent / f"table{suffix}"
     assert main(Args(sweep, path)) == 0
     frame = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path)
-    assert list(frame.run) == ["run40", "run41", "run80", "run81"]
-    assert list(frame.error) == [0.1, 0.1 + 1 / 4, 0.1, 0.1 + 1 / 8]
+    assert frame["run"].tolist() == ["run40", "run41", "run80", "run81"]
+    assert frame["error"].tolist() == [0.1, 0.1 + 1 / 4, 0.1, 0.1 + 1 / 8]
     assert list(frame.columns)[-4:] == ["fit.rate", "sizes", "note", "error"]
-    assert frame["sizes"][0] == "[1, 2]"
+    assert frame["sizes"].tolist() == ["[1, 2]"] * 4
 
 
 def test_the_trust_measurement_reads_it(sweep: Path, capsys: pytest.CaptureFixture) -> None:
