@@ -6,6 +6,7 @@ status is then 1. ``--trust`` keeps the columns that ``worldmodel trust`` reads.
 """
 
 import dataclasses
+import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -65,8 +66,8 @@ def trust_rows(rows: list[dict[str, Any]]) -> list[trust.Row]:
     Raises:
       InputError: a column is absent, or a row is invalid.
     """
-    fields = dataclasses.fields(trust.Row)
-    needed = [field.name for field in fields if field.default is dataclasses.MISSING]
+    fields = inspect.signature(trust.Row).parameters
+    needed = [name for name, field in fields.items() if field.default is field.empty]
     out = []
     for row in rows:
         if absent := [name for name in needed if name not in row]:
@@ -74,7 +75,7 @@ def trust_rows(rows: list[dict[str, Any]]) -> list[trust.Row]:
                 f"run {row['run']} has no {', '.join(absent)}, which worldmodel trust reads; add "
                 "fields to the config, or print them with the results"
             )
-        out.append(trust.Row(**{f.name: row[f.name] for f in fields if f.name in row}))
+        out.append(trust.Row(**{name: row[name] for name in fields if name in row}))
         if fault := out[-1].fault():
             raise InputError(f"run {row['run']}: {fault}")
     return out

@@ -167,7 +167,10 @@ def locked(out: Path) -> Iterator[int]:
 
 
 def _gpus() -> list[str]:
-    """The indices of NVIDIA's GPUs; none where nvidia-smi is absent or fails."""
+    """Those of CUDA_VISIBLE_DEVICES, else nvidia-smi's indices; none where that is absent."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip()]
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

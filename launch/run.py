@@ -50,7 +50,9 @@ def start(
       lock: open file descriptors that it keeps.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    changes = {"PYTHONPATH": path} | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+    changes = {"PYTHONPATH": path}
+    if gpu is not None:  # numbered as nvidia-smi does
+        changes |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     command = [sys.executable, "-m", "launch.run", str(folder)]
     if cores:
         command += ["--cores", *map(str, cores)]

@@ -1,4 +1,4 @@
-"""A sweep on Slurm, as one job array: needs ``pip install 'worldmodel[launch]'`` (submitit).
+"""A sweep on Slurm, as one job array: needs submitit, the extra ``launch``.
 
 Command:  python -m launch.slurm FILE.py:sweep --out runs/NAME --minutes 60 --parallel 8 [-- …]
 
@@ -174,7 +174,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
     try:
         import submitit  # noqa: F401
     except ImportError as error:
-        raise InputError("submitit is not installed: pip install 'worldmodel[launch]'") from error
+        raise InputError("submitit is not installed; pip install submitit") from error
     for name in ("minutes", "parallel", "cores"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: give one above 0")

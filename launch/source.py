@@ -52,13 +52,16 @@ def _root(folder: Path) -> Path | None:
 def _diff(root: Path) -> str:
     tracked = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color", "--", *_CODE)
     new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)
-    texts = [(name, (root / name).read_text("utf-8")) for name in new.split("\0") if name]
+    texts = [
+        (name, (root / name).read_text("utf-8", "replace")) for name in new.split("\0") if name
+    ]
     return tracked + "".join(f"new file {name}\n{text}" for name, text in texts)
 
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, check=True)
+    return done.stdout.decode("utf-8", "replace")
 
 
 def _hash(text: str) -> str:

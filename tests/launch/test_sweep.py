@@ -70,6 +70,12 @@ def test_a_module_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan("tests.helpers.slow_fit:sweep").entry.config.__name__ == "Args"
 
 
+def test_an_experiment_is_swept_from_outside(written) -> None:
+    text = "from experiments.coverage.measure import main\n\ndef sweep(add):\n    {body}\n"
+    (run,) = plan(written("add(seed=3)", text), ("--tables", "40")).runs
+    assert run.config == {"tables": 40, "pools": 1000, "seed": 3, "workers": 2}
+
+
 def test_ids_follow_from_values_alone(written) -> None:
     one, same = plan(written("add(rate=1)")), plan(written("add(rate=1.0, note=None)"))
     assert one.runs[0].config == same.runs[0].config
