@@ -5,7 +5,6 @@ attempt), stdout.txt (of the last one; its last line is the result, a JSON objec
 """
 
 import dataclasses
-import importlib.metadata
 import inspect
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 
 import tyro
 
-from launch.source import source
+from launch.source import source, versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError
@@ -141,6 +140,12 @@ def _execute(folder: Path) -> int:
             f"the code is that of commit {commit}, the run {described['id']} belongs to "
             f"{described['commit']}; restore that code, or begin anew with another --out"
         )
+    here = versions()
+    differ = [f"{k} {here[k]}, not {v}" for k, v in described["versions"].items() if here[k] != v]
+    if differ:
+        raise InputError(
+            f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
+        )
     config = at.parse(described["arguments"], folder / "out")
     if at.flat(config) != described["config"]:
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
@@ -157,8 +162,7 @@ def _provenance(described: dict[str, Any]) -> dict[str, Any]:
     named = described["config"].items()
     return {
         "commit": described["commit"],
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in runtime.VERSIONED},
+        "versions": versions(),
         "host": platform.node(),
         "cpu": runtime.processor(),
         "cores": affinity,

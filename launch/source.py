@@ -1,12 +1,15 @@
-"""The code that a run belongs to: commits, and what differs from them."""
+"""The code that a run belongs to: commits, what differs from them, and versions."""
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import os
+import platform
 import subprocess
 from pathlib import Path
 
 import worldmodel
+from worldmodel import runtime
 
 _CODE = ("*.py", "*.xml")
 
@@ -38,6 +41,12 @@ def source(module: Path) -> Source:
     if place is None:
         commits.append(f"{module.name}-{_hash(module.read_text('utf-8'))}")
     return Source(" ".join(commits), "".join(diffs))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide the numbers."""
+    packages = {name: importlib.metadata.version(name) for name in runtime.VERSIONED}
+    return {"python": platform.python_version()} | packages
 
 
 def _root(folder: Path) -> Path | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import tyro
 
-from launch.source import Source, source
+from launch.source import Source, source, versions
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import new_folder, write_json, write_text
 from worldmodel.runtime.records import config_hash, plain
@@ -177,6 +177,7 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
             described = dataclasses.asdict(run) | {
                 "entry": sweep.entry.reference,
                 "commit": sweep.source.commit,
+                "versions": versions(),
             }
             write_json(folder / "config.json", described)
             write_text(folder / "dirty.diff", sweep.source.diff)

@@ -128,6 +128,30 @@ def test_code_that_changed_after_the_plan_is_refused(
     assert now["state"] == "failed" and "restore that code" in now["reason"]
 
 
+def test_other_versions_than_at_the_launch_are_refused(tmp_path: Path) -> None:
+    prepare(plan(f"{FIT}:one"), tmp_path, "local")
+    (path,) = tmp_path.glob("*/config.json")
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps(described | {"versions": described["versions"] | {"jax": "0.1.0"}}))
+    now = run.finish(path.parent, run.start(path.parent).wait(), stopped=False)
+    assert now["state"] == "failed" and ", not 0.1.0 as at the launch" in now["reason"]
+    assert "jaxlib" not in now["reason"]
+
+
+def test_a_second_interrupt_ends_runs_that_do_not_stop(tmp_path: Path) -> None:
+    line = ["launch.local", f"{FIT}:one", "--out", str(tmp_path), "--workers", "1"]
+    launched = command.start(*line, "--", "--pause", "600")
+    until(lambda: any("begins" in path.read_text() for path in tmp_path.glob("*/log.txt")))
+    launched.send_signal(signal.SIGINT)
+    (log,) = tmp_path.glob("*/log.txt")
+    until(lambda: "SIGTERM: saving" in log.read_text())
+    launched.send_signal(signal.SIGINT)
+    assert launched.wait(60) == 128 + signal.SIGINT
+    (now,) = statuses(tmp_path).values()
+    with pytest.raises(ProcessLookupError):
+        os.kill(now["pid"], 0)
+
+
 def test_the_list_of_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = ["launch.local", f"{FIT}:two", "--out", str(out), "--workers", "1", "--dry-run"]
