@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from launch.local import locked, unfinished
-from launch.run import ROOT, finish, start
+from launch.run import ROOT, finish, start, status
 from launch.sweep import Run, command_line, plan, prepare
 from worldmodel import runtime
 from worldmodel.errors import InputError
@@ -62,6 +62,8 @@ class Job:
         Raises:
           RuntimeError: it failed, so that Slurm lists the job as failed too.
         """
+        if status(self.folder)["state"] == "done":  # before its job was put into the queue again
+            return "done"
         own = {signal.SIGUSR2}  # submitit's, which Slurm sends to every process of the job
         signal.pthread_sigmask(signal.SIG_BLOCK, own)
         self.process = start(self.folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from launch import run
+from launch.collect import collect
 from launch.slurm import Args, Job, parameters
 from launch.sweep import plan, prepare
 from tests.helpers import command, slow_fit, slurm_box
@@ -79,6 +80,7 @@ def test_a_run_that_slurm_ends_has_not_failed(tmp_path: Path) -> None:
     assert run.status(folder)["state"] == "stopped"
     assert Job(folder, 0.0)() == "done"
     assert last(folder) == undisturbed(tmp_path, 60)
+    assert Job(folder, 0.0)() == "done" and run.status(folder)["attempt"] == 2  # not once more
 
 
 @pytest.mark.parametrize("stuck", [False, True])
@@ -155,3 +157,20 @@ def test_a_real_slurm_disturbs_runs_and_all_end_alike(tmp_path: Path) -> None:
     assert run.status(long)["attempt"] >= 2
     for folder in (preempted, long):
         assert "\nstopped at " in (folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_slurm_and_this_machine_give_one_table(tmp_path: Path) -> None:
+    throw = str(command.ROOT / "docs" / "examples" / "sweep" / "throw.py:sweep")
+    slurm, local = tmp_path / "slurm", tmp_path / "local"
+    done = command.run("launch.local", throw, "--out", str(local), "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "box").mkdir()
+    with slurm_box.cluster(tmp_path / "box") as where:
+        line = ["launch.slurm", throw, "--out", str(slurm), "--minutes", "9", "--parallel", "2"]
+        done = command.run(*line, **where)
+        assert json.loads(done.stdout)["submitted"] == 6, done.stderr
+        until(lambda: not collect(slurm)[1], 180)
+    rows, _ = collect(slurm)
+    assert (len(rows), rows) == (6, collect(local)[0])
