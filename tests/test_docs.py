@@ -26,6 +26,7 @@ RUN_ELSEWHERE = {
 NOT_RUN = {
     "python3 -m venv": "it makes an environment",
     "pip install": "it changes the environment",
+    "python -m launch.slurm docs/examples/sweep/throw.py:sweep --gpus": "it needs a Slurm",
     "python -m experiments.": "a measurement of minutes to hours; tests/experiments runs it small",
     "worldmodel evaluate experiments/results": "it needs the real recordings",
     "python -m worldmodel trust runs.csv --costs": "costs.csv is the reader's own",

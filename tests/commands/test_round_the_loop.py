@@ -1,6 +1,7 @@
 """The commands of the loop round a cart: their lines, their resuming, and what they refuse."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Run:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cart_task.py").write_text(FILE)
     # A file is imported once a process; each test has its own folder.
-    monkeypatch.delitem(named.sys.modules, "cart_task", raising=False)
+    monkeypatch.delitem(sys.modules, "cart_task", raising=False)
 
     def run(line: str) -> Any:
         status = main(line.split())
@@ -149,9 +150,9 @@ def test_a_new_folder_holds_a_task_that_keeps_its_contract(run: Run, tmp_path: P
     (tmp_path / "given.xml").write_text(CART)
     line = run("new my_cart --mjcf given.xml")
     assert line["files"] == ["columns.toml", "my_cart.xml", "task.py", "test_my_cart.py"]
-    named.sys.modules.pop("task", None)
+    sys.modules.pop("task", None)
     task = named.task("my_cart/task.py:task")
-    named.sys.modules.pop("task", None)
+    sys.modules.pop("task", None)
     assert task.name == "mycart" and task.free[0].name == "x.damping"
     assert "there already" in run("new my_cart --mjcf given.xml")
     assert "letters, digits" in run("new my-cart --mjcf given.xml")

@@ -1,15 +1,11 @@
 """Tasks, robots and experts of one's own, by name: ``package.module:name`` or ``file.py:name``."""
 
-import importlib
-import importlib.util
 import inspect
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Demonstrator, Expert
+from worldmodel.runtime.reference import failed, resolve
 from worldmodel.tasks.task import Task
 from worldmodel.types import Family
 
@@ -24,21 +20,15 @@ def load(reference: str, kind: str) -> Any:
     Raises:
       InputError: no such module or name, or one that fails when it is imported or called.
     """
-    place, colon, name = reference.rpartition(":")
-    if not colon or not place or not name.isidentifier():
-        raise InputError(f"{kind} '{reference}': give package.module:name or path/to/file.py:name")
+    value = resolve(reference, kind)
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        return value
     try:
-        module = _file(Path(place)) if place.endswith(".py") else _package(place)
-        if not hasattr(module, name):
-            names = [n for n, x in vars(module).items() if n[0] != "_" and not inspect.ismodule(x)]
-            raise InputError(f"{kind} '{reference}': {place} has no '{name}'; it has {names}")
-        value = getattr(module, name)
-        return value() if inspect.isclass(value) or inspect.isfunction(value) else value
+        return value()
     except (InputError, OSError):
         raise
-    except Exception as error:  # whatever a user's module raises
-        cause = f"{type(error).__name__}: {error}"
-        raise InputError(f"{kind} '{reference}' cannot be loaded: {cause}") from error
+    except Exception as error:  # whatever a user's class raises
+        raise failed(reference, kind, error) from error
 
 
 def task(reference: str) -> Task:
@@ -92,30 +82,3 @@ def _part(reference: str | None, of: str, kind: str, member: str) -> tuple[Any, 
             "docs/your_task.md"
         )
     return value, reference
-
-
-def _file(path: Path) -> ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if (known := sys.modules.get(path.stem)) is not None:
-        if getattr(known, "__file__", None) == str(path):
-            return known
-        raise InputError(f"{path} has the name of the module '{path.stem}'; rename the file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # its neighbours
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[path.stem]
-        raise
-    return module
-
-
-def _package(name: str) -> ModuleType:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return importlib.import_module(name)

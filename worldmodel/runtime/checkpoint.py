@@ -7,7 +7,6 @@ atomically (``files``), so a kill at any moment leaves the former steps complete
 Steps can be copied, moved and committed: they hold no absolute path and no empty folder.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -22,6 +21,7 @@ from orbax.checkpoint import v1 as ocp
 
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
+from worldmodel.runtime.records import config_hash as config_hash
 from worldmodel.runtime.settings import differences
 
 _PREFIX = "step_"
@@ -33,14 +33,6 @@ _NAMED = 4  # differences that one message shows
 
 class CheckpointError(InputError):
     """A checkpoint that is missing, damaged, or belongs to something else."""
-
-
-def config_hash(config: Any) -> str:
-    """A short hash of a config: a dataclass, or a value of JSON in any order of its keys."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = dataclasses.asdict(config)
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save(

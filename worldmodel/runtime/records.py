@@ -1,6 +1,7 @@
 """Rows of results: values as JSON has them, and one row per step of a run."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def config_hash(config: Any) -> str:
+    """A short hash of a config: a dataclass, or a value of JSON in any order of its keys."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = False) -> None:

@@ -1,0 +1,176 @@
+"""Sweeps on Slurm: the batch file and a job's checkpoint here; a real Slurm in the slow test."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launch import run
+from launch.collect import collect
+from launch.slurm import Args, Job, parameters
+from launch.sweep import plan, prepare
+from tests.helpers import command, slow_fit, slurm_box
+
+FIT = str(command.ROOT / "tests" / "helpers" / "slow_fit.py")
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_batch_file_asks_for_what_was_given(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = ["launch.slurm", f"{FIT}:sweep", "--out", str(out), "--minutes", "30", "--dry-run"]
+    line += ["--parallel", "2", "--gpus", "1", "--cores", "4", "--memory", "8G"]
+    done = command.run(*line, "--partition", "gpu", "--account", "lab")
+    assert done.returncode == 0, done.stderr
+    for option in (
+        *("array=0-2%2", "time=30", "gpus-per-node=1", "cpus-per-task=4", "mem=8G"),
+        *("partition=gpu", "account=lab", "signal=USR2@90", "job-name=slow_fit"),
+    ):
+        assert f"#SBATCH --{option}\n" in done.stdout
+    assert "submitit.core._submit" in done.stdout
+    assert not out.exists()
+
+
+def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
+    asked = parameters(Args("a.py:sweep", Path("out"), 5), "a")
+    assert {"partition", "account", "gpus_per_node", "additional_parameters"} & set(asked) == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--minutes", "0"], "--minutes 0: give one above 0"),
+        (["--minutes", "1"], "--save-seconds is no less than the time limit"),
+        (["--minutes", "10", "--", "--stepz", "1"], "--steps INT"),
+    ],
+)
+def test_bad_options_are_named(tmp_path: Path, options: list[str], message: str) -> None:
+    done = command.run("launch.slurm", f"{FIT}:sweep", "--out", str(tmp_path / "out"), *options)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_slurm_the_remedy_is_named(tmp_path: Path) -> None:
+    line = ["launch.slurm", f"{FIT}:one", "--out", str(tmp_path / "out"), "--minutes", "9"]
+    done = command.run(*line, PATH=str(tmp_path))
+    assert (done.returncode, "no sbatch here" in done.stderr) == (2, True)
+
+
+def test_a_run_that_slurm_ends_has_not_failed(tmp_path: Path) -> None:
+    """It is stopped, since Slurm may send SIGTERM to every process before submitit's signal."""
+    prepare(plan(f"{FIT}:disturbed"), tmp_path, "slurm")
+    (folder,) = [p.parent for p in tmp_path.glob("*/config.json") if '"seed=2' in p.read_text()]
+    count = folder / "out" / "count"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ending = pool.submit(Job(folder, 0.0))
+        until(count.exists, 60)
+        os.kill(run.status(folder)["pid"], signal.SIGTERM)
+        with pytest.raises(RuntimeError, match="stopped"):
+            ending.result()
+    assert run.status(folder)["state"] == "stopped"
+    assert Job(folder, 0.0)() == "done"
+    assert last(folder) == undisturbed(tmp_path, 60)
+    assert Job(folder, 0.0)() == "done" and run.status(folder)["attempt"] == 2  # not once more
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_checkpoint_saves_and_its_job_goes_on(tmp_path: Path, stuck: bool) -> None:
+    """Also of a run that does not stop in time: it goes on from what it has written."""
+    prepare(plan(f"{FIT}:disturbed"), tmp_path, "slurm")
+    (folder,) = [p.parent for p in tmp_path.glob("*/config.json") if '"seed=2' in p.read_text()]
+    job = Job(folder, 0.0 if stuck else 90.0)
+    job.process = run.start(folder)
+    until((folder / "out" / "count").exists, 60)
+    again = job.checkpoint()
+    assert run.status(folder)["state"] == "stopped"
+    assert again.function() == "done"
+    assert last(folder) == undisturbed(tmp_path, 60)
+    assert run.status(folder)["attempt"] == 2
+    assert "begins at 0" not in (folder / "log.txt").read_text().split("\n", 1)[1]
+
+
+def test_a_failed_run_fails_its_job(tmp_path: Path) -> None:
+    prepare(plan(f"{FIT}:one", ("--end", "raises")), tmp_path, "slurm")
+    (path,) = tmp_path.glob("*/config.json")
+    with pytest.raises(RuntimeError, match="the fit diverged"):
+        Job(path.parent, 90.0)()
+
+
+def last(folder: Path) -> tuple[int, float]:
+    """Count and value, as its last attempt printed them."""
+    end = json.loads((folder / "stdout.txt").read_text().splitlines()[-1])
+    return end["count"], end["value"]
+
+
+def undisturbed(folder: Path, steps: int) -> tuple[int, float]:
+    """Count and value of a run in this process."""
+    slow_fit.main(slow_fit.Args(folder / f"undisturbed{steps}", steps), lambda: False)
+    count, value = (folder / f"undisturbed{steps}" / "count").read_text().split()
+    return int(count), float(value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_a_real_slurm_disturbs_runs_and_all_end_alike(tmp_path: Path) -> None:
+    """An array with a cap of two: one run's process is killed, one is preempted, and one runs into
+    its limit; the killed one is named and rerun. Five minutes."""
+    out = tmp_path / "out"
+    line = ["launch.slurm", f"{FIT}:disturbed", "--out", str(out), "--minutes", "2"]
+    line += ["--parallel", "2", "--save-seconds", "30"]
+    (tmp_path / "box").mkdir()
+    with slurm_box.cluster(tmp_path / "box") as where:
+        refusal = command.run(*line, "--partition", "mian", **where)
+        assert (refusal.returncode, "invalid partition" in refusal.stderr) == (2, True)
+        done = command.run(*line, **where)
+        assert (done.returncode, json.loads(done.stdout)["submitted"]) == (0, 4), done.stderr
+        runs = json.loads((out / "settings.json").read_text())["runs"]
+        short, killed, preempted, long = (out / known for known in runs)
+        again = command.run(*line, **where)
+        assert json.loads(again.stdout)["submitted"] == 0  # all are queued or done
+
+        until((killed / "out" / "count").exists, 60)
+        assert len(list(out.glob("*/out"))) <= 3  # two at a time, and the short one
+        os.kill(run.status(killed)["pid"], signal.SIGKILL)
+        until((preempted / "out" / "count").exists, 60)
+        job = json.loads((preempted / "job.json").read_text())["job"]
+        slurm_box.slurm(where, "scancel", job, "--signal", "USR2")
+        until(lambda: run.status(killed)["state"] == "failed", 60)
+        assert "ended by SIGKILL" in run.status(killed)["reason"]
+        rerun = command.run(*line, "--rerun", killed.name, **where)
+        assert json.loads(rerun.stdout)["submitted"] == 1, rerun.stderr
+
+        folders = (short, killed, preempted, long)
+        until(lambda: all(run.status(f)["state"] == "done" for f in folders), 600)
+    for folder, steps in zip(folders, (3, 60, 60, 500), strict=True):
+        assert last(folder) == undisturbed(tmp_path, steps)
+    assert [run.status(f)["attempt"] for f in folders[:3]] == [1, 2, 2]
+    assert run.status(long)["attempt"] >= 2
+    for folder in (preempted, long):
+        assert "\nstopped at " in (folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_slurm_and_this_machine_give_one_table(tmp_path: Path) -> None:
+    throw = str(command.ROOT / "docs" / "examples" / "sweep" / "throw.py:sweep")
+    slurm, local = tmp_path / "slurm", tmp_path / "local"
+    done = command.run("launch.local", throw, "--out", str(local), "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "box").mkdir()
+    with slurm_box.cluster(tmp_path / "box") as where:
+        line = ["launch.slurm", throw, "--out", str(slurm), "--minutes", "9", "--parallel", "2"]
+        done = command.run(*line, **where)
+        assert json.loads(done.stdout)["submitted"] == 6, done.stderr
+        until(lambda: not collect(slurm)[1], 180)
+    rows, _ = collect(slurm)
+    assert (len(rows), rows) == (6, collect(local)[0])
