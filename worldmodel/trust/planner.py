@@ -64,10 +64,8 @@ def grids(
       level: of the interval.
 
     Returns:
-      a ``Plan`` of at least ``LEAST_SEEDS`` for each of ``GRIDS``. It is a refusal if the pilot
-      has fewer than ``PILOT_SEEDS`` seeds, the error is a rate over too few rollouts or falls less
-      than ``LEAST_FALL`` times, D_eff lies beyond the pilot's sizes, the curve is flat there, or
-      over ``MOST_SEEDS`` are needed.
+      a ``Plan`` of at least ``LEAST_SEEDS`` for each of ``GRIDS``; a refusal if the pilot cannot
+      tell (``_noise``) or over ``MOST_SEEDS`` are needed.
 
     Raises:
       TableError: the pilot has mixture rows or several tasks, or see ``table.check``.

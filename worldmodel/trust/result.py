@@ -20,11 +20,9 @@ CONTROL = "v*"  # the version that is reality itself
 class Cell:
     """The value of m synthetic episodes of a version to a learner with n real ones.
 
-    Censored: the value and the open end are NaN; the other end is a bound, or NaN too. The alphas
-    and the gain follow from D_eff. NOT_IDENTIFIED: all are NaN.
-
-    ``…_reused`` is the second arm, whose training set holds the corrections too
-    (``table.reused_cells``): NaN and an empty verdict if it was not run.
+    Censored: the value and the open end are NaN; the other end is a bound, or NaN too.
+    NOT_IDENTIFIED: all are NaN. ``…_reused`` is the second arm, whose training set holds the
+    corrections too (``table.reused_cells``): NaN and an empty verdict if it was not run.
     """
 
     task: str

@@ -125,8 +125,6 @@ class Row:
 def check(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a frame, unless alpha cannot be measured from them.
 
-    A task without mixture rows is a pilot. Every cell, real only or mixture, holds the same seeds.
-
     Raises:
       TableError: there are no rows; a row is invalid (``Row.fault``); a run is given twice; a task
         has more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
