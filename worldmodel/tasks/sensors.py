@@ -68,7 +68,7 @@ def places(scene: Scene, names: Names) -> Places:
             f"the sensors list the actuators {list(names.actuators)}; list all of the scene's, in "
             f"its order: {list(known.actuators)}"
         )
-    pairs = [frozenset(map(scene.geom_name, pair)) for pair in contact_pairs(m)]
+    pairs = [frozenset(element_name(m, "geom", g) for g in pair) for pair in contact_pairs(m)]
     untested = [pair for pair in names.touch if frozenset(pair) not in pairs]
     if untested:
         raise TaskError(
