@@ -51,15 +51,12 @@ def compile_general(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ``compiled`` has brought them forth
         text = ElementTree.tostring(root, encoding="unicode")
-        written = mujoco.MjSpec.from_string(text, assets=files)
-        for name in ("disableflags", "enableflags", "jacobian"):  # as ``simplify`` left them
-            setattr(written.option, name, getattr(compiled.opt, name))
-        for actuator in written.actuators:  # whose joints have them now
-            actuator.armature, actuator.damping = 0.0, np.zeros_like(actuator.damping)
-        first, displaced = written.compile(), written.copy()
-        for body in displaced.bodies:
-            if body.explicitinertial and first.body_dofnum[body.id]:
-                body.ipos = first.body_ipos[body.id] + DISPLACEMENT
+        # ``MjSpec.copy`` fails where there is an instance of a plugin.
+        written, displaced = (_parsed(text, files, compiled) for _ in range(2))
+        first = written.compile()
+        for body, as_is in zip(displaced.bodies, written.bodies, strict=True):
+            if body.explicitinertial and first.body_dofnum[as_is.id]:
+                body.ipos = first.body_ipos[as_is.id] + DISPLACEMENT
         general = displaced.compile()
     for name in array_names(first):
         ours, theirs = getattr(general, name), getattr(first, name)
@@ -72,6 +69,16 @@ def compile_general(
     for name in ("meaninertia", "meanmass", "meansize", "extent", "center"):
         setattr(general.stat, name, getattr(first.stat, name))
     return written, general, first.body_simple == 2, files
+
+
+def _parsed(text: str, files: dict[str, bytes], compiled: mujoco.MjModel) -> mujoco.MjSpec:
+    """An MJCF's spec, replaced what ``equivalent.simplify`` has replaced in ``compiled``."""
+    spec = mujoco.MjSpec.from_string(text, assets=files)
+    for name in ("disableflags", "enableflags", "jacobian"):
+        setattr(spec.option, name, getattr(compiled.opt, name))
+    for actuator in spec.actuators:  # whose joints and tendons have them now
+        actuator.armature, actuator.damping = 0.0, np.zeros_like(actuator.damping)
+    return spec
 
 
 def array_names(model: mujoco.MjModel) -> list[str]:
