@@ -15,7 +15,7 @@ from worldmodel.runtime.files import write_bytes
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, mappings, tuples, paths and NumPy scalars as JSON has them."""
+    """Dataclasses, mappings, tuples, paths, NumPy's scalars and arrays as JSON has them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, Path):
         return str(value)
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def config_hash(config: Any) -> str:
