@@ -10,6 +10,7 @@ from experiments.records import table as markdown
 from worldmodel.runtime.page import Drawing, Markup, Note, Table, render, svg
 from worldmodel.scene.view3d import Mark, view, viewer
 from worldmodel.tasks.slide.task import CONTROL_HZ, SUCCESS, SlideTask
+from worldmodel.trust.report import HALF_WIDTH
 
 
 def page(table: Mapping[str, Any]) -> str:
@@ -26,9 +27,11 @@ def page(table: Mapping[str, Any]) -> str:
     lines = markdown(table["rows"], table_columns(("miss [cm]", 100.0))).splitlines()
     head, _, *rows = (line.strip("| ").split(" | ") for line in lines)
     miss, *ends = (f"{100 * direct[end]:.1f}" for end in ("error_m", "low", "high"))
+    seconds = [[stage, f"{spent:.1f}"] for stage, spent in table["seconds"].items()]
     smoke = [Note("A smoke run: its sizes are tiny and its numbers mean nothing.", loud=True)]
     parts = [
         *(smoke if table["config"]["smoke"] else []),
+        *doubt(table),
         Note(headline(table), loud=True),
         Drawing("α, gross", svg(chart(table["rows"])), "Thick: means over the cells; thin: cells."),
         Markup(f"<h3>One stroke: reality solid, versions translucent; drag to turn</h3>{moving}"),
@@ -37,11 +40,28 @@ def page(table: Mapping[str, Any]) -> str:
             f"Without a policy, planned in {direct['version']} itself ({direct['episodes']} real "
             f"episodes): {miss} [{', '.join(ends)}] cm."
         ),
+        Table("Where the time went", ["stage", "seconds"], seconds),
         Note(f"Again: {table['command']} (commit {table['provenance']['commit'][:12]})"),
         Markup(viewer()),
     ]
     seed = table["hidden_seed"]
     return render(f"What synthetic episodes replace: task slide, held-out simulation {seed}", parts)
+
+
+def doubt(table: Mapping[str, Any]) -> list[Note]:
+    """What must be read first where the control fails: its mean alpha must cover 1 within ±0.25."""
+    (row,) = (r for r in table["rows"] if r["version"] == CONTROL and r["n"] is None)
+    low, high = row["alpha_avg_low"], row["alpha_avg_high"]
+    if None not in (low, high) and low <= 1.0 <= high and high - low <= 2 * HALF_WIDTH:
+        return []
+    now = interval(row, "alpha_avg") or "not known"
+    return [
+        Note(
+            f"Nothing below should be believed yet: for the control {CONTROL}, whose episodes "
+            f"reality itself makes, the mean α must cover 1 within ±{HALF_WIDTH}; it is {now}.",
+            loud=True,
+        )
+    ]
 
 
 def headline(table: Mapping[str, Any]) -> str:

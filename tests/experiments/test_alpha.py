@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.alpha import CONTROL, Args, interval, main, publish, summary
-from experiments.slide.page import headline, page
+from experiments.slide.page import doubt, headline, page
 from tests.helpers.html_page import whole
 from worldmodel import trust
 
@@ -39,6 +39,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {
         "hidden_seed": 1,
         "config": {"smoke": False},
+        "seconds": {"v0: synthetic episodes": 1.5},
         "versions": [{"name": v, "corrections": k} for v, (_, k) in ALPHAS.items()],
         "direct": {"version": "v1", "episodes": 12, "error_m": 0.05, "low": 0.04, "high": 0.06},
         "launch": {"target": [1.0, 0.1], "qpos": {n: [[0.0] * 6] * 3 for n in ("reality", "v0")}},
@@ -94,3 +95,13 @@ def test_the_page_is_whole_and_leads_with_the_first_version_that_learned(publish
     assert line.index("with v0 (0 corr") < line.index("with v1 (6 corr") < line.index("with v* (0")
     assert "v1-hybrid" not in line
     whole(page(table), scripts=1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "holds"),
+    [((0.8, 1.2), True), ((0.7, 1.3), False), ((1.1, 1.3), False), ((0.9, None), False)],
+)
+def test_the_page_doubts_what_its_control_does_not_carry(ends: tuple, holds: bool) -> None:
+    row = {"version": CONTROL, "n": None, "alpha_avg": 1.0}
+    row |= {"alpha_avg_low": ends[0], "alpha_avg_high": ends[1]}
+    assert [note.loud for note in doubt({"rows": [row]})] == [True] * (not holds)
