@@ -114,20 +114,6 @@ def test_a_killed_run_is_named(tmp_path: Path) -> None:
     assert "failed: ended by SIGKILL after: begins at 0" in done.stderr
 
 
-def test_code_that_changed_after_the_plan_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture, request: pytest.FixtureRequest
-) -> None:
-    module = tmp_path / "changing_fit.py"
-    module.write_text(Path(FIT).read_text())
-    out = tmp_path / "runs"
-    prepare(plan(f"{module}:one"), out, "local")
-    module.write_text(module.read_text() + "\n# changed\n")
-    (folder,) = [path for path in out.iterdir() if path.is_dir()]
-    process = run.start(folder)
-    now = run.finish(folder, process.wait(), stopped=False)
-    assert now["state"] == "failed" and "restore that code" in now["reason"]
-
-
 def test_other_versions_than_at_the_launch_are_refused(tmp_path: Path) -> None:
     prepare(plan(f"{FIT}:one"), tmp_path, "local")
     (path,) = tmp_path.glob("*/config.json")
@@ -197,7 +183,7 @@ def test_what_is_not_there_is_refused(changes: dict, message: str) -> None:
 
 def test_each_run_sees_its_gpu(tmp_path: Path) -> None:
     prepare(plan(f"{FIT}:one"), tmp_path, "local")
-    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    (folder,) = [path.parent for path in tmp_path.glob("*/config.json")]
     assert run.start(folder, gpu="3").wait() == 0
     assert json.loads((folder / "provenance.json").read_text())["gpus"] == "3"
 
@@ -220,4 +206,4 @@ def test_workers_of_a_run_end_with_it(tmp_path: Path) -> None:
     assert command.run(*line, "--", "--end", "killed").returncode == 1
     (written,) = tmp_path.glob("out/*/out/child")
     shown = subprocess.run(["ps", "-o", "stat=", "-p", written.read_text()], capture_output=True)
-    assert shown.stdout.strip() in (b"", b"Z")
+    assert shown.stdout.strip()[:1] in (b"", b"Z")

@@ -42,7 +42,8 @@ def test_the_batch_file_asks_for_what_was_given(tmp_path: Path) -> None:
 
 
 def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
-    asked = parameters(Args("a.py:sweep", Path("out"), 5), "a")
+    sweep = plan(f"{FIT}:one")
+    asked = parameters(Args("a.py:sweep", Path("out"), 5), sweep)
     assert {"partition", "account", "gpus_per_node", "additional_parameters"} & set(asked) == set()
 
 
