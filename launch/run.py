@@ -24,7 +24,7 @@ from launch import snapshot
 from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import write_json
 
 
@@ -80,7 +80,10 @@ def finish(folder: Path, code: int, *, stopped: bool) -> dict[str, Any]:
         by = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         state = "stopped" if stopped else "failed"
         now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder)}"}
-        write_json(folder / "status.json", now)
+        try:
+            write_json(folder / "status.json", now)
+        except OSError as error:  # a full disk may have ended it; the launch goes on
+            now["reason"] += f"; {error.filename} is not written ({cause(error)})"
     return now
 
 

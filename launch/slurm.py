@@ -7,6 +7,7 @@ save, and is put into the queue again, at most three times for the limit. The sa
 again what is neither done, failed nor queued; ``--rerun`` names failed runs.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -159,18 +160,22 @@ def submit(args: Args, sweep: Sweep, runs: list[Run]) -> list[str]:
 
 
 def queued(out: Path, runs: list[Run]) -> list[Run]:
-    """The runs whose jobs wait or run."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%A %i"]
+    """The runs whose jobs wait or run; logs why they wait."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%A %i %r"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
         raise InputError(f"Slurm does not answer squeue: {error.stderr.strip()}") from error
-    active = set(done.stdout.split())
+    lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
+    reasons = {job: reason for *names, reason in lines for job in names}
     paths = {run.id: out / run.id / "job.json" for run in runs}
     jobs = {
         name: json.loads(path.read_text())["job"] for name, path in paths.items() if path.exists()
     }
-    return [run for run in runs if jobs.get(run.id) in active]
+    waiting = [run for run in runs if jobs.get(run.id) in reasons]
+    for reason, count in collections.Counter(reasons[jobs[run.id]] for run in waiting).items():
+        runtime.log(f"{count} runs are queued, reason: {reason}")  # None of those that run
+    return waiting
 
 
 def main(line: tuple[Args, tuple[str, ...]]) -> int:

@@ -30,11 +30,14 @@ class Snapshot:
     roots: dict[str, str]  # whence each part was copied, by its place in the folder
     path: tuple[str, ...]  # its folders with packages and modules, in order of search
 
+    def copied_path(self) -> str:
+        """PYTHONPATH with the copy alone; it comes before what is installed, editable or not."""
+        return os.pathsep.join(str(self.folder / entry) for entry in self.path)
+
     def python_path(self) -> str:
-        """PYTHONPATH of a run: the copy comes before whatever is installed, editable or not."""
-        copied = [str(self.folder / entry) for entry in self.path]
+        """The copy's, then that of this process, for what was not copied."""
         present = [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH", "")]
-        return os.pathsep.join(filter(None, copied + present))
+        return os.pathsep.join(filter(None, [self.copied_path(), *present]))
 
     def inside(self, text: str) -> str:
         """The copy of a path, or of a reference ``file.py:name``; any other text as it is."""

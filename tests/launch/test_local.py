@@ -1,5 +1,6 @@
 """Sweeps on this machine: pinned processes, failures, signals, and the same command again."""
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launch import run
-from launch.local import Args, Slot, slots_of
+from launch.local import Args, Slot, locked, pool, slots_of
 from launch.sweep import plan, prepare
 from tests.helpers import command
 from tests.helpers.refusal import refused
@@ -207,3 +208,27 @@ def test_workers_of_a_run_end_with_it(tmp_path: Path) -> None:
     (written,) = tmp_path.glob("out/*/out/child")
     shown = subprocess.run(["ps", "-o", "stat=", "-p", written.read_text()], capture_output=True)
     assert shown.stdout.strip()[:1] in (b"", b"Z")
+
+
+def test_a_full_disk_fails_its_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    sweep = plan(f"{FIT}:two")
+    prepare(sweep, tmp_path, "local")
+    full, well = (tmp_path / planned.id for planned in sweep.runs)
+    write = run.write_json
+
+    def write_json(path: Path, content: object) -> None:
+        if path.parent == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, content)
+
+    monkeypatch.setattr(run, "write_json", write_json)
+    with locked(tmp_path) as lock:
+        assert pool(sweep.runs, tmp_path, [Slot(())], lock) == 0
+    named = f"{full.name} seed=0: cannot begin: [Errno 28] No space left on device: "
+    assert named in capsys.readouterr().err
+    assert [run.status(folder)["state"] for folder in (full, well)] == ["waiting", "done"]
+    ended = run.finish(full, 1, stopped=False)
+    assert ended["state"] == "failed"
+    assert f"{full / 'status.json'} is not written (No space left on device)" in ended["reason"]
