@@ -14,6 +14,7 @@ from worldmodel.commands.version import Engine, chosen_engine, described, versio
 from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
+from worldmodel.runtime import devices
 from worldmodel.runtime.settings import flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
@@ -104,6 +105,7 @@ def generate(
         runtime.log(f"{out} holds these episodes already")
     else:
         *_, played = asked.play()
+        devices.log_memory()
         provenance = {"settings": asked.settings, "provenance": runtime.provenance()}
         data_set.write(out, asked.task, played, provenance)
     result = loop.scores(asked.task, data_set.read(out, asked.task))

@@ -19,11 +19,11 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.engines import ENGINES
 from worldmodel.finetune.moved import compiled, packed
 from worldmodel.model import Parameters, Physics, WorldModel, init, saved
-from worldmodel.model.simulate import in_batches
 from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.devices import in_batches
 from worldmodel.tasks.play import Played, Simulate, episodes, play
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.task import Task
@@ -131,12 +131,7 @@ def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
     def simulate(policy: Policy, start: Start, goal: Goal, key: jax.Array) -> Played:
         keys = jax.random.split(key, len(np.asarray(start.qpos)))
         rows = policy, start, goal, jax.random.key_data(keys)
-
-        def batch(policy: Any, start: Start, goal: Goal, data: jax.Array) -> Played:
-            wrapped = jax.random.wrap_key_data(data)
-            return run(version.parameters, policy, start, goal, wrapped)
-
-        return in_batches(batch, min(BATCH, len(keys)), *rows)
+        return in_batches(run, min(BATCH, len(keys)), version.parameters, *rows)
 
     return simulate
 
@@ -146,13 +141,13 @@ def _player(world: WorldModel, task: Task) -> Callable[..., Played]:
     """A batch of a task's episodes in a model, compiled once for all its versions."""
 
     @jax.jit
-    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, keys: Any) -> Played:
+    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, data: Any) -> Played:
         def one(policy: Any, start: Start, goal: Goal, key: jax.Array) -> Played:
             history = History.without_past(start.qpos, start.qvel, world.scene.mj_model.nu)
             begin = begun(world, parameters, history)
             return play(task, make_step(world, parameters), policy, begin, goal, key)[1]
 
-        return jax.vmap(one)(policy, start, goal, keys)
+        return jax.vmap(one)(policy, start, goal, jax.random.wrap_key_data(data))
 
     return run
 
