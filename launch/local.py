@@ -131,7 +131,12 @@ def pool(
                     run, slot = waiting.popleft(), free.pop(0)
                     runtime.log(f"{run.id} {run.name}: begins")
                     own = local_group(processes)
-                    process = start(out / run.id, slot.cores, slot.gpu, [lock], own)
+                    try:
+                        process = start(out / run.id, slot.cores, slot.gpu, [lock], own)
+                    except OSError as error:
+                        runtime.log(f"{run.id} {run.name}: cannot begin: {error}")
+                        free.append(slot)
+                        continue
                     busy[run.id] = run, slot, process
                 for run, slot, process in list(busy.values()):
                     if (code := process.poll()) is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tyro
 
 from worldmodel import loop, runtime
@@ -60,7 +61,7 @@ class Demonstration:
         return described(self.task, self.version) | drawn | flat("expert", self.expert)
 
     def play(self) -> tuple[Start, Goal, list[Episode]]:
-        """The starts and goals that are drawn, and the episodes."""
+        """The starts and goals of the episodes that do not diverge, and these."""
         drawing, playing = jax.random.split(jax.random.key(self.seed))
         starts, goals = loop.draw(self.task, drawing, self.episodes)
         runtime.log(
@@ -70,6 +71,8 @@ class Demonstration:
         played = loop.demonstrate(
             self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
         )
+        kept = np.array([e.id for e in played])
+        starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
 
 
@@ -109,4 +112,5 @@ def generate(
         provenance = {"settings": asked.settings, "provenance": runtime.provenance()}
         data_set.write(out, asked.task, played, provenance)
     result = loop.scores(asked.task, data_set.read(out, asked.task))
+    result |= {"diverged": episodes - result["episodes"]}
     return {"out": str(out), "version": asked.version.name} | result
