@@ -207,8 +207,9 @@ def shown(rows: list[Row]) -> list[Row]:
 
 def share(row: Row) -> str | None:
     """A column: what the solver's iterations take of a forward step."""
-    known = row["what"] == "no solver iterations" and row["times_forward"] is not None
-    return f"{1.0 - row['times_forward']:.2f}" if known else None
+    times = row["times_forward"]
+    known = row["what"] == "no solver iterations" and times is not None
+    return f"{1.0 - times:.2f}" if known else None
 
 
 def value(key: str, spec: str, scale: float = 1.0) -> Callable[[Row], str | None]:
