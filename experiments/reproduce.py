@@ -81,4 +81,4 @@ def compare(result: Result, committed: Mapping[str, Any], now: Mapping[str, Any]
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

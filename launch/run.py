@@ -24,6 +24,7 @@ from launch.source import source, versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError
+from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +148,7 @@ def _execute(folder: Path) -> int:
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
     config = at.parse(described["arguments"], folder / "out")
-    if at.flat(config) != described["config"]:
+    if resolved(config) != described["config"]:
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
     write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:

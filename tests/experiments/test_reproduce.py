@@ -12,6 +12,7 @@ import tyro
 from experiments.committed import ALL, RESULTS, Number, Result
 from experiments.reproduce import ROOT, Args, compare, main
 from worldmodel.errors import InputError
+from worldmodel.runtime.command import as_arguments, parse, resolved
 
 KNOWN = {result.name: result for result in ALL}
 
@@ -21,7 +22,10 @@ def test_every_command_parses_and_every_number_is_committed(result: Result) -> N
     for command in filter(None, (*result.commands, result.quick)):
         module, *arguments = result.filled(command, Path("new"))
         assert "new" in " ".join(arguments)
-        tyro.cli(importlib.import_module(module).Args, args=arguments)
+        kind = importlib.import_module(module).Args
+        config = tyro.cli(kind, args=arguments)
+        again = [*as_arguments(kind, resolved(config)), f"--out={config.out}"]
+        assert parse(kind, again) == config
     table = json.loads((ROOT / result.folder / "table.json").read_text())
     assert result.numbers and compare(result, table, table) == 0
 

@@ -220,4 +220,4 @@ def test_workers_of_a_run_end_with_it(tmp_path: Path) -> None:
     assert command.run(*line, "--", "--end", "killed").returncode == 1
     (written,) = tmp_path.glob("out/*/out/child")
     shown = subprocess.run(["ps", "-o", "stat=", "-p", written.read_text()], capture_output=True)
-    assert shown.stdout.strip() in (b"", b"Z")
+    assert shown.stdout.strip()[:1] in (b"", b"Z")
