@@ -25,6 +25,7 @@ from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
+from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
 
 
@@ -145,7 +146,7 @@ def _execute(folder: Path) -> int:
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
     config = at.parse([code.inside(text) for text in described["arguments"]], folder / "out")
-    if code.original(at.flat(config)) != code.original(described["config"]):
+    if code.original(resolved(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
     write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:
