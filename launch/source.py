@@ -12,6 +12,7 @@ from worldmodel.runtime.provenance import machine
 ASSETS = (".obj", ".stl", ".msh", ".png")  # of MJCF
 LARGEST = 10_000_000  # [bytes] of a file that is copied
 _KINDS = state.CODE + ASSETS
+_REPOSITORY = 200_000_000  # [bytes] of a repository that is copied with its data
 _ENTRIES = 10_000  # that the folder of a config without git may hold
 
 
@@ -34,9 +35,9 @@ class Source(state.Source):
 def source(module: Path, name: str = "") -> Source:
     """That of this package and of a config, which may lie in another repository or in none.
 
-    Of a repository all tracked files are copied, and new ones that are code or assets. Of a folder
-    without git, code and assets are copied, and all count for its state. A copy of the package
-    that git does not know (a container) is used as it is.
+    Of a repository all tracked files are copied, and new ones that are code or assets; of a large
+    one, code and assets alone. Of a folder without git, code and assets are copied, and all count
+    for its state. A copy of the package that git does not know (a container) is used as it is.
 
     Args:
       module: the config's file.
@@ -70,7 +71,10 @@ def _known(root: Path) -> tuple[str, ...]:
     """A repository's files to copy."""
     tracked = state.git(root, "ls-files", "-z").split("\0")[:-1]
     names = [*tracked, *state.new_files(root, _KINDS)]
-    return tuple(name for name in names if _small(root / name))
+    sizes = {name: (root / name).stat().st_size for name in names if _small(root / name)}
+    if sum(sizes.values()) > _REPOSITORY:
+        return tuple(name for name in sizes if Path(name).suffix in _KINDS)
+    return tuple(sizes)
 
 
 def _without_git(module: Path, name: str) -> Tree:

@@ -1,7 +1,9 @@
 """The copy of the code from which runs run: what it holds, and that later edits do not reach it."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +154,30 @@ def test_too_many_files_without_git_are_refused(
 ) -> None:
     monkeypatch.setattr(sources, "_ENTRIES", 5)
     refused("holds more than 5 files", source, project / "arm_fit.py", "arm_fit", kind=InputError)
+
+
+def test_of_a_large_repository_code_alone_is_copied(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "init", "-q")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "first")
+    every = source(project / "arm_fit.py").trees[-1].files
+    monkeypatch.setattr(sources, "_REPOSITORY", 10)
+    assert set(every) - set(source(project / "arm_fit.py").trees[-1].files) == {"data.bin"}
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    monkeypatch.setattr(shutil, "copy", copy)
+    out = project / "out"
+    with pytest.raises(OSError, match=f"No space left on device: '{out / 'snapshot'}'"):
+        prepare(plan(f"{command.ROOT}/tests/helpers/slow_fit.py:one"), out, "local")
+    assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
 
 
 def test_a_sweep_in_a_repository_is_not_part_of_it(project: Path) -> None:
