@@ -159,7 +159,12 @@ def _gcloud(args: Args, run: Run, verb: str, *options: str) -> list[str]:
 
 
 def _command(args: Args, run: Run) -> list[str]:
-    return ["python", "-P", "-m", "launch.run", str(args.out.resolve() / run.id)]
+    """The run, with its output in its folder; that of other hosts has their number."""
+    folder = args.out.resolve() / run.id
+    files = [shlex.quote(f"{folder}/{name}") for name in ("stdout", "log")]
+    output, log = (name + "${WORLDMODEL_PROCESS#0}.txt" for name in files)
+    call = shlex.join(["python", "-P", "-m", "launch.run", str(folder)])
+    return ["sh", "-c", f"exec {call} >{output} 2>>{log}"]
 
 
 def _check(args: Args) -> None:
