@@ -69,7 +69,8 @@ def save(
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
         if jax.process_count() > 1:
-            np.savez(folder / _SHARED, **{k: np.asarray(v) for k, v in _as_dict(tree).items()})
+            arrays = {name: np.asarray(value) for name, value in _as_dict(tree).items()}
+            np.savez(folder / _SHARED, allow_pickle=False, **arrays)
         elif jax.tree.leaves(tree):  # Orbax refuses an empty tree
             ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
         for note in (folder / "tree").rglob("commit_success.txt"):
