@@ -60,9 +60,10 @@ def start(
       own: which of its processes this is, where several share it.
     """
     changes = {"PYTHONPATH": snapshot.read(folder.parent).python_path()}
+    changes["PYTHONSAFEPATH"] = "1"  # in its own processes too the copy precedes the working folder
     if gpu is not None:  # numbered as nvidia-smi does
         changes |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    command = [sys.executable, "-P", "-m", "launch.run", str(folder)]
+    command = [sys.executable, "-m", "launch.run", str(folder)]
     if cores:
         command += ["--cores", *map(str, cores)]
     logged, printed = (

@@ -21,6 +21,8 @@ from worldmodel.errors import InputError
 CONFIG = """
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import worldmodel
@@ -38,8 +40,10 @@ def main(args: Args) -> int:
     from worldmodel import runtime
 
     data = Path(__file__).with_name("data.bin")
+    line = [sys.executable, "-c", "import worldmodel; print(worldmodel.__file__)"]
+    child = subprocess.run(line, capture_output=True, text=True)
     print(json.dumps({
-        "package": worldmodel.__file__,
+        "packages": [worldmodel.__file__, child.stdout.strip()],
         "late": arm_code.late.__file__,
         "value": arm_code.late.VALUE,
         "scenes": [args.scene.read_text(), Path(args.given).read_text()],
@@ -104,7 +108,7 @@ def test_edits_after_the_launch_do_not_reach_a_run(
     assert now["state"] == "done", (folder / "log.txt").read_text()
     shown = json.loads((folder / "stdout.txt").read_text())
     copy = out / "snapshot"
-    assert Path(shown["package"]) == copy / "package" / "worldmodel" / "__init__.py"
+    assert shown["packages"] == [f"{copy}/package/worldmodel/__init__.py"] * 2
     assert Path(shown["late"]) == copy / "config" / "src" / "arm_code" / "late.py"
     assert (shown["value"], shown["scenes"]) == (1, ["<mujoco/>"] * 2)
     assert shown["data"] == "data" and (copy / "config" / "data.bin").is_symlink()

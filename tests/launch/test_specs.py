@@ -64,6 +64,7 @@ POD = {
             "name": "str",
             "image": "str",
             "command": "list",
+            "workingDir": "str",
             "env": [
                 {
                     "name": "str",
@@ -188,7 +189,7 @@ def test_what_a_pod_runs_fills_the_folder_of_its_run(tmp_path: Path) -> None:
     python.chmod(0o755)
     where = {v["name"]: v["value"] for v in container["env"]}
     where["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
-    subprocess.run(container["command"], env=where, cwd=tmp_path, check=True)
+    subprocess.run(container["command"], env=where, cwd=container["workingDir"], check=True)
     rows, absent = collect(out)
     assert (rows[0]["count"], absent) == (3, {})
     assert "begins at 0" in (out / sweep.runs[0].id / "log.txt").read_text()
