@@ -84,6 +84,16 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
         np.testing.assert_allclose(episode.ctrl, 0.4)
     nobody = run(led.replace("led", "nobody").replace("Leader", "number"))
     assert "operator 'cart_task.py:number' is a int without 'command'" in nobody
+    # Their configs repeat them.
+    assert run("generate --from-config synthetic/config.json --out again") == done | {
+        "out": "again"
+    }
+    one, two = (data_set.read(tmp_path / name, Reach()) for name in ("synthetic", "again"))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.qpos, b.qpos)
+    assert run("train --from-config policy/config.json --out twin") == trained | {"out": "twin"}
+    refused = run("train --from-config synthetic/config.json --out x")
+    assert "is a config of worldmodel generate, not of worldmodel train" in refused
 
 
 def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
