@@ -63,14 +63,15 @@ class Demonstration:
     def play(self) -> tuple[Start, Goal, list[Episode]]:
         """The starts and goals of the episodes that do not diverge, and these."""
         drawing, playing = jax.random.split(jax.random.key(self.seed))
-        starts, goals = loop.draw(self.task, drawing, self.episodes)
-        runtime.log(
-            f"{self.episodes} episodes of {self.task.name} in {self.version.name}, engine "
-            f"{self.engine}"
-        )
-        played = loop.demonstrate(
-            self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
-        )
+        with named.contract(self.task):
+            starts, goals = loop.draw(self.task, drawing, self.episodes)
+            runtime.log(
+                f"{self.episodes} episodes of {self.task.name} in {self.version.name}, engine "
+                f"{self.engine}"
+            )
+            played = loop.demonstrate(
+                self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
+            )
         kept = np.array([e.id for e in played])
         starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
