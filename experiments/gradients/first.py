@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import tyro
@@ -41,7 +41,7 @@ class Args:
 
     out: Path
     scene: str = "elbow"
-    child: Annotated[bool, tyro.conf.Suppress] = False  # computes the gradient, prints the time
+    child: bool = False  # computes the gradient in this process and prints when it is there
 
 
 def main(args: Args) -> int:
