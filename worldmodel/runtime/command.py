@@ -142,10 +142,7 @@ def as_arguments(kind: type, config: Mapping[str, Any]) -> list[str]:
     out = []
     for name, value in config.items():
         many = [str(part) for part in _leaves(value)]
-        markers = getattr(hints.get(name), "__metadata__", ())
-        if tyro.conf.Suppress in markers:  # an option that a program gives its own processes
-            continue
-        if tyro.conf.Positional in markers:
+        if tyro.conf.Positional in getattr(hints.get(name), "__metadata__", ()):
             out += many
         elif len(many) == 1 and many[0].startswith("-"):
             out.append(f"--{name}={many[0]}")
