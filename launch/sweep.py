@@ -18,6 +18,7 @@ from typing import Any
 
 import tyro
 
+from launch import snapshot
 from launch.source import Source, source
 from worldmodel.errors import InputError
 from worldmodel.runtime.command import (
@@ -117,7 +118,7 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
       InputError: see ``entry`` and ``Entry.parse``; two runs have one config, or there is none.
     """
     at, asked = entry(reference), []
-    state = source(at.file)
+    state = source(at.file, at.sweep.__module__)
 
     def add(**values: Any) -> None:
         asked.append(_flat(values))
@@ -143,7 +144,8 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def prepare(sweep: Sweep, out: Path, on: str) -> None:
-    """Writes a folder per run, whole or not at all; those that are there stay as they are.
+    """Copies the code and writes a folder per run, each whole or not at all; those that are there
+    stay as they are. Git does not see the sweep's folder.
 
     Args:
       sweep: the runs.
@@ -162,6 +164,8 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
         "runs": {run.id: run.name for run in sweep.runs},
     }
     claim(out, settings)
+    write_text(out / ".gitignore", "*\n")
+    snapshot.write(sweep.source, out)
     for run in sweep.runs:
         if (out / run.id).exists():
             continue

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tyro
 
 from worldmodel import loop, runtime
@@ -15,6 +16,7 @@ from worldmodel.commands.version import Engine, chosen_engine, described, versio
 from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
+from worldmodel.runtime import devices
 from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
@@ -62,7 +64,7 @@ class Demonstration:
         return described(self.task, self.version) | drawn | flat("expert", self.expert)
 
     def play(self) -> tuple[Start, Goal, list[Episode]]:
-        """The starts and goals that are drawn, and the episodes."""
+        """The starts and goals of the episodes that do not diverge, and these."""
         return self._played(jax.random.key(self.seed), self.episodes)
 
     def parts(self) -> int:
@@ -85,6 +87,9 @@ class Demonstration:
         played = loop.demonstrate(
             self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
         )
+        devices.log_memory()
+        kept = np.array([e.id for e in played])
+        starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
 
 
@@ -126,6 +131,7 @@ def generate(
         else:
             _in_parts(out, asked, provenance)
     result = loop.scores(asked.task, data_set.stream(out, asked.task))
+    result |= {"diverged": episodes - result["episodes"]}
     return {"out": str(out), "version": asked.version.name} | result
 
 

@@ -168,8 +168,10 @@ def turn(
         many = repeated(policy, deployed)
         predicted = generate(version, task, many, starts, goals, keys[4], engine=engine)
         outcome = {"version": version.name, "corrections": len(before) + deployed}
-        outcome |= {"robot": scores(task, corrected), "predicted": scores(task, predicted)}
-        write_json(own / "outcome.json", outcome | {"expert": scores(task, synthetic)})
+        outcome["robot"] = scores(task, corrected)
+        outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
+        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
     every = [*before, *corrected]
@@ -255,8 +257,8 @@ def corrections(folder: Path, task: Task, name: str) -> list[Episode]:
 
 
 def scores(task: Task, episodes: Iterable[Episode]) -> dict[str, Any]:
-    """Episodes, their mean error [the task's unit] and share of successes, as JSON; None where
-    none was measured or judged."""
+    """Of how many episodes the error was not measured, and success not judged; of the others their
+    mean error [the task's unit] and share of successes, None where there is none. As JSON."""
     both = [(task.error(e), e.success) for e in episodes]
     errors = np.array([error for error, _ in both], float)
     judged = [success for _, success in both if success is not None]
@@ -265,6 +267,8 @@ def scores(task: Task, episodes: Iterable[Episode]) -> dict[str, Any]:
         "episodes": len(both),
         "error": float(measured.mean()) if len(measured) else None,
         "success": float(np.mean(judged)) if judged else None,
+        "unmeasured": len(both) - len(measured),
+        "unjudged": len(both) - len(judged),
     }
 
 
