@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
 from experiments import records
 from experiments.gradients import rollouts
