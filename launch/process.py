@@ -23,6 +23,7 @@ from worldmodel import runtime
 from worldmodel.errors import InputError
 
 _VARIABLES = ("WORLDMODEL_PROCESSES", "WORLDMODEL_PROCESS", "WORLDMODEL_COORDINATOR")
+_HERE = "127.0.0.1"
 _SECONDS = 300  # that the processes wait for each other at the start
 
 
@@ -32,7 +33,12 @@ class Group:
 
     count: int = 1
     index: int = 0
-    coordinator: str = ""  # process 0's host:port, where the processes are on one machine
+    coordinator: str = ""  # process 0's host:port; Slurm's processes find it themselves
+
+    @property
+    def here(self) -> bool:
+        """Whether process 0 starts the others, on its machine."""
+        return self.coordinator.startswith(f"{_HERE}:")
 
     @property
     def variables(self) -> dict[str, str]:
@@ -66,8 +72,8 @@ def local_group(count: int) -> Group:
     if count == 1:
         return Group()
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return Group(count, 0, f"127.0.0.1:{free.getsockname()[1]}")
+        free.bind((_HERE, 0))
+        return Group(count, 0, f"{_HERE}:{free.getsockname()[1]}")
 
 
 def join(own: Group) -> None:

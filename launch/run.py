@@ -28,6 +28,7 @@ from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
+from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
 
 _FAREWELL = 10.0  # [s] in which the other processes end by themselves
@@ -59,9 +60,10 @@ def start(
       own: which of its processes this is, where several share it.
     """
     changes = {"PYTHONPATH": snapshot.read(folder.parent).python_path()}
+    changes["PYTHONSAFEPATH"] = "1"  # in its own processes too the copy precedes the working folder
     if gpu is not None:  # numbered as nvidia-smi does
         changes |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    command = [sys.executable, "-P", "-m", "launch.run", str(folder)]
+    command = [sys.executable, "-m", "launch.run", str(folder)]
     if cores:
         command += ["--cores", *map(str, cores)]
     logged, printed = (
@@ -77,7 +79,7 @@ def start(
             stdout=stdout,
             stderr=log,
             env=os.environ | changes | own.variables,
-            start_new_session=not (own.index and own.coordinator),  # ends with process 0
+            start_new_session=not (own.index and own.here),  # ends with process 0
             pass_fds=lock,
         )
 
@@ -148,7 +150,7 @@ def main(args: Args) -> int:
 @contextlib.contextmanager
 def _others(args: Args, own: Group) -> Iterator[None]:
     """The other processes on this machine, which end with this one."""
-    indices = range(1, own.count) if own.coordinator else ()
+    indices = range(1, own.count) if own.here else ()
     others = [
         start(args.folder, args.cores, own=dataclasses.replace(own, index=i)) for i in indices
     ]
@@ -194,7 +196,7 @@ def _run(folder: Path, own: Group, out: Path) -> int:
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
     config = at.parse([code.inside(text) for text in described["arguments"]], out)
-    if code.original(at.flat(config)) != code.original(described["config"]):
+    if code.original(resolved(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
     if own.index == 0:
         write_json(folder / "provenance.json", _provenance(described))

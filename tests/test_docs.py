@@ -35,6 +35,7 @@ NOT_RUN = {
     "python -m worldmodel trust runs.csv --costs": "costs.csv is the reader's own",
     "worldmodel check arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
     "worldmodel fit arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
+    "worldmodel fit --from-config": "the reader's own run; tests/commands runs others so",
     "worldmodel loop my_task": "the reader's own task; tests/test_your_task.py runs the same",
 }
 
