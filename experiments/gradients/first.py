@@ -14,10 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from experiments import records
 from experiments.gradients import rollouts
@@ -41,7 +40,7 @@ class Args:
 
     out: Path
     scene: str = "elbow"
-    child: Annotated[bool, tyro.conf.Suppress] = False  # computes the gradient, prints the time
+    child: bool = False  # of the two processes: computes the gradient, prints the time
 
 
 def main(args: Args) -> int:
