@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from launch.source import versions
 from worldmodel import runtime
 from worldmodel.errors import InputError
-from worldmodel.runtime.provenance import machine
 
 _VARIABLES = ("WORLDMODEL_PROCESSES", "WORLDMODEL_PROCESS", "WORLDMODEL_COORDINATOR")
 _HERE = "127.0.0.1"
@@ -91,7 +91,7 @@ def join(own: Group) -> None:
         jax.distributed.initialize(cluster_detection_method="slurm")
     else:
         jax.distributed.initialize(own.coordinator, own.count, own.index)
-    described = machine()["versions"] | {"processor": runtime.processor(), "host": platform.node()}
+    described = versions() | {"processor": runtime.processor(), "host": platform.node()}
     store = global_state.client
     assert store is not None
     store.key_value_set(f"worldmodel/{own.index}", json.dumps(described))

@@ -24,12 +24,12 @@ import tyro
 
 from launch import snapshot
 from launch.process import Group, agreed, folder_of, group, join, leave
+from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
-from worldmodel.runtime.provenance import machine
 
 _FAREWELL = 10.0  # [s] in which the other processes end by themselves
 
@@ -189,7 +189,7 @@ def _run(folder: Path, own: Group, out: Path) -> int:
     code = snapshot.read(folder.parent)
     os.environ["WORLDMODEL_COMMIT"] = described["commit"].split()[0]  # the copy has no git
     at = entry(code.inside(described["entry"]))
-    here = machine()["versions"]
+    here = versions()
     differ = [f"{k} {here[k]}, not {v}" for k, v in described["versions"].items() if here[k] != v]
     if differ:
         raise InputError(
@@ -212,7 +212,7 @@ def _provenance(described: dict[str, Any]) -> dict[str, Any]:
     named = described["config"].items()
     return {
         "commit": described["commit"],
-        "versions": machine()["versions"],
+        "versions": versions(),
         "host": platform.node(),
         "cpu": runtime.processor(),
         "cores": affinity,

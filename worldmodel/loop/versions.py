@@ -212,7 +212,10 @@ def generate(
         first += ["…"] * (len(apart) > NAMED)
         what = f"{version.name} diverges in {len(apart)} of {len(sound)} episodes: "
         if not len(kept):
-            raise LoopError(f"{what}{', '.join(first)}; its parameters are not physical")
+            remedy = "its parameters are not physical"
+            if not finite.any():
+                remedy = "look at the policy's actions, and at the task's 'command'"
+            raise LoopError(f"{what}{', '.join(first)}; {remedy}")
         runtime.log(f"{what}{', '.join(first)}; they are omitted")
     rows = jax.tree.map(lambda x: np.asarray(x)[kept], (played, goal))
     out = episodes(task, *rows, source=version.name)

@@ -227,7 +227,9 @@ def _steps(directory: Path) -> dict[int, Path]:
 def _newest(directory: Path) -> Path:
     steps = _steps(directory)
     if not steps:
-        raise CheckpointError(f"no checkpoint in {directory}")
+        raise CheckpointError(
+            f"no checkpoint in {directory}; give the folder that a run saved one in"
+        )
     return steps[max(steps)]
 
 
