@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -37,6 +38,20 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
     assert metadata["step"] == 3
     assert checkpoint.latest(tmp_path) == 3
+
+
+def test_a_shared_run_needs_no_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several processes save, each in a folder of its own; one alone reads it."""
+    with monkeypatch.context() as shared:
+        shared.setattr(jax, "process_count", lambda: 2)
+        folder = checkpoint.save(tmp_path, 3, TREE, METADATA)
+    assert not (folder / "tree").exists()
+    tree, _ = checkpoint.restore(tmp_path, TREE, expected=METADATA)
+    np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
+    assert tree["step"].dtype == TREE["step"].dtype
+    (folder / "tree.npz").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"tree\.npz is damaged"):
+        checkpoint.restore(tmp_path, TREE)
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
 from worldmodel.runtime.records import config_hash as config_hash
+from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import differences
 
 _PREFIX = "step_"
@@ -69,8 +70,8 @@ def save(
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
         if jax.process_count() > 1:
-            arrays = {name: np.asarray(value) for name, value in _as_dict(tree).items()}
-            np.savez(folder / _SHARED, allow_pickle=False, **arrays)
+            arrays = {path: np.asarray(leaf) for path, leaf in _as_dict(tree).items()}
+            write_arrays(folder / _SHARED, arrays)
         elif jax.tree.leaves(tree):  # Orbax refuses an empty tree
             ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
         for note in (folder / "tree").rglob("commit_success.txt"):
