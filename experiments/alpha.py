@@ -183,4 +183,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -25,8 +25,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import precompile, reality, turn
 from experiments.slide import study as slide
@@ -175,4 +173,4 @@ def _write_data_set(path: Path, episodes: Sequence[Episode], args: Args) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -42,7 +42,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import reality, turn
@@ -249,4 +248,4 @@ def rows_of(design: Design, done: Sequence[dict[str, Any]]) -> list[trust.Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

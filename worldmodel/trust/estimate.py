@@ -1,42 +1,26 @@
 """The trust coefficient, from errors: D_eff = L⁻¹(E), alpha = (D_eff − n) / m, with intervals.
 
-L is the error of real-only training, see ``curve``. An estimate is that of the means over all
-replicates. The interval of D_eff holds every D at which the jackknife's t-test accepts that the
-cell's error equals the curve's (``intervals.accepted``). The intervals of alpha_avg, alpha_net and
-the gain are that interval on other scales; those of a mean, a slope or a difference follow from
-those of their D_eff. ``experiments.coverage.measure`` measures where they cover. There the
-jackknife over blocks of a finite pool covers .97 to .99; it is too wide and not offered.
-The curve is never extrapolated. Source: "effective data transferred", Hernandez et al. 2021.
+L is the error of real-only training (``curve``). The interval of D_eff holds every D at which the
+jackknife's t-test accepts that the cell's error equals the curve's (``intervals.accepted``); those
+of alpha and gain are that interval on other scales, and those of a mean, a slope or a difference
+follow from those of their D_eff. ``experiments.coverage`` measures where they cover.
+Source: "effective data transferred", Hernandez et al. 2021.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from worldmodel.errors import InputError
-from worldmodel.trust import intervals, runs
-from worldmodel.trust.curve import LEAST_SLOPE, NEGATIVE, VERDICTS, Reading, leave_one_out, read
+from worldmodel.trust import intervals
+from worldmodel.trust.curve import OUTCOMES, VERDICTS, Reading, leave_one_out, read
 from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 from worldmodel.trust.law import LAWS, REFUSED, fit
-from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
-from worldmodel.trust.table import KEYS, Key, Row, check, in_order, reused_cells
-
-
-class _Estimate(NamedTuple):
-    """D_eff of a cell."""
-
-    values: np.ndarray  # (1 + S,) of all replicates, then with each left out; NaN unless all have
-    low: float  # bounds, infinite where unknown
-    high: float
-    verdict: str
-    reason: str
-
-
-_Estimates = Mapping[Key, _Estimate]
+from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version, budgets, notes
+from worldmodel.trust.table import KEYS, Key, Row, check, in_order
 
 
 def measure(
@@ -70,29 +54,30 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
     sizes = [n for _, n, m, _ in every if not m]  # they come first, since their version is empty
     keys, on_curve, of_cells = every[len(sizes) :], means[: len(sizes)], means[len(sizes) :]
     reading = read(np.array(sizes), on_curve, of_cells, np.array([key[1] for key in keys]), level)
-    estimates = {key: _estimate(i, reading) for i, key in enumerate(keys)}
-    second = reused_cells(keys)
-    first = [key for key in keys if key not in second.values()]
-    cells: dict[Key, Cell] = {}
-    for smaller, key in zip([None, *first], first, strict=False):
+    cells = []
+    for i, (version, n, m, k) in enumerate(keys):
         slope = NONE
-        if smaller and smaller[:2] == key[:2]:
-            slope = _contrast(estimates[key], estimates[smaller], 0, key[2] - smaller[2])
-        entry = (task, *key, len(seeds), jackknife(of_cells[keys.index(key)], level))
-        variants = {"": key, "_reused": second.get(key)}
-        cells[key] = _cell(entry, {end: estimates[x] for end, x in variants.items() if x}, slope)
-    versions = {
-        name: _version({key: cells[key] for key in group}, estimates, law, level)
-        for name, group in itertools.groupby(cells, key=lambda key: key[0])
-    }
-    pairs = [(a, b) for a in cells for b in cells if a[0] != b[0] and a[1:3] == b[1:3]]
+        if i and keys[i - 1][:2] == (version, n):
+            slope = _contrast(reading, i, i - 1, 0, m - keys[i - 1][2])
+        error = jackknife(of_cells[i], level)
+        d_eff = Interval.of(reading.d_eff[i, 0], reading.low[i], reading.high[i])
+        alphas = d_eff.moved(n, m), d_eff.moved(n + k, m), d_eff.moved(n + k, 1), slope
+        outcome = OUTCOMES[reading.outcome[i]]
+        cells.append(Cell(task, version, n, m, k, len(seeds), error, d_eff, *alphas, *outcome))
+    versions = {}
+    for version, group in itertools.groupby(range(len(keys)), key=lambda i: keys[i][0]):
+        i = [*group]
+        read_off = reading.d_eff[i], reading.low[i], reading.high[i]
+        versions[version] = _version(cells[i[0] : i[-1] + 1], *read_off, law, level)
+    pairs = itertools.permutations(range(len(keys)), 2)
+    pairs = [(i, j) for i, j in pairs if keys[i][0] != keys[j][0] and keys[i][1:3] == keys[j][1:3]]
     curve = Curve(
         n=tuple(sizes),
         error=tuple(jackknife(values, level) for values in on_curve),
         slope=tuple(jackknife(values, level) for values in reading.local),
         falls=float(on_curve[0, 0] / on_curve[-1, 0]),
     )
-    budgets = runs.budgets(own)
+    spent = budgets(own)
     return TaskResult(
         task=task,
         recipe=recipe,
@@ -102,103 +87,48 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
         seeds=len(seeds),
         curve=curve,
         versions=versions,
-        differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
-        budgets=tuple(budgets),
-        notes=tuple(runs.notes(errors, cells, curve, budgets, pool)),
+        differences=tuple(_difference(reading, i, j, keys) for i, j in pairs),
+        budgets=tuple(spent),
+        notes=tuple(notes(errors, cells, curve, spent, pool)),
     )
 
 
-def _estimate(i: int, reading: Reading) -> _Estimate:
-    """D_eff of cell i, with its verdict and the reason."""
-    values, verdict = reading.d_eff[i], VERDICTS[int(reading.verdict[i])]
-    low, high = float(reading.low[i]), float(reading.high[i])
-    if reading.verdict[i] <= NEGATIVE:
-        return _Estimate(values, low, high, verdict, "")
-    none = np.full(len(values), math.nan)
-    if verdict != "NOT_IDENTIFIED":
-        side = "better" if verdict == "CENSORED_HI" else "worse"
-        who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
-        return _Estimate(none, low, high, verdict, f"{who} {side} than the real-only curve")
-    reason = "the real-only curve is flat there"
-    if reading.rises.any():
-        reason = "the real-only error rises between two sizes"
-    elif reading.whole <= LEAST_SLOPE:
-        reason = "the real-only curve is flat"
-    elif not np.isfinite(values).all():
-        reason = "the real-only curve is no longer than its noise"
-    return _Estimate(none, -math.inf, math.inf, verdict, reason)
-
-
-def _cell(entry: tuple, variants: Mapping[str, _Estimate], slope: Interval) -> Cell:
-    """The cell whose first fields are ``entry``; its arms by the end of their fields' names."""
-    _, _, n, m, k, *_ = entry
-    fields: dict[str, Any] = {}
-    for end, arm in variants.items():
-        d_eff = Interval.of(arm.values[0], arm.low, arm.high)
-        net, gain = d_eff.moved(n + k, m), d_eff.moved(n + k, 1)
-        fields |= {f"d_eff{end}": d_eff, f"alpha_net{end}": net, f"gain_net{end}": gain}
-        fields[f"verdict{end}"] = arm.verdict
-    alpha = fields["d_eff"].moved(n, m)
-    return Cell(*entry, **fields, alpha_avg=alpha, alpha_marg=slope, reason=variants[""].reason)
-
-
-def _version(cells: Mapping[Key, Cell], estimates: _Estimates, law: str, level: float) -> Version:
-    own = [estimates[key] for key in cells]
-    n, m = np.array([key[1:3] for key in cells], float).T
-    values, low, high = (np.array([x[i] for x in own]) for i in range(3))
+def _version(
+    cells: Sequence[Cell],
+    d_eff: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    law: str,
+    level: float,
+) -> Version:
+    n, m = np.array([(cell.n, cell.m) for cell in cells], float).T
     share = 1 / (m * len(m))
-    known = np.asarray(np.isfinite(values).all(axis=1))
+    known = np.asarray(np.isfinite(d_eff).all(axis=1))
     common = NONE
     if known.all():
-        mean = Interval.of(*intervals.mean(share, values, low, high))
+        mean = Interval.of(*intervals.mean(share, d_eff, low, high))
         common = mean.moved(float(share @ n), 1)
-    homogeneity, additivity = _alike((values - n[:, None]) / m[:, None], m, known)
-    verdict = max((x.verdict for x in own), key=VERDICTS.index)
+    alpha = ((d_eff - n[:, None]) / m[:, None])[known]
+    homogeneity = float(hotelling(np.diff(pseudo_values(alpha), axis=0).T))
+    verdict = max((cell.verdict for cell in cells), key=VERDICTS.index)
     if homogeneity < REFUSED:
         verdict = "HETEROGENEOUS"
-    fitted = fit(law, n, m, values, low, level)
-    return Version(verdict, homogeneity, additivity, common, fitted, tuple(cells.values()))
+    return Version(verdict, homogeneity, common, fit(law, n, m, d_eff, low, level), tuple(cells))
 
 
-def _alike(alpha: np.ndarray, m: np.ndarray, known: np.ndarray) -> tuple[float, float]:
-    """p that the known cells have one alpha, and p that D_eff = n + g(m): the same gain at every n.
-
-    One alpha is the stronger hypothesis, g(m) = alpha m. NaN as of ``hotelling``.
-
-    Args:
-      alpha: (cells, 1 + S), sorted by n.
-      m: (cells,).
-      known: (cells,) bool.
-    """
-    pseudo = pseudo_values(alpha[known])
-    by_m = np.argsort(m[known], kind="stable")
-    neighbours = np.diff(m[known][by_m]) == 0  # of one m at two n
-    contrasts = np.diff(pseudo, axis=0), np.diff(pseudo[by_m], axis=0)[neighbours]
-    homogeneity, additivity = (float(hotelling(x.T)) for x in contrasts)
-    return homogeneity, additivity
-
-
-def _difference(a: Key, b: Key, estimates: _Estimates, second: Mapping[Key, Key]) -> Difference:
-    (version, n, m, _), spent = a, a[3] - b[3]
-    gain = _contrast(estimates[a], estimates[b], spent, 1)
-    alpha = _contrast(estimates[a], estimates[b], 0, m)
-    reused, change = NONE, ""
-    # A version without corrections has no second arm.
-    if {a, b} & set(second) and all(key in second or not key[3] for key in (a, b)):
-        reused = _contrast(estimates[second.get(a, a)], estimates[second.get(b, b)], spent, 1)
-        change = _change(reused)
-    return Difference(version, b[0], n, m, alpha, gain, _change(gain), reused, change)
-
-
-def _change(gain: Interval) -> str:
+def _difference(reading: Reading, i: int, j: int, keys: Sequence[Key]) -> Difference:
+    (version, n, m, k), (other, _, _, spent) = keys[i], keys[j]
+    alpha = _contrast(reading, i, j, 0, m)
+    gain = _contrast(reading, i, j, k - spent, 1)
+    verdict = "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
     if math.isnan(gain.value):
-        return "CENSORED"
-    return "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
+        verdict = "CENSORED"
+    return Difference(version, other, n, m, alpha, gain, verdict)
 
 
-def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:
-    """(D_eff of a − D_eff of b − less) / per, paired over the replicates."""
-    values, low, high = (np.array([a[i], b[i]]) for i in range(3))
+def _contrast(reading: Reading, i: int, j: int, less: float, per: float) -> Interval:
+    """(D_eff of cell i − D_eff of cell j − less) / per, paired over the replicates."""
+    values, low, high = (x[[i, j]] for x in (reading.d_eff, reading.low, reading.high))
     if not np.isfinite(values).all():
         return NONE
     return Interval.of(*intervals.difference(values, low, high)).moved(less, per)

@@ -12,8 +12,7 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.page import Drawing, Heading, Note, Part, Table, render, svg
 from worldmodel.trust import evaluation
 from worldmodel.trust.planner import Plan
-from worldmodel.trust.result import CONTROL
-from worldmodel.trust.runs import SPENT
+from worldmodel.trust.result import CONTROL, SPENT
 
 Task = Mapping[str, Any]
 HALF_WIDTH = 0.25  # of the control's alpha, at most
@@ -33,35 +32,24 @@ CONTROLS = {
     "HOLDS": f"the mean alpha of {CONTROL} covers 1 within ±{HALF_WIDTH}",
     "FAILS": f"believe no number: the mean alpha of {CONTROL} must cover 1 within ±{HALF_WIDTH}",
     "NOT MEASURED": f"believe no number: the control {CONTROL} was not measured",
+    "NOT NEEDED": "no mixtures, m = 0 in every row",
 }
 # Decimals shown, 2 by default; None: four significant digits.
-DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "gain_net_reused": 1, "real": 3, "mean": 3}
-DIGITS |= {"b": 4, "homogeneity_p": 3, "additivity_p": 3, "law_p": 3, "threshold": 2}
+DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "b": 4}
+DIGITS |= {"homogeneity_p": 3, "law_p": 3, "threshold": 2}
 SIZES = "version n m k"
-CELLS = (
-    f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg alpha_net_reused "
-    "gain_net_reused verdict_reused verdict reason"
-)
-VERSIONS = (
-    "version k alpha alpha_0 cap limit kappa b homogeneity_p additivity_p law_p verdict law_reason"
-)
-PAIRS = "versions n m alpha_avg gain_net verdict gain_net_reused verdict_reused"
+CELLS = f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg verdict reason"
+VERSIONS = "version k alpha alpha_0 cap limit kappa b homogeneity_p law_p verdict law_reason"
+PAIRS = "versions n m alpha_avg gain_net verdict"
 PRICES = f"{SIZES} real correction first later synthetic break_even net_value"
 TOOK = "version device episode_seconds model_seconds energy_joules"
-JUDGE = "policy n extra rho threshold alpha real mean verdict"
-PILOT = "No mixtures: m = 0 in every row."
-ALPHA = (
-    "A row per cell. Filled: alpha_avg; open: alpha_net, where there are corrections; small: with "
-    "the corrections trained on too. Lines: 0 and, dashed, 1. An arrow: only a bound is known."
-)
-D_EFF = (
-    "Real episodes that would have done as well. Solid: n; dashed: n + m, as if all were real; "
-    "level lines in a version's colour: its cap, or what D_eff tends to as m grows."
-)
+ASSUMED = "name low high unit source"
+JUDGE = "policy n extra rho threshold alpha verdict"
+ALPHA = "Filled: alpha_avg; open: alpha_net, if k > 0. An arrow: a bound alone is known there."
 CURVE = "Above: the error after n real episodes alone. Below: where on it the mixtures lie."
 LAW = (
     "kappa, b: variance and squared bias of a synthetic episode, in units of a real one's "
-    "variance; p: of cells as unlike if one alpha, an additive gain, or one law held for all."
+    "variance; p: of cells as unlike if one alpha, or one law, held for all."
 )
 COST = "Ranges [$] over what is assumed. break_even: the alpha from which on the m episodes pay."
 
@@ -79,10 +67,10 @@ def cells_of(task: Task) -> list[dict[str, Any]]:
 def control(task: Task) -> str:
     """Whether the control holds, one of ``CONTROLS``."""
     if CONTROL not in task["versions"]:
-        return "NOT MEASURED"
+        return "NOT MEASURED" if task["versions"] else "NOT NEEDED"
     low, high = (task["versions"][CONTROL][f"alpha{end}"] for end in ("_low", "_high"))
-    known = None not in (low, high)
-    return "HOLDS" if known and low <= 1 <= high and high - low <= 2 * HALF_WIDTH else "FAILS"
+    holds = None not in (low, high) and low <= 1 <= high and high - low <= 2 * HALF_WIDTH
+    return "HOLDS" if holds else "FAILS"
 
 
 def number(value: float | None, digits: int | None = 2) -> str:
@@ -131,31 +119,18 @@ def tables(task: Task) -> list[Table]:
         _table(title, "n error slope", curve, folded=True),
         *(costs(task["cost"]) if "cost" in task else ()),
         _table("Mean budget of a training run", f"{SIZES} {' '.join(SPENT)}", spent, folded=True),
-        judge(task.get("evaluation", {})),
     ]
     return [table for table in every if table.rows]
-
-
-def judge(by_policy: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The value of simulated evaluations by policy (``evaluation.evaluations``)."""
-    rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
-    return _table("The simulator as a judge", JUDGE, rows, lines=evaluation.VERDICTS)
 
 
 def costs(card: Mapping[str, Any]) -> list[Table]:
     """The tables of a cost card (``cost.price``)."""
     devices = [{"version": name} | version for name, version in card["versions"].items()]
-    scale = {"version": "for scale", "device": card["scale"]["what"]} | card["scale"]
     priced = [entry | cell for entry in devices for cell in entry["cells"]]
     return [
         _table("What it costs", PRICES, priced, COST),
-        _table("Measured", TOOK, [*devices, scale], folded=True),
-        _table(
-            "Assumed (--assume NAME LOW HIGH)",
-            "name low high unit source",
-            card["assumptions"],
-            folded=True,
-        ),
+        _table("Measured", TOOK, devices, folded=True),
+        _table("Assumed (--assume NAME LOW HIGH)", ASSUMED, card["assumptions"], folded=True),
     ]
 
 
@@ -194,25 +169,23 @@ def _ends(name: str, x: Mapping[str, Any]) -> dict[str, Any]:
     return {name: x.get("value"), f"{name}_low": x.get("low"), f"{name}_high": x.get("high")}
 
 
-def _conditions(task: Task) -> str:
-    """What the numbers of a task are conditional on."""
-    return (
+def _head(task: Task) -> list[Heading | Note]:
+    """The title, the conditions of the numbers, and whether the control holds."""
+    code = control(task)
+    conditions = (
         f"Learner {task['recipe']!r}, split {task['split']!r}, law {task['law']!r}, "
         f"{task['seeds']} seeds, {100 * task['level']:g} % intervals."
     )
-
-
-def _warning(task: Task) -> str:
-    code = control(task)
-    return f"Control {code}: {CONTROLS[code]}." if task["versions"] else PILOT
+    warning = Note(f"Control {code}: {CONTROLS[code]}.", loud=code != "HOLDS")
+    return [Heading(f"Task {task['task']}"), *map(Note, [conditions, *task["notes"]]), warning]
 
 
 def summary(document: Mapping[str, Any]) -> str:
     """The text of all tasks of a document (as of ``result.document``)."""
     texts = []
     for task in document["tasks"]:
-        head = [f"Task {task['task']}", _conditions(task), *task["notes"], _warning(task)]
-        texts.append("\n\n".join(["\n".join(head), *map(aligned, tables(task))]))
+        head = "\n".join(part.text for part in _head(task))
+        texts.append("\n\n".join([head, *map(aligned, tables(task))]))
     return "\n\n".join(texts) + "\n"
 
 
@@ -226,10 +199,11 @@ def planned(plans: Sequence[Plan], half_width: float) -> str:
     return aligned(_table(title, "cells seeds runs reason", [*map(vars, plans)])) + "\n"
 
 
-def judged(by_task: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The text of ``evaluation.evaluations_by_task``."""
-    parts = [f"Task {task}\n" * bool(task) + aligned(judge(x)) for task, x in by_task.items()]
-    return "\n\n".join(parts) + "\n"
+def judged(by_policy: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of ``evaluation.evaluations``."""
+    rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
+    table = _table("The simulator as a judge", JUDGE, rows, lines=evaluation.VERDICTS)
+    return aligned(table) + "\n"
 
 
 def aligned(table: Table) -> str:
@@ -243,8 +217,7 @@ def aligned(table: Table) -> str:
 def report(document: Mapping[str, Any]) -> str:
     """The page as HTML, which follows from the document alone.
 
-    A task of the document may also hold ``cost``, as of ``cost.price``, and ``evaluation``, as of
-    ``evaluation.evaluations``.
+    A task of the document may also hold ``cost``, as of ``cost.price``.
 
     Raises:
       InputError: the document has no tasks.
@@ -258,13 +231,8 @@ def report(document: Mapping[str, Any]) -> str:
 def _parts(task: Task) -> Iterable[Part]:
     from worldmodel.trust import figures  # here, since Matplotlib takes a second
 
-    yield Heading(f"Task {task['task']}")
-    yield Note(_conditions(task))
-    yield Note(_warning(task), loud=control(task) != "HOLDS")
-    yield from map(Note, task["notes"])
+    yield from _head(task)
     if task["versions"]:
         yield Drawing("alpha, version by version", svg(figures.alpha_axis(task)), ALPHA)
-        for n in sorted({cell["n"] for cell in cells_of(task)}):
-            yield Drawing(f"D_eff, n = {n}", svg(figures.d_eff(task, n)), D_EFF)
     yield Drawing("The real-only curve", svg(figures.learning(task)), CURVE)
     yield from tables(task)
