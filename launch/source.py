@@ -1,77 +1,108 @@
-"""The code that a run belongs to: commits, what differs from them, and versions."""
+"""The code of a sweep: its state, and the files that its runs need."""
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import os
-import platform
-import subprocess
 from pathlib import Path
 
 import worldmodel
-from worldmodel import runtime
+from worldmodel.errors import InputError
+from worldmodel.runtime import source as state
+from worldmodel.runtime.provenance import machine
 
-_CODE = ("*.py", "*.xml")
+ASSETS = (".obj", ".stl", ".msh", ".png")  # of MJCF
+LARGEST = 10_000_000  # [bytes] of a file that is copied
+_KINDS = state.CODE + ASSETS
+_REPOSITORY = 200_000_000  # [bytes] of a repository that is copied with its data
+_ENTRIES = 10_000  # that the folder of a config without git may hold
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """The state of the code; two states with one ``commit`` are the same."""
+class Tree:
+    """A folder of code."""
 
-    commit: str  # one part per repository: its commit and, if it is dirty, the diff's hash
-    diff: str  # what differs from the commits, files that are not tracked included
+    root: Path
+    to: str  # its place in a snapshot
+    files: tuple[str, ...]  # that are copied, below root
 
 
-def source(module: Path) -> Source:
-    """That of this package and of a module's file, which may lie in another repository or in none.
+@dataclasses.dataclass(frozen=True)
+class Source(state.Source):
+    """The state of the code, and where its files lie."""
 
-    Python and MJCF files count; of a file in no repository its own text. A copy of the package
-    without history (a container) has the commit in WORLDMODEL_COMMIT.
+    trees: tuple[Tree, ...] = ()
+
+
+def source(module: Path, name: str = "") -> Source:
+    """That of this package and of a config, which may lie in another repository or in none.
+
+    Of a repository all tracked files are copied, and new ones that are code or assets; of a large
+    one, code and assets alone. Of a folder without git, code and assets are copied, and all count
+    for its state. A copy of the package that git does not know (a container) is used as it is.
+
+    Args:
+      module: the config's file.
+      name: the module's dotted name.
+
+    Raises:
+      InputError: the config's folder has no git and too many files.
     """
-    package = Path(worldmodel.__file__).parent
-    root, place = _root(package), _root(module.parent)
-    commits, diffs = [], []
-    for folder in dict.fromkeys(f for f in (root, place) if f):
-        diff = _diff(folder)
-        head = _git(folder, "rev-parse", "--short=12", "HEAD").strip()
-        commits.append(f"{head}-dirty-{_hash(diff)}" if diff else head)
-        diffs.append(diff)
-    if root is None:
-        commits.insert(0, os.environ.get("WORLDMODEL_COMMIT", "unknown"))
+    module = module.resolve()
+    package, place = state.root(Path(worldmodel.__file__)), state.root(module)
+    known, trees = state.source(module), []
+    commit = known.commit
+    if package is not None:
+        trees.append(Tree(package, "package", _known(package)))
     if place is None:
-        commits.append(f"{module.name}-{_hash(module.read_text('utf-8'))}")
-    return Source(" ".join(commits), "".join(diffs))
+        tree = _without_git(module, name)
+        contents = b"".join(f"{n}\0".encode() + (tree.root / n).read_bytes() for n in tree.files)
+        commit += f" {tree.root.name}-{state.short_hash(contents)}"
+        trees.append(tree)
+    elif place != package:
+        trees.append(Tree(place, "config", _known(place)))
+    return Source(commit, known.diff, tuple(trees))
 
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that decide the numbers."""
-    packages = {name: importlib.metadata.version(name) for name in runtime.VERSIONED}
-    return {"python": platform.python_version()} | packages
+    return machine()["versions"]
 
 
-def _root(folder: Path) -> Path | None:
-    """The repository around a folder that has a commit; None without one, or without git."""
-    try:
-        _git(folder, "rev-parse", "HEAD")
-        return Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def _known(root: Path) -> tuple[str, ...]:
+    """A repository's files to copy."""
+    tracked = state.git(root, "ls-files", "-z").split("\0")[:-1]
+    names = [*tracked, *state.new_files(root, _KINDS)]
+    sizes = {name: (root / name).stat().st_size for name in names if _small(root / name)}
+    if sum(sizes.values()) > _REPOSITORY:
+        return tuple(name for name in sizes if Path(name).suffix in _KINDS)
+    return tuple(sizes)
 
 
-def _diff(root: Path) -> str:
-    tracked = _git(root, "diff", "HEAD", "--no-ext-diff", "--no-color", "--", *_CODE)
-    new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE)
-    texts = [
-        (name, (root / name).read_text("utf-8", "replace")) for name in new.split("\0") if name
-    ]
-    return tracked + "".join(f"new file {name}\n{text}" for name, text in texts)
+def _without_git(module: Path, name: str) -> Tree:
+    """The folder of a file, or the package of a module: its code and its assets."""
+    packages = name.split(".")[: None if module.stem == "__init__" else -1]
+    root = module.parents[max(0, len(packages) - 1)]
+    files, seen = [], 0
+    for place, folders, names in os.walk(root):
+        at = Path(place)
+        folders[:] = sorted(folder for folder in folders if not _foreign(at / folder))
+        seen += len(folders) + len(names)
+        if seen > _ENTRIES:
+            raise InputError(
+                f"{root}, the folder of {module.name}, has no git and holds more than {_ENTRIES} "
+                "files; put the config into a folder of its own, or under git"
+            )
+        paths = [at / n for n in sorted(names) if Path(n).suffix in _KINDS]
+        files += [str(path.relative_to(root)) for path in paths if _small(path)]
+    return Tree(root, f"config/{root.name}" if packages else "config", tuple(files))
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, check=True)
-    return done.stdout.decode("utf-8", "replace")
+def _foreign(folder: Path) -> bool:
+    """Whether it is hidden, an environment, or ignores itself, as caches and sweeps do."""
+    if folder.name.startswith((".", "__pycache__")) or (folder / "pyvenv.cfg").exists():
+        return True
+    own = folder / ".gitignore"
+    return own.is_file() and "*" in own.read_text("utf-8", "replace").split()
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _small(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= LARGEST

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
 from experiments import records
 from experiments.gradients import rollouts
@@ -73,4 +72,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

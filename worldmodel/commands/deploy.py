@@ -31,6 +31,7 @@ def deploy(
     episodes: int | None = None,
     seed: int = 1,
     watch: bool = False,
+    operator: str | None = None,
     dry_run: bool = False,
     stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def deploy(
       episodes: to play; 8 of a cloned policy and all of a plan when absent.
       seed: of starts and goals.
       watch: whether Enter stops the robot, and you are asked whether an episode succeeded.
+      operator: the person who may take over, as the task is named, such as a teleoperator.
       dry_run: everything but sending, for one episode.
       stop: asked at every control step.
 
@@ -57,34 +59,41 @@ def deploy(
         raise InputError(f"--policy {policy}: no such folder; `worldmodel train` makes one")
     asked = named.task(task)
     machine, reference = named.robot(robot, task)
-    wanted = trials(asked, policy, episodes, seed)
-    key = jax.random.fold_in(jax.random.key(seed), 1)
-    if dry_run:
-        episode = _named_failure(lambda: play_dry(machine, asked, wanted[0], key, stop=stop))
-        moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
-        limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
-        for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
-            runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
-        return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
-    claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
-    claim(out, claimed | {"seed": seed, "episodes": episodes})
-    if not (out / "corrections").is_dir():
-        captured = on_robot(machine, asked, watch, stop)(out / "captured", wanted, key)
-        provenance = {"policy": str(policy), "provenance": runtime.provenance()}
-        data_set.write(out / "corrections", asked, captured, provenance)
-    kept = data_set.read(out / "corrections", asked)
-    late = {"late": sum(e.late for e in kept)}
-    return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late
+    with named.contract(asked):
+        wanted = trials(asked, policy, episodes, seed)
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        if dry_run:
+            episode = _named_failure(lambda: play_dry(machine, asked, wanted[0], key, stop=stop))
+            moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
+            limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
+            for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
+                runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
+            return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
+        claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
+        claim(out, claimed | {"seed": seed, "episodes": episodes})
+        if not (out / "corrections").is_dir():
+            captured = on_robot(machine, asked, watch, operator, stop)(
+                out / "captured", wanted, key
+            )
+            provenance = {"policy": str(policy), "provenance": runtime.provenance()}
+            data_set.write(out / "corrections", asked, captured, provenance)
+        kept = data_set.read(out / "corrections", asked)
+        late = {"late": sum(e.late for e in kept)}
+        return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late
 
 
-def on_robot(robot: Robot, task: Task, watch: bool, stop: Callable[[], bool]) -> loop.Deploy:
+def on_robot(
+    robot: Robot, task: Task, watch: bool, operator: str | None, stop: Callable[[], bool]
+) -> loop.Deploy:
     """How trials are played on a robot and captured, as a turn of the loop takes it.
 
     Args:
       watch: whether a person at the keyboard may stop it, and is asked whether it succeeded.
+      operator: reference of the person who may take over; nobody when absent.
       stop: asked at every control step.
     """
-    person = Keyboard() if watch else Nobody()
+    leader = Nobody() if operator is None else named.operator(operator)
+    person = Keyboard(leader=leader) if watch else leader
 
     def deployed(folder: Path, trials: Sequence[Trial], key: jax.Array) -> list[Episode]:
         return _named_failure(

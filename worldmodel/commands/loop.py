@@ -54,6 +54,8 @@ class LoopOptions:
     engine: Engine = None
     # As for deploy.
     watch: bool = False
+    # As for deploy.
+    operator: str | None = None
     # Of the policy's layers.
     width: int = 64
     # Of the policy's training.
@@ -101,25 +103,27 @@ def loop(
     outcomes = []
     for number in range(options.turns):
         runtime.log(f"turn {number + 1} of {options.turns}, from {version.name}")
-        following = turning.turn(
-            options.out,
-            task,
-            version,
-            on_robot(robot, task, options.watch, stop),
-            expert,
-            clone,
-            method,
-            generated=options.episodes,
-            deployed=options.corrections,
-            seed=options.seed,
-            engine=chosen_engine(version.world, options.engine),
-            stop=stop,
-        )
+        with named.contract(task):
+            following = turning.turn(
+                options.out,
+                task,
+                version,
+                on_robot(robot, task, options.watch, options.operator, stop),
+                expert,
+                clone,
+                method,
+                generated=options.episodes,
+                deployed=options.corrections,
+                seed=options.seed,
+                engine=chosen_engine(version.world, options.engine),
+                stop=stop,
+            )
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())
         robots = outcome["robot"]
         runtime.log(
             f"{version.name}'s policy on the robot: error {robots['error']}, success "
-            f"{robots['success']}, in the version {outcome['predicted']['error']}"
+            f"{robots['success']} ({robots['unmeasured']} not measured, {robots['unjudged']} not "
+            f"judged), in the version {outcome['predicted']['error']}"
         )
         outcomes.append(outcome)
         version = following

@@ -16,7 +16,7 @@ there when the same turn runs again:
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,8 +168,10 @@ def turn(
         many = repeated(policy, deployed)
         predicted = generate(version, task, many, starts, goals, keys[4], engine=engine)
         outcome = {"version": version.name, "corrections": len(before) + deployed}
-        outcome |= {"robot": scores(task, corrected), "predicted": scores(task, predicted)}
-        write_json(own / "outcome.json", outcome | {"expert": scores(task, synthetic)})
+        outcome["robot"] = scores(task, corrected)
+        outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
+        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
     every = [*before, *corrected]
@@ -212,9 +214,21 @@ def demonstrate(
     *,
     engine: str = "mjx",
 ) -> list[Episode]:
-    """Episodes of an expert who plans in a version."""
+    """Episodes of an expert who plans in a version.
+
+    Raises:
+      LoopError: no policy of the expert's, or not one per context; see ``generate``.
+    """
     planning, playing = jax.random.split(key)
     policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
+    contexts = len(np.asarray(starts.qpos))
+    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
+    if sizes or not hasattr(policies, "traceable"):
+        raise LoopError(
+            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
+            f"{contexts} contexts; return a policy whose every array has their number as its "
+            "leading dimension"
+        )
     return generate(version, task, policies, starts, goals, playing, engine=engine)
 
 
@@ -254,16 +268,19 @@ def corrections(folder: Path, task: Task, name: str) -> list[Episode]:
     return data_set.read(place, task)
 
 
-def scores(task: Task, episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Episodes, their mean error [the task's unit] and share of successes, as JSON; None where
-    none was measured or judged."""
-    errors = np.array([task.error(e) for e in episodes], float)
-    judged = [e.success for e in episodes if e.success is not None]
+def scores(task: Task, episodes: Iterable[Episode]) -> dict[str, Any]:
+    """Of how many episodes the error was not measured, and success not judged; of the others their
+    mean error [the task's unit] and share of successes, None where there is none. As JSON."""
+    both = [(task.error(e), e.success) for e in episodes]
+    errors = np.array([error for error, _ in both], float)
+    judged = [success for _, success in both if success is not None]
     measured = errors[np.isfinite(errors)]
     return {
-        "episodes": len(episodes),
+        "episodes": len(both),
         "error": float(measured.mean()) if len(measured) else None,
         "success": float(np.mean(judged)) if judged else None,
+        "unmeasured": len(both) - len(measured),
+        "unjudged": len(both) - len(judged),
     }
 
 

@@ -117,13 +117,13 @@ def tables(task: Task) -> list[Table]:
         _table("Cells", CELLS, cells_of(task)),
         _table("Differences", PAIRS, pairs, folded=True),
         _table(title, "n error slope", curve, folded=True),
-        *(_costs(task["cost"]) if "cost" in task else ()),
+        *(costs(task["cost"]) if "cost" in task else ()),
         _table("Mean budget of a training run", f"{SIZES} {' '.join(SPENT)}", spent, folded=True),
     ]
     return [table for table in every if table.rows]
 
 
-def _costs(card: Mapping[str, Any]) -> list[Table]:
+def costs(card: Mapping[str, Any]) -> list[Table]:
     """The tables of a cost card (``cost.price``)."""
     devices = [{"version": name} | version for name, version in card["versions"].items()]
     priced = [entry | cell for entry in devices for cell in entry["cells"]]
