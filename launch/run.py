@@ -144,9 +144,10 @@ def _execute(folder: Path) -> int:
         raise InputError(
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
-    config = at.parse([code.inside(text) for text in described["arguments"]], folder / "out")
+    config = at.parse(described["arguments"], folder / "out")
     if code.original(at.flat(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
+    config = code.placed(config)
     write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:
         return at.main(config)
