@@ -24,8 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments import records
 from experiments.gradients.public_scenes import FOLDER, QUICK, SCENES, PublicScene
 from worldmodel import runtime
@@ -168,4 +166,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

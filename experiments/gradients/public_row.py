@@ -24,7 +24,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments.gradients.cost import repeated
 from experiments.gradients.differences import JUMP, slope
@@ -195,4 +194,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -22,7 +22,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
@@ -180,4 +179,4 @@ def finish(
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import find_problem
 from experiments.recordings.source import recording_file
@@ -193,4 +192,4 @@ def _read(path: Path, config: str) -> Progress | None:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments.recordings.figures import BLUE, GREY, ORANGE
 from experiments.recordings.problems import Problem, find_problem
@@ -171,4 +170,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import Problem, find_problem
 from experiments.records import write_arrays
@@ -171,4 +170,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

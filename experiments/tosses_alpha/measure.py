@@ -32,7 +32,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.alpha import CONTROL, publish, summary
 from experiments.recordings.problems import Problem, find_problem
@@ -328,4 +327,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

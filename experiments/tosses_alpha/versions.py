@@ -31,7 +31,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
@@ -262,4 +261,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))
