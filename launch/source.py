@@ -1,4 +1,4 @@
-"""The code that a run belongs to: commits, what differs from them, and its files."""
+"""The code of a sweep: its state, and the files that its runs need."""
 
 import dataclasses
 import os
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import worldmodel
 from worldmodel.errors import InputError
-from worldmodel.runtime.source import CODE, git, repository, short_hash, state
+from worldmodel.runtime import source as state
+from worldmodel.runtime.provenance import machine
 
 ASSETS = (".obj", ".stl", ".msh", ".png")  # of MJCF
 LARGEST = 10_000_000  # [bytes] of a file that is copied
+_KINDS = state.CODE + ASSETS
+_REPOSITORY = 200_000_000  # [bytes] of a repository that is copied with its data
 _ENTRIES = 10_000  # that the folder of a config without git may hold
 
 
@@ -23,55 +26,55 @@ class Tree:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """The state of the code; two states with one ``commit`` are the same."""
+class Source(state.Source):
+    """The state of the code, and where its files lie."""
 
-    commit: str  # one part per tree: its commit and, if it is dirty, the diff's hash
-    diff: str  # what differs from the commits, files that are not tracked included
     trees: tuple[Tree, ...] = ()
 
 
 def source(module: Path, name: str = "") -> Source:
-    """That of this package and of a module's file, which may lie in another repository or in none.
+    """That of this package and of a config, which may lie in another repository or in none.
 
-    Of a repository all tracked files are copied, and new ones that are code or assets; Python,
-    MJCF, URDF and TOML files that differ count as another state. Of a folder without git, code and
-    assets are copied, and all count. A copy of the package without history (a container) is used
-    as it is, and has its commit in WORLDMODEL_COMMIT.
+    Of a repository all tracked files are copied, and new ones that are code or assets; of a large
+    one, code and assets alone. Of a folder without git, code and assets are copied, and all count
+    for its state. A copy of the package that git does not know (a container) is used as it is.
 
     Args:
-      module: the file.
+      module: the config's file.
       name: the module's dotted name.
 
     Raises:
-      InputError: the module's folder has no git and too many files.
+      InputError: the config's folder has no git and too many files.
     """
     module = module.resolve()
-    package, place = repository(Path(worldmodel.__file__)), repository(module)
-    roots = [(package, "package")] + ([(place, "config")] if place != package else [])
-    commits, diffs, trees = [], [], []
-    for root, to in roots:
-        if root is not None:
-            one = state(root)
-            commits.append(one.commit)
-            diffs.append(one.diff)
-            trees.append(Tree(root, to, _known(root)))
-    if package is None:
-        commits.insert(0, os.environ.get("WORLDMODEL_COMMIT", "unknown"))
+    package, place = state.root(Path(worldmodel.__file__)), state.root(module)
+    known, trees = state.source(module), []
+    commit = known.commit
+    if package is not None:
+        trees.append(Tree(package, "package", _known(package)))
     if place is None:
         tree = _without_git(module, name)
         contents = b"".join(f"{n}\0".encode() + (tree.root / n).read_bytes() for n in tree.files)
-        commits.append(f"{module.name}-{short_hash(contents)}")
+        commit += f" {tree.root.name}-{state.short_hash(contents)}"
         trees.append(tree)
-    return Source(" ".join(commits), "".join(diffs), tuple(trees))
+    elif place != package:
+        trees.append(Tree(place, "config", _known(place)))
+    return Source(commit, known.diff, tuple(trees))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide the numbers."""
+    return machine()["versions"]
 
 
 def _known(root: Path) -> tuple[str, ...]:
-    """A repository's files to copy: tracked ones, and new ones that are code or assets."""
-    kinds = [f"*{suffix}" for suffix in CODE + ASSETS]
-    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *kinds)
-    names = (git(root, "ls-files", "-z") + new).split("\0")
-    return tuple(name for name in names if name and _small(root / name))
+    """A repository's files to copy."""
+    tracked = state.git(root, "ls-files", "-z").split("\0")[:-1]
+    names = [*tracked, *state.new_files(root, _KINDS)]
+    sizes = {name: (root / name).stat().st_size for name in names if _small(root / name)}
+    if sum(sizes.values()) > _REPOSITORY:
+        return tuple(name for name in sizes if Path(name).suffix in _KINDS)
+    return tuple(sizes)
 
 
 def _without_git(module: Path, name: str) -> Tree:
@@ -88,7 +91,7 @@ def _without_git(module: Path, name: str) -> Tree:
                 f"{root}, the folder of {module.name}, has no git and holds more than {_ENTRIES} "
                 "files; put the config into a folder of its own, or under git"
             )
-        paths = [at / n for n in sorted(names) if Path(n).suffix in CODE + ASSETS]
+        paths = [at / n for n in sorted(names) if Path(n).suffix in _KINDS]
         files += [str(path.relative_to(root)) for path in paths if _small(path)]
     return Tree(root, f"config/{root.name}" if packages else "config", tuple(files))
 

@@ -77,8 +77,12 @@ def _trust(
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
+        if len(tasks := document["tasks"]) > 1:
+            raise InputError(
+                f"{table} holds {len(tasks)} tasks; with --costs, give the runs of one"
+            )
         rows = trust.read(costs, cost.Generation)
-        document = cost.priced(document, rows, cost.assumed(assume))
+        tasks[0]["cost"] = cost.price(tasks[0], rows, cost.assumed(assume))
     if json:
         write_json(json, document)
     if report:

@@ -40,7 +40,7 @@ class Args:
 
     out: Path
     scene: str = "elbow"
-    child: bool = False  # of the two processes: computes the gradient, prints the time
+    child: bool = False  # computes the gradient in this process and prints when it is there
 
 
 def main(args: Args) -> int:

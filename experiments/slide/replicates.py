@@ -46,8 +46,9 @@ import numpy as np
 from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import reality, turn
 from experiments.slide import study as slide
-from experiments.slide.measurement import places_of, players, score, spent_on, table_rows
+from experiments.slide.measurement import places_of, score, spent_on, table_rows
 from experiments.slide.replicate_cells import MODELS, THEORY, cells_of, training_set
+from experiments.slide.workers import Workers
 from worldmodel import loop, runtime, trust
 from worldmodel.policies.clone import clone
 from worldmodel.reality import RobotError
@@ -122,7 +123,7 @@ def main(args: Args) -> int:
         hidden_seed=HIDDEN_SEED,
         config={"design": design, "hidden": reality.draw_hidden(HIDDEN_SEED), "smoke": args.smoke},
         physics=[result["physics"] for result in done],
-        seconds=[result["seconds"] for result in done],
+        stages=[result["stages"] for result in done],
     )
     print(json.dumps({"task": "slide", "hidden_seed": HIDDEN_SEED, "alpha": summary(table)}))
     return 0
@@ -131,7 +132,7 @@ def main(args: Args) -> int:
 def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list[dict[str, Any]]:
     """``count`` replicates, each from its file where an earlier run finished it."""
     hidden = reality.draw_hidden(HIDDEN_SEED)
-    with players() as workers:
+    with Workers() as workers:
         table = make_table(reality.simulator(hidden, workers=workers))
         done = []
         for s in range(count):
@@ -151,7 +152,8 @@ def run(out: Path, count: int, design: Design, stop: Callable[[], bool]) -> list
                     seed=s,
                 )
                 write_json(path, replicate(one, design))
-                runtime.log(f"replicate {s + 1}/{count} in {sum(one.seconds.values()):.0f} s")
+                took = sum(stage.seconds for stage in one.spent.values())
+                runtime.log(f"replicate {s + 1}/{count} in {took:.0f} s")
             done.append(json.loads(path.read_text()))
     return done
 
@@ -180,7 +182,7 @@ def replicate(one: turn.Turn, design: Design) -> dict[str, Any]:
         for name, version in one.versions.items()
     }
     spent = spent_on(one.versions) | dict.fromkeys(THEORY, 0)
-    return {"rows": rows, "spent": spent, "physics": fitted, "seconds": one.seconds}
+    return {"rows": rows, "spent": spent, "physics": fitted, "stages": one.spent}
 
 
 def predicted(one: turn.Turn, corrections: Sequence[Episode]) -> list[Episode]:

@@ -80,13 +80,14 @@ class Demonstration:
 
     def _played(self, key: jax.Array, count: int) -> tuple[Start, Goal, list[Episode]]:
         drawing, playing = jax.random.split(key)
-        starts, goals = loop.draw(self.task, drawing, count)
-        runtime.log(
-            f"{count} episodes of {self.task.name} in {self.version.name}, engine {self.engine}"
-        )
-        played = loop.demonstrate(
-            self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
-        )
+        with named.contract(self.task):
+            starts, goals = loop.draw(self.task, drawing, count)
+            runtime.log(
+                f"{count} episodes of {self.task.name} in {self.version.name}, engine {self.engine}"
+            )
+            played = loop.demonstrate(
+                self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
+            )
         devices.log_memory()
         kept = np.array([e.id for e in played])
         starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))

@@ -214,9 +214,21 @@ def demonstrate(
     *,
     engine: str = "mjx",
 ) -> list[Episode]:
-    """Episodes of an expert who plans in a version."""
+    """Episodes of an expert who plans in a version.
+
+    Raises:
+      LoopError: no policy of the expert's, or not one per context; see ``generate``.
+    """
     planning, playing = jax.random.split(key)
     policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
+    contexts = len(np.asarray(starts.qpos))
+    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
+    if sizes or not hasattr(policies, "traceable"):
+        raise LoopError(
+            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
+            f"{contexts} contexts; return a policy whose every array has their number as its "
+            "leading dimension"
+        )
     return generate(version, task, policies, starts, goals, playing, engine=engine)
 
 

@@ -29,7 +29,7 @@ from worldmodel.runtime.provenance import machine
 from worldmodel.runtime.settings import differences, flat
 from worldmodel.runtime.setup import run
 from worldmodel.runtime.signals import Interrupt, Interrupted
-from worldmodel.runtime.source import Source, repository, source
+from worldmodel.runtime.source import Source, root, source
 
 CONFIG, DIFF = "config.json", "dirty.diff"
 _VARIABLES = ("CUDA_", "JAX_", "MUJOCO_", "NVIDIA_", "OMP_", "SLURM_JOB", "WORLDMODEL_", "XLA_")
@@ -90,7 +90,7 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
 def program(main: Callable[..., Any]) -> str:
     """A program's name: its file, below the repository that it lies in."""
     file = Path(inspect.getfile(main)).resolve()
-    place = repository(file)
+    place = root(file)
     return file.relative_to(place).as_posix() if place else file.name
 
 
@@ -142,7 +142,10 @@ def as_arguments(kind: type, config: Mapping[str, Any]) -> list[str]:
     out = []
     for name, value in config.items():
         many = [str(part) for part in _leaves(value)]
-        if tyro.conf.Positional in getattr(hints.get(name), "__metadata__", ()):
+        markers = getattr(hints.get(name), "__metadata__", ())
+        if tyro.conf.Suppress in markers:  # an option that a program gives its own processes
+            continue
+        if tyro.conf.Positional in markers:
             out += many
         elif len(many) == 1 and many[0].startswith("-"):
             out.append(f"--{name}={many[0]}")

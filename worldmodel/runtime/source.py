@@ -25,44 +25,47 @@ def source(*files: Path) -> Source:
     package that git does not know (a container, a sweep's snapshot) has the commit in
     WORLDMODEL_COMMIT.
     """
-    package, places = repository(_PACKAGE), {file: repository(file) for file in files}
-    states = [state(root) for root in dict.fromkeys([package, *places.values()]) if root]
-    commits = [one.commit for one in states]
+    package, places = root(_PACKAGE), {file: root(file) for file in files}
+    commits, diffs = [], []
+    for folder in dict.fromkeys(f for f in (package, *places.values()) if f):
+        diff = _diff(folder)
+        head = git(folder, "rev-parse", "--short=12", "HEAD").strip()
+        commits.append(f"{head}-dirty-{short_hash(diff.encode())}" if diff else head)
+        diffs.append(diff)
     if package is None:
         commits.insert(0, os.environ.get("WORLDMODEL_COMMIT", "unknown"))
-    alone = [file for file, place in places.items() if place is None and file.is_file()]
-    commits += [f"{file.name}-{short_hash(file.read_bytes())}" for file in alone]
-    return Source(" ".join(commits), "".join(one.diff for one in states))
+    for file, place in places.items():
+        if place is None:
+            commits.append(f"{file.name}-{short_hash(file.read_bytes())}")
+    return Source(" ".join(commits), "".join(diffs))
 
 
-def state(root: Path) -> Source:
-    """That of a repository."""
-    kinds = [f"*{suffix}" for suffix in CODE]
-    diff = git(root, "diff", "HEAD", "--no-ext-diff", "--no-color", "--", *kinds)
-    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *kinds)
-    for name in filter(None, new.split("\0")):
-        diff += f"new file {name}\n{(root / name).read_text('utf-8', 'replace')}"
-    head = git(root, "rev-parse", "--short=12", "HEAD").strip()
-    return Source(f"{head}-dirty-{short_hash(diff.encode())}" if diff else head, diff)
-
-
-def repository(file: Path) -> Path | None:
+def root(file: Path) -> Path | None:
     """The repository around a file that has a commit; None without one, or without git, and of a
     file that it ignores, such as one in an environment."""
     try:
         git(file.parent, "rev-parse", "HEAD")
-        root = Path(git(file.parent, "rev-parse", "--show-toplevel").strip())
+        repository = Path(git(file.parent, "rev-parse", "--show-toplevel").strip())
     except (OSError, subprocess.CalledProcessError):
         return None
     ignored = ["git", "-C", str(file.parent), "check-ignore", "--quiet", str(file)]
-    return None if subprocess.run(ignored, capture_output=True).returncode == 0 else root
+    known = subprocess.run(ignored, capture_output=True).returncode != 0
+    return repository if known else None
+
+
+def new_files(repository: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Files that git neither tracks nor ignores, below the repository."""
+    kinds = [f"*{suffix}" for suffix in suffixes]
+    names = git(repository, "ls-files", "-z", "--others", "--exclude-standard", "--", *kinds)
+    return names.split("\0")[:-1]
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git prints there.
+    """Git's stdout.
 
     Raises:
-      OSError, subprocess.CalledProcessError: there is no git, or it fails.
+      OSError: there is no git.
+      subprocess.CalledProcessError: it refuses.
     """
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, check=True)
@@ -70,5 +73,13 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def short_hash(content: bytes) -> str:
-    """Eight digits."""
+    """Eight digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _diff(repository: Path) -> str:
+    kinds = [f"*{suffix}" for suffix in CODE]
+    tracked = git(repository, "diff", "HEAD", "--no-ext-diff", "--no-color", "--", *kinds)
+    new = new_files(repository, CODE)
+    texts = [(name, (repository / name).read_text("utf-8", "replace")) for name in new]
+    return tracked + "".join(f"new file {name}\n{text}" for name, text in texts)
