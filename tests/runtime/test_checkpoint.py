@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.helpers.disk import room
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.checkpoint import CheckpointError
 
@@ -141,6 +142,15 @@ def test_a_full_disk_leaves_the_former_step_whole(
         checkpoint.save(tmp_path, 2, TREE, METADATA)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
     checkpoint.restore(tmp_path, TREE)
+
+
+def test_a_file_that_orbax_cannot_write_is_an_error_of_the_system(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, TREE, METADATA)
+    with room(2000), pytest.raises(OSError, match="File too large") as failed:
+        checkpoint.save(tmp_path, 2, {"x": jnp.arange(90_000.0)}, METADATA)
+    assert failed.value.errno == errno.EFBIG and str(tmp_path) in str(failed.value.filename)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
+    checkpoint.save(tmp_path, 2, TREE, METADATA)
 
 
 SAVER = """
