@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,16 @@ def describe(source: Source, out: Path) -> Snapshot:
     return Snapshot(out.resolve() / "snapshot", roots, tuple(path))
 
 
-def write(source: Source, out: Path) -> None:
+def write(source: Source, out: Path, again: Callable[[], Source]) -> None:
     """Copies the code to ``out/snapshot``, read-only, whole or not at all; once per folder.
 
+    Args:
+      source: the code.
+      out: the sweep's folder.
+      again: states the code once more, after the copy.
+
     Raises:
+      InputError: the code changed meanwhile.
       OSError: such as a full disk.
     """
     described = describe(source, out)
@@ -96,6 +102,8 @@ def write(source: Source, out: Path) -> None:
             except OSError as error:  # which may name the original
                 raise OSError(error.errno, error.strerror, str(described.folder)) from error
             runtime.log(f"the runs use a copy of {len(tree.files)} files of {tree.root}")
+        if again().commit != source.commit:
+            raise InputError("the code changed while it was copied; give another --out")
         write_json(folder / _FILE, {"roots": described.roots, "path": described.path})
 
 

@@ -219,6 +219,13 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(
     assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
 
 
+def test_code_that_changes_while_it_is_copied_is_not_kept(project: Path) -> None:
+    sweep, out = plan(f"{project}/arm_fit.py:sweep"), project / "out"
+    (project / "scene.xml").write_text("<edited/>")
+    refused("changed while it was copied", prepare, sweep, out, "local", kind=InputError)
+    assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
+
+
 def test_a_sweep_in_a_repository_is_not_part_of_it(project: Path) -> None:
     git(project, "init", "-q")
     git(project, "add", "arm_fit.py")
