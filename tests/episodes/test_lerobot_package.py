@@ -16,6 +16,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The real thing, kept off the network."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    # In an environment of its own: lerobot 0.4.4 brings torch and needs NumPy below 2.3.
     reason = "the package lerobot is not here: install it (it brings torch) to run this"
     return pytest.importorskip("lerobot.datasets.lerobot_dataset", reason=reason).LeRobotDataset
 
