@@ -132,15 +132,6 @@ def identified(name: str, *numbers: tuple[str, float, float]) -> Result:
     return Result(f"recordings/{name}/identified", "10 minutes", (command,), tuple(values))
 
 
-def sysid(name: str, low: float, high: float) -> Result:
-    """Four ways to the same least squares: where their costs end."""
-    command = f"experiments.recordings.compare_identification --recording {name} --windows 128"
-    command += " --iterations 10 --out {out}"
-    methods = ("engine c", "engine mjx", "mujoco.sysid, mujoco", "mujoco.sysid, scipy")
-    costs = (Number({"method": method}, ("cost",), low, high) for method in methods)
-    return Result(f"recordings/{name}/sysid", "10 minutes", (command,), tuple(costs))
-
-
 def cost(name: str, runtime: str, options: str, *numbers: tuple[str, int, float, float]) -> Result:
     """What a gradient costs, as a multiple of the forward simulation: scene, batch, range."""
     command = f"experiments.gradients.cost --out {{out}} {options}"
@@ -179,20 +170,6 @@ ALL = (
         alpha("v1-hybrid", 0.19, 0.79),
     ),
     slide(23, alpha("v1", 0.63, 1.63), alpha("v2", 0.13, 0.7), alpha("v1-hybrid", 0.27, 0.96)),
-    Result(
-        "slide/replicates",
-        "1.2 hours",
-        ("experiments.slide.replicates --out {out}",),
-        (
-            alpha("v0", -0.39, -0.01),
-            alpha("v1", 0.36, 0.9),
-            alpha("v1-sham", -0.4, -0.01),
-            alpha("v2", 0.32, 1.43),
-            alpha("thin33", 0.17, 0.63),
-            alpha("thin67", 0.49, 1.07),
-        ),
-        ROWS,
-    ),
     Result(
         "push",
         "30 minutes",
@@ -258,8 +235,6 @@ ALL = (
     ),
     identified("double_pendulum", ("shoulder.frictionloss[0]", 0.079, 1.86)),
     identified("cube_toss", ("cube.friction[0]", 0.15, 0.22), ("cube.geom_size[0]", 0.05, 0.055)),
-    sysid("elbow_toss", 53_000, 65_000),
-    sysid("double_pendulum", 42_000, 47_000),
     cost(
         "cost",
         "half an hour",

@@ -32,7 +32,7 @@ def test_every_committed_table_is_listed() -> None:
     assert folders - set(KNOWN) == set()
 
 
-@pytest.mark.parametrize("name", ["slide/hidden21", "slide/replicates"])
+@pytest.mark.parametrize("name", ["slide/hidden21", "tosses_alpha/elbow_toss"])
 def test_alpha_comes_out_again_from_committed_rows(name: str, tmp_path: Path) -> None:
     command = [
         sys.executable,
