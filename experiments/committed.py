@@ -151,7 +151,6 @@ def interval_share(row: Mapping[str, Any], held: str, of: str, low: float) -> Nu
 ROWS = "experiments.alpha {kept}/rows.csv --out {out}"
 BOUNCE = {"dt": 0.0005, "solref": [0.02, 0.5]}
 COVERED = {"group": "fresh episodes", "figure": "alpha = 1.00", "seeds": 20, "wanted": "covers"}
-PENDULUM = "Farama-Foundation/Gymnasium/gymnasium/envs/mujoco/assets/inverted_pendulum.xml"
 ALL = (
     slide(
         21,
@@ -294,12 +293,6 @@ ALL = (
         ("experiments.gradients.gate --out {out}",),
         (Number({"scene": "free plane–box pyramidal Euler"}, ("reverse", "float64"), 0.0, 1e-12),),
         'experiments.gradients.gate --only "free plane–box pyramidal Euler" --out {out}',
-    ),
-    Result(
-        "gradients/public",
-        "an hour; first clone what experiments/gradients/public_scenes.py lists into runs/scenes",
-        ("experiments.gradients.public --scenes runs/scenes --out {out}",),
-        (Number({"scene": PENDULUM}, ("values", "mjx", 1), 0.0, 1e-12),),
     ),
     Result(
         "identification",

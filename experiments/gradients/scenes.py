@@ -85,7 +85,7 @@ def gripper() -> Bench:
 
 def quadruped() -> Bench:
     """A quadruped of twelve servos that stands on four feet, pushed to its side."""
-    scene = _load(HERE / "quick" / "quadruped.xml")
+    scene = _load(HERE / "quadruped.xml")
     free = (
         *free_parameters("mass com inertia", "trunk"),
         *free_parameters("damping armature", "front_left_thigh", "rear_right_thigh"),
