@@ -96,8 +96,9 @@ def slide(seed: int, *numbers: Number) -> Result:
 
 def tosses(name: str, *numbers: Number) -> Result:
     """Synthetic tosses of a recording."""
-    command = f"experiments.tosses_alpha.measure --recording {name} --out {{out}}"
-    return Result(f"tosses_alpha/{name}", "1.5 hours", (command,), numbers, ROWS)
+    command = f"experiments.tosses_alpha.%s --recording {name} --out {{out}}"
+    commands = (command % "versions", command % "measure")
+    return Result(f"tosses_alpha/{name}", "1.5 hours", commands, numbers, ROWS)
 
 
 def physics(name: str, kept: tuple[int, int], *numbers: Number) -> Result:

@@ -1,4 +1,4 @@
-"""World models fitted on a few corrections, and the tosses they generate; ``measure`` runs this.
+"""World models fitted on a few corrections, and the tosses they generate, for ``measure``.
 
 Question: what would a lab's world model, fitted on K real tosses and nothing else, generate?
 Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss --out runs/alpha/elbow
@@ -10,16 +10,12 @@ in another process):
 
 - v0: the sources' parameters; v1: physics fitted on the first K1 corrections by Gauss-Newton;
   v2: physics fitted on all K2, and a network regressed on its remaining error;
-- v1-sham: physics fitted on K1 tosses that v0 generated from the same starts;
-- v1-worst: physics fitted on the K1 of the K2 that v0 predicts worst;
-- v1-quiet, v1-loud: v1 without tracking noise and with twice as much;
-- v1-leak: v1 from starts of the whole pool.
+- v1-sham: physics fitted on K1 tosses that v0 generated from the same starts.
 
 A version draws its starts, and measures the tracking noise, on the corrections it is charged with:
-v0 on the first K1, since it needs starts too; v1-worst on all K2, of which its K1 are selected. A
-synthetic toss is recorded as a real one: noise on the poses, velocities from them. A training
-window of v2 has v2's own prediction from that recording as its future, since the network's
-corrections hold for that horizon.
+v0 on the first K1, since it needs starts too. A synthetic toss is recorded as a real one: noise on
+the poses, velocities from them. A training window of v2 has v2's own prediction from that recording
+as its future, since the network's corrections hold for that horizon.
 """
 
 import dataclasses
@@ -37,6 +33,7 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.source import recording_file
 from experiments.records import write_arrays
 from experiments.tosses_alpha.study import (
+    SHAM,
     STUDIES,
     Starts,
     Study,
@@ -120,15 +117,6 @@ def fitted_hybrid(
     return fitted, min(row["validation"] for row in rows)
 
 
-def worst(world: WorldModel, tosses: list[Episode], count: int, problem: Problem) -> list[Episode]:
-    """The ``count`` tosses with the largest errors of version 0, each relative to its mean."""
-    windows = scored_windows(problem, tosses)
-    predicted = make_predictor(world, BATCH)(init(world, jax.random.key(0)), windows)
-    error = episode_errors(predicted, windows, problem.channels(world.scene))
-    relative = np.nansum(error / error.mean(axis=0), axis=1)
-    return [tosses[i] for i in np.sort(np.argsort(-relative)[:count])]
-
-
 def played(world: WorldModel, parameters: Parameters, starts: Starts) -> np.ndarray:
     """Poses of whole tosses: (tosses, frames, nq).
 
@@ -180,24 +168,19 @@ def replicate(
     v2_hybrid, ratio = fitted_hybrid(hybrid, v2, study, every, number, stop)
     same_starts = recorded_starts(first)
     v0_tosses = tracked(scene, played(world, v0, same_starts), noise1, [number, 13])
-    sham = fitted("v1-sham", recorded(scene, v0_tosses, same_starts.frames), 11)
-    hard = fitted("v1-worst", worst(world, every, study.first, problem), 14)
+    sham = fitted(SHAM, recorded(scene, v0_tosses, same_starts.frames), 11)
 
     def starts(tosses: list[Episode]) -> Starts:
         rng = np.random.default_rng([number, 15])
         return draw_starts(scene, tosses, study.bandwidth, most, rng)
 
-    near, wide, leak = starts(first), starts(every), starts(parts.pool)
+    near, wide = starts(first), starts(every)
     out: dict[str, np.ndarray] = {}
     for name, parameters, begun, noise in (
         ("v0", v0, near, noise1),
         ("v1", v1, near, noise1),
         ("v2", v2, wide, noise2),
-        ("v1-sham", sham, near, noise1),
-        ("v1-worst", hard, wide, noise2),
-        ("v1-quiet", v1, near, 0.0 * noise1),
-        ("v1-loud", v1, near, 2.0 * noise1),
-        ("v1-leak", v1, leak, noise1),
+        (SHAM, sham, near, noise1),
     ):
         qpos = tracked(scene, played(world, parameters, begun), noise, [number, 16])
         out[f"{name}.qpos"], out[f"{name}.frames"] = qpos, begun.frames
@@ -226,10 +209,7 @@ def replicate(
         "regression": ratio,
         "fits": fits,
         "provenance": provenance,
-        "parameters": {
-            name: values(p)
-            for name, p in (("v1", v1), ("v2", v2), ("v1-sham", sham), ("v1-worst", hard))
-        },
+        "parameters": {name: values(p) for name, p in (("v1", v1), ("v2", v2), (SHAM, sham))},
     }
     return out | {"about": np.array(json.dumps(about))}
 
