@@ -19,7 +19,6 @@ reality itself as the world model (v*) must come out at 1, thinned reality at it
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import sys
@@ -33,8 +32,8 @@ import numpy as np
 import tyro
 
 from experiments.alpha import CONTROL, Cell, cells_of, publish, summary
-from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.source import recording_file
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import mean_interval
 from experiments.slide.measurement import table_rows
 from experiments.tosses_alpha.learner import Learner
@@ -227,12 +226,10 @@ def main(args: Args) -> int:
     # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
     runtime.configure(x64=False)
-    problem, study = find_problem(args.recording), STUDIES[args.study]
+    recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
+    problem, episodes, simulated = recording.problem, recording.episodes, recording.simulated
     folder = args.out / "replicates"
-    path, simulated = recording_file(problem, args.out)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    claim(folder, {"study": study, "recording": digest})
-    episodes = problem.episodes(path)
+    claim(folder, {"study": study, "recording": recording.digest})
     provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt:
         try:

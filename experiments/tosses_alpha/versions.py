@@ -29,8 +29,8 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.source import recording_file
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.records import write_arrays
 from experiments.tosses_alpha.study import (
     SHAM,
@@ -217,11 +217,9 @@ def replicate(
 def main(args: Args) -> int:
     """Writes the replicates that are absent; returns the exit status."""
     runtime.configure()
-    problem, study = find_problem(args.recording), STUDIES[args.study]
+    recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
     folder = args.out / "versions"
-    folder.mkdir(parents=True, exist_ok=True)
-    path, _ = recording_file(problem, args.out)
-    episodes = problem.episodes(path)
+    folder.mkdir(exist_ok=True)
     provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt:
         for number in range(study.replicates):
@@ -230,7 +228,12 @@ def main(args: Args) -> int:
                 continue
             try:
                 arrays = replicate(
-                    problem, study, episodes, number, provenance, lambda: interrupt.requested
+                    recording.problem,
+                    study,
+                    recording.episodes,
+                    number,
+                    provenance,
+                    lambda: interrupt.requested,
                 )
             except runtime.Interrupted:
                 return interrupt.exit_status
