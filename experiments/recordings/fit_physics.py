@@ -25,9 +25,9 @@ import tyro
 
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
-from experiments.recordings.statistics import named
 from experiments.records import append_row, plain
 from worldmodel import runtime
+from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics

@@ -23,20 +23,20 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 
 from experiments.recordings.figures import BLUE, GREY, ORANGE
-from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.recordings.tables import (
     Fit,
     headline,
     keep_checkpoints,
     publish,
     read_fits,
-    real_recording,
     refuse_diverged,
 )
 from worldmodel import runtime
@@ -63,7 +63,7 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     fits: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     out: Path  # folder for the table, the figure and the checkpoints
-    split: str = "test"  # test, validation or train episodes
+    split: Literal["test", "validation", "train"] = "test"
 
 
 def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.ndarray:
@@ -144,17 +144,16 @@ def predictions(
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    path = real_recording(args.recording, args.split)
-    problem = find_problem(args.recording)
+    recording = read_recording(args.recording)
     fits = read_fits(args.fits, args.recording)
     best = min(fits, key=lambda f: f.validation)
     world, physics = best.fitted.world, best.fitted.parameters["physics"]
-    args.out.mkdir(parents=True, exist_ok=True)
+    keep_checkpoints(fits, args.out)
+    problem = recording.problem
     table = publish(
         args.out,
-        problem,
+        recording,
         args.split,
-        path,
         best.fitted,
         lambda windows, ids: predictions(problem, fits, windows, ids),
         lambda _: PAIRS,
@@ -163,7 +162,6 @@ def main(args: Args) -> int:
         fits=[{"seed": f.seed, "validation": f.validation} for f in fits],
         best_seed=best.seed,
     )
-    keep_checkpoints(fits, args.out)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, physics)
     write_mjcf(args.out / "fitted.xml", fitted_mjcf, world.scene.assets)
     print(json.dumps(headline(table, "sources", ["fitted"]) | {"out": str(args.out)}))

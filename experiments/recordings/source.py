@@ -9,6 +9,7 @@ from experiments.recordings.problems import Problem, find_problem
 from experiments.recordings.simulate import simulate
 from worldmodel import runtime
 from worldmodel.episodes.split import split
+from worldmodel.errors import InputError
 from worldmodel.types import Episode
 
 SIMULATED_EPISODES = 80
@@ -28,38 +29,39 @@ class Recording:
         return [e for e in self.episodes if split(e.id) == name]
 
 
-def read_recording(name: str, out: Path) -> Recording:
-    """The recording of that name, simulated where WORLDMODEL_DATA is not set.
+def read_recording(name: str, out: Path | None = None) -> Recording:
+    """The recording of that name, in the folder WORLDMODEL_DATA.
 
     Args:
-      out: folder for a simulated one; made when absent.
+      out: folder of the run, for a simulated one where WORLDMODEL_DATA is not set; made when
+        absent. None where a simulated one answers nothing.
 
     Raises:
-      InputError: no such recording is known.
-      FileNotFoundError: WORLDMODEL_DATA is set to a folder that lacks it.
+      InputError: no such recording is known, or it must be real and WORLDMODEL_DATA is not set.
+      FileNotFoundError: the folder lacks it.
     """
-    problem = find_problem(name)
-    out.mkdir(parents=True, exist_ok=True)
-    path, simulated = _file(problem, out)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Recording(problem, simulated, digest, problem.episodes(path))
-
-
-def _file(problem: Problem, out: Path) -> tuple[Path, bool]:
-    data = os.environ.get("WORLDMODEL_DATA")
+    problem, data = find_problem(name), os.environ.get("WORLDMODEL_DATA")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     if data:
-        path = Path(data) / f"{problem.name}.npz"
+        path = Path(data) / f"{name}.npz"
         if not path.is_file():
             raise FileNotFoundError(
                 f"WORLDMODEL_DATA is {data}, but there is no {path.name} in it; "
                 "correct it, or unset it to run on a simulated recording"
             )
-        return path, False
-    path = out / f"simulated_{problem.name}.npz"
-    runtime.log(
-        "WORLDMODEL_DATA is not set: this run fits a SIMULATED recording, made with C MuJoCo "
-        "and hidden parameters"
-    )
-    if not path.is_file():
-        simulate(problem, episodes=SIMULATED_EPISODES, seed=0, out=path)
-    return path, True
+    elif out is None:
+        raise InputError(
+            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
+            f"({name}.npz); a table of simulated ones answers nothing"
+        )
+    else:
+        path = out / f"simulated_{name}.npz"
+        runtime.log(
+            "WORLDMODEL_DATA is not set: this run fits a SIMULATED recording, made with C MuJoCo "
+            "and hidden parameters"
+        )
+        if not path.is_file():
+            simulate(problem, episodes=SIMULATED_EPISODES, seed=0, out=path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Recording(problem, not data, digest, problem.episodes(path))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.recordings import tables
+from experiments.recordings import source
 from experiments.recordings.fitted import Fitted
 from experiments.recordings.physics_table import PAIRS, STYLES, compile_in_c, predict_in_c
 from experiments.recordings.problems import CUBE, PENDULUM, Problem
@@ -80,10 +80,8 @@ def test_a_table_has_every_horizon_and_model(
     qpos = np.tile(model.qpos0, (320, 1))
     rows = {"qpos": qpos, "qvel": np.zeros((320, model.nv)), "ctrl": np.zeros((320, model.nu))}
     episodes = [Episode.regular(i, problem.control_hz, **rows) for i in range(4)]
-    monkeypatch.setattr(Problem, "episodes", lambda *_: episodes)
-    monkeypatch.setattr(tables, "split", lambda _: "test")
-    path = tmp_path / "recording.npz"
-    path.write_bytes(b"rows")
+    monkeypatch.setattr(source, "split", lambda _: "test")
+    recording = source.Recording(problem, False, "sha", episodes)
     world = WorldModel(problem.scene(), problem.free)
     fitted = Fitted(problem, world, {}, {"settings": {"data": "d"}})
     flies = problem is CUBE
@@ -104,7 +102,7 @@ def test_a_table_has_every_horizon_and_model(
         return predicted
 
     table = publish(
-        tmp_path, problem, "test", path, fitted, predict, lambda _: PAIRS, STYLES, best_seed=0
+        tmp_path, recording, "test", fitted, predict, lambda _: PAIRS, STYLES, best_seed=0
     )
     assert table == json.loads((tmp_path / "table.json").read_text())
     horizons = [16, 80, None] if flies else [100, 200]
