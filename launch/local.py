@@ -116,7 +116,12 @@ def pool(runs: Sequence[Run], out: Path, slots: Sequence[Slot], lock: int) -> in
                 while waiting and free and not interrupt.requested:
                     run, slot = waiting.popleft(), free.pop(0)
                     runtime.log(f"{run.id} {run.name}: begins")
-                    process = start(out / run.id, slot.cores, slot.gpu, [lock])
+                    try:
+                        process = start(out / run.id, slot.cores, slot.gpu, [lock])
+                    except OSError as error:
+                        runtime.log(f"{run.id} {run.name}: cannot begin: {error}")
+                        free.append(slot)
+                        continue
                     busy[run.id] = run, slot, process
                 for run, slot, process in list(busy.values()):
                     if (code := process.poll()) is not None:

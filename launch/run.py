@@ -20,13 +20,12 @@ from typing import Any
 
 import tyro
 
-from launch.source import source, versions
+from launch import snapshot
+from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import write_json
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Args:
 def start(
     folder: Path, cores: Sequence[int] = (), gpu: str | None = None, lock: Sequence[int] = ()
 ) -> subprocess.Popen:
-    """Begins a run in a process group of its own, which Ctrl-C does not reach.
+    """Begins a run of its sweep's snapshot in a process group of its own, which Ctrl-C does not
+    reach.
 
     Args:
       folder: of the run.
@@ -48,11 +48,10 @@ def start(
       gpu: the one that it sees; all where it is None.
       lock: open file descriptors that it keeps.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    changes = {"PYTHONPATH": path}
+    changes = {"PYTHONPATH": snapshot.read(folder.parent).python_path()}
     if gpu is not None:  # numbered as nvidia-smi does
         changes |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    command = [sys.executable, "-m", "launch.run", str(folder)]
+    command = [sys.executable, "-P", "-m", "launch.run", str(folder)]
     if cores:
         command += ["--cores", *map(str, cores)]
     write_json(folder / "status.json", {"state": "waiting", "attempt": status(folder)["attempt"]})
@@ -81,7 +80,10 @@ def finish(folder: Path, code: int, *, stopped: bool) -> dict[str, Any]:
         by = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         state = "stopped" if stopped else "failed"
         now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder)}"}
-        write_json(folder / "status.json", now)
+        try:
+            write_json(folder / "status.json", now)
+        except OSError as error:  # a full disk may have ended it; the launch goes on
+            now["reason"] += f"; {error.filename} is not written ({cause(error)})"
     return now
 
 
@@ -133,21 +135,17 @@ def main(args: Args) -> int:
 
 def _execute(folder: Path) -> int:
     described = json.loads((folder / "config.json").read_text())
-    at = entry(described["entry"])
-    commit = source(at.file).commit
-    if commit != described["commit"]:
-        raise InputError(
-            f"the code is that of commit {commit}, the run {described['id']} belongs to "
-            f"{described['commit']}; restore that code, or begin anew with another --out"
-        )
+    code = snapshot.read(folder.parent)
+    os.environ["WORLDMODEL_COMMIT"] = described["commit"].split()[0]  # the copy has no git
+    at = entry(code.inside(described["entry"]))
     here = versions()
     differ = [f"{k} {here[k]}, not {v}" for k, v in described["versions"].items() if here[k] != v]
     if differ:
         raise InputError(
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
-    config = at.parse(described["arguments"], folder / "out")
-    if at.flat(config) != described["config"]:
+    config = at.parse([code.inside(text) for text in described["arguments"]], folder / "out")
+    if code.original(at.flat(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
     write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:

@@ -7,6 +7,7 @@ save, and is put into the queue again, at most three times for the limit. The sa
 again what is neither done, failed nor queued; ``--rerun`` names failed runs.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -22,13 +23,15 @@ from typing import Any
 import tyro
 
 from launch.local import locked, unfinished
-from launch.run import ROOT, finish, start, status
-from launch.sweep import Run, command_line, plan, prepare
+from launch.run import finish, start, status
+from launch.snapshot import describe
+from launch.sweep import Run, Sweep, command_line, plan, prepare
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
 
 _POLL = 0.2  # [s]
+_PYTHON = f"{shlex.quote(sys.executable)} -P"  # without the working folder before the snapshot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +105,11 @@ class Job:
         return False
 
 
-def parameters(args: Args, name: str) -> dict[str, Any]:
+def parameters(args: Args, sweep: Sweep) -> dict[str, Any]:
     """The job array's, as submitit names them."""
+    path = describe(sweep.source, args.out).python_path()
     asked = {
-        "job_name": name,
+        "job_name": sweep.entry.file.stem,
         "time": args.minutes,
         "array_parallelism": args.parallel,
         "cpus_per_task": args.cores,
@@ -113,25 +117,25 @@ def parameters(args: Args, name: str) -> dict[str, Any]:
         "partition": args.partition,
         "account": args.account,
         "signal_delay_s": args.save_seconds,
-        "setup": [f"export PYTHONPATH={shlex.quote(str(ROOT))}:$PYTHONPATH"],
+        "setup": [f"export PYTHONPATH={shlex.quote(path)}"],
         "additional_parameters": {"mem": args.memory} if args.memory else None,
     }
     return {key: value for key, value in asked.items() if value is not None}
 
 
-def batch_file(args: Args, name: str, runs: int) -> str:
+def batch_file(args: Args, sweep: Sweep) -> str:
     """The text that is submitted, but for submitit's own command."""
     from submitit.slurm.slurm import _make_sbatch_string  # the executor needs a Slurm
 
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {args.out / 'slurm'}"
-    asked: dict[str, Any] = {"map_count": runs} if runs > 1 else {}
+    command = f"{_PYTHON} -u -m submitit.core._submit {args.out / 'slurm'}"
+    asked: dict[str, Any] = {"map_count": len(sweep.runs)} if len(sweep.runs) > 1 else {}
     return _make_sbatch_string(
-        command=command, folder=args.out / "slurm", **asked, **parameters(args, name)
+        command=command, folder=args.out / "slurm", **asked, **parameters(args, sweep)
     )
 
 
-def submit(args: Args, name: str, runs: list[Run]) -> list[str]:
-    """Submits the runs as one array, and notes each one's job in job.json.
+def submit(args: Args, sweep: Sweep, runs: list[Run]) -> list[str]:
+    """Submits these runs of a sweep as one array, and notes each one's job in job.json.
 
     Returns:
       The jobs' ids.
@@ -142,8 +146,8 @@ def submit(args: Args, name: str, runs: list[Run]) -> list[str]:
     import submitit
     from submitit.core.utils import FailedJobError
 
-    executor = submitit.SlurmExecutor(args.out.resolve() / "slurm")
-    executor.update_parameters(**parameters(args, name))
+    executor = submitit.SlurmExecutor(args.out.resolve() / "slurm", python=_PYTHON)
+    executor.update_parameters(**parameters(args, sweep))
     try:
         with executor.batch():
             folders = [args.out.resolve() / run.id for run in runs]
@@ -156,18 +160,22 @@ def submit(args: Args, name: str, runs: list[Run]) -> list[str]:
 
 
 def queued(out: Path, runs: list[Run]) -> list[Run]:
-    """The runs whose jobs wait or run."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%A %i"]
+    """The runs whose jobs wait or run; logs why they wait."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%A %i %r"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
         raise InputError(f"Slurm does not answer squeue: {error.stderr.strip()}") from error
-    active = set(done.stdout.split())
+    lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
+    reasons = {job: reason for *names, reason in lines for job in names}
     paths = {run.id: out / run.id / "job.json" for run in runs}
     jobs = {
         name: json.loads(path.read_text())["job"] for name, path in paths.items() if path.exists()
     }
-    return [run for run in runs if jobs.get(run.id) in active]
+    waiting = [run for run in runs if jobs.get(run.id) in reasons]
+    for reason, count in collections.Counter(reasons[jobs[run.id]] for run in waiting).items():
+        runtime.log(f"{count} runs are queued, reason: {reason}")  # None of those that run
+    return waiting
 
 
 def main(line: tuple[Args, tuple[str, ...]]) -> int:
@@ -183,9 +191,8 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
     if args.save_seconds >= 60 * args.minutes:
         raise InputError("--save-seconds is no less than the time limit; give more --minutes")
     sweep = plan(args.sweep, overrides)
-    name = sweep.entry.file.stem
     if args.dry_run:
-        print(batch_file(args, name, len(sweep.runs)), end="")
+        print(batch_file(args, sweep), end="")
         return 0
     if shutil.which("sbatch") is None:
         raise InputError("no sbatch here; run this on a cluster's login node, or launch.local")
@@ -194,7 +201,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         runs = unfinished(sweep.runs, args.out, args.rerun)
         waiting = queued(args.out, runs)
         runs = [run for run in runs if run not in waiting]
-        jobs = submit(args, name, runs) if runs else []
+        jobs = submit(args, sweep, runs) if runs else []
     report = {"runs": len(sweep.runs), "submitted": len(jobs), "queued": len(waiting)}
     print(json.dumps(report | {"jobs": jobs}))
     return 0

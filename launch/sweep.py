@@ -21,6 +21,7 @@ from typing import Any
 
 import tyro
 
+from launch import snapshot
 from launch.source import Source, source, versions
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import new_folder, write_json, write_text
@@ -125,7 +126,7 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
       InputError: see ``entry`` and ``Entry.parse``; two runs have one config, or there is none.
     """
     at, asked = entry(reference), []
-    state = source(at.file)
+    state = source(at.file, at.sweep.__module__)
 
     def add(**values: Any) -> None:
         asked.append(_flat(values))
@@ -151,7 +152,8 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def prepare(sweep: Sweep, out: Path, on: str) -> None:
-    """Writes a folder per run, whole or not at all; those that are there stay as they are.
+    """Copies the code and writes a folder per run, each whole or not at all; those that are there
+    stay as they are. Git does not see the sweep's folder.
 
     Args:
       sweep: the runs.
@@ -170,6 +172,8 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
         "runs": {run.id: run.name for run in sweep.runs},
     }
     claim(out, settings)
+    write_text(out / ".gitignore", "*\n")
+    snapshot.write(sweep.source, out)
     for run in sweep.runs:
         if (out / run.id).exists():
             continue

@@ -55,7 +55,6 @@ def _trust(
     pool: int | None = None,
     costs: Path | None = None,
     assume: tuple[tuple[str, float, float], ...] = (),
-    pairs: Path | None = None,
 ) -> int:
     """Measures the trust coefficient alpha from a table of training runs.
 
@@ -70,24 +69,17 @@ def _trust(
         synthetic episodes; worldmodel/trust/cost.py documents the columns.
       assume: NAME LOW HIGH, …: replaced assumptions of the cost card, such as wage 20 30;
         worldmodel/trust/cost.py lists them.
-      pairs: table of real and simulated evaluation episodes (see the command judge), for the
-        same page.
     """
     from worldmodel import trust
-    from worldmodel.trust import cost, evaluation
+    from worldmodel.trust import cost
     from worldmodel.trust import report as pages
 
     if assume and not costs:
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
-        rows, used = trust.read(costs, cost.Generation), cost.assumed(assume)
-        card = functools.partial(cost.price, assumptions=used)
-        document = trust.attached(document, "cost", rows, card)
-    if pairs:
-        rows = trust.read(pairs, evaluation.Pair)
-        judge = functools.partial(evaluation.evaluations, level=level)
-        document = trust.attached(document, "evaluation", rows, lambda _, own: judge(own))
+        rows = trust.read(costs, cost.Generation)
+        document = cost.priced(document, rows, cost.assumed(assume))
     if json:
         write_json(json, document)
     if report:
@@ -133,18 +125,17 @@ def _judge(pairs: _Table, json: Path | None = None, level: float = 0.95) -> int:
     Args:
       pairs: table with a row per start: policy, real, simulated; real is empty if the start was
         played in the simulator alone. CSV or Parquet; see worldmodel/trust/evaluation.py.
-      json: file for all numbers by task and policy.
+      json: file for all numbers by policy.
       level: of the intervals.
     """
     from worldmodel import trust
     from worldmodel.trust import evaluation
     from worldmodel.trust.report import judged
 
-    rows = trust.read(pairs, evaluation.Pair)
-    by_task = evaluation.evaluations_by_task(rows, level)
+    by_policy = evaluation.evaluations(trust.read(pairs, evaluation.Pair), level)
     if json:
-        write_json(json, by_task)
-    print(judged(by_task), end="")
+        write_json(json, by_policy)
+    print(judged(by_policy), end="")
     return 0
 
 

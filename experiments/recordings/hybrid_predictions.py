@@ -18,8 +18,9 @@ from worldmodel import physics
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Displacement, Parameters, Physics, Velocity, WorldModel, pose, start
-from worldmodel.model.simulate import in_batches, make_predictor, predict_states
+from worldmodel.model.simulate import make_predictor, predict_states
 from worldmodel.physics import parameters as physical
+from worldmodel.runtime.devices import in_batches
 from worldmodel.types import State
 
 DEAL_SEED = 0
@@ -106,9 +107,7 @@ def make_observer(
 
         return jax.vmap(one)(windows)
 
-    return lambda parameters, windows: in_batches(
-        functools.partial(run, parameters), batch, windows
-    )
+    return lambda parameters, windows: in_batches(run, batch, parameters, windows)
 
 
 @functools.cache
@@ -141,4 +140,4 @@ def make_replay(
 
         return jax.vmap(one)(windows, corrections)
 
-    return lambda parameters, *rows: in_batches(functools.partial(run, parameters), batch, *rows)
+    return lambda parameters, *rows: in_batches(run, batch, parameters, *rows)

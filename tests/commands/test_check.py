@@ -96,6 +96,16 @@ def test_paths_that_are_not_there_are_named(
     assert named in streams.out + streams.err
 
 
+def test_a_mesh_that_is_not_there_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = '<asset><mesh name="m" file="m.stl"/></asset><worldbody><geom type="mesh" mesh="m"/>'
+    Path("arm.xml").write_text(ARM.replace("<worldbody>", mesh))
+    for command in (["check", "arm.xml"], ["fit", "arm.xml", "--data", "log.csv", "--out", "fit"]):
+        assert main(command) == 2
+        assert f"there is no file {folder / 'm.stl'}" in capsys.readouterr().err
+
+
 def test_a_scene_that_mjx_cannot_run_is_refused_by_element(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

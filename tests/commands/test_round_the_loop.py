@@ -16,6 +16,8 @@ from worldmodel.errors import InputError
 from worldmodel.tasks import data_set
 
 FILE = """
+import numpy as np
+from worldmodel.reality.safety import Nobody
 from tests.helpers.small_tasks import LaggingCart, Reach, Straight
 from worldmodel.policies.plan import knots
 task, expert = Reach(), Straight()
@@ -26,6 +28,9 @@ class Silent(LaggingCart):
     def step(self, ctrl):
         raise TimeoutError("no answer")
 silent = Silent(task)
+class Leader(Nobody):
+    def command(self, measured):
+        return np.array([0.4])
 """
 Run = Callable[..., Any]
 
@@ -51,6 +56,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Run:
 def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     done = run("generate cart_task.py:task --out synthetic --episodes 8")
     assert done["episodes"] == 8 and done["version"] == "v0" and done["error"] < 0.5
+    assert done["diverged"] == done["unmeasured"] == done["unjudged"] == 0
     assert run("generate cart_task.py:task --out synthetic --episodes 8") == done
     for other in ("--seed 4", "--episodes 8 --expert cart_task.py:near"):
         assert "holds other episodes" in run(f"generate cart_task.py:task --out synthetic {other}")
@@ -71,6 +77,13 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     silent = deploy.replace("deployed", "silent") + " --robot cart_task.py:silent"
     assert "the robot failed:" in run(silent) and "no answer" in run(silent)
     assert run(silent).count("run the same command") == 1
+    led = deploy.replace("deployed", "led") + " --operator cart_task.py:Leader"
+    run(led)
+    for episode in data_set.read(tmp_path / "led" / "corrections", Reach()):
+        assert episode.intervention is not None and episode.intervention.all()
+        np.testing.assert_allclose(episode.ctrl, 0.4)
+    nobody = run(led.replace("led", "nobody").replace("Leader", "number"))
+    assert "operator 'cart_task.py:number' is a int without 'command'" in nobody
 
 
 def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:

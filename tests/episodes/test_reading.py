@@ -52,6 +52,15 @@ def test_another_rate_is_a_resampling(hz: float, tmp_path: Path) -> None:
     assert np.abs(fresh).max() < 0.08  # at the sample before, up to 10 ms
 
 
+def test_a_rate_far_above_the_log_s_own_is_refused(tmp_path: Path) -> None:
+    log = arm_log(tmp_path / "a.npz")
+    message = r"1e\+09 frames per second .* of the log, which has 100 per second; give a lower"
+    with pytest.raises(InputError, match=message):
+        read(log, control_hz=1e9)
+    with pytest.raises(InputError, match=message):
+        read(log, dataclasses.replace(COLUMNS, control_hz=1e9))
+
+
 def test_units_signs_zeros_and_scales(tmp_path: Path) -> None:
     logged = Q.copy()
     logged[:, 0] = np.degrees(-(Q[:, 0] - 0.3))

@@ -14,7 +14,8 @@ from tests.helpers import planted_arm
 from tests.helpers.planted_arm import Arm, equal, leaves, windows_of
 from worldmodel import runtime
 from worldmodel.episodes.errors import Angle, Channels, episode_errors
-from worldmodel.finetune.adam import FitConfig, FitState, _optimiser, fit
+from worldmodel.finetune.adam import FitConfig, FitState, fit
+from worldmodel.finetune.adam_step import make_optimiser
 from worldmodel.model.simulate import make_predictor
 from worldmodel.runtime.checkpoint import CheckpointError
 
@@ -108,7 +109,7 @@ def test_a_finished_fit_goes_on_with_more_steps_and_names_what_else_differs(
 
 @pytest.mark.parametrize("half", ["network", "physics", "both"])
 def test_a_frozen_half_stays(arm: Arm, half: str) -> None:
-    optimiser = _optimiser(dataclasses.replace(FIT, train=half))
+    optimiser = make_optimiser(dataclasses.replace(FIT, train=half))
     parameters: Any = arm.start
     state = optimiser.init(parameters)
     for _ in range(2):

@@ -1,6 +1,7 @@
 """LeRobot's ten members over a simulated arm of two joints, in its units: degrees, per cent."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,47 @@ class FakeLeRobot:
         self.state = action | {"elbow.pos": min(max(action["elbow.pos"], -60.0), 60.0)}
         self.sent.append(self.state)
         return self.state
+
+    def disconnect(self) -> None:
+        self.is_connected = False
+
+
+@dataclasses.dataclass
+class FakeTeleoperator:
+    """Gives one action after another, or raises it."""
+
+    actions: Sequence[Any]
+    is_connected: bool = False
+    is_calibrated: bool = True
+    asked: int = 0
+
+    @property
+    def action_features(self) -> dict[str, Any]:
+        return {"elbow.pos": float, "jaw.pos": float}
+
+    @property
+    def feedback_features(self) -> dict[str, Any]:
+        return {}
+
+    def connect(self, calibrate: bool = True) -> None:
+        assert not calibrate, "calibration waits for a person"
+        self.is_connected = True
+
+    def calibrate(self) -> None:
+        raise AssertionError("calibration waits for a person")
+
+    def configure(self) -> None: ...
+
+    def get_action(self) -> dict[str, Any]:
+        assert self.is_connected
+        action = self.actions[self.asked]
+        self.asked += 1
+        if isinstance(action, Exception):
+            raise action
+        return action
+
+    def send_feedback(self, feedback: dict[str, Any]) -> None:
+        raise AssertionError("nothing is fed back")
 
     def disconnect(self) -> None:
         self.is_connected = False

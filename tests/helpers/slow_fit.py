@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worldmodel import runtime
-from worldmodel.runtime.files import write_text
+from worldmodel.runtime.files import write_bytes, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Args:
     out: Path
     steps: int = 3
     pause: float = 0.0  # per step [s]
-    end: str = "well"  # or "raises", "killed", "silent"
+    end: str = "well"  # or "raises", "killed", "silent", "fills" the disk
     unless: Path | None = None  # a file; where it exists the run ends well
     seed: int = 0
 
@@ -45,6 +45,8 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if args.end == "silent":
             return 0
+        if args.end == "fills":
+            write_bytes(args.out / "large", bytes(200_000_000))
     print(json.dumps({"count": count, "value": value, "cores": sorted(os.sched_getaffinity(0))}))
     return 0
 
@@ -67,9 +69,13 @@ def two(add: Callable[..., None]) -> None:
     add(seed=1)
 
 
-def disturbed(add: Callable[..., None]) -> None:
-    """One run that is over soon and three long ones, of which the last passes a minute."""
-    add(seed=0)
-    add(seed=1, steps=60, pause=0.2)
-    add(seed=2, steps=60, pause=0.2)
-    add(seed=3, steps=500, pause=0.2)
+def long(add: Callable[..., None]) -> None:
+    """One run of four seconds."""
+    add(steps=40, pause=0.1)
+
+
+def bad(add: Callable[..., None]) -> None:
+    """Three runs, of which the first needs more disk than a small one has."""
+    add(seed=0, end="fills")
+    add(seed=1)
+    add(seed=2)

@@ -1,5 +1,6 @@
 """Sweeps on this machine: pinned processes, failures, signals, and the same command again."""
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launch import run
-from launch.local import Args, Slot, slots_of
+from launch.local import Args, Slot, locked, pool, slots_of
 from launch.sweep import plan, prepare
 from tests.helpers import command
 from tests.helpers.refusal import refused
@@ -114,20 +115,6 @@ def test_a_killed_run_is_named(tmp_path: Path) -> None:
     assert "failed: ended by SIGKILL after: begins at 0" in done.stderr
 
 
-def test_code_that_changed_after_the_plan_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture, request: pytest.FixtureRequest
-) -> None:
-    module = tmp_path / "changing_fit.py"
-    module.write_text(Path(FIT).read_text())
-    out = tmp_path / "runs"
-    prepare(plan(f"{module}:one"), out, "local")
-    module.write_text(module.read_text() + "\n# changed\n")
-    (folder,) = [path for path in out.iterdir() if path.is_dir()]
-    process = run.start(folder)
-    now = run.finish(folder, process.wait(), stopped=False)
-    assert now["state"] == "failed" and "restore that code" in now["reason"]
-
-
 def test_other_versions_than_at_the_launch_are_refused(tmp_path: Path) -> None:
     prepare(plan(f"{FIT}:one"), tmp_path, "local")
     (path,) = tmp_path.glob("*/config.json")
@@ -197,7 +184,7 @@ def test_what_is_not_there_is_refused(changes: dict, message: str) -> None:
 
 def test_each_run_sees_its_gpu(tmp_path: Path) -> None:
     prepare(plan(f"{FIT}:one"), tmp_path, "local")
-    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    (folder,) = [path.parent for path in tmp_path.glob("*/config.json")]
     assert run.start(folder, gpu="3").wait() == 0
     assert json.loads((folder / "provenance.json").read_text())["gpus"] == "3"
 
@@ -220,4 +207,28 @@ def test_workers_of_a_run_end_with_it(tmp_path: Path) -> None:
     assert command.run(*line, "--", "--end", "killed").returncode == 1
     (written,) = tmp_path.glob("out/*/out/child")
     shown = subprocess.run(["ps", "-o", "stat=", "-p", written.read_text()], capture_output=True)
-    assert shown.stdout.strip() in (b"", b"Z")
+    assert shown.stdout.strip()[:1] in (b"", b"Z")
+
+
+def test_a_full_disk_fails_its_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    sweep = plan(f"{FIT}:two")
+    prepare(sweep, tmp_path, "local")
+    full, well = (tmp_path / planned.id for planned in sweep.runs)
+    write = run.write_json
+
+    def write_json(path: Path, content: object) -> None:
+        if path.parent == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, content)
+
+    monkeypatch.setattr(run, "write_json", write_json)
+    with locked(tmp_path) as lock:
+        assert pool(sweep.runs, tmp_path, [Slot(())], lock) == 0
+    named = f"{full.name} seed=0: cannot begin: [Errno 28] No space left on device: "
+    assert named in capsys.readouterr().err
+    assert [run.status(folder)["state"] for folder in (full, well)] == ["waiting", "done"]
+    ended = run.finish(full, 1, stopped=False)
+    assert ended["state"] == "failed"
+    assert f"{full / 'status.json'} is not written (No space left on device)" in ended["reason"]

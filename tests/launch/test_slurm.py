@@ -1,20 +1,22 @@
 """Sweeps on Slurm: the batch file and a job's checkpoint here; a real Slurm in the slow test."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from launch import run
+from launch import run, slurm_box
 from launch.collect import collect
 from launch.slurm import Args, Job, parameters
 from launch.sweep import plan, prepare
-from tests.helpers import command, slow_fit, slurm_box
+from tests.helpers import command, slow_fit
 
 FIT = str(command.ROOT / "tests" / "helpers" / "slow_fit.py")
 
@@ -42,7 +44,8 @@ def test_the_batch_file_asks_for_what_was_given(tmp_path: Path) -> None:
 
 
 def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
-    asked = parameters(Args("a.py:sweep", Path("out"), 5), "a")
+    sweep = plan(f"{FIT}:one")
+    asked = parameters(Args("a.py:sweep", Path("out"), 5), sweep)
     assert {"partition", "account", "gpus_per_node", "additional_parameters"} & set(asked) == set()
 
 
@@ -68,8 +71,8 @@ def test_without_slurm_the_remedy_is_named(tmp_path: Path) -> None:
 
 def test_a_run_that_slurm_ends_has_not_failed(tmp_path: Path) -> None:
     """It is stopped, since Slurm may send SIGTERM to every process before submitit's signal."""
-    prepare(plan(f"{FIT}:disturbed"), tmp_path, "slurm")
-    (folder,) = [p.parent for p in tmp_path.glob("*/config.json") if '"seed=2' in p.read_text()]
+    prepare(plan(f"{FIT}:long"), tmp_path, "slurm")
+    (folder,) = [path.parent for path in tmp_path.glob("*/config.json")]
     count = folder / "out" / "count"
     with concurrent.futures.ThreadPoolExecutor() as pool:
         ending = pool.submit(Job(folder, 0.0))
@@ -79,22 +82,22 @@ def test_a_run_that_slurm_ends_has_not_failed(tmp_path: Path) -> None:
             ending.result()
     assert run.status(folder)["state"] == "stopped"
     assert Job(folder, 0.0)() == "done"
-    assert last(folder) == undisturbed(tmp_path, 60)
+    assert last(folder) == undisturbed(tmp_path, 40)
     assert Job(folder, 0.0)() == "done" and run.status(folder)["attempt"] == 2  # not once more
 
 
 @pytest.mark.parametrize("stuck", [False, True])
 def test_a_checkpoint_saves_and_its_job_goes_on(tmp_path: Path, stuck: bool) -> None:
     """Also of a run that does not stop in time: it goes on from what it has written."""
-    prepare(plan(f"{FIT}:disturbed"), tmp_path, "slurm")
-    (folder,) = [p.parent for p in tmp_path.glob("*/config.json") if '"seed=2' in p.read_text()]
+    prepare(plan(f"{FIT}:long"), tmp_path, "slurm")
+    (folder,) = [path.parent for path in tmp_path.glob("*/config.json")]
     job = Job(folder, 0.0 if stuck else 90.0)
     job.process = run.start(folder)
     until((folder / "out" / "count").exists, 60)
     again = job.checkpoint()
     assert run.status(folder)["state"] == "stopped"
     assert again.function() == "done"
-    assert last(folder) == undisturbed(tmp_path, 60)
+    assert last(folder) == undisturbed(tmp_path, 40)
     assert run.status(folder)["attempt"] == 2
     assert "begins at 0" not in (folder / "log.txt").read_text().split("\n", 1)[1]
 
@@ -121,42 +124,64 @@ def undisturbed(folder: Path, steps: int) -> tuple[int, float]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
-def test_a_real_slurm_disturbs_runs_and_all_end_alike(tmp_path: Path) -> None:
-    """An array with a cap of two: one run's process is killed, one is preempted, and one runs into
-    its limit; the killed one is named and rerun. Five minutes."""
+def test_a_real_slurm_disturbs_fits_and_all_end_alike(tmp_path: Path) -> None:
+    """Five minutes; the checkpoint tests above are its quick substitute."""
+    out = tmp_path / "selftest"
+    done = command.run("launch.selftest", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["fits"], report["most_at_once"], report["differ"]) == (8, 2, [])
+    assert min(report["attempts"][:4]) >= 2
+    long, preempted = list(json.loads((out / "runs" / "settings.json").read_text())["runs"])[:2]
+    for folder in (long, preempted):
+        assert "\nstopped at " in (out / "runs" / folder / "log.txt").read_text()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of this size."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+    subprocess.run(["mount", *options, str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_a_real_slurm_names_what_is_wrong(tmp_path: Path) -> None:
+    """Partitions and GPUs that are not there, a full disk, nodes with other versions; the other
+    runs go on. Two minutes."""
     out = tmp_path / "out"
-    line = ["launch.slurm", f"{FIT}:disturbed", "--out", str(out), "--minutes", "2"]
-    line += ["--parallel", "2", "--save-seconds", "30"]
+    line = ["launch.slurm", f"{FIT}:bad", "--out", str(out), "--minutes", "9", "--parallel", "1"]
     (tmp_path / "box").mkdir()
-    with slurm_box.cluster(tmp_path / "box") as where:
-        refusal = command.run(*line, "--partition", "mian", **where)
-        assert (refusal.returncode, "invalid partition" in refusal.stderr) == (2, True)
+    with small_disk(out, 100), slurm_box.cluster(tmp_path / "box") as where:
+        for options, message in (
+            (["--partition", "mian"], "invalid partition"),
+            (["--gpus", "1"], "Invalid generic resource"),
+            (["--memory", "900G"], "Memory specification can not be satisfied"),
+        ):
+            refusal = command.run(*line, *options, **where)
+            assert (refusal.returncode, message in refusal.stderr) == (2, True), refusal.stderr
+        filling, other, well = (
+            out / k for k in json.loads((out / "settings.json").read_text())["runs"]
+        )
+        described = json.loads((other / "config.json").read_text())
+        versions = described["versions"] | {"jax": "0.1.0"}
+        (other / "config.json").write_text(json.dumps(described | {"versions": versions}))
         done = command.run(*line, **where)
-        assert (done.returncode, json.loads(done.stdout)["submitted"]) == (0, 4), done.stderr
-        runs = json.loads((out / "settings.json").read_text())["runs"]
-        short, killed, preempted, long = (out / known for known in runs)
-        again = command.run(*line, **where)
-        assert json.loads(again.stdout)["submitted"] == 0  # all are queued or done
-
-        until((killed / "out" / "count").exists, 60)
-        assert len(list(out.glob("*/out"))) <= 3  # two at a time, and the short one
-        os.kill(run.status(killed)["pid"], signal.SIGKILL)
-        until((preempted / "out" / "count").exists, 60)
-        job = json.loads((preempted / "job.json").read_text())["job"]
-        slurm_box.slurm(where, "scancel", job, "--signal", "USR2")
-        until(lambda: run.status(killed)["state"] == "failed", 60)
-        assert "ended by SIGKILL" in run.status(killed)["reason"]
-        rerun = command.run(*line, "--rerun", killed.name, **where)
-        assert json.loads(rerun.stdout)["submitted"] == 1, rerun.stderr
-
-        folders = (short, killed, preempted, long)
-        until(lambda: all(run.status(f)["state"] == "done" for f in folders), 600)
-    for folder, steps in zip(folders, (3, 60, 60, 500), strict=True):
-        assert last(folder) == undisturbed(tmp_path, steps)
-    assert [run.status(f)["attempt"] for f in folders[:3]] == [1, 2, 2]
-    assert run.status(long)["attempt"] >= 2
-    for folder in (preempted, long):
-        assert "\nstopped at " in (folder / "log.txt").read_text()
+        assert (done.returncode, json.loads(done.stdout)["submitted"]) == (0, 3), done.stderr
+        folders = (filling, other, well)
+        ended = ("done", "failed")
+        until(lambda: all(run.status(folder)["state"] in ended for folder in folders), 300)
+        states = [run.status(folder) for folder in folders]
+        assert [now["state"] for now in states] == ["failed", "failed", "done"]
+        assert "No space left on device" in states[0]["reason"]
+        assert str(filling / "out" / "large") in states[0]["reason"]
+        assert ", not 0.1.0 as at the launch" in states[1]["reason"]
+        assert [path.name for path in (filling / "out").iterdir()] == ["count"]
 
 
 @pytest.mark.slow

@@ -77,7 +77,8 @@ def test_an_experiment_is_swept_from_outside(written) -> None:
 
 
 def test_ids_follow_from_values_alone(written) -> None:
-    one, same = plan(written("add(rate=1)")), plan(written("add(rate=1.0, note=None)"))
+    references = written("add(rate=1)"), written("add(rate=1.0, note=None)")
+    one, same = (plan(reference) for reference in references)
     assert one.runs[0].config == same.runs[0].config
     again = plan(one.entry.reference)
     assert again.runs == one.runs
@@ -139,7 +140,7 @@ def test_a_misspelt_override_writes_nothing(tmp_path: Path) -> None:
 def test_a_folder_belongs_to_one_sweep(written, tmp_path: Path) -> None:
     one, out = written("add(rate=1)"), tmp_path / "out"
     prepare(plan(one), out, "local")
-    (folder,) = [path for path in out.iterdir() if path.is_dir()]
+    (folder,) = [path.parent for path in out.glob("*/config.json")]
     described = json.loads((folder / "config.json").read_text())
     assert described["config"]["rate"] == 1.0 and described["id"] == folder.name
     before = (folder / "config.json").stat()

@@ -23,7 +23,7 @@ from worldmodel.model import Velocity, WorldModel
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.reality import capture
 from worldmodel.tasks import data_set
-from worldmodel.types import Trial
+from worldmodel.types import Episode, Trial
 
 TASK = Reach()
 METHOD = loop.Method(IdentifyConfig(engine="c"))
@@ -103,7 +103,7 @@ def test_every_stage_leaves_its_result(turned: tuple) -> None:
         outcome = json.loads((folder / name / "outcome.json").read_text())
         assert outcome["robot"]["error"] == pytest.approx(np.mean([*map(TASK.error, corrected)]))
         assert outcome["robot"]["success"] == np.mean([bool(e.success) for e in corrected])
-        assert outcome["expert"]["episodes"] == 12
+        assert outcome["expert"]["episodes"] == 12 and outcome["expert"]["diverged"] == 0
     assert loop.Method().seeded(5) == dataclasses.replace(FitConfig(), seed=5)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {row["version"] for row in rows} == {"v1", "v2"}
@@ -149,6 +149,27 @@ def test_a_policy_of_another_kind_keeps_its_numbers(tmp_path: Path) -> None:
     (first_correction, *_) = data_set.read(tmp_path / "v0" / "corrections", TASK)
     assert first_correction.action is not None
     np.testing.assert_allclose(first_correction.action, 0.3)
+
+
+def test_scores_count_what_they_omit() -> None:
+    class Blind(Reach):
+        def error(self, episode: Episode) -> float:
+            return np.nan if episode.id == 1 else 0.25
+
+        def success(self, episode: Episode) -> bool | None:
+            return None
+
+    played = wandering(Reach(), 3, seed=0)
+    judged = [dataclasses.replace(e, success=None if e.id == 2 else e.id == 0) for e in played]
+    assert loop.scores(Blind(), judged) == {
+        "episodes": 3,
+        "error": 0.25,
+        "success": 0.5,
+        "unmeasured": 1,
+        "unjudged": 1,
+    }
+    nothing = loop.scores(Blind(), judged[1:2])
+    assert nothing["error"] is None and nothing["unmeasured"] == 1
 
 
 def test_windows_start_where_nothing_touches() -> None:

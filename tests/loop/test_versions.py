@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.doors import MASS, door
-from tests.helpers.small_tasks import Reach
+from tests.helpers.small_tasks import Lift, Reach
 from worldmodel import loop
 from worldmodel.episodes.errors import Channels
 from worldmodel.finetune.adam import FitConfig
@@ -191,6 +191,29 @@ def test_generated_goals_and_success_are_the_tasks() -> None:
 
 def test_a_model_that_diverges_is_named() -> None:
     with pytest.raises(
-        loop.LoopError, match="heavy diverges in 2 of 2 episodes, first in episode 0"
+        loop.LoopError, match=r"heavy diverges in 2 of 2 episodes: 0 \(hinge\), 1 \(hinge\); its"
     ):
         pushes(untrained(DOOR, np.nan), 2)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_free_body_that_diverges_alone_costs_its_episode(
+    seen: bool, capsys: pytest.CaptureFixture
+) -> None:
+    task = Lift()
+    if not seen:
+        task.sensors = dataclasses.replace(task.sensors, objects=())
+    starts, goals = loop.draw(task, KEY, 4)
+    qpos, qvel = np.array(starts.qpos), np.array(starts.qvel)
+    qpos[1, 4] = np.nan  # the box's height
+    qvel[3, 2] = 1e6  # it is shot away
+    version = untrained(WorldModel(task.scene))
+    played = loop.generate(
+        version, task, Constant(np.zeros((4, 2))), Start(qpos, qvel), goals, KEY, engine="c"
+    )
+    assert [e.id for e in played] == [0, 2]
+    for episode in played:
+        assert np.isfinite(episode.qpos[:, :2]).all()
+        np.testing.assert_array_equal(episode.goal["place"], goals["place"][episode.id])
+    log = capsys.readouterr().err
+    assert "heavy diverges in 2 of 4 episodes: 1 (lift, jaw, box), 3 (box); they" in log

@@ -13,7 +13,6 @@ from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Correction, Displacement, Force, Velocity, WorldModel, init
 from worldmodel.model.simulate import (
-    in_batches,
     make_predictor,
     make_simulator,
     predict,
@@ -73,22 +72,6 @@ def test_a_start_without_a_past_knows_its_own_frame_alone() -> None:
     np.testing.assert_array_equal(history.qpos[0], QPOS)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
-def test_batches_of_any_size_give_every_row_once(size: int) -> None:
-    calls = []
-
-    def run(x: dict[str, Any], y: Any) -> dict[str, Any]:
-        calls.append(len(y))
-        return {"sum": x["a"] + y, "twice": 2 * y}
-
-    a, y = np.arange(5.0), np.arange(5.0) ** 2
-    out = in_batches(run, size, {"a": a}, y)
-    np.testing.assert_array_equal(out["sum"], a + y)
-    np.testing.assert_array_equal(out["twice"], 2 * y)
-    assert set(calls) == {size}  # one shape, so one compilation
-    assert isinstance(out["sum"], np.ndarray)
-
-
 def test_nothing_to_predict_is_refused() -> None:
     world = WorldModel(door(), MASS)
     zero = init(world, jax.random.key(0))
@@ -97,5 +80,3 @@ def test_nothing_to_predict_is_refused() -> None:
             make_predictor(world, 2)(zero, none)
     with pytest.raises(InputError, match="no episode to simulate"):
         make_simulator(world, 2)(zero, np.zeros((0, 1)), np.zeros((0, 3, 1)))
-    with pytest.raises(InputError, match="there is no row"):
-        in_batches(lambda x: x, 2, np.zeros((0, 1)))

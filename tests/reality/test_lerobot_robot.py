@@ -142,7 +142,7 @@ def test_columns_that_do_not_fit_the_robot_are_refused() -> None:
         (dataclasses.replace(SEEN, commands=(elbow, Command("jaw"))), r"features \['jaw.pos'\]"),
         (
             dataclasses.replace(SEEN, commands=(elbow, dataclasses.replace(jaw, column="jaw.vel"))),
-            r"column 'jaw.vel' is no feature of the robot; it has \['elbow.pos', 'jaw.pos'\]",
+            r"column 'jaw.vel' is no feature of the device; it has \['elbow.pos', 'jaw.pos'\]",
         ),
     ]
     for columns, message in wrong:

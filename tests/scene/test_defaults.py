@@ -83,6 +83,15 @@ def test_what_has_no_name_is_named_by_its_index() -> None:
     assert (model.joint(0).name, model.geom(0).name, model.geom(1).name) == ("joint0", "geom0", "n")
 
 
+def test_an_index_that_is_another_s_name_is_not_given_twice() -> None:
+    spec = mujoco.MjSpec.from_string(
+        "<mujoco><worldbody><body name='a'><joint name='j'/><geom size='1'/>"
+        "<geom name='geom0' size='1'/></body></worldbody></mujoco>"
+    )
+    assert name_elements(spec) == ["geom0_"]
+    assert spec.compile().ngeom == 2
+
+
 MESHES = """<mujoco><asset><mesh name="m" vertex="0 0 0 .1 0 0 0 .1 0 0 0 .1"/></asset>
 <default><geom type="mesh"/></default><worldbody>
 <geom name="floor" type="plane" size="1 1 1"/><body pos="0 0 1"><joint name="j"/>

@@ -1,4 +1,4 @@
-"""Tables of training runs: every fault is named, in rows, CSV and Parquet; reused corrections."""
+"""Tables of training runs: every fault is named, in rows, CSV and Parquet; rates of few."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from tests.helpers.training_runs import smooth, table
 from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import measure
-from worldmodel.trust.table import OPTIONAL, reused_cells
+from worldmodel.trust.table import OPTIONAL
 
 TEXTS = ("task", "version", "recipe", "split")
 HEAD = "task,version,recipe,n,m,k,seed,split,error"
@@ -41,7 +41,7 @@ def test_bad_tables_are_named() -> None:
         (4, "split", "train", "mixes the splits 'test', 'train'"),
         (4, "seed", 2, r"given twice: row \(.* n 32, m 0, seed 2\)"),
         (-1, "version", "", "m > 0 without a version"),
-        (-1, "k", 7, r"version 'v', n 64, m 10 has different k \(2, 7\)"),
+        (-1, "k", 7, r"version 'v' has different k \(2, 7\)"),
         (-1, "seed", 9, "version '', n 16, m 0 lacks seed 9"),
     ):
         rows = list(GOOD)
@@ -146,25 +146,20 @@ def test_parquet(tmp_path: Path) -> None:
             message = "row 1: m = False is no whole number"
         refused(message, trust.read, parquet(path, bad))
     truths = [asdict(r) | {"m": r.m > 0} for r in GOOD]
-    refused("row 1: m = False is no number.* and 18 more", trust.read, parquet(path, truths))
+    refused(
+        "row 1: m is of type bool and no whole number.* and 18 more",
+        trust.read,
+        parquet(path, truths),
+    )
     refused("no column 'version'", trust.read, parquet(path, [{"task": "t"}]))
     for field, what in (("task", "text"), ("n", "whole number"), ("error", "number")):
         binary = [asdict(r) | {field: str(getattr(r, field)).encode()} for r in GOOD]
-        refused(f"row 1: {field} is binary and no {what}", trust.read, parquet(path, binary))
+        refused(f"row 1: {field} is of type bytes and no {what}", trust.read, parquet(path, binary))
     for name in ("runs.Parquet", "runs.PQ"):
         assert trust.read(parquet(tmp_path / name, map(asdict, rows))) == rows
     path.write_bytes(b"PAR1")
     refused("no Parquet", trust.read, path)
     refused(r"no file .*gone\.parquet", trust.read, tmp_path / "gone.parquet")
-
-
-def test_reused_corrections() -> None:
-    cells = [("v", 64, 10, 8), ("v", 72, 10, 0), ("v", 72, 10, 8), ("v", 78, 10, 2), ("w", 1, 1, 3)]
-    assert reused_cells(cells) == {cells[0]: cells[1], cells[2]: cells[3]}
-    grid = {("v", 64, 10, 8): np.full(3, 1 / 70), ("v", 70, 10, 0): np.full(3, 1 / 80)}
-    refused("needs its cell n 62, m 10, k 8", measure, table(smooth(3) | grid))
-    grid["v", 72, 10, 0], grid["v", 68, 10, 4] = grid.pop(("v", 70, 10, 0)), np.full(3, 1 / 75)
-    refused("a third arm", measure, table(smooth(3) | grid))
 
 
 def test_a_rate_over_few_rollouts_is_refused() -> None:

@@ -31,6 +31,7 @@ def deploy(
     episodes: int | None = None,
     seed: int = 1,
     watch: bool = False,
+    operator: str | None = None,
     dry_run: bool = False,
     stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def deploy(
       episodes: to play; 8 of a cloned policy and all of a plan when absent.
       seed: of starts and goals.
       watch: whether Enter stops the robot, and you are asked whether an episode succeeded.
+      operator: the person who may take over, as the task is named, such as a teleoperator.
       dry_run: everything but sending, for one episode.
       stop: asked at every control step.
 
@@ -69,7 +71,7 @@ def deploy(
     claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
     claim(out, claimed | {"seed": seed, "episodes": episodes})
     if not (out / "corrections").is_dir():
-        captured = on_robot(machine, asked, watch, stop)(out / "captured", wanted, key)
+        captured = on_robot(machine, asked, watch, operator, stop)(out / "captured", wanted, key)
         provenance = {"policy": str(policy), "provenance": runtime.provenance()}
         data_set.write(out / "corrections", asked, captured, provenance)
     kept = data_set.read(out / "corrections", asked)
@@ -77,14 +79,18 @@ def deploy(
     return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late
 
 
-def on_robot(robot: Robot, task: Task, watch: bool, stop: Callable[[], bool]) -> loop.Deploy:
+def on_robot(
+    robot: Robot, task: Task, watch: bool, operator: str | None, stop: Callable[[], bool]
+) -> loop.Deploy:
     """How trials are played on a robot and captured, as a turn of the loop takes it.
 
     Args:
       watch: whether a person at the keyboard may stop it, and is asked whether it succeeded.
+      operator: reference of the person who may take over; nobody when absent.
       stop: asked at every control step.
     """
-    person = Keyboard() if watch else Nobody()
+    leader = Nobody() if operator is None else named.operator(operator)
+    person = Keyboard(leader=leader) if watch else leader
 
     def deployed(folder: Path, trials: Sequence[Trial], key: jax.Array) -> list[Episode]:
         return _named_failure(

@@ -26,6 +26,7 @@ from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network, Parameters, WorldModel
+from worldmodel.runtime import devices
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, plain
@@ -142,6 +143,7 @@ def fit(
         config = {"settings": _without(settings, *LENGTHS)}
         network = _network(world, fitted.parameters, problem, options, config, stop)
     outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
+    devices.log_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SceneWarning)  # logged above
         return finish(options.out, problem, outcome)

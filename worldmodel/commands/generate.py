@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tyro
 
 from worldmodel import loop, runtime
@@ -14,6 +15,7 @@ from worldmodel.commands.version import Engine, chosen_engine, described, versio
 from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
+from worldmodel.runtime import devices
 from worldmodel.runtime.settings import flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
@@ -59,7 +61,7 @@ class Demonstration:
         return described(self.task, self.version) | drawn | flat("expert", self.expert)
 
     def play(self) -> tuple[Start, Goal, list[Episode]]:
-        """The starts and goals that are drawn, and the episodes."""
+        """The starts and goals of the episodes that do not diverge, and these."""
         drawing, playing = jax.random.split(jax.random.key(self.seed))
         starts, goals = loop.draw(self.task, drawing, self.episodes)
         runtime.log(
@@ -69,6 +71,8 @@ class Demonstration:
         played = loop.demonstrate(
             self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
         )
+        kept = np.array([e.id for e in played])
+        starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
 
 
@@ -104,7 +108,9 @@ def generate(
         runtime.log(f"{out} holds these episodes already")
     else:
         *_, played = asked.play()
+        devices.log_memory()
         provenance = {"settings": asked.settings, "provenance": runtime.provenance()}
         data_set.write(out, asked.task, played, provenance)
     result = loop.scores(asked.task, data_set.read(out, asked.task))
+    result |= {"diverged": episodes - result["episodes"]}
     return {"out": str(out), "version": asked.version.name} | result

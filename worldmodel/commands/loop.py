@@ -54,6 +54,8 @@ class LoopOptions:
     engine: Engine = None
     # As for deploy.
     watch: bool = False
+    # As for deploy.
+    operator: str | None = None
     # Of the policy's layers.
     width: int = 64
     # Of the policy's training.
@@ -105,7 +107,7 @@ def loop(
             options.out,
             task,
             version,
-            on_robot(robot, task, options.watch, stop),
+            on_robot(robot, task, options.watch, options.operator, stop),
             expert,
             clone,
             method,
@@ -119,7 +121,8 @@ def loop(
         robots = outcome["robot"]
         runtime.log(
             f"{version.name}'s policy on the robot: error {robots['error']}, success "
-            f"{robots['success']}, in the version {outcome['predicted']['error']}"
+            f"{robots['success']} ({robots['unmeasured']} not measured, {robots['unjudged']} not "
+            f"judged), in the version {outcome['predicted']['error']}"
         )
         outcomes.append(outcome)
         version = following

@@ -1,4 +1,4 @@
-"""Tasks, robots and experts of one's own, by name: ``package.module:name`` or ``file.py:name``."""
+"""Parts of one's own, such as a task, by name: ``package.module:name`` or ``file.py:name``."""
 
 import inspect
 from typing import Any
@@ -73,12 +73,21 @@ def robot(reference: str | None, of: str) -> tuple[Any, str]:
     return value, reference.rpartition("/")[2]
 
 
+def operator(reference: str) -> Any:
+    """An operator.
+
+    Raises:
+      InputError: one without 'command'; see ``load``.
+    """
+    return _part(reference, "", "operator", "command")[0]
+
+
 def _part(reference: str | None, of: str, kind: str, member: str) -> tuple[Any, str]:
     reference = reference or f"{of.rpartition(':')[0]}:{kind}"
     value = load(reference, kind)
     if not (isinstance(value, Family) or callable(getattr(value, member, None))):
         raise InputError(
             f"{kind} '{reference}' is a {type(value).__name__} without '{member}'; see "
-            "docs/your_task.md"
+            f"docs/your_{'task' if kind == 'expert' else 'robot'}.md"
         )
     return value, reference

@@ -112,8 +112,16 @@ def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
     else:
         runtime.log(f"{out} holds this plan already")
     with np.load(out / PLAN) as archive:
-        error = float(np.mean(archive["error"]))
-    return {"out": str(out), "method": "plan", "episodes": asked.episodes, "error": error}
+        errors = archive["error"]
+    measured = errors[np.isfinite(errors)]
+    return {
+        "out": str(out),
+        "method": "plan",
+        "episodes": len(errors),
+        "error": float(measured.mean()) if len(measured) else None,
+        "unmeasured": len(errors) - len(measured),
+        "diverged": asked.episodes - len(errors),
+    }
 
 
 def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial]:

@@ -147,8 +147,8 @@ def _info(path: Path) -> dict[str, Any]:
     version, features = info.get("codebase_version"), info.get("features")
     if not re.fullmatch(r"v2\.[01]|v3\.\d+", str(version)):
         raise DatasetError(
-            f"{path}: codebase_version is {version!r}; v2.1 and v3.x are read: convert the set "
-            "with LeRobot's own converter"
+            f"{path}: codebase_version is {version!r}; v2.0, v2.1 and v3.x are read: "
+            "convert the set with LeRobot's own converter"
         )
     try:
         fps = float(info["fps"])

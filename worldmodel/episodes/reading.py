@@ -30,6 +30,8 @@ from worldmodel.episodes.sources import Source, SourceError, open_source
 from worldmodel.errors import near
 from worldmodel.types import Episode
 
+FINEST = 100  # frames per row of a log, at most: what is between two rows is interpolated
+
 
 @dataclasses.dataclass(frozen=True)
 class Repair:
@@ -84,7 +86,13 @@ def read_episodes(
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
-    hz = frame_rate(source.path, episodes) if hz is None else hz
+    own = frame_rate(source.path, episodes)
+    hz = own if hz is None else hz
+    if hz > FINEST * own:
+        raise ColumnsError(
+            f"{path}: {hz:g} frames per second are more than {FINEST} for every row of the log, "
+            f"which has {own:g} per second; give a lower control_hz, or correct the time's unit"
+        )
     plan = Plan(source.path, signals, drives, hz, columns, model.nq, model.nv)
     episodes = [episode.stamped(hz) for episode in episodes]
     states = [[rows_of(episode, signal) for signal in signals] for episode in episodes]

@@ -8,9 +8,8 @@ slope is bounded, so that one window of chaotic tumbling does not dominate.
 """
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +22,16 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.loss import window_loss
+from worldmodel.finetune.adam_step import FitState, make_optimiser, make_update
 from worldmodel.finetune.settings import LENGTH, FitConfig
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import checkpoint
-from worldmodel.runtime.executables import cached_jit
+from worldmodel.runtime import checkpoint, devices
 
 
 class FitError(InputError):
     """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FitState:
-    """Everything a resumed fit needs."""
-
-    parameters: Parameters
-    optimiser: Any  # optax state
-    best: Parameters  # parameters of the best validation so far
-    best_error: jax.Array  # ()
-    since_best: jax.Array  # () validations since then
-    nonfinite: jax.Array  # () samples excluded so far
-    step: jax.Array  # ()
-    scale: jax.Array  # (3,) the origin's error per group; NaN where validation has none
 
 
 def fit(
@@ -99,10 +82,10 @@ def fit(
             raise FitError(f"no frame of the {len(windows)} {name} windows is scored")
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in LENGTH}
     metadata = metadata | {"config": kept}
-    optimiser = _optimiser(config)
+    optimiser = make_optimiser(config)
 
     # The seed draws windows and starting points, not the step: one program for all seeds.
-    update = _make_update(world, channels, dataclasses.replace(config, seed=0))
+    update = make_update(world, channels, dataclasses.replace(config, seed=0))
     predictor = make_predictor(world, config.batch)
 
     def validate(parameters: Parameters) -> np.ndarray:
@@ -137,20 +120,23 @@ def fit(
             runtime.log(f"the start's, relative to them: {relative:.4f}")
             record({"step": 0, "validation": relative})
 
+    state = devices.replicated(state)
     began, first = time.monotonic(), int(state.step)
     while int(state.step) < config.steps and int(state.since_best) < config.patience:
         step = int(state.step)
         rows, remembered = _draw(config, step, len(train))
-        windows = train.take(rows).remembering(remembered if world.learns else HISTORY)
+        at, counts = devices.share(config.batch)
+        remembers = remembered[at] if world.learns else HISTORY
+        windows = train.take(rows[at]).remembering(remembers)
         if config.curriculum:
             windows = windows.shortened(scored_frames(config, step))
-        windows = jax.tree.map(jnp.asarray, windows)
+        windows, counts = devices.split((windows, counts))
         if step == first:
             with runtime.compiling(f"the gradient through {config.batch} windows"):
-                state, loss, finite = jax.block_until_ready(update(state, windows))
+                state, loss, finite = jax.block_until_ready(update(state, windows, counts))
             began = time.monotonic()
         else:
-            state, loss, finite = jax.block_until_ready(update(state, windows))
+            state, loss, finite = jax.block_until_ready(update(state, windows, counts))
         _refuse_nonfinite(np.asarray(finite), train.episode[rows], state, config, metadata)
         row = {"step": step + 1, "loss": float(loss), "nonfinite": int(state.nonfinite)}
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
@@ -167,80 +153,6 @@ def fit(
         if stopping and not ended:
             raise runtime.Interrupted(f"stopped at step {step + 1}; run the same command to go on")
     return state
-
-
-@functools.lru_cache(maxsize=8)
-def _make_update(
-    world: WorldModel, channels: Channels, config: FitConfig
-) -> Callable[[FitState, Windows], tuple[FitState, jax.Array, jax.Array]]:
-    """One compiled Adam step: the state after, the mean loss, (windows,) which were finite.
-    Cached, so that many fits of one kind compile once."""
-    optimiser = _optimiser(config)
-
-    @cached_jit(world, channels, config)
-    def update(state: FitState, windows: Windows) -> tuple[FitState, jax.Array, jax.Array]:
-        def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
-            def loss(physics: Any, window: Windows) -> jax.Array:
-                parameters = {"physics": physics, "network": network}
-                return window_loss(world, channels, config.huber, state.scale, parameters, window)
-
-            losses = jax.vmap(loss)(physics, windows)
-            return jnp.sum(jnp.where(jnp.isfinite(losses), losses, 0.0)), losses
-
-        # Physics gets one gradient per window, so that one bad window can be excluded; the
-        # network's corrections pass no gradient that is not finite
-        # (``network.finite_gradient``).
-        count = len(windows)
-        physics = jax.tree.map(
-            lambda u: jnp.broadcast_to(u, (count, *u.shape)), state.parameters["physics"]
-        )
-        (_, losses), (per_window, network) = jax.value_and_grad(
-            total, argnums=(0, 1), has_aux=True
-        )(physics, state.parameters["network"])
-        finite = jnp.isfinite(losses)
-        for g in per_window.values():
-            finite &= jnp.isfinite(g).all(axis=1)
-        count = jnp.maximum(finite.sum(), 1)
-        mean = {
-            "physics": {
-                name: jnp.where(finite[:, None], g, 0.0).sum(0) / count
-                + config.prior_weight * state.parameters["physics"][name]
-                for name, g in per_window.items()
-            },
-            "network": jax.tree.map(lambda g: g / count, network),
-        }
-        updates, opt_state = optimiser.update(mean, state.optimiser, state.parameters)
-        new = dataclasses.replace(
-            state,
-            parameters=optax.apply_updates(state.parameters, updates),
-            optimiser=opt_state,
-            nonfinite=state.nonfinite + jnp.sum(~finite),
-            step=state.step + 1,
-        )
-        return new, jnp.where(finite, losses, 0.0).sum() / count, finite
-
-    return update
-
-
-def _optimiser(config: FitConfig) -> optax.GradientTransformation:
-    """Adam at separate rates for physics and weights; standards and a frozen part do not move."""
-
-    def adam(rate: float) -> optax.GradientTransformation:
-        return optax.adam(optax.cosine_decay_schedule(rate, config.steps, 0.1))
-
-    moves: dict[Hashable, optax.GradientTransformation] = {
-        "physics": adam(config.learning_rate),
-        "weights": adam(config.network_learning_rate),
-        "fixed": optax.set_to_zero(),
-    }
-
-    def label(parameters: Parameters) -> Parameters:
-        physics = "fixed" if config.train == "network" else "physics"
-        weights = "fixed" if config.train == "physics" else "weights"
-        marked = {k: weights if k == "weights" else "fixed" for k in parameters["network"]}
-        return {"physics": physics, "network": marked}
-
-    return optax.partition(moves, label)
 
 
 def _start(

@@ -22,8 +22,9 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, unpacked
 from worldmodel.model import Parameters, Physics, WorldModel, start
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.simulate import in_batches, predict
+from worldmodel.model.simulate import predict
 from worldmodel.physics import parameters as physical
+from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
 from worldmodel.scene.replay import Replayer
@@ -123,7 +124,7 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         return jax.vmap(both, (None, 0, 0))(u, shift, windows)
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return in_batches(functools.partial(value, jnp.asarray(u)), batch, shift, windows)
+        return in_batches(value, batch, jnp.asarray(u), shift, windows)
 
     def slopes(
         u: np.ndarray,
@@ -134,7 +135,7 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
     ) -> tuple:
         del width, central  # the derivative is exact
         size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
-        return in_batches(functools.partial(derivative, jnp.asarray(u)), size, shift, windows)
+        return in_batches(derivative, size, jnp.asarray(u), shift, windows)
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
@@ -247,7 +248,7 @@ def unconverged(
       (windows,) bool.
     """
     shift = np.zeros((len(windows), 0)) if shift is None else shift
-    return in_batches(functools.partial(_flagger(world), parameters), batch, shift, windows)
+    return in_batches(_flagger(world), batch, parameters, shift, windows)
 
 
 def _broken_off(scene: Scene, model: mujoco.MjModel, windows: Windows) -> np.ndarray:

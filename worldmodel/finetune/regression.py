@@ -26,7 +26,8 @@ from worldmodel.model import Parameters, WorldModel, start
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
 from worldmodel.model.features import features, rotations, to_body, to_world
-from worldmodel.model.simulate import in_batches, predict_states
+from worldmodel.model.simulate import predict_states
+from worldmodel.runtime.devices import in_batches
 from worldmodel.scene.tangent import displacements, measured_dofs
 
 BATCH = 512  # windows rolled out at once
@@ -79,8 +80,8 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
       InputError: a prediction that is not finite; the message names the episodes.
     """
     windows = calibrated(world.scene, world.free, parameters["physics"], windows)
-    run = functools.partial(_make_run(world.without_network()), {"physics": parameters["physics"]})
-    past, now, push, rotation, qpos = in_batches(run, BATCH, windows)
+    run, fixed = _make_run(world.without_network()), {"physics": parameters["physics"]}
+    past, now, push, rotation, qpos = in_batches(run, BATCH, fixed, windows)
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})

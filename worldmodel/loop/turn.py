@@ -168,8 +168,10 @@ def turn(
         many = repeated(policy, deployed)
         predicted = generate(version, task, many, starts, goals, keys[4], engine=engine)
         outcome = {"version": version.name, "corrections": len(before) + deployed}
-        outcome |= {"robot": scores(task, corrected), "predicted": scores(task, predicted)}
-        write_json(own / "outcome.json", outcome | {"expert": scores(task, synthetic)})
+        outcome["robot"] = scores(task, corrected)
+        outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
+        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
     every = [*before, *corrected]
@@ -255,8 +257,8 @@ def corrections(folder: Path, task: Task, name: str) -> list[Episode]:
 
 
 def scores(task: Task, episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Episodes, their mean error [the task's unit] and share of successes, as JSON; None where
-    none was measured or judged."""
+    """Of how many episodes the error was not measured, and success not judged; of the others their
+    mean error [the task's unit] and share of successes, None where there is none. As JSON."""
     errors = np.array([task.error(e) for e in episodes], float)
     judged = [e.success for e in episodes if e.success is not None]
     measured = errors[np.isfinite(errors)]
@@ -264,6 +266,8 @@ def scores(task: Task, episodes: Sequence[Episode]) -> dict[str, Any]:
         "episodes": len(episodes),
         "error": float(measured.mean()) if len(measured) else None,
         "success": float(np.mean(judged)) if judged else None,
+        "unmeasured": len(episodes) - len(measured),
+        "unjudged": len(episodes) - len(judged),
     }
 
 

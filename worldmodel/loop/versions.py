@@ -14,16 +14,19 @@ import jax
 import numpy as np
 
 from worldmodel import runtime
+from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import History
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import ENGINES
 from worldmodel.finetune.moved import compiled, packed
 from worldmodel.model import Parameters, Physics, WorldModel, init, saved
-from worldmodel.model.simulate import in_batches
 from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.devices import in_batches
+from worldmodel.scene import Scene
+from worldmodel.scene.names import element_name
 from worldmodel.tasks.play import Played, Simulate, episodes, play
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.task import Task
@@ -31,6 +34,8 @@ from worldmodel.types import Episode, Goal, Policy, Start
 
 BATCH = 128  # episodes simulated at once
 C_STANDS_IN = 1e-4  # [m, rad] difference from MJX over an episode
+FARTHEST = 1e4  # [m, rad] that a position may be from its zero; a body falls so far in 45 s
+NAMED = 5  # episodes in one message
 
 
 class LoopError(InputError):
@@ -131,12 +136,7 @@ def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
     def simulate(policy: Policy, start: Start, goal: Goal, key: jax.Array) -> Played:
         keys = jax.random.split(key, len(np.asarray(start.qpos)))
         rows = policy, start, goal, jax.random.key_data(keys)
-
-        def batch(policy: Any, start: Start, goal: Goal, data: jax.Array) -> Played:
-            wrapped = jax.random.wrap_key_data(data)
-            return run(version.parameters, policy, start, goal, wrapped)
-
-        return in_batches(batch, min(BATCH, len(keys)), *rows)
+        return in_batches(run, min(BATCH, len(keys)), version.parameters, *rows)
 
     return simulate
 
@@ -146,13 +146,13 @@ def _player(world: WorldModel, task: Task) -> Callable[..., Played]:
     """A batch of a task's episodes in a model, compiled once for all its versions."""
 
     @jax.jit
-    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, keys: Any) -> Played:
+    def run(parameters: Parameters, policy: Any, start: Start, goal: Goal, data: Any) -> Played:
         def one(policy: Any, start: Start, goal: Goal, key: jax.Array) -> Played:
             history = History.without_past(start.qpos, start.qvel, world.scene.mj_model.nu)
             begin = begun(world, parameters, history)
             return play(task, make_step(world, parameters), policy, begin, goal, key)[1]
 
-        return jax.vmap(one)(policy, start, goal, keys)
+        return jax.vmap(one)(policy, start, goal, jax.random.wrap_key_data(data))
 
     return run
 
@@ -191,16 +191,38 @@ def generate(
       engine: see ``simulator``.
 
     Returns:
-      The episodes, as a robot would record them; their source is the version's name.
+      The episodes, as a robot would record them; their source is the version's name, their ids
+      their places in the batch. One that diverges, in any joint or body, whether a sensor reports
+      it or not, is not among them: a position or a command is not finite, or beyond ``FARTHEST``.
+      What diverges is logged by name.
 
     Raises:
-      LoopError: an episode that is not finite.
+      LoopError: every episode diverges.
     """
     played = simulator(version, task, engine=engine)(policy, start, goal, key)
-    finite = np.isfinite(played.ctrl).all((1, 2)) & np.isfinite(played.measured.joints).all((1, 2))
-    if not finite.all():
-        raise LoopError(
-            f"{version.name} diverges in {int((~finite).sum())} of {len(finite)} episodes, first "
-            f"in episode {int(np.argmin(finite))}; its parameters are not physical"
-        )
-    return episodes(task, played, goal, source=version.name)
+    farthest, finite = np.asarray(played.farthest), np.isfinite(played.ctrl).all((1, 2))
+    sound = finite & (farthest <= FARTHEST).all(1)
+    kept = np.flatnonzero(sound)
+    if len(kept) < len(sound):
+        scene, apart = version.world.scene, np.flatnonzero(~sound)
+        first = [f"{i} ({_diverged(scene, farthest[i])})" for i in apart[:NAMED]]
+        first += ["…"] * (len(apart) > NAMED)
+        what = f"{version.name} diverges in {len(apart)} of {len(sound)} episodes: "
+        if not len(kept):
+            raise LoopError(f"{what}{', '.join(first)}; its parameters are not physical")
+        runtime.log(f"{what}{', '.join(first)}; they are omitted")
+    rows = jax.tree.map(lambda x: np.asarray(x)[kept], (played, goal))
+    out = episodes(task, *rows, source=version.name)
+    return [dataclasses.replace(e, id=int(i)) for e, i in zip(out, kept, strict=True)]
+
+
+def _diverged(scene: Scene, farthest: np.ndarray) -> str:
+    """The joints, and the bodies that move freely, that diverge in an episode."""
+    m, bad = scene.mj_model, np.flatnonzero(~(farthest <= FARTHEST))
+    names = [
+        element_name(m, "body", m.jnt_bodyid[j])
+        if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE
+        else element_name(m, "joint", j)
+        for j in np.unique(np.searchsorted(m.jnt_qposadr, bad, side="right") - 1)
+    ]
+    return ", ".join(names) or "its commands"

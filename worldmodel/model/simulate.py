@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from worldmodel.errors import InputError
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
 from worldmodel.rollout import Replay, Step, rollout
+from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.types import State
 
@@ -73,31 +73,6 @@ def _play(
     return rollout(step, Replay(ctrl), first, ctrl.shape[0], jax.random.key(0), keep=keep)[0]
 
 
-def in_batches(run: Callable[..., Any], size: int, *rows: Any) -> Any:
-    """``run(*rows)`` over ``size`` rows at a time, so that it is compiled once.
-
-    Args:
-      run: of pytrees of arrays with ``size`` rows each → a pytree of arrays with as many.
-      size: rows in one call; the last call repeats the last row.
-      rows: pytrees of arrays with a common number of rows, at least one.
-
-    Returns:
-      NumPy arrays, a row for each.
-
-    Raises:
-      InputError: there is no row.
-    """
-    count = len(jax.tree.leaves(rows)[0])
-    if not count:
-        raise InputError("nothing to compute: there is no row")
-    out = []
-    for begin in range(0, count, size):
-        index = np.minimum(np.arange(begin, begin + size), count - 1)
-        part = jax.tree.map(lambda x, index=index: jnp.asarray(np.asarray(x)[index]), rows)
-        out.append(jax.tree.map(np.asarray, run(*part)))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *out)
-
-
 @functools.lru_cache(maxsize=8)
 def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], np.ndarray]:
     """``predict`` compiled once for batches of one size, for any number of windows.
@@ -115,7 +90,7 @@ def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windo
         if 0 in windows.target.shape[:2]:
             raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
         windows = dataclasses.replace(windows, measured=None)  # one program for all windows
-        return in_batches(functools.partial(run, parameters), batch, windows)
+        return in_batches(run, batch, parameters, windows)
 
     return predictor
 
@@ -150,6 +125,6 @@ def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
         if not len(qpos):
             raise InputError("no episode to simulate")
         qvel = np.zeros((len(qpos), nv)) if qvel is None else qvel
-        return in_batches(functools.partial(run, parameters), batch, qpos, ctrl, qvel)
+        return in_batches(run, batch, parameters, qpos, ctrl, qvel)
 
     return simulator

@@ -35,7 +35,7 @@ def capture(
     """Plays trials on a robot and captures what comes back, one file per episode.
 
     Episodes that the folder already has are read, not played again. Everything is compiled before
-    the robot is connected; it is stopped and closed however this ends.
+    the operator and the robot are connected; both are closed however this ends.
 
     Args:
       trials: their policies have one structure.
@@ -66,6 +66,7 @@ def capture(
     if open_trials:
         loop = compiled_loop(task, trials[0].policy, trials[0].goal)
         try:
+            operator.connect()
             robot.connect()
             for i in open_trials:
                 own = jax.random.fold_in(key, i)
@@ -86,8 +87,11 @@ def capture(
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
         finally:
-            robot.stop()
-            robot.close()
+            try:
+                robot.stop()
+                robot.close()
+            finally:
+                operator.close()
     return [captured[i] for i in range(len(trials))]
 
 

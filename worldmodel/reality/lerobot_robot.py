@@ -1,4 +1,5 @@
-"""Any LeRobot robot as a ``Robot``: its ten members, through the columns that read its logs.
+"""Any LeRobot robot as a ``Robot``, and any of its teleoperators as an ``Operator``: their ten
+members, through the columns that read the robot's logs.
 
 Of a column such as "observation.state.elbow.pos" or "action[2]" the robot has the feature
 "elbow.pos", or the third number among its action features. The package itself is not imported.
@@ -6,20 +7,23 @@ Of a column such as "observation.state.elbow.pos" or "action[2]" the robot has t
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from worldmodel.episodes.columns import Columns, ColumnsError
-from worldmodel.episodes.signals import layout
+from worldmodel.episodes.signals import Drive, layout
 from worldmodel.reality.robot import RobotError, Ticks, measurement
+from worldmodel.reality.safety import Nobody
 from worldmodel.runtime import log
 from worldmodel.tasks import sensors
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Measurement, Names, Start
 
 Camera = Callable[[], Mapping[str, Array | None]]  # body → position and quaternion wxyz, or unseen
+
+INTERVENTION = "is_intervention"  # LeRobot's event
 
 
 class LeRobotRobot:
@@ -71,11 +75,7 @@ class LeRobotRobot:
         self._shift = np.array([s.shift for s in used])
         self._delay = np.array([s.delay for s in used])
         numbers = _numbers(robot.action_features)
-        self._sent = {
-            _feature(drive.columns[0], "action", numbers): (drive.index, drive.factor, drive.shift)
-            for drive in drives
-            if drive.columns
-        }
+        self._sent = _commanded(drives, numbers)
         self._constant = dict(constant or {})
         open_features = [n for n in numbers if n not in self._sent and n not in self._constant]
         if open_features:
@@ -178,14 +178,97 @@ class LeRobotRobot:
         return np.asarray(sensors.holding(self._scene, qpos), float)
 
 
+class LeRobotTeleoperator(Nobody):
+    """An ``Operator`` who commands through LeRobot; what is recorded is her command.
+
+    Args:
+      teleoperator: of LeRobot, such as an ``SO101Leader``; calibrated.
+      task: whose actuators she commands; one without a column holds its last command.
+      columns: of the robot's logs: which feature is which actuator, in which unit.
+      takes_over: of the teleoperator's action, its features by name: whether she has taken over.
+        When absent, LeRobot's own event of an intervention decides; without such events she leads
+        throughout.
+
+    Raises:
+      ColumnsError: columns that do not fit the MJCF, or name a feature that the teleoperator lacks.
+    """
+
+    def __init__(
+        self,
+        teleoperator: Any,
+        task: Task,
+        columns: Columns,
+        *,
+        takes_over: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> None:
+        self._teleoperator, self._takes_over = teleoperator, takes_over
+        _, drives = layout(columns, task.scene.mj_model)
+        self._sent = _commanded(drives, _numbers(teleoperator.action_features))
+
+    def connect(self) -> None:
+        """Opens the teleoperator.
+
+        Raises:
+          RobotError: it is not calibrated.
+        """
+        if not self._teleoperator.is_connected:
+            self._teleoperator.connect(calibrate=False)
+        if not self._teleoperator.is_calibrated:
+            self.close()
+            raise RobotError("the teleoperator is not calibrated; run LeRobot's calibration first")
+
+    def close(self) -> None:
+        """Disconnects."""
+        if self._teleoperator.is_connected:
+            self._teleoperator.disconnect()
+
+    def command(self, measured: Measurement) -> np.ndarray | None:
+        """Hers where she has taken over.
+
+        Raises:
+          RobotError: the teleoperator does not answer, or without a feature.
+        """
+        try:
+            action = self._teleoperator.get_action()
+            if not (self._takes_over(action) if self._takes_over else self._intervenes()):
+                return None
+            ctrl = np.array(measured.applied, float)
+            for name, (i, factor, shift) in self._sent.items():
+                ctrl[i] = factor * float(action[name]) + shift
+        except (TimeoutError, OSError, KeyError) as error:
+            raise RobotError(
+                f"the teleoperator stopped answering ({error}); check it, then run the same "
+                "command again"
+            ) from error
+        return ctrl
+
+    def _intervenes(self) -> bool:
+        """By LeRobot's events, whose names are the values of an enumeration."""
+        if not hasattr(self._teleoperator, "get_teleop_events"):
+            return True
+        events = self._teleoperator.get_teleop_events()
+        return any(
+            on for event, on in events.items() if getattr(event, "value", event) == INTERVENTION
+        )
+
+
+def _commanded(drives: Sequence[Drive], numbers: list[str]) -> dict[str, tuple[int, float, float]]:
+    """By action feature: the actuator that it commands, the factor and the shift to its unit."""
+    return {
+        _feature(drive.columns[0], "action", numbers): (drive.index, drive.factor, drive.shift)
+        for drive in drives
+        if drive.columns
+    }
+
+
 def _numbers(features: Mapping[str, Any]) -> list[str]:
     """The features that are numbers, in order; images have a shape."""
     return [name for name, kind in features.items() if not isinstance(kind, tuple)]
 
 
 def _feature(column: str, array: str, names: list[str]) -> str:
-    """The robot's feature that a column of its log holds."""
+    """The feature that a column of the robot's log holds."""
     for i, name in enumerate(names):
         if column in (name, f"{array}.{name}", f"{array}[{i}]"):
             return name
-    raise ColumnsError(f"column '{column}' is no feature of the robot; it has {names}")
+    raise ColumnsError(f"column '{column}' is no feature of the device; it has {names}")

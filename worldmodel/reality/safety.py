@@ -24,7 +24,15 @@ class Safety:
 
 
 class Operator(Protocol):
-    """The person who watches."""
+    """The person who watches. A subclass of ``Nobody`` has what it does not override."""
+
+    def connect(self) -> None:
+        """Opens what she commands with, before the robot is connected."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of it, after the robot is closed."""
+        ...
 
     def wants_stop(self) -> bool:
         """Asked before every command: whether the robot is to be stopped."""
@@ -43,6 +51,12 @@ class Operator(Protocol):
 class Nobody:
     """Nobody watches."""
 
+    def connect(self) -> None:
+        """Nothing is to be opened."""
+
+    def close(self) -> None:
+        """Nothing is to be let go of."""
+
     def wants_stop(self) -> bool:
         """Never."""
         return False
@@ -58,14 +72,24 @@ class Nobody:
 
 class Keyboard(Nobody):
     """A person at the terminal: Enter stops the robot; after an episode she is asked whether it
-    succeeded. An Enter that comes before the question is no answer: it stops the next episode."""
+    succeeded. An Enter that comes before the question is no answer: it stops the next episode.
 
-    def __init__(self, keys: TextIO = sys.stdin) -> None:
-        self._keys, self._pressed = keys, False
+    Args:
+      keys: where she types.
+      leader: whose commands count, such as hers through a teleoperator; nobody's when absent.
+    """
+
+    def __init__(self, keys: TextIO = sys.stdin, leader: Operator | None = None) -> None:
+        self._keys, self._pressed, self._leader = keys, False, leader or Nobody()
+        self.connect, self.close = self._leader.connect, self._leader.close
+        self.command = self._leader.command
         log("Enter stops the robot")
 
     def wants_stop(self) -> bool:
-        """Whether Enter was pressed."""
+        """Whether Enter was pressed, or the leader wants a stop."""
+        return self._typed() or self._leader.wants_stop()
+
+    def _typed(self) -> bool:
         pressed, self._pressed = self._pressed, False
         if not pressed and select.select([self._keys], [], [], 0)[0]:
             return bool(self._keys.readline())  # empty: the terminal is closed
@@ -73,7 +97,7 @@ class Keyboard(Nobody):
 
     def judge(self, episode: Episode) -> bool | None:
         """Asks until the answer is y, n, or nothing."""
-        self._pressed = self.wants_stop()
+        self._pressed = self._typed()
         answers = {"y": True, "n": False, "": None}
         while True:
             log(f"episode {episode.id}: did it succeed? [y, n; Enter: not judged]")

@@ -46,7 +46,7 @@ def cached_jit(*parts: Any) -> Callable[[Callable], Callable]:
     The key of an executable holds ``parts``; the file of the function and its place in it; the
     sources of this package; the arguments' structure, shapes and types; versions, JAX's settings,
     the machine. Without a compilation cache (``runtime.configure``), inside another transformation
-    and across devices it is ``jax.jit``.
+    and across devices or processes it is ``jax.jit``.
     The files are read with ``pickle``: who can write to the cache can run code.
 
     Args:
@@ -64,7 +64,8 @@ def cached_jit(*parts: Any) -> Callable[[Callable], Callable]:
         @functools.wraps(function)
         def run(*arguments: Any) -> Any:
             folder = jax.config.values["jax_compilation_cache_dir"]
-            if folder is None or any(map(_traced_or_sharded, jax.tree.leaves(arguments))):
+            unknown = map(_traced_or_sharded, jax.tree.leaves(arguments))
+            if folder is None or jax.process_count() > 1 or any(unknown):
                 return jitted(*arguments)
             arguments = jax.tree.map(jnp.asarray, arguments)
             leaves, tree = jax.tree.flatten(arguments)

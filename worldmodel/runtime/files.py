@@ -64,7 +64,7 @@ def write_json(path: Path | str, content: Any, *, indent: int | None = 1) -> Non
 
 
 @contextlib.contextmanager
-def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path | str, *, replace: bool = False, flush: bool = True) -> Iterator[Path]:
     """A folder to fill; it becomes ``path`` at the end of the block, and is removed if that raises.
 
     First removes the leftovers of killed writers of the same folder, and restores a folder that
@@ -73,6 +73,7 @@ def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
     Args:
       path: parents are created.
       replace: whether an existing folder is replaced.
+      flush: whether its files are flushed to the disk; not of what can be copied again.
 
     Raises:
       FileExistsError: it exists, and ``replace`` is False or it is no folder.
@@ -85,7 +86,7 @@ def new_folder(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        for part in (temporary, *temporary.rglob("*")):
+        for part in (temporary, *temporary.rglob("*")) if flush else ():
             _sync(part)
         if replace and path.is_dir() and not path.is_symlink():
             path.rename(former)  # rename cannot replace a folder that is not empty

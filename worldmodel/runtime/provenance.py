@@ -39,7 +39,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Git's; of a copy without its history (a container) that in WORLDMODEL_COMMIT."""
+    """Git's; of a copy that git does not know (a container, a sweep's snapshot) that in
+    WORLDMODEL_COMMIT."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
@@ -49,6 +50,7 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "worldmodel")
         code = ["worldmodel", ":(glob)experiments/**/*.py"]
         dirty = "-dirty" if git("status", "--porcelain", "--", *code) else ""
         return git("rev-parse", "--short=12", "HEAD") + dirty

@@ -13,6 +13,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.scene.collisions import geom_pairs
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.names import element_name
+from worldmodel.scene.scene import compile_spec
 
 _SLIDES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
@@ -219,9 +220,14 @@ def _driven(model: mujoco.MjModel) -> list[int]:
 
 
 def name_elements(spec: mujoco.MjSpec) -> list[str]:
-    """Names every body, joint, geom and actuator that has none after its index, as ``geom3``, so
-    that a parameter can belong to it; compiles the spec. Returns the new names."""
-    spec.compile()
+    """Names every body, joint, geom and actuator that has none after its index, as ``geom3`` (or
+    ``geom3_`` where another has that name), so that a parameter can belong to it; compiles the
+    spec. Returns the new names.
+
+    Raises:
+      SceneError: the spec does not compile.
+    """
+    compile_spec(spec)
     named = []
     for kind, elements in (
         ("body", spec.bodies),
@@ -229,8 +235,13 @@ def name_elements(spec: mujoco.MjSpec) -> list[str]:
         ("geom", spec.geoms),
         ("actuator", spec.actuators),
     ):
+        taken = {element.name for element in elements}
         for element in elements:
             if not element.name:
-                element.name = f"{kind}{element.id}"
-                named.append(element.name)
+                name = f"{kind}{element.id}"
+                while name in taken:
+                    name += "_"
+                element.name = name
+                taken.add(name)
+                named.append(name)
     return named

@@ -189,7 +189,7 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
         )
     spec.option.timestep = timestep
     keys = [(key.name, {n: len(getattr(key, n)) for n in _KEY_SIZES}) for key in spec.keys]
-    compiled = _compiled(spec)
+    compiled = compile_spec(spec)
     _warn_short_keyframes(compiled, keys)
     simplify(compiled)
     refuse_unsupported(compiled)
@@ -204,7 +204,12 @@ def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> S
     return Scene(written, model, float(control_hz), int(substeps), plain_sliders, files)
 
 
-def _compiled(spec: mujoco.MjSpec) -> mujoco.MjModel:
+def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """MuJoCo's model of a spec, at the MJCF's own timestep.
+
+    Raises:
+      SceneError: it does not compile, such as for a mesh whose file is absent.
+    """
     try:
         with warnings.catch_warnings():
             # ``refuse_unsupported`` reports it with the joints' names.

@@ -28,6 +28,7 @@ class Played:
     ctrl: Array  # (frames, nu)
     action: Array  # (frames, action)
     failed: Array  # (frames + 1,) bool
+    farthest: Array | None = None  # (nq,) of a model: the largest |qpos|, NaN where one is NaN
 
 
 # Plays a batch of episodes: policies, starts and goals with a leading dimension, and one key.
@@ -122,7 +123,7 @@ def play(
     )
     measured = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, measured)
     failed = jax.vmap(lambda m: task.failed(m, goal))(measured)
-    return states, Played(measured, ctrl, action, failed)
+    return states, Played(measured, ctrl, action, failed, jnp.abs(states.qpos).max(0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,18 +56,20 @@ def simulate_in_c(
         warmstart = np.zeros((len(rows), model.nv))
         fixed = (policy, goal, *split(jax.random.split(key, len(rows))))
         now = begin(fixed, rows)
-        frames = [now[:3]]
+        frames, farthest = [now[:3]], np.abs(rows[:, replayer.qpos])
         for t in range(1, task.horizon + 1):
             held = np.repeat(np.asarray(now[2], float)[:, None], substeps, axis=1)
             played = replayer.roll(rows, held, warmstart)
             before = played[:, -2] if substeps > 1 else rows
             rows = played[:, -1]
+            farthest = np.maximum(farthest, np.abs(rows[:, replayer.qpos]))
             change = rows[:, replayer.qvel] - before[:, replayer.qvel]
             warmstart = change / replayer.model.opt.timestep
             now = advance(fixed, rows, touching(before), t, now)
             frames.append(now[:3])
         measured, action, ctrl = jax.tree.map(lambda *x: np.stack(x, axis=1), *frames)
-        return play.Played(measured, ctrl[:, :-1], action[:, :-1], failed(measured, goal))
+        over = failed(measured, goal)
+        return play.Played(measured, ctrl[:, :-1], action[:, :-1], over, farthest)
 
     return simulate
 

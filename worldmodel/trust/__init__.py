@@ -9,7 +9,7 @@ from worldmodel.trust.estimate import measure
 from worldmodel.trust.files import read, write_csv
 from worldmodel.trust.planner import Plan, grids
 from worldmodel.trust.result import CONTROL, Cell, TaskResult, document, to_json
-from worldmodel.trust.table import Row, TableError, attached, check
+from worldmodel.trust.table import Row, TableError, check
 
 __all__ = [
     "CONTROL",
@@ -18,7 +18,6 @@ __all__ = [
     "Row",
     "TableError",
     "TaskResult",
-    "attached",
     "check",
     "document",
     "grids",

@@ -22,7 +22,7 @@ import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.trust.result import to_json
-from worldmodel.trust.table import TableError
+from worldmodel.trust.table import TableError, some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,3 +224,28 @@ def price(
         "assumptions": [{"name": name, **vars(x)} for name, x in used.items()],
         "scale": SCALE,
     }
+
+
+def priced(
+    document: Mapping[str, Any], rows: Sequence[Generation], assumptions: Assumptions | None = None
+) -> dict[str, Any]:
+    """The document with the ``price`` of each task that has rows, under ``cost``.
+
+    Rows that name no task belong to the document's only one.
+
+    Raises:
+      TableError: a row belongs to no task of the document, or as of ``price``.
+      InputError: as of ``price``.
+    """
+    names = [task["task"] for task in document["tasks"]]
+    only = names[0] if len(names) == 1 else ""
+    for task in (row.task for row in rows if (row.task or only) not in names):
+        named = f"the task {task!r}, which the runs lack" if task else "no task"
+        raise TableError(
+            f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
+        )
+    tasks = []
+    for task in document["tasks"]:
+        own = [row for row in rows if (row.task or only) == task["task"]]
+        tasks.append({**task, "cost": price(task, own, assumptions)} if own else task)
+    return {**document, "tasks": tasks}

@@ -12,18 +12,18 @@ The curve is never extrapolated. Source: "effective data transferred", Hernandez
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from worldmodel.errors import InputError
-from worldmodel.trust import intervals, runs
+from worldmodel.trust import intervals
 from worldmodel.trust.curve import LEAST_SLOPE, NEGATIVE, VERDICTS, Reading, leave_one_out, read
 from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 from worldmodel.trust.law import LAWS, REFUSED, fit
-from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version
-from worldmodel.trust.table import KEYS, Key, Row, check, in_order, reused_cells
+from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version, budgets, notes
+from worldmodel.trust.table import KEYS, Key, Row, check, in_order
 
 
 class _Estimate(NamedTuple):
@@ -71,16 +71,23 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
     keys, on_curve, of_cells = every[len(sizes) :], means[: len(sizes)], means[len(sizes) :]
     reading = read(np.array(sizes), on_curve, of_cells, np.array([key[1] for key in keys]), level)
     estimates = {key: _estimate(i, reading) for i, key in enumerate(keys)}
-    second = reused_cells(keys)
-    first = [key for key in keys if key not in second.values()]
     cells: dict[Key, Cell] = {}
-    for smaller, key in zip([None, *first], first, strict=False):
-        slope = NONE
-        if smaller and smaller[:2] == key[:2]:
-            slope = _contrast(estimates[key], estimates[smaller], 0, key[2] - smaller[2])
-        entry = (task, *key, len(seeds), jackknife(of_cells[keys.index(key)], level))
-        variants = {"": key, "_reused": second.get(key)}
-        cells[key] = _cell(entry, {end: estimates[x] for end, x in variants.items() if x}, slope)
+    for i, key in enumerate(keys):
+        (_, n, m, k), own_estimate, slope = key, estimates[key], NONE
+        if i and keys[i - 1][:2] == key[:2]:
+            slope = _contrast(own_estimate, estimates[keys[i - 1]], 0, m - keys[i - 1][2])
+        d_eff = Interval.of(own_estimate.values[0], own_estimate.low, own_estimate.high)
+        cells[key] = Cell(
+            *(task, *key, len(seeds)),
+            error=jackknife(of_cells[i], level),
+            d_eff=d_eff,
+            alpha_avg=d_eff.moved(n, m),
+            alpha_net=d_eff.moved(n + k, m),
+            gain_net=d_eff.moved(n + k, 1),
+            alpha_marg=slope,
+            verdict=own_estimate.verdict,
+            reason=own_estimate.reason,
+        )
     versions = {
         name: _version({key: cells[key] for key in group}, estimates, law, level)
         for name, group in itertools.groupby(cells, key=lambda key: key[0])
@@ -92,7 +99,7 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
         slope=tuple(jackknife(values, level) for values in reading.local),
         falls=float(on_curve[0, 0] / on_curve[-1, 0]),
     )
-    budgets = runs.budgets(own)
+    spent = budgets(own)
     return TaskResult(
         task=task,
         recipe=recipe,
@@ -102,9 +109,9 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
         seeds=len(seeds),
         curve=curve,
         versions=versions,
-        differences=tuple(_difference(a, b, estimates, second) for a, b in pairs),
-        budgets=tuple(budgets),
-        notes=tuple(runs.notes(errors, cells, curve, budgets, pool)),
+        differences=tuple(_difference(a, b, estimates) for a, b in pairs),
+        budgets=tuple(spent),
+        notes=tuple(notes(errors, cells, curve, spent, pool)),
     )
 
 
@@ -127,19 +134,6 @@ def _estimate(i: int, reading: Reading) -> _Estimate:
     elif not np.isfinite(values).all():
         reason = "the real-only curve is no longer than its noise"
     return _Estimate(none, -math.inf, math.inf, verdict, reason)
-
-
-def _cell(entry: tuple, variants: Mapping[str, _Estimate], slope: Interval) -> Cell:
-    """The cell whose first fields are ``entry``; its arms by the end of their fields' names."""
-    _, _, n, m, k, *_ = entry
-    fields: dict[str, Any] = {}
-    for end, arm in variants.items():
-        d_eff = Interval.of(arm.values[0], arm.low, arm.high)
-        net, gain = d_eff.moved(n + k, m), d_eff.moved(n + k, 1)
-        fields |= {f"d_eff{end}": d_eff, f"alpha_net{end}": net, f"gain_net{end}": gain}
-        fields[f"verdict{end}"] = arm.verdict
-    alpha = fields["d_eff"].moved(n, m)
-    return Cell(*entry, **fields, alpha_avg=alpha, alpha_marg=slope, reason=variants[""].reason)
 
 
 def _version(cells: Mapping[Key, Cell], estimates: _Estimates, law: str, level: float) -> Version:
@@ -178,22 +172,14 @@ def _alike(alpha: np.ndarray, m: np.ndarray, known: np.ndarray) -> tuple[float, 
     return homogeneity, additivity
 
 
-def _difference(a: Key, b: Key, estimates: _Estimates, second: Mapping[Key, Key]) -> Difference:
-    (version, n, m, _), spent = a, a[3] - b[3]
-    gain = _contrast(estimates[a], estimates[b], spent, 1)
-    alpha = _contrast(estimates[a], estimates[b], 0, m)
-    reused, change = NONE, ""
-    # A version without corrections has no second arm.
-    if {a, b} & set(second) and all(key in second or not key[3] for key in (a, b)):
-        reused = _contrast(estimates[second.get(a, a)], estimates[second.get(b, b)], spent, 1)
-        change = _change(reused)
-    return Difference(version, b[0], n, m, alpha, gain, _change(gain), reused, change)
-
-
-def _change(gain: Interval) -> str:
-    if math.isnan(gain.value):
-        return "CENSORED"
-    return "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
+def _difference(a: Key, b: Key, estimates: _Estimates) -> Difference:
+    version, n, m, _ = a
+    gain = _contrast(estimates[a], estimates[b], a[3] - b[3], 1)
+    verdict = "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
+    verdict = "CENSORED" if math.isnan(gain.value) else verdict
+    return Difference(
+        version, b[0], n, m, _contrast(estimates[a], estimates[b], 0, m), gain, verdict
+    )
 
 
 def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:

@@ -43,7 +43,6 @@ VERDICTS = {
 class Pair:
     """A policy's outcomes from one start: a row of the table of pairs."""
 
-    task: str = ""  # may be empty where the document has one task
     policy: str  # evaluated; each policy is judged by itself
     real: float | None = None  # outcome in reality; empty where the start was simulated only
     simulated: float  # outcome in the simulator, from the same start
@@ -191,10 +190,12 @@ def _around(value: float, error: float, freedom: int, level: float) -> Interval:
 
 
 def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
-    """The fields of ``Evaluation`` by policy as plain numbers, of the pairs of one task.
+    """The fields of ``Evaluation`` by policy, as plain numbers.
 
-    Raises InputError as ``evaluate`` does, with the policy's name.
+    Raises TableError if there are no pairs, and InputError as ``evaluate`` does, with the policy.
     """
+    if not pairs:
+        raise TableError("the table has no rows; give one per evaluation episode")
     by_policy = {}
     for policy in dict.fromkeys(pair.policy for pair in pairs):
         own = [pair for pair in pairs if pair.policy == policy]
@@ -206,14 +207,3 @@ def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[st
             raise InputError(f"policy {policy!r}: {error}") from error
         by_policy[policy] = to_json(evaluation)
     return by_policy
-
-
-def evaluations_by_task(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:
-    """``evaluations`` by task; rows that name no task are under the empty string.
-
-    Raises TableError if there are no rows, and as ``evaluations`` does.
-    """
-    if not pairs:
-        raise TableError("the table has no rows; give one per evaluation episode")
-    tasks = dict.fromkeys(pair.task for pair in pairs)
-    return {task: evaluations([p for p in pairs if p.task == task], level) for task in tasks}

@@ -4,7 +4,6 @@ CSV is read by the standard library's strict reader, not by pandas, which mends 
 short lines in silence and counts no lines.
 """
 
-import contextlib
 import csv
 import dataclasses
 import inspect
@@ -51,9 +50,8 @@ def read(path: Path, schema: type[Schema] = Row) -> list[Any]:
         try:
             if len(fields) != len(names):
                 raise TableError(f"{len(fields)} fields where {head} names {len(names)} columns")
-            values = zip(names, fields, strict=True)
-            values = {x: _value(x, v, columns[x]) for x, v in values if not _absent(v, columns[x])}
-            rows.append(row := schema(**values))
+            pairs = zip(names, fields, strict=True)
+            rows.append(row := schema(**{x: _value(x, v, columns[x]) for x, v in pairs}))
             if text := row.fault():
                 raise TableError(text)
         except TableError as error:
@@ -99,11 +97,11 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[Record]]:
 
 
 def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns) -> None:
-    wanted = [name for name, column in columns.items() if column.default is column.empty]
-    optional = [name for name in columns if name not in wanted]
     for mark, marks in OTHER_MARKS.items():
         if len(names) == 1 and set(names[0].split(mark)) & set(columns) - {names[0]}:
             raise TableError(f"{path}: {head} is separated by {marks}; write it with commas")
+    wanted = [name for name, column in columns.items() if column.default is column.empty]
+    optional = [name for name in columns if name not in wanted]
     rate = "error" in wanted and any("success" in name.lower() for name in names)
     hint = "; the error of a success rate is 1 − rate, in per cent 100 − rate" if rate else ""
     for what, wrong in (
@@ -118,32 +116,21 @@ def _check_columns(path: Path, head: str, names: Sequence[str], columns: Columns
             )
 
 
-def _absent(field: Any, column: inspect.Parameter) -> bool:
-    """Whether a field is empty that may be."""
-    empty = field is None or field != field or (isinstance(field, str) and not field.strip())
-    return empty and column.default is not column.empty
-
-
-def _value(name: str, field: Any, column: inspect.Parameter) -> str | int | float:
-    """A field as its column's type: str, int, float, or int or else str."""
+def _value(name: str, field: Any, column: inspect.Parameter) -> Any:
+    """A field as its column's type: str, int, float, or int or else str; absent, the default."""
     kinds = get_args(column.annotation) or (column.annotation,)
-    kind = kinds[0]
-    what = {str: "text", int: "whole number"}.get(kind, "number")
-    if isinstance(field, bytes | bytearray | memoryview):
-        raise TableError(f"{name} is binary and no {what}; write the column as such")
-    if kind is str:
-        return "" if field is None else str(field).strip()
-    if isinstance(field, bool):
-        raise TableError(f"{name} = {field} is no number")
-    if isinstance(field, str):
-        text = field.strip()
-        if (WHOLE if kind is int else NUMBER).fullmatch(text):
-            return kind(text.partition(".")[0] if kind is int else text)
-        if str in kinds and text and not NUMBER.fullmatch(text):
-            return text
-    else:
-        with contextlib.suppress(TypeError, ValueError, OverflowError):
-            # 8.0 passes as a whole number, since pandas writes it for 8; 1.5 does not.
-            if (value := kind(field)) == field or field != field:
-                return value
+    what = {str: "text", int: "whole number"}.get(kinds[0], "number")
+    if isinstance(field, bytes | bool):
+        kind = type(field).__name__
+        raise TableError(f"{name} is of type {kind} and no {what}; write the column as such")
+    text = "" if field is None else str(field).strip()
+    if (not text or field != field) and column.default is not column.empty:
+        return column.default
+    if kinds[0] is str:
+        return text
+    # 8.0 passes as a whole number, since pandas writes it for 8; 1.5 does not.
+    if (WHOLE if kinds[0] is int else NUMBER).fullmatch(text):
+        return kinds[0](text.partition(".")[0] if kinds[0] is int else text)
+    if str in kinds and text and not NUMBER.fullmatch(text):
+        return text
     raise TableError(f"{name} = {field!r} is no {what}")

@@ -12,8 +12,7 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.page import Drawing, Heading, Note, Part, Table, render, svg
 from worldmodel.trust import evaluation
 from worldmodel.trust.planner import Plan
-from worldmodel.trust.result import CONTROL
-from worldmodel.trust.runs import SPENT
+from worldmodel.trust.result import CONTROL, SPENT
 
 Task = Mapping[str, Any]
 HALF_WIDTH = 0.25  # of the control's alpha, at most
@@ -35,28 +34,21 @@ CONTROLS = {
     "NOT MEASURED": f"believe no number: the control {CONTROL} was not measured",
 }
 # Decimals shown, 2 by default; None: four significant digits.
-DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "gain_net_reused": 1, "real": 3, "mean": 3}
+DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "real": 3, "mean": 3}
 DIGITS |= {"b": 4, "homogeneity_p": 3, "additivity_p": 3, "law_p": 3, "threshold": 2}
 SIZES = "version n m k"
-CELLS = (
-    f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg alpha_net_reused "
-    "gain_net_reused verdict_reused verdict reason"
-)
+CELLS = f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg verdict reason"
 VERSIONS = (
     "version k alpha alpha_0 cap limit kappa b homogeneity_p additivity_p law_p verdict law_reason"
 )
-PAIRS = "versions n m alpha_avg gain_net verdict gain_net_reused verdict_reused"
+PAIRS = "versions n m alpha_avg gain_net verdict"
 PRICES = f"{SIZES} real correction first later synthetic break_even net_value"
 TOOK = "version device episode_seconds model_seconds energy_joules"
 JUDGE = "policy n extra rho threshold alpha real mean verdict"
 PILOT = "No mixtures: m = 0 in every row."
 ALPHA = (
-    "A row per cell. Filled: alpha_avg; open: alpha_net, where there are corrections; small: with "
-    "the corrections trained on too. Lines: 0 and, dashed, 1. An arrow: only a bound is known."
-)
-D_EFF = (
-    "Real episodes that would have done as well. Solid: n; dashed: n + m, as if all were real; "
-    "level lines in a version's colour: its cap, or what D_eff tends to as m grows."
+    "A row per cell. Filled: alpha_avg; open: alpha_net, where there are corrections. Lines: 0 "
+    "and, dashed, 1. An arrow: only a bound is known."
 )
 CURVE = "Above: the error after n real episodes alone. Below: where on it the mixtures lie."
 LAW = (
@@ -131,15 +123,8 @@ def tables(task: Task) -> list[Table]:
         _table(title, "n error slope", curve, folded=True),
         *(_costs(task["cost"]) if "cost" in task else ()),
         _table("Mean budget of a training run", f"{SIZES} {' '.join(SPENT)}", spent, folded=True),
-        judge(task.get("evaluation", {})),
     ]
     return [table for table in every if table.rows]
-
-
-def judge(by_policy: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The value of simulated evaluations by policy (``evaluation.evaluations``)."""
-    rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
-    return _table("The simulator as a judge", JUDGE, rows, lines=evaluation.VERDICTS)
 
 
 def _costs(card: Mapping[str, Any]) -> list[Table]:
@@ -226,10 +211,11 @@ def planned(plans: Sequence[Plan], half_width: float) -> str:
     return aligned(_table(title, "cells seeds runs reason", [*map(vars, plans)])) + "\n"
 
 
-def judged(by_task: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The text of ``evaluation.evaluations_by_task``."""
-    parts = [f"Task {task}\n" * bool(task) + aligned(judge(x)) for task, x in by_task.items()]
-    return "\n\n".join(parts) + "\n"
+def judged(by_policy: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of ``evaluation.evaluations``."""
+    rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
+    title = "The simulator as a judge"
+    return aligned(_table(title, JUDGE, rows, lines=evaluation.VERDICTS)) + "\n"
 
 
 def aligned(table: Table) -> str:
@@ -243,8 +229,7 @@ def aligned(table: Table) -> str:
 def report(document: Mapping[str, Any]) -> str:
     """The page as HTML, which follows from the document alone.
 
-    A task of the document may also hold ``cost``, as of ``cost.price``, and ``evaluation``, as of
-    ``evaluation.evaluations``.
+    A task of the document may also hold ``cost``, as of ``cost.price``.
 
     Raises:
       InputError: the document has no tasks.
@@ -264,7 +249,5 @@ def _parts(task: Task) -> Iterable[Part]:
     yield from map(Note, task["notes"])
     if task["versions"]:
         yield Drawing("alpha, version by version", svg(figures.alpha_axis(task)), ALPHA)
-        for n in sorted({cell["n"] for cell in cells_of(task)}):
-            yield Drawing(f"D_eff, n = {n}", svg(figures.d_eff(task, n)), D_EFF)
     yield Drawing("The real-only curve", svg(figures.learning(task)), CURVE)
     yield from tables(task)

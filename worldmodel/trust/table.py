@@ -3,12 +3,10 @@
 A dataclass is the schema of a table: its fields are the columns, in any order in a file (CSV or
 Parquet). ``cost.Generation`` and ``evaluation.Pair`` are the schemas of the other two tables.
 
-The real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k at any use
-of the corrections. A version that cost K corrections has rows with k = K: they made the model only.
-If the corrections are trained on too, the rows are a second arm of the same version: they count the
-K (or some of them) in n and no longer in k. A cell (n + K, m, k = 0) is the second arm of
-(n, m, k = K), which must be in the table too. Real-only rows are training runs on n real episodes
-with m = 0 and k = 0; they serve all versions and both arms.
+The real episodes spent are n + k, so that the gain net of corrections is D_eff − n − k. All rows of
+a version that cost K corrections have k = K. Where the corrections are trained on too, they count
+in n: such runs are a version of another name, with cells (n + K, m, k = 0). Real-only rows are
+training runs on n real episodes with m = 0 and k = 0; they serve all versions.
 
 Whole numbers and optional ones lie below 2⁵³. Text has no spaces around it; files are stripped of
 them. An error names the bad rows, in a file the line (CSV) or row (Parquet).
@@ -17,7 +15,7 @@ them. An error names the bad rows, in a file the line (CSV) or row (Parquet).
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -127,9 +125,9 @@ def check(rows: Sequence[Row]) -> pd.DataFrame:
 
     Raises:
       TableError: there are no rows; a row is invalid (``Row.fault``); a run is given twice; a task
-        has more than one recipe or split, fewer than two real-only sizes or seeds, a cell whose
-        seeds or k differ, a second arm without its first (``reused_cells``), or an error that is
-        a rate over fewer than ``LEAST_ROLLOUTS`` evaluations.
+        has more than one recipe or split, fewer than two real-only sizes or seeds, a version with
+        more than one k, a cell without one of the seeds, or an error that is a rate over fewer than
+        ``LEAST_ROLLOUTS`` evaluations.
     """
     if not rows:
         raise TableError("the table has no rows; give one per training run")
@@ -142,7 +140,6 @@ def check(rows: Sequence[Row]) -> pd.DataFrame:
     for task, own in frame.groupby("task"):
         if text := _task_fault(own):
             raise TableError(f"task {task!r} {text}")
-        reused_cells(list(own.groupby(KEYS).size().index))
     return frame
 
 
@@ -165,51 +162,24 @@ def _task_fault(own: pd.DataFrame) -> str:
         return f"has one seed ({seeds[0]}); an interval needs two, and should have ten"
     if few := rate_of_few(own):
         return f"has a rate as its error: {few}"
-    cells, incomplete = {key: set(present) for key, present in own.groupby(KEYS).seed}, []
-    for (version, n, m, _), present in cells.items():
-        absent = [str(seed) for seed in seeds if seed not in present]
-        if not absent:
-            continue
-        where = f"version {version!r}, n {n}, m {m}"
-        costs = [str(other[3]) for other in cells if other[:3] == (version, n, m)]
+    for version, costs in own.groupby("version").k.unique().items():
         if len(costs) > 1:
             return (
-                f"has several costs: {where} has different k ({some(costs)}) over its seeds; a "
-                "cell has one number of corrections: name the versions apart"
+                f"has several costs: version {version!r} has different k "
+                f"({some(map(str, costs))}); a version has one number of corrections: name the "
+                "versions apart"
             )
-        incomplete.append(f"{where} lacks seed {some(absent)}")
+    incomplete = []
+    for (version, n, m, _), present in own.groupby(KEYS).seed:
+        if absent := [str(seed) for seed in seeds if seed not in set(present)]:
+            where = f"version {version!r}, n {n}, m {m}"
+            incomplete.append(f"{where} lacks seed {some(absent)}")
     if incomplete:
         return (
             f"has gaps: {some(incomplete)}; replicates are paired: run these seeds, or leave "
             "them out everywhere"
         )
     return ""
-
-
-def reused_cells(cells: Sequence[Key]) -> dict[Key, Key]:
-    """The second arms, cells whose corrections were trained on too, by their first arms.
-
-    A cell with k below its version's largest, K, is the second arm of that with n − (K − k) and K.
-
-    Raises:
-      TableError: a second arm has no first, or a cell has two second arms.
-    """
-    second: dict[Key, Key] = {}
-    for version, n, m, k in cells:
-        cost = max(key[3] for key in cells if key[0] == version)
-        if k == cost:
-            continue
-        first = version, n - (cost - k), m, cost
-        here = f"version {version!r} has k {k} at n {n}, m {m} and k {cost} elsewhere"
-        if first not in cells:
-            raise TableError(
-                f"{here}; as corrections trained on too it needs its cell n {first[1]}, m {m}, k "
-                f"{cost}: run that, or name the versions apart"
-            )
-        if first in second:
-            raise TableError(f"{here}, a third arm of one cell; name the versions apart")
-        second[first] = version, n, m, k
-    return second
 
 
 def rate_of_few(frame: pd.DataFrame) -> str:
@@ -246,30 +216,3 @@ def some(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
-
-
-def attached(
-    document: Mapping[str, Any],
-    key: str,
-    rows: Sequence[Any],
-    entry: Callable[[Mapping[str, Any], list[Any]], Any],
-) -> dict[str, Any]:
-    """The document with ``entry`` of a task and its rows under ``key``; it stays as it is.
-
-    Rows that name no task belong to the document's only one; a task without rows has no entry.
-
-    Raises:
-      TableError: a row belongs to no task of the document.
-    """
-    names = [task["task"] for task in document["tasks"]]
-    only = names[0] if len(names) == 1 else ""
-    for task in (row.task for row in rows if (row.task or only) not in names):
-        named = f"the task {task!r}, which the runs lack" if task else "no task"
-        raise TableError(
-            f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
-        )
-    tasks = []
-    for task in document["tasks"]:
-        own = [row for row in rows if (row.task or only) == task["task"]]
-        tasks.append({**task, key: entry(task, own)} if own else task)
-    return {**document, "tasks": tasks}

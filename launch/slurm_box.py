@@ -1,4 +1,7 @@
-"""A real Slurm in one box: munge, slurmctld and two slurmd, for root on Debian."""
+"""A real Slurm in one box: munge, slurmctld and two slurmd, for root on Debian.
+
+Jobs of the partition ``urgent`` preempt those of ``main``.
+"""
 
 import contextlib
 import os
@@ -29,18 +32,22 @@ SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+SlurmctldParameters=preempt_send_user_signal
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
 SchedulerParameters=batch_sched_delay=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs=2
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 LLN=YES PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=n1,n2 MaxTime=60 PriorityTier=2 PreemptMode=OFF
 """
 
 
 def absent() -> list[str]:
-    """The Debian packages that are not here; root, where that is what is needed."""
+    """What it needs and is not here: Debian packages, by their names, and root."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     packages = [p for program, p in NEEDED.items() if shutil.which(program, path=path) is None]
     return packages + ([] if os.geteuid() == 0 else ["root"])
@@ -74,7 +81,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             stack.callback(daemon.terminate)
             time.sleep(1.0)
         for _ in range(120):
-            states = slurm(environment, "sinfo", "-h", "-N", "-o", "%T").split()
+            states = slurm(environment, "sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
             if states == ["idle", "idle"]:
                 break
             time.sleep(0.5)

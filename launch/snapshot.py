@@ -1,0 +1,125 @@
+"""A copy of the code in a sweep's folder: runs use it, so that later edits do not reach them.
+
+What is not copied (data, large files, what git does not know) is a link to where it lies. Hidden
+files are absent.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from launch.source import Source, Tree
+from worldmodel import runtime
+from worldmodel.errors import InputError, cause
+from worldmodel.runtime.files import new_folder, write_json
+
+ROOT = Path(__file__).resolve().parent.parent  # of this package, which may itself be a copy
+_FILE = "snapshot.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Where the code of a sweep's runs lies."""
+
+    folder: Path  # whole
+    roots: dict[str, str]  # whence each part was copied, by its place in the folder
+    path: tuple[str, ...]  # its folders with packages and modules, in order of search
+
+    def copied_path(self) -> str:
+        """PYTHONPATH with the copy alone; it comes before what is installed, editable or not."""
+        return os.pathsep.join(str(self.folder / entry) for entry in self.path)
+
+    def python_path(self) -> str:
+        """The copy's, then that of this process, for what was not copied."""
+        present = [str(ROOT), os.getcwd(), os.environ.get("PYTHONPATH", "")]
+        return os.pathsep.join(filter(None, [self.copied_path(), *present]))
+
+    def inside(self, text: str) -> str:
+        """The copy of a path, or of a reference ``file.py:name``; any other text as it is."""
+        path, colon, name = text.rpartition(":") if ".py:" in text else (text, "", "")
+        for to, root in self.roots.items():
+            if Path(path).is_relative_to(root):
+                copy = (self.folder / to / Path(path).relative_to(root)).resolve()
+                if copy.is_file() and copy.is_relative_to(self.folder):
+                    return f"{copy}{colon}{name}"
+        return text
+
+    def original(self, value: Any) -> Any:
+        """A value of JSON with the paths of copies as they were before."""
+        text = json.dumps(value, ensure_ascii=False)
+        for to, root in self.roots.items():
+            text = text.replace(str(self.folder / to), root)
+        return json.loads(text)
+
+
+def describe(source: Source, out: Path) -> Snapshot:
+    """The snapshot of a sweep's folder, which need not be there yet."""
+    path = dict.fromkeys(entry for tree in source.trees for entry in _path(tree))
+    roots = {tree.to: str(tree.root) for tree in source.trees}
+    return Snapshot(out.resolve() / "snapshot", roots, tuple(path))
+
+
+def write(source: Source, out: Path) -> None:
+    """Copies the code to ``out/snapshot``, read-only, whole or not at all; once per folder.
+
+    Raises:
+      OSError: such as a full disk.
+    """
+    described = describe(source, out)
+    if described.folder.exists():
+        return
+    with new_folder(described.folder, flush=False) as folder:
+        for tree in source.trees:
+            for name in tree.files:
+                copy = folder / tree.to / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(tree.root / name, copy)
+                copy.chmod(copy.stat().st_mode & 0o555)
+            _link(tree.root, folder / tree.to, out.resolve())
+            runtime.log(f"the runs use a copy of {len(tree.files)} files of {tree.root}")
+        write_json(folder / _FILE, {"roots": described.roots, "path": described.path})
+
+
+def read(out: Path) -> Snapshot:
+    """That of a sweep's folder.
+
+    Raises:
+      InputError: there is none, or it is damaged.
+    """
+    folder = out.resolve() / "snapshot"
+    try:
+        content = json.loads((folder / _FILE).read_text("utf-8"))
+        return Snapshot(folder, content["roots"], tuple(content["path"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} cannot be read ({cause(error)}); launch the sweep again with another --out"
+        ) from error
+
+
+def _path(tree: Tree) -> Iterator[str]:
+    """Where Python looks in this process, as far as it is copied; then the tree, and its src/."""
+    if "/" in tree.to:  # a package
+        yield str(Path(tree.to).parent)
+        return
+    folders = {folder for name in tree.files for folder in Path(name).parents}
+    entries = [Path(entry).resolve() for entry in sys.path]  # "" is the working folder
+    for entry in (*entries, tree.root, tree.root / "src"):
+        if entry.is_relative_to(tree.root) and entry.relative_to(tree.root) in folders:
+            yield str(tree.to / entry.relative_to(tree.root))
+
+
+def _link(root: Path, folder: Path, out: Path) -> None:
+    """Links from a copied folder to what was not copied; not to what holds ``out``."""
+    for entry in root.iterdir():
+        copy = folder / entry.name
+        if copy.is_dir() and not copy.is_symlink():
+            _link(entry, copy, out)
+            continue
+        hidden = entry.name.startswith((".", "__pycache__"))
+        if not (hidden or copy.exists() or out.is_relative_to(entry)):
+            copy.symlink_to(entry)
