@@ -126,13 +126,6 @@ def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result
     return Result(f"recordings/{name}/hybrid", "an hour", (*fits, table), numbers)
 
 
-def identified(name: str, *numbers: tuple[str, float, float]) -> Result:
-    """What a recording says of each physical number."""
-    command = f"experiments.recordings.identify --recording {name} --out {{out}}"
-    values = (Number({"number": label}, ("value",), low, high) for label, low, high in numbers)
-    return Result(f"recordings/{name}/identified", "10 minutes", (command,), tuple(values))
-
-
 def cost(name: str, runtime: str, options: str, *numbers: tuple[str, int, float, float]) -> Result:
     """What a gradient costs, as a multiple of the forward simulation: scene, batch, range."""
     command = f"experiments.gradients.cost --out {{out}} {options}"
@@ -229,12 +222,6 @@ ALL = (
         ratio("hybrid", "physics", "rotation_rad", 0.84, 0.92),
         ratio("dealt", "physics", "position_m", 1.0, 1.4),
     ),
-    identified("elbow_toss", ("link2.mass[0]", 0.41, 0.5), ("link2.com[0]", 0.028, 0.035)),
-    identified(
-        "square_drop", ("square.friction[0]", 0.148, 0.202), ("square.geom_size[0]", 0.0299, 0.0308)
-    ),
-    identified("double_pendulum", ("shoulder.frictionloss[0]", 0.079, 1.86)),
-    identified("cube_toss", ("cube.friction[0]", 0.15, 0.22), ("cube.geom_size[0]", 0.05, 0.055)),
     cost(
         "cost",
         "half an hour",
@@ -249,12 +236,6 @@ ALL = (
         "10 minutes",
         "--scenes hopper --batches 1 512 4096 --variants forward gradient",
         ("hopper", 512, 1.9, 4.0),
-    ),
-    cost(
-        "cost_options",
-        "half an hour",
-        "--scenes cube elbow hopper quadruped --variants forward step gradient unfinished",
-        ("quadruped", 64, 1.5, 3.3),
     ),
     cost(
         "cost_gpu",

@@ -24,7 +24,6 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (cost, "gradients/cost"),
         (cost, "gradients/cost_batches"),
         (cost, "gradients/cost_gpu"),
-        (cost, "gradients/cost_options"),
         (cube_side, "gradients/cube_side"),
         (first, "gradients/first"),
         (gate_tables, "gradients/gate"),
