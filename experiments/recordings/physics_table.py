@@ -45,8 +45,8 @@ from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.oracle import trajectory
 from worldmodel.scene import parse_mjcf, write_mjcf
+from worldmodel.scene.replay import replayed
 
 STYLES = {
     "sources": (ORANGE, (0, (4, 2)), "published parameters"),
@@ -64,28 +64,6 @@ class Args:
     fits: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     out: Path  # folder for the table, the figure and the checkpoints
     split: Literal["test", "validation", "train"] = "test"
-
-
-def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.ndarray:
-    """Open-loop prediction in C MuJoCo, every window from a fresh ``MjData``.
-
-    Args:
-      model: compiled; its timestep is that of a substep.
-      substeps: physics steps per frame; a frame's controls are held over them.
-      windows: whatever lies past an episode's end (not ``scored``) is predicted too.
-
-    Returns:
-      (windows, horizon, nq); not finite where it diverged. Without the switch below MuJoCo would
-      start it again from its initial pose and go on as if nothing had happened.
-    """
-    before = model.opt.disableflags
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    try:
-        arrays = (np.asarray(x) for x in (windows.qpos, windows.qvel, windows.ctrl))
-        starts = zip(*arrays, strict=True)
-        return np.stack([trajectory(model, *s, substeps=substeps)[0] for s in starts])
-    finally:
-        model.opt.disableflags = before
 
 
 def compile_in_c(
@@ -117,8 +95,8 @@ def predictions(
     in_mjx = make_predictor(world, min(BATCH, len(windows)))
 
     def c(mjcf: str | Path, substeps: int, assets: Mapping[str, bytes] | None = None) -> np.ndarray:
-        timestep = 1 / (problem.control_hz * substeps)
-        return predict_in_c(compile_in_c(mjcf, timestep, assets), substeps, windows)
+        model = compile_in_c(mjcf, 1 / (problem.control_hz * substeps), assets)
+        return replayed(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
 
     def mjx(parameters: Any) -> np.ndarray:
         return in_mjx({"physics": parameters, "network": {}}, windows)

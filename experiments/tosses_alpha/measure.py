@@ -113,7 +113,6 @@ def train_replicate(
     episodes: list[Episode],
     number: int,
     tosses: Mapping[str, np.ndarray],
-    provenance: dict[str, Any],
     interrupt: runtime.Interrupt,
 ) -> dict[str, Any]:
     """All cells of a replicate: errors over the ballistic ones, (channels,) each.
@@ -163,12 +162,7 @@ def train_replicate(
             f"replicate {number + 1}/{study.replicates}  training {len(done)}/{len(todo)}  "
             f"{(len(todo) - len(done)) / rate:.0f} s to its end"
         )
-    return {
-        "cells": done,
-        "ballistic": ballistic[has].tolist(),
-        "seconds": time.monotonic() - began,
-        "provenance": provenance,
-    }
+    return {"cells": done, "ballistic": ballistic[has].tolist()}
 
 
 def rows_of(problem: Problem, study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -230,7 +224,6 @@ def main(args: Args) -> int:
     problem, episodes, simulated = recording.problem, recording.episodes, recording.simulated
     folder = args.out / "replicates"
     claim(folder, {"study": study, "recording": recording.digest})
-    provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt:
         try:
             for number in range(study.replicates):
@@ -242,9 +235,7 @@ def main(args: Args) -> int:
                     raise InputError(f"{made} is absent; run experiments.tosses_alpha.versions")
                 with np.load(made) as archive:
                     tosses = {name: archive[name] for name in archive.files}
-                result = train_replicate(
-                    problem, study, episodes, number, tosses, provenance, interrupt
-                )
+                result = train_replicate(problem, study, episodes, number, tosses, interrupt)
                 files.write_json(target, result, indent=None)
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))

@@ -52,7 +52,6 @@ from worldmodel.finetune.gauss_newton import identify
 from worldmodel.finetune.regression import regress, regression_data
 from worldmodel.model import Displacement, Parameters, WorldModel, init
 from worldmodel.model.simulate import make_predictor, make_simulator
-from worldmodel.physics import parameters as physical
 from worldmodel.types import Episode
 
 BATCH = 64  # tosses, or windows, in one compiled call
@@ -138,7 +137,6 @@ def replicate(
     study: Study,
     episodes: list[Episode],
     number: int,
-    provenance: dict[str, Any],
     stop: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
     """All versions' tosses of one replicate: arrays by name, and ``about`` as JSON text.
@@ -193,23 +191,15 @@ def replicate(
         predicted = make_predictor(model, BATCH)(parameters, test)
         return episode_errors(predicted, test, channels).mean(axis=0).tolist()
 
-    def values(parameters: Parameters) -> dict[str, list[float]]:
-        arrays = physical.values(scene, world.free, parameters["physics"])
-        return {name: array.tolist() for name, array in arrays.items()}
-
     about = {
-        "replicate": number,
         "direct": {
             "v0": direct(world, v0),
             "v1": direct(world, v1),
             "v2-physics": direct(world, v2),
             "v2": direct(hybrid, v2_hybrid),
         },
-        "noise": noise1.tolist(),
         "regression": ratio,
         "fits": fits,
-        "provenance": provenance,
-        "parameters": {name: values(p) for name, p in (("v1", v1), ("v2", v2), (SHAM, sham))},
     }
     return out | {"about": np.array(json.dumps(about))}
 
@@ -220,7 +210,6 @@ def main(args: Args) -> int:
     recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
     folder = args.out / "versions"
     folder.mkdir(exist_ok=True)
-    provenance = runtime.provenance()
     with runtime.Interrupt() as interrupt:
         for number in range(study.replicates):
             target = folder / f"{number:03d}.npz"
@@ -232,7 +221,6 @@ def main(args: Args) -> int:
                     study,
                     recording.episodes,
                     number,
-                    provenance,
                     lambda: interrupt.requested,
                 )
             except runtime.Interrupted:
