@@ -17,7 +17,7 @@ forces: *dealt* plays its own physics with the corrections of another window, *s
 that of the initial velocity alone, *network_off* with none.
 
 OUT gets table.json, table.md, figure.png and the checkpoint of the seed that was best on
-*validation*, the other seeds' under seed<N>/; these folders serve as --hybrid again.
+*validation*, the other seeds' under seed<N>/; for another OUT these folders serve again.
 """
 
 import dataclasses

@@ -10,7 +10,8 @@ Expected: one JSON line with the ratios of mean errors at the recording's own ho
           intervals; elbow_toss: every ratio to the sources below 0.87
 
 Each of --fits is an --out folder of fit_physics, one per seed. The folders that this script
-leaves (OUT and OUT/seed<N>) serve as well, so a table can be made again from what is committed.
+leaves (OUT and OUT/seed<N>) serve as well, for another OUT: a table can be made again from what is
+committed.
 Rows: ``default``, the measured shape and MuJoCo's default for everything else; ``sources``, the
 published parameters, both in C MuJoCo; ``sources_scene``, the same in MJX, where the fits start;
 ``fitted``; and ``exported``, the fits written as MJCF and run by C MuJoCo. OUT gets table.json,
