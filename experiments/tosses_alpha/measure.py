@@ -230,10 +230,10 @@ def main(args: Args) -> int:
                 target = folder / f"{number:03d}.json"
                 if target.is_file():
                     continue
-                made = args.out / "versions" / f"{number:03d}.npz"
-                if not made.is_file():
-                    raise InputError(f"{made} is absent; run experiments.tosses_alpha.versions")
-                with np.load(made) as archive:
+                archived = args.out / "versions" / f"{number:03d}.npz"
+                if not archived.is_file():
+                    raise InputError(f"{archived} is absent; run experiments.tosses_alpha.versions")
+                with np.load(archived) as archive:
                     tosses = {name: archive[name] for name in archive.files}
                 result = train_replicate(problem, study, episodes, number, tosses, interrupt)
                 files.write_json(target, result, indent=None)
