@@ -21,6 +21,7 @@ import tyro
 from experiments.records import Row, write
 from worldmodel import runtime, trust
 from worldmodel.runtime.files import write_bytes
+from worldmodel.trust.cost import Generation, price
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # after the backend is chosen
@@ -54,6 +55,7 @@ def publish(
     pool: int | None = None,
     unit: tuple[str, float] = ("error", 1.0),
     command: str = "",
+    generations: Sequence[Generation] = (),
     **about: Any,
 ) -> dict[str, Any]:
     """Measures alpha and writes the result; returns the content of table.json.
@@ -65,6 +67,7 @@ def publish(
       pool: real episodes that the sets are drawn from.
       unit: heading of the errors, and the factor to it.
       command: that remakes the result, this process's own where empty.
+      generations: what the first task's synthetic episodes took, for a cost card under ``cost``.
       about: further content of table.json.
     """
     tasks = [trust.to_json(result) for result in trust.measure(rows, pool=pool)]
@@ -77,6 +80,8 @@ def publish(
         columns["theory"] = lambda row: theory.get(row["version"])
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
+    if generations:
+        about["cost"] = price(tasks[0], generations)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
     table = write(out, title, shown, columns, note=NOTE, command=command, **about)
     image = io.BytesIO()
@@ -187,4 +192,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -56,7 +56,7 @@ def kept(out: Path) -> list[Row]:
     """The rows of ``out/table.json``, for a command that goes on where it was stopped: those of the
     same commit, versions and processor; none where the code has changes without a commit."""
     path, now = out / "table.json", runtime.provenance()
-    if not path.is_file() or now["commit"].endswith("-dirty"):
+    if not path.is_file() or "-dirty" in now["commit"]:
         return []
     result = json.loads(path.read_text())
     same = all(result["provenance"][k] == now[k] for k in ("commit", "versions", "cpu"))

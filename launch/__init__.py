@@ -1,1 +1,1 @@
-"""Where to run, never a hyperparameter: sweeps of a config on this machine or on Slurm."""
+"""Where to run, never a hyperparameter: sweeps of a config on this machine, Slurm and others."""

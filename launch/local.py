@@ -23,6 +23,7 @@ from typing import Any
 
 import tyro
 
+from launch.process import local_group
 from launch.run import finish, start, status
 from launch.sweep import Run, command_line, plan, prepare
 from worldmodel import runtime
@@ -40,6 +41,7 @@ class Args:
     workers: int | None = None  # runs at a time; by default as many as there are cores for
     cores: int | None = None  # per run; 1, or with GPUs an equal share
     gpus: tuple[str, ...] = ()  # a run at a time on each of these
+    processes: int = 1  # that share a run, a core each
     rerun: tuple[str, ...] = ()  # ids of failed runs that begin again
     dry_run: bool = False  # lists the runs and writes nothing
 
@@ -69,7 +71,14 @@ def slots_of(args: Args, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot
         )
     if len(set(args.gpus)) < len(args.gpus):
         raise InputError("--gpus names one twice; a run has a GPU of its own")
-    each = args.cores or max(1, len(cores) // max(1, len(args.gpus)) if args.gpus else 1)
+    if args.processes < 1 or (args.processes > 1 and args.gpus):
+        raise InputError(
+            f"--processes {args.processes}: give one above 0, and none with --gpus, since one "
+            "process uses all GPUs that it sees"
+        )
+    each = args.cores or max(
+        args.processes, len(cores) // max(1, len(args.gpus)) if args.gpus else 1
+    )
     workers = args.workers or len(args.gpus) or len(cores) // each
     if args.gpus and workers != len(args.gpus):
         raise InputError(f"--workers {workers} with {len(args.gpus)} GPUs; leave --workers out")
@@ -97,8 +106,13 @@ def unfinished(runs: Sequence[Run], out: Path, rerun: Sequence[str] = ()) -> lis
     return [r for r in runs if states[r.id] not in ("done", "failed") or r.id in rerun]
 
 
-def pool(runs: Sequence[Run], out: Path, slots: Sequence[Slot], lock: int) -> int:
+def pool(
+    runs: Sequence[Run], out: Path, slots: Sequence[Slot], lock: int, processes: int = 1
+) -> int:
     """Runs all; after a signal none begins and those at work are asked to save and stop.
+
+    Args:
+      processes: that share a run.
 
     Returns:
       0, or the exit status of the signal.
@@ -116,8 +130,9 @@ def pool(runs: Sequence[Run], out: Path, slots: Sequence[Slot], lock: int) -> in
                 while waiting and free and not interrupt.requested:
                     run, slot = waiting.popleft(), free.pop(0)
                     runtime.log(f"{run.id} {run.name}: begins")
+                    own = local_group(processes)
                     try:
-                        process = start(out / run.id, slot.cores, slot.gpu, [lock])
+                        process = start(out / run.id, slot.cores, slot.gpu, [lock], own)
                     except OSError as error:
                         runtime.log(f"{run.id} {run.name}: cannot begin: {error}")
                         free.append(slot)
@@ -204,7 +219,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         runs = unfinished(sweep.runs, args.out, args.rerun)
         runtime.log(f"{len(runs)} of {len(sweep.runs)} runs to do, {len(slots)} at a time")
         try:
-            code = pool(runs, args.out, slots, lock)
+            code = pool(runs, args.out, slots, lock, args.processes)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         ends = {run.id: status(args.out / run.id) for run in sweep.runs}

@@ -2,8 +2,10 @@
 
 Its folder holds config.json, dirty.diff, provenance.json, status.json, log.txt (stderr of every
 attempt), stdout.txt (of the last one; its last line is the result, a JSON object) and ``out/``.
+Where several processes share a run (``process``), log1.txt is stderr of the second.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -14,18 +16,22 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from launch import snapshot
+from launch.process import Group, agreed, folder_of, group, join, leave
 from launch.source import versions
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
+from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
+
+_FAREWELL = 10.0  # [s] in which the other processes end by themselves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +43,11 @@ class Args:
 
 
 def start(
-    folder: Path, cores: Sequence[int] = (), gpu: str | None = None, lock: Sequence[int] = ()
+    folder: Path,
+    cores: Sequence[int] = (),
+    gpu: str | None = None,
+    lock: Sequence[int] = (),
+    own: Group = Group(),  # noqa: B008
 ) -> subprocess.Popen:
     """Begins a run of its sweep's snapshot in a process group of its own, which Ctrl-C does not
     reach.
@@ -47,22 +57,29 @@ def start(
       cores: that it is pinned to.
       gpu: the one that it sees; all where it is None.
       lock: open file descriptors that it keeps.
+      own: which of its processes this is, where several share it.
     """
     changes = {"PYTHONPATH": snapshot.read(folder.parent).python_path()}
+    changes["PYTHONSAFEPATH"] = "1"  # in its own processes too the copy precedes the working folder
     if gpu is not None:  # numbered as nvidia-smi does
         changes |= {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    command = [sys.executable, "-P", "-m", "launch.run", str(folder)]
+    command = [sys.executable, "-m", "launch.run", str(folder)]
     if cores:
         command += ["--cores", *map(str, cores)]
-    write_json(folder / "status.json", {"state": "waiting", "attempt": status(folder)["attempt"]})
-    with (folder / "log.txt").open("ab") as log, (folder / "stdout.txt").open("wb") as stdout:
+    logged, printed = (
+        (f"log{own.index}.txt", os.devnull) if own.index else ("log.txt", "stdout.txt")
+    )
+    if own.index == 0:
+        attempt = status(folder)["attempt"]
+        write_json(folder / "status.json", {"state": "waiting", "attempt": attempt})
+    with (folder / logged).open("ab") as log, (folder / printed).open("wb") as stdout:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=log,
-            env=os.environ | changes,
-            start_new_session=True,
+            env=os.environ | changes | own.variables,
+            start_new_session=not (own.index and own.here),  # ends with process 0
             pass_fds=lock,
         )
 
@@ -111,19 +128,16 @@ def last_line(folder: Path) -> str:
 
 def main(args: Args) -> int:
     """Runs it and writes how it ended; returns the exit status."""
+    own = group()
     if args.cores:
-        os.sched_setaffinity(0, args.cores)
+        os.sched_setaffinity(0, args.cores[own.index :: own.count] or args.cores)
+    if own.index:
+        return _attempted(args.folder, own)
     began, attempt = time.time(), status(args.folder)["attempt"] + 1
     now = {"attempt": attempt, "pid": os.getpid(), "host": platform.node(), "began": began}
     write_json(args.folder / "status.json", {"state": "running", **now})
-    try:
-        code = runtime.run(_execute, args.folder)
-    except runtime.Interrupted as error:
-        runtime.log(str(error))
-        code = 128 + signal.SIGTERM
-    except BaseException:  # whatever a user's program raises, SystemExit included
-        traceback.print_exc()
-        code = 1
+    with _others(args, own):
+        code = _attempted(args.folder, own)
     states = {0: "done", 128 + signal.SIGTERM: "stopped"}
     now |= {"state": states.get(code, "failed"), "exit": code, "seconds": time.time() - began}
     if now["state"] == "failed":
@@ -133,7 +147,44 @@ def main(args: Args) -> int:
     return code
 
 
-def _execute(folder: Path) -> int:
+@contextlib.contextmanager
+def _others(args: Args, own: Group) -> Iterator[None]:
+    """The other processes on this machine, which end with this one."""
+    indices = range(1, own.count) if own.here else ()
+    others = [
+        start(args.folder, args.cores, own=dataclasses.replace(own, index=i)) for i in indices
+    ]
+    try:
+        yield
+    finally:
+        for other in others:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                other.wait(_FAREWELL)
+            other.kill()
+            other.wait()
+
+
+def _attempted(folder: Path, own: Group) -> int:
+    """The exit status."""
+    try:
+        return runtime.run(lambda folder: _execute(folder, own), folder)
+    except runtime.Interrupted as error:
+        runtime.log(str(error))
+        return 128 + signal.SIGTERM
+    except BaseException:  # whatever a user's program raises, SystemExit included
+        traceback.print_exc()
+        return 1
+
+
+def _execute(folder: Path, own: Group) -> int:
+    with folder_of(own, folder / "out") as out:
+        join(own)
+        code = _run(folder, own, out)
+        leave(own)
+        return code
+
+
+def _run(folder: Path, own: Group, out: Path) -> int:
     described = json.loads((folder / "config.json").read_text())
     code = snapshot.read(folder.parent)
     os.environ["WORLDMODEL_COMMIT"] = described["commit"].split()[0]  # the copy has no git
@@ -144,14 +195,15 @@ def _execute(folder: Path) -> int:
         raise InputError(
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
-    config = at.parse([code.inside(text) for text in described["arguments"]], folder / "out")
-    if code.original(at.flat(config)) != code.original(described["config"]):
+    config = at.parse([code.inside(text) for text in described["arguments"]], out)
+    if code.original(resolved(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
-    write_json(folder / "provenance.json", _provenance(described))
+    if own.index == 0:
+        write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:
         return at.main(config)
     with runtime.Interrupt() as interrupt:
-        return at.main(config, lambda: interrupt.requested)
+        return at.main(config, agreed(own, lambda: interrupt.requested))
 
 
 def _provenance(described: dict[str, Any]) -> dict[str, Any]:
@@ -170,4 +222,9 @@ def _provenance(described: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    code = main(tyro.cli(Args))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code and group().count > 1:  # JAX would wait at the exit for the other processes
+        os._exit(code)
+    sys.exit(code)

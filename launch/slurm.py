@@ -23,6 +23,7 @@ from typing import Any
 import tyro
 
 from launch.local import locked, unfinished
+from launch.process import group
 from launch.run import finish, start, status
 from launch.snapshot import describe
 from launch.sweep import Run, Sweep, command_line, plan, prepare
@@ -43,7 +44,8 @@ class Args:
     minutes: int  # the time limit of a run, until it is put into the queue again
     parallel: int = 8  # runs at a time
     cores: int = 1  # per run
-    gpus: int = 0  # per run
+    gpus: int = 0  # per node of a run
+    nodes: int = 1  # per run, a process on each, which share it
     memory: str | None = None  # per run, such as 8G
     partition: str | None = None
     account: str | None = None
@@ -69,10 +71,15 @@ class Job:
             return "done"
         own = {signal.SIGUSR2}  # submitit's, which Slurm sends to every process of the job
         signal.pthread_sigmask(signal.SIG_BLOCK, own)
-        self.process = start(self.folder)
+        member = group()
+        self.process = start(self.folder, own=member)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, own)
         while (code := self.process.poll()) is None:
             time.sleep(_POLL)
+        if member.index:  # the first task writes how it ended, and is put into the queue again
+            if code:
+                time.sleep(self.save_seconds)
+            return "done" if code == 0 else "ended"
         now = finish(self.folder, code, stopped=code == -signal.SIGTERM)
         if now["state"] == "stopped":  # by Slurm, whose other signal calls checkpoint
             time.sleep(self.save_seconds)
@@ -113,6 +120,8 @@ def parameters(args: Args, sweep: Sweep) -> dict[str, Any]:
         "time": args.minutes,
         "array_parallelism": args.parallel,
         "cpus_per_task": args.cores,
+        "nodes": args.nodes if args.nodes > 1 else None,
+        "ntasks_per_node": 1 if args.nodes > 1 else None,
         "gpus_per_node": args.gpus or None,  # per task it hides GPUs from JAX
         "partition": args.partition,
         "account": args.account,
@@ -185,7 +194,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         import submitit  # noqa: F401
     except ImportError as error:
         raise InputError("submitit is not installed; pip install submitit") from error
-    for name in ("minutes", "parallel", "cores"):
+    for name in ("minutes", "parallel", "cores", "nodes"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: give one above 0")
     if args.save_seconds >= 60 * args.minutes:

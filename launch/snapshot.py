@@ -75,12 +75,11 @@ def write(source: Source, out: Path) -> None:
         return
     with new_folder(described.folder, flush=False) as folder:
         for tree in source.trees:
-            for name in tree.files:
-                copy = folder / tree.to / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(tree.root / name, copy)
-                copy.chmod(copy.stat().st_mode & 0o555)
-            _link(tree.root, folder / tree.to, out.resolve())
+            try:
+                _copy(tree, folder / tree.to)
+                _link(tree.root, folder / tree.to, out.resolve())
+            except OSError as error:  # which may name the original
+                raise OSError(error.errno, error.strerror, str(described.folder)) from error
             runtime.log(f"the runs use a copy of {len(tree.files)} files of {tree.root}")
         write_json(folder / _FILE, {"roots": described.roots, "path": described.path})
 
@@ -111,6 +110,14 @@ def _path(tree: Tree) -> Iterator[str]:
     for entry in (*entries, tree.root, tree.root / "src"):
         if entry.is_relative_to(tree.root) and entry.relative_to(tree.root) in folders:
             yield str(tree.to / entry.relative_to(tree.root))
+
+
+def _copy(tree: Tree, folder: Path) -> None:
+    for name in tree.files:
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree.root / name, copy)
+        copy.chmod(copy.stat().st_mode & 0o555)
 
 
 def _link(root: Path, folder: Path, out: Path) -> None:

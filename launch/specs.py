@@ -87,6 +87,7 @@ def jobset(args: Args, run: Run, code: Snapshot) -> dict[str, Any]:
         "name": "run",
         "image": asked.image,
         "command": _command(args, run),
+        "workingDir": str(args.out.resolve()),  # not the image's, which may hold other code
         "env": environment,
         "resources": {"limits": {k: v for k, v in limits.items() if v is not None}},
         "volumeMounts": [{"name": "sweep", "mountPath": str(asked.mount)}],
@@ -132,7 +133,7 @@ def startup_script(args: Args, run: Run, code: Snapshot) -> str:
     mount = shlex.quote(str(asked.mount))
     docker = ["docker", "run", "--rm", "--init", "--privileged", "--net=host"]
     docker += [f"--stop-timeout={_SAVE}", "-v", f"{asked.mount}:{asked.mount}"]
-    docker += ["-e", f"PYTHONPATH={code.copied_path()}"]
+    docker += ["-w", str(args.out.resolve()), "-e", f"PYTHONPATH={code.copied_path()}"]
     limit = ["timeout", f"--kill-after={_SAVE}", f"{asked.minutes}m"]
     return f"""#!/bin/sh
 mkdir -p {mount}
@@ -159,7 +160,12 @@ def _gcloud(args: Args, run: Run, verb: str, *options: str) -> list[str]:
 
 
 def _command(args: Args, run: Run) -> list[str]:
-    return ["python", "-P", "-m", "launch.run", str(args.out.resolve() / run.id)]
+    """The run, with its output in its folder; that of other hosts has their number."""
+    folder = args.out.resolve() / run.id
+    files = [shlex.quote(f"{folder}/{name}") for name in ("stdout", "log")]
+    output, log = (name + "${WORLDMODEL_PROCESS#0}.txt" for name in files)
+    call = shlex.join(["python", "-P", "-m", "launch.run", str(folder)])
+    return ["sh", "-c", f"exec {call} >{output} 2>>{log}"]
 
 
 def _check(args: Args) -> None:

@@ -7,11 +7,8 @@ take a second argument ``stop``, a function that is True once the run should sav
 ``runtime.Interrupted``.
 """
 
-import contextlib
 import dataclasses
 import inspect
-import io
-import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +19,21 @@ from typing import Any
 import tyro
 
 from launch import snapshot
-from launch.source import Source, source, versions
+from launch.source import Source, source
 from worldmodel.errors import InputError
+from worldmodel.runtime.command import (
+    CONFIG,
+    DIFF,
+    as_arguments,
+    described,
+    parse,
+    program,
+    resolved,
+)
 from worldmodel.runtime.files import new_folder, write_json, write_text
 from worldmodel.runtime.records import config_hash, plain
 from worldmodel.runtime.reference import failed, resolve
-from worldmodel.runtime.settings import claim, flat
+from worldmodel.runtime.settings import claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +52,10 @@ class Entry:
         Raises:
           InputError: an unknown name, a wrong type or a field without a value, as tyro says it.
         """
-        line, shown = [*arguments, f"--out={out}"], io.StringIO()
-        conversion = (tyro.conf.FlagConversionOff,)  # --name True
         try:
-            with contextlib.redirect_stderr(shown):
-                return tyro.cli(self.config, args=line, config=conversion)
-        except SystemExit as error:
-            text = re.sub(r"[-─]{3,}|[╭╰╮╯│]", " ", shown.getvalue())  # the frame
-            text = " ".join(text.partition("For full helptext")[0].split())
-            raise InputError(f"{self.reference}, {' '.join(arguments)}: {text}") from error
-
-    def flat(self, config: Any) -> dict[str, Any]:
-        """A config by dotted names, as JSON has it, without ``out``."""
-        values = flat("config", config)
-        return {
-            name.removeprefix("config."): value
-            for name, value in values.items()
-            if name not in ("config", "config.out")
-        }
+            return parse(self.config, [*arguments, f"--out={out}"])
+        except InputError as error:
+            raise InputError(f"{self.reference}, {' '.join(arguments)}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +129,8 @@ def plan(reference: str, overrides: Sequence[str] = ()) -> Sweep:
         raise failed(reference, "sweep", error) from error
     runs: dict[str, Run] = {}
     for values in asked:
-        arguments = tuple(_arguments(values))
-        config = at.flat(at.parse((*arguments, *overrides), Path()))
+        arguments = tuple(as_arguments(at.config, values))
+        config = resolved(at.parse((*arguments, *overrides), Path()))
         known = config_hash({"config": config, "commit": state.commit})[:12]
         name = " ".join(f"{key}={value}" for key, value in values.items()) or "defaults"
         if known in runs:
@@ -178,13 +170,10 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
         if (out / run.id).exists():
             continue
         with new_folder(out / run.id) as folder:
-            described = dataclasses.asdict(run) | {
-                "entry": sweep.entry.reference,
-                "commit": sweep.source.commit,
-                "versions": versions(),
-            }
-            write_json(folder / "config.json", described)
-            write_text(folder / "dirty.diff", sweep.source.diff)
+            content = described(program(sweep.entry.main), run.config, sweep.source.commit)
+            content |= dataclasses.asdict(run) | {"entry": sweep.entry.reference}
+            write_json(folder / CONFIG, content)
+            write_text(folder / DIFF, sweep.source.diff)
 
 
 def command_line(kind: type, text: str | None) -> tuple[Any, tuple[str, ...]]:
@@ -204,22 +193,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             out |= _flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value.name if isinstance(value, Enum) else plain(value)
-    return out
-
-
-def _arguments(values: Mapping[str, Any]) -> list[str]:
-    """A command line of flat values."""
-    out = []
-    for name, value in values.items():
-        if isinstance(value, list):
-            out += [f"--{name}", *map(str, value)]
-        elif isinstance(value, str) and value.startswith("-"):
-            out.append(f"--{name}={value}")
-        elif value is None or isinstance(value, bool | int | float | str):
-            out += [f"--{name}", str(value)]
-        else:
+            continue
+        shown = value.name if isinstance(value, Enum) else plain(value)
+        if not (shown is None or isinstance(shown, bool | int | float | str | list)):
             kind = type(value).__name__
-            raise InputError(f"add({name}=…) got a {kind}; give numbers, text, tuples or dicts")
+            raise InputError(f"add({key}=…) got a {kind}; give numbers, text, tuples or dicts")
+        out[f"{prefix}{key}"] = shown
     return out

@@ -27,11 +27,15 @@ NOT_RUN = {
     "python3 -m venv": "it makes an environment",
     "pip install": "it changes the environment",
     "python -m launch.slurm docs/examples/sweep/throw.py:sweep --gpus": "it needs a Slurm",
+    "python -m launch.slurm my_sweep.py": "it needs a Slurm",
+    "python -m launch.local my_sweep.py": "the reader's own; tests/launch/test_process.py runs one",
+    "launch/gpu_check.sh": "it takes minutes; tests/experiments/test_gpu_check.py runs it quickly",
     "python -m experiments.": "a measurement of minutes to hours; tests/experiments runs it small",
     "worldmodel evaluate experiments/results": "it needs the real recordings",
     "python -m worldmodel trust runs.csv --costs": "costs.csv is the reader's own",
     "worldmodel check arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
     "worldmodel fit arm.xml": "the reader's own arm; tests/test_your_data.py runs the same",
+    "worldmodel fit --from-config": "the reader's own run; tests/commands runs others so",
     "worldmodel loop my_task": "the reader's own task; tests/test_your_task.py runs the same",
 }
 

@@ -3,9 +3,7 @@
 Each command imports its own modules, and its options follow from its function's signature.
 """
 
-import functools
 import importlib
-import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ import tyro
 
 from worldmodel import runtime
 from worldmodel.errors import InputError, near
+from worldmodel.runtime.command import call
 from worldmodel.runtime.files import write_json, write_text
 
 _Table = Annotated[Path, tyro.conf.Positional]
@@ -78,8 +77,12 @@ def _trust(
         raise InputError("--assume belongs to the cost card; give --costs too")
     document = trust.document(trust.measure(trust.read(table), level=level, law=law, pool=pool))
     if costs:
+        if len(tasks := document["tasks"]) > 1:
+            raise InputError(
+                f"{table} holds {len(tasks)} tasks; with --costs, give the runs of one"
+            )
         rows = trust.read(costs, cost.Generation)
-        document = cost.priced(document, rows, cost.assumed(assume))
+        tasks[0]["cost"] = cost.price(tasks[0], rows, cost.assumed(assume))
     if json:
         write_json(json, document)
     if report:
@@ -159,16 +162,7 @@ def _command(name: str, *options: str) -> int:
         return 0
     else:
         raise InputError(f"no command '{name}'; {near(name, (*light, *_WITH_JAX))}")
-    call = functools.partial(tyro.cli, prog=f"worldmodel {name}", args=options)
-    if "stop" not in inspect.signature(function).parameters:
-        result = call(function)
-    else:
-        with runtime.Interrupt() as interrupt:
-            try:
-                result = call(functools.partial(function, stop=lambda: interrupt.requested))
-            except runtime.Interrupted as stopped:
-                runtime.log(str(stopped))
-                return interrupt.exit_status
+    result = call(function, options, f"worldmodel {name}", function.__doc__ or "")
     if isinstance(result, int):
         return result
     print(json.dumps(result))

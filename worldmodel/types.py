@@ -79,6 +79,12 @@ class Names:
     touch: tuple[tuple[str, str], ...]  # pairs of geoms
     actuators: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        # Lists become tuples: names are compared, and are part of what is compiled.
+        for kind in ("joints", "objects", "actuators"):
+            object.__setattr__(self, kind, tuple(getattr(self, kind)))
+        object.__setattr__(self, "touch", tuple(map(tuple, self.touch)))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

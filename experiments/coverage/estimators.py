@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import NEGATIVE, NOT_IDENTIFIED, read
+from worldmodel.trust.curve import read
 
 LEVEL = 0.95
 
@@ -41,10 +41,8 @@ def _all_finite(values: np.ndarray) -> np.ndarray:
 
 def _read(tables: Tables, version: int = 0) -> Bounds:
     reading = read(tables.sizes, tables.curve, tables.versions[version], tables.n, LEVEL)
-    nothing = reading.verdict == NOT_IDENTIFIED
-    values = np.where((reading.verdict > NEGATIVE)[..., None], np.nan, reading.d_eff)
-    low, high = np.where(nothing, -np.inf, reading.low), np.where(nothing, np.inf, reading.high)
-    return Bounds(values, low, high, np.broadcast_to(tables.d_eff[version], low.shape))
+    truth = np.broadcast_to(tables.d_eff[version], reading.low.shape)
+    return Bounds(reading.d_eff, reading.low, reading.high, truth)
 
 
 def alpha(tables: Tables) -> Bounds:

@@ -14,10 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from experiments import records
 from experiments.gradients import rollouts
@@ -41,7 +40,7 @@ class Args:
 
     out: Path
     scene: str = "elbow"
-    child: Annotated[bool, tyro.conf.Suppress] = False  # computes the gradient, prints the time
+    child: bool = False  # computes the gradient in this process and prints when it is there
 
 
 def main(args: Args) -> int:
@@ -73,4 +72,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -21,8 +21,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments import records
 from experiments.gradients.gate_cells import measure
 from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, REPRESENTATIVE, Row
@@ -107,4 +105,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.records import plain, write
 from worldmodel import loop, runtime
@@ -164,4 +163,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

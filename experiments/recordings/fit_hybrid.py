@@ -20,8 +20,6 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
@@ -152,4 +150,4 @@ def make_world(args: Args, physics: WorldModel) -> WorldModel:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
@@ -162,4 +161,4 @@ def finish(
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

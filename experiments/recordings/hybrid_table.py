@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 
 from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
 from experiments.recordings.hybrid_predictions import DEAL_SEED, controls, predict
@@ -213,4 +212,4 @@ def describe(fit: Fit) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -22,17 +22,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
-
-import tyro
 
 from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import precompile, reality, turn
 from experiments.slide import study as slide
-from experiments.slide.measurement import described, loop_rows, play_policies, players
+from experiments.slide.measurement import (
+    described,
+    generations,
+    loop_rows,
+    play_policies,
+    successes,
+)
 from experiments.slide.page import page
+from experiments.slide.workers import Workers
 from worldmodel import loop, runtime
 from worldmodel.episodes import lerobot
 from worldmodel.model import WorldModel
@@ -68,7 +72,7 @@ def main(args: Args) -> int:
     runtime.configure()
     claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
     compiling = precompile.rehearsal(precompile.Args(full=args.full, smoke=args.smoke))
-    with runtime.Interrupt() as interrupt, compiling as compilation, players() as workers:
+    with runtime.Interrupt() as interrupt, compiling as compilation, Workers() as workers:
         try:
             table = run(args, compilation, workers, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
@@ -79,7 +83,7 @@ def main(args: Args) -> int:
 
 
 def run(
-    args: Args, compilation: subprocess.Popen, workers: Executor, stop: Callable[[], bool]
+    args: Args, compilation: subprocess.Popen, workers: Workers, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed, study = args.out, args.hidden_seed, args.study
@@ -99,11 +103,11 @@ def run(
         workers=workers,
         stop=stop,
     )
-    with one.stage("reality: demonstrations"):
+    with one.stage("reality: demonstrations", episodes=study.seeds * each):
         demos = one.real(study.seeds * each, turn.DEMONSTRATIONS)
-    with one.stage("reality as its own world model"):
+    with one.stage("reality as its own world model", episodes=study.seeds * most):
         twin = one.real(study.seeds * most, turn.TWIN)
-    with one.stage("compile"):
+    with one.stage("compile", version="v0"):
         while compilation.poll() is None and not stop():
             time.sleep(0.5)
 
@@ -144,7 +148,9 @@ def run(
         unit=("miss [cm]", 100.0),
         hidden_seed=seed,
         config={"study": study, "hidden": hidden, "smoke": args.smoke},
-        seconds=one.seconds,
+        generations=generations(one.versions, one.spent, workers.cores),
+        success=successes(rows),
+        stages=one.spent,
         **described(study, hidden, table, one.versions, one.players, direct, seed),
     )
     write_text(out / "report.html", page(result))
@@ -167,4 +173,4 @@ def _write_data_set(path: Path, episodes: Sequence[Episode], args: Args) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

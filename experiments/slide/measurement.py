@@ -1,13 +1,9 @@
 """The measured part of the loop: every policy of every cell, and the results from them."""
 
 import json
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,7 @@ import numpy as np
 from experiments.alpha import CONTROL, cells_of
 from experiments.slide import study as slide
 from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
-from experiments.slide.turn import draw, key
+from experiments.slide.turn import Spent, draw, key
 from worldmodel import loop, runtime, trust
 from worldmodel.policies.clone import Cloned, clone
 from worldmodel.runtime.files import write_json
@@ -25,36 +21,12 @@ from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide.expert import EXACT
 from worldmodel.tasks.slide.task import GOAL, PUCK, SUCCESS, at_rest, target
+from worldmodel.trust.cost import Generation
 from worldmodel.types import Array, Episode, Goal
 
 CONTEXTS = 5  # the stream of random numbers of the contexts that policies are judged in
-
-
-def players() -> ProcessPoolExecutor:
-    """Processes that play strokes in reality, one per available core.
-
-    They ignore Ctrl-C at the terminal: it is for the process that started them. They end with it,
-    also where it is killed.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    return ProcessPoolExecutor(
-        max_workers=len(affinity(0)) if affinity else os.cpu_count(),
-        mp_context=get_context("spawn"),
-        initializer=_serve,
-    )
-
-
-def _serve() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    starter = parent_process()
-    assert starter is not None
-
-    def end_with_it() -> None:
-        starter.join()
-        os._exit(1)
-
-    # A worker waits for work on a pipe that the other workers hold open too.
-    threading.Thread(target=end_with_it, daemon=True).start()
+CORE_HOUR = (0.01, 0.06)  # [$/h]
+PRICED = "assumed: a virtual core, interruptible to on demand"
 
 
 def score(goal: Goal, places: np.ndarray) -> dict[str, float]:
@@ -194,6 +166,48 @@ def loop_rows(
     """The long table of one turn: a row is one policy's mean over the study's contexts."""
     spent, steps = spent_on(versions), study.recipe.steps
     return table_rows(rows, spent, evaluations=study.contexts, steps=steps)
+
+
+def successes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of every cell the share of successes, the mean over its replicates with its 95 % interval.
+
+    Args:
+      rows: version, n, m and success of each policy; the same number in every cell.
+    """
+    cells: dict[tuple[str, int, int], list[float]] = {}
+    for row in rows:
+        cells.setdefault((row["version"], row["n"], row["m"]), []).append(row["success"])
+    out = []
+    for (version, n, m), shares in cells.items():
+        mean, half = np.mean(shares), 1.96 * np.std(shares, ddof=1) / np.sqrt(len(shares))
+        ends = {"success": mean, "success_low": mean - half, "success_high": mean + half}
+        out.append({"version": version, "n": n, "m": m} | ends)
+    return out
+
+
+def generations(
+    versions: Mapping[str, loop.Version], spent: Mapping[str, Spent], cores: int
+) -> list[Generation]:
+    """What the synthetic episodes of every version took, for the cost card of ``trust``."""
+    rows = []
+    for name, version in versions.items():
+        line = [name]  # the version and its ancestors
+        while (parent := versions[line[-1]].parent) is not None:
+            line.append(parent)
+        own = [stage for stage in spent.values() if stage.version in line]
+        (generated,) = (s for s in own if s.version == name and s.episodes)
+        rows.append(
+            Generation(
+                version=version.name,
+                device=f"{cores} CPU cores",
+                dollars_per_hour_low=cores * CORE_HOUR[0],
+                dollars_per_hour_high=cores * CORE_HOUR[1],
+                price_source=PRICED,
+                episode_seconds=generated.seconds / generated.episodes,
+                model_seconds=sum(stage.seconds for stage in own if not stage.episodes),
+            )
+        )
+    return rows
 
 
 def described(

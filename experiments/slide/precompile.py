@@ -20,7 +20,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.slide import reality, turn
 from experiments.slide import study as slide
@@ -78,4 +77,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -4,18 +4,20 @@ It knows neither cells nor alpha.
 
 import contextlib
 import dataclasses
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.records import append_row
+from experiments.records import append_row, plain
 from experiments.slide.reality import Hidden, robot, simulator, slide_task
 from experiments.slide.study import Study
+from experiments.slide.workers import Workers
 from worldmodel import loop, runtime
 from worldmodel.loop.versions import BATCH, C_STANDS_IN
 from worldmodel.model import Velocity, WorldModel
@@ -23,6 +25,7 @@ from worldmodel.model.simulate import make_predictor
 from worldmodel.policies import clone
 from worldmodel.reality import capture
 from worldmodel.rollout import Constant
+from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.expert import make_table
 from worldmodel.tasks.slide.task import RESIDUAL
@@ -139,6 +142,16 @@ def refit(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """What a stage took."""
+
+    seconds: float
+    core_seconds: float  # of this process, its workers and whatever it waited for
+    episodes: int = 0  # that it played
+    version: str = ""  # that it made, or played
+
+
 @dataclasses.dataclass
 class Turn:
     """One loop in a folder: its versions, what plays them and their synthetic episodes.
@@ -154,17 +167,31 @@ class Turn:
     seeds: tuple[int, ...]  # of reality's sensors
     streams: tuple[int, ...]  # of random numbers; of this loop alone
     first: int  # number of version 0 in its streams
-    workers: Executor  # that play reality
+    workers: Workers  # that play reality
     stop: Callable[[], bool]
     seed: int = 0  # of first weights and of the order of the windows
     versions: dict[str, loop.Version] = dataclasses.field(default_factory=dict)
     players: dict[str, Simulate] = dataclasses.field(default_factory=dict)
     pools: dict[str, list[Episode]] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by stage
+    spent: dict[str, Spent] = dataclasses.field(default_factory=dict)  # by stage
+
+    def __post_init__(self) -> None:
+        if self._spent.is_file():
+            kept = json.loads(self._spent.read_text())
+            self.spent = {name: Spent(**stage) for name, stage in kept.items()}
+
+    @property
+    def _spent(self) -> Path:
+        return self.out / "spent.json"
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Logs that a stage begins, and keeps the time of the whole stage.
+    def stage(self, name: str, *, episodes: int = 0, version: str = "") -> Iterator[None]:
+        """Logs that a stage begins, and keeps what the whole stage took. Of one that an earlier run
+        finished that run's time counts; of one that was stopped the last run's alone.
+
+        Args:
+          episodes: that it plays.
+          version: that it makes or plays.
 
         Raises:
           Interrupted: ``stop`` returned True.
@@ -172,9 +199,17 @@ class Turn:
         if self.stop():
             raise runtime.Interrupted("stopped between two stages; run the same command to go on")
         runtime.log(f"── {name}")
-        began = time.monotonic()
+        began, cores = time.monotonic(), self._core_seconds()
         yield
-        self.seconds[name] = round(time.monotonic() - began, 2)
+        if name not in self.spent:
+            seconds, cores = time.monotonic() - began, self._core_seconds() - cores
+            self.spent[name] = Spent(round(seconds, 2), round(cores, 2), episodes, version)
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_json(self._spent, plain(self.spent))
+
+    def _core_seconds(self) -> float:
+        """Of this process, of processes that it has waited for, and of the workers."""
+        return sum(os.times()[:4]) + self.workers.core_seconds
 
     def key(self, *stream: int) -> Array:
         """A key of this loop's own for every stream."""
@@ -188,13 +223,15 @@ class Turn:
     def add(self, version: loop.Version) -> None:
         """A further version, and its synthetic episodes."""
         number = self.first + len(self.versions)
-        with self.stage(f"{version.name}: synthetic episodes"):
+        count = max(self.synthetic, self.study.deployed)
+        name = f"{version.name}: synthetic episodes"
+        with self.stage(name, episodes=count, version=version.name):
             play = player(version, self.study)
             episodes = demonstrate(
                 play,
                 self.study,
                 make_table(play),
-                max(self.synthetic, self.study.deployed),
+                count,
                 self.key(SYNTHETIC, number),
                 version.name,
             )
@@ -205,7 +242,8 @@ class Turn:
         """Corrections: a version's policy, cloned from its episodes, captured on the robot."""
         number = self.first + list(self.versions).index(name)
         task = slide_task()
-        with self.stage(f"{name}: train its policy, deploy it, capture {count} corrections"):
+        stage = f"{name}: train its policy, deploy it, capture {count} corrections"
+        with self.stage(stage, episodes=count):
             start, goal = draw(count, self.key(DEPLOYED, number))
             machine = robot(self.hidden, *self.seeds, 10 + number)
             data = [self.pools[name][: self.study.deployed]]
@@ -223,7 +261,7 @@ class Turn:
     ) -> loop.Version:
         """The next version, finetuned on corrections; ``add`` plays it."""
         what = f"finetune {world.name} from {parent} on {len(corrections)} episodes"
-        with self.stage(f"{name}: {what}"):
+        with self.stage(f"{name}: {what}", version=name):
             version, study = self.versions[parent], self.study
             return refit(
                 self.out, version, name, world, corrections, study, self.stop, seed=self.seed

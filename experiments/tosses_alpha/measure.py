@@ -29,7 +29,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.alpha import CONTROL, Cell, cells_of, publish, summary
 from experiments.recordings.problems import Problem
@@ -263,4 +262,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

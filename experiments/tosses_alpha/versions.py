@@ -27,7 +27,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
@@ -233,4 +232,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

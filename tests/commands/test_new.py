@@ -34,3 +34,17 @@ def test_goals_are_of_driven_joints_alone(
     keys = jax.random.split(jax.random.key(0), 20)
     goals = [float(g) for key in keys for g in task.reset(key)[1]["target"]]
     assert len(goals) == 20 and min(goals) >= -0.1 and max(goals) <= 0.2
+
+
+@pytest.mark.parametrize("given", [("--substeps", "0"), ("--control-hz", "0")])
+def test_a_rate_that_steps_nothing_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pusher.xml").write_text(PUSHER)
+    assert main(["new", "reaching", "--mjcf", "pusher.xml", *given]) == 2
+    assert given[0] in capsys.readouterr().err
+    assert not Path("reaching").exists()

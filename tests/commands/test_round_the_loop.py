@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.small_tasks import CART, Reach
 from worldmodel.__main__ import main
+from worldmodel.commands import generate as generation
 from worldmodel.commands import named
 from worldmodel.errors import InputError
 from worldmodel.tasks import data_set
@@ -28,6 +29,11 @@ class Silent(LaggingCart):
     def step(self, ctrl):
         raise TimeoutError("no answer")
 silent = Silent(task)
+class Careless(Reach):
+    def observe(self, measured, goal):
+        return measured.joints if measured.joints[0] > 0 else measured.velocities
+class Pull(Reach):
+    pass
 class Leader(Nobody):
     def command(self, measured):
         return np.array([0.4])
@@ -83,7 +89,51 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
         assert episode.intervention is not None and episode.intervention.all()
         np.testing.assert_allclose(episode.ctrl, 0.4)
     nobody = run(led.replace("led", "nobody").replace("Leader", "number"))
-    assert "operator 'cart_task.py:number' is a int without 'command'" in nobody
+    assert "operator 'cart_task.py:number' is a int without 'connect', 'close'" in nobody
+    # Their configs repeat them.
+    assert run("generate --from-config synthetic/config.json --out again") == done | {
+        "out": "again"
+    }
+    one, two = (data_set.read(tmp_path / name, Reach()) for name in ("synthetic", "again"))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.qpos, b.qpos)
+    assert run("train --from-config policy/config.json --out twin") == trained | {"out": "twin"}
+    refused = run("train --from-config synthetic/config.json --out x")
+    assert "is a config of worldmodel generate, not of worldmodel train" in refused
+
+
+def test_many_episodes_are_made_in_parts_and_a_killed_command_goes_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "PART", 4)
+    line = "generate cart_task.py:task --episodes 10 --out {}"
+    done = run(line.format("whole"))
+    assert done["episodes"] == 10
+    whole = data_set.read(tmp_path / "whole", Reach())
+    assert [e.id for e in whole] == [*range(10)]
+    assert len({e.qpos.tobytes() for e in whole}) == 10  # every part draws its own
+    real = generation.Demonstration.part
+
+    def killed(asked: generation.Demonstration, number: int) -> Any:
+        if number == 2:
+            raise KeyboardInterrupt
+        return real(asked, number)
+
+    monkeypatch.setattr(generation.Demonstration, "part", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(line.format("again"))
+    assert not (tmp_path / "again").exists()
+    assert "seed was 0 and is 1" in run(line.format("again") + " --seed 1")
+    played = []
+    monkeypatch.setattr(
+        generation.Demonstration, "part", lambda a, n: played.append(n) or real(a, n)
+    )
+    assert run(line.format("again")) == done | {"out": "again"} and played == [2]
+    assert sorted(p.name for p in tmp_path.iterdir() if "again" in p.name) == ["again"]
+    for a, b in zip(whole, data_set.stream(tmp_path / "again", Reach()), strict=True):
+        np.testing.assert_array_equal(a.qpos, b.qpos)
+        assert (a.id, a.source, a.success) == (b.id, b.source, b.success)
+    assert run(line.format("again")) == done | {"out": "again"}  # it is read
 
 
 def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
@@ -98,6 +148,8 @@ def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
             np.testing.assert_array_equal(episode.action[:-1], plan["action"][i])
     more = run("deploy cart_task.py:task --policy plan --out more --episodes 9")
     assert "plans 3 episodes of (20, 1) actions" in more and "9 episodes are asked" in more
+    other = run("deploy cart_task.py:Pull --policy plan --out other --robot cart_task.py:robot")
+    assert "plan is a plan of task 'reach', not of 'pull'" in other
 
 
 def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
@@ -144,6 +196,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "generate cart_task.py:task --out x --expert cart_task.py:number",
             "expert 'cart_task.py:number' is a int without 'plan'",
         ),
+        ("generate cart_task.py:Careless --out x", "'observe' cannot be compiled (TracerBool"),
         ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least 1"),
         ("train cart_task.py:task --out x --method plan --episodes 0", "--episodes 0: at least 1"),
         ("deploy cart_task.py:task --out x --policy . --episodes 0", "--episodes 0: at least 1"),
@@ -151,6 +204,14 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ("train cart_task.py:task --out x", "give the data sets to clone"),
         ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),
         ("deploy cart_task.py:task --out x --policy nowhere", "--policy nowhere: no such folder"),
+        (
+            "deploy cart_task.py:task --out x --policy .",
+            "--policy .: no policy in it; give a folder",
+        ),
+        (
+            "deploy cart_task.py:task --out x --policy . --robot cart_task.py:number",
+            "robot 'cart_task.py:number' is a int without 'control_hz', 'names', 'max_rate'",
+        ),
         ("loop cart_task.py:task --out x --turns 0", "--turns 0: at least 1"),
     ],
 )

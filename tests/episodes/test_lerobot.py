@@ -28,7 +28,8 @@ from tests.helpers.lerobot_sets import (
     example,
     same,
 )
-from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, write
+from worldmodel.episodes import lerobot, lerobot_statistics
+from worldmodel.episodes.lerobot import Dataset, DatasetError, Feature, read, stream, write
 
 QUICK = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -130,6 +131,44 @@ def test_layout_and_names_are_the_format_s(folder: Path) -> None:
         np.testing.assert_array_equal(statistics["max"], values.max(axis=0))
         np.testing.assert_allclose(statistics["q90"], np.quantile(values, 0.9, axis=0))
     assert stats["next.done"]["min"] in ([True], [False]) and stats["index"]["max"] == [11]
+
+
+def test_a_set_larger_than_one_file_comes_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episodes from an iterator, read whole and row group by row group; nothing is lost."""
+    monkeypatch.setattr(lerobot, "_GROUP", 4)
+    monkeypatch.setattr(lerobot, "_FILE_MB", 0.01)
+    monkeypatch.setattr(lerobot_statistics, "SAMPLE", 200)
+    lengths = tuple(1 + 7 * n % 40 for n in range(30))
+    whole = example(lengths)
+    rows = iter(zip(whole.episodes, whole.tasks, strict=True))
+    write(tmp_path / "set", dataclasses.replace(whole, episodes=[], tasks=[]), rows)
+    files = sorted((tmp_path / "set" / "data").rglob("*.parquet"))
+    assert len(files) > 3 and files[-1].name == f"file-{len(files) - 1:03d}.parquet"
+    same(whole, read(tmp_path / "set"))
+    parts = [*stream(tmp_path / "set")]
+    assert [n for part in parts for n in part.ids] == [*range(30)]
+    assert len(parts) == 8 and max(len(part.episodes) for part in parts) == 4
+    several = [(e, t) for part in parts for e, t in zip(part.episodes, part.tasks, strict=True)]
+    episodes, tasks = (list(x) for x in zip(*several, strict=True))
+    same(whole, dataclasses.replace(parts[0], episodes=episodes, tasks=tasks, ids=tuple(range(30))))
+    rows = pq.read_table(tmp_path / "set" / EPISODES).to_pylist()
+    assert [row["length"] for row in rows] == [*lengths]
+    for row in rows:
+        place = f"data/chunk-000/file-{row['data/file_index']:03d}.parquet"
+        inside = pq.read_table(tmp_path / "set" / place)["index"].to_pylist()
+        assert {row["dataset_from_index"], row["dataset_to_index"] - 1} <= {*inside}
+    values = np.concatenate([episode["action"] for episode in whole.episodes])
+    stats = json.loads((tmp_path / "set" / "meta/stats.json").read_text())["action"]
+    assert stats["count"] == [len(values)] and len(values) > 400
+    np.testing.assert_allclose(stats["mean"], values.mean(0))
+    np.testing.assert_allclose(stats["std"], values.std(0))
+    np.testing.assert_array_equal([stats["min"], stats["max"]], [values.min(0), values.max(0)])
+    np.testing.assert_allclose(stats["q50"], np.median(values, axis=0), atol=0.3 * values.std())
+    files[1].unlink()
+    with pytest.raises(DatasetError, match="counts others; copy it"):
+        [*stream(tmp_path / "set")]
 
 
 def with_value(name: str, value: Any, episode: int = 1) -> dict[str, Any]:

@@ -61,6 +61,17 @@ def test_a_rate_far_above_the_log_s_own_is_refused(tmp_path: Path) -> None:
         read(log, dataclasses.replace(COLUMNS, control_hz=1e9))
 
 
+def test_the_fastest_clock_of_a_log_limits_the_rate(tmp_path: Path) -> None:
+    """Here that of the joints; the rows' own is that of the commands, one in 0.4 s."""
+    joints = tuple(dataclasses.replace(joint, time="time_q") for joint in COLUMNS.joints)
+    columns = dataclasses.replace(COLUMNS, joints=joints)
+    log = arm_log(tmp_path / "a.npz", time_q=TIME, time=TIME[::40], u=U[::40])
+    episode, reading = read(log, columns, control_hz=3 * HZ)
+    assert reading.control_hz == 3 * HZ and len(episode.qpos) > 2 * HZ
+    with pytest.raises(InputError, match="of the log, which has 100 per second"):
+        read(log, columns, control_hz=101 * HZ)
+
+
 def test_units_signs_zeros_and_scales(tmp_path: Path) -> None:
     logged = Q.copy()
     logged[:, 0] = np.degrees(-(Q[:, 0] - 0.3))

@@ -8,12 +8,24 @@ import numpy as np
 import pytest
 
 from experiments.alpha import CONTROL, Args, interval, main, publish, summary
-from experiments.slide.page import doubt, headline, page
+from experiments.slide.measurement import generations, successes
+from experiments.slide.page import doubt, headline, page, success_chart
+from experiments.slide.turn import Spent
 from tests.helpers.html_page import whole
-from worldmodel import trust
+from worldmodel import loop, trust
+from worldmodel.trust.cost import Generation
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 16
 ALPHAS = {"v0": (-0.1, 0), "v1": (0.6, 6), "v1-hybrid": (8.0, 6), CONTROL: (1.0, 0)}
+
+PRICED = Generation(
+    version="v1",
+    device="2 CPU cores",
+    dollars_per_hour_low=0.02,
+    dollars_per_hour_high=0.1,
+    episode_seconds=0.25,
+    model_seconds=100.0,
+)
 
 
 def runs() -> list[trust.Row]:
@@ -39,7 +51,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {
         "hidden_seed": 1,
         "config": {"smoke": False},
-        "seconds": {"v0: synthetic episodes": 1.5},
+        "stages": {"v0: synthetic episodes": Spent(1.5, 2.4, 8, "v0"), "compile": Spent(3.0, 2.9)},
+        "generations": [PRICED],
+        "success": successes([vars(r) | {"success": r.error < 0.1} for r in runs()]),
         "versions": [{"name": v, "corrections": k} for v, (_, k) in ALPHAS.items()],
         "direct": {"version": "v1", "episodes": 12, "error_m": 0.05, "low": 0.04, "high": 0.06},
         "launch": {"target": [1.0, 0.1], "qpos": {n: [[0.0] * 6] * 3 for n in ("reality", "v0")}},
@@ -94,7 +108,43 @@ def test_the_page_is_whole_and_leads_with_the_first_version_that_learned(publish
     line = headline(table)
     assert line.index("with v0 (0 corr") < line.index("with v1 (6 corr") < line.index("with v* (0")
     assert "v1-hybrid" not in line
-    whole(page(table), scripts=1)
+    shown = whole(page(table), scripts=1)
+    assert ["v0: synthetic episodes", "8", "1.5", "2.4", "0.3"] in shown.tables[1]
+    assert ["compile", "–", "3.0", "2.9", "–"] in shown.tables[1]
+    priced = [row for row in shown.tables[2] if row[0] == "v1"]
+    assert len(priced) == len(N) * len(M) and "break_even" in shown.tables[2][0]
+
+
+def test_successes_are_means_over_the_replicates() -> None:
+    shares = {("", 3, 0): (0.0, 0.5), ("v0", 3, 8): (0.5, 0.5), ("v0", 3, 16): (1.0, 0.0)}
+    rows = [
+        {"version": version, "n": n, "m": m, "seed": s, "success": share[s]}
+        for s in range(2)
+        for (version, n, m), share in shares.items()
+    ]
+    real, few, many = successes(rows)
+    assert (real["version"], real["n"], real["m"], real["success"]) == ("", 3, 0, 0.25)
+    assert real["success_high"] - 0.25 == pytest.approx(1.96 * 0.25)  # 1.96 · 0.354 / √2
+    assert few["success_low"] == few["success"] == 0.5
+    axis = success_chart([real, few, many]).axes[0]
+    drawn = {c.get_label(): c[0].get_xydata().tolist() for c in axis.containers}
+    assert drawn == {"real only": [[3, 25]], "v0": [[11, 50], [19, 50]]}
+
+
+def test_a_version_costs_what_its_ancestors_cost() -> None:
+    world: Any = None
+    v0, v1 = (loop.Version(n, p, world, {}, 0) for n, p in (("v0", None), ("v1", "v0")))
+    spent = {
+        "reality: demonstrations": Spent(50.0, 90.0, 100),
+        "compile": Spent(7.0, 0.1, version="v0"),
+        "v0: synthetic episodes": Spent(4.0, 6.0, 16, "v0"),
+        "v1: finetune": Spent(30.0, 50.0, version="v1"),
+        "v1: synthetic episodes": Spent(8.0, 12.0, 16, "v1"),
+    }
+    first, second = generations({"v0": v0, "v1": v1}, spent, cores=2)
+    assert (first.episode_seconds, first.model_seconds) == (0.25, 7.0)
+    assert (second.episode_seconds, second.model_seconds) == (0.5, 37.0)
+    assert second.device == "2 CPU cores" and second.fault() == ""
 
 
 @pytest.mark.parametrize(

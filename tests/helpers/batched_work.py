@@ -64,7 +64,9 @@ def temporary_bytes() -> int:
     """On each device, of 64 rows over all of them."""
     x = devices.split(np.arange(64.0))
     compiled = jax.jit(devices.over_devices(heavy)).lower(jnp.ones(3), x).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def episodes() -> dict[str, np.ndarray]:

@@ -46,7 +46,10 @@ def test_the_batch_file_asks_for_what_was_given(tmp_path: Path) -> None:
 def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
     sweep = plan(f"{FIT}:one")
     asked = parameters(Args("a.py:sweep", Path("out"), 5), sweep)
-    assert {"partition", "account", "gpus_per_node", "additional_parameters"} & set(asked) == set()
+    absent = {"partition", "account", "gpus_per_node", "nodes", "additional_parameters"}
+    assert absent & set(asked) == set()
+    shared = parameters(Args("a.py:sweep", Path("out"), 5, nodes=2, gpus=8), sweep)
+    assert (shared["nodes"], shared["ntasks_per_node"], shared["gpus_per_node"]) == (2, 1, 8)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +202,20 @@ def test_slurm_and_this_machine_give_one_table(tmp_path: Path) -> None:
         until(lambda: not collect(slurm)[1], 180)
     rows, _ = collect(slurm)
     assert (len(rows), rows) == (6, collect(local)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_two_nodes_share_a_run(tmp_path: Path) -> None:
+    """One process on each, which JAX joins as Slurm has them; the first alone writes."""
+    out = tmp_path / "out"
+    line = ["launch.slurm", f"{FIT}:one", "--out", str(out), "--minutes", "9", "--nodes", "2"]
+    (tmp_path / "box").mkdir()
+    with slurm_box.cluster(tmp_path / "box") as where:
+        done = command.run(*line, **where, JAX_COORDINATOR_ADDRESS="127.0.0.1:45999")
+        assert json.loads(done.stdout)["submitted"] == 1, done.stderr
+        (folder,) = [path.parent for path in out.glob("*/config.json")]
+        until(lambda: run.status(folder)["state"] == "done", 300)
+    assert last(folder) == undisturbed(tmp_path, 3)
+    for name in ("log.txt", "log1.txt"):
+        assert "begins at 0" in (folder / name).read_text()

@@ -1,7 +1,9 @@
 """The copy of the code from which runs run: what it holds, and that later edits do not reach it."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ from worldmodel.errors import InputError
 CONFIG = """
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import worldmodel
@@ -36,8 +40,10 @@ def main(args: Args) -> int:
     from worldmodel import runtime
 
     data = Path(__file__).with_name("data.bin")
+    line = [sys.executable, "-c", "import worldmodel; print(worldmodel.__file__)"]
+    child = subprocess.run(line, capture_output=True, text=True)
     print(json.dumps({
-        "package": worldmodel.__file__,
+        "packages": [worldmodel.__file__, child.stdout.strip()],
         "late": arm_code.late.__file__,
         "value": arm_code.late.VALUE,
         "scenes": [args.scene.read_text(), Path(args.given).read_text()],
@@ -102,7 +108,7 @@ def test_edits_after_the_launch_do_not_reach_a_run(
     assert now["state"] == "done", (folder / "log.txt").read_text()
     shown = json.loads((folder / "stdout.txt").read_text())
     copy = out / "snapshot"
-    assert Path(shown["package"]) == copy / "package" / "worldmodel" / "__init__.py"
+    assert shown["packages"] == [f"{copy}/package/worldmodel/__init__.py"] * 2
     assert Path(shown["late"]) == copy / "config" / "src" / "arm_code" / "late.py"
     assert (shown["value"], shown["scenes"]) == (1, ["<mujoco/>"] * 2)
     assert shown["data"] == "data" and (copy / "config" / "data.bin").is_symlink()
@@ -152,6 +158,30 @@ def test_too_many_files_without_git_are_refused(
 ) -> None:
     monkeypatch.setattr(sources, "_ENTRIES", 5)
     refused("holds more than 5 files", source, project / "arm_fit.py", "arm_fit", kind=InputError)
+
+
+def test_of_a_large_repository_code_alone_is_copied(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "init", "-q")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "first")
+    every = source(project / "arm_fit.py").trees[-1].files
+    monkeypatch.setattr(sources, "_REPOSITORY", 10)
+    assert set(every) - set(source(project / "arm_fit.py").trees[-1].files) == {"data.bin"}
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    monkeypatch.setattr(shutil, "copy", copy)
+    out = project / "out"
+    with pytest.raises(OSError, match=f"No space left on device: '{out / 'snapshot'}'"):
+        prepare(plan(f"{command.ROOT}/tests/helpers/slow_fit.py:one"), out, "local")
+    assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
 
 
 def test_a_sweep_in_a_repository_is_not_part_of_it(project: Path) -> None:

@@ -6,15 +6,19 @@ arguments below to ``tests/launch/golden``.
 
 import dataclasses
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launch.snapshot import Snapshot
+from launch.collect import collect
+from launch.snapshot import Snapshot, read
 from launch.specs import Args, Resources, create_command, jobset, main, startup_script
-from launch.sweep import Run
+from launch.sweep import Run, plan, prepare
 from tests.helpers import command
 from tests.helpers.refusal import refused
 from worldmodel.errors import InputError
@@ -60,6 +64,7 @@ POD = {
             "name": "str",
             "image": "str",
             "command": "list",
+            "workingDir": "str",
             "env": [
                 {
                     "name": "str",
@@ -168,6 +173,26 @@ def test_a_sweep_is_written_and_what_is_done_is_not(tmp_path: Path, kind: str) -
     assert names == ([f"{second}.json"] if kind == "jobset" else [f"{second}.sh", "create.sh"])
     text = (out / "specs" / names[0]).read_text()
     assert f"{out}/snapshot/package" in text and f"{out}/{second}" in text
+
+
+def test_what_a_pod_runs_fills_the_folder_of_its_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sweep = plan(f"{FIT}:one")
+    prepare(sweep, out, "jobset")
+    asked = dataclasses.replace(GPU.resources, mount=tmp_path, hosts=1)
+    args = dataclasses.replace(GPU, out=out, resources=asked)
+    spec = jobset(args, sweep.runs[0], read(out))
+    pod = spec["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    where = {v["name"]: v["value"] for v in container["env"]}
+    where["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(container["command"], env=where, cwd=container["workingDir"], check=True)
+    rows, absent = collect(out)
+    assert (rows[0]["count"], absent) == (3, {})
+    assert "begins at 0" in (out / sweep.runs[0].id / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(

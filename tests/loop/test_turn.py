@@ -19,7 +19,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.next_version import _cut
-from worldmodel.model import Velocity, WorldModel
+from worldmodel.model import Velocity, WorldModel, init
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.reality import capture
 from worldmodel.tasks import data_set
@@ -149,6 +149,19 @@ def test_a_policy_of_another_kind_keeps_its_numbers(tmp_path: Path) -> None:
     (first_correction, *_) = data_set.read(tmp_path / "v0" / "corrections", TASK)
     assert first_correction.action is not None
     np.testing.assert_allclose(first_correction.action, 0.3)
+
+
+@pytest.mark.parametrize("plan", [None, Going(jnp.zeros(3)), Going(jnp.zeros(()))])
+def test_an_expert_without_a_policy_per_context_is_named(plan: Any) -> None:
+    class Wrong:
+        def plan(self, simulate: Any, starts: Any, goals: Any, key: Any) -> Any:
+            return plan
+
+    world = WorldModel(TASK.scene, TASK.free)
+    version = loop.Version("v0", None, world, init(world, jax.random.key(0)), 0)
+    drawn = loop.draw(TASK, jax.random.key(0), 2)
+    with pytest.raises(loop.LoopError, match=r"a Wrong, plans a \w+ for 2 contexts; return"):
+        loop.demonstrate(version, TASK, Wrong(), *drawn, jax.random.key(0), engine="c")
 
 
 def test_scores_count_what_they_omit() -> None:

@@ -199,6 +199,10 @@ def test_policies_are_kept_and_those_of_another_task_refused(
     lift = Lift()
     with pytest.raises(InputError, match="3 numbers per observation; task 'lift' has 16"):
         restore(tmp_path / "policy", lift)
+    other = Reach()
+    other.name = "pull"
+    with pytest.raises(InputError, match="is a policy of task 'reach', not of 'pull'"):
+        restore(tmp_path / "policy", other)
     with pytest.raises(InputError, match=r"observes 3 numbers, the task gives it \(5,\)"):
         policies[1].init(jnp.zeros(5), jax.random.key(0))
     with pytest.raises(CheckpointError, match="no checkpoint"):

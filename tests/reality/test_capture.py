@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.scripted_robot import CART, ScriptedRobot
 from tests.helpers.sled import rest
 from worldmodel.reality import CaptureError, RobotError, capture, measurement
+from worldmodel.reality.safety import Nobody
 from worldmodel.rollout import Replay
 from worldmodel.runtime import Interrupted
 from worldmodel.types import Measurement, Trial
@@ -98,6 +99,24 @@ def test_a_robot_that_cannot_be_opened_is_closed(tmp_path: Path) -> None:
             raise PermissionError("/dev/ttyACM0")
 
     robot = Locked()
-    with pytest.raises(PermissionError):
+    with pytest.raises(RobotError, match=r"the robot cannot be connected \(/dev/ttyACM0\); check"):
         capture(tmp_path, robot, CART, trials(1), KEY)
     assert robot.calls == ["stop", "close"] and not list(tmp_path.iterdir())
+
+
+def test_a_robot_whose_stop_fails_is_closed_all_the_same(tmp_path: Path) -> None:
+    class Stuck(ScriptedRobot):
+        def stop(self) -> None:
+            raise RuntimeError("the brake hangs")
+
+    class Watching(Nobody):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    robot, person = Stuck(), Watching()
+    with pytest.raises(RuntimeError, match="the brake hangs"):
+        capture(tmp_path, robot, CART, trials(1), KEY, operator=person)
+    assert robot.calls[-1] == "close" and person.closed
+    assert [p.name for p in tmp_path.iterdir()] == ["00000.failed.npz"]

@@ -74,11 +74,13 @@ def test_a_robot_of_another_task_is_refused() -> None:
     refusals = [
         ({"control_hz": 30.0}, r"takes 30\.0 commands per second, scene 'cart' 10"),
         ({"names": Names(("y", "x"), (), (), ("push",))}, r"joints are \['y', 'x'\], .*this order"),
+        ({"names": ["x", "y"]}, "names are a list; give Names"),
         ({"names": Names(("x", "y"), (), (("a", "b"),), ("push",))}, "touch"),
         ({"max_rate": np.full(2, np.inf)}, r"max_rate is \[inf inf\]; give \(1,\) positive"),
         ({"max_rate": np.array([np.nan])}, r"max_rate is \[nan\]; give \(1,\) positive"),
     ]
     check_robot(robot(), CART)
+    check_robot(robot(names=Names(["x", "y"], [], [], ["push"])), CART)  # type: ignore[arg-type]
     for changes, message in refusals:
         with pytest.raises(InputError, match=message):
             check_robot(robot(**changes), CART)
@@ -99,6 +101,7 @@ FAILURES = [
     (answered([np.nan, 0.0]), r"at frame 4 .*no finite position of \['x'\]; check its sensors"),
     (answered([0.0, np.inf]), r"at frame 4 .*no finite position of \['y'\]; check its sensors"),
     (answered(np.zeros(3)), r"at frame 4 .*joints of the shape \(3,\), not \(2,\)"),
+    (lambda: "3.2 V", "at frame 4 the robot reports a str, which is no Measurement"),
     (failing(TimeoutError("no answer in 1 s")), r"at frame 4 \(no answer in 1 s\); check it"),
     (failing(ConnectionResetError("unplugged")), r"at frame 4 \(unplugged\); check it, then run"),
 ]

@@ -50,7 +50,7 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
 
 def test_provenance_names_commit_versions_and_hardware() -> None:
     row = runtime.provenance()
-    assert set(row["versions"]) == set(runtime.VERSIONED)
+    assert set(row["versions"]) == {"python", *runtime.VERSIONED}
     assert row["commit"] and row["cpu"] and row["devices"] and row["x64"] is True
 
 

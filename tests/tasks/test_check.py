@@ -79,6 +79,11 @@ BREACHES: dict[str, tuple[Task, str]] = {
     ),
     "failed": (broken(failed=lambda self, m, g: m.joints[0]), "return one bool"),
     "error": (broken(error=lambda self, e: -1.0), "'error' returns -1.0"),
+    "errors": (broken(error=lambda self, e: np.zeros(2)), r"'error' returns array\(\[0"),
+    "raises": (
+        broken(error=lambda self, e: e.goal["place"]),
+        r"'error' raises KeyError: 'place' \(.*test_check.py, line \d+\)",
+    ),
     "success": (broken(success=lambda self, e: "yes"), "'success' returns 'yes'"),
     "sense": (
         broken(sense=lambda self, s, k: s.qpos),

@@ -110,7 +110,7 @@ def test_without_jax() -> None:
 
 def test_a_pilot_has_a_summary() -> None:
     document = trust.document(trust.measure(table(smooth())))
-    assert "No mixtures" in summary(document)
+    assert "Control NOT NEEDED: no mixtures" in summary(document)
 
 
 COSTS = (
@@ -146,6 +146,8 @@ def test_the_cost_card_from_a_table(tmp_path: Path, run: Run) -> None:
         costs.write_text(COSTS.replace(*change))
         status, _, wrong = run(*call)
         assert status == 2 and message in wrong, wrong
+    trust.write_csv(path, [replace(row, task=name) for row in study() for name in ("a", "b")])
+    assert "holds 2 tasks; with --costs, give the runs of one" in run(*call)[2]
 
 
 def test_evaluations_from_a_table(tmp_path: Path, run: Run) -> None:

@@ -76,10 +76,10 @@ def test_leave_one_out_means_hold_the_runs() -> None:
 def test_a_note_bounds_the_d_eff_of_seeds_that_share_a_pool() -> None:
     # (seeds − 1) (n / pool)² ≤ .25: with 5 seeds a quarter of the pool, with 10 a sixth.
     for seeds, pool, note in (
-        (5, 2048, "up to n = 512: intervals hold for new episodes too"),
-        (5, 2000, "a D_eff up to 500 hold"),
-        (10, 2048, "a D_eff up to 341 hold"),
-        (10, 3072, "up to n = 512: intervals hold"),
+        (5, 2048, "up to a D_eff of 512;"),
+        (5, 2000, "up to a D_eff of 500;"),
+        (10, 2048, "up to a D_eff of 341;"),
+        (10, 3072, "up to a D_eff of 512;"),
     ):
         notes = measure(table(smooth(seeds)), pool=pool)[0].notes
         assert any(note in text for text in notes)

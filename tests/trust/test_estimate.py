@@ -163,7 +163,7 @@ def test_a_flat_or_rising_curve_identifies_nothing() -> None:
     assert one(runs, "steep").verdict == "OK" and "flat there" in one(runs).reason
     # A rising one is refused, a wavering one pooled.
     runs = smooth() | {("v", 16, 20, 0): np.full(4, 1 / 24), ("", 256, 0, 0): np.full(4, 0.01)}
-    assert one(runs).reason == "the real-only error rises between two sizes"
+    assert one(runs).reason.startswith("the real-only error rises between two sizes")
     runs["", 256, 0, 0] = np.array([0.9, 1.1, 0.95, 1.05]) / 105  # above 1/128, but one of 15 pairs
     assert one(runs).verdict == "OK"
     pooled = (math.log2(128) + math.log2(105)) / 2

@@ -31,27 +31,29 @@ def test_alpha_follows_the_correlation_and_the_sizes() -> None:
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 def test_normal_outcomes_of_known_correlation(rho: float) -> None:
-    """Intervals cover as stated, and the variance falls as the effective sample size says."""
+    """Intervals cover as stated."""
     rng, n, extra, runs = np.random.default_rng(3), 40, 120, 600
     evaluations = [evaluate(*outcomes(rng, rho, n, extra)) for _ in range(runs)]
     alpha = alpha_eval(rho, n, extra)
     slack = 3 * math.sqrt(0.95 * 0.05 / runs)  # three binomial standard errors
-    for name, truth in (("mean", 3.0), ("real", 3.0), ("rho", rho), ("alpha", alpha)):
+    for name, truth in (("rho", rho), ("alpha", alpha)):
         intervals = [getattr(e, name) for e in evaluations]
         covered = np.mean([i.low <= truth <= i.high for i in intervals])
         # At ρ = 0 the interval of alpha starts at exactly 0 whenever that of rho covers 0.
         assert 0.95 - slack <= covered <= 0.95 + slack, (name, covered)
-    spread = np.var([e.mean.value for e in evaluations]) / (1 / (n + alpha * extra))
-    assert 0.85 < spread < 1.25  # 600 runs: ±6 % standard error; λ estimated: up to + 3 %
 
 
 def test_successes_and_failures_are_covered_too() -> None:
-    rng, n, extra, runs = np.random.default_rng(4), 60, 200, 600
-    covered = []
+    rng, n, extra, runs, p = np.random.default_rng(4), 60, 200, 600, stats.norm.cdf(0.5)
+    normal: Any = stats.multivariate_normal
+    both = normal.cdf([0.5, 0.5], cov=[[1, 0.9], [0.9, 1]])
+    rho, covered = (both - p**2) / (p - p**2), []
     for _ in range(runs):
         y, f, g = outcomes(rng, 0.9, n, extra)
-        mean = evaluate(y < 3.5, f < 8, g < 8).mean
-        covered.append(mean.low <= stats.norm.cdf(0.5) <= mean.high)
+        measured = evaluate(y < 3.5, f < 8, g < 8).rho
+        if not math.isnan(measured.value):
+            covered.append(measured.low <= rho <= measured.high)
+    assert len(covered) > 0.98 * runs
     assert np.mean(covered) > 0.95 - 3 * math.sqrt(0.95 * 0.05 / runs)
 
 
@@ -72,12 +74,9 @@ def test_verdicts_follow_the_interval_of_rho() -> None:
     rng = np.random.default_rng(6)
     good, none = (evaluate(*outcomes(rng, rho, 100, 300)) for rho in (0.9, 0.0))
     assert good.verdict == "PAYS" and good.rho.low > good.threshold
-    assert good.mean.high - good.mean.low < good.real.high - good.real.low
     assert none.verdict in ("NOT SHOWN", "DOES NOT PAY") and none.alpha.low == 0
     y, f, g = outcomes(rng, 0.9, 100, 300)
-    against = evaluate(y, -f, -g)
-    assert against.verdict == "DOES NOT PAY"  # an anticorrelated simulator
-    assert against.mean.value == pytest.approx(evaluate(y, f, g).mean.value)
+    assert evaluate(y, -f, -g).verdict == "DOES NOT PAY"  # an anticorrelated simulator
 
 
 def test_the_correlation_of_policy_means_says_nothing() -> None:
@@ -91,14 +90,7 @@ def test_the_correlation_of_policy_means_says_nothing() -> None:
         means.append((y.mean(), f.mean()))
     assert np.corrcoef(np.array(means).T)[0, 1] > 0.99
     assert all(e.verdict != "PAYS" for e in evaluations)
-    widths = [(e.mean.high - e.mean.low) / (e.real.high - e.real.low) for e in evaluations]
-    assert np.mean(widths) > 0.98
-
-
-def test_other_starts_are_seen() -> None:
-    y, f, g = outcomes(np.random.default_rng(8), 0.9, 60, 200)
-    assert evaluate(y, f, g).same_starts_p > 0.001
-    assert evaluate(y, f, g + 2).same_starts_p < 0.001  # harder starts than the pairs had
+    assert np.mean([e.alpha.value for e in evaluations]) < 0.05
 
 
 def test_scale_and_order_do_not_matter() -> None:
@@ -108,7 +100,6 @@ def test_scale_and_order_do_not_matter() -> None:
         sign = np.sign(other.rho.value)
         assert sign * other.rho.value == pytest.approx(one.rho.value)
         assert other.alpha.value == pytest.approx(one.alpha.value)
-    assert evaluate(y * 1e-7, f, g).mean.low == pytest.approx(one.mean.low * 1e-7)
 
 
 def test_outcomes_without_a_correlation_are_not_identified() -> None:
@@ -117,8 +108,7 @@ def test_outcomes_without_a_correlation_are_not_identified() -> None:
     for real, paired in ((same, f), (y, same), (single, f), (y, single), (y, 2 * y + 1)):
         result = evaluate(real, paired, g)
         assert result.verdict == "NOT_IDENTIFIED"
-        assert math.isnan(result.alpha.value) and math.isnan(result.mean.low)
-    assert math.isnan(evaluate(same, f, g).real.low)  # equal outcomes are no certainty
+        assert math.isnan(result.alpha.value) and math.isnan(result.rho.low)
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,9 @@ def test_replicates_may_have_names(names: dict[int, str], tmp_path: Path) -> Non
 def test_a_success_rate_in_place_of_an_error_is_noticed(scale: float, tmp_path: Path) -> None:
     rates = [replace(row, error=scale * (1 - row.error)) for row in GOOD]
     (result,) = measure(rates)
-    (note,) = [n for n in result.notes if "success rate" in n]
-    first, last = (np.mean([r.error for r in rates if (r.n, r.m) == (n, 0)]) for n in (16, 512))
-    assert f"from {first:.3g} at n = 16 to {last:.3g} at n = 512" in note
-    assert "100 − rate" in note
-    assert "success rate" in summary(trust.document([result]))
-    assert not [n for n in measure(GOOD)[0].notes if "success rate" in n]
+    assert "is it a success rate?" in result.cells[0].reason
+    assert "is it a success rate?" in summary(trust.document([result]))
+    assert measure(GOOD)[0].cells[0].reason == ""
 
     trust.write_csv(path := tmp_path / "runs.csv", rates)
     path.write_text(path.read_text().replace("error", "success_rate"))

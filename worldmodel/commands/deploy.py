@@ -59,24 +59,27 @@ def deploy(
         raise InputError(f"--policy {policy}: no such folder; `worldmodel train` makes one")
     asked = named.task(task)
     machine, reference = named.robot(robot, task)
-    wanted = trials(asked, policy, episodes, seed)
-    key = jax.random.fold_in(jax.random.key(seed), 1)
-    if dry_run:
-        episode = _named_failure(lambda: play_dry(machine, asked, wanted[0], key, stop=stop))
-        moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
-        limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
-        for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
-            runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
-        return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
-    claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
-    claim(out, claimed | {"seed": seed, "episodes": episodes})
-    if not (out / "corrections").is_dir():
-        captured = on_robot(machine, asked, watch, operator, stop)(out / "captured", wanted, key)
-        provenance = {"policy": str(policy), "provenance": runtime.provenance()}
-        data_set.write(out / "corrections", asked, captured, provenance)
-    kept = data_set.read(out / "corrections", asked)
-    late = {"late": sum(e.late for e in kept)}
-    return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late
+    with named.contract(asked):
+        wanted = trials(asked, policy, episodes, seed)
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        if dry_run:
+            episode = _named_failure(lambda: play_dry(machine, asked, wanted[0], key, stop=stop))
+            moved = np.abs(np.diff(episode.ctrl, axis=0)).max(axis=0, initial=0.0)
+            limits = zip(episode.ctrl.min(0), episode.ctrl.max(0), moved, strict=True)
+            for name, (low, high, step) in zip(asked.sensors.actuators, limits, strict=True):
+                runtime.log(f"{name}: would be sent {low:.4g} to {high:.4g}, {step:.3g} a step")
+            return {"dry_run": True, "frames": len(episode.qpos), "late": episode.late}
+        claimed = {"task": asked.name, "policy": digest(policy), "robot": reference}
+        claim(out, claimed | {"seed": seed, "episodes": episodes})
+        if not (out / "corrections").is_dir():
+            captured = on_robot(machine, asked, watch, operator, stop)(
+                out / "captured", wanted, key
+            )
+            provenance = {"policy": str(policy), "provenance": runtime.provenance()}
+            data_set.write(out / "corrections", asked, captured, provenance)
+        kept = data_set.read(out / "corrections", asked)
+        late = {"late": sum(e.late for e in kept)}
+        return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late
 
 
 def on_robot(

@@ -1,6 +1,7 @@
 """``worldmodel generate``: an expert demonstrates a task in a version of the world model."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
 from worldmodel.runtime import devices
-from worldmodel.runtime.settings import flat
+from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Start
+
+PART = 1000  # episodes that are in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +65,30 @@ class Demonstration:
 
     def play(self) -> tuple[Start, Goal, list[Episode]]:
         """The starts and goals of the episodes that do not diverge, and these."""
-        drawing, playing = jax.random.split(jax.random.key(self.seed))
-        starts, goals = loop.draw(self.task, drawing, self.episodes)
-        runtime.log(
-            f"{self.episodes} episodes of {self.task.name} in {self.version.name}, engine "
-            f"{self.engine}"
-        )
-        played = loop.demonstrate(
-            self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
-        )
+        return self._played(jax.random.key(self.seed), self.episodes)
+
+    def parts(self) -> int:
+        """How many parts of at most ``PART`` episodes there are."""
+        return -(-self.episodes // PART)
+
+    def part(self, number: int) -> list[Episode]:
+        """The episodes of a part, which the expert plans by itself."""
+        key = jax.random.fold_in(jax.random.key(self.seed), number)
+        first = number * PART
+        *_, played = self._played(key, min(PART, self.episodes - first))
+        return [dataclasses.replace(e, id=first + int(e.id)) for e in played]
+
+    def _played(self, key: jax.Array, count: int) -> tuple[Start, Goal, list[Episode]]:
+        drawing, playing = jax.random.split(key)
+        with named.contract(self.task):
+            starts, goals = loop.draw(self.task, drawing, count)
+            runtime.log(
+                f"{count} episodes of {self.task.name} in {self.version.name}, engine {self.engine}"
+            )
+            played = loop.demonstrate(
+                self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
+            )
+        devices.log_memory()
         kept = np.array([e.id for e in played])
         starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
@@ -90,6 +108,7 @@ def generate(
     Args:
       task: file.py:name or package.module:name.
       out: folder for the LeRobot data set, written whole or not at all; a finished one is read.
+        More than 1000 episodes are made in parts, and the same command goes on with those done.
       model: folder of a fit or of a version of the loop; the task's own MJCF when absent.
       expert: as the task is named; 'expert' of the task's file when absent.
       episodes: to generate.
@@ -101,16 +120,32 @@ def generate(
     """
     asked = Demonstration.of(task, model, expert, episodes, seed, engine)
     if out.is_dir():
-        if lerobot.read(out).provenance.get("settings") != asked.settings:
+        if next(lerobot.stream(out)).provenance.get("settings") != asked.settings:
             raise InputError(
                 f"--out {out} holds other episodes; give another folder, or the former options"
             )
         runtime.log(f"{out} holds these episodes already")
     else:
-        *_, played = asked.play()
-        devices.log_memory()
         provenance = {"settings": asked.settings, "provenance": runtime.provenance()}
-        data_set.write(out, asked.task, played, provenance)
-    result = loop.scores(asked.task, data_set.read(out, asked.task))
+        if asked.parts() == 1:
+            data_set.write(out, asked.task, asked.play()[-1], provenance)
+        else:
+            _in_parts(out, asked, provenance)
+    result = loop.scores(asked.task, data_set.stream(out, asked.task))
     result |= {"diverged": episodes - result["episodes"]}
     return {"out": str(out), "version": asked.version.name} | result
+
+
+def _in_parts(out: Path, asked: Demonstration, provenance: dict[str, Any]) -> None:
+    """Writes a set that may be larger than the memory, by way of its parts in ``OUT.parts``: the
+    same command goes on with those that are there."""
+    place = out.with_name(f"{out.name}.parts")
+    claim(place, asked.settings)
+    folders = [place / f"{number:05d}" for number in range(asked.parts())]
+    for number, folder in enumerate(folders):
+        if not folder.is_dir():
+            data_set.write(folder, asked.task, asked.part(number), {})
+            runtime.log(f"part {number + 1} of {len(folders)} is done")
+    every = (e for folder in folders for e in data_set.stream(folder, asked.task))
+    data_set.write(out, asked.task, every, provenance)
+    shutil.rmtree(place)

@@ -103,20 +103,21 @@ def loop(
     outcomes = []
     for number in range(options.turns):
         runtime.log(f"turn {number + 1} of {options.turns}, from {version.name}")
-        following = turning.turn(
-            options.out,
-            task,
-            version,
-            on_robot(robot, task, options.watch, options.operator, stop),
-            expert,
-            clone,
-            method,
-            generated=options.episodes,
-            deployed=options.corrections,
-            seed=options.seed,
-            engine=chosen_engine(version.world, options.engine),
-            stop=stop,
-        )
+        with named.contract(task):
+            following = turning.turn(
+                options.out,
+                task,
+                version,
+                on_robot(robot, task, options.watch, options.operator, stop),
+                expert,
+                clone,
+                method,
+                generated=options.episodes,
+                deployed=options.corrections,
+                seed=options.seed,
+                engine=chosen_engine(version.world, options.engine),
+                stop=stop,
+            )
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())
         robots = outcome["robot"]
         runtime.log(

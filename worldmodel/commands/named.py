@@ -1,13 +1,19 @@
 """Parts of one's own, such as a task, by name: ``package.module:name`` or ``file.py:name``."""
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Demonstrator, Expert
 from worldmodel.runtime.reference import failed, resolve
+from worldmodel.tasks.check import check_task
 from worldmodel.tasks.task import Task
 from worldmodel.types import Family
+
+ROBOT = ("control_hz", "names", "max_rate", "connect", "reset", "step", "stop", "close")
+OPERATOR = ("connect", "close", "wants_stop", "command", "judge")
 
 
 def load(reference: str, kind: str) -> Any:
@@ -56,7 +62,7 @@ def expert(reference: str | None, of: str, task: Task) -> Expert:
     Raises:
       InputError: none there, or one without 'plan'; see ``load``.
     """
-    value, _ = _part(reference, of, "expert", "plan")
+    value, _ = _part(reference, of, "expert", ("plan",))
     return Demonstrator(task, value) if isinstance(value, Family) else value
 
 
@@ -67,9 +73,9 @@ def robot(reference: str | None, of: str) -> tuple[Any, str]:
       The robot; its reference, without folders.
 
     Raises:
-      InputError: none there, or one without 'step'; see ``load``.
+      InputError: none there, or one without a robot's members; see ``load``.
     """
-    value, reference = _part(reference, of, "robot", "step")
+    value, reference = _part(reference, of, "robot", ROBOT)
     return value, reference.rpartition("/")[2]
 
 
@@ -77,17 +83,34 @@ def operator(reference: str) -> Any:
     """An operator.
 
     Raises:
-      InputError: one without 'command'; see ``load``.
+      InputError: one without an operator's methods; see ``load``.
     """
-    return _part(reference, "", "operator", "command")[0]
+    return _part(reference, "", "operator", OPERATOR)[0]
 
 
-def _part(reference: str | None, of: str, kind: str, member: str) -> tuple[Any, str]:
+@contextlib.contextmanager
+def contract(task: Task) -> Iterator[None]:
+    """Names the breach of a task's contract where what runs raises something unforeseen.
+
+    Raises:
+      TaskError: the task breaks its contract.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception:  # whatever a user's Python raises
+        check_task(task)
+        raise
+
+
+def _part(reference: str | None, of: str, kind: str, members: tuple[str, ...]) -> tuple[Any, str]:
     reference = reference or f"{of.rpartition(':')[0]}:{kind}"
     value = load(reference, kind)
-    if not (isinstance(value, Family) or callable(getattr(value, member, None))):
+    lacking = [f"'{member}'" for member in members if not hasattr(value, member)]
+    if lacking and not (kind == "expert" and isinstance(value, Family)):
         raise InputError(
-            f"{kind} '{reference}' is a {type(value).__name__} without '{member}'; see "
+            f"{kind} '{reference}' is a {type(value).__name__} without {', '.join(lacking)}; see "
             f"docs/your_{'task' if kind == 'expert' else 'robot'}.md"
         )
     return value, reference

@@ -6,6 +6,7 @@ from typing import Any
 import tyro
 
 from worldmodel._mujoco import mujoco
+from worldmodel.commands.reading import check_stepping
 from worldmodel.episodes.columns import Body, Columns, Command, Joint
 from worldmodel.episodes.columns_toml import to_toml
 from worldmodel.errors import InputError
@@ -96,14 +97,16 @@ def new(
       substeps: physics steps per command; from the fastest contact or servo when absent.
 
     Raises:
-      InputError: a name that is no Python name, a folder that is there, an MJCF that does not
-        compile or that MJX cannot run, or one without actuators or with one without a ctrlrange.
+      InputError: a name that is no Python name, a folder that is there, a rate or substeps that
+        step nothing, an MJCF that does not compile or that MJX cannot run, or one without
+        actuators or with one without a ctrlrange.
     """
     if not name.isidentifier():
         raise InputError(f"NAME '{name}': letters, digits and _; it becomes a class of Python")
     folder = Path(name)
     if folder.exists():
         raise InputError(f"{folder} is there already; give another name")
+    check_stepping(control_hz, substeps)
     spec = parse_mjcf(mjcf)
     name_elements(spec)
     model = spec.compile()

@@ -84,17 +84,18 @@ def _clone(
             raise InputError(f"--data {path}: no such folder; `worldmodel generate` makes one")
     settings = {"task": asked.name, "data": [digest(path) for path in data], "seed": seed}
     claim(out, settings | flat("clone", config))
-    episodes = [e for path in data for e in data_set.read(path, asked)]
-    if checkpoint.latest(out / "policy") is None:
-        runtime.log(f"cloning {len(episodes)} episodes of {asked.name}")
-        policy = cloning.Clone(config)(asked, episodes, seed)
-        cloning.save(out / "policy", policy, asked, {"provenance": runtime.provenance()})
-    else:
-        runtime.log(f"{out} holds this policy already")
-    policy = cloning.restore(out / "policy", asked)
-    rows = [cloning.examples(asked, e, config) for e in episodes]
-    x, y = (np.concatenate(part) for part in zip(*rows, strict=True))
-    off = np.sqrt(np.mean(np.square(np.asarray(policy.actions(x)) - y)))
+    with named.contract(asked):
+        episodes = [e for path in data for e in data_set.read(path, asked)]
+        if checkpoint.latest(out / "policy") is None:
+            runtime.log(f"cloning {len(episodes)} episodes of {asked.name}")
+            policy = cloning.Clone(config)(asked, episodes, seed)
+            cloning.save(out / "policy", policy, asked, {"provenance": runtime.provenance()})
+        else:
+            runtime.log(f"{out} holds this policy already")
+        policy = cloning.restore(out / "policy", asked)
+        rows = [cloning.examples(asked, e, config) for e in episodes]
+        x, y = (np.concatenate(part) for part in zip(*rows, strict=True))
+        off = np.sqrt(np.mean(np.square(np.asarray(policy.actions(x)) - y)))
     counts = {"episodes": len(episodes), "rows": len(x)}
     return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
 
@@ -106,6 +107,7 @@ def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
         starts, goals, played = asked.play()
         arrays = {"qpos": starts.qpos, "qvel": starts.qvel}
         arrays |= {f"goal.{name}": value for name, value in goals.items()}
+        arrays["task"] = np.array(asked.task.name)
         arrays["action"] = np.stack([e.action[:-1] for e in played if e.action is not None])
         arrays["error"] = np.array([asked.task.error(e) for e in played])
         write_arrays(out / PLAN, arrays)
@@ -137,6 +139,11 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
         goals = {k.removeprefix("goal."): v for k, v in arrays.items() if k.startswith("goal.")}
         planned = len(arrays["action"])
         many = planned if count is None else count
+        if str(arrays.get("task")) != task.name:
+            raise InputError(
+                f"{folder} is a plan of task '{arrays.get('task')}', not of '{task.name}'; plan "
+                "again"
+            )
         if arrays["action"].shape[1:] != (task.horizon, task.action_size) or many > planned:
             raise InputError(
                 f"{folder} plans {planned} episodes of {arrays['action'].shape[1:]} actions; task "
@@ -151,6 +158,8 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
             )
             for i in range(many)
         ]
+    if not (folder / "policy").is_dir():
+        raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
     policy = cloning.restore(folder / "policy", task)
     many = 8 if count is None else count
     return loop.trials_of(*loop.draw(task, jax.random.key(seed), many), policy, many)

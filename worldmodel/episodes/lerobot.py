@@ -1,16 +1,16 @@
 """Data sets on disk in LeRobot's format, which robot learning loads and trains from.
 
-Written is v3.0: ``data/chunk-000/file-000.parquet`` holds all episodes; ``meta/`` holds
+Written is v3.0: ``data/chunk-000/file-000.parquet`` and so on hold the episodes; ``meta/`` holds
 ``info.json``, ``stats.json``, ``tasks.parquet``, ``episodes/`` with one row per episode, and
 ``provenance.json``, which other writers have not. Any numeric channel is a feature,
 such as ``observation.gripper_width``, ``observation.object.cube``, ``contact.finger_on_cube``,
 ``goal.target``, ``intervention``. Videos, images and text are neither written nor read.
 """
 
+import contextlib
 import dataclasses
-import itertools
 import json
-import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,28 @@ from worldmodel.episodes.lerobot_reading import (
     DatasetError,
     Feature,
     read,
+    stream,
 )
-from worldmodel.errors import cause
+from worldmodel.episodes.lerobot_statistics import Statistics, statistics
+from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder
 
-__all__ = ["Dataset", "DatasetError", "Feature", "read", "write"]
+__all__ = ["Dataset", "DatasetError", "Feature", "Named", "Rows", "read", "stream", "write"]
 
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-_FILE = _PLACE.format(chunk_index=0, file_index=0)
+_CHUNK, _FILE_MB = 1000, 100  # files in a folder, and the size of one before compression
+_GROUP, _GROUP_MB = 100, 8  # of a row group, which alone is held in memory
+_EMPTY = "a data set needs at least one feature and one episode; it has none"
 _DTYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _DTYPES |= {"bool", "float16", "float32", "float64"}
 _TIME, _COUNT = Feature("float32", (1,)), Feature("int64", (1,))
-_QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
+Rows = dict[str, np.ndarray]  # an episode's, by feature
+Named = str | tuple[str, ...]  # an episode's task, or its several
 
 
-def write(directory: Path | str, dataset: Dataset) -> None:
+def write(
+    directory: Path | str, dataset: Dataset, rows: Iterable[tuple[Rows, Named]] | None = None
+) -> None:
     """Writes a data set, whole or not at all, also when it is killed.
 
     Episodes are numbered from 0. Of two writers of one set at a time, the later one wins.
@@ -47,6 +54,8 @@ def write(directory: Path | str, dataset: Dataset) -> None:
       directory: of the set; must not exist yet.
       dataset: its values are cast to the features' dtypes where that is safe, or among floats. NaN
         is a value that was not measured; it does not count in the statistics.
+      rows: episodes with their tasks, in place of the data set's own: taken one after the other,
+        so that a set may be larger than the memory. The provenance is written after the last.
 
     Raises:
       DatasetError: ``directory`` exists; a feature, episode, task or the provenance does
@@ -56,21 +65,22 @@ def write(directory: Path | str, dataset: Dataset) -> None:
     if directory.exists() or directory.is_symlink():
         raise DatasetError(f"{directory} is there already; choose another folder or delete it")
     _check(dataset)
-    tasks = [task if isinstance(task, tuple) else (task,) for task in dataset.tasks]
-    texts = list(dict.fromkeys(itertools.chain(*tasks)))
-    episodes, start = [], 0
-    for number, episode in enumerate(dataset.episodes):
-        places = np.array([texts.index(task) for task in tasks[number]])
-        episodes.append(_columns(number, start, episode, dataset, places))
-        start += len(episodes[-1]["index"])
+    if rows is None:
+        if len(dataset.tasks) != len(dataset.episodes):
+            raise DatasetError(
+                f"{len(dataset.tasks)} tasks for {len(dataset.episodes)} episodes; give one each"
+            )
+        rows = zip(dataset.episodes, dataset.tasks, strict=True)
     try:
-        with new_folder(directory) as folder:
-            _fill(folder, dataset, tasks, texts, episodes)
+        with new_folder(directory) as folder, contextlib.ExitStack() as stack:
+            _fill(folder, dataset, rows, stack)
     except FileExistsError:
         raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
     except OSError as error:
         remedy = "nothing was left there; free space or choose another folder"
         raise DatasetError(f"cannot write {directory}: {cause(error)}; {remedy}") from error
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         remedy = "give text for tasks and names, and provenance of plain, finite values"
         raise DatasetError(f"cannot write {directory}: {cause(error)}; {remedy}") from error
@@ -79,12 +89,8 @@ def write(directory: Path | str, dataset: Dataset) -> None:
 def _check(dataset: Dataset) -> None:
     if not 0 < dataset.fps < np.inf:
         raise DatasetError(f"fps is {dataset.fps!r}; give the frames per second")
-    if not dataset.features or not dataset.episodes:
-        raise DatasetError("a data set needs at least one feature and one episode; it has none")
-    if len(dataset.tasks) != len(dataset.episodes):
-        raise DatasetError(
-            f"{len(dataset.tasks)} tasks for {len(dataset.episodes)} episodes; give one each"
-        )
+    if not dataset.features:
+        raise DatasetError(_EMPTY)
     for name, feature in dataset.features.items():
         why = ""
         if not name or "/" in name or name in (*OWN, "task") or "image" in name:
@@ -139,43 +145,103 @@ def _columns(
 def _fill(
     root: Path,
     dataset: Dataset,
-    tasks: list[tuple[str, ...]],
-    texts: list[str],
-    episodes: list[dict[str, np.ndarray]],
+    rows: Iterable[tuple[Rows, Named]],
+    stack: contextlib.ExitStack,
 ) -> None:
     features = dataset.features | {name: _TIME if name == "timestamp" else _COUNT for name in OWN}
-    whole = {name: np.concatenate([episode[name] for episode in episodes]) for name in features}
-    stats = {name: _statistics(values) for name, values in whole.items()}
-    tables = {
-        f"data/{_FILE}": pa.table({name: _stored(values) for name, values in whole.items()}),
-        f"meta/episodes/{_FILE}": pa.Table.from_pylist(
-            [_row(episode, names) for episode, names in zip(episodes, tasks, strict=True)]
-        ),
-        "meta/tasks.parquet": _tasks_table(texts),
-    }
-    for path, table in tables.items():
-        for folder in reversed((root / path).relative_to(root).parents[:-1]):
-            (root / folder).mkdir(exist_ok=True)  # not its parents: another writer may sweep root
-        pq.write_table(table, root / path, write_page_checksum=True)
+    stats = {name: Statistics() for name in features}
+    files, texts = _Files(root, stack), {}
+    frames = episodes = 0
+    for group in _groups(rows):
+        columns, names = [], []
+        for episode, task in group:
+            names.append(task if isinstance(task, tuple) else (task,))
+            places = np.array([texts.setdefault(text, len(texts)) for text in names[-1]])
+            columns.append(_columns(episodes, frames, episode, dataset, places))
+            episodes, frames = episodes + 1, frames + len(columns[-1]["index"])
+        whole = {name: np.concatenate([one[name] for one in columns]) for name in features}
+        for name, values in whole.items():
+            stats[name].add(values)
+        at = files.data(pa.table({name: _stored(values) for name, values in whole.items()}))
+        files.episodes([_row(*one, at) for one in zip(columns, names, strict=True)])
+    if not episodes:
+        raise DatasetError(_EMPTY)
+    files.write("meta/tasks.parquet", _tasks_table([*texts]))
     info = {
         "codebase_version": "v3.0",
         "robot_type": dataset.robot_type,
-        "total_episodes": len(episodes),
-        "total_frames": len(whole["index"]),
+        "total_episodes": episodes,
+        "total_frames": frames,
         "total_tasks": len(texts),
-        "chunks_size": 1000,
-        "data_files_size_in_mb": 100,
+        "chunks_size": _CHUNK,
+        "data_files_size_in_mb": _FILE_MB,
         "video_files_size_in_mb": 200,
         "fps": dataset.fps,
-        "splits": {"train": f"0:{len(episodes)}"},
+        "splits": {"train": f"0:{episodes}"},
         "data_path": f"data/{_PLACE}",
         "video_path": None,
         "features": {name: dataclasses.asdict(feature) for name, feature in features.items()},
     }
-    for name, content in (("info", info), ("stats", stats), ("provenance", dataset.provenance)):
+    described = {name: column.result() for name, column in stats.items()}
+    for name, content in (("info", info), ("stats", described), ("provenance", dataset.provenance)):
         nan = name == "stats"  # of a column that is NaN throughout
         text = json.dumps(dict(content), indent=4, ensure_ascii=False, allow_nan=nan)
         (root / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _groups(rows: Iterable[tuple[Rows, Named]]) -> Iterator[list[tuple[Rows, Named]]]:
+    """Episodes that become one row group of Parquet: ``_GROUP`` of them, or ``_GROUP_MB``."""
+    group, size = [], 0
+    for row in rows:
+        group.append(row)
+        size += sum(np.asarray(values).nbytes for values in row[0].values())
+        if len(group) == _GROUP or size >= 1e6 * _GROUP_MB:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+class _Files:
+    """The Parquet files of a set, which stay open until all is written."""
+
+    def __init__(self, root: Path, stack: contextlib.ExitStack) -> None:
+        self._root, self._stack = root, stack
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._number, self._bytes = 0, 0
+
+    def data(self, table: pa.Table) -> tuple[int, int]:
+        """Adds a row group, to another file where this one is full; its chunk and file."""
+        if self._bytes and self._bytes + table.nbytes > 1e6 * _FILE_MB:
+            self._number, self._bytes = self._number + 1, 0
+            self._writers.pop("data").close()
+        self._bytes += table.nbytes
+        at = divmod(self._number, _CHUNK)
+        place = _PLACE.format(chunk_index=at[0], file_index=at[1])
+        self._writer("data", f"data/{place}", table.schema).write_table(table)
+        return at
+
+    def episodes(self, rows: list[dict[str, Any]]) -> None:
+        """Adds what ``meta/episodes`` says of episodes."""
+        writer = self._writers.get("episodes")
+        table = pa.Table.from_pylist(rows, schema=writer.schema if writer else None)
+        place = _PLACE.format(chunk_index=0, file_index=0)
+        self._writer("episodes", f"meta/episodes/{place}", table.schema).write_table(table)
+
+    def write(self, path: str, table: pa.Table) -> None:
+        """Writes one, and closes all."""
+        self._writer(path, path, table.schema).write_table(table)
+        for writer in self._writers.values():
+            writer.close()
+
+    def _writer(self, name: str, path: str, schema: pa.Schema) -> pq.ParquetWriter:
+        if name not in self._writers:
+            for folder in reversed((self._root / path).relative_to(self._root).parents[:-1]):
+                (self._root / folder).mkdir(exist_ok=True)  # not its parents: a writer may sweep
+            writer = pq.ParquetWriter(self._root / path, schema, write_page_checksum=True)
+            self._stack.callback(writer.close)
+            self._writers[name] = writer
+        return self._writers[name]
 
 
 def _stored(values: np.ndarray) -> pa.Array:
@@ -183,16 +249,19 @@ def _stored(values: np.ndarray) -> pa.Array:
     return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def _row(episode: dict[str, np.ndarray], tasks: tuple[str, ...]) -> dict[str, Any]:
+def _row(
+    episode: dict[str, np.ndarray], tasks: tuple[str, ...], at: tuple[int, int]
+) -> dict[str, Any]:
     """What ``meta/episodes`` says of an episode."""
     index = episode["index"]
     row: dict[str, Any] = {"episode_index": int(episode["episode_index"][0]), "tasks": [*tasks]}
-    row |= {"length": len(index), "data/chunk_index": 0, "data/file_index": 0}
+    row |= {"length": len(index), "data/chunk_index": at[0], "data/file_index": at[1]}
     row |= {"dataset_from_index": int(index[0]), "dataset_to_index": int(index[-1]) + 1}
     row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-    statistics = {name: _statistics(values) for name, values in episode.items()}
     return row | {
-        f"stats/{name}/{what}": value for name, s in statistics.items() for what, value in s.items()
+        f"stats/{name}/{what}": value
+        for name, values in episode.items()
+        for what, value in statistics(values).items()
     }
 
 
@@ -203,17 +272,3 @@ def _tasks_table(texts: list[str]) -> pa.Table:
     pandas = {"index_columns": ["task"], "columns": [index], "column_indexes": []}
     table = pa.table({"task_index": np.arange(len(texts)), "task": texts})
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
-
-
-def _statistics(values: np.ndarray) -> dict[str, list[Any]]:
-    """Per component, over the frames where it is not NaN: each a list, also of a scalar column."""
-    values = values.reshape(len(values), -1)
-    wide = values.astype(np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column of NaN has NaN statistics
-        real = {"mean": np.nanmean(wide, axis=0), "std": np.nanstd(wide, axis=0)}
-        quantiles = np.nanquantile(wide, [*_QUANTILES.values()], axis=0)
-    real |= zip(_QUANTILES, quantiles, strict=True)
-    whole = {"min": np.fmin.reduce(values), "max": np.fmax.reduce(values)}
-    counted = {what: value.tolist() for what, value in (whole | real).items()}
-    return counted | {"count": [len(values)]}

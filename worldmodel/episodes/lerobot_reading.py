@@ -5,28 +5,20 @@ whose rows are not all there is left out; ``Dataset.damaged`` names it, with fil
 """
 
 import dataclasses
-import json
-import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from worldmodel.episodes.tables import damage, is_numeric, numbers, read_parquet
-from worldmodel.errors import InputError
+from worldmodel.episodes.lerobot_meta import DatasetError, Head, each, read_head
+from worldmodel.episodes.tables import damage, numbers, read_parquet
 
 OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # the format's columns
-_MEDIA = ("video", "image", "string")
-T = TypeVar("T")
-
-
-class DatasetError(InputError):
-    """No data set, one of which nothing can be read, or one that cannot be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,28 +64,72 @@ def read(directory: Path | str) -> Dataset:
       DatasetError: no set there, one of another version, nothing to read in it; the message names
         the file and the remedy.
     """
-    root, damaged = Path(directory), []
-    info = _info(root / "meta" / "info.json")
-    paths = sorted((root / "data").rglob("[!.]*.parquet"))
-    if not paths:
-        raise DatasetError(f"{root / 'data'} holds no Parquet file; fetch or record the data, too")
-    schemas = _each(paths, pq.read_schema, damaged)
-    kinds = {field.name: field.type for schema in schemas.values() for field in schema}
-    ignored = _ignored(info["features"], kinds)
-    names = [name for name in dict.fromkeys([*info["features"], *kinds]) if name not in ignored]
-    files = _each([*schemas], lambda path: _columns(path, names), damaged)
+    damaged: list[str] = []
+    head = read_head(Path(directory), damaged)
+    files = each(head.paths, lambda path: _columns(read_parquet(path, head.names)), damaged)
     if not files:
-        raise DatasetError("; ".join([f"{root} has no data file that can be read", *damaged]))
-    rows, odd = _joined([*files.values()], names)
+        raise DatasetError("; ".join([f"{directory} has no data file that can be read", *damaged]))
+    data = _dataset(head, [*files.values()], head.lengths, damaged)
+    if not data.episodes:
+        raise DatasetError("; ".join([f"{directory} has no episode that can be read", *damaged]))
+    total, saved = head.info.get("total_episodes"), len(head.lengths or data.ids)
+    if head.lengths and type(total) is int and total > saved:
+        damaged.append(
+            f"{head.meta / 'info.json'} counts {total} episodes, but {saved} were saved: the "
+            "recorder was stopped before it saved the others; correct total_episodes"
+        )
+    elif not head.lengths:
+        damaged.append(f"{head.meta} lists no episodes; whether they are whole is not known")
+    return dataclasses.replace(data, damaged=tuple(damaged))
+
+
+def stream(directory: Path | str) -> Iterator[Dataset]:
+    """Reads a data set that may be larger than the memory: a row group of its files at a time.
+
+    Raises:
+      DatasetError: see ``read``; a set that is damaged, or an episode that is not whole in one row
+        group, as ``lerobot.write`` writes it.
+    """
+    damaged: list[str] = []
+    head, seen = read_head(Path(directory), damaged), 0
+    for columns in itertools.chain(*(_row_groups(path, head.names) for path in head.paths)):
+        inside = {int(n) for n in np.unique(columns["episode_index"])}
+        lengths = {n: head.lengths[n] for n in inside & head.lengths.keys()}
+        data = _dataset(head, [columns], lengths, damaged)
+        if damaged:
+            raise DatasetError("; ".join(damaged))
+        seen += len(data.episodes)
+        yield data
+    if seen != head.info.get("total_episodes"):
+        raise DatasetError(f"{directory} holds {seen} episodes, {head.meta} counts others; copy it")
+
+
+def _row_groups(path: Path, names: Sequence[str]) -> Iterator[dict[str, np.ndarray | str]]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            here = [name for name in file.schema_arrow.names if name in names]
+            for group in range(file.num_row_groups):
+                yield _columns(file.read_row_group(group, here).select(here))
+    except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
+        raise DatasetError(f"{path} {damage(path, error)}") from error
+
+
+def _dataset(
+    head: Head,
+    files: Sequence[dict[str, np.ndarray | str]],
+    lengths: dict[int, int],
+    damaged: list[str],
+) -> Dataset:
+    """The whole episodes of files, or of a part of one, of which ``lengths`` are listed."""
+    rows, odd = _joined(files, head.names)
     frame, episode = (rows[name][:, 0] for name in ("frame_index", "episode_index"))
-    parts = _whole(root / "meta", info, episode, frame, damaged)
-    if not parts:
-        raise DatasetError("; ".join([f"{root} has no episode that can be read", *damaged]))
+    parts = _whole(head.meta, lengths, episode, frame, damaged)
     unknown = np.full((len(frame), 1), np.nan)
-    time = _time(rows.get("timestamp", unknown)[:, 0], frame / info["fps"], damaged)
+    fps = head.info["fps"]
+    time = _time(rows.get("timestamp", unknown)[:, 0], frame / fps, damaged)
     places = np.nan_to_num(rows.get("task_index", unknown)[:, 0], nan=-1).astype(int)
     rows = {name: values for name, values in rows.items() if name not in OWN}
-    episodes, tasks, texts, unnamed = [], [], _texts(root / "meta", damaged), set()
+    episodes, tasks, texts, unnamed = [], [], head.texts, set()
     for part in parts.values():
         columns = {n: v[part, 0] if v.shape[1] == 1 else v[part] for n, v in rows.items()}
         present = list(dict.fromkeys(places[part].tolist()))
@@ -104,75 +140,17 @@ def read(directory: Path | str) -> Dataset:
         unnamed |= {*present} - texts.keys()
     if unnamed:
         damaged.append(f"no task has the task_index {_some(unnamed)}; the text of such is ''")
-    provenance = _each([*root.glob("meta/provenance.json")], _json, damaged)
+    described = head.info["features"]
     return Dataset(
-        info["fps"],
-        str(info.get("robot_type") or "unknown"),
-        {name: _feature(values, info["features"].get(name, {})) for name, values in rows.items()},
+        fps,
+        str(head.info.get("robot_type") or "unknown"),
+        {name: _feature(values, described.get(name, {})) for name, values in rows.items()},
         episodes,
         tasks,
-        next(iter(provenance.values()), {}),
+        head.provenance,
         tuple(parts),
-        ignored | odd,
-        tuple(damaged),
+        head.ignored | odd,
     )
-
-
-def _each(paths: Sequence[Path], call: Callable[[Path], T], damaged: list[str]) -> dict[Path, T]:
-    """What the call makes of each file; those it cannot read go to ``damaged``, by their cause."""
-    results, causes = {}, {}
-    for path in paths:
-        try:
-            results[path] = call(path)
-        except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
-            causes.setdefault(damage(path, error), []).append(path)
-    for why, files in causes.items():
-        more = f" and {len(files) - 1} more files: each" if files[1:] else ""
-        damaged.append(f"{files[0]}{more} {why}")
-    return results
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8-sig")))
-
-
-def _info(path: Path) -> dict[str, Any]:
-    """``meta/info.json``, with fps a number and the features dictionaries."""
-    damaged: list[str] = []
-    if not path.is_file():
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
-    info = _each([path], _json, damaged).get(path, {})
-    if damaged:
-        raise DatasetError(damaged[0])
-    version, features = info.get("codebase_version"), info.get("features")
-    if not re.fullmatch(r"v2\.[01]|v3\.\d+", str(version)):
-        raise DatasetError(
-            f"{path}: codebase_version is {version!r}; v2.0, v2.1 and v3.x are read: "
-            "convert the set with LeRobot's own converter"
-        )
-    try:
-        fps = float(info["fps"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        fps = math.nan
-    if not 0 < fps < math.inf:
-        raise DatasetError(f"{path}: fps is {info.get('fps')!r}; write the frames per second there")
-    features = features if isinstance(features, dict) else {}
-    specs = {name: spec if isinstance(spec, dict) else {} for name, spec in features.items()}
-    return info | {"fps": int(fps) if fps.is_integer() else fps, "features": specs}
-
-
-def _ignored(described: dict[str, Any], kinds: dict[str, pa.DataType]) -> dict[str, str]:
-    """Why features and columns are not read."""
-    ignored = {}
-    for name in dict.fromkeys([*described, *kinds]):
-        kind = described.get(name, {}).get("dtype")
-        if kind in _MEDIA:
-            ignored[name] = f"it is {kind}, not numbers"
-        elif name not in kinds:
-            ignored[name] = "no data file has such a column"
-        elif not is_numeric(kinds[name]):
-            ignored[name] = f"it holds {kinds[name]}, not numbers"
-    return ignored
 
 
 def _feature(values: np.ndarray, spec: dict[str, Any]) -> Feature:
@@ -192,9 +170,8 @@ def _labels(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
-def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray | str]:
+def _columns(table: pa.Table) -> dict[str, np.ndarray | str]:
     """The columns of a file as ``tables.numbers`` has them; of its frames' places, numbers."""
-    table = read_parquet(path, names)
     columns = {name: numbers(table[name]) for name in table.column_names}
     for name in ("episode_index", "frame_index"):
         if isinstance(columns.get(name, ""), str):
@@ -230,12 +207,13 @@ def _time(time: np.ndarray, nominal: np.ndarray, damaged: list[str]) -> np.ndarr
 
 
 def _whole(
-    meta: Path, info: dict[str, Any], episode: np.ndarray, frame: np.ndarray, damaged: list[str]
+    meta: Path,
+    lengths: dict[int, int],
+    episode: np.ndarray,
+    frame: np.ndarray,
+    damaged: list[str],
 ) -> dict[int, np.ndarray]:
     """The rows of every episode whose rows are all there, in the order of frame_index."""
-    paths = sorted([*meta.glob("episodes/**/[!.]*.parquet"), *meta.glob("episodes.jsonl")])
-    counts = _each(paths, _lengths, damaged).values()
-    lengths = {n: length for count in counts for n, length in count.items()}
     order = np.lexsort((frame, episode))
     cuts = np.flatnonzero(np.diff(episode[order])) + 1
     parts = np.split(order, cuts) if len(order) else []
@@ -252,36 +230,7 @@ def _whole(
             f"frames than {meta} counts, or one twice; they are left out: copy their "
             "files again, or delete what is not of this set"
         )
-    total, saved = info.get("total_episodes"), len(lengths or there)
-    if not lengths:
-        damaged.append(f"{meta} lists no episodes; whether they are whole is not known")
-    elif type(total) is int and total > saved:
-        damaged.append(
-            f"{meta / 'info.json'} counts {total} episodes, but {saved} were saved: the recorder "
-            "was stopped before it saved the others; correct total_episodes"
-        )
     return whole
-
-
-def _lengths(path: Path) -> dict[int, int]:
-    rows = _listed(path, ("episode_index", "length"))
-    return {int(row["episode_index"]): int(row["length"]) for row in rows}
-
-
-def _listed(path: Path, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of Parquet, or of lines of JSON."""
-    lines = path.suffix == ".jsonl"
-    return (pyarrow.json.read_json(path) if lines else read_parquet(path, names)).to_pylist()
-
-
-def _texts(meta: Path, damaged: list[str]) -> dict[int, str]:
-    """Text of each task_index; the texts' column has the name of whatever index pandas had."""
-    paths = [path for path in (meta / "tasks.parquet", meta / "tasks.jsonl") if path.is_file()]
-    return {
-        row.get("task_index", place): next((t for t in row.values() if isinstance(t, str)), "")
-        for rows in _each(paths, _listed, damaged).values()
-        for place, row in enumerate(rows)
-    }
 
 
 def _some(places: Iterable[int]) -> str:

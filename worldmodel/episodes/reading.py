@@ -24,13 +24,21 @@ from worldmodel.episodes.assembly import Event, Plan, assembled
 from worldmodel.episodes.columns import Columns, ColumnsError
 from worldmodel.episodes.plausible import check_drive, check_signal
 from worldmodel.episodes.pose_order import check_order
-from worldmodel.episodes.rows import Rows, Timed, frame_rate, rows_of, source_rate, timed
+from worldmodel.episodes.rows import (
+    Rows,
+    Timed,
+    fastest_rate,
+    frame_rate,
+    rows_of,
+    source_rate,
+    timed,
+)
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
 from worldmodel.errors import near
 from worldmodel.types import Episode
 
-FINEST = 100  # frames per row of a log, at most: what is between two rows is interpolated
+FINEST = 100  # frames per row, at most: what is between two rows is interpolated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +94,12 @@ def read_episodes(
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
-    own = frame_rate(source.path, episodes)
-    hz = own if hz is None else hz
-    if hz > FINEST * own:
+    hz = frame_rate(source.path, episodes) if hz is None else hz
+    fastest = fastest_rate(episodes)
+    if hz > FINEST * fastest > 0:
         raise ColumnsError(
             f"{path}: {hz:g} frames per second are more than {FINEST} for every row of the log, "
-            f"which has {own:g} per second; give a lower control_hz, or correct the time's unit"
+            f"which has {fastest:g} per second; give a lower control_hz, or correct the time's unit"
         )
     plan = Plan(source.path, signals, drives, hz, columns, model.nq, model.nv)
     episodes = [episode.stamped(hz) for episode in episodes]

@@ -140,6 +140,15 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
 
 
+def fastest_rate(episodes: Sequence[Timed]) -> float:
+    """The highest rate of any clock of a log, of its median sample period; 0 where none has two
+    rows."""
+    clocks = [clock for episode in episodes for clock in episode.clocks.values()]
+    return max(
+        (1.0 / float(np.median(np.diff(c.time))) for c in clocks if len(c.time) > 1), default=0.0
+    )
+
+
 def rows_of(episode: Timed, channel: Channel) -> Rows | None:
     """The rows of a signal or a drive, in SI units, its clock still without the delay; None where
     it has no columns.

@@ -16,7 +16,7 @@ there when the same turn runs again:
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -214,9 +214,21 @@ def demonstrate(
     *,
     engine: str = "mjx",
 ) -> list[Episode]:
-    """Episodes of an expert who plans in a version."""
+    """Episodes of an expert who plans in a version.
+
+    Raises:
+      LoopError: no policy of the expert's, or not one per context; see ``generate``.
+    """
     planning, playing = jax.random.split(key)
     policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
+    contexts = len(np.asarray(starts.qpos))
+    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
+    if sizes or not hasattr(policies, "traceable"):
+        raise LoopError(
+            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
+            f"{contexts} contexts; return a policy whose every array has their number as its "
+            "leading dimension"
+        )
     return generate(version, task, policies, starts, goals, playing, engine=engine)
 
 
@@ -256,18 +268,19 @@ def corrections(folder: Path, task: Task, name: str) -> list[Episode]:
     return data_set.read(place, task)
 
 
-def scores(task: Task, episodes: Sequence[Episode]) -> dict[str, Any]:
+def scores(task: Task, episodes: Iterable[Episode]) -> dict[str, Any]:
     """Of how many episodes the error was not measured, and success not judged; of the others their
     mean error [the task's unit] and share of successes, None where there is none. As JSON."""
-    errors = np.array([task.error(e) for e in episodes], float)
-    judged = [e.success for e in episodes if e.success is not None]
+    both = [(task.error(e), e.success) for e in episodes]
+    errors = np.array([error for error, _ in both], float)
+    judged = [success for _, success in both if success is not None]
     measured = errors[np.isfinite(errors)]
     return {
-        "episodes": len(episodes),
+        "episodes": len(both),
         "error": float(measured.mean()) if len(measured) else None,
         "success": float(np.mean(judged)) if judged else None,
-        "unmeasured": len(episodes) - len(measured),
-        "unjudged": len(episodes) - len(judged),
+        "unmeasured": len(both) - len(measured),
+        "unjudged": len(both) - len(judged),
     }
 
 

@@ -271,9 +271,10 @@ def restore(directory: Path, task: Task) -> Cloned:
 
     Raises:
       CheckpointError: absent, damaged, not a cloned policy.
-      InputError: a policy of another observation or action size than the task's.
+      InputError: a policy of another task, or of another observation or action size.
     """
-    sizes = checkpoint.read_metadata(directory).get("clone")
+    metadata = checkpoint.read_metadata(directory)
+    sizes = metadata.get("clone")
     if not isinstance(sizes, dict) or sorted(sizes) != sorted(_SIZES):
         raise checkpoint.CheckpointError(f"{directory} is not a cloned policy; train one there")
     for name, wanted in (("observed", task.observation_size), ("action", task.action_size)):
@@ -283,6 +284,11 @@ def restore(directory: Path, task: Task) -> Cloned:
                 f"{directory} is a policy with {sizes[name]} numbers per {what}; task "
                 f"'{task.name}' has {wanted}: train a policy on this task"
             )
+    if metadata.get("task") != task.name:
+        raise InputError(
+            f"{directory} is a policy of task '{metadata.get('task')}', not of '{task.name}'; "
+            "train one on this task"
+        )
     zeros = np.zeros(sizes["observed"], np.float32)
     module = MLP(sizes["width"], sizes["chunk"] * sizes["action"])
     weights = module.init(jax.random.key(0), jnp.zeros(zeros.size * sizes["history"], jnp.float32))

@@ -1,5 +1,6 @@
 """Capture: trials played on a robot, each episode in a file of its own as soon as it ends."""
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.reality.deploy import DEFAULT, NOBODY, check_robot, compiled_loop, deploy
-from worldmodel.reality.robot import Robot
+from worldmodel.reality.robot import Robot, connect
 from worldmodel.reality.safety import Operator, Safety
 from worldmodel.runtime.records import write_arrays
 from worldmodel.tasks.task import Task
@@ -65,9 +66,11 @@ def capture(
     open_trials = [i for i in range(len(trials)) if i not in captured]
     if open_trials:
         loop = compiled_loop(task, trials[0].policy, trials[0].goal)
-        try:
-            operator.connect()
-            robot.connect()
+        with contextlib.ExitStack() as last:
+            for end in (operator.close, robot.close, robot.stop):  # the last one first, all of them
+                last.callback(end)
+            connect(operator, "operator's device")
+            connect(robot, "robot")
             for i in open_trials:
                 own = jax.random.fold_in(key, i)
                 if hasattr(robot, "begin"):
@@ -86,12 +89,6 @@ def capture(
                 )
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
-        finally:
-            try:
-                robot.stop()
-                robot.close()
-            finally:
-                operator.close()
     return [captured[i] for i in range(len(trials))]
 
 

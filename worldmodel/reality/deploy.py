@@ -22,7 +22,7 @@ from worldmodel.runtime import log
 from worldmodel.tasks import play, sensors
 from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.task import Task
-from worldmodel.types import Episode, Goal, Measurement, Policy, Trial
+from worldmodel.types import Episode, Goal, Measurement, Names, Policy, Trial
 
 LATE = 1.5  # periods of the control rate that a step may take
 NOBODY, DEFAULT = Nobody(), Safety()
@@ -79,6 +79,11 @@ def check_robot(robot: Robot, task: Task) -> None:
       InputError: another rate, other names, or limits of another size or not above 0.
     """
     scene = task.scene
+    if not isinstance(robot.names, Names):
+        raise InputError(
+            f"the robot's names are a {type(robot.names).__name__}; give Names(joints, objects, "
+            "touch, actuators), such as the task's sensors"
+        )
     if robot.control_hz != scene.control_hz:
         raise InputError(
             f"the robot takes {robot.control_hz} commands per second, scene '{scene.name}' "
@@ -233,7 +238,7 @@ def _play(
     for t in range(task.horizon):
         go_on(t)
         action, ctrl, carry = loop.decide(trial.policy, carry, now, goal, keys[t + 1])
-        hers = operator.command(now)
+        hers = _heard(lambda now=now: operator.command(now), "the operator's device", tape)
         ctrl = np.asarray(ctrl if hers is None else hers, float)
         action = np.asarray(action, float)
         if action.shape != (size,) or not np.isfinite(action).all():
@@ -283,25 +288,35 @@ def _answer(ask: Callable[[], Measurement], tape: _Tape) -> Measurement:
     Raises:
       RobotError: it does not answer, or reports what cannot be.
     """
-    frame = len(tape.measured)
-    try:
-        answer = ask()
-    except (TimeoutError, OSError) as error:
-        raise RobotError(
-            f"episode {tape.identity}: the robot stopped answering at frame {frame} ({error}); "
-            "check it, then run the same command again"
-        ) from error
+    answer = _heard(ask, "the robot", tape)
     fault = _fault(answer, tape.task)
     if fault:
         raise RobotError(
-            f"episode {tape.identity}: at frame {frame} the robot reports {fault}; check its "
-            "sensors, then run the same command again"
+            f"episode {tape.identity}: at frame {len(tape.measured)} the robot reports {fault}; "
+            "check its sensors, then run the same command again"
         )
     return answer
 
 
+def _heard(ask: Callable[[], Any], who: str, tape: _Tape) -> Any:
+    """What a device answers.
+
+    Raises:
+      RobotError: it does not answer.
+    """
+    try:
+        return ask()
+    except OSError as error:  # a timeout among them
+        raise RobotError(
+            f"episode {tape.identity}: {who} stopped answering at frame {len(tape.measured)} "
+            f"({error}); check it, then run the same command again"
+        ) from error
+
+
 def _fault(answer: Measurement, task: Task) -> str:
     """What is wrong with a measurement; empty where nothing is."""
+    if not isinstance(answer, Measurement):
+        return f"a {type(answer).__name__}, which is no Measurement (reality.measurement makes one)"
     blank = sensors.blank(task.sensors)
     for name in ("joints", "objects", "touch", "age", "applied"):
         shape, wanted = np.shape(getattr(answer, name)), np.shape(getattr(blank, name))

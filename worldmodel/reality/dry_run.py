@@ -7,7 +7,7 @@ import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.reality.deploy import check_robot, compiled_loop, deploy
-from worldmodel.reality.robot import Robot, Ticks
+from worldmodel.reality.robot import Robot, Ticks, connect
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Measurement, Start, Trial
 
@@ -66,7 +66,7 @@ def dry_run(
     check_robot(machine, task)
     loop = compiled_loop(task, trial.policy, trial.goal)
     try:
-        machine.connect()
+        connect(machine, "robot")
         return deploy(machine, task, trial, "dry run", key, loop=loop, stop=stop)
     finally:
         machine.close()

@@ -226,20 +226,19 @@ class LeRobotTeleoperator(Nobody):
         """Hers where she has taken over.
 
         Raises:
-          RobotError: the teleoperator does not answer, or without a feature.
+          RobotError: an action without one of the features.
         """
-        try:
-            action = self._teleoperator.get_action()
-            if not (self._takes_over(action) if self._takes_over else self._intervenes()):
-                return None
-            ctrl = np.array(measured.applied, float)
-            for name, (i, factor, shift) in self._sent.items():
-                ctrl[i] = factor * float(action[name]) + shift
-        except (TimeoutError, OSError, KeyError) as error:
-            raise RobotError(
-                f"the teleoperator stopped answering ({error}); check it, then run the same "
-                "command again"
-            ) from error
+        action = self._teleoperator.get_action()
+        if not (self._takes_over(action) if self._takes_over else self._intervenes()):
+            return None
+        ctrl = np.array(measured.applied, float)
+        for name, (i, factor, shift) in self._sent.items():
+            if name not in action:
+                raise RobotError(
+                    f"the teleoperator gives {sorted(action)}, without '{name}'; check it, then "
+                    "run the same command again"
+                )
+            ctrl[i] = factor * float(action[name]) + shift
         return ctrl
 
     def _intervenes(self) -> bool:

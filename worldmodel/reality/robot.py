@@ -1,7 +1,7 @@
 """The machine, or a stand-in for one: what ``deploy`` calls, and how it fails."""
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +50,20 @@ class Robot(Protocol):
 
 class RobotError(RuntimeError):
     """A robot that failed in mid-episode, or cannot begin one."""
+
+
+def connect(device: Any, what: str) -> None:
+    """Connects a robot, or what an operator commands with.
+
+    Raises:
+      RobotError: it does not answer.
+    """
+    try:
+        device.connect()
+    except OSError as error:  # a timeout among them
+        raise RobotError(
+            f"the {what} cannot be connected ({error}); check it, then run the same command again"
+        ) from error
 
 
 def measurement(

@@ -1,5 +1,6 @@
 """The host side of a program: set-up, messages, signals, provenance. Nothing runs at import."""
 
+from worldmodel.runtime.command import command
 from worldmodel.runtime.progress import compiling, log
 from worldmodel.runtime.provenance import VERSIONED, processor, provenance
 from worldmodel.runtime.setup import cache_directory, configure, run
@@ -10,6 +11,7 @@ __all__ = [
     "Interrupt",
     "Interrupted",
     "cache_directory",
+    "command",
     "compiling",
     "configure",
     "log",

@@ -1,6 +1,7 @@
 """Checkpoints on Orbax: a pytree and its description, in one atomic step.
 
-``directory/step_00000010/`` holds ``tree/`` (Orbax), ``attached/`` (files as they are) and
+``directory/step_00000010/`` holds ``tree/`` (Orbax; of a run that several processes share
+``tree.npz``, since Orbax's processes write one folder together), ``attached/`` (files) and
 ``metadata.json`` with the leaves' shapes, the scene, the config's hash, and the SHA-256 of every
 file. A step is written
 atomically (``files``), so a kill at any moment leaves the former steps complete.
@@ -27,6 +28,7 @@ from worldmodel.runtime.settings import differences
 _PREFIX = "step_"
 _METADATA = "metadata.json"
 _ATTACHED = "attached"
+_SHARED = "tree.npz"
 _FORMER = ".former"
 _NAMED = 4  # differences that one message shows
 
@@ -66,7 +68,10 @@ def save(
         shutil.rmtree(stale, ignore_errors=True)  # the temporary folder of another naming
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
-        if jax.tree.leaves(tree):  # Orbax refuses an empty tree
+        if jax.process_count() > 1:
+            arrays = {name: np.asarray(value) for name, value in _as_dict(tree).items()}
+            np.savez(folder / _SHARED, allow_pickle=False, **arrays)
+        elif jax.tree.leaves(tree):  # Orbax refuses an empty tree
             ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
         for note in (folder / "tree").rglob("commit_success.txt"):
             note.write_text("complete\n")  # Orbax puts the path of this machine there
@@ -156,19 +161,26 @@ def restore(
                 f"{_leaf(expected.get(path))} here; it belongs to another model or precision"
             )
     _check_files(directory, folder, metadata.get("files", {}))
-    abstract = {
-        path: jax.ShapeDtypeStruct(
-            tuple(leaf["shape"]),
-            np.dtype(leaf["dtype"]),
-            sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
-        )
-        for path, leaf in expected.items()
-    }
-    leaves = ocp.load(str((folder / "tree").resolve()), abstract) if abstract else {}
+    leaves = _leaves(folder, expected)
     # Orbax commits its arrays to a device; mixed with fresh ones, which are not, they would make
     # a second step of a fit compile again.
     free = [jax.numpy.asarray(np.asarray(leaves[path])) for path in _paths(like)]
     return jax.tree.unflatten(jax.tree.structure(like), free), metadata
+
+
+def _leaves(folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if (folder / _SHARED).is_file():
+        with np.load(folder / _SHARED) as arrays:
+            return dict(arrays)
+    abstract = {
+        path: jax.ShapeDtypeStruct(
+            tuple(leaf["shape"]),
+            np.dtype(leaf["dtype"]),
+            sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
+        )
+        for path, leaf in described.items()
+    }
+    return ocp.load(str((folder / "tree").resolve()), abstract) if abstract else {}
 
 
 def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:
@@ -215,7 +227,9 @@ def _steps(directory: Path) -> dict[int, Path]:
 def _newest(directory: Path) -> Path:
     steps = _steps(directory)
     if not steps:
-        raise CheckpointError(f"no checkpoint in {directory}")
+        raise CheckpointError(
+            f"no checkpoint in {directory}; give the folder that a run saved one in"
+        )
     return steps[max(steps)]
 
 

@@ -4,9 +4,10 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
+
+from worldmodel.runtime.source import source
 
 VERSIONED = (
     "jax",
@@ -26,36 +27,25 @@ def provenance() -> dict[str, Any]:
     """Commit, versions and hardware, for a row of results."""
     import jax
 
+    return (
+        {"commit": source().commit}
+        | machine()
+        | {
+            "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
+            "x64": bool(jax.config.values["jax_enable_x64"]),
+        }
+    )
+
+
+def machine() -> dict[str, Any]:
+    """The day, versions and the processor, without starting JAX."""
     return {
-        "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in VERSIONED},
         "cpu": processor(),
         "cores": os.cpu_count(),
-        "devices": [f"{d.platform} {d.device_kind}" for d in jax.devices()],
-        "x64": bool(jax.config.values["jax_enable_x64"]),
     }
-
-
-def _commit() -> str:
-    """Git's; of a copy that git does not know (a container, a sweep's snapshot) that in
-    WORLDMODEL_COMMIT."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "worldmodel")
-        code = ["worldmodel", ":(glob)experiments/**/*.py"]
-        dirty = "-dirty" if git("status", "--porcelain", "--", *code) else ""
-        return git("rev-parse", "--short=12", "HEAD") + dirty
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("WORLDMODEL_COMMIT", "unknown")
 
 
 def processor(field: str = "model name") -> str:

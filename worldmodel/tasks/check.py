@@ -6,6 +6,7 @@ anywhere. Nothing is stepped, so a check takes seconds.
 
 import dataclasses
 import itertools
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,19 @@ def check_task(task: Task) -> list[tuple[str, str]]:
     Raises:
       TaskError: the first part that breaks it.
     """
-    return [(part, check(task)) for part, check in CHECKS.items()]
+    seen = []
+    for part, check in CHECKS.items():
+        try:
+            seen.append((part, check(task)))
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's Python raises
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{last.filename}, line {last.lineno}"
+            raise TaskError(
+                f"task '{task.name}': '{part}' raises {type(error).__name__}: {error} ({where})"
+            ) from error
+    return seen
 
 
 def _demand(task: Task, keeps: Any, breach: str) -> None:
@@ -288,7 +301,7 @@ def _recorded(task: Task) -> tuple[Episode, play.Played]:
         rows.append(play.follow(task, rows[-1], after, command, np.zeros((), bool)))
     measured = jax.tree.map(lambda *x: np.stack([np.asarray(a) for a in x]), *rows)
     action = rng.uniform(-1.0, 1.0, (task.horizon, task.action_size))
-    played = play.Played(measured, ctrl, action, np.zeros(frames, bool))
+    played = play.Played(measured, ctrl, action, np.ones(frames, bool))  # success is not asked
     return play.episode(task, played, goal, source="real", identity=0), played
 
 

@@ -8,7 +8,8 @@ episode in full precision; ``meta/provenance.json`` names each episode's id, sou
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ _NOTED = ("id", "source", "success", "late")
 
 
 def write(
-    directory: Path | str, task: Task, episodes: Sequence[Episode], provenance: dict[str, Any]
+    directory: Path | str, task: Task, episodes: Iterable[Episode], provenance: dict[str, Any]
 ) -> None:
     """Writes episodes of a task, whole or not at all.
 
     Args:
       directory: of the set; must not exist yet.
-      episodes: captured or generated, at least one.
+      episodes: captured or generated, at least one; taken one after the other.
       provenance: JSON.
 
     Raises:
@@ -40,34 +41,37 @@ def write(
         touch sensors, or with another goal than the first one's.
       DatasetError: see ``lerobot.write``.
     """
-    rows, described = [_columns(task, e) for e in episodes], []
-    for e in episodes:
-        if not np.allclose(e.time, np.arange(len(e.time)) / task.scene.control_hz):
-            raise TaskError(
-                f"episode {e.id} is not sampled at {task.scene.control_hz:g} Hz from 0 on; read it "
-                "again at the scene's rate"
-            )
-        if e.goal.keys() != episodes[0].goal.keys():
-            raise TaskError(
-                f"episode {e.id} has the goal {sorted(e.goal)}, the first of the set "
-                f"{sorted(episodes[0].goal)}; write them apart"
-            )
-        described.append({n: getattr(e, n) for n in _NOTED})
+    described: list[dict[str, Any]] = []
+    episodes = iter(episodes)
+    first = next(episodes, None)
+    goal = {} if first is None else first.goal
+
+    def rows() -> Iterator[tuple[lerobot.Rows, lerobot.Named]]:
+        for e in itertools.chain([] if first is None else [first], episodes):
+            if not np.allclose(e.time, np.arange(len(e.time)) / task.scene.control_hz):
+                raise TaskError(
+                    f"episode {e.id} is not sampled at {task.scene.control_hz:g} Hz from 0 on; "
+                    "read it again at the scene's rate"
+                )
+            if e.goal.keys() != goal.keys():
+                raise TaskError(
+                    f"episode {e.id} has the goal {sorted(e.goal)}, the first of the set "
+                    f"{sorted(goal)}; write them apart"
+                )
+            described.append({n: getattr(e, n) for n in _NOTED})
+            yield _columns(task, e), task.name
+
     hz = task.scene.control_hz
+    about = {"task": task.name, "goal": {name: np.shape(x) for name, x in goal.items()}}
     data = lerobot.Dataset(
         fps=int(hz) if float(hz).is_integer() else hz,
         robot_type=task.scene.name,
-        features=_features(task, rows[0] if rows else {}),
-        episodes=rows,
-        tasks=[task.name] * len(episodes),
-        provenance=provenance
-        | {
-            "task": task.name,
-            "goal": {name: np.shape(x) for name, x in episodes[0].goal.items()} if rows else {},
-            "episodes": described,
-        },
+        features=_features(task, {} if first is None else _columns(task, first)),
+        episodes=[],
+        tasks=[],
+        provenance=provenance | about | {"episodes": described},  # complete after the last row
     )
-    lerobot.write(directory, data)
+    lerobot.write(directory, data, rows())
 
 
 def read(directory: Path | str, task: Task) -> list[Episode]:
@@ -82,8 +86,27 @@ def read(directory: Path | str, task: Task) -> list[Episode]:
     data = lerobot.read(directory)
     if data.damaged:
         raise lerobot.DatasetError("; ".join(data.damaged))
+    described = _noted(directory, data, task)
+    if len(described) != len(data.episodes):
+        raise TaskError(f"{directory} names other episodes than it holds; make it again")
+    return _episodes(task, data, described)
+
+
+def stream(directory: Path | str, task: Task) -> Iterator[Episode]:
+    """``read`` of a set that may be larger than the memory: its episodes one after the other.
+
+    Raises:
+      TaskError, DatasetError: see ``read``, where the fault is met.
+    """
+    for data in lerobot.stream(directory):
+        described = _noted(directory, data, task)
+        yield from _episodes(task, data, [described[number] for number in data.ids])
+
+
+def _noted(directory: Path | str, data: lerobot.Dataset, task: Task) -> list[dict[str, Any]]:
+    """What a set notes of each episode; refuses one of another task, robot or writer."""
     described, provenance = data.provenance.get("episodes"), data.provenance
-    if not isinstance(described, list) or len(described) != len(data.episodes):
+    if not isinstance(described, list):
         raise TaskError(
             f"{directory} does not name its episodes' sources: it was not written for a task; read "
             "it by its columns, as `worldmodel check --data` does"
@@ -93,8 +116,7 @@ def read(directory: Path | str, task: Task) -> list[Episode]:
             f"{directory} holds episodes of task '{provenance.get('task')}', not of '{task.name}'; "
             "give a set of this task"
         )
-    shapes = {name: tuple(shape) for name, shape in provenance["goal"].items()}
-    wanted = _features(task, {f"goal.{n}": data.episodes[0][f"goal.{n}"] for n in shapes})
+    wanted = _features(task, {f"goal.{n}": data.episodes[0][f"goal.{n}"] for n in _shapes(data)})
     for name in wanted.keys() | data.features.keys():
         have, want = data.features.get(name), wanted.get(name)
         if (have and (have.shape, have.names)) != (want and (want.shape, want.names)):
@@ -102,9 +124,20 @@ def read(directory: Path | str, task: Task) -> list[Episode]:
                 f"{directory}: column '{name}' is {_shown(have)} there, task '{task.name}' has "
                 f"{_shown(want)}; the set is of another version of the task: make it again"
             )
+    return described
+
+
+def _shapes(data: lerobot.Dataset) -> dict[str, tuple[int, ...]]:
+    """Of a goal's parts."""
+    return {name: tuple(shape) for name, shape in data.provenance["goal"].items()}
+
+
+def _episodes(
+    task: Task, data: lerobot.Dataset, described: Sequence[dict[str, Any]]
+) -> list[Episode]:
     out = []
     for row, about in zip(data.episodes, described, strict=True):
-        episode = _episode(task, row, shapes, about["id"])
+        episode = _episode(task, row, _shapes(data), about["id"])
         out.append(dataclasses.replace(episode, **{n: about[n] for n in _NOTED}))
     return out
 

@@ -6,10 +6,9 @@ Break-even:           alpha = c_s / c_r
 Net value at (n, m):  (D_eff − n) · c_r − m · c_s
 
 The model's cost is the hours of an engineer who builds it and the device time of its fit. A
-correction captured in deployment has a price of its own, below that of a demonstration: a person
-only steps in. Every assumption is a range with its source, which a lab may override. Every cost is
-the exact range over all assumptions: each formula is monotone in each of them, so that its
-extremes lie at corners. A quantity above and below a fraction (the wage) cancels there.
+correction captured in deployment is cheaper than a demonstration: a person only steps in. Every
+assumption is a range with its source, which a lab may override. Every cost is the exact range over
+all assumptions: each formula is monotone in each of them, so that its extremes lie at corners.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.trust.result import to_json
-from worldmodel.trust.table import TableError, some
+from worldmodel.trust.table import TableError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +87,6 @@ def assumed(overridden: Sequence[tuple[str, float, float]]) -> Assumptions:
 class Generation:
     """What the synthetic episodes of one version took: a row of the table of costs."""
 
-    task: str = ""  # may be empty where the document has one task
     version: str  # of the world model
     device: str  # such as "1 NVIDIA H200" or "2 CPU cores"
     dollars_per_hour_low: float  # [$/h] price of the whole device, lowest and highest
@@ -101,8 +99,8 @@ class Generation:
     @property
     def device_hour(self) -> Range:
         """The price of the device."""
-        source = f"{self.device}: {self.price_source}"
-        return Range(self.dollars_per_hour_low, self.dollars_per_hour_high, "$/h", source)
+        low, high = self.dollars_per_hour_low, self.dollars_per_hour_high
+        return Range(low, high, "$/h", self.price_source)
 
     def fault(self) -> str:
         """The reason why the row is invalid by itself; empty if it is valid."""
@@ -118,15 +116,6 @@ class Generation:
         except InputError as error:
             return str(error)
         return ""
-
-
-ENDS = ("low", "high")
-# For comparison: a video world model, which gives pixels and neither actions nor forces.
-SCALE = {
-    "what": "a 7.9 s clip at 480p of NVIDIA Cosmos 3 Nano on one H200",
-    "episode_seconds": 58.0,
-    "gpu_hours_per_1000": 58.0 * 1000 / 3600,
-}
 
 
 def card(
@@ -192,9 +181,9 @@ def price(
       assumptions: the defaults if None.
 
     Returns:
-      ``assumptions``: list of ``name, low, high, unit, source``; ``scale``; ``versions``: by name,
-      what was measured, and ``cells``: ``n, m, k`` and every name of ``card`` as ``x_low`` and
-      ``x_high``, None where that end of D_eff is unknown.
+      ``assumptions``: list of ``name, low, high, unit, source``; ``versions``: by name, what was
+      measured, and ``cells``: ``n, m, k`` and every name of ``card`` as ``x_low`` and ``x_high``,
+      None where that end of D_eff is unknown.
 
     Raises:
       TableError: a version has two rows.
@@ -212,40 +201,10 @@ def price(
             sizes = {name: cell[name] for name in ("n", "m", "k")}
             d_eff = np.array([cell["d_eff_low"], cell["d_eff_high"]], float)  # None: NaN
             ends = card(row, cell["m"], cell["k"], assumptions, saved=(*(d_eff - cell["n"]),))
-            low, high = ({f"{x}_{end}": ends[x][i] for x in ends} for i, end in enumerate(ENDS))
-            cells.append(to_json(sizes | low | high))
-        versions[row.version] = to_json(row) | {
-            "device_hour": to_json(row.device_hour),
-            "cells": cells,
-        }
-    used = vars(assumptions or Assumptions())
-    return {
-        "versions": versions,
-        "assumptions": [{"name": name, **vars(x)} for name, x in used.items()],
-        "scale": SCALE,
-    }
-
-
-def priced(
-    document: Mapping[str, Any], rows: Sequence[Generation], assumptions: Assumptions | None = None
-) -> dict[str, Any]:
-    """The document with the ``price`` of each task that has rows, under ``cost``.
-
-    Rows that name no task belong to the document's only one.
-
-    Raises:
-      TableError: a row belongs to no task of the document, or as of ``price``.
-      InputError: as of ``price``.
-    """
-    names = [task["task"] for task in document["tasks"]]
-    only = names[0] if len(names) == 1 else ""
-    for task in (row.task for row in rows if (row.task or only) not in names):
-        named = f"the task {task!r}, which the runs lack" if task else "no task"
-        raise TableError(
-            f"a row names {named}; name one of {some(map(repr, names))} in the column 'task'"
-        )
-    tasks = []
-    for task in document["tasks"]:
-        own = [row for row in rows if (row.task or only) == task["task"]]
-        tasks.append({**task, "cost": price(task, own, assumptions)} if own else task)
-    return {**document, "tasks": tasks}
+            costs = {
+                f"{x}_{end}": ends[x][i] for x in ends for i, end in enumerate(("low", "high"))
+            }
+            cells.append(to_json(sizes | costs))
+        versions[row.version] = to_json(row) | {"cells": cells}
+    used = vars(assumptions or Assumptions()).items()
+    return {"versions": versions, "assumptions": [{"name": name, **vars(x)} for name, x in used]}

@@ -1,11 +1,9 @@
 """The real-only curve, and cells read off it: D_eff, its interval and its verdict.
 
 Array functions over any leading axes, replicates last: the code that measures one table is the code
-that the coverage study validates on thousands. ``errors`` are (..., S), one training run per
-replicate. The estimator works on ``means`` (..., 1 + S): the mean over all replicates, then each
-mean that leaves one out. The curve L is the mean error at each real-only size, made monotone by
-isotonic regression in log error and interpolated linearly in log error over log n. It is never
-extrapolated.
+that the coverage study validates on thousands. They work on means (..., 1 + S) of the errors: over
+all S replicates, then without each. The curve L is the mean error at each real-only size, made
+monotone by isotonic regression in log error, linear in log error over log n, never extrapolated.
 """
 
 from typing import NamedTuple
@@ -16,20 +14,30 @@ from scipy.optimize import isotonic_regression
 from worldmodel.trust.intervals import accepted, ends
 
 VERDICTS = ("OK", "NEGATIVE", "CENSORED_HI", "CENSORED_LO", "NOT_IDENTIFIED", "HETEROGENEOUS")
-OK, NEGATIVE, CENSORED_HI, CENSORED_LO, NOT_IDENTIFIED = range(5)
+OUTCOMES = (  # verdict and reason of a cell; the first that holds
+    ("NOT_IDENTIFIED", "the real-only error rises between two sizes: is it a success rate?"),
+    ("NOT_IDENTIFIED", "the real-only curve is flat"),
+    ("NOT_IDENTIFIED", "the real-only curve is no longer than its noise"),
+    ("CENSORED_HI", "the mean error is better than the real-only curve"),
+    ("CENSORED_HI", "some leave-one-out means are better than the real-only curve"),
+    ("CENSORED_LO", "the mean error is worse than the real-only curve"),
+    ("CENSORED_LO", "some leave-one-out means are worse than the real-only curve"),
+    ("NOT_IDENTIFIED", "the real-only curve is flat there"),
+    ("NEGATIVE", ""),
+    ("OK", ""),
+)
 LEAST_SLOPE = 0.1  # the lower bound of the local slope must be above it
 
 
 class Reading(NamedTuple):
-    """Shapes are (..., cells) or (..., cells, 1 + S) unless given."""
+    """Shapes are (..., cells) unless given."""
 
-    d_eff: np.ndarray  # of all replicates, then with each left out; infinite beyond the curve
+    # (..., cells, 1 + S), with all replicates, then without each; NaN unless all are on the curve
+    d_eff: np.ndarray
     low: np.ndarray  # bounds of D_eff; infinite where unknown
     high: np.ndarray
     local: np.ndarray  # (..., segments, 1 + S) local slopes -d log L / d log n
-    whole: np.ndarray  # (...) lower bound of the slope from the first to the last size
-    rises: np.ndarray  # (..., pairs of sizes) whether the error rises significantly
-    verdict: np.ndarray  # index into VERDICTS
+    outcome: np.ndarray  # index into OUTCOMES
 
 
 def leave_one_out(errors: np.ndarray) -> np.ndarray:
@@ -112,10 +120,16 @@ def read(
     # Bonferroni: all pairs of sizes are compared.
     rises = ends(log_curve[..., j, :] - log_curve[..., i, :], 1 - (1 - level) / len(i))[0] > 0
 
-    trouble = (whole <= LEAST_SLOPE) | rises.any(axis=-1)
-    verdict = np.select(
-        [trouble[..., None] | (better & worse), better, worse, flat, high < n],
-        [NOT_IDENTIFIED, CENSORED_HI, CENSORED_LO, NOT_IDENTIFIED, NEGATIVE],
-        OK,
-    )
-    return Reading(d_eff, low, high, local, whole, rises, verdict)
+    conditions = [
+        np.expand_dims(rises.any(axis=-1), -1),
+        np.expand_dims(whole <= LEAST_SLOPE, -1),
+        better & worse,
+        *(better & ~inside, better, worse & ~inside, worse),
+        *(flat, high < n),
+    ]
+    outcome = np.select(conditions, range(len(conditions)), len(conditions))
+    verdict = np.array([verdict for verdict, _ in OUTCOMES])[outcome]
+    nothing, valued = verdict == "NOT_IDENTIFIED", np.isin(verdict, ("OK", "NEGATIVE"))
+    low, high = np.where(nothing, -np.inf, low), np.where(nothing, np.inf, high)
+    d_eff = np.where(valued[..., None], d_eff, np.nan)
+    return Reading(d_eff, low, high, local, outcome)

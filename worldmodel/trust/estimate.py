@@ -1,42 +1,26 @@
 """The trust coefficient, from errors: D_eff = L⁻¹(E), alpha = (D_eff − n) / m, with intervals.
 
-L is the error of real-only training, see ``curve``. An estimate is that of the means over all
-replicates. The interval of D_eff holds every D at which the jackknife's t-test accepts that the
-cell's error equals the curve's (``intervals.accepted``). The intervals of alpha_avg, alpha_net and
-the gain are that interval on other scales; those of a mean, a slope or a difference follow from
-those of their D_eff. ``experiments.coverage.measure`` measures where they cover. There the
-jackknife over blocks of a finite pool covers .97 to .99; it is too wide and not offered.
-The curve is never extrapolated. Source: "effective data transferred", Hernandez et al. 2021.
+L is the error of real-only training (``curve``). The interval of D_eff holds every D at which the
+jackknife's t-test accepts that the cell's error equals the curve's (``intervals.accepted``); those
+of alpha and gain are that interval on other scales, and those of a mean, a slope or a difference
+follow from those of their D_eff. ``experiments.coverage`` measures where they cover.
+Source: "effective data transferred", Hernandez et al. 2021.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from worldmodel.errors import InputError
 from worldmodel.trust import intervals
-from worldmodel.trust.curve import LEAST_SLOPE, NEGATIVE, VERDICTS, Reading, leave_one_out, read
+from worldmodel.trust.curve import OUTCOMES, VERDICTS, Reading, leave_one_out, read
 from worldmodel.trust.intervals import NONE, Interval, hotelling, jackknife, pseudo_values
 from worldmodel.trust.law import LAWS, REFUSED, fit
 from worldmodel.trust.result import Cell, Curve, Difference, TaskResult, Version, budgets, notes
 from worldmodel.trust.table import KEYS, Key, Row, check, in_order
-
-
-class _Estimate(NamedTuple):
-    """D_eff of a cell."""
-
-    values: np.ndarray  # (1 + S,) of all replicates, then with each left out; NaN unless all have
-    low: float  # bounds, infinite where unknown
-    high: float
-    verdict: str
-    reason: str
-
-
-_Estimates = Mapping[Key, _Estimate]
 
 
 def measure(
@@ -70,29 +54,23 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
     sizes = [n for _, n, m, _ in every if not m]  # they come first, since their version is empty
     keys, on_curve, of_cells = every[len(sizes) :], means[: len(sizes)], means[len(sizes) :]
     reading = read(np.array(sizes), on_curve, of_cells, np.array([key[1] for key in keys]), level)
-    estimates = {key: _estimate(i, reading) for i, key in enumerate(keys)}
-    cells: dict[Key, Cell] = {}
-    for i, key in enumerate(keys):
-        (_, n, m, k), own_estimate, slope = key, estimates[key], NONE
-        if i and keys[i - 1][:2] == key[:2]:
-            slope = _contrast(own_estimate, estimates[keys[i - 1]], 0, m - keys[i - 1][2])
-        d_eff = Interval.of(own_estimate.values[0], own_estimate.low, own_estimate.high)
-        cells[key] = Cell(
-            *(task, *key, len(seeds)),
-            error=jackknife(of_cells[i], level),
-            d_eff=d_eff,
-            alpha_avg=d_eff.moved(n, m),
-            alpha_net=d_eff.moved(n + k, m),
-            gain_net=d_eff.moved(n + k, 1),
-            alpha_marg=slope,
-            verdict=own_estimate.verdict,
-            reason=own_estimate.reason,
-        )
-    versions = {
-        name: _version({key: cells[key] for key in group}, estimates, law, level)
-        for name, group in itertools.groupby(cells, key=lambda key: key[0])
-    }
-    pairs = [(a, b) for a in cells for b in cells if a[0] != b[0] and a[1:3] == b[1:3]]
+    cells = []
+    for i, (version, n, m, k) in enumerate(keys):
+        slope = NONE
+        if i and keys[i - 1][:2] == (version, n):
+            slope = _contrast(reading, i, i - 1, 0, m - keys[i - 1][2])
+        error = jackknife(of_cells[i], level)
+        d_eff = Interval.of(reading.d_eff[i, 0], reading.low[i], reading.high[i])
+        alphas = d_eff.moved(n, m), d_eff.moved(n + k, m), d_eff.moved(n + k, 1), slope
+        outcome = OUTCOMES[reading.outcome[i]]
+        cells.append(Cell(task, version, n, m, k, len(seeds), error, d_eff, *alphas, *outcome))
+    versions = {}
+    for version, group in itertools.groupby(range(len(keys)), key=lambda i: keys[i][0]):
+        i = [*group]
+        read_off = reading.d_eff[i], reading.low[i], reading.high[i]
+        versions[version] = _version(cells[i[0] : i[-1] + 1], *read_off, law, level)
+    pairs = itertools.permutations(range(len(keys)), 2)
+    pairs = [(i, j) for i, j in pairs if keys[i][0] != keys[j][0] and keys[i][1:3] == keys[j][1:3]]
     curve = Curve(
         n=tuple(sizes),
         error=tuple(jackknife(values, level) for values in on_curve),
@@ -109,82 +87,48 @@ def _task(own: pd.DataFrame, level: float, law: str, pool: int | None) -> TaskRe
         seeds=len(seeds),
         curve=curve,
         versions=versions,
-        differences=tuple(_difference(a, b, estimates) for a, b in pairs),
+        differences=tuple(_difference(reading, i, j, keys) for i, j in pairs),
         budgets=tuple(spent),
         notes=tuple(notes(errors, cells, curve, spent, pool)),
     )
 
 
-def _estimate(i: int, reading: Reading) -> _Estimate:
-    """D_eff of cell i, with its verdict and the reason."""
-    values, verdict = reading.d_eff[i], VERDICTS[int(reading.verdict[i])]
-    low, high = float(reading.low[i]), float(reading.high[i])
-    if reading.verdict[i] <= NEGATIVE:
-        return _Estimate(values, low, high, verdict, "")
-    none = np.full(len(values), math.nan)
-    if verdict != "NOT_IDENTIFIED":
-        side = "better" if verdict == "CENSORED_HI" else "worse"
-        who = "some leave-one-out means are" if np.isfinite(values[0]) else "the mean error is"
-        return _Estimate(none, low, high, verdict, f"{who} {side} than the real-only curve")
-    reason = "the real-only curve is flat there"
-    if reading.rises.any():
-        reason = "the real-only error rises between two sizes"
-    elif reading.whole <= LEAST_SLOPE:
-        reason = "the real-only curve is flat"
-    elif not np.isfinite(values).all():
-        reason = "the real-only curve is no longer than its noise"
-    return _Estimate(none, -math.inf, math.inf, verdict, reason)
-
-
-def _version(cells: Mapping[Key, Cell], estimates: _Estimates, law: str, level: float) -> Version:
-    own = [estimates[key] for key in cells]
-    n, m = np.array([key[1:3] for key in cells], float).T
-    values, low, high = (np.array([x[i] for x in own]) for i in range(3))
+def _version(
+    cells: Sequence[Cell],
+    d_eff: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    law: str,
+    level: float,
+) -> Version:
+    n, m = np.array([(cell.n, cell.m) for cell in cells], float).T
     share = 1 / (m * len(m))
-    known = np.asarray(np.isfinite(values).all(axis=1))
+    known = np.asarray(np.isfinite(d_eff).all(axis=1))
     common = NONE
     if known.all():
-        mean = Interval.of(*intervals.mean(share, values, low, high))
+        mean = Interval.of(*intervals.mean(share, d_eff, low, high))
         common = mean.moved(float(share @ n), 1)
-    homogeneity, additivity = _alike((values - n[:, None]) / m[:, None], m, known)
-    verdict = max((x.verdict for x in own), key=VERDICTS.index)
+    alpha = ((d_eff - n[:, None]) / m[:, None])[known]
+    homogeneity = float(hotelling(np.diff(pseudo_values(alpha), axis=0).T))
+    verdict = max((cell.verdict for cell in cells), key=VERDICTS.index)
     if homogeneity < REFUSED:
         verdict = "HETEROGENEOUS"
-    fitted = fit(law, n, m, values, low, level)
-    return Version(verdict, homogeneity, additivity, common, fitted, tuple(cells.values()))
+    return Version(verdict, homogeneity, common, fit(law, n, m, d_eff, low, level), tuple(cells))
 
 
-def _alike(alpha: np.ndarray, m: np.ndarray, known: np.ndarray) -> tuple[float, float]:
-    """p that the known cells have one alpha, and p that D_eff = n + g(m): the same gain at every n.
-
-    One alpha is the stronger hypothesis, g(m) = alpha m. NaN as of ``hotelling``.
-
-    Args:
-      alpha: (cells, 1 + S), sorted by n.
-      m: (cells,).
-      known: (cells,) bool.
-    """
-    pseudo = pseudo_values(alpha[known])
-    by_m = np.argsort(m[known], kind="stable")
-    neighbours = np.diff(m[known][by_m]) == 0  # of one m at two n
-    contrasts = np.diff(pseudo, axis=0), np.diff(pseudo[by_m], axis=0)[neighbours]
-    homogeneity, additivity = (float(hotelling(x.T)) for x in contrasts)
-    return homogeneity, additivity
-
-
-def _difference(a: Key, b: Key, estimates: _Estimates) -> Difference:
-    version, n, m, _ = a
-    gain = _contrast(estimates[a], estimates[b], a[3] - b[3], 1)
+def _difference(reading: Reading, i: int, j: int, keys: Sequence[Key]) -> Difference:
+    (version, n, m, k), (other, _, _, spent) = keys[i], keys[j]
+    alpha = _contrast(reading, i, j, 0, m)
+    gain = _contrast(reading, i, j, k - spent, 1)
     verdict = "RISES" if gain.low > 0 else "FALLS" if gain.high < 0 else "NO DIFFERENCE"
-    verdict = "CENSORED" if math.isnan(gain.value) else verdict
-    return Difference(
-        version, b[0], n, m, _contrast(estimates[a], estimates[b], 0, m), gain, verdict
-    )
+    if math.isnan(gain.value):
+        verdict = "CENSORED"
+    return Difference(version, other, n, m, alpha, gain, verdict)
 
 
-def _contrast(a: _Estimate, b: _Estimate, less: float, per: float) -> Interval:
-    """(D_eff of a − D_eff of b − less) / per, paired over the replicates."""
-    values, low, high = (np.array([a[i], b[i]]) for i in range(3))
+def _contrast(reading: Reading, i: int, j: int, less: float, per: float) -> Interval:
+    """(D_eff of cell i − D_eff of cell j − less) / per, paired over the replicates."""
+    values, low, high = (x[[i, j]] for x in (reading.d_eff, reading.low, reading.high))
     if not np.isfinite(values).all():
         return NONE
     return Interval.of(*intervals.difference(values, low, high)).moved(less, per)

@@ -1,15 +1,10 @@
 """The simulator as a judge: how many real episodes one simulated *evaluation* is worth.
 
 A policy is played from n starts in reality and in the simulator, and from N more starts in the
-simulator alone. Prediction-powered inference estimates the mean of its real outcome:
-θ̂ = Ȳ + λ (F̄_N − F̄_n), with real outcomes Y and simulated outcomes F. With the best λ its variance
-is σ²/n · (1 − ρ² N/(n + N)), ρ the correlation of Y and F over episodes: the variance of
+simulator alone. Prediction-powered inference (Angelopoulos et al. 2023, Science 382, and arXiv
+2311.01453) estimates the mean of its real outcome from all of them. At its best the variance is
+σ²/n · (1 − ρ² N/(n + N)), ρ the correlation of real and simulated outcomes over episodes: that of
 n + alpha_eval · N real episodes.
-
-Sources: Angelopoulos et al. 2023, "Prediction-powered inference", Science 382; Angelopoulos, Duchi
-and Zrnic 2023, "PPI++", arXiv 2311.01453 (λ: power tuning). With λ estimated from the n pairs it is
-the regression estimator with double sampling (Cochran 1977, "Sampling techniques", chapter 12),
-whose small-sample variance is used here instead of the papers' large-sample one.
 
 alpha_eval is no measure of training and is never merged with alpha. It does not follow from the
 correlation of several policies' *means* either: call ``evaluate`` once per policy.
@@ -21,11 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from worldmodel.errors import InputError
 from worldmodel.trust.curve import leave_one_out
-from worldmodel.trust.intervals import NONE, Interval, check_level, jackknife, quantile
+from worldmodel.trust.intervals import NONE, Interval, check_level, jackknife
 from worldmodel.trust.result import to_json
 from worldmodel.trust.table import TableError
 
@@ -65,13 +59,9 @@ class Evaluation:
     n: int  # pairs: starts played in reality and in the simulator
     extra: int  # N: starts played in the simulator alone
     threshold: float  # 1/√(n − 2); the simulator pays if rho is above it
-    real: Interval  # mean real outcome from the n real episodes alone, ± t(n − 1)
     verdict: str  # one of ``VERDICTS``
     rho: Interval = NONE  # correlation of real and simulated outcomes over the pairs
     alpha: Interval = NONE  # alpha_eval: real evaluation episodes that a simulated one is worth
-    mean: Interval = NONE  # mean real outcome with the simulator's help, ± t(n − 2)
-    weight: float = math.nan  # λ
-    same_starts_p: float = math.nan  # p that simulated outcomes on n and N starts have one mean
 
 
 def alpha_eval(rho: float, n: int, extra: int) -> float:
@@ -86,8 +76,7 @@ def least_correlation(n: int) -> float:
     """1/√(n − 2): below it, estimating λ from n pairs costs more than the simulator saves.
 
     With N → ∞ the variance is σ²/n · (1 − ρ²)(n − 2)/(n − 3) for normal outcomes (Lavenberg and
-    Welch 1981, "A perspective on the use of control variables to increase the efficiency of Monte
-    Carlo simulations", Management Science 27); it is below σ²/n above that correlation.
+    Welch 1981, Management Science 27).
     """
     return 1 / math.sqrt(n - 2)
 
@@ -99,16 +88,15 @@ def evaluate(
     *,
     level: float = 0.95,
 ) -> Evaluation:
-    """Measures alpha_eval, and the policy's mean real outcome with and without the simulator.
-
-    NOT_IDENTIFIED if all outcomes but one at most are equal.
+    """Measures rho and alpha_eval of one policy.
 
     Args:
-      real: (n,) real outcomes of one policy, one per start: an error, a score, or 0 and 1.
+      real: (n,) real outcomes, one per start: an error, a score, or 0 and 1.
       paired: (n,) simulated outcomes from the same starts, in the same order.
-      extra: (N,) simulated outcomes from further starts of the same distribution.
-      level: of the intervals, two-sided. At .95 those of the mean cover .94 to .97 from ten pairs
-        on; so do those of rho, for successes and failures from fifty pairs on.
+      extra: (N,) simulated outcomes from further starts of the same distribution; their number
+        alone counts.
+      level: of the intervals, two-sided. At .95 that of rho covers .94 to .97 from ten pairs on,
+        for successes and failures from fifty.
 
     Raises:
       InputError: there are fewer than ``LEAST_PAIRS`` pairs or two further episodes, the lengths
@@ -125,40 +113,14 @@ def evaluate(
     if len(y) != len(f):
         raise InputError(f"{len(y)} real and {len(f)} paired outcomes; give one for each start")
     n, count, bar = len(y), len(g), least_correlation(len(y))
-    # Equal outcomes are no certainty.
-    error = math.nan if _constant(y) else float(y.std(ddof=1)) / math.sqrt(n)
-    alone = _around(float(y.mean()), error, n - 1, level)
     rho = _correlation(y, f, level)
     if math.isnan(rho.value):
-        return Evaluation(n, count, bar, alone, "NOT_IDENTIFIED")
+        return Evaluation(n, count, bar, "NOT_IDENTIFIED")
     verdict = "PAYS" if rho.low > bar else "DOES NOT PAY" if rho.high < bar else "NOT SHOWN"
     low, high = sorted(alpha_eval(end, n, count) for end in (rho.low, rho.high))
     low = 0.0 if rho.low < 0 < rho.high else low
     alpha = Interval(alpha_eval(rho.value, n, count), low, high)
-    mean, weight = _prediction_powered(y, f, g, level)
-    welch: Any = stats.ttest_ind(f, g, equal_var=False)
-    same = float(welch.pvalue)
-    return Evaluation(n, count, bar, alone, verdict, rho, alpha, mean, weight, same)
-
-
-def _prediction_powered(
-    y: np.ndarray, f: np.ndarray, g: np.ndarray, level: float
-) -> tuple[Interval, float]:
-    """The PPI++ mean with its interval, and λ. Shapes (n,), (n,), (N,).
-
-    λ = cov(Y, F) / var(F) · N/(n + N) is not clipped to [0, 1], since Y and F may differ in scale.
-    The variance is that of a regression on F with n − 2 degrees of freedom, plus that of the mean
-    of F over all n + N.
-    """
-    n, everywhere = len(y), np.concatenate([f, g])
-    line: Any = stats.linregress(f, y)
-    shift = float(everywhere.mean() - f.mean())
-    residual = y - line.intercept - line.slope * f
-    noise = float(residual @ residual) / (n - 2)
-    variance = noise * (1 / n + shift**2 / (n * float(f.var())))
-    variance += line.slope**2 * float(everywhere.var(ddof=1)) / len(everywhere)
-    mean = _around(float(y.mean()) + line.slope * shift, math.sqrt(variance), n - 2, level)
-    return mean, line.slope * len(g) / len(everywhere)
+    return Evaluation(n, count, bar, verdict, rho, alpha)
 
 
 def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
@@ -167,7 +129,7 @@ def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
     Fisher's own variance 1/(n − 3) holds for normal outcomes: with successes and failures and
     ρ = .9 its interval covers .80, this one .98.
     """
-    if _constant(y) or _constant(f):
+    if any(np.ptp(x) <= TINY * abs(x).max() for x in (y, f)):  # constant
         return NONE
     a, b = y - y.mean(), f - f.mean()
     a_mean, b_mean, aa, bb, ab = leave_one_out(np.stack([a, b, a * a, b * b, a * b]))
@@ -178,15 +140,6 @@ def _correlation(y: np.ndarray, f: np.ndarray, level: float) -> Interval:
     if abs(rho).max() >= 1 - TINY:
         return NONE
     return Interval.of(*(math.tanh(z) for z in vars(jackknife(np.arctanh(rho), level)).values()))
-
-
-def _constant(x: np.ndarray) -> bool:
-    return float(np.ptp(x)) <= TINY * float(abs(x).max())
-
-
-def _around(value: float, error: float, freedom: int, level: float) -> Interval:
-    half = quantile(level, freedom + 1) * error
-    return Interval(value, value - half, value + half)
 
 
 def evaluations(pairs: Sequence[Pair], level: float = 0.95) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The figures of a measured task: alpha of every cell on one axis, and the learning curve.
 
-An axis holds all finite ends of the intervals; an arrow to its end marks an unknown one. Colour and
-marker identify a version, on light and dark pages.
+An arrow to an axis' end marks an unknown end. Colour and marker identify a version.
 """
 
 from collections.abc import Mapping
@@ -15,12 +14,11 @@ from worldmodel.runtime.page import INK
 from worldmodel.trust.report import CONTROL, Task, cells_of, order
 
 COLOURS = ("#0072b2", "#d55e00", "#007f5f", "#b0508a", "#8f6600", "#2b83b8")  # Okabe and Ito
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v")  # one fewer than colours, so that 30 versions differ
 WIDTH = 4.3  # [inch] of a figure, as wide as a phone
 ROW = 0.26  # [inch] of a cell's row
 FONT = 11.0
 BENT = 15.0  # an axis that reaches this far from 0 is linear up to 1 and logarithmic beyond
-LONGEST = 25  # characters of a version's name in a figure; tables show the whole name
 ENDS = ("", "_low", "_high")
 Cell = Mapping[str, Any]  # of a task
 
@@ -35,7 +33,7 @@ def alpha_axis(task: Task) -> Figure:
     for name in order(task):
         style = _style(task, name)
         title = {"weight": "bold", "color": style["color"], "fontsize": FONT}
-        axes.text(0.01, row, _clipped(name), **text, **title)
+        axes.text(0.01, row, name, **text, **title)
         for cell in task["versions"][name]["cells"]:
             row += 1
             ticks[row] = f"n {cell['n']}, m {cell['m']}"
@@ -72,7 +70,7 @@ def learning(task: Task) -> Figure:
             alone = cell if at is None else cell | {"d_eff_low": at, "d_eff_high": at}
             _interval(strip, alone, "d_eff", i, _style(task, name) | {"mfc": "none"})
     strip.set(ylim=(len(names) - 0.4, -0.6), xlabel="n, real episodes")
-    strip.set_yticks(range(len(names)), [_clipped(name) for name in names], parse_math=False)
+    strip.set_yticks(range(len(names)), names, parse_math=False)
     strip.set_xticks(sizes, [str(n) for n in sizes])
     strip.minorticks_off()
     return _styled(figure)
@@ -83,13 +81,7 @@ def _style(task: Task, name: str) -> dict[str, Any]:
     if name == CONTROL:
         return {"color": INK, "marker": "*", "ms": 5.0}
     i = order(task).index(name)
-    # Markers shift against colours after each round, so that 36 versions differ.
-    return {"color": COLOURS[i % 6], "marker": MARKERS[(i + i // 6) % 6], "ms": 5.0}
-
-
-def _clipped(name: str) -> str:
-    """The name cut to ``LONGEST`` characters; the last of a cut name is an ellipsis."""
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return {"color": COLOURS[i % 6], "marker": MARKERS[i % 5], "ms": 5.0}
 
 
 def _interval(axes: Axes, cell: Cell, kind: str, at: float, style: Mapping[str, Any]) -> None:
@@ -119,7 +111,4 @@ def _styled(figure: Figure) -> Figure:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#888888", alpha=0.3, lw=0.6)
-        axes.tick_params(labelsize=0.9 * FONT)
-        axes.xaxis.label.set_fontsize(FONT)
-        axes.yaxis.label.set_fontsize(FONT)
     return figure

@@ -1,8 +1,8 @@
 """Intervals and tests from leave-one-out values, as array functions over any leading axes.
 
-``values`` are (..., 1 + S): the estimate from all replicates, then with each left out. There are
-three intervals, all with t(S − 1): the plain jackknife; the inversion of its test, for a D_eff read
-off a curve; and that of a linear combination of estimates whose own intervals are known.
+``values`` are (..., 1 + S): the estimate from all replicates, then without each. Intervals have
+t(S − 1): the plain jackknife; the inversion of its test, for a D_eff read off a curve; and that of
+a linear combination of estimates whose own intervals are known.
 """
 
 import dataclasses
@@ -76,10 +76,9 @@ def accepted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The hull of all D at which a test accepts that an error equals the curve's.
 
-    At each D the jackknife's t-test compares log E with log L(D), the replicates paired. Both are
-    means with weights that do not depend on the data. The test therefore holds at knots and at
-    much noise, where an interval around the estimate is too short. In a segment log L is linear
-    in log D, and the test is a quadratic inequality (Fieller 1954).
+    At each D the jackknife's t-test compares log E with log L(D), the replicates paired. It holds
+    at knots and at much noise, where an interval around the estimate is too short. In a segment
+    log L is linear in log D, and the test is a quadratic inequality (Fieller 1954).
 
     Args:
       sizes: (sizes,) n of the curve, rising.
@@ -88,9 +87,8 @@ def accepted(
       level: of the interval.
 
     Returns:
-      low and high (...) in episodes. An end is unknown from this curve and infinite: low is
-      -infinity if the smallest size is accepted, high infinity if the largest is. Both are NaN if
-      no D is accepted.
+      low and high (...) in episodes; low is -infinity if the smallest size is accepted, high
+      infinity if the largest is; both are NaN if no D is.
     """
     gap = logs[..., None, :] - monotone
     a, b = gap[..., :-1, :], np.diff(gap, axis=-2)  # at fraction w of a segment: a + w b
@@ -107,10 +105,8 @@ def accepted(
     real = (linear**2 >= curved * constant)[..., None]
     roots = np.where(real & (roots >= 0) & (roots <= 1), roots, np.nan)
     knot = np.concatenate([constant, (constant + 2 * linear + curved)[..., -1:]], axis=-1) <= 0
-    knots = np.stack(
-        [np.where(knot[..., :-1], 0.0, np.nan), np.where(knot[..., 1:], 1.0, np.nan)], -1
-    )
-    parts = np.concatenate([roots, knots], axis=-1)
+    knots = [np.where(knot[..., :-1], 0.0, np.nan), np.where(knot[..., 1:], 1.0, np.nan)]
+    parts = np.concatenate([roots, np.stack(knots, -1)], axis=-1)
     start, end = (np.asarray(x, float)[:, None] for x in (sizes[:-1], sizes[1:]))
     where = np.where(parts == 1.0, end, start * (end / start) ** parts)
     low, high = (pick.reduce(where, axis=(-2, -1)) for pick in (np.fmin, np.fmax))
@@ -132,8 +128,7 @@ def mean(
     """A weighted sum of estimates, with the interval that follows from theirs.
 
     Distances from estimate to bound add up as standard errors do, with the jackknife's
-    correlations (MOVER: Zou and Donner 2008, "Construction of confidence limits about effect
-    measures", Statistics in Medicine 27). The sum covers as the estimates do.
+    correlations (MOVER: Zou and Donner 2008, Statistics in Medicine 27).
 
     Args:
       weights: (cells,) above 0.

@@ -45,9 +45,8 @@ def transform(law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray) -> np.n
 def precision(law: str, n: np.ndarray, m: np.ndarray, d_eff: np.ndarray) -> np.ndarray:
     """Weights (..., cells) of the cells' y if every D_eff (..., cells) has the same relative noise.
 
-    n and m are (cells,); under the oracle weight D_eff is above n. The law gives the weights, not
-    the spread of each cell's replicates: the spread of ten replicates is so noisy that intervals
-    with its weights cover .92 where these cover .95.
+    n and m are (cells,); under the oracle weight D_eff is above n. Weights from the spread of each
+    cell's replicates are so noisy that intervals cover .92 where these cover .95.
     """
     if law == "pooled":
         return (m * d_eff / (n + m) ** 2) ** 2
@@ -86,17 +85,15 @@ def fit(
       level: of the intervals.
     """
     cells, replicates = d_eff.shape[0], d_eff.shape[1] - 1
-    reason = ""
     if unknown := int((~np.isfinite(d_eff).all(axis=1)).sum()):
-        reason = f"{unknown} of {cells} cells have no D_eff"
-    elif cells < 3 or len(set(m)) < 2:
-        reason = "it takes three cells at least, with two different m"
-    elif replicates <= cells - 2:
-        reason = f"the test of {cells} cells takes over {cells - 2} replicates"
-    elif law == "oracle" and not (low > n).all():
-        reason = "under the oracle weight it needs a D_eff that is surely above n in each cell"
-    if reason:
-        return Law(law_reason=reason)
+        return Law(law_reason=f"{unknown} of {cells} cells have no D_eff")
+    if cells < 3 or len(set(m)) < 2:
+        return Law(law_reason="it takes three cells at least, with two different m")
+    if replicates <= cells - 2:
+        return Law(law_reason=f"the test of {cells} cells takes over {cells - 2} replicates")
+    if law == "oracle" and not (low > n).all():
+        needs = "it needs a D_eff that is surely above n in each cell"
+        return Law(law_reason=f"under the oracle weight {needs}")
     weight = precision(law, n, m, d_eff[:, 0])
     coefficients, contrasts = line(m, transform(law, n, m, d_eff), weight)
     p = float(hotelling(contrasts))

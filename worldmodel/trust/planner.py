@@ -28,10 +28,7 @@ GRIDS = {1: 1, 2: 1, 4: 2, 6: 2, 9: 3}  # cells averaged: knots of the curve in 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The seeds to run for the mean alpha of a number of cells.
-
-    A refusal has neither ``seeds`` nor ``runs``.
-    """
+    """The seeds to run for the mean alpha of a number of cells; a refusal has none."""
 
     cells: int
     reason: str
@@ -53,8 +50,6 @@ def grids(
 ) -> list[Plan]:
     """The seeds that give the mean alpha of 1, 2, 4, 6 or 9 cells like (n, m) that half-width.
 
-    More cells need fewer seeds and more runs per seed.
-
     Args:
       pilot: real-only rows of one task, several seeds at each n.
       n, m: real and synthetic episodes of the cells to be measured.
@@ -72,14 +67,12 @@ def grids(
       InputError: an argument other than alpha is not above 0, or the level is not below 1.
     """
     for name, value in {"n": n, "m": m, "half_width": half_width}.items():
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value < math.inf:
             raise InputError(f"{name} = {value}; give a number above 0")
     if not math.isfinite(alpha):
         raise InputError(f"alpha = {alpha}; give the expected one, a finite number")
     if mixed := sum(row.m > 0 for row in pilot):
-        raise TableError(
-            f"the pilot holds {mixed} mixture rows (m > 0); give its real-only rows alone"
-        )
+        raise TableError(f"the pilot holds {mixed} mixture rows (m > 0); give its real-only rows")
     if len(tasks := sorted({row.task for row in pilot})) > 1:
         raise TableError(f"the pilot holds the tasks {', '.join(tasks)}; give the rows of one")
     noise = _noise(pilot, n + alpha * m, level)
@@ -108,10 +101,8 @@ def grids(
 def _noise(pilot: Sequence[Row], d_eff: float, level: float) -> tuple[float, float] | str:
     """The seed noise cv and the slope β at a D_eff, or the reason why no plan can be made."""
     if (seeds := len({row.seed for row in pilot})) < PILOT_SEEDS:
-        return (
-            f"too few seeds: the pilot has {seeds}, and needs {PILOT_SEEDS} at each n to show "
-            "the noise"
-        )
+        needs = f"needs {PILOT_SEEDS} at each n to show the noise"
+        return f"too few seeds: the pilot has {seeds}, and {needs}"
     frame = pd.DataFrame([vars(row) for row in pilot])
     if few := rate_of_few(frame):
         return f"too few rollouts: {few}"

@@ -32,28 +32,24 @@ CONTROLS = {
     "HOLDS": f"the mean alpha of {CONTROL} covers 1 within ±{HALF_WIDTH}",
     "FAILS": f"believe no number: the mean alpha of {CONTROL} must cover 1 within ±{HALF_WIDTH}",
     "NOT MEASURED": f"believe no number: the control {CONTROL} was not measured",
+    "NOT NEEDED": "no mixtures, m = 0 in every row",
 }
 # Decimals shown, 2 by default; None: four significant digits.
-DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "real": 3, "mean": 3}
-DIGITS |= {"b": 4, "homogeneity_p": 3, "additivity_p": 3, "law_p": 3, "threshold": 2}
+DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "b": 4}
+DIGITS |= {"homogeneity_p": 3, "law_p": 3, "threshold": 2}
 SIZES = "version n m k"
 CELLS = f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg verdict reason"
-VERSIONS = (
-    "version k alpha alpha_0 cap limit kappa b homogeneity_p additivity_p law_p verdict law_reason"
-)
+VERSIONS = "version k alpha alpha_0 cap limit kappa b homogeneity_p law_p verdict law_reason"
 PAIRS = "versions n m alpha_avg gain_net verdict"
 PRICES = f"{SIZES} real correction first later synthetic break_even net_value"
 TOOK = "version device episode_seconds model_seconds energy_joules"
-JUDGE = "policy n extra rho threshold alpha real mean verdict"
-PILOT = "No mixtures: m = 0 in every row."
-ALPHA = (
-    "A row per cell. Filled: alpha_avg; open: alpha_net, where there are corrections. Lines: 0 "
-    "and, dashed, 1. An arrow: only a bound is known."
-)
+ASSUMED = "name low high unit source"
+JUDGE = "policy n extra rho threshold alpha verdict"
+ALPHA = "Filled: alpha_avg; open: alpha_net, if k > 0. An arrow: a bound alone is known there."
 CURVE = "Above: the error after n real episodes alone. Below: where on it the mixtures lie."
 LAW = (
     "kappa, b: variance and squared bias of a synthetic episode, in units of a real one's "
-    "variance; p: of cells as unlike if one alpha, an additive gain, or one law held for all."
+    "variance; p: of cells as unlike if one alpha, or one law, held for all."
 )
 COST = "Ranges [$] over what is assumed. break_even: the alpha from which on the m episodes pay."
 
@@ -71,10 +67,10 @@ def cells_of(task: Task) -> list[dict[str, Any]]:
 def control(task: Task) -> str:
     """Whether the control holds, one of ``CONTROLS``."""
     if CONTROL not in task["versions"]:
-        return "NOT MEASURED"
+        return "NOT MEASURED" if task["versions"] else "NOT NEEDED"
     low, high = (task["versions"][CONTROL][f"alpha{end}"] for end in ("_low", "_high"))
-    known = None not in (low, high)
-    return "HOLDS" if known and low <= 1 <= high and high - low <= 2 * HALF_WIDTH else "FAILS"
+    holds = None not in (low, high) and low <= 1 <= high and high - low <= 2 * HALF_WIDTH
+    return "HOLDS" if holds else "FAILS"
 
 
 def number(value: float | None, digits: int | None = 2) -> str:
@@ -121,26 +117,20 @@ def tables(task: Task) -> list[Table]:
         _table("Cells", CELLS, cells_of(task)),
         _table("Differences", PAIRS, pairs, folded=True),
         _table(title, "n error slope", curve, folded=True),
-        *(_costs(task["cost"]) if "cost" in task else ()),
+        *(costs(task["cost"]) if "cost" in task else ()),
         _table("Mean budget of a training run", f"{SIZES} {' '.join(SPENT)}", spent, folded=True),
     ]
     return [table for table in every if table.rows]
 
 
-def _costs(card: Mapping[str, Any]) -> list[Table]:
+def costs(card: Mapping[str, Any]) -> list[Table]:
     """The tables of a cost card (``cost.price``)."""
     devices = [{"version": name} | version for name, version in card["versions"].items()]
-    scale = {"version": "for scale", "device": card["scale"]["what"]} | card["scale"]
     priced = [entry | cell for entry in devices for cell in entry["cells"]]
     return [
         _table("What it costs", PRICES, priced, COST),
-        _table("Measured", TOOK, [*devices, scale], folded=True),
-        _table(
-            "Assumed (--assume NAME LOW HIGH)",
-            "name low high unit source",
-            card["assumptions"],
-            folded=True,
-        ),
+        _table("Measured", TOOK, devices, folded=True),
+        _table("Assumed (--assume NAME LOW HIGH)", ASSUMED, card["assumptions"], folded=True),
     ]
 
 
@@ -179,25 +169,23 @@ def _ends(name: str, x: Mapping[str, Any]) -> dict[str, Any]:
     return {name: x.get("value"), f"{name}_low": x.get("low"), f"{name}_high": x.get("high")}
 
 
-def _conditions(task: Task) -> str:
-    """What the numbers of a task are conditional on."""
-    return (
+def _head(task: Task) -> list[Heading | Note]:
+    """The title, the conditions of the numbers, and whether the control holds."""
+    code = control(task)
+    conditions = (
         f"Learner {task['recipe']!r}, split {task['split']!r}, law {task['law']!r}, "
         f"{task['seeds']} seeds, {100 * task['level']:g} % intervals."
     )
-
-
-def _warning(task: Task) -> str:
-    code = control(task)
-    return f"Control {code}: {CONTROLS[code]}." if task["versions"] else PILOT
+    warning = Note(f"Control {code}: {CONTROLS[code]}.", loud=code != "HOLDS")
+    return [Heading(f"Task {task['task']}"), *map(Note, [conditions, *task["notes"]]), warning]
 
 
 def summary(document: Mapping[str, Any]) -> str:
     """The text of all tasks of a document (as of ``result.document``)."""
     texts = []
     for task in document["tasks"]:
-        head = [f"Task {task['task']}", _conditions(task), *task["notes"], _warning(task)]
-        texts.append("\n\n".join(["\n".join(head), *map(aligned, tables(task))]))
+        head = "\n".join(part.text for part in _head(task))
+        texts.append("\n\n".join([head, *map(aligned, tables(task))]))
     return "\n\n".join(texts) + "\n"
 
 
@@ -214,8 +202,8 @@ def planned(plans: Sequence[Plan], half_width: float) -> str:
 def judged(by_policy: Mapping[str, Mapping[str, Any]]) -> str:
     """The text of ``evaluation.evaluations``."""
     rows = [{"policy": name, **entry} for name, entry in by_policy.items()]
-    title = "The simulator as a judge"
-    return aligned(_table(title, JUDGE, rows, lines=evaluation.VERDICTS)) + "\n"
+    table = _table("The simulator as a judge", JUDGE, rows, lines=evaluation.VERDICTS)
+    return aligned(table) + "\n"
 
 
 def aligned(table: Table) -> str:
@@ -243,10 +231,7 @@ def report(document: Mapping[str, Any]) -> str:
 def _parts(task: Task) -> Iterable[Part]:
     from worldmodel.trust import figures  # here, since Matplotlib takes a second
 
-    yield Heading(f"Task {task['task']}")
-    yield Note(_conditions(task))
-    yield Note(_warning(task), loud=control(task) != "HOLDS")
-    yield from map(Note, task["notes"])
+    yield from _head(task)
     if task["versions"]:
         yield Drawing("alpha, version by version", svg(figures.alpha_axis(task)), ALPHA)
     yield Drawing("The real-only curve", svg(figures.learning(task)), CURVE)

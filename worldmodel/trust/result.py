@@ -15,7 +15,7 @@ import pandas as pd
 from worldmodel.errors import InputError
 from worldmodel.trust.intervals import Interval
 from worldmodel.trust.law import Law
-from worldmodel.trust.table import KEYS, Key, some
+from worldmodel.trust.table import KEYS, some
 
 CONTROL = "v*"  # the version that is reality itself
 SPENT = ["steps", "device_seconds", "energy_joules"]
@@ -71,7 +71,6 @@ class Version:
 
     verdict: str  # HETEROGENEOUS if its cells have no common alpha, else their worst
     homogeneity_p: float  # of Hotelling's test that all its cells have one alpha
-    additivity_p: float  # of the test that a gain D_eff - n depends on m alone
     alpha: Interval  # mean of alpha_avg over its cells; NaN unless all have a value
     law: Law
     cells: tuple[Cell, ...]  # by n, m
@@ -120,9 +119,8 @@ def document(results: Sequence[TaskResult]) -> dict[str, Any]:
 def to_json(value: Any) -> Any:
     """A result, or a part of one, as plain numbers, text, lists and dictionaries.
 
-    NaN becomes None, a dataclass a dictionary of its fields. An interval ``x`` becomes ``x``,
-    ``x_low`` and ``x_high``; in a list, ``value``, ``low`` and ``high``. The fields of a law are
-    those of its version.
+    NaN becomes None. An interval ``x`` becomes ``x``, ``x_low`` and ``x_high``; in a list,
+    ``value``, ``low`` and ``high``. The fields of a law are those of its version.
     """
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
@@ -156,7 +154,7 @@ def budgets(own: pd.DataFrame) -> list[dict[str, Any]]:
 
 def notes(
     errors: pd.DataFrame,
-    cells: Mapping[Key, Cell],
+    cells: Sequence[Cell],
     curve: Curve,
     spent: Sequence[Mapping[str, Any]],
     pool: int | None,
@@ -165,72 +163,50 @@ def notes(
 
     Args:
       errors: of all cells (version, n, m, k), sorted, by seeds.
-      cells: of the versions.
-      curve: the real-only one.
+      cells, curve: of the versions, and real only.
       spent: as of ``budgets``.
       pool: number of real episodes that all seeds draw from, or None.
 
     Raises:
       InputError: the pool is smaller than an n.
     """
-    real, seeds, sizes = errors.loc[""], len(errors.columns), curve.n
-    first, last = real.iloc[0], real.iloc[-1]
+    seeds, sizes, lines = len(errors.columns), len(curve.n), []
     pairs = itertools.combinations(errors.columns, 2)
-    same = [f"{a} and {b}" for a, b in pairs if errors[a].equals(errors[b])]
+    if same := [f"{a} and {b}" for a, b in pairs if errors[a].equals(errors[b])]:
+        lines.append(f"Seeds {some(same)} have the same error in every cell: one run twice?")
+    if pool is not None:
+        if (most := max(n for _, n, _, _ in errors.index)) > pool:
+            raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
+        lines.append(
+            f"All seeds draw from one pool of {pool} real episodes. Intervals hold for new ones up "
+            f"to a D_eff of {pool * math.sqrt(POOL_SHARED / (seeds - 1)):.0f}; beyond, they are "
+            "conditional on these episodes."
+        )
+    if sizes < 6 or seeds < 10:
+        lines.append(f"{sizes} real-only sizes and {seeds} seeds; there should be six and ten.")
+    if curve.falls < 2:
+        lines.append(f"The error falls {curve.falls:.2f} times over the real-only sizes, not 2.")
+    small = []
+    for name, group in itertools.groupby(cells, key=lambda cell: cell.version):
+        n, m = zip(*((cell.n, cell.m) for cell in group), strict=True)
+        small += [name] * (len({*n}) < 2 or len({*m}) < 3)
+    if small:
+        lines.append(f"{some(small)}: fewer cells than two n by three m.")
     steps = [cell["steps"] for cell in spent if not math.isnan(cell["steps"])] or [0.0]
-    grids = [[*group] for _, group in itertools.groupby(cells, key=lambda key: key[0])]
-    small = any(len({k[1] for k in g}) < 2 or len({k[2] for k in g}) < 3 for g in grids)
-    noisy = [f"{c.version} {c.n} + {c.m}" for c in cells.values() if _uncertain(c, curve)]
-    lines = (
-        (
-            (last > first).all(),
-            f"The error grows with n in every seed, from {first.mean():.3g} at n = {sizes[0]} to "
-            f"{last.mean():.3g} at n = {sizes[-1]}: of a success rate, give 1 − rate, in per cent "
-            "100 − rate.",
-        ),
-        (
-            same,
-            f"Seeds {some(same)} have the same error in every cell: if one run was entered twice, "
-            "the intervals are too narrow.",
-        ),
-        (pool is not None, _pool_note(pool, max(n for _, n, _, _ in errors.index), seeds)),
-        (len(sizes) < 6, f"{len(sizes)} real-only sizes; there should be six."),
-        (seeds < 10, f"{seeds} seeds; there should be ten."),
-        (
-            curve.falls < 2,
-            f"The error falls {curve.falls:.2f} times over the real-only sizes; it should twice.",
-        ),
-        (small, "A version has fewer cells than two n by three m."),
-        (
-            max(steps) > EQUAL * min(steps),
+    if max(steps) > EQUAL * min(steps):
+        lines.append(
             f"Training took {min(steps):.0f} to {max(steps):.0f} steps, depending on the cell: "
-            "alpha measures that too, unless maximum and stopping rule were the same everywhere.",
-        ),
-        (
-            noisy,
+            "alpha measures that too, unless maximum and stopping rule were the same everywhere."
+        )
+    if noisy := [f"{cell.version} {cell.n} + {cell.m}" for cell in cells if _noisy(cell, curve)]:
+        lines.append(
             f"{some(noisy)}: the noise of the mean error alone leaves log D_eff uncertain beyond "
-            f"± {CERTIFIED}, where it was not shown that the intervals cover.",
-        ),
-    )
-    return [line for holds, line in lines if holds]
+            f"± {CERTIFIED}, where it was not shown that the intervals cover."
+        )
+    return lines
 
 
-def _pool_note(pool: int | None, most: int, seeds: int) -> str:
-    if pool is None:
-        return ""
-    if most > pool:
-        raise InputError(f"pool = {pool}, but n goes up to {most}; give the whole pool's size")
-    to = f"All seeds draw from one pool of {pool} real episodes"
-    free = pool * math.sqrt(POOL_SHARED / (seeds - 1))
-    if most <= free:
-        return f"{to}, up to n = {most}: intervals hold for new episodes too."
-    return (
-        f"{to}: with {seeds} seeds, intervals of a D_eff up to {free:.0f} hold for new episodes "
-        "too; beyond, they are conditional on these episodes."
-    )
-
-
-def _uncertain(cell: Cell, curve: Curve) -> bool:
+def _noisy(cell: Cell, curve: Curve) -> bool:
     """Whether a cell's error is noisier than where coverage was shown."""
     if math.isnan(cell.d_eff.value):
         return False

@@ -5,6 +5,7 @@ The same command goes on where it was stopped, with the numbers of an undisturbe
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,3 +56,7 @@ def sweep(add: Callable[..., None]) -> None:
     for learning_rate in (0.1, 0.3):
         for seed in range(3):
             add(learning_rate=learning_rate, seed=seed)
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.command(main, __doc__))

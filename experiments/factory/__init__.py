@@ -1,0 +1,1 @@
+"""What generating episodes costs, and that a large set needs no more memory than a small one."""

@@ -1,0 +1,108 @@
+"""Paper: fitted physics and the learned half on real recordings."""
+
+from collections.abc import Callable
+
+from experiments.papers.result import RESULTS, Args, Number, Paper, Result, interval_share
+
+
+def ratio(
+    model: str, reference: str, channel: str, low: float, high: float, frames: int = 16
+) -> Number:
+    """A ratio of mean errors at a horizon."""
+    path = ("over", reference, channel, "ratio")
+    return Number({"model": model, "frames": frames}, path, low, high)
+
+
+def physics(name: str, kept: tuple[int, int], *numbers: Number) -> Result:
+    """Fitted physics of a recording; ``kept`` are the seeds that are committed below the best."""
+    fit = f"experiments.recordings.fit_physics --recording {name} --seed %d --out {{out}}/%d"
+    table = f"experiments.recordings.physics_table --recording {name} --out {{out}} --fits "
+    fits = (fit % (seed, seed) for seed in range(3))
+    return Result(
+        f"recordings/{name}/physics",
+        30,
+        (*fits, table + "{out}/0 {out}/1 {out}/2"),
+        numbers,
+        table + " ".join(["{kept}", *(f"{{kept}}/seed{seed}" for seed in kept)]),
+    )
+
+
+def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result:
+    """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2."""
+    base = f"{RESULTS}/recordings/{name}/physics/"
+    fit = f"experiments.recordings.fit_hybrid --recording {name} --physics {base}%s/checkpoint "
+    fit += "--fit.seed %d --regression.seed %d --out {out}/%d"
+    table = f"experiments.recordings.hybrid_table --recording {name} --out {{out}} --physics "
+    table += " ".join(base + folder for folder in folders) + " --hybrid {out}/0 {out}/1 {out}/2"
+    fits = (fit % (folder, seed, seed, seed) for seed, folder in enumerate(folders))
+    return Result(f"recordings/{name}/hybrid", 60, (*fits, table), numbers)
+
+
+PAPER = Paper(
+    "recordings",
+    (
+        physics(
+            "elbow_toss",
+            (0, 2),
+            ratio("fitted", "sources", "position_m", 0.77, 0.84),
+            ratio("fitted", "sources", "rotation_rad", 0.72, 0.8),
+            ratio("fitted", "sources", "joint_rad", 0.73, 0.84),
+        ),
+        physics(
+            "cube_toss",
+            (0, 1),
+            ratio("fitted", "sources", "position_m", 0.58, 0.69),
+            ratio("fitted", "sources", "rotation_rad", 0.59, 0.75),
+        ),
+        physics(
+            "square_drop",
+            (0, 2),
+            ratio("fitted", "sources", "position_m", 0.58, 0.69),
+            ratio("fitted", "sources", "rotation_rad", 0.6, 0.71),
+        ),
+        physics(
+            "double_pendulum",
+            (0, 1),
+            ratio("fitted", "sources", "joint_rad", 0.05, 0.43, frames=100),
+        ),
+        hybrid(
+            "elbow_toss",
+            ("seed0", ".", "seed2"),
+            ratio("hybrid", "physics", "position_m", 0.87, 0.96),
+            ratio("hybrid", "physics", "rotation_rad", 0.86, 0.95),
+            ratio("dealt", "physics", "position_m", 1.0, 1.3),
+        ),
+        hybrid(
+            "cube_toss",
+            ("seed0", "seed1", "."),
+            ratio("hybrid", "physics", "position_m", 0.68, 0.79),
+            ratio("hybrid", "physics", "rotation_rad", 0.84, 0.92),
+            ratio("dealt", "physics", "position_m", 1.0, 1.4),
+        ),
+        Result(
+            "identification",
+            30,
+            ("experiments.identification.coverage --out {out}",),
+            tuple(
+                interval_share({"arm": arm, "episodes": episodes}, "held", "intervals", 0.93)
+                for arm in ("two_joints", "six_joints")
+                for episodes in (8, 40)
+            ),
+        ),
+    ),
+)
+
+
+def main(args: Args) -> int:
+    """Remakes one result."""
+    return PAPER.remake(args)
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """All of it."""
+    PAPER.sweep(add, quick=False)
+
+
+def quick(add: Callable[..., None]) -> None:
+    """What is computed in minutes."""
+    PAPER.sweep(add, quick=True)

@@ -1,0 +1,182 @@
+"""What a paper is: results with their commands, and numbers with the ranges that are claimed.
+
+A range holds what another machine may give. What is computed from committed rows or checkpoints
+comes out alike to many digits. A new fit does not: contact is chaotic, another processor rounds
+otherwise, and an optimisation whose path branches ends in another minimum. Alpha moves with the
+version that was fitted (another machine had v2 at 0.72 for 0.59 and v2-physics at 0.52 for 0.63),
+so its ranges are the committed 95 % intervals, wider by 0.15 at each end. Times are compared as
+ratios within a process alone.
+"""
+
+import dataclasses
+import json
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from worldmodel import runtime
+from worldmodel.errors import InputError
+from worldmodel.runtime.files import write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path("experiments") / "results"
+REMADE = "remade.json"  # of one result: the numbers now, and what they cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number of a table, and the range that is claimed for it."""
+
+    row: Mapping[str, Any]  # what tells its row from the others
+    path: tuple[str | int, ...]  # keys to it in the row
+    low: float
+    high: float
+    over: tuple[str | int, ...] = ()  # keys to what it is divided by
+
+    def of(self, table: Mapping[str, Any]) -> float | None:
+        """Its value in the content of a table.json.
+
+        Raises:
+          InputError: the table has no such row, or the row no such number.
+        """
+        for row in table["rows"]:
+            if self._names(row):
+                value = self._at(row, self.path)
+                return value / self._at(row, self.over) if self.over else value
+        raise InputError(f"the table has no row {dict(self.row)}")
+
+    def within(self, table: Mapping[str, Any]) -> bool:
+        """Whether its value lies in the range."""
+        value = self.of(table)
+        return value is not None and self.low <= value <= self.high
+
+    def computed(self, table: Mapping[str, Any]) -> bool:
+        """Whether the table has its row."""
+        return any(self._names(row) for row in table["rows"])
+
+    def _names(self, row: Mapping[str, Any]) -> bool:
+        return all(row.get(name) == value for name, value in self.row.items())
+
+    def _at(self, row: Any, path: tuple[str | int, ...]) -> Any:
+        for part in path:
+            try:
+                row = row[part]
+            except (KeyError, IndexError, TypeError) as error:
+                raise InputError(f"the row {dict(self.row)} has no {path}") from error
+        return row
+
+    def __str__(self) -> str:
+        row = " ".join(str(part) for part in self.row.values() if part is not None)
+        name = " ".join(map(str, self.path))
+        return f"{row} {name}" + (f" / {' '.join(map(str, self.over))}" if self.over else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A committed result."""
+
+    name: str  # of its folder in experiments/results
+    minutes: float  # on two idle cores, measured
+    commands: tuple[str, ...]  # modules and arguments; {out} is a new folder, {kept} the committed
+    numbers: tuple[Number, ...]
+    quick: str = ""  # a command of minutes, such as from committed rows or checkpoints
+    needs: str = ""  # what a plain checkout has not
+
+    @property
+    def folder(self) -> Path:
+        """Where it is committed."""
+        return RESULTS / self.name
+
+    def filled(self, command: str, out: Path) -> list[str]:
+        """A command's module and arguments."""
+        return shlex.split(command.format(out=out, kept=self.folder))
+
+    def rows(self, now: Mapping[str, Any], *, quick: bool) -> Iterator[dict[str, Any]]:
+        """A row per number: committed, range, now. What ``quick`` does not compute has none."""
+        committed = json.loads((ROOT / self.folder / "table.json").read_text())
+        for number in self.numbers:
+            if quick and not number.computed(now):
+                runtime.log(f"{self.name}: {number}: not computed by --quick")
+                continue
+            yield {
+                "result": self.name,
+                "number": str(number),
+                "committed": number.of(committed),
+                "low": number.low,
+                "high": number.high,
+                "now": number.of(now),
+                "within": number.within(now),
+            }
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """A run of a paper's sweep: one result."""
+
+    result: str
+    out: Path
+    quick: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """Results that belong together, and the sweep over them."""
+
+    name: str  # of its module
+    results: tuple[Result, ...]
+    cores: int = 1  # per run; 2 where times are measured
+
+    def planned(self, *, quick: bool) -> list[Result]:
+        """The results that its sweep makes."""
+        return [r for r in self.results if (r.quick if quick else not r.needs)]
+
+    def sweep(self, add: Callable[..., None], *, quick: bool) -> None:
+        """A run per result."""
+        for result in self.planned(quick=quick):
+            add(result=result.name, quick=quick)
+
+    def remake(self, args: Args) -> int:
+        """Runs the commands of one result, and compares its numbers; prints one JSON line.
+
+        Returns:
+          0; the command's exit status where it failed.
+
+        Raises:
+          InputError: no such result, none with a quick command, or a folder that holds files.
+        """
+        known = {result.name: result for result in self.results}
+        if args.result not in known:
+            raise InputError(f"{self.name} has no result '{args.result}'; it has {[*known]}")
+        result, out = known[args.result], args.out.resolve()
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{args.out} holds files; give a new --out")
+        commands = (result.quick,) if args.quick else result.commands
+        if not all(commands):
+            raise InputError(f"{result.name} has no quick command; leave --quick out")
+        before = _spent()
+        for command in commands:
+            line = [sys.executable, "-m", *result.filled(command, out)]
+            runtime.log(shlex.join(line[1:]))
+            if status := subprocess.run(line, cwd=ROOT, stdout=sys.stderr).returncode:
+                return status
+        rows = [*result.rows(json.loads((out / "table.json").read_text()), quick=args.quick)]
+        outside = sum(not row["within"] for row in rows)
+        line = {"numbers": len(rows), "outside": outside, "core_s": _spent() - before}
+        write_json(out / REMADE, line | {"rows": rows})
+        print(json.dumps(line))
+        return 0
+
+
+def _spent() -> float:
+    """Seconds of a core that this process's children took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def interval_share(row: Mapping[str, Any], held: str, of: str, low: float) -> Number:
+    """How many of the 95 % intervals hold the truth."""
+    return Number(row, (held,), low, 1.0, (of,))
