@@ -22,7 +22,7 @@ def slide(seed: int, *numbers: Number) -> Result:
 def tosses(name: str, *numbers: Number) -> Result:
     """Synthetic tosses of a recording."""
     command = f"experiments.tosses_alpha.%s --recording {name} --out {{out}}"
-    commands = (command % "versions", command % "measure")
+    commands = (command % "versions" + "/versions", command % "measure")
     return Result(f"tosses_alpha/{name}", 90, commands, numbers, ROWS)
 
 

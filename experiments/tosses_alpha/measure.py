@@ -2,7 +2,8 @@
 
 Question: how many recorded tosses is a world model's toss worth to a network that learns to predict
           tosses, before and after the model is fitted on a few of them, and net of these?
-Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss --out runs/alpha/elbow
+Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
+          --out runs/alpha/elbow/versions
           python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
 Runtime:  1.5 hours on one core in all; the same command resumes
 Expected: one JSON line; OUT/table.json, table.md, figure.png, rows.csv
@@ -231,7 +232,10 @@ def main(args: Args) -> int:
                     continue
                 archived = args.out / "versions" / f"{number:03d}.npz"
                 if not archived.is_file():
-                    raise InputError(f"{archived} is absent; run experiments.tosses_alpha.versions")
+                    raise InputError(
+                        f"{archived} is absent; run experiments.tosses_alpha.versions --recording "
+                        f"{args.recording} --study {args.study} --out {archived.parent}"
+                    )
                 with np.load(archived) as archive:
                     tosses = {name: archive[name] for name in archive.files}
                 result = train_replicate(problem, study, episodes, number, tosses, interrupt)

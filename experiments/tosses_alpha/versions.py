@@ -1,9 +1,10 @@
 """World models fitted on a few corrections, and the tosses they generate, for ``measure``.
 
 Question: what would a lab's world model, fitted on K real tosses and nothing else, generate?
-Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss --out runs/alpha/elbow
+Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
+          --out runs/alpha/elbow/versions
 Runtime:  one to three minutes per replicate on one core
-Expected: OUT/versions/000.npz, 001.npz, …, one per replicate, each written atomically
+Expected: OUT/000.npz, 001.npz, …, one per replicate, each written atomically
 
 Each replicate runs in double precision, which a fit needs (the learner runs in single precision, so
 in another process):
@@ -51,6 +52,7 @@ from worldmodel.finetune.gauss_newton import identify
 from worldmodel.finetune.regression import regress, regression_data
 from worldmodel.model import Displacement, Parameters, WorldModel, init
 from worldmodel.model.simulate import make_predictor, make_simulator
+from worldmodel.runtime.settings import claim
 from worldmodel.types import Episode
 
 BATCH = 64  # tosses, or windows, in one compiled call
@@ -61,7 +63,7 @@ class Args:
     """Command line."""
 
     recording: str
-    out: Path
+    out: Path  # folder versions of measure's --out
     study: str = "full"  # full or smoke
 
 
@@ -206,12 +208,12 @@ def replicate(
 def main(args: Args) -> int:
     """Writes the replicates that are absent; returns the exit status."""
     runtime.configure()
-    recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
-    folder = args.out / "versions"
-    folder.mkdir(exist_ok=True)
+    study = STUDIES[args.study]
+    claim(args.out, {"study": study, "recording": args.recording})
+    recording = read_recording(args.recording, args.out)
     with runtime.Interrupt() as interrupt:
         for number in range(study.replicates):
-            target = folder / f"{number:03d}.npz"
+            target = args.out / f"{number:03d}.npz"
             if target.is_file():
                 continue
             try:
