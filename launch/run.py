@@ -195,9 +195,10 @@ def _run(folder: Path, own: Group, out: Path) -> int:
         raise InputError(
             f"{platform.node()} has {'; '.join(differ)} as at the launch; install the same there"
         )
-    config = at.parse([code.inside(text) for text in described["arguments"]], out)
+    config = at.parse(described["arguments"], out)
     if code.original(resolved(config)) != code.original(described["config"]):
         raise InputError(f"the config of run {described['id']} resolves otherwise than it did")
+    config = code.placed(config)
     if own.index == 0:
         write_json(folder / "provenance.json", _provenance(described))
     if len(inspect.signature(at.main).parameters) == 1:

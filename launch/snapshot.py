@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,29 @@ class Snapshot:
         return os.pathsep.join(filter(None, [self.copied_path(), *present]))
 
     def inside(self, text: str) -> str:
-        """The copy of a path, or of a reference ``file.py:name``; any other text as it is."""
+        """The copy of a file, or of a reference ``file.py:name``, which may be relative to the
+        working folder; any other text as it is."""
         path, colon, name = text.rpartition(":") if ".py:" in text else (text, "", "")
-        for to, root in self.roots.items():
-            if Path(path).is_relative_to(root):
-                copy = (self.folder / to / Path(path).relative_to(root)).resolve()
-                if copy.is_file() and copy.is_relative_to(self.folder):
-                    return f"{copy}{colon}{name}"
+        for whole in (Path(os.path.abspath(path)), Path(path).resolve()):
+            for to, root in self.roots.items():
+                if not whole.is_relative_to(root):
+                    continue
+                copy = self.folder / to / whole.relative_to(root)
+                if os.path.isfile(copy) and copy.resolve().is_relative_to(self.folder):
+                    return f"{copy.resolve()}{colon}{name}"
         return text
+
+    def placed(self, value: Any) -> Any:
+        """A config, or a part of one, with the copies of the files that it names."""
+        if isinstance(value, Path) or type(value) is str:
+            return type(value)(self.inside(str(value)))
+        if type(value) in (list, tuple):
+            return type(value)(map(self.placed, value))
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            given = [field.name for field in dataclasses.fields(value) if field.init]
+            parts = {name: self.placed(getattr(value, name)) for name in given}
+            return dataclasses.replace(value, **parts)
+        return value
 
     def original(self, value: Any) -> Any:
         """A value of JSON with the paths of copies as they were before."""
@@ -64,10 +79,16 @@ def describe(source: Source, out: Path) -> Snapshot:
     return Snapshot(out.resolve() / "snapshot", roots, tuple(path))
 
 
-def write(source: Source, out: Path) -> None:
+def write(source: Source, out: Path, again: Callable[[], Source]) -> None:
     """Copies the code to ``out/snapshot``, read-only, whole or not at all; once per folder.
 
+    Args:
+      source: the code.
+      out: the sweep's folder.
+      again: states the code once more, after the copy.
+
     Raises:
+      InputError: the code changed meanwhile.
       OSError: such as a full disk.
     """
     described = describe(source, out)
@@ -81,6 +102,8 @@ def write(source: Source, out: Path) -> None:
             except OSError as error:  # which may name the original
                 raise OSError(error.errno, error.strerror, str(described.folder)) from error
             runtime.log(f"the runs use a copy of {len(tree.files)} files of {tree.root}")
+        if again().commit != source.commit:
+            raise InputError("the code changed while it was copied; give another --out")
         write_json(folder / _FILE, {"roots": described.roots, "path": described.path})
 
 

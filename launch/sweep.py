@@ -165,7 +165,8 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
     }
     claim(out, settings)
     write_text(out / ".gitignore", "*\n")
-    snapshot.write(sweep.source, out)
+    at = sweep.entry
+    snapshot.write(sweep.source, out, lambda: source(at.file, at.sweep.__module__))
     for run in sweep.runs:
         if (out / run.id).exists():
             continue

@@ -44,6 +44,7 @@ from worldmodel.tasks.push.task import Push
 PRECISIONS = ("float32", "float64")
 BATCHES, EPISODES = (32768, 1024), 4096
 QUICK_BATCHES, QUICK_EPISODES = (4,), 2
+_START = 10.0  # [s] that nvidia-smi may take for its first line
 Row = dict[str, Any]
 
 
@@ -87,6 +88,7 @@ def programs_of(bench: Bench) -> dict[str, Callable[[Any], Any]]:
 def power() -> Iterator[list[float]]:
     """Samples of the first GPU's power [W], each tenth of a second; none without nvidia-smi."""
     watts: list[float] = []
+    begun = threading.Event()
     if shutil.which("nvidia-smi") is None:
         yield watts
         return
@@ -101,10 +103,13 @@ def power() -> Iterator[list[float]]:
         for line in process.stdout:
             if line.strip().replace(".", "", 1).isdigit():
                 watts.append(float(line))
+            begun.set()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
+        begun.wait(_START)
+        watts.clear()
         yield watts
     finally:
         process.terminate()
@@ -207,8 +212,9 @@ def shown(rows: list[Row]) -> list[Row]:
 
 def share(row: Row) -> str | None:
     """A column: what the solver's iterations take of a forward step."""
-    known = row["what"] == "no solver iterations" and row["times_forward"] is not None
-    return f"{1.0 - row['times_forward']:.2f}" if known else None
+    times = row["times_forward"]
+    known = row["what"] == "no solver iterations" and times is not None
+    return f"{1.0 - times:.2f}" if known else None
 
 
 def value(key: str, spec: str, scale: float = 1.0) -> Callable[[Row], str | None]:

@@ -40,11 +40,11 @@ def batch(bench: Bench, size: int) -> Point:
     noise = SPREAD * random.normal(size=(size, len(bench.qvel)))
     noise[0] = 0.0
     states = {"qpos": bench.qpos, "qvel": bench.qvel, "ctrl": bench.ctrl}
-    tiled = {name: jnp.tile(jnp.asarray(value), (size, 1)) for name, value in states.items()}
-    tiled["qvel"] += noise
+    tiled = {name: np.tile(value, (size, 1)) for name, value in states.items()}
+    tiled["qvel"] = tiled["qvel"] + noise
     unmoved = parameters.zeros(bench.free)
-    moved = {name: jnp.asarray(0.1 * random.normal(size=u.shape)) for name, u in unmoved.items()}
-    return {"parameters": moved, **tiled}
+    moved = {name: 0.1 * random.normal(size=u.shape) for name, u in unmoved.items()}
+    return jax.tree.map(jnp.asarray, {"parameters": moved, **tiled})
 
 
 def loss(bench: Bench, x: Point, *, step: Callable, iterations: int = ITERATIONS) -> jax.Array:

@@ -9,8 +9,8 @@ Runtime:  as listed by the first; --quick at most 15 minutes on 2 idle cores: it
 Expected: OUT/table.md, a row per number (committed, range, now), and one JSON line; exit status 1
           where a number is out of its range or has no value, both named
 
---only makes one result in this process. The same command goes on where it was stopped; on Slurm it
-compares once the jobs are done. OUT/ID/out has each result's own table and figure.
+The same command goes on where it was stopped; on Slurm it compares once the jobs are done. --only
+makes one result in this process, in a new folder. OUT/ID/out has each result's table and figure.
 """
 
 import dataclasses
@@ -63,6 +63,8 @@ def main(args: Args) -> int:
     asked, kind = paper(args.name), "quick" if args.quick else "sweep"
     out = args.out or Path("runs") / "papers" / args.name / (args.only or kind)
     if args.only is not None:
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out} holds files; give a new --out")
         if code := asked.remake(one.Args(args.only, out, args.quick)):
             return code
         rows = json.loads((out / REMADE).read_text())["rows"]

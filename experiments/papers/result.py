@@ -140,20 +140,19 @@ class Paper:
             add(result=result.name, quick=quick)
 
     def remake(self, args: Args) -> int:
-        """Runs the commands of one result, and compares its numbers; prints one JSON line.
+        """Runs the commands of one result, and compares its numbers; prints one JSON line. In the
+        folder of a remake that was stopped they go on, as far as each of them does.
 
         Returns:
           0; the command's exit status where it failed.
 
         Raises:
-          InputError: no such result, none with a quick command, or a folder that holds files.
+          InputError: no such result, or none with a quick command.
         """
         known = {result.name: result for result in self.results}
         if args.result not in known:
             raise InputError(f"{self.name} has no result '{args.result}'; it has {[*known]}")
         result, out = known[args.result], args.out.resolve()
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{args.out} holds files; give a new --out")
         commands = (result.quick,) if args.quick else result.commands
         if not all(commands):
             raise InputError(f"{result.name} has no quick command; leave --quick out")

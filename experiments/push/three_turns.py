@@ -2,9 +2,9 @@
 
 Question: success and error of the cloned policy in a held-out reality, version by version.
 Command:  python -m experiments.push.three_turns --out runs/push
-Runtime:  30 minutes on 2 busy cores; the same command goes on
-Expected: a success of 0.59 with v0, 0.64, 0.64 and 0.61 with v1 to v3, 0.63 with reality as the
-          model: v0 is near that ceiling, and seeds differ by more than versions do
+Runtime:  15 minutes on 2 busy cores; the same command goes on
+Expected: a success of 0.59 with v0, 0.61 with v1 to v3, 0.59 with reality as the model: v0 is at
+          that ceiling, and seeds differ by more than versions do
 
 Reality differs from the scene within what a fit may move (friction, mass, gain) and outside of it:
 a table whose friction differs from place to place, stiction, a displaced centre of mass and 60 ms

@@ -14,7 +14,7 @@ from worldmodel.episodes.protocol import Protocol
 from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.settings import FitConfig
 from worldmodel.scene import FreeParameter, Scene, load_scene
 from worldmodel.types import Episode
 

@@ -70,7 +70,10 @@ def success_chart(rows: Sequence[Mapping[str, Any]]) -> Figure:
     drawn = Figure(figsize=(4.6, 3.2), layout="constrained")
     axis = drawn.add_subplot()
     versions = sorted({row["version"] for row in rows} - {"", CONTROL})
-    styles = {name: (COLOURS[i % 6], MARKERS[i % 6], "-") for i, name in enumerate(versions)}
+    styles = {
+        name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-")
+        for i, name in enumerate(versions)
+    }
     styles |= {"": (INK, ".", "-"), CONTROL: (INK, "*", ":")}
     lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.lerobot_sets import DATA, FEATURES, OWN, STATISTICS, example, manipulation, same
+from worldmodel.episodes import lerobot
 from worldmodel.episodes.lerobot import read, write
 
 
@@ -29,6 +30,8 @@ def test_the_real_package_reads_what_we_write(
     )
 
     dataset = example((4, 3, 50, 2))
+    monkeypatch.setattr(lerobot, "_GROUP", 1)
+    monkeypatch.setattr(lerobot, "_FILE_MB", 1e-5)  # so that each episode has a file
     write(tmp_path / "set", dataset)
     loaded = real("us/set", root=tmp_path / "set", delta_timestamps={"action": [0, 1 / 30]})
     assert (loaded.fps, loaded.num_frames, loaded.num_episodes) == (30, 59, 4)
@@ -38,7 +41,8 @@ def test_the_real_package_reads_what_we_write(
     whole = {name: np.concatenate([e[name] for e in dataset.episodes]) for name in FEATURES}
     at = 0
     for number, episode in enumerate(dataset.episodes):
-        assert loaded.meta.get_data_file_path(number) == Path(DATA)
+        place = Path(DATA).with_name(f"file-{number:03d}.parquet")
+        assert loaded.meta.get_data_file_path(number) == place
         for frame in range(len(episode["action"])):
             row = loaded[at]
             assert row["task"] == dataset.tasks[number]

@@ -20,10 +20,10 @@ SCRIPT = command.ROOT / "launch" / "gpu_check.sh"
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum in place of the rollouts, timed briefly."""
-    programs: dict[str, Any] = {"forward": jnp.sum, "no solver iterations": jnp.max}
-    monkeypatch.setattr(gpu_check, "programs_of", lambda bench: programs)
+    sums: dict[str, Any] = {"forward": jnp.sum, "no solver iterations": jnp.max}
+    monkeypatch.setattr(gpu_check, "programs_of", lambda bench: sums)
     monkeypatch.setattr(gpu_check, "batch", lambda bench, size: jnp.arange(size * 1.0))
-    monkeypatch.setattr("experiments.gradients.cost.LEAST_S", 0.0)
+    monkeypatch.setattr("experiments.gradients.cost.LEAST_S", 0.5)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+from experiments.papers import result as remade
 from experiments.papers.__main__ import NAMES, Args, collect, main, paper
 from experiments.papers.result import REMADE, RESULTS, ROOT, Number, Paper, Result
 from launch.sweep import plan
@@ -69,6 +70,15 @@ def test_alpha_comes_out_again_from_committed_rows(tmp_path: Path) -> None:
     assert list(dict.fromkeys(order)) == [result.name for result in quick]
 
 
+def test_a_result_that_was_stopped_goes_on_in_its_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text("half of ")
+    asked = remade.Args("slide/hidden21", tmp_path, quick=True)
+    assert paper("alpha").remake(asked) == 0
+    assert json.loads(capfd.readouterr().out)["outside"] == 0
+
+
 @pytest.fixture
 def one(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """A result with a committed table."""
@@ -99,8 +109,8 @@ def test_a_number_out_of_range_or_unknown_is_named(
         Number({"a": 1}, ("b", "d"), 0, 1).of({"rows": cells})
     # The paper's table marks them, whatever order its runs ended in.
     (tmp_path / "run" / "out").mkdir(parents=True)
-    remade = {"numbers": 3, "outside": 2, "core_s": 7.2, "rows": rows[::-1]}
-    (tmp_path / "run" / "out" / REMADE).write_text(json.dumps(remade))
+    content = {"numbers": 3, "outside": 2, "core_s": 7.2, "rows": rows[::-1]}
+    (tmp_path / "run" / "out" / REMADE).write_text(json.dumps(content))
     assert len(collect(Paper("short", (result,)), tmp_path)) == 3
     text = (tmp_path / "table.md").read_text()
     assert text.count("**out of range**") == 2 and "0.002 core-hours" in text

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from launch import run, slurm_box
+from launch import run, selftest, slurm_box
 from launch.collect import collect
 from launch.slurm import Args, Job, parameters
 from launch.sweep import plan, prepare
 from tests.helpers import command, slow_fit
+from tests.helpers.refusal import refused
+from worldmodel.errors import InputError
 
 FIT = str(command.ROOT / "tests" / "helpers" / "slow_fit.py")
 
@@ -70,6 +72,16 @@ def test_without_slurm_the_remedy_is_named(tmp_path: Path) -> None:
     line = ["launch.slurm", f"{FIT}:one", "--out", str(tmp_path / "out"), "--minutes", "9"]
     done = command.run(*line, PATH=str(tmp_path))
     assert (done.returncode, "no sbatch here" in done.stderr) == (2, True)
+
+
+def test_the_self_test_names_the_packages_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = tmp_path / "out"
+    message = "a Slurm needs .*slurm-client.*; install Debian's packages"
+    refused(message, selftest.main, selftest.Args(out), kind=InputError)
+    assert not out.exists()
 
 
 def test_a_run_that_slurm_ends_has_not_failed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The copy of the code from which runs run: what it holds, and that later edits do not reach it."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -117,6 +118,40 @@ def test_edits_after_the_launch_do_not_reach_a_run(
     assert (copy / "package" / "launch" / "run.py").stat().st_mode & 0o222 == 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    scenes: tuple[Path, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    out: Path
+    nested: Nested
+    task: str
+    text: str
+    count: int = 1
+
+
+def test_files_that_a_config_names_are_their_copies(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are named: whole, relative to the working folder, or through a link."""
+    out = project / "sweep"
+    snapshot.write(source(project / "arm_fit.py", "arm_fit"), out)
+    (project.parent / "link").symlink_to(project)
+    monkeypatch.chdir(project / "src")
+    scenes = "../scene.xml", project / "scene.xml", project.parent / "link" / "scene.xml"
+    given = Named(out / "out", Nested((*map(Path, scenes),)), "arm_code/late.py:task", "x" * 300)
+    copy = snapshot.read(out).folder / "config"
+    assert snapshot.read(out).placed(given) == dataclasses.replace(
+        given,
+        nested=Nested((copy / "scene.xml",) * 3),
+        task=f"{copy}/src/arm_code/late.py:task",
+    )
+    for other in ("../data.bin", "no.py:task", "package.module:task", "", "../src"):
+        assert snapshot.read(out).inside(other) == other
+
+
 def test_a_folder_without_git_counts_whole_and_is_copied_in_part(project: Path) -> None:
     module = project / "arm_fit.py"
     first = source(module, "arm_fit")
@@ -181,6 +216,13 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(
     out = project / "out"
     with pytest.raises(OSError, match=f"No space left on device: '{out / 'snapshot'}'"):
         prepare(plan(f"{command.ROOT}/tests/helpers/slow_fit.py:one"), out, "local")
+    assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
+
+
+def test_code_that_changes_while_it_is_copied_is_not_kept(project: Path) -> None:
+    sweep, out = plan(f"{project}/arm_fit.py:sweep"), project / "out"
+    (project / "scene.xml").write_text("<edited/>")
+    refused("changed while it was copied", prepare, sweep, out, "local", kind=InputError)
     assert sorted(path.name for path in out.iterdir()) == [".gitignore", "settings.json"]
 
 

@@ -39,7 +39,6 @@ def test_zero_is_the_mjcf() -> None:
     for field in (*DERIVED, "body_mass", "body_inertia", "geom_solimp", "geom_size"):
         truth = getattr(scene.mj_model, field)
         np.testing.assert_allclose(getattr(moved, field), truth, rtol=1e-11, err_msg=field)
-    assert float(parameters.log_prior(parameters.zeros(BOX_FREE))) == 0.0
 
 
 CASES = {"box": box_case, "finger": finger_case, "drives": drives_case}
@@ -193,11 +192,6 @@ def test_inertia_stays_physical(u: list[float]) -> None:
     assert inertia[0] > 0
     assert inertia[0] + inertia[1] >= inertia[2] * (1 - 1e-12)
     assert np.linalg.norm(moved.body_iquat[1]) == pytest.approx(1.0)
-
-
-def test_prior_is_a_standard_normal() -> None:
-    u = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([-3.0])}
-    assert float(parameters.log_prior(u)) == pytest.approx(-7.0)
 
 
 def test_values_are_in_physical_units() -> None:

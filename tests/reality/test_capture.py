@@ -104,6 +104,22 @@ def test_a_robot_that_cannot_be_opened_is_closed(tmp_path: Path) -> None:
     assert robot.calls == ["stop", "close"] and not list(tmp_path.iterdir())
 
 
+def test_without_the_operator_s_device_the_robot_is_not_touched(tmp_path: Path) -> None:
+    class Unplugged(Nobody):
+        closed = False
+
+        def connect(self) -> None:
+            raise ConnectionError("/dev/ttyACM1")
+
+        def close(self) -> None:
+            self.closed = True
+
+    robot, person = ScriptedRobot(), Unplugged()
+    with pytest.raises(RobotError, match=r"operator's device cannot be connected \(/dev/ttyACM1\)"):
+        capture(tmp_path, robot, CART, trials(1), KEY, operator=person)
+    assert robot.calls == [] and person.closed
+
+
 def test_a_robot_whose_stop_fails_is_closed_all_the_same(tmp_path: Path) -> None:
     class Stuck(ScriptedRobot):
         def stop(self) -> None:

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from tests.helpers.disk import room
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.checkpoint import CheckpointError
 
@@ -37,6 +39,20 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
     assert metadata["step"] == 3
     assert checkpoint.latest(tmp_path) == 3
+
+
+def test_a_shared_run_needs_no_orbax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several processes save, each in a folder of its own; one alone reads it."""
+    with monkeypatch.context() as shared:
+        shared.setattr(jax, "process_count", lambda: 2)
+        folder = checkpoint.save(tmp_path, 3, TREE, METADATA)
+    assert not (folder / "tree").exists()
+    tree, _ = checkpoint.restore(tmp_path, TREE, expected=METADATA)
+    np.testing.assert_array_equal(tree["u"]["link1.mass"], [0, 1, 2])
+    assert tree["step"].dtype == TREE["step"].dtype
+    (folder / "tree.npz").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"tree\.npz is damaged"):
+        checkpoint.restore(tmp_path, TREE)
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
@@ -126,6 +142,15 @@ def test_a_full_disk_leaves_the_former_step_whole(
         checkpoint.save(tmp_path, 2, TREE, METADATA)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
     checkpoint.restore(tmp_path, TREE)
+
+
+def test_a_file_that_orbax_cannot_write_is_an_error_of_the_system(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 1, TREE, METADATA)
+    with room(2000), pytest.raises(OSError, match="File too large") as failed:
+        checkpoint.save(tmp_path, 2, {"x": jnp.arange(90_000.0)}, METADATA)
+    assert failed.value.errno == errno.EFBIG and str(tmp_path) in str(failed.value.filename)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
+    checkpoint.save(tmp_path, 2, TREE, METADATA)
 
 
 SAVER = """

@@ -12,6 +12,7 @@ import tyro
 from worldmodel.errors import InputError
 from worldmodel.runtime import Interrupted
 from worldmodel.runtime.command import call, program
+from worldmodel.runtime.source import short_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +149,18 @@ def test_a_stopped_run_has_its_config_and_keeps_it(capsys: pytest.CaptureFixture
     assert path.stat() == first  # it went on
     assert call(stopped, ["--out", "x", "--seed", "1"], "stopped", "") == {"out": "x"}
     assert json.loads(path.read_text())["config"] == {"seed": 1}
+
+
+def test_the_code_is_that_which_began() -> None:
+    def edits(task: str, out: Path) -> int:
+        out.mkdir()
+        Path("task.py").write_text("edited")
+        return 0
+
+    Path("task.py").write_text("first")
+    assert call(edits, ["--task", "task.py:task", "--out", "one"], "edits", "") == 0
+    commit = json.loads(Path("one/config.json").read_text())["commit"]
+    assert commit.split()[-1] == f"task.py-{short_hash(b'first')}"
 
 
 def test_the_help_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,24 +1,11 @@
 """Rows of results on a disk that fills up."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.disk import room
 from worldmodel.runtime.records import append_row
-
-
-@contextmanager
-def room(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_row_that_does_not_fit_leaves_no_part_of_itself(tmp_path: Path) -> None:

@@ -172,13 +172,6 @@ class Channels:
         return channels
 
 
-def named_errors(
-    predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
-) -> dict[str, Array]:
-    """``errors`` of every named channel, such as ``link1.position_m``."""
-    return _errors(predicted, recorded, channels.named, measured)
-
-
 def errors(
     predicted: Array, recorded: Array, channels: Channels, measured: Array | None = None
 ) -> dict[str, Array | None]:
@@ -284,7 +277,7 @@ def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) 
 def named_episode_errors(
     predicted: np.ndarray, windows: Windows, channels: Channels
 ) -> dict[str, np.ndarray]:
-    """``episode_errors`` of every named channel: (episodes,) each, see ``named_errors``."""
+    """``episode_errors`` of every named channel, such as ``link1.position_m``: (episodes,) each."""
     columns = _episode_errors(predicted, windows, channels.named).T
     return dict(zip(channels.named, columns, strict=True))
 

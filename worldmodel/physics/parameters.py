@@ -23,6 +23,7 @@ from worldmodel.physics.kinds import CALIBRATIONS, KINDS, number
 from worldmodel.physics.refusals import refusal
 from worldmodel.scene import FreeParameter, Scene
 from worldmodel.scene.mjcf import to_mjcf as write_mjcf
+from worldmodel.scene.names import element_name
 
 Parameters = dict[str, jax.Array]
 
@@ -34,11 +35,6 @@ class ParameterError(InputError):
 def zeros(free: tuple[FreeParameter, ...]) -> Parameters:
     """The MJCF's own values: every number 0."""
     return {f.name: jnp.zeros(len(KINDS[f.kind].width)) for f in free}
-
-
-def log_prior(parameters: Parameters) -> jax.Array:
-    """Log density of the standard normal prior, up to its constant."""
-    return -0.5 * jnp.sum(jnp.square(jnp.concatenate(list(parameters.values()))))
 
 
 def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
@@ -180,7 +176,7 @@ def _rows(model: mujoco.MjModel, f: FreeParameter, name: str) -> np.ndarray:
     if index < 0:
         count = {"body": model.nbody, "geom": model.ngeom, "joint": model.njnt}
         count |= {"actuator": model.nu}
-        known = [_name(model, element, i) for i in range(count[element])]
+        known = [element_name(model, element, i) for i in range(count[element])]
         raise ParameterError(
             f"the scene has no {element} '{name}' for {f.name}; it has {', '.join(known)}"
         )
@@ -190,8 +186,3 @@ def _rows(model: mujoco.MjModel, f: FreeParameter, name: str) -> np.ndarray:
         start = model.jnt_dofadr[index]
         return np.flatnonzero(model.dof_jntid == index) if start >= 0 else np.array([], int)
     return np.array([index])
-
-
-def _name(model: mujoco.MjModel, element: str, index: int) -> str:
-    obj = getattr(mujoco.mjtObj, f"mjOBJ_{element.upper()}")
-    return mujoco.mj_id2name(model, obj, index) or f"(unnamed {element} {index})"

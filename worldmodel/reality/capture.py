@@ -67,9 +67,10 @@ def capture(
     if open_trials:
         loop = compiled_loop(task, trials[0].policy, trials[0].goal)
         with contextlib.ExitStack() as last:
-            for end in (operator.close, robot.close, robot.stop):  # the last one first, all of them
-                last.callback(end)
+            last.callback(operator.close)  # the last one first, all of them
             connect(operator, "operator's device")
+            last.callback(robot.close)
+            last.callback(robot.stop)
             connect(robot, "robot")
             for i in open_trials:
                 own = jax.random.fold_in(key, i)

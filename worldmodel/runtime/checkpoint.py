@@ -11,6 +11,8 @@ Steps can be copied, moved and committed: they hold no absolute path and no empt
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from orbax.checkpoint import v1 as ocp
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
 from worldmodel.runtime.records import config_hash as config_hash
+from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import differences
 
 _PREFIX = "step_"
@@ -69,10 +72,10 @@ def save(
     final = directory / f"{_PREFIX}{step:08d}"
     with new_folder(final, replace=True) as folder:
         if jax.process_count() > 1:
-            arrays = {name: np.asarray(value) for name, value in _as_dict(tree).items()}
-            np.savez(folder / _SHARED, allow_pickle=False, **arrays)
+            arrays = {path: np.asarray(leaf) for path, leaf in _as_dict(tree).items()}
+            write_arrays(folder / _SHARED, arrays)
         elif jax.tree.leaves(tree):  # Orbax refuses an empty tree
-            ocp.save(str((folder / "tree").resolve()), _as_dict(tree))
+            _write(folder / "tree", tree)
         for note in (folder / "tree").rglob("commit_success.txt"):
             note.write_text("complete\n")  # Orbax puts the path of this machine there
         for name, content in (attached or {}).items():
@@ -84,6 +87,17 @@ def save(
     for old in sorted(steps)[:-keep]:
         shutil.rmtree(steps[old])
     return final
+
+
+def _write(path: Path, tree: Any) -> None:
+    """Orbax's folder of a tree. It reports a full disk as a ValueError with the system's number."""
+    try:
+        ocp.save(str(path.resolve()), _as_dict(tree))
+    except ValueError as error:
+        if (code := re.search(r"os_error_code='(\d+)'", str(error))) is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def latest(directory: Path | str) -> int | None:
@@ -243,4 +257,4 @@ def _sha256(path: Path) -> str:
 
 
 def _quiet_orbax() -> None:
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what it logs as an error it raises too

@@ -70,6 +70,10 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
     kind, whole = _config(function)
     config = _parsed(function, kind, given, name, text)
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    out, kept = fields.get("out"), None
+    if isinstance(out, Path):  # before the run, since its code may be edited meanwhile
+        state = _source(function, resolved(config))
+        kept = described(name, resolved(config), state.commit), state.diff
     with contextlib.ExitStack() as stack:
         more, interrupt = {}, None
         if "stop" in parameters:
@@ -82,8 +86,8 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
                 raise
             log(str(stopped))
             result = interrupt.exit_status
-    if isinstance(out := fields.get("out"), Path) and out.is_dir():
-        _keep(out, name, resolved(config), function)
+    if isinstance(out, Path) and out.is_dir() and kept:
+        _keep(out, *kept)
     return result
 
 
@@ -232,12 +236,11 @@ def _source(function: Callable[..., Any], config: Mapping[str, Any]) -> Source:
     return source(*(file.resolve() for file in map(Path, files) if file.is_file()))
 
 
-def _keep(out: Path, name: str, config: Mapping[str, Any], function: Callable[..., Any]) -> None:
+def _keep(out: Path, content: Mapping[str, Any], diff: str) -> None:
     """Writes the two files, unless they are there for this config: its run only went on."""
     known = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads((out / CONFIG).read_text("utf-8"))["config"]
-    if known != config:
-        state = _source(function, config)
-        write_text(out / DIFF, state.diff)
-        write_json(out / CONFIG, described(name, config, state.commit))
+    if known != content["config"]:
+        write_text(out / DIFF, diff)
+        write_json(out / CONFIG, content)

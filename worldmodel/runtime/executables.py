@@ -96,7 +96,7 @@ def _load(path: Path) -> Callable | None:
         return None
     # XLA's CPU client registers LAPACK's kernels when a program with one is lowered; a loaded
     # program that calls them before that ends the process (github.com/jax-ml/jax/issues/28908).
-    jax.jit(jnp.linalg.cholesky).lower(jnp.eye(1))
+    jax.jit(jax.lax.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), jnp.float32))
     try:
         program = serialize_executable.deserialize_and_load(*pickle.loads(path.read_bytes()))
         os.utime(path)

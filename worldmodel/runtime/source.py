@@ -54,10 +54,11 @@ def root(file: Path) -> Path | None:
 
 
 def new_files(repository: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Files that git neither tracks nor ignores, below the repository."""
+    """Files that git neither tracks nor ignores, below the repository; not what is no file, such as
+    the broken link by which an editor locks one."""
     kinds = [f"*{suffix}" for suffix in suffixes]
     names = git(repository, "ls-files", "-z", "--others", "--exclude-standard", "--", *kinds)
-    return names.split("\0")[:-1]
+    return [name for name in names.split("\0") if (repository / name).is_file()]
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -1,0 +1,37 @@
+"""The state of the code of a run: what counts, and what is no file of it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from worldmodel.runtime.source import source
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of a repository with one commit."""
+    path = tmp_path / "fit.py"
+    path.write_text("rate = 1\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for line in (["init", "-q"], ["add", "fit.py"], [*who, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *line], check=True)
+    return path
+
+
+def test_edits_and_new_code_are_another_state(file: Path) -> None:
+    first = source(file)
+    file.with_name("notes.txt").write_text("no code")
+    assert source(file) == first
+    file.with_name("new.py").write_text("new = 2\n")
+    second = source(file)
+    assert "-dirty-" in second.commit.split()[-1] and "new file new.py\nnew = 2" in second.diff
+    file.write_text("rate = 3\n")
+    assert source(file).commit != second.commit and "+rate = 3" in source(file).diff
+
+
+def test_an_editor_s_lock_is_no_code(file: Path) -> None:
+    """Emacs locks a file that it edits by a link to nothing, with the file's suffix."""
+    first = source(file)
+    file.with_name(".#fit.py").symlink_to("user@host.1234:1700000000")
+    assert source(file) == first
