@@ -211,9 +211,10 @@ def shown(rows: list[Row]) -> list[Row]:
 
 def share(row: Row) -> str | None:
     """A column: what the solver's iterations take of a forward step."""
-    times = row["times_forward"]
-    known = row["what"] == "no solver iterations" and times is not None
-    return f"{1.0 - times:.2f}" if known else None
+    rest = row["times_forward"]
+    if row["what"] != "no solver iterations" or rest is None:
+        return None
+    return f"{1.0 - rest:.2f}"
 
 
 def value(key: str, spec: str, scale: float = 1.0) -> Callable[[Row], str | None]:

@@ -168,7 +168,7 @@ def test_a_set_larger_than_one_file_comes_in_parts(
     np.testing.assert_allclose(stats["q50"], np.median(values, axis=0), atol=0.3 * values.std())
     files[1].unlink()
     with pytest.raises(DatasetError, match="counts others; copy it"):
-        [*stream(tmp_path / "set")]
+        list(stream(tmp_path / "set"))
 
 
 def with_value(name: str, value: Any, episode: int = 1) -> dict[str, Any]:
