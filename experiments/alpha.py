@@ -34,6 +34,15 @@ NOTE = (
     "replicates; ≥, ≤: one end alone is known. The control v* must cover 1 within ±0.25."
 )
 ENDS = ("", "_low", "_high")
+Cell = tuple[str, int, int]  # version, n, m
+
+
+def cells_of(
+    real: Iterable[int], n: Sequence[int], m: Sequence[int], versions: Iterable[str]
+) -> list[Cell]:
+    """Every cell of a study, the real-only sizes first; every n is one of them."""
+    curve = [("", size, 0) for size in sorted({*real, *n})]
+    return curve + [(version, a, b) for version in versions for a in n for b in m]
 
 
 def publish(

@@ -1,7 +1,7 @@
 """The trust tool's estimates with their intervals, for many simulated tables at once.
 
 They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table; a test
-compares the two. ``percentile_bootstrap`` is another common interval, which fails.
+compares the two.
 """
 
 from typing import Any, NamedTuple
@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import falling, invert, read
+from worldmodel.trust.curve import read
 
 LEVEL = 0.95
-RESAMPLES = 500  # of the bootstrap
-CHUNK = 50  # tables resampled at once, to bound the memory
 
 
 class Tables(NamedTuple):
@@ -133,26 +131,6 @@ def _inverse(
             np.where(none, -np.inf, 1 / high),
             np.where(sure, 1 / low, np.inf),
         )
-
-
-def percentile_bootstrap(tables: Tables) -> Bounds:
-    """alpha of the first cell from the quantiles of resampled seeds."""
-    rng = np.random.default_rng(0)
-    # The pseudo-values of a mean are the runs.
-    curve, cell = (intervals.pseudo_values(x) for x in (tables.curve, tables.versions[0][:, :1]))
-    seeds, ends = curve.shape[-1], []
-    for start in range(0, len(curve), CHUNK):
-        part = slice(start, start + CHUNK)
-        drawn = rng.integers(seeds, size=(len(curve[part]), RESAMPLES, seeds))
-        # (tables, resamples, S)
-        share = np.stack([(drawn == i).mean(-1) for i in range(seeds)], -1)
-        log_curve, log_cell = (np.log(share @ np.swapaxes(x[part], -1, -2)) for x in (curve, cell))
-        d_eff = invert(tables.sizes, falling(log_curve), log_cell[..., 0])[0]
-        tail = (1 - LEVEL) / 2
-        ends.append(np.quantile(d_eff, (tail, 0.5, 1 - tail), axis=1, method="nearest"))
-    low, value, high = np.concatenate(ends, 1)
-    truth = np.broadcast_to(tables.d_eff[0], (len(curve), len(tables.n)))[:, 0]
-    return Bounds(*((x - tables.n[0]) / tables.m[0] for x in (value, low, high, truth)))
 
 
 def _without(none: np.ndarray, *bounds: np.ndarray) -> Bounds:

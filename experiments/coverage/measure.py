@@ -1,11 +1,11 @@
 """Do the trust tool's 95 % intervals cover the truth in 95 of 100 tables?
 
 Question: over which noise, designs and figures do the intervals of ``worldmodel.trust`` cover as
-          they claim, and do the intervals that they replace fail?
+          they claim?
 Command:  python -m experiments.coverage.measure --out experiments/results/coverage
 Runtime:  1572 s on 2 busy cores; with --tables 100 --pools 20 two minutes
-Expected: within the claimed range every scenario covers in .929–.971; the percentile bootstrap at
-          five seeds, and the jackknife of seeds with one pool, do not
+Expected: within the claimed range every scenario covers in .929–.971; the jackknife of seeds with
+          one pool does not
 
 A scenario is a set of simulated tables of known alpha (``designs``), measured by
 the tool's own array functions (``estimators``).

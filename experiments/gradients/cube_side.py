@@ -25,9 +25,8 @@ import numpy as np
 
 from experiments import records
 from experiments.recordings.problems import CUBE
-from experiments.recordings.source import recording_file
+from experiments.recordings.source import read_recording
 from worldmodel import runtime
-from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
 from worldmodel.finetune.gauss_newton import IdentifyConfig, IdentifyError, identify
 from worldmodel.model import WorldModel
@@ -94,9 +93,8 @@ COLUMNS: records.Columns = {
 def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
-    args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(CUBE, args.out)
-    train = [e for e in CUBE.episodes(path) if split(e.id) == "train"]
+    recording = read_recording(CUBE.name, args.out)
+    train, simulated = recording.part("train"), recording.simulated
     rows: list[dict[str, Any]] = []
     for frames in FRAMES:
         windows, _ = CUBE.training_grid(frames).cut(train)

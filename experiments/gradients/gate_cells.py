@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gradients.differences import slope
 from experiments.gradients.gate_scenes import WANTED, Placed, Row, place
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
@@ -37,6 +36,8 @@ _MEASURED = {f.kind for f in WANTED}
 CLASSES = (*STATE, *(kind for kind in parameters.KINDS if kind in _MEASURED))
 Function = Callable[[dict], np.ndarray]  # a point → (len(STEPS), nq + nv) states
 
+NARROWER = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # factors of a width, until the function is smooth
+SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
 ROUNDING = 1e-6  # of the largest entry of a Jacobian: leaves below it are zero up to rounding
 
 
@@ -225,4 +226,32 @@ def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
             columns.append(slope(along, here, WIDTHS.get(leaf, WIDE)))
         slopes[leaf] = np.stack([column[0] for column in columns], -1)
         jumps[leaf] = np.stack([column[1] for column in columns], -1)
+    return slopes, jumps
+
+
+def slope(
+    along: Callable[[float], np.ndarray], here: np.ndarray, width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fourth-order central differences, and the jump of slope at 0, each of ``here``'s shape.
+
+    One-sided differences of a smooth function disagree in proportion to their width; what remains
+    of the disagreement at zero width is a jump of slope: a kink at, or within the width of, 0.
+    Of each row of ``here`` the width with the smallest jump counts.
+
+    Args:
+      along: displacement → (rows, m) outputs.
+      here: (rows, m) outputs without a displacement.
+      width: the widest displacement is twice it.
+    """
+    slopes, jumps = np.zeros_like(here), np.full_like(here, np.inf)
+    for factor in NARROWER:
+        h = width * factor
+        near, far = (along(h), along(-h)), (along(2 * h), along(-2 * h))
+        central = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * h)
+        apart = [(near[0] - 2 * here + near[1]) / h, (far[0] - 2 * here + far[1]) / (2 * h)]
+        jump = 2 * apart[0] - apart[1]
+        smoother = (np.abs(jump).max(1) < np.abs(jumps).max(1))[:, None]
+        slopes, jumps = np.where(smoother, central, slopes), np.where(smoother, jump, jumps)
+        if (np.abs(jumps).max(1) <= SMOOTH * np.abs(slopes).max(1)).all():
+            break
     return slopes, jumps

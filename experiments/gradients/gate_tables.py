@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.gradients.differences import JUMP
 from experiments.gradients.gate_cells import CLASSES, DTYPES, REFERENCES, STEPS
 from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, REPRESENTATIVE
 from experiments.records import Columns, header, table
@@ -14,6 +13,7 @@ from experiments.records import Columns, header, table
 LIMITS = {"float64": (1e-6, 1e-5), "float32": (1e-3, 1e-2)}
 REVERSE = {"float64": 1e-9, "float32": 1e-3}  # reverse mode from forward mode, relative
 VALUES = 1e-8  # relative difference of MJX's own state from C's, below which C is a reference
+JUMP = 1e-3  # relative jump of slope from which differences have no derivative
 UNSURE = 3.0  # jumps of slope by which a difference can be off
 NOTHING = {"float64": 1e-11, "float32": 1e-6}  # a Jacobian that is no larger is zero
 PLAIN = (JOINTS[0], CONES[0], INTEGRATORS[0])

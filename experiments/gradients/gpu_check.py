@@ -28,7 +28,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from experiments import records
 from experiments.gradients.cost import repeated
@@ -269,4 +268,4 @@ def main(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, tyro.cli(Args, description=__doc__)))
+    sys.exit(runtime.command(main, __doc__))

@@ -4,9 +4,7 @@ All variants have the same rollouts and the same loss, a fixed random mix of fin
 velocities; gradients are in parameters, start and controls.
 
 - ``forward``: stock ``mjx.step``, no gradient;
-- ``step``: ``worldmodel.physics.step``, no gradient;
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
-- ``unfinished``: the same at the point where the solver stopped (``Backward.finish``);
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``one``: reverse mode through stock MJX with ``iterations=1``, its users' usual workaround;
 - ``differences``: one-sided differences of stock MJX, the whole batch anew for every number.
@@ -32,12 +30,7 @@ STEPS, ITERATIONS = 32, 10  # of a rollout; of the solver, in every scene
 SPREAD = 0.05  # [m/s, rad/s]: how the states of a batch differ
 DIFFERENCE = 1e-6  # of a one-sided difference
 CPU_BATCH = 512  # states at once on a CPU: XLA does not finish 4096
-VARIANTS = ("forward", "step", "gradient", "unfinished", "unrolled", "one", "differences")
-OURS = {
-    "step": physics.step,
-    "gradient": physics.step,
-    "unfinished": functools.partial(physics.step, backward=physics.Backward(finish=False)),
-}
+VARIANTS = ("forward", "gradient", "unrolled", "one", "differences")
 Point = dict[str, Any]  # parameters, qpos, qvel, ctrl
 
 
@@ -83,7 +76,7 @@ def loss(bench: Bench, x: Point, *, step: Callable, iterations: int = ITERATIONS
 def program(bench: Bench, variant: str) -> Callable[[Point], Any]:
     """The mean loss of a batch, or with its gradient in everything; by ``differences`` (numbers,),
     in what moves all states of the batch alike."""
-    step = OURS.get(variant, mjx.step)
+    step = physics.step if variant == "gradient" else mjx.step
     one = functools.partial(
         loss, bench, step=step, iterations=1 if variant == "one" else ITERATIONS
     )
@@ -102,7 +95,7 @@ def program(bench: Bench, variant: str) -> Callable[[Point], Any]:
         losses = jax.lax.map(lambda by: mean(jax.tree.map(jnp.add, x, unflatten(by))), moves)
         return (losses[:-1] - losses[-1]) / DIFFERENCE
 
-    whole = {"forward": mean, "step": mean, "differences": differences}
+    whole = {"forward": mean, "differences": differences}
     return whole.get(variant) or jax.value_and_grad(mean)
 
 

@@ -83,26 +83,10 @@ def gripper() -> Bench:
     return Bench(_load(HERE / "gripper.xml"), free, qpos, qvel, np.array([0.02, 4.0, 4.0]))
 
 
-def quadruped() -> Bench:
-    """A quadruped of twelve servos that stands on four feet, pushed to its side."""
-    scene = _load(HERE / "quick" / "quadruped.xml")
-    free = (
-        *free_parameters("mass com inertia", "trunk"),
-        *free_parameters("damping armature", "front_left_thigh", "rear_right_thigh"),
-        *free_parameters("gain", "front_left_thigh", "rear_right_thigh"),
-        *free_parameters("friction solref", "front_left_foot", "rear_right_foot"),
-    )
-    home = scene.keyframe("home")
-    qvel = np.zeros(18)
-    qvel[:6] = 0.2, 0.3, -0.1, 0.4, -0.3, 0.5
-    return Bench(scene, free, home["qpos"], qvel, scene.keyframe_ctrl("home"))
-
-
 SCENES: dict[str, Callable[[], Bench]] = {
     "cube": cube,
     "elbow": elbow,
     "t_block": t_block,
     "hopper": hopper,
     "gripper": gripper,
-    "quadruped": quadruped,
 }

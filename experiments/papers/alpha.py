@@ -21,8 +21,9 @@ def slide(seed: int, *numbers: Number) -> Result:
 
 def tosses(name: str, *numbers: Number) -> Result:
     """Synthetic tosses of a recording."""
-    command = f"experiments.tosses_alpha.measure --recording {name} --out {{out}}"
-    return Result(f"tosses_alpha/{name}", 90, (command,), numbers, ROWS)
+    command = f"experiments.tosses_alpha.%s --recording {name} --out {{out}}"
+    commands = (command % "versions" + "/versions", command % "measure")
+    return Result(f"tosses_alpha/{name}", 90, commands, numbers, ROWS)
 
 
 PAPER = Paper(
@@ -45,20 +46,6 @@ PAPER = Paper(
             alpha("v1-hybrid", 0.19, 0.79),
         ),
         slide(23, alpha("v1", 0.63, 1.63), alpha("v2", 0.13, 0.7), alpha("v1-hybrid", 0.27, 0.96)),
-        Result(
-            "slide/replicates",
-            72,
-            ("experiments.slide.replicates --out {out}",),
-            (
-                alpha("v0", -0.39, -0.01),
-                alpha("v1", 0.36, 0.9),
-                alpha("v1-sham", -0.4, -0.01),
-                alpha("v2", 0.32, 1.43),
-                alpha("thin33", 0.17, 0.63),
-                alpha("thin67", 0.49, 1.07),
-            ),
-            ROWS,
-        ),
         Result(
             "push",
             30,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from experiments.papers.result import Args, Number, Paper, Result
 
 BOUNCE = {"dt": 0.0005, "solref": [0.02, 0.5]}
-PENDULUM = "Farama-Foundation/Gymnasium/gymnasium/envs/mujoco/assets/inverted_pendulum.xml"
 
 
 def cost(
@@ -53,12 +52,6 @@ PAPER = Paper(
             ("hopper", 512, 1.9, 4.0),
         ),
         cost(
-            "cost_options",
-            30,
-            "--scenes cube elbow hopper quadruped --variants forward step gradient unfinished",
-            ("quadruped", 64, 1.5, 3.3),
-        ),
-        cost(
             "cost_gpu",
             10,
             "--scenes cube elbow gripper hopper --batches 64 1024 8192 "
@@ -103,13 +96,6 @@ PAPER = Paper(
                 ),
             ),
             quick='experiments.gradients.gate --only "free plane–box pyramidal Euler" --out {out}',
-        ),
-        Result(
-            "gradients/public",
-            60,
-            ("experiments.gradients.public --scenes runs/scenes --out {out}",),
-            (Number({"scene": PENDULUM}, ("values", "mjx", 1), 0.0, 1e-12),),
-            needs="the clones that experiments/gradients/public_scenes.py lists, in runs/scenes",
         ),
     ),
     cores=2,

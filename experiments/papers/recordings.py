@@ -31,10 +31,10 @@ def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result
     """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2."""
     base = f"{RESULTS}/recordings/{name}/physics/"
     fit = f"experiments.recordings.fit_hybrid --recording {name} --physics {base}%s/checkpoint "
-    fit += "--fit.seed %d --regression.seed %d --out {out}/%d"
+    fit += "--fit.seed %d --out {out}/%d"
     table = f"experiments.recordings.hybrid_table --recording {name} --out {{out}} --physics "
     table += " ".join(base + folder for folder in folders) + " --hybrid {out}/0 {out}/1 {out}/2"
-    fits = (fit % (folder, seed, seed, seed) for seed, folder in enumerate(folders))
+    fits = (fit % (folder, seed, seed) for seed, folder in enumerate(folders))
     return Result(f"recordings/{name}/hybrid", 60, (*fits, table), numbers)
 
 

@@ -135,14 +135,10 @@ def run(args: Args, seed: int) -> list[dict[str, Any]]:
         played = simulated(policies, starts, goals, jax.random.key(seed + 2))
         return trainer(task, episodes(task, played, goals, source="plan"), seed)
 
-    judged(version.name, version.corrections, lambda: cloned(simulator(version, task)))
+    last = loop.simulator(version, task, engine="c")
+    judged(version.name, version.corrections, lambda: cloned(last))
     judged("reality", 0, lambda: cloned(world))
     return rows
-
-
-def simulator(version: loop.Version, task: Push) -> Simulate:
-    """A version, in C MuJoCo."""
-    return loop.simulator(version, task, engine="c")
 
 
 def main(args: Args) -> int:

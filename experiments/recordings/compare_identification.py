@@ -27,14 +27,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.recordings.problems import find_problem
-from experiments.recordings.source import recording_file
+from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import named
 from experiments.records import write
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors
-from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
@@ -121,17 +119,15 @@ def main(args: Args) -> int:
     sysid: Any = importlib.import_module("mujoco.sysid")
     if not hasattr(sysid, "optimize"):
         raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
-    problem = find_problem(args.recording)
-    path, simulated = recording_file(problem, args.out)
-    episodes = problem.episodes(path)
+    recording = read_recording(args.recording, args.out)
+    problem = recording.problem
     grid = problem.windows
     if args.horizon is not None:
         grid = dataclasses.replace(grid, horizon=args.horizon)
-    train = [e for e in episodes if split(e.id) == "train"]
-    windows, _ = problem.training_grid(grid.horizon).cut(train)
+    windows, _ = problem.training_grid(grid.horizon).cut(recording.part("train"))
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
-    held_out, _ = grid.cut([e for e in episodes if split(e.id) == "test"])
+    held_out, _ = grid.cut(recording.part("test"))
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)
     predictor = make_predictor(world, min(BATCH, len(held_out)))
@@ -175,7 +171,7 @@ def main(args: Args) -> int:
         COLUMNS,
         note=f"{size} numbers, {len(windows)} windows; the cost at the start is "
         f"{start['cost']:.0f}. Errors are of {len(held_out)} test windows.",
-        simulated=simulated,
+        simulated=recording.simulated,
         config={**dataclasses.asdict(args), "out": "", "horizon": grid.horizon},
         steps_per_evaluation=len(windows) * windows.ctrl.shape[1] * world.scene.substeps,
         start=start,

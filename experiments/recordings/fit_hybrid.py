@@ -15,18 +15,15 @@ Ctrl-C, SIGTERM or a kill.
 """
 
 import dataclasses
-import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.recordings.fitted import restore_fitted
-from experiments.recordings.problems import find_problem
-from experiments.recordings.source import recording_file
+from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
@@ -72,14 +69,12 @@ class Args:
 def main(args: Args) -> int:
     """Runs or resumes one fit; prints one JSON line; returns the exit status."""
     runtime.configure()
-    problem = find_problem(args.recording)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem, args.out)
+    recording = read_recording(args.recording, args.out)
+    problem, simulated = recording.problem, recording.simulated
     fitted = restore_fitted(args.physics)
     world = make_world(args, fitted.world)
-    episodes = problem.episodes(path)
-    train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
-    validation = [e for e in episodes if split(e.id) == "validation"]
+    train = recording.part("train")[: args.episodes]
+    validation = recording.part("validation")
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     grid = dataclasses.replace(problem.windows, horizon=horizon)
     data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
@@ -87,7 +82,7 @@ def main(args: Args) -> int:
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
         "physics": fitted.metadata["config_hash"],
-        "data": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "data": recording.digest,
     }
     metadata: dict[str, Any] = {
         "scene": world.scene.name,

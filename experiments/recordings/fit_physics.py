@@ -14,7 +14,6 @@ resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
 
 import dataclasses
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -23,19 +22,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.source import recording_file
-from experiments.recordings.statistics import named
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.episodes.split import split
+from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import FitState, fit
 from worldmodel.finetune.engines import unconverged
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.files import write_json
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
@@ -48,7 +45,7 @@ class Args:
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
     episodes: int | None = None  # use only the first N train episodes
     seed: int = 0  # of the start and of the order of windows
-    starts: int = 3  # of the least squares; 0: Adam from the sources' parameters
+    starts: int = 3  # of the least squares
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
@@ -61,25 +58,20 @@ class Args:
 def main(args: Args) -> int:
     """Runs or resumes one fit; prints one JSON line; returns the exit status."""
     runtime.configure()
-    problem = find_problem(args.recording)
+    recording = read_recording(args.recording, args.out)
+    problem, simulated = recording.problem, recording.simulated
     names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
-    grid = problem.windows
-    horizon = grid.horizon if args.horizon is None else args.horizon
-    grid = dataclasses.replace(grid, horizon=horizon)
-
-    args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem, args.out)
-    episodes = problem.episodes(path)
-    train = [e for e in episodes if split(e.id) == "train"][: args.episodes]
-    validation = [e for e in episodes if split(e.id) == "validation"]
+    horizon = problem.windows.horizon if args.horizon is None else args.horizon
+    train, validation = recording.part("train")[: args.episodes], recording.part("validation")
     train_windows, _ = problem.training_grid(horizon).cut(train)
+    grid = dataclasses.replace(problem.windows, horizon=horizon)
     validation_windows, _ = grid.cut(validation)
     runtime.log(
-        f"{problem.name}{' (SIMULATED, hidden parameters)' if simulated else ''}: "
-        f"{len(train)} train episodes, {len(train_windows)} windows of {horizon} frames; "
-        f"{len(validation)} validation episodes, {len(validation_windows)} windows"
+        f"{problem.name}{' (SIMULATED)' * simulated}: {len(train)} train episodes, "
+        f"{len(train_windows)} windows of {horizon} frames; {len(validation)} validation episodes, "
+        f"{len(validation_windows)} windows"
     )
 
     scene = problem.scene()
@@ -88,7 +80,7 @@ def main(args: Args) -> int:
         "problem": plain(problem),
         "horizon": horizon,
         "episodes": len(train),
-        "data": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "data": recording.digest,
         "starts": args.starts,
         "least_squares": args.least_squares,
     }
@@ -101,26 +93,20 @@ def main(args: Args) -> int:
         "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
-    rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
-            start = None
-            if args.starts:
-                least_squares = PhysicsConfig(
-                    starts=args.starts, windows=args.least_squares, seed=config.seed
-                )
-                decisive = settings | {"seed": config.seed}
-                claim(args.out / "least_squares", decisive)
-                start = fit_physics(
-                    world,
-                    train_windows,
-                    validation_windows,
-                    least_squares,
-                    args.out / "least_squares",
-                    config_hash=checkpoint.config_hash(decisive),
-                    record=lambda row: append_row(args.out / "least_squares.jsonl", row),
-                    stop=lambda: interrupt.requested,
-                ).parameters
+            decisive = settings | {"seed": config.seed}
+            claim(args.out / "least_squares", decisive)
+            start = fit_physics(
+                world,
+                train_windows,
+                validation_windows,
+                PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
+                args.out / "least_squares",
+                config_hash=checkpoint.config_hash(decisive),
+                record=lambda row: append_row(args.out / "least_squares.jsonl", row),
+                stop=lambda: interrupt.requested,
+            ).parameters
             state = fit(
                 world,
                 init(world, jax.random.key(args.seed)),
@@ -130,7 +116,7 @@ def main(args: Args) -> int:
                 config,
                 args.out / "progress",
                 metadata=metadata,
-                record=lambda row: append_row(rows, row),
+                record=lambda row: append_row(args.out / "metrics.jsonl", row),
                 stop=lambda: interrupt.requested,
                 start=start,
             )
@@ -144,15 +130,14 @@ def main(args: Args) -> int:
         "validation windows; their values are broken off, their gradient is that of the optimum"
     )
     metadata |= {"settings": finished, "unconverged": stopped_early}
-    result = finish(args.out, problem, world, state, metadata)
-    print(json.dumps(result))
+    print(json.dumps(finish(args.out, problem, world, state, metadata)))
     return 0
 
 
 def finish(
     out: Path, problem: Problem, world: WorldModel, state: FitState, metadata: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes the fitted parameters: ``checkpoint/`` (small), ``fitted.xml``, ``fit.json``."""
+    """Writes the fitted parameters: ``checkpoint/`` (small) and ``fitted.xml``."""
     best = state.best["physics"]
     values = physical.values(world.scene, world.free, best)
     result = {
@@ -165,17 +150,14 @@ def finish(
         "unconverged": metadata["unconverged"],
         "validation_start": named(np.asarray(state.scale)),
         "parameters": {name: value.tolist() for name, value in values.items()},
-        "checkpoint": str(out / "checkpoint"),
         "provenance": runtime.provenance(),
     }
-    kept = {k: v for k, v in metadata.items() if k != "train_ids"}
-    kept |= {"result": {k: v for k, v in result.items() if k != "checkpoint"}}
+    kept = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
     step, protocol = int(state.step), problem.protocol
     saved.save(out / "checkpoint", step, world, state.best, kept, keep=1, protocol=protocol)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
     write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
-    write_json(out / "fit.json", result)
-    return result
+    return result | {"checkpoint": str(out / "checkpoint")}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Fitted:
 
 
 def restore_fitted(directory: Path) -> Fitted:
-    """Reads a checkpoint of fit_physics, fit_hybrid or identify.
+    """Reads a checkpoint of fit_physics or fit_hybrid.
 
     Raises:
       CheckpointError: absent, damaged, or not of a recording.

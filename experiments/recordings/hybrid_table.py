@@ -17,7 +17,7 @@ forces: *dealt* plays its own physics with the corrections of another window, *s
 that of the initial velocity alone, *network_off* with none.
 
 OUT gets table.json, table.md, figure.png and the checkpoint of the seed that was best on
-*validation*, the other seeds' under seed<N>/; these folders serve as --hybrid again.
+*validation*, the other seeds' under seed<N>/; for another OUT these folders serve again.
 """
 
 import dataclasses
@@ -25,20 +25,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
 from experiments.recordings.hybrid_predictions import DEAL_SEED, controls, predict
-from experiments.recordings.problems import find_problem
+from experiments.recordings.source import read_recording
 from experiments.recordings.tables import (
     Fit,
     headline,
     keep_checkpoints,
     publish,
     read_fits,
-    real_recording,
     refuse_different,
     refuse_diverged,
     restored,
@@ -74,7 +73,7 @@ class Args:
     out: Path  # folder for the table, the figure and the checkpoints
     latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
     ablations: tuple[str, ...] = ()  # NAME=DIR[,DIR]: further folders of fit_hybrid
-    split: str = "test"  # test, validation or train episodes
+    split: Literal["test", "validation", "train"] = "test"
 
 
 def parse_ablations(given: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -176,21 +175,19 @@ def pairs(models: Sequence[str]) -> list[tuple[str, str]]:
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    path = real_recording(args.recording, args.split)
+    recording = read_recording(args.recording)
     named = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
     named |= parse_ablations(args.ablations)
-    problem = find_problem(args.recording)
     groups = {"physics": {f.seed: f for f in read_fits(args.physics, args.recording)}}
     for name, folders in named.items():
         groups[name] = read_learned(name, folders, args.recording, groups["physics"])
     hybrids = list(groups["hybrid"].values())
     best = min(hybrids, key=lambda f: f.validation)
-    args.out.mkdir(parents=True, exist_ok=True)
+    keep_checkpoints(hybrids, args.out)
     table = publish(
         args.out,
-        problem,
+        recording,
         args.split,
-        path,
         best.fitted,
         lambda windows, ids: predictions(groups, windows, ids),
         pairs,
@@ -200,7 +197,6 @@ def main(args: Args) -> int:
         deal_seed=DEAL_SEED,
         fits={name: [describe(f) for f in group.values()] for name, group in groups.items()},
     )
-    keep_checkpoints(hybrids, args.out)
     line = headline(table, "physics", ["hybrid", "dealt", "latent"])
     print(json.dumps(line | {"best_seed": best.seed, "out": str(args.out)}))
     return 0

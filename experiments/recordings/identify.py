@@ -7,25 +7,23 @@ Expected: one JSON line; OUT/table.md names every number with its 95 % interval 
           not identified; the pairs that the data cannot tell apart are in table.json
 
 Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
-windows used, the scene's structure and the priors of its parameters. The same command resumes
-after Ctrl-C, SIGTERM or a kill, to the same numbers. OUT also gets the scene as MJCF
-(identified.xml) and ``checkpoint``, which ``evaluate`` reads.
+windows used, the scene's structure and the priors of its parameters. The same command goes on after
+Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
 
 import dataclasses
-import hashlib
+import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.recordings.problems import find_problem
-from experiments.recordings.source import recording_file
-from experiments.records import append_row, plain, write, write_arrays
+from experiments.recordings.source import read_recording
+from experiments.records import plain, write
 from worldmodel import runtime
-from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
 from worldmodel.finetune.gauss_newton import (
     Identified,
@@ -34,12 +32,10 @@ from worldmodel.finetune.gauss_newton import (
     identify,
     intervals,
 )
-from worldmodel.finetune.outliers import LeftOut
-from worldmodel.model import WorldModel, saved
+from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import checkpoint
-from worldmodel.scene import write_mjcf
-from worldmodel.types import Episode
+from worldmodel.runtime.checkpoint import config_hash
+from worldmodel.runtime.files import write_bytes
 
 NOTE = (
     "Deviation: in widths of the number's prior; 1 where the data say nothing. A number is not "
@@ -68,84 +64,91 @@ class Args:
     fit: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
 
 
-def main(args: Args) -> int:
-    """Identifies; prints one JSON line; returns the exit status."""
+def main(args: Args, stop: Callable[[], bool]) -> int:
+    """Identifies; prints one JSON line."""
     runtime.configure()
-    problem = find_problem(args.recording)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path, simulated = recording_file(problem, args.out)
-    train = [e for e in problem.episodes(path) if split(e.id) == "train"]
+    recording = read_recording(args.recording, args.out)
+    problem, train = recording.problem, recording.part("train")
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
-    scene = problem.scene()
-    world = WorldModel(scene, problem.free)
+    world = WorldModel(problem.scene(), problem.free)
     settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
-    settings |= {"data": hashlib.sha256(path.read_bytes()).hexdigest()}
-    config = checkpoint.config_hash(settings)
-    kept = args.out / "progress.npz"
-    with runtime.Interrupt() as interrupt:
-        try:
-            identified = identify(
-                world,
-                windows,
-                args.fit,
-                progress=_read(kept, config),
-                keep=lambda p: write_arrays(kept, {"config": config} | dataclasses.asdict(p)),
-                record=lambda row: append_row(args.out / "metrics.jsonl", row),
-                stop=lambda: interrupt.requested,
-            )
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
-    if identified.reason:
-        runtime.log(f"nothing is identified: {identified.reason}")
-    labels = [f"{n.name}[{n.index}]" for n in identified.numbers]
-    result: dict[str, Any] = {
-        "recording": args.recording,
-        "simulated": simulated,
+    settings |= {"data": recording.digest}
+    file, of = args.out / "progress.npz", config_hash(settings)
+    fitted = identify(
+        world,
+        windows,
+        args.fit,
+        progress=_read(file, of),
+        keep=lambda progress: _keep(file, progress, of),
+        stop=stop,
+    )
+    if fitted.reason:
+        runtime.log(f"nothing is identified: {fitted.reason}")
+    rows = rows_of(world, fitted)
+    labels = [row["number"] for row in rows]
+    result = {
+        "recording": problem.name,
+        "simulated": recording.simulated,
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
-        "left_out": [_named(o, train) for o in identified.left_out],
-        "unconverged": len(identified.unconverged),
-        "iterations": identified.iterations,
-        "converged": identified.converged,
-        "reason": identified.reason,
-        "numbers": len(labels),
-        "not_identified": [
-            label for label, n in zip(labels, identified.numbers, strict=True) if not n.identified
+        "left_out": [
+            f"episode {train[o.episode].id} from frame {o.frame} ({o.reason})"
+            for o in fitted.left_out
         ],
-        "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in identified.together()],
-        "by_episode": identified.uncertainty.by_episode,
-        "clusters": identified.uncertainty.clusters,
+        "unconverged": len(fitted.unconverged),
+        "iterations": fitted.iterations,
+        "converged": fitted.converged,
+        "reason": fitted.reason,
+        "numbers": len(rows),
+        "not_identified": [row["number"] for row in rows if row["identified"] != "identified"],
+        "together": [(labels[i], labels[j], round(r, 3)) for i, j, r in fitted.together()],
+        "by_episode": fitted.uncertainty.by_episode,
+        "clusters": fitted.uncertainty.clusters,
     }
-    metadata = {"recording": args.recording, "simulated": simulated, "settings": settings}
-    metadata |= {"config_hash": config, "result": result}
-    parameters = identified.parameters
-    target, protocol = args.out / "checkpoint", problem.protocol
-    step = identified.iterations
-    saved.save(target, step, world, parameters, metadata, keep=1, protocol=protocol)
-    mjcf = physical.to_mjcf(scene, problem.free, parameters["physics"])
-    write_mjcf(args.out / "identified.xml", mjcf, scene.assets)
-    publish(args, result, identified, intervals(world, identified), settings)
+    write(
+        args.out,
+        f"{problem.name}{' (SIMULATED)' * recording.simulated}: what the data say of each number",
+        rows,
+        COLUMNS,
+        note=NOTE,
+        result=result,
+        unconverged_windows=fitted.unconverged,
+        noise=fitted.noise,
+        covariance=fitted.covariance,
+        # An infinite one is null.
+        freedom=[f if np.isfinite(f) else None for f in fitted.uncertainty.freedom],
+        settings=settings,
+    )
     print(json.dumps(result))
     return 0
 
 
-def publish(
-    args: Args,
-    result: dict[str, Any],
-    identified: Identified,
-    bounds: dict[str, np.ndarray],
-    settings: dict[str, Any],
-) -> None:
-    """Writes table.json and table.md: a row per number, in its unit or in widths of its prior."""
-    doubt = identified.uncertainty
-    half = doubt.half_widths(np.eye(len(identified.numbers)))
-    kinds = {f.name: f.kind for f in find_problem(args.recording).free}
+def _keep(file: Path, progress: Progress, of: str) -> None:
+    content = io.BytesIO()
+    np.savez(content, of=of, **dataclasses.asdict(progress))
+    write_bytes(file, content.getvalue())
+
+
+def _read(file: Path, of: str) -> Progress | None:
+    if not file.is_file():
+        return None
+    with np.load(file) as arrays:
+        fields = {k: arrays[k] for k in arrays.files}
+    if str(fields.pop("of")) != of:
+        raise InputError(f"{file} belongs to other settings or data; give a new --out")
+    runtime.log(f"going on after iteration {fields['iteration']}")
+    return Progress(**fields | {k: x.item() for k, x in fields.items() if x.ndim == 0})
+
+
+def rows_of(world: WorldModel, fitted: Identified) -> list[dict[str, Any]]:
+    """A row per number, in its unit or in widths of its prior."""
+    half = fitted.uncertainty.half_widths(np.eye(len(fitted.numbers)))
+    kinds, bounds = {f.name: f.kind for f in world.free}, intervals(world, fitted)
     rows = []
-    for n, h in zip(identified.numbers, half, strict=True):
+    for n, h in zip(fitted.numbers, half, strict=True):
         kind, interval = kinds[n.name], bounds[n.name]
         unit = physical.KINDS[kind].unit
         if kind != "inertia" and len(interval) == len(physical.KINDS[kind].width):
@@ -157,38 +160,7 @@ def publish(
         row |= {"low": low if known else None, "high": high if known else None}
         verdict = "identified" if n.identified else "at its bound" if n.at_bound else "not"
         rows.append(row | {"deviation": n.deviation, "identified": verdict})
-    write(
-        args.out,
-        f"{args.recording}{' (SIMULATED)' * result['simulated']}: what the data say of each number",
-        rows,
-        COLUMNS,
-        note=NOTE,
-        result=result,
-        unconverged_windows=identified.unconverged,
-        noise=identified.noise,
-        covariance=identified.covariance,
-        # An infinite one is null.
-        freedom=[f if np.isfinite(f) else None for f in doubt.freedom],
-        settings=settings,
-    )
-
-
-def _named(out: LeftOut, episodes: list[Episode]) -> str:
-    return f"episode {episodes[out.episode].id} from frame {out.frame} ({out.reason})"
-
-
-def _read(path: Path, config: str) -> Progress | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as arrays:
-        if str(arrays["config"]) != config:
-            raise InputError(
-                f"{path} belongs to other settings or data; give another --out, or delete it"
-            )
-        fields = {k: arrays[k] for k in arrays.files if k != "config"}
-    runtime.log(f"going on after iteration {fields['iteration']}")
-    fields |= {name: x.item() for name, x in fields.items() if x.ndim == 0}
-    return Progress(**fields)
+    return rows
 
 
 if __name__ == "__main__":

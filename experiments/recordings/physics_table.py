@@ -10,7 +10,8 @@ Expected: one JSON line with the ratios of mean errors at the recording's own ho
           intervals; elbow_toss: every ratio to the sources below 0.87
 
 Each of --fits is an --out folder of fit_physics, one per seed. The folders that this script
-leaves (OUT and OUT/seed<N>) serve as well, so a table can be made again from what is committed.
+leaves (OUT and OUT/seed<N>) serve as well, for another OUT: a table can be made again from what is
+committed.
 Rows: ``default``, the measured shape and MuJoCo's default for everything else; ``sources``, the
 published parameters, both in C MuJoCo; ``sources_scene``, the same in MJX, where the fits start;
 ``fitted``; and ``exported``, the fits written as MJCF and run by C MuJoCo. OUT gets table.json,
@@ -23,19 +24,19 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from experiments.recordings.figures import BLUE, GREY, ORANGE
-from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.recordings.tables import (
     Fit,
     headline,
     keep_checkpoints,
     publish,
     read_fits,
-    real_recording,
     refuse_diverged,
 )
 from worldmodel import runtime
@@ -44,8 +45,8 @@ from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.model.simulate import make_predictor
 from worldmodel.physics import parameters as physical
-from worldmodel.physics.oracle import trajectory
 from worldmodel.scene import parse_mjcf, write_mjcf
+from worldmodel.scene.replay import replayed
 
 STYLES = {
     "sources": (ORANGE, (0, (4, 2)), "published parameters"),
@@ -62,29 +63,7 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     fits: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     out: Path  # folder for the table, the figure and the checkpoints
-    split: str = "test"  # test, validation or train episodes
-
-
-def predict_in_c(model: mujoco.MjModel, substeps: int, windows: Windows) -> np.ndarray:
-    """Open-loop prediction in C MuJoCo, every window from a fresh ``MjData``.
-
-    Args:
-      model: compiled; its timestep is that of a substep.
-      substeps: physics steps per frame; a frame's controls are held over them.
-      windows: whatever lies past an episode's end (not ``scored``) is predicted too.
-
-    Returns:
-      (windows, horizon, nq); not finite where it diverged. Without the switch below MuJoCo would
-      start it again from its initial pose and go on as if nothing had happened.
-    """
-    before = model.opt.disableflags
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    try:
-        arrays = (np.asarray(x) for x in (windows.qpos, windows.qvel, windows.ctrl))
-        starts = zip(*arrays, strict=True)
-        return np.stack([trajectory(model, *s, substeps=substeps)[0] for s in starts])
-    finally:
-        model.opt.disableflags = before
+    split: Literal["test", "validation", "train"] = "test"
 
 
 def compile_in_c(
@@ -116,8 +95,8 @@ def predictions(
     in_mjx = make_predictor(world, min(BATCH, len(windows)))
 
     def c(mjcf: str | Path, substeps: int, assets: Mapping[str, bytes] | None = None) -> np.ndarray:
-        timestep = 1 / (problem.control_hz * substeps)
-        return predict_in_c(compile_in_c(mjcf, timestep, assets), substeps, windows)
+        model = compile_in_c(mjcf, 1 / (problem.control_hz * substeps), assets)
+        return replayed(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
 
     def mjx(parameters: Any) -> np.ndarray:
         return in_mjx({"physics": parameters, "network": {}}, windows)
@@ -143,17 +122,16 @@ def predictions(
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    path = real_recording(args.recording, args.split)
-    problem = find_problem(args.recording)
+    recording = read_recording(args.recording)
     fits = read_fits(args.fits, args.recording)
     best = min(fits, key=lambda f: f.validation)
     world, physics = best.fitted.world, best.fitted.parameters["physics"]
-    args.out.mkdir(parents=True, exist_ok=True)
+    keep_checkpoints(fits, args.out)
+    problem = recording.problem
     table = publish(
         args.out,
-        problem,
+        recording,
         args.split,
-        path,
         best.fitted,
         lambda windows, ids: predictions(problem, fits, windows, ids),
         lambda _: PAIRS,
@@ -162,7 +140,6 @@ def main(args: Args) -> int:
         fits=[{"seed": f.seed, "validation": f.validation} for f in fits],
         best_seed=best.seed,
     )
-    keep_checkpoints(fits, args.out)
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, physics)
     write_mjcf(args.out / "fitted.xml", fitted_mjcf, world.scene.assets)
     print(json.dumps(headline(table, "sources", ["fitted"]) | {"out": str(args.out)}))

@@ -1,26 +1,16 @@
 """A small recording made with C MuJoCo and hidden parameters, where no real one is at hand.
 
-Question: none; it stands in for real recordings so that everything runs on any machine.
-Command:  python -m experiments.recordings.simulate --recording elbow_toss --out FILE.npz
-Runtime:  seconds
-Expected: one JSON line with the file, its episodes and the hidden parameters
-
 The archive has exactly the layout of the real one: poses with tracking noise, velocities made as
 backward differences of the noisy poses, as the real recordings' were.
 """
 
-import dataclasses
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from experiments.recordings.problems import Problem, find_problem
+from experiments.recordings.problems import Problem
 from experiments.records import write_arrays
-from worldmodel import runtime
 from worldmodel._mujoco import mujoco
-from worldmodel.errors import InputError
 from worldmodel.scene.tangent import displaced, displacements
 
 POSITION_NOISE = 9e-5  # [m], as measured in free flight on the elbow
@@ -31,17 +21,7 @@ FRAMES = {"double_pendulum": 1000}
 DEFAULT_FRAMES = 120
 
 
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    recording: str  # which layout
-    out: Path  # the .npz to write
-    episodes: int = 80
-    seed: int = 0  # of the hidden parameters, the starts and the noise
-
-
-def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> dict[str, float]:
+def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> None:
     """Writes a simulated archive of a recording's layout.
 
     The hidden parameters are the sources' times exp(N(0, 0.25²)), friction exp(N(0, 0.4²)), and
@@ -52,21 +32,13 @@ def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> dict[s
       episodes: how many; ids are 0, 1, 2, …
       seed: of everything random.
       out: written whole or not at all.
-
-    Returns:
-      the hidden parameters by name.
-
-    Raises:
-      InputError: fewer than one episode.
     """
-    if episodes < 1:
-        raise InputError(f"{episodes} episodes asked for; a recording has at least one")
     generator = np.random.default_rng(seed)
     spec = mujoco.MjSpec.from_file(str(problem.mjcf))
     rate = problem.columns.rate_hz or 500.0
     substeps = int(np.ceil(1 / (rate * SUBSTEP)))
     spec.option.timestep = 1 / (rate * substeps)
-    hidden = _hide(spec, generator)
+    _hide(spec, generator)
     model = spec.compile()
     frames = FRAMES.get(problem.name, DEFAULT_FRAMES)
     rolled = [_episode(model, frames, substeps, generator) for _ in range(episodes)]
@@ -89,30 +61,22 @@ def simulate(problem: Problem, *, episodes: int, seed: int, out: Path) -> dict[s
         arrays |= {"rate_hz": np.array(rate)}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(out, arrays)
-    return hidden
 
 
-def _hide(spec: mujoco.MjSpec, generator: np.random.Generator) -> dict[str, float]:
-    hidden: dict[str, float] = {}
+def _hide(spec: mujoco.MjSpec, generator: np.random.Generator) -> None:
     plane = all(joint.type != mujoco.mjtJoint.mjJNT_FREE for joint in spec.joints)
     for body in spec.bodies[1:]:
         factor = np.exp(0.25 * generator.normal(size=2))
         shift = 0.003 * generator.normal(size=3) * (np.array([1, 0, 1]) if plane else 1)
         body.mass, body.inertia = body.mass * factor[0], body.inertia * factor[0] * factor[1]
         body.ipos = body.ipos + shift
-        hidden |= {f"{body.name}.mass": float(body.mass)}
-        hidden |= {f"{body.name}.com.{a}": float(x) for a, x in zip("xyz", body.ipos, strict=True)}
     for geom in spec.geoms:
         if geom.name != "table":
             friction = geom.friction[0] * np.exp(0.4 * generator.normal())
             geom.friction = [friction, *geom.friction[1:]]
-            hidden[f"{geom.name}.friction"] = float(friction)
     for joint in spec.joints:
         if np.any(joint.damping):
-            factor = np.exp(0.25 * generator.normal())
-            joint.frictionloss = joint.frictionloss * factor
-            hidden[f"{joint.name}.frictionloss"] = float(np.ravel(joint.frictionloss)[0])
-    return hidden
+            joint.frictionloss = joint.frictionloss * np.exp(0.25 * generator.normal())
 
 
 def _episode(
@@ -121,8 +85,7 @@ def _episode(
     """Poses (frames, nq) and the torques played (frames, nu)."""
     data = mujoco.MjData(model)
     _throw(data, model, generator)
-    smooth = np.cumsum(generator.normal(size=(frames, model.nu)), axis=0) / 40.0
-    torque = 0.8 * np.sin(smooth)
+    torque = 0.8 * np.sin(np.cumsum(generator.normal(size=(frames, model.nu)), axis=0) / 40.0)
     poses = np.empty((frames, model.nq))
     for k in range(frames):
         poses[k] = data.qpos
@@ -157,17 +120,3 @@ def _noise(model: mujoco.MjModel) -> np.ndarray:
         return np.full(model.nv, ENCODER_NOISE)
     moves = 3 if model.nq != model.nv else 2  # in space, or in a plane
     return np.r_[np.full(moves, POSITION_NOISE), np.full(model.nv - moves, ANGLE_NOISE)]
-
-
-def main(args: Args) -> int:
-    """Writes the file; prints one JSON line."""
-    hidden = simulate(
-        find_problem(args.recording), episodes=args.episodes, seed=args.seed, out=args.out
-    )
-    runtime.log(f"wrote {args.episodes} simulated episodes of {args.recording} to {args.out}")
-    print(json.dumps({"file": str(args.out), "episodes": args.episodes, "hidden": hidden}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(runtime.command(main, __doc__))

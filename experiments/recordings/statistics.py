@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from worldmodel.commands.scores import named
 from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -162,12 +163,6 @@ def diverged(predicted: np.ndarray, windows: Windows) -> np.ndarray:
     """(windows,) bool; whether a scored frame of (windows, horizon, nq) is not finite."""
     finite = np.isfinite(predicted).all(axis=2) | ~np.asarray(windows.scored)
     return np.logical_not(finite.all(axis=1))
-
-
-def named(error: Iterable[float]) -> dict[str, float | None]:
-    """Errors by channel; None where the scene has no such channel."""
-    values = (float(e) if np.isfinite(e) else None for e in error)
-    return dict(zip(GROUPS, values, strict=True))
 
 
 def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:

@@ -1,10 +1,7 @@
 """What the tables of the recordings share: reading fits, horizons, and writing the result."""
 
 import dataclasses
-import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +10,10 @@ import numpy as np
 
 from experiments.recordings.figures import CHANNELS, Style, curves_figure
 from experiments.recordings.fitted import Fitted, restore_fitted
-from experiments.recordings.problems import Problem
+from experiments.recordings.source import Recording
 from experiments.recordings.statistics import BySeed, curves, diverged, rows_at
 from experiments.records import Row, write
 from worldmodel import runtime
-from worldmodel.episodes.split import split
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.runtime.checkpoint import CheckpointError
@@ -88,41 +84,21 @@ def refuse_different(fits: Sequence[Fit], settings: Callable[[dict[str, Any]], A
 
 
 def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
-    """Copies the checkpoint that is best on *validation* to ``out``, others to ``out/seed<N>``,
-    also where a fit stands in another of these.
-
-    A kill at any moment leaves every checkpoint somewhere: ``out`` is replaced last, and what is
-    kept elsewhere by then is removed after that.
-    """
-    best = min(fits, key=lambda f: f.validation)
-    folders = {f.seed: out if f is best else out / f"seed{f.seed}" for f in fits}
-    with tempfile.TemporaryDirectory() as copies:
-        for f in fits:
-            shutil.copytree(f.folder / "checkpoint", Path(copies) / str(f.seed))
-        for seed in sorted(folders, key=lambda s: folders[s] == out):
-            with new_folder(folders[seed] / "checkpoint", replace=True) as folder:
-                shutil.copytree(Path(copies) / str(seed), folder, dirs_exist_ok=True)
-    for stale in set(out.glob("seed*")) - {*folders.values()}:
-        shutil.rmtree(stale / "checkpoint", ignore_errors=True)
-        if not any(stale.iterdir()):
-            stale.rmdir()
-
-
-def real_recording(recording: str, part: str) -> Path:
-    """The file of a real recording.
+    """Copies the checkpoint that is best on *validation* to ``out``, others to ``out/seed<N>``.
 
     Raises:
-      InputError: ``part`` is no split, or WORLDMODEL_DATA is not set.
+      InputError: a fit stands in ``out``.
     """
-    if part not in ("test", "validation", "train"):
-        raise InputError(f"--split {part}: give test, validation or train")
-    data = os.environ.get("WORLDMODEL_DATA")
-    if not data:
-        raise InputError(
-            "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({recording}.npz); a table of simulated ones answers nothing"
-        )
-    return Path(data) / f"{recording}.npz"
+    for f in fits:
+        if out.resolve() in (f.folder.resolve(), *f.folder.resolve().parents):
+            raise InputError(f"{f.folder} would be overwritten; give an --out apart from the fits")
+    best = min(fits, key=lambda f: f.validation)
+    for former in out.glob("seed*"):
+        shutil.rmtree(former)
+    for f in fits:
+        target = out if f is best else out / f"seed{f.seed}"
+        with new_folder(target / "checkpoint", replace=True) as folder:
+            shutil.copytree(f.folder / "checkpoint", folder, dirs_exist_ok=True)
 
 
 def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
@@ -153,9 +129,8 @@ def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequ
 
 def publish(
     out: Path,
-    problem: Problem,
+    recording: Recording,
     part: str,
-    path: Path,
     fitted: Fitted,
     predict: Callable[[Windows, Sequence[Any]], Mapping[str, BySeed]],
     pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
@@ -165,7 +140,7 @@ def publish(
     """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
 
     Args:
-      part: the split that is predicted; path: the recording's file.
+      part: the split that is predicted.
       fitted: a fit of it, which says what is scored.
       predict: windows and the episodes' ids → predictions, model → seed → (windows, horizon, nq).
       pairs: models → (model, reference) that are compared.
@@ -175,7 +150,7 @@ def publish(
     Returns:
       The content of table.json.
     """
-    episodes = [e for e in problem.episodes(path) if split(e.id) == part]
+    problem, episodes = recording.problem, recording.part(part)
     reference, *_, model = styles
     rows: list[dict[str, Any]] = []
     shown: dict[str, Any] = {}
@@ -194,7 +169,7 @@ def publish(
         "recording": problem.name,
         "split": part,
         "control_hz": problem.control_hz,
-        "data_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "data_sha256": recording.digest,
         "fitted_on_sha256": fitted.metadata["settings"]["data"],
     }
     about = kept | about | {"curves": shown}

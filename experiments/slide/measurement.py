@@ -10,10 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.alpha import CONTROL
+from experiments.alpha import CONTROL, cells_of
 from experiments.slide import study as slide
 from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
-from experiments.slide.replicate_cells import cells_of
 from experiments.slide.turn import Spent, draw, key
 from worldmodel import loop, runtime, trust
 from worldmodel.policies.clone import Cloned, clone
@@ -87,7 +86,7 @@ def play_policies(
     Real-only sizes are nested within a replicate; nothing is shared between replicates.
     """
     _, goal = draw(study.contexts, key(seed, CONTEXTS))
-    cells = cells_of(study, list(pools))
+    cells = cells_of(study.real, study.n, study.m, list(pools))
     each, most = max(study.real), max(study.m)
     folder = out / "replicates"
     folder.mkdir(exist_ok=True)

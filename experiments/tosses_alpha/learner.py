@@ -35,7 +35,7 @@ class Recipe:
     weight_decay: float = 0.1
     huber: float = 0.3  # in units of the ballistic error
     validate_every: int = 50  # steps
-    together: int = 13  # trainings in one compiled call
+    together: int = 11  # trainings in one compiled call
 
 
 ROWS = 4096  # windows of a training are padded to a multiple

@@ -2,8 +2,10 @@
 
 Question: how many recorded tosses is a world model's toss worth to a network that learns to predict
           tosses, before and after the model is fitted on a few of them, and net of these?
-Command:  python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
-Runtime:  1.5 hours on one core; the same command resumes
+Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
+          --out runs/alpha/elbow/versions
+          python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
+Runtime:  1.5 hours on one core in all; the same command resumes
 Expected: one JSON line; OUT/table.json, table.md, figure.png, rows.csv
 
 Fixed before any mixture was trained: the sizes of ``study.FULL``, weight 1, and one primary error,
@@ -13,17 +15,13 @@ replicate splits all tosses anew and fits its own versions. Changed after a look
 everything trained anew after each: a training keeps the weights of the lowest primary error, not of
 the lowest loss; that error is computed without cancellation; the oracles' windows are shuffled.
 
-The learner is the latent model (``learner``). A second process (``versions``) makes the synthetic
-tosses. The controls decide whether to believe the rest: reality itself as the world model (v*) must
-come out at 1, thinned reality at its share, duplicates at 0, dealt futures below 0.
+The learner is the latent model (``learner``). The controls decide whether to believe the rest:
+reality itself as the world model (v*) must come out at 1, thinned reality at its share.
 """
 
-import collections
 import dataclasses
-import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -33,15 +31,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.alpha import CONTROL, publish, summary
-from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.source import recording_file
+from experiments.alpha import CONTROL, Cell, cells_of, publish, summary
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import mean_interval
 from experiments.slide.measurement import table_rows
 from experiments.tosses_alpha.learner import Learner
 from experiments.tosses_alpha.study import (
-    CONTROLS,
     MODELS,
+    SHAM,
     STUDIES,
     Study,
     recorded,
@@ -61,14 +59,10 @@ from worldmodel.trust import Row
 from worldmodel.types import Episode
 
 BATCH = 512  # windows predicted at once
-Cell = tuple[str, int, int]  # version, n, m
-PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), *((name, "v1") for name in CONTROLS))
-THEORY = {  # alpha of the oracles
-    "thin25": "1/4",  # so much of the tosses is fresh and real, the rest empty
-    "thin75": "3/4",
-    "copies": "0",  # the n real tosses over again
-    "dealt": "below 0",  # real tosses whose futures are dealt to other starts
-}
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), (SHAM, "v1"))
+# Alpha of the oracles: so much of their tosses is fresh and real, the rest empty. Copies of the n
+# and tosses with the futures of others ended at the floor of the curve, where no alpha can be read.
+THEORY = {"thin25": "1/4", "thin75": "3/4"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +76,19 @@ class Args:
 
 def cells(study: Study) -> list[Cell]:
     """Real-only sizes, the versions' grid, and the controls at the smallest n and largest m."""
-    grid: list[Cell] = [("", n, 0) for n in study.real]
-    grid += [(version, n, m) for version in (*MODELS, CONTROL) for n in study.n for m in study.m]
-    return grid + [(version, study.n[0], study.m[-1]) for version in (*CONTROLS, *THEORY)]
+    grid = cells_of(study.real, study.n, study.m, (*MODELS, CONTROL))
+    return grid + [(version, study.n[0], study.m[-1]) for version in (SHAM, *THEORY)]
 
 
 def synthetic(
     version: str,
-    n: int,
     m: int,
     problem: Problem,
     study: Study,
     pool: list[Episode],
     tosses: Mapping[str, np.ndarray],
 ) -> Windows | None:
-    """The windows that a version's first m tosses add to the first n of the pool.
+    """The windows that a version's first m tosses add.
 
     Args:
       tosses: arrays of ``versions``, by name.
@@ -104,40 +96,15 @@ def synthetic(
     Returns:
       None where they add no window.
     """
-    fresh = pool[max(study.real) : max(study.real) + m]  # of reality, in no real set
-    if version.startswith("thin"):
-        kept = round(int(version[4:]) / 100 * m)
-        return training_windows(study, fresh[:kept]) if kept else None
-    if version == CONTROL:
-        return training_windows(study, fresh)
-    if version == "copies":
-        return training_windows(study, [pool[i % n] for i in range(m)])
-    if version == "dealt":
-        return dealt(training_windows(study, fresh), np.random.default_rng(m))
+    if version == CONTROL or version in THEORY:  # of reality, in no real set
+        kept = m if version == CONTROL else round(int(version[4:]) / 100 * m)
+        first = max(study.real)
+        return training_windows(study, pool[first : first + kept]) if kept else None
     qpos, frames = tosses[f"{version}.qpos"][:m], tosses[f"{version}.frames"][:m]
     windows = training_windows(study, recorded(problem.scene(), qpos, frames))
     if version == "v2":  # its predictions are of the windows of all its tosses, in this order
         windows = dataclasses.replace(windows, target=tosses["v2.predicted"][: len(windows)])
     return windows
-
-
-def dealt(windows: Windows, rng: np.random.Generator) -> Windows:
-    """Each window with the future of another, moved to its own start."""
-    other = rng.permutation(len(windows))
-    here, there = windows.qpos, windows.qpos[other]
-    future = np.asarray(windows.target)[other].copy()
-    future[..., :3] += (here - there)[:, None, :3]
-    turn = _product(here[:, 3:7], there[:, 3:7] * np.array([1.0, -1.0, -1.0, -1.0]))
-    future[..., 3:7] = _product(turn[:, None], future[..., 3:7])
-    future[..., 7:] += (here - there)[:, None, 7:]
-    return dataclasses.replace(windows, target=future)
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(…, 4) product of quaternions wxyz."""
-    w, v, s, u = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
-    real = w * s - (v * u).sum(-1, keepdims=True)
-    return np.concatenate([real, w * u + s * v + np.cross(v, u)], axis=-1)
 
 
 def train_replicate(
@@ -146,7 +113,6 @@ def train_replicate(
     episodes: list[Episode],
     number: int,
     tosses: Mapping[str, np.ndarray],
-    provenance: dict[str, Any],
     interrupt: runtime.Interrupt,
 ) -> dict[str, Any]:
     """All cells of a replicate: errors over the ballistic ones, (channels,) each.
@@ -182,10 +148,10 @@ def train_replicate(
         group, sets = todo[first : first + study.recipe.together], []
         for version, n, m in group:
             windows = training_windows(study, parts.pool[:n])
-            more = synthetic(version, n, m, problem, study, parts.pool, tosses) if m else None
+            more = synthetic(version, m, problem, study, parts.pool, tosses) if m else None
             if more is not None:
                 windows = jax.tree.map(lambda *x: np.concatenate(x), windows, more)
-            if version in THEORY:  # unshuffled, ``copies`` would repeat the real set's draws
+            if version in THEORY:
                 windows = windows.take(shuffle.permutation(len(windows)))
             sets.append(windows)
         for (version, n, m), parameters in zip(group, learner.train(sets), strict=True):
@@ -196,12 +162,7 @@ def train_replicate(
             f"replicate {number + 1}/{study.replicates}  training {len(done)}/{len(todo)}  "
             f"{(len(todo) - len(done)) / rate:.0f} s to its end"
         )
-    return {
-        "cells": done,
-        "ballistic": ballistic[has].tolist(),
-        "seconds": time.monotonic() - began,
-        "provenance": provenance,
-    }
+    return {"cells": done, "ballistic": ballistic[has].tolist()}
 
 
 def rows_of(problem: Problem, study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -210,10 +171,9 @@ def rows_of(problem: Problem, study: Study, results: Sequence[Mapping[str, Any]]
     Args:
       results: of ``train_replicate``.
     """
-    spent = collections.defaultdict(int, v0=study.first, v1=study.first, v2=study.second)
-    spent |= {f"v1-{name}": study.first for name in ("sham", "quiet", "loud", "leak")}
-    spent |= {"v1-worst": study.second}
-    models, tables = (*MODELS, *CONTROLS, CONTROL), []
+    spent = dict.fromkeys(("", CONTROL, *THEORY), 0) | {"v2": study.second}
+    spent |= dict.fromkeys(("v0", "v1", SHAM), study.first)
+    models, tables = (*MODELS, SHAM, CONTROL), []
     for task, names in ((problem.name, models), (f"{problem.name}, oracles", THEORY)):
         rows = [
             cell | {"seed": seed, "error": float(np.exp(np.log(cell["errors"]).mean()))}
@@ -243,27 +203,6 @@ def baselines(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def make_versions(args: Args, interrupt: runtime.Interrupt) -> None:
-    """Runs ``versions`` in a process of its own, in double precision.
-
-    Raises:
-      InputError: it failed.
-      Interrupted: a signal came.
-    """
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "experiments.tosses_alpha.versions"]
-    command += ["--recording", args.recording, "--out", str(args.out), "--study", args.study]
-    with subprocess.Popen(command, env=environment) as process:
-        while process.poll() is None:
-            if interrupt.requested:
-                process.terminate()
-            time.sleep(0.2)
-    if interrupt.requested:
-        raise runtime.Interrupted("stopped while versions are fitted; the same command resumes")
-    if process.returncode:
-        raise InputError("the process that makes the versions failed; mend its error above")
-
-
 def result_of(out: Path, number: int) -> dict[str, Any]:
     """A replicate's errors, and ``about`` its versions, whose errors are over the ballistic too."""
     result = json.loads((out / "replicates" / f"{number:03d}.json").read_text())
@@ -281,25 +220,25 @@ def main(args: Args) -> int:
     # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
     runtime.configure(x64=False)
-    problem, study = find_problem(args.recording), STUDIES[args.study]
+    recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
+    problem, episodes, simulated = recording.problem, recording.episodes, recording.simulated
     folder = args.out / "replicates"
-    path, simulated = recording_file(problem, args.out)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    claim(folder, {"study": study, "recording": digest})
-    episodes = problem.episodes(path)
-    provenance = runtime.provenance()
+    claim(folder, {"study": study, "recording": recording.digest})
     with runtime.Interrupt() as interrupt:
         try:
-            make_versions(args, interrupt)
             for number in range(study.replicates):
                 target = folder / f"{number:03d}.json"
                 if target.is_file():
                     continue
-                with np.load(args.out / "versions" / f"{number:03d}.npz") as archive:
+                archived = args.out / "versions" / f"{number:03d}.npz"
+                if not archived.is_file():
+                    raise InputError(
+                        f"{archived} is absent; run experiments.tosses_alpha.versions --recording "
+                        f"{args.recording} --study {args.study} --out {archived.parent}"
+                    )
+                with np.load(archived) as archive:
                     tosses = {name: archive[name] for name in archive.files}
-                result = train_replicate(
-                    problem, study, episodes, number, tosses, provenance, interrupt
-                )
+                result = train_replicate(problem, study, episodes, number, tosses, interrupt)
                 files.write_json(target, result, indent=None)
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))

@@ -1,25 +1,22 @@
-"""World models fitted on a few corrections, and the tosses they generate; ``measure`` runs this.
+"""World models fitted on a few corrections, and the tosses they generate, for ``measure``.
 
 Question: what would a lab's world model, fitted on K real tosses and nothing else, generate?
-Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss --out runs/alpha/elbow
+Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
+          --out runs/alpha/elbow/versions
 Runtime:  one to three minutes per replicate on one core
-Expected: OUT/versions/000.npz, 001.npz, …, one per replicate, each written atomically
+Expected: OUT/000.npz, 001.npz, …, one per replicate, each written atomically
 
 Each replicate runs in double precision, which a fit needs (the learner runs in single precision, so
 in another process):
 
 - v0: the sources' parameters; v1: physics fitted on the first K1 corrections by Gauss-Newton;
   v2: physics fitted on all K2, and a network regressed on its remaining error;
-- v1-sham: physics fitted on K1 tosses that v0 generated from the same starts;
-- v1-worst: physics fitted on the K1 of the K2 that v0 predicts worst;
-- v1-quiet, v1-loud: v1 without tracking noise and with twice as much;
-- v1-leak: v1 from starts of the whole pool.
+- v1-sham: physics fitted on K1 tosses that v0 generated from the same starts.
 
 A version draws its starts, and measures the tracking noise, on the corrections it is charged with:
-v0 on the first K1, since it needs starts too; v1-worst on all K2, of which its K1 are selected. A
-synthetic toss is recorded as a real one: noise on the poses, velocities from them. A training
-window of v2 has v2's own prediction from that recording as its future, since the network's
-corrections hold for that horizon.
+v0 on the first K1, since it needs starts too. A synthetic toss is recorded as a real one: noise on
+the poses, velocities from them. A training window of v2 has v2's own prediction from that recording
+as its future, since the network's corrections hold for that horizon.
 """
 
 import dataclasses
@@ -32,10 +29,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.recordings.problems import Problem, find_problem
-from experiments.recordings.source import recording_file
+from experiments.recordings.problems import Problem
+from experiments.recordings.source import read_recording
 from experiments.records import write_arrays
 from experiments.tosses_alpha.study import (
+    SHAM,
     STUDIES,
     Starts,
     Study,
@@ -54,7 +52,7 @@ from worldmodel.finetune.gauss_newton import identify
 from worldmodel.finetune.regression import regress, regression_data
 from worldmodel.model import Displacement, Parameters, WorldModel, init
 from worldmodel.model.simulate import make_predictor, make_simulator
-from worldmodel.physics import parameters as physical
+from worldmodel.runtime.settings import claim
 from worldmodel.types import Episode
 
 BATCH = 64  # tosses, or windows, in one compiled call
@@ -65,7 +63,7 @@ class Args:
     """Command line."""
 
     recording: str
-    out: Path
+    out: Path  # folder versions of measure's --out
     study: str = "full"  # full or smoke
 
 
@@ -119,15 +117,6 @@ def fitted_hybrid(
     return fitted, min(row["validation"] for row in rows)
 
 
-def worst(world: WorldModel, tosses: list[Episode], count: int, problem: Problem) -> list[Episode]:
-    """The ``count`` tosses with the largest errors of version 0, each relative to its mean."""
-    windows = scored_windows(problem, tosses)
-    predicted = make_predictor(world, BATCH)(init(world, jax.random.key(0)), windows)
-    error = episode_errors(predicted, windows, problem.channels(world.scene))
-    relative = np.nansum(error / error.mean(axis=0), axis=1)
-    return [tosses[i] for i in np.sort(np.argsort(-relative)[:count])]
-
-
 def played(world: WorldModel, parameters: Parameters, starts: Starts) -> np.ndarray:
     """Poses of whole tosses: (tosses, frames, nq).
 
@@ -149,7 +138,6 @@ def replicate(
     study: Study,
     episodes: list[Episode],
     number: int,
-    provenance: dict[str, Any],
     stop: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
     """All versions' tosses of one replicate: arrays by name, and ``about`` as JSON text.
@@ -179,24 +167,19 @@ def replicate(
     v2_hybrid, ratio = fitted_hybrid(hybrid, v2, study, every, number, stop)
     same_starts = recorded_starts(first)
     v0_tosses = tracked(scene, played(world, v0, same_starts), noise1, [number, 13])
-    sham = fitted("v1-sham", recorded(scene, v0_tosses, same_starts.frames), 11)
-    hard = fitted("v1-worst", worst(world, every, study.first, problem), 14)
+    sham = fitted(SHAM, recorded(scene, v0_tosses, same_starts.frames), 11)
 
     def starts(tosses: list[Episode]) -> Starts:
         rng = np.random.default_rng([number, 15])
         return draw_starts(scene, tosses, study.bandwidth, most, rng)
 
-    near, wide, leak = starts(first), starts(every), starts(parts.pool)
+    near, wide = starts(first), starts(every)
     out: dict[str, np.ndarray] = {}
     for name, parameters, begun, noise in (
         ("v0", v0, near, noise1),
         ("v1", v1, near, noise1),
         ("v2", v2, wide, noise2),
-        ("v1-sham", sham, near, noise1),
-        ("v1-worst", hard, wide, noise2),
-        ("v1-quiet", v1, near, 0.0 * noise1),
-        ("v1-loud", v1, near, 2.0 * noise1),
-        ("v1-leak", v1, leak, noise1),
+        (SHAM, sham, near, noise1),
     ):
         qpos = tracked(scene, played(world, parameters, begun), noise, [number, 16])
         out[f"{name}.qpos"], out[f"{name}.frames"] = qpos, begun.frames
@@ -209,26 +192,15 @@ def replicate(
         predicted = make_predictor(model, BATCH)(parameters, test)
         return episode_errors(predicted, test, channels).mean(axis=0).tolist()
 
-    def values(parameters: Parameters) -> dict[str, list[float]]:
-        arrays = physical.values(scene, world.free, parameters["physics"])
-        return {name: array.tolist() for name, array in arrays.items()}
-
     about = {
-        "replicate": number,
         "direct": {
             "v0": direct(world, v0),
             "v1": direct(world, v1),
             "v2-physics": direct(world, v2),
             "v2": direct(hybrid, v2_hybrid),
         },
-        "noise": noise1.tolist(),
         "regression": ratio,
         "fits": fits,
-        "provenance": provenance,
-        "parameters": {
-            name: values(p)
-            for name, p in (("v1", v1), ("v2", v2), ("v1-sham", sham), ("v1-worst", hard))
-        },
     }
     return out | {"about": np.array(json.dumps(about))}
 
@@ -236,20 +208,21 @@ def replicate(
 def main(args: Args) -> int:
     """Writes the replicates that are absent; returns the exit status."""
     runtime.configure()
-    problem, study = find_problem(args.recording), STUDIES[args.study]
-    folder = args.out / "versions"
-    folder.mkdir(parents=True, exist_ok=True)
-    path, _ = recording_file(problem, args.out)
-    episodes = problem.episodes(path)
-    provenance = runtime.provenance()
+    study = STUDIES[args.study]
+    claim(args.out, {"study": study, "recording": args.recording})
+    recording = read_recording(args.recording, args.out)
     with runtime.Interrupt() as interrupt:
         for number in range(study.replicates):
-            target = folder / f"{number:03d}.npz"
+            target = args.out / f"{number:03d}.npz"
             if target.is_file():
                 continue
             try:
                 arrays = replicate(
-                    problem, study, episodes, number, provenance, lambda: interrupt.requested
+                    recording.problem,
+                    study,
+                    recording.episodes,
+                    number,
+                    lambda: interrupt.requested,
                 )
             except runtime.Interrupted:
                 return interrupt.exit_status

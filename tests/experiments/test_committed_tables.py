@@ -10,8 +10,7 @@ import tyro
 
 from experiments.coverage import measure
 from experiments.coverage.scenarios import scenarios
-from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables, public
-from experiments.gradients.public_scenes import SCENES
+from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables
 from experiments.identification import coverage
 from experiments.records import header, table
 
@@ -25,11 +24,9 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (cost, "gradients/cost"),
         (cost, "gradients/cost_batches"),
         (cost, "gradients/cost_gpu"),
-        (cost, "gradients/cost_options"),
         (cube_side, "gradients/cube_side"),
         (first, "gradients/first"),
         (gate_tables, "gradients/gate"),
-        (public, "gradients/public"),
         (measure, "coverage"),
         (coverage, "identification"),
     ],
@@ -67,9 +64,3 @@ def test_every_scenario_of_the_coverage_study_is_published_and_does_what_is_want
         for scenario in scenarios(study.tables, study.pools)
     ]
     assert [row for row in result["rows"] if measure.missed(row)] == []
-
-
-def test_every_public_scene_has_a_row() -> None:
-    rows = json.loads((RESULTS / "gradients" / "public" / "table.json").read_text())["rows"]
-    assert [row["scene"] for row in rows] == [scene.name for scene in SCENES]
-    assert sum(row["outcome"] == "measured" for row in rows) >= 25

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiments.gradients import gate, gate_cells, gate_tables
-from experiments.gradients.differences import slope
 from experiments.gradients.gate_scenes import PAIRS, WANTED, Row
 from worldmodel.errors import InputError
 from worldmodel.physics.kinds import MOVING
@@ -55,7 +54,7 @@ def test_a_kink_is_measured() -> None:
 
     def at(x: float) -> tuple[float, float]:
         values = lambda s: np.array([[abs(x + s)], [(1.0 + s) ** 2]])  # noqa: E731
-        one, jump = slope(values, values(0.0), 3e-4)
+        one, jump = gate_cells.slope(values, values(0.0), 3e-4)
         assert one[1, 0] == pytest.approx(2.0, abs=1e-10) and abs(jump[1, 0]) < 1e-10
         return one[0, 0], jump[0, 0]
 

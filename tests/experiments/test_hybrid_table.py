@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.recordings import hybrid_predictions, tables
+from experiments.recordings import hybrid_predictions
 from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.hybrid_predictions import (
     Corrections,
@@ -232,43 +232,18 @@ def test_a_model_of_no_recording_is_refused(tmp_path: Path) -> None:
         restore_fitted(tmp_path)
 
 
-def test_the_kept_folders_serve_again_when_another_seed_is_best(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for seed, folder in ((0, out), (1, out / "seed1"), (2, tmp_path / "new")):
-        (folder / "checkpoint").mkdir(parents=True)
-        (folder / "checkpoint" / "of").write_text(str(seed))
-    folders = {0: out, 1: out / "seed1", 2: tmp_path / "new"}
-    scores = {0: 0.9, 1: 0.7, 2: 0.8}
-    nothing = cast(Fitted, None)
-    keep_checkpoints([Fit(s, scores[s], folders[s], nothing) for s in scores], out)
-    for folder, seed in ((out, "1"), (out / "seed0", "0"), (out / "seed2", "2")):
-        assert (folder / "checkpoint" / "of").read_text() == seed
-    assert sorted(p.name for p in out.iterdir()) == [
-        "checkpoint",
-        "seed0",
-        "seed2",
-    ]
-
-
-def test_a_full_disk_at_any_folder_loses_no_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = tables.new_folder
-    for failing in (1, 2, 3):
-        out, calls = tmp_path / str(failing), []
-        folders = {0: out, 1: out / "seed1", 2: out / "seed2"}
-        for seed, folder in folders.items():
-            (folder / "checkpoint").mkdir(parents=True)
-            (folder / "checkpoint" / "of").write_text(str(seed))
-
-        def new_folder(path: Path, *, replace: bool, calls: Any = calls, at: int = failing) -> Any:
-            calls.append(path)
-            if len(calls) == at:
-                raise OSError(28, "No space left on device")
-            return real(path, replace=replace)
-
-        monkeypatch.setattr(tables, "new_folder", new_folder)
-        fits = [Fit(s, abs(s - 1), folder, cast(Fitted, None)) for s, folder in folders.items()]
-        with pytest.raises(OSError, match="No space"):
-            keep_checkpoints(fits, out)
-        assert {path.read_text() for path in out.rglob("of")} == {"0", "1", "2"}
+def test_the_best_checkpoint_and_those_of_the_other_seeds_are_kept(tmp_path: Path) -> None:
+    out, nothing = tmp_path / "out", cast(Fitted, None)
+    for seed in range(3):
+        (tmp_path / str(seed) / "checkpoint").mkdir(parents=True)
+        (tmp_path / str(seed) / "checkpoint" / "of").write_text(str(seed))
+    for scores in ((0.9, 0.7, 0.8), (0.9, 0.7, 0.6)):  # then another one is best
+        fits = [Fit(s, score, tmp_path / str(s), nothing) for s, score in enumerate(scores)]
+        keep_checkpoints(fits, out)
+        best = int(np.argmin(scores))
+        kept = {path.parent.parent.name: path.read_text() for path in out.rglob("of")}
+        others = {f"seed{s}": str(s) for s in range(3) if s != best}
+        assert kept == {"out": str(best)} | others
+    with pytest.raises(InputError, match="would be overwritten"):
+        keep_checkpoints([Fit(0, 0.5, out / "seed0", nothing)], out)
+    assert (out / "seed0" / "checkpoint" / "of").read_text() == "0"

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.tosses_alpha.measure import cells, dealt, synthetic
+from experiments.tosses_alpha.measure import cells, synthetic
 from experiments.tosses_alpha.study import (
     FULL,
-    HORIZON,
     SMOKE,
     draw_starts,
     recorded_starts,
@@ -18,8 +17,6 @@ from experiments.tosses_alpha.study import (
     training_windows,
 )
 from tests.helpers.flights import SCENE, flights
-from worldmodel._mujoco import mujoco
-from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.types import Episode
 
@@ -77,35 +74,15 @@ def test_starts_are_recorded_ones_moved_by_the_kernel(tosses: list[Episode]) -> 
     np.testing.assert_allclose(spread, 0.25 * known.qvel.std(0), rtol=0.15)
 
 
-def test_dealt_futures_start_where_their_windows_do(tosses: list[Episode]) -> None:
-    windows = training_windows(FULL, tosses)
-    moved = dealt(windows, np.random.default_rng(3))
-    other = np.random.default_rng(3).permutation(len(windows))
-    assert (other != np.arange(len(windows))).any()
-
-    def since_start(w: Windows) -> np.ndarray:
-        """Rotation from the start to each future frame, in the world."""
-        out = np.empty((len(w), HORIZON, 4))
-        inverse = np.asarray(w.qpos)[:, 3:7] * [1, -1, -1, -1]
-        for i in np.ndindex(*out.shape[:2]):
-            mujoco.mju_mulQuat(out[i], inverse[i[0]], w.target[i][3:7])
-        return out
-
-    np.testing.assert_allclose(since_start(moved), since_start(windows)[other], atol=1e-12)
-    gone = np.asarray(moved.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
-    was = np.asarray(windows.target)[..., :3] - np.asarray(windows.qpos)[:, None, :3]
-    np.testing.assert_allclose(gone, was[other], atol=1e-12)
-
-
 def test_what_each_version_adds(tosses: list[Episode]) -> None:
     study = dataclasses.replace(SMOKE, real=(1, 2), n=(2,), m=(4,))
     each = len(training_windows(study, tosses[:1]))
 
     def rows(version: str, generated: dict | None = None) -> int:
-        added = synthetic(version, 2, 4, CUBE, study, tosses, generated or {})
+        added = synthetic(version, 4, CUBE, study, tosses, generated or {})
         return 0 if added is None else len(added)
 
-    counted = {"v*": 4, "thin25": 1, "thin75": 3, "copies": 4, "dealt": 4}
+    counted = {"v*": 4, "thin25": 1, "thin75": 3}
     assert {name: rows(name) for name in counted} == {k: v * each for k, v in counted.items()}
     qpos = np.stack([e.qpos for e in tosses])
     generated = {"v1.qpos": qpos, "v1.frames": np.array([40, 30, 40, 40, *[40] * 8])}
@@ -115,7 +92,7 @@ def test_what_each_version_adds(tosses: list[Episode]) -> None:
     windows = training_windows(study, tosses)
     predicted = np.asarray(windows.target) + 1.0
     generated = {"v2.qpos": qpos, "v2.frames": np.full(12, 40), "v2.predicted": predicted}
-    added = synthetic("v2", 2, 4, CUBE, study, tosses, generated)
+    added = synthetic("v2", 4, CUBE, study, tosses, generated)
     assert added is not None
     np.testing.assert_array_equal(added.target, predicted[: 4 * each])
 

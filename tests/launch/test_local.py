@@ -159,6 +159,7 @@ def arguments(**changes: object) -> Args:
         ({}, [Slot((0,)), Slot((1,)), Slot((4,)), Slot((5,))]),
         ({"cores": 2}, [Slot((0, 1)), Slot((4, 5))]),
         ({"workers": 1, "cores": 3}, [Slot((0, 1, 4))]),
+        ({"processes": 2}, [Slot((0, 1)), Slot((4, 5))]),
         ({"gpus": ("1", "0")}, [Slot((0, 1), "1"), Slot((4, 5), "0")]),
         ({"gpus": ("1",), "cores": 1}, [Slot((0,), "1")]),
     ],
@@ -172,6 +173,9 @@ def test_slots_share_the_cores(changes: dict, slots: list[Slot]) -> None:
     [
         ({"gpus": ("2",)}, "--gpus 2: this machine has 0, 1"),
         ({"gpus": ("1", "1")}, "names one twice"),
+        ({"gpus": ("1",), "processes": 2}, "--processes 2: .* none with --gpus"),
+        ({"processes": 0}, "--processes 0: give one above 0"),
+        ({"processes": 5}, "0 workers of 5 cores"),
         ({"gpus": ("1",), "workers": 2}, "leave --workers out"),
         ({"workers": 5}, "5 workers of 1 cores on 4 cores"),
         ({"cores": 5}, "0 workers of 5 cores"),

@@ -137,7 +137,8 @@ def test_files_that_a_config_names_are_their_copies(
 ) -> None:
     """However they are named: whole, relative to the working folder, or through a link."""
     out = project / "sweep"
-    snapshot.write(source(project / "arm_fit.py", "arm_fit"), out)
+    code = source(project / "arm_fit.py", "arm_fit")
+    snapshot.write(code, out, lambda: code)
     (project.parent / "link").symlink_to(project)
     monkeypatch.chdir(project / "src")
     scenes = "../scene.xml", project / "scene.xml", project.parent / "link" / "scene.xml"

@@ -8,7 +8,7 @@ import pytest
 from experiments.coverage import estimators
 from experiments.coverage.designs import SIZES, fresh, nested_errors
 from experiments.coverage.measure import cover, measured
-from experiments.coverage.scenarios import CELLS, COVERS, scenarios
+from experiments.coverage.scenarios import CELLS, COVERS, FAILS, scenarios
 from tests.helpers.training_runs import smooth, table
 from worldmodel.trust import measure
 from worldmodel.trust.curve import leave_one_out
@@ -54,7 +54,7 @@ def test_intervals_cover() -> None:
     for scenario in picked.values():
         row = measured(scenario, 1)
         assert row["covered"] >= 926, (scenario.name, row)
-    short = next(a for a in scenarios(200, 40) if a.figure == "percentile bootstrap")
+    short = next(a for a in scenarios(200, 40) if a.wanted == FAILS)
     row = measured(short, 1)
     assert row["covered"] < 0.9 * row["replications"]  # the study detects a short interval
 

@@ -18,8 +18,8 @@ def check(block: str, folder: Path) -> None:
     lines = block.splitlines()
     printed: list[str] = []
     for command in (line[2:] for line in lines if line.startswith("$ ")):
-        arguments = shlex.split(command)
         # The files lie in a temporary folder; the code is this checkout's.
+        arguments = [str(ROOT / a) if a.endswith(".py") else a for a in shlex.split(command)]
         call = [sys.executable, *arguments[1:]]
         done = subprocess.run(
             call,

@@ -7,6 +7,7 @@ from typing import Any
 
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Demonstrator, Expert
+from worldmodel.runtime import Interrupted
 from worldmodel.runtime.reference import failed, resolve
 from worldmodel.tasks.check import check_task
 from worldmodel.tasks.task import Task
@@ -97,7 +98,7 @@ def contract(task: Task) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, OSError):
+    except (InputError, OSError, Interrupted):
         raise
     except Exception:  # whatever a user's Python raises
         check_task(task)

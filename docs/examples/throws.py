@@ -1,9 +1,9 @@
-"""A table for ``python -m worldmodel trust``, made without this package's models: throwing a ball.
+"""A table for ``worldmodel trust``, made without this package's models: throwing a ball.
 
 Question: what do a simulator, a learner and a reality have to write down to measure alpha?
-Command:  python -m experiments.coverage.example --stage pilot --out pilot.csv
-          python -m experiments.coverage.example --stage grid --seeds 40 --out runs.csv
-          python -m experiments.coverage.example --stage pairs --out pairs.csv
+Command:  python docs/examples/throws.py --stage pilot --out pilot.csv
+          python docs/examples/throws.py --stage grid --seeds 40 --out runs.csv
+          python docs/examples/throws.py --stage pairs --out pairs.csv
 Runtime:  ten seconds each at most, one CPU core
 Expected: v0 (no drag) harms, v1 (drag fitted on four throws) helps, the control v* covers 1
 
