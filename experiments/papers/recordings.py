@@ -31,11 +31,27 @@ def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result
     """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2."""
     base = f"{RESULTS}/recordings/{name}/physics/"
     fit = f"experiments.recordings.fit_hybrid --recording {name} --physics {base}%s/checkpoint "
-    fit += "--fit.seed %d --regression.seed %d --out {out}/%d"
+    fit += "--fit.seed %d --out {out}/%d"
     table = f"experiments.recordings.hybrid_table --recording {name} --out {{out}} --physics "
     table += " ".join(base + folder for folder in folders) + " --hybrid {out}/0 {out}/1 {out}/2"
-    fits = (fit % (folder, seed, seed, seed) for seed, folder in enumerate(folders))
+    fits = (fit % (folder, seed, seed) for seed, folder in enumerate(folders))
     return Result(f"recordings/{name}/hybrid", 60, (*fits, table), numbers)
+
+
+def identified(name: str, *numbers: tuple[str, float, float]) -> Result:
+    """What a recording says of each physical number."""
+    command = f"experiments.recordings.identify --recording {name} --out {{out}}"
+    values = (Number({"number": label}, ("value",), low, high) for label, low, high in numbers)
+    return Result(f"recordings/{name}/identified", 10, (command,), tuple(values))
+
+
+def sysid(name: str, low: float, high: float) -> Result:
+    """Four ways to the same least squares: where their costs end."""
+    command = f"experiments.recordings.compare_identification --recording {name} --windows 128"
+    command += " --iterations 10 --out {out}"
+    methods = ("engine c", "engine mjx", "mujoco.sysid, mujoco", "mujoco.sysid, scipy")
+    costs = (Number({"method": method}, ("cost",), low, high) for method in methods)
+    return Result(f"recordings/{name}/sysid", 10, (command,), tuple(costs))
 
 
 PAPER = Paper(
@@ -79,6 +95,18 @@ PAPER = Paper(
             ratio("hybrid", "physics", "rotation_rad", 0.84, 0.92),
             ratio("dealt", "physics", "position_m", 1.0, 1.4),
         ),
+        identified("elbow_toss", ("link2.mass[0]", 0.41, 0.5), ("link2.com[0]", 0.028, 0.035)),
+        identified(
+            "square_drop",
+            ("square.friction[0]", 0.148, 0.202),
+            ("square.geom_size[0]", 0.0299, 0.0308),
+        ),
+        identified("double_pendulum", ("shoulder.frictionloss[0]", 0.079, 1.86)),
+        identified(
+            "cube_toss", ("cube.friction[0]", 0.15, 0.22), ("cube.geom_size[0]", 0.05, 0.055)
+        ),
+        sysid("elbow_toss", 53_000, 65_000),
+        sysid("double_pendulum", 42_000, 47_000),
         Result(
             "identification",
             30,

@@ -87,7 +87,7 @@ def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
     assert played["episodes"] == 48 and played["core_seconds"] > 0  # of the workers, too
     assert [*results["cost"]["versions"]] == ["v0", "v1"]
     fitted = results["cost"]["versions"]["v1"]["model_seconds"]
-    assert fitted > results["cost"]["versions"]["v0"]["model_seconds"] > 0
+    assert fitted > results["cost"]["versions"]["v0"]["model_seconds"] >= 0
     paths = {name: np.array(path) for name, path in results["launch"]["qpos"].items()}
     assert set(paths) == {"reality", "v0", "v1"}
     for path in paths.values():
