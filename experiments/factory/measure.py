@@ -3,10 +3,10 @@
 Question: episodes per second and seconds of a core per episode, by task and engine; the peak memory
           of ``worldmodel generate`` for 1 000 and for 10 000 episodes
 Command:  python -m experiments.factory.measure --out experiments/results/factory
-Runtime:  about an hour on 2 idle cores, half of it compilation; a minute with --tasks slide
+Runtime:  9 minutes on 2 idle cores; a minute with --tasks slide
           --engines c --played 64 --sets 50 100
-Expected: C MuJoCo plays tens to hundreds of episodes a second on two cores, MJX on a CPU some; the
-          peak memory of 10 000 episodes is that of 2 000, and at most 15 % above that of 1 000
+Expected: C MuJoCo plays hundreds of episodes a second on two cores, MJX on a CPU 2 to 100; the peak
+          memory of 10 000 episodes is that of 2 000, and at most 15 % above that of 1 000
 
 An episode is planned by the task's expert in C MuJoCo, then played by each engine, in one batch.
 Compilation is apart: each is done twice, and the second counts. Rows of a GPU are there where JAX

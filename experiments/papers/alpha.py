@@ -70,6 +70,15 @@ PAPER = Paper(
             alpha("v*", 0.85, 1.51),
         ),
         Result(
+            "factory",
+            9,
+            ("experiments.factory.measure --out {out}",),
+            tuple(
+                Number({"work": work, "episodes": 10_000}, ("peak_ratio",), 0.8, 1.15)
+                for work in ("generate", "read")
+            ),
+        ),
+        Result(
             "coverage",
             30,
             ("experiments.coverage.measure --out {out}",),
