@@ -189,7 +189,11 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
     [
         ("generate cart_task.py --out x", "give package.module:name or path/to/file.py:name"),
         ("generate no.py:task --out x", "no.py: no such file"),
-        ("generate cart_task.py:other --out x", "has no 'other'; it has"),
+        (
+            "generate cart_task.py:other --out x",
+            "has no 'other'; it has ['task', 'expert', 'robot', ",
+        ),
+        ("generate cart_task.py:other --out x", "'near', 'Silent', 'silent', 'Careless', "),
         ("generate cart_task.py:number --out x", "is a int; subclass worldmodel.Task"),
         ("generate no_package.tasks:task --out x", "No module named 'no_package'"),
         (

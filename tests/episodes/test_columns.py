@@ -69,6 +69,7 @@ def test_the_recordings_columns_are_short_toml(problem: Problem, tmp_path: Path)
         ),
         ("[joints.lift]\nrange = [1]", r"joints\.lift: .*range is \(1\.0,\)"),
         ("[joints.lift]\nsign = 0", r"joints\.lift: .*sign is 0\.0"),
+        ("[joints.lift]\nsign = 2", r"joints\.lift: .*sign is 2\.0; give 1 or -1"),
         ("[joints.lift]\nvelocity = 'v'", r"joints\.lift: .*velocity but no position"),
         ("[bodies.box]\norder = 'zyxw'", r"bodies\.box: .*order is 'zyxw'"),
         ("[bodies.box]\nposition = 1", r"bodies\.box\.position: 1 is no list"),

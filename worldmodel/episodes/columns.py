@@ -155,9 +155,11 @@ def _check(where: str, channel: Joint | Command) -> None:
             f"{where}: unit is '{channel.unit}'; give one of {', '.join(UNITS[1:])} (of a velocity "
             "that of its position, per second)"
         )
-    for name in ("sign", "scale", "offset", "delay"):
+    if channel.sign not in (1.0, -1.0):
+        raise ColumnsError(f"{where}: sign is {channel.sign}; give 1 or -1, a factor as scale")
+    for name in ("scale", "offset", "delay"):
         value = getattr(channel, name)
-        if not math.isfinite(value) or (value == 0 and name in ("sign", "scale")):
+        if not math.isfinite(value) or (value == 0 and name == "scale"):
             raise ColumnsError(f"{where}: {name} is {value}; give a finite number, no zero factor")
     if channel.range is not None and not (
         len(channel.range) == 2 and channel.range[0] != channel.range[1]

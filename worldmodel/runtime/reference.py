@@ -32,9 +32,15 @@ def resolve(reference: str, kind: str) -> Any:
     except Exception as error:  # whatever a user's module raises
         raise failed(reference, kind, error) from error
     if not hasattr(module, name):
-        names = [n for n, x in vars(module).items() if n[0] != "_" and not inspect.ismodule(x)]
+        names = [n for n, x in vars(module).items() if n[0] != "_" and _own(module, x)]
         raise InputError(f"{kind} '{reference}': {place} has no '{name}'; it has {names}")
     return getattr(module, name)
+
+
+def _own(module: ModuleType, value: Any) -> bool:
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return value.__module__ == module.__name__
+    return not inspect.ismodule(value)
 
 
 def failed(reference: str, kind: str, error: Exception) -> InputError:
