@@ -12,6 +12,7 @@ from experiments.slide.measurement import generations, successes
 from experiments.slide.page import doubt, headline, page, success_chart
 from experiments.slide.turn import Spent
 from tests.helpers.html_page import whole
+from tests.helpers.planted_alpha import planted_runs
 from worldmodel import loop, trust
 from worldmodel.trust.cost import Generation
 
@@ -29,20 +30,7 @@ PRICED = Generation(
 
 
 def runs() -> list[trust.Row]:
-    """A learner whose error falls as the root of its episodes; versions of planted alpha."""
-    rng = np.random.default_rng(1)
-
-    def row(version: str, n: int, m: int, k: int, seed: int, d_eff: float) -> trust.Row:
-        error = 0.3 * d_eff**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
-        return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
-
-    rows = []
-    for seed in range(SEEDS):
-        rows += [row("", n, 0, 0, seed, n) for n in CURVE]
-        for version, (alpha, k) in ALPHAS.items():
-            cells = [(n, m) for n in N for m in M]
-            rows += [row(version, n, m, k, seed, max(n + alpha * m, 2)) for n, m in cells]
-    return rows
+    return planted_runs(ALPHAS, CURVE, N, M, SEEDS)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from tests.helpers.html_page import whole
+from tests.helpers.planted_alpha import planted_runs
 from worldmodel import trust
 from worldmodel.errors import InputError
 from worldmodel.trust import cost, figures
@@ -24,19 +25,7 @@ KINDS = ("alpha_avg", "alpha_net", "d_eff", "gain_net", "alpha_marg")
 
 
 def simulated() -> list[trust.Row]:
-    """A learner whose error falls as the root of its episodes; versions of known alpha."""
-    rng = np.random.default_rng(1)
-
-    def row(version: str, n: int, m: int, k: int, seed: int, d_eff: float) -> trust.Row:
-        error = 0.3 * d_eff**-0.5 * float(np.exp(0.05 * rng.standard_normal()))
-        return trust.Row("slide", version, "weight 1", n, m, k, seed, "test", error)
-
-    rows = []
-    for seed in range(SEEDS):
-        rows += [row("", n, 0, 0, seed, n) for n in CURVE]
-        for version, (alpha, k) in VERSIONS.items():
-            rows += [row(version, n, m, k, seed, n + alpha * m) for n in N for m in M]
-    return rows
+    return planted_runs(VERSIONS, CURVE, N, M, SEEDS)
 
 
 @pytest.fixture(scope="module")
