@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,17 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
 
     with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
         runtime.run(broken, None)
+
+
+def test_a_reader_that_has_enough_is_no_fault() -> None:
+    lines = "lambda _: [print(i, flush=True) for i in range(9999)] and 0"
+    code = f"import sys; from worldmodel.runtime import run; sys.exit(run({lines}, None))"
+    done = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "{code}" | head -1; exit ${{PIPESTATUS[0]}}'],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
 
 
 def test_provenance_names_commit_versions_and_hardware() -> None:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import select
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,21 @@ def run(main: Callable[[Any], int], arguments: Any) -> int:
     except InputError as error:
         log(f"error: {error}")
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141  # as a shell has it for SIGPIPE
         where = error.filename or "a file"
         remedy = "give a path that can be"
         if error.errno == errno.ENOSPC:
             remedy = "free some space, then run the same command again"
         log(f"error: {where} cannot be read or written ({cause(error)}); {remedy}")
     return 2
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of stdout, such as head, has ended; drops what is still buffered."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    ended = any(event & select.POLLERR for _, event in poll.poll(0))
+    if ended:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ended
