@@ -80,6 +80,8 @@ def test_the_right_distribution_has_the_right_scores(freedom: float) -> None:
         assert result["coverage"][str(level)]["right"]
     assert result["spread_over_error"] == pytest.approx(1.0, abs=0.03)
     assert result["nll"] == pytest.approx(stats.t.entropy(freedom) + np.log(0.01), abs=0.02)
+    heavy = f.scaled(np.ones((1, 2)), np.full((1, 2), 2.5))
+    assert scores(heavy)["spread_over_error"] is None
     for factor in (0.7, 1.4):  # proper scores
         other = scores(f.scaled(np.full((1, 2), factor), np.full((1, 2), freedom)))
         assert other["nll"] > result["nll"] and other["crps"] > result["crps"]
@@ -118,7 +120,8 @@ def test_an_interval_where_all_is_covered_is_that_of_the_episodes() -> None:
     effective = 8.0 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 7)) ** 2
     assert (low, high) == (pytest.approx(0.025 ** (1.0 / effective)), 1.0)
     assert coverage_interval(np.zeros(8)) == (0.0, pytest.approx(1.0 - low))
-    assert np.isnan(coverage_interval(np.ones(1))).all()
+    one = scores(forecasts(np.ones((1, 3, 1, 1))))["coverage"]["0.5"]
+    assert one == {"share": 0.0, "low": None, "high": None, "right": None}
 
 
 def test_ranks_by_hand() -> None:

@@ -118,8 +118,6 @@ def coverage_interval(share: np.ndarray) -> tuple[float, float]:
     Where all or none of the forecasts are covered, every episode counts as one.
     """
     n, mean = len(share), share.mean()
-    if n < 2:
-        return np.nan, np.nan
     variance = share.var(ddof=1) / n
     size = mean * (1.0 - mean) / variance if variance > 0 else float(n)
     size *= np.square(stats.norm.ppf(0.975) / stats.t.ppf(0.975, n - 1))
@@ -134,29 +132,28 @@ def scores(forecasts: Forecasts) -> dict[str, Any]:
 
     Returns:
       ``episodes``; ``nll`` [nat], ``crps`` [m or rad]; ``spread_over_error``, the root of the mean
-      variance over the root of the mean squared error, None where a variance is infinite (at most 2
-      degrees of freedom); ``coverage``: level → ``share``, its 95 %
-      interval ``low`` to ``high`` over episodes, and ``right``, whether that holds the level (None
-      for a single episode).
+      variance over the root of the mean squared error, None below 3 degrees of freedom, where a
+      variance is infinite or nearly so; ``coverage``: level → ``share``, its 95 % interval ``low``
+      to ``high`` over episodes, and ``right``, whether that holds the level (all three None for a
+      single episode).
     """
     error, scale, freedom = forecasts.error, forecasts.deviation, forecasts.freedom
-    n = np.broadcast_to(freedom, error.shape)
-    variance = scale * scale * stats.t.var(n)
-    mean = {f.__name__: by_episode(forecasts.each(f), forecasts) for f in (nll, crps)}
-    spread = by_episode(variance, forecasts).mean() / by_episode(error * error, forecasts).mean()
+    mean = {f.__name__: by_episode(forecasts.each(f), forecasts).mean() for f in (nll, crps)}
+    ratio = None
+    if np.min(freedom) >= 3:
+        variance = by_episode(np.square(scale) * stats.t.var(freedom), forecasts).mean()
+        ratio = float(np.sqrt(variance / by_episode(np.square(error), forecasts).mean()))
     coverage = {}
     for level in LEVELS:
         half = scale * stats.t.ppf(0.5 + 0.5 * level, freedom)
         share = by_episode(np.abs(error) <= half, forecasts)
-        low, high = coverage_interval(share)
-        right = None if np.isnan(low) else low <= level <= high
-        coverage[str(level)] = {"share": share.mean(), "low": low, "high": high, "right": right}
-    return {
-        "episodes": len(mean["nll"]),
-        **{name: float(values.mean()) for name, values in mean.items()},
-        "spread_over_error": float(np.sqrt(spread)) if np.isfinite(spread) else None,
-        "coverage": coverage,
-    }
+        cell = {"share": float(share.mean()), "low": None, "high": None, "right": None}
+        if len(share) > 1:
+            low, high = coverage_interval(share)
+            cell |= {"low": low, "high": high, "right": low <= level <= high}
+        coverage[str(level)] = cell
+    episodes = len(np.unique(forecasts.episode[forecasts.counts.any(axis=(1, 2))]))
+    return {"episodes": episodes, **mean, "spread_over_error": ratio, "coverage": coverage}
 
 
 def sizes(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
