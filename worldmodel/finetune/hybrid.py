@@ -19,9 +19,10 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.windows import WindowGrid
+from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gate import gated, long_windows
 from worldmodel.finetune.moved import packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
@@ -32,6 +33,8 @@ from worldmodel.types import Episode
 
 REGRESSION_STRIDE = 2  # frames between the starts of the regression's windows
 GROWING = (0.2, 0.5, 1.0)  # of the horizon: frames that are scored, in equal shares of the steps
+TOLERATED = 1.03  # times the error of the fitted physics, of a member's own
+HALVINGS, DRAWN_ON = 12, 256  # of a draw's distance at most; windows that judge it
 THROUGH_WINDOWS = FitConfig(
     steps=300,
     batch=128,
@@ -99,8 +102,10 @@ def fit_hybrid(
     with runtime.compiling(f"and predicting {len(windows)} windows of {frames} frames"):
         measured = standards(world, regression_data(world, members(origin)[0], windows))
     origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
+    some, _ = data.training.cut(data.train)
+    some = some.take(np.linspace(0, len(some) - 1, min(DRAWN_ON, len(some))).astype(int))
     each = []
-    for k, drawn in enumerate(_drawn(world, origin, covariance, config.seed)):
+    for k, drawn in enumerate(_drawn(world, origin, covariance, some, config.seed)):
         folder = directory / f"member{k}"
         parts = dataclasses.replace(data, train=_bootstrap(data.train, config.seed, k))
         about = metadata | {"member": k}
@@ -125,17 +130,40 @@ def fit_hybrid(
 
 
 def _drawn(
-    world: WorldModel, origin: Parameters, covariance: np.ndarray | None, seed: int
+    world: WorldModel,
+    origin: Parameters,
+    covariance: np.ndarray | None,
+    windows: Windows,
+    seed: int,
 ) -> list[Parameters]:
-    """The members before they learn, each with its own physical numbers."""
+    """The members before they learn, each with its own physical numbers.
+
+    A covariance is that of a quadratic cost. Where a draw predicts the windows by more than
+    ``TOLERATED`` worse than the middle, the cost is not quadratic that far, and it moves halfway
+    to the middle, again and again.
+    """
     out = members(origin)
     if covariance is None or not isinstance(world.base, Physics) or not covariance.size:
         return [m | {"physics": origin["physics"]} for m in out]
+    engine = make_engine(world.without_network(), "c", len(windows))
+    shift = np.zeros((len(windows), 0))
+
+    def error(u: np.ndarray) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(np.square(engine.errors(u, shift, windows)).mean((1, 2)))
+        return float(np.mean(np.where(np.isfinite(size), size, np.inf)))
+
     middle, generator = packed(world, origin["physics"]), np.random.default_rng([seed, 1])
-    rows = generator.multivariate_normal(middle, covariance, size=len(out), method="eigh")
-    return [
-        m | {"physics": unpacked(world, jnp.asarray(u))} for m, u in zip(out, rows, strict=True)
-    ]
+    most, drawn = TOLERATED * error(middle), []
+    for member in out:
+        u, halvings = generator.multivariate_normal(middle, covariance, method="eigh"), 0
+        while halvings < HALVINGS and not error(u) <= most:
+            u, halvings = 0.5 * (u + middle), halvings + 1
+        u = u if halvings < HALVINGS else middle
+        drawn.append(member | {"physics": unpacked(world, jnp.asarray(u))})
+        distance = np.abs(u - middle).max()
+        runtime.log(f"member {len(drawn) - 1}: physics up to {distance:.2g} prior widths away")
+    return drawn
 
 
 def _bootstrap(episodes: Sequence[Episode], seed: int, member: int) -> list[Episode]:
