@@ -14,7 +14,6 @@ makes one result in this process, in a new folder. OUT/ID/out has each result's 
 """
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import tyro
 
 from experiments import records
 from experiments.papers import result as one
-from experiments.papers.result import REMADE, ROOT, Paper
+from experiments.papers.result import REMADE, ROOT, Paper, paper
 from worldmodel import runtime
 from worldmodel.errors import InputError
 
@@ -65,7 +64,7 @@ def main(args: Args) -> int:
     if args.only is not None:
         if out.is_dir() and any(out.iterdir()):
             raise InputError(f"{out} holds files; give a new --out")
-        if code := asked.remake(one.Args(args.only, out, args.quick)):
+        if code := asked.remake(one.Args(args.name, args.only, out, args.quick)):
             return code
         rows = json.loads((out / REMADE).read_text())["rows"]
     else:
@@ -87,11 +86,6 @@ def main(args: Args) -> int:
     outside = [f"{r['result']}: {r['number']}" for r in rows if not r["within"]]
     print(json.dumps({"numbers": len(rows), "outside": outside, "without": absent}))
     return int(bool(outside or absent))
-
-
-def paper(name: str) -> Paper:
-    """A paper by its name."""
-    return importlib.import_module(f"experiments.papers.{name}").PAPER
 
 
 def show(paper: Paper) -> None:

@@ -258,7 +258,7 @@ def test_a_paper_comes_back_from_slurm(tmp_path: Path) -> None:
         "without": ["tosses_alpha/cube_toss"],
     }
     assert '"submitted": 0' in again.stderr
-    assert "result=tosses_alpha/cube_toss quick=True: failed: " in again.stderr
+    assert "paper=alpha result=tosses_alpha/cube_toss quick=True: failed: " in again.stderr
 
 
 @pytest.mark.slow
