@@ -1,0 +1,218 @@
+"""Training of the GRU of ``experiments.learned.gru``, and its predictions."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.learned.gru import Parameters, Stretch, init, loss, rollout, stretches
+from worldmodel import runtime
+from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.finetune.settings import check_settings
+from worldmodel.runtime.devices import in_batches
+from worldmodel.scene import Scene
+from worldmodel.scene.tangent import displaced, displacements
+from worldmodel.types import Episode
+
+BATCH = 256  # windows predicted in one compiled call
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How the network is trained.
+
+    Raises:
+      InputError: a value that nothing can be trained with; the message names the setting.
+    """
+
+    width: int = 128  # of both GRU layers
+    memory: int = 32  # recorded frames up to the start, at most
+    rollout: int = 40  # frames of a training window; in the first thirds of the steps ¼ and ½ of it
+    decay: float = 1.0  # weight of a frame's loss relative to that of the frame before
+    noise: float = 0.1  # on recorded frames, in deviations of a frame's change
+    learning_rate: float = 2e-3  # falls to zero (cosine)
+    weight_decay: float = 1e-2
+    steps: int = 600
+    batch: int = 64  # windows per step
+    validate_every: int = 50  # steps
+    patience: int = 6  # validations in the last third without improvement before stopping
+
+    def __post_init__(self) -> None:
+        counts = ("width", "memory", "steps", "batch", "validate_every", "patience")
+        check_settings(
+            self,
+            counts=(*counts, "rollout"),
+            not_negative=("noise", "weight_decay"),
+            positive=("decay", "learning_rate"),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a model is trained and judged on."""
+
+    scene: Scene
+    channels: Channels
+    train: Sequence[Episode]
+    validation: Sequence[Episode]
+    training_grid: Callable[[int], WindowGrid]  # of a horizon
+    grids: Sequence[WindowGrid]  # of the windows that validation judges
+
+
+def fit(
+    data: Data,
+    config: Config,
+    seed: int,
+    *,
+    record: Callable[[dict[str, Any]], None],
+    stop: Callable[[], bool],
+) -> tuple[Parameters, float]:
+    """Trains one network.
+
+    Args:
+      record: called with {"step", "rollout", "loss", "validation", "seconds"}.
+      stop: asked after each step.
+
+    Returns:
+      The parameters that are best on validation, and their error there relative to that of a body
+      that keeps its velocity, the mean over horizons and channels.
+
+    Raises:
+      Interrupted: ``stop`` returned True; nothing is saved, training takes minutes.
+    """
+    scene = data.scene
+    key = jax.random.key(seed)
+    initial = init(scene, data.train, config.width, key)
+    weights, norm = initial["weights"], initial["norm"]
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(
+            optax.cosine_decay_schedule(config.learning_rate, config.steps),
+            weight_decay=config.weight_decay,
+        ),
+    )
+
+    def mean_loss(weights: Any, norm: Any, batch: Stretch) -> jax.Array:
+        parameters = {"weights": weights, "norm": norm}
+        return jnp.mean(jax.vmap(lambda s: loss(scene, config.decay, parameters, s))(batch))
+
+    @jax.jit
+    def update(weights: Any, norm: Any, state: Any, batch: Stretch) -> tuple[Any, Any, jax.Array]:
+        value, gradient = jax.value_and_grad(mean_loss)(weights, norm, batch)
+        updates, state = optimiser.update(gradient, state, weights)
+        return optax.apply_updates(weights, updates), state, value
+
+    judge = _make_judge(data, config.memory)
+    nothing = judge(initial)
+    best, lowest, since = initial, 1.0, 0
+    state, began, stage = optimiser.init(weights), time.monotonic(), 0
+    shown, horizon = None, 0
+    noise = [np.asarray(norm["output"][: scene.mj_model.nv]) * config.noise]
+    for step in range(config.steps):
+        if horizon != (horizon := _horizon(config, step)):
+            windows, _ = data.training_grid(horizon).cut(data.train)
+            shown = stretches(scene, data.train, windows, config.memory)
+        assert shown is not None
+        generator = np.random.default_rng([seed, step])
+        rows = generator.integers(len(shown.qpos), size=config.batch)
+        batch = disturbed(shown, rows, noise[0], generator)
+        weights, state, value = update(weights, norm, state, batch)
+        if stop():
+            raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            parameters = {"weights": weights, "norm": norm}
+            error = float(np.nanmean(judge(parameters) / nothing))
+            record(
+                {
+                    "step": step + 1,
+                    "rollout": horizon,
+                    "loss": float(value),
+                    "validation": error,
+                    "seconds": time.monotonic() - began,
+                }
+            )
+            since += 1
+            if error < lowest:
+                best, lowest, since = parameters, error, 0
+            if since >= config.patience and horizon == config.rollout:
+                break
+    return best, lowest
+
+
+def _horizon(config: Config, step: int) -> int:
+    """Frames of the training windows at a step."""
+    third = min(3 * step // config.steps, 2)
+    return max(1, config.rollout // (4, 2, 1)[third])
+
+
+def disturbed(
+    shown: Stretch, rows: np.ndarray, noise: np.ndarray, generator: np.random.Generator
+) -> Stretch:
+    """The stretches at ``rows``, with noise on the recorded velocities, and a random number of
+    frames of their past, from none to all.
+
+    Args:
+      noise: (nv,) its standard deviation [m/s, rad/s].
+    """
+    batch = jax.tree.map(lambda x: x[rows], shown)
+    memory = batch.known.shape[1]
+    kept = np.arange(memory)[::-1] < generator.integers(1, memory + 1, size=(len(rows), 1))
+    qvel = batch.qvel + noise * generator.normal(size=batch.qvel.shape)
+    qvel = qvel.astype(batch.qvel.dtype)
+    return dataclasses.replace(batch, qvel=qvel, known=batch.known & kept)
+
+
+def _make_judge(data: Data, memory: int) -> Callable[[Parameters], np.ndarray]:
+    """Errors on the validation windows: parameters → (grids, 3) position, rotation, joints."""
+    windows = [grid.cut(data.validation)[0] for grid in data.grids]
+
+    def judge(parameters: Parameters) -> np.ndarray:
+        errors = []
+        for w in windows:
+            qpos, _ = predict(data.scene, [parameters], data.validation, w, memory)
+            errors.append(over_episodes(episode_errors(qpos, w, data.channels)))
+        return np.stack(errors)
+
+    return judge
+
+
+def predict(
+    scene: Scene,
+    members: Sequence[Parameters],
+    episodes: Sequence[Episode],
+    windows: Windows,
+    memory: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an ensemble predicts of windows of the episodes, from their past and their commands.
+
+    Returns:
+      (windows, horizon, nq) the members' mean positions; (windows, horizon, nv) standard deviations
+      [m, rad], of the members' predictions and between them.
+    """
+    rows = stretches(scene, episodes, windows, memory)
+    unit = np.asarray(members[0]["norm"]["speed"]) / scene.control_hz
+    predicted = [in_batches(_make_run(scene), BATCH, p, rows) for p in members]
+    variance = np.mean([np.exp(spread) for _, spread in predicted], axis=0) * np.square(unit)
+    qpos = predicted[0][0].astype(float)
+    if len(members) > 1:
+        apart = np.stack([displacements(scene, qpos, other) for other, _ in predicted])
+        qpos = displaced(scene, qpos, apart.mean(axis=0))
+        variance = variance + apart.var(axis=0)
+    return qpos, np.sqrt(variance)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_run(scene: Scene) -> Callable[[Parameters, Stretch], tuple[jax.Array, jax.Array]]:
+    @jax.jit
+    def run(parameters: Parameters, rows: Stretch) -> tuple[jax.Array, jax.Array]:
+        qpos, _, spread = jax.vmap(lambda s: rollout(scene, parameters, s))(rows)
+        return qpos, spread[..., : scene.mj_model.nv]
+
+    return run
