@@ -74,9 +74,7 @@ class Cell(nn.Module):
         return (first, second), (mean, nn.softplus(upper + BOUND) - BOUND)
 
 
-def stretches(
-    scene: Scene, episodes: Sequence[Episode], windows: Windows, memory: int
-) -> Stretch:
+def stretches(scene: Scene, episodes: Sequence[Episode], windows: Windows, memory: int) -> Stretch:
     """Windows that ``WindowGrid.cut`` cut out of the episodes, with up to ``memory`` frames of
     their past, the start included; single precision. What was not measured has no weight."""
     assert windows.frame is not None
@@ -113,9 +111,7 @@ def stretches(
     return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), out)
 
 
-def init(
-    scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array
-) -> dict[str, Any]:
+def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) -> dict[str, Any]:
     """Weights, and the constants that standardise inputs and outputs, from training episodes.
 
     An untrained network keeps the velocity. Constants: ``now`` (mean, deviation) of the features;
@@ -164,12 +160,14 @@ def _deviation(x: jax.Array) -> jax.Array:
 
 def rollout(
     scene: Scene, parameters: Parameters, stretch: Stretch
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     """What the network predicts of one window (no leading dimension).
 
     Returns:
-      (horizon, nq) and (horizon, nv) mean positions and velocities; (horizon, 2 nv) logarithms of
-      the variances of pose and velocity, in units of (``speed`` / control rate, ``speed``).
+      One frame on from each frame of the past, and then from the start on with its own predictions:
+      (frames, nq) and (frames, nv) mean positions and velocities; (frames, 2 nv) logarithms of the
+      variances of pose and velocity, in units of (``speed`` / control rate, ``speed``). The first
+      of both has memory − 1 frames, the second horizon.
     """
     norm, nv = parameters["norm"], scene.mj_model.nv
     width = parameters["weights"]["params"]["Dense_0"]["bias"].size
@@ -178,34 +176,46 @@ def rollout(
     def inputs(qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
         return standardised(norm["now"], features(scene, qpos, qvel, ctrl))
 
-    def remember(memory: tuple, frame: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
+    def moved(qpos: jax.Array, qvel: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rotation, change = rotations(scene, qpos), mean * norm["output"]
+        push, slip = (to_world(scene, rotation, x) for x in (change[:nv], change[nv:]))
+        qvel = qvel + push
+        return integrate(scene, qpos, qvel + slip, 1.0 / scene.control_hz), qvel
+
+    def remember(memory: tuple, frame: tuple[jax.Array, jax.Array]) -> tuple[tuple, tuple]:
         x, known = frame
-        after, _ = cell.apply(parameters["weights"], memory, x)
-        return jax.tree.map(lambda a, b: jnp.where(known, a, b), after, memory), None
+        after, out = cell.apply(parameters["weights"], memory, x)
+        return jax.tree.map(lambda a, b: jnp.where(known, a, b), after, memory), out
 
     def step(carry: tuple, ctrl: jax.Array) -> tuple[tuple, tuple]:
         memory, qpos, qvel = carry
         memory, (mean, spread) = cell.apply(parameters["weights"], memory, inputs(qpos, qvel, ctrl))
-        rotation, change = rotations(scene, qpos), mean * norm["output"]
-        push, slip = (to_world(scene, rotation, x) for x in (change[:nv], change[nv:]))
-        qvel = qvel + push
-        qpos = integrate(scene, qpos, qvel + slip, 1.0 / scene.control_hz)
+        qpos, qvel = moved(qpos, qvel, mean)
         return (memory, qpos, qvel), (qpos, qvel, spread)
 
-    nothing = jnp.zeros(width)
-    past = jax.vmap(inputs)(stretch.qpos[:-1], stretch.qvel[:-1], stretch.past)
-    memory, _ = jax.lax.scan(remember, (nothing, nothing), (past, stretch.known[:-1]))
+    nothing, past = jnp.zeros(width), (stretch.qpos[:-1], stretch.qvel[:-1])
+    seen = jax.vmap(inputs)(*past, stretch.past), stretch.known[:-1]
+    memory, (mean, spread) = jax.lax.scan(remember, (nothing, nothing), seen)
     start = memory, stretch.qpos[-1], stretch.qvel[-1]
-    return jax.lax.scan(step, start, stretch.ctrl)[1]
+    return (*jax.vmap(moved)(*past, mean), spread), jax.lax.scan(step, start, stretch.ctrl)[1]
 
 
 def loss(scene: Scene, decay: float, parameters: Parameters, stretch: Stretch) -> jax.Array:
-    """β-NLL of one window, the mean over its frames, weighted by ``decay`` to the power of k."""
-    qpos, qvel, spread = rollout(scene, parameters, stretch)
+    """β-NLL of one window: the mean over its frames, weighted by ``decay`` to the power of k, and
+    that of one frame on from each frame of its past."""
     speed = parameters["norm"]["speed"]
-    pose = difference(scene, stretch.target, qpos) * scene.control_hz / speed
-    error = jnp.concatenate([pose, (qvel - stretch.velocity) / speed], axis=-1)
-    likelihood = 0.5 * (spread + jnp.square(error) * jnp.exp(-spread))
-    terms = jax.lax.stop_gradient(jnp.exp(BETA * spread)) * likelihood
-    weight = stretch.weight * decay ** jnp.arange(len(spread))[:, None]
-    return jnp.sum(terms * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+    def likelihood(predicted: tuple, qpos: Any, qvel: Any, weight: Any) -> jax.Array:
+        spread = predicted[2]
+        pose = difference(scene, qpos, predicted[0]) * scene.control_hz / speed
+        error = jnp.concatenate([pose, (predicted[1] - qvel) / speed], axis=-1)
+        terms = 0.5 * (spread + jnp.square(error) * jnp.exp(-spread))
+        terms = terms * jax.lax.stop_gradient(jnp.exp(BETA * spread))
+        return jnp.sum(terms * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+    one, own = rollout(scene, parameters, stretch)
+    known = jnp.broadcast_to(stretch.known[:-1, None], one[2].shape)
+    weight = stretch.weight * decay ** jnp.arange(len(stretch.weight))[:, None]
+    return likelihood(one, stretch.qpos[1:], stretch.qvel[1:], known) + likelihood(
+        own, stretch.target, stretch.velocity, weight
+    )

@@ -34,22 +34,23 @@ class Config:
 
     width: int = 128  # of both GRU layers
     memory: int = 32  # recorded frames up to the start, at most
-    rollout: int = 40  # frames of a training window; in the first thirds of the steps ¼ and ½ of it
+    rollout: int = 40  # frames of a training window; half as many in the first half of the steps
     decay: float = 1.0  # weight of a frame's loss relative to that of the frame before
-    noise: float = 0.1  # on recorded frames, in deviations of a frame's change
+    noise: float = 0.1  # on recorded velocities, in deviations of a frame's change
     learning_rate: float = 2e-3  # falls to zero (cosine)
     weight_decay: float = 1e-2
-    steps: int = 600
+    average: float = 0.98  # of the weights over the steps, which validation judges: its decay
+    steps: int = 1200
     batch: int = 64  # windows per step
     validate_every: int = 50  # steps
-    patience: int = 6  # validations in the last third without improvement before stopping
+    patience: int = 8  # validations in the second half without improvement before stopping
 
     def __post_init__(self) -> None:
         counts = ("width", "memory", "steps", "batch", "validate_every", "patience")
         check_settings(
             self,
             counts=(*counts, "rollout"),
-            not_negative=("noise", "weight_decay"),
+            not_negative=("noise", "weight_decay", "average"),
             positive=("decay", "learning_rate"),
         )
 
@@ -109,12 +110,13 @@ def fit(
         updates, state = optimiser.update(gradient, state, weights)
         return optax.apply_updates(weights, updates), state, value
 
+    average = jax.jit(lambda new, old: optax.incremental_update(new, old, 1 - config.average))
     judge = _make_judge(data, config.memory)
     nothing = judge(initial)
-    best, lowest, since = initial, 1.0, 0
-    state, began, stage = optimiser.init(weights), time.monotonic(), 0
+    best, lowest, since, averaged = initial, 1.0, 0, weights
+    state, began = optimiser.init(weights), time.monotonic()
     shown, horizon = None, 0
-    noise = [np.asarray(norm["output"][: scene.mj_model.nv]) * config.noise]
+    noise = config.noise * np.asarray(norm["output"][: scene.mj_model.nv])
     for step in range(config.steps):
         if horizon != (horizon := _horizon(config, step)):
             windows, _ = data.training_grid(horizon).cut(data.train)
@@ -122,12 +124,13 @@ def fit(
         assert shown is not None
         generator = np.random.default_rng([seed, step])
         rows = generator.integers(len(shown.qpos), size=config.batch)
-        batch = disturbed(shown, rows, noise[0], generator)
+        batch = disturbed(shown, rows, noise, generator)
         weights, state, value = update(weights, norm, state, batch)
+        averaged = average(weights, averaged)
         if stop():
             raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            parameters = {"weights": weights, "norm": norm}
+            parameters = {"weights": averaged, "norm": norm}
             error = float(np.nanmean(judge(parameters) / nothing))
             record(
                 {
@@ -148,8 +151,7 @@ def fit(
 
 def _horizon(config: Config, step: int) -> int:
     """Frames of the training windows at a step."""
-    third = min(3 * step // config.steps, 2)
-    return max(1, config.rollout // (4, 2, 1)[third])
+    return max(1, config.rollout // (2 if 2 * step < config.steps else 1))
 
 
 def disturbed(
@@ -212,7 +214,7 @@ def predict(
 def _make_run(scene: Scene) -> Callable[[Parameters, Stretch], tuple[jax.Array, jax.Array]]:
     @jax.jit
     def run(parameters: Parameters, rows: Stretch) -> tuple[jax.Array, jax.Array]:
-        qpos, _, spread = jax.vmap(lambda s: rollout(scene, parameters, s))(rows)
+        _, (qpos, _, spread) = jax.vmap(lambda s: rollout(scene, parameters, s))(rows)
         return qpos, spread[..., : scene.mj_model.nv]
 
     return run
