@@ -46,8 +46,8 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"learning_rate": 5e-3},
     {"noise": 0.3},
     {"noise": 0.0},
-    {"width": 256},
-    {"width": 64},
+    {"width": 128},
+    {"memory": 12},
 )
 PARTS = ("validation", "test")
 

@@ -32,7 +32,7 @@ class Config:
       InputError: a value that nothing can be trained with; the message names the setting.
     """
 
-    width: int = 128  # of both GRU layers
+    width: int = 64  # of both GRU layers
     memory: int = 32  # recorded frames up to the start, at most
     rollout: int = 40  # frames of a training window; half as many in the first half of the steps
     decay: float = 1.0  # weight of a frame's loss relative to that of the frame before
@@ -105,12 +105,13 @@ def fit(
         return jnp.mean(jax.vmap(lambda s: loss(scene, config.decay, parameters, s))(batch))
 
     @jax.jit
-    def update(weights: Any, norm: Any, state: Any, batch: Stretch) -> tuple[Any, Any, jax.Array]:
+    def update(weights: Any, averaged: Any, norm: Any, state: Any, batch: Stretch) -> tuple:
         value, gradient = jax.value_and_grad(mean_loss)(weights, norm, batch)
         updates, state = optimiser.update(gradient, state, weights)
-        return optax.apply_updates(weights, updates), state, value
+        weights = optax.apply_updates(weights, updates)
+        averaged = optax.incremental_update(weights, averaged, 1.0 - config.average)
+        return weights, averaged, state, value
 
-    average = jax.jit(lambda new, old: optax.incremental_update(new, old, 1 - config.average))
     judge = _make_judge(data, config.memory)
     nothing = judge(initial)
     best, lowest, since, averaged = initial, 1.0, 0, weights
@@ -125,8 +126,7 @@ def fit(
         generator = np.random.default_rng([seed, step])
         rows = generator.integers(len(shown.qpos), size=config.batch)
         batch = disturbed(shown, rows, noise, generator)
-        weights, state, value = update(weights, norm, state, batch)
-        averaged = average(weights, averaged)
+        weights, averaged, state, value = update(weights, averaged, norm, state, batch)
         if stop():
             raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
