@@ -89,29 +89,10 @@ def fit(
       Interrupted: ``stop`` returned True; nothing is saved, training takes minutes.
     """
     scene = data.scene
-    key = jax.random.key(seed)
-    initial = init(scene, data.train, config.width, key)
+    initial = init(scene, data.train, config.width, jax.random.key(seed))
     weights, norm = initial["weights"], initial["norm"]
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(
-            optax.cosine_decay_schedule(config.learning_rate, config.steps),
-            weight_decay=config.weight_decay,
-        ),
-    )
-
-    def mean_loss(weights: Any, norm: Any, batch: Stretch) -> jax.Array:
-        parameters = {"weights": weights, "norm": norm}
-        return jnp.mean(jax.vmap(lambda s: loss(scene, config.decay, parameters, s))(batch))
-
-    @jax.jit
-    def update(weights: Any, averaged: Any, norm: Any, state: Any, batch: Stretch) -> tuple:
-        value, gradient = jax.value_and_grad(mean_loss)(weights, norm, batch)
-        updates, state = optimiser.update(gradient, state, weights)
-        weights = optax.apply_updates(weights, updates)
-        averaged = optax.incremental_update(weights, averaged, 1.0 - config.average)
-        return weights, averaged, state, value
-
+    optimiser, update = _make_update(scene, config.decay, config.weight_decay, config.average)
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     judge = _make_judge(data, config.memory)
     nothing = judge(initial)
     best, lowest, since, averaged = initial, 1.0, 0, weights
@@ -126,7 +107,8 @@ def fit(
         generator = np.random.default_rng([seed, step])
         rows = generator.integers(len(shown.qpos), size=config.batch)
         batch = disturbed(shown, rows, noise, generator)
-        weights, averaged, state, value = update(weights, averaged, norm, state, batch)
+        learned = weights, averaged, state
+        weights, averaged, state, value = update(learned, norm, rate(step), batch)
         if stop():
             raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
@@ -147,6 +129,31 @@ def fit(
             if since >= config.patience and horizon == config.rollout:
                 break
     return best, lowest
+
+
+@functools.lru_cache(maxsize=8)
+def _make_update(
+    scene: Scene, decay: float, weight_decay: float, average: float
+) -> tuple[optax.GradientTransformation, Callable[..., tuple]]:
+    """The optimiser, and one step of it, compiled once for fits that differ in the rate alone."""
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(1.0, weight_decay=weight_decay)
+    )
+
+    def mean_loss(weights: Any, norm: Any, batch: Stretch) -> jax.Array:
+        parameters = {"weights": weights, "norm": norm}
+        return jnp.mean(jax.vmap(lambda s: loss(scene, decay, parameters, s))(batch))
+
+    @jax.jit
+    def update(learned: tuple, norm: Any, rate: jax.Array, batch: Stretch) -> tuple:
+        weights, averaged, state = learned
+        value, gradient = jax.value_and_grad(mean_loss)(weights, norm, batch)
+        updates, state = optimiser.update(gradient, state, weights)
+        weights = optax.apply_updates(weights, jax.tree.map(lambda u: rate * u, updates))
+        averaged = optax.incremental_update(weights, averaged, 1.0 - average)
+        return weights, averaged, state, value
+
+    return optimiser, update
 
 
 def _horizon(config: Config, step: int) -> int:
