@@ -10,6 +10,7 @@ arXiv:2203.09168), with soft bounds on the variance (Chua et al. 2018, arXiv:180
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,19 +65,19 @@ class Cell(nn.Module):
           the new velocity, in standard ones; (2 nv,) the logarithm of the variances of pose and
           velocity after the step.
         """
-        first, y = nn.GRUCell(self.width)(memory[0], x)
-        second, y = nn.GRUCell(self.width)(memory[1], y)
-        y = nn.silu(nn.Dense(self.width)(y))
-        mean, spread = (
-            nn.Dense(2 * self.nv, kernel_init=nn.initializers.zeros)(y) for _ in range(2)
-        )
+        first, y = nn.GRUCell(self.width, param_dtype=float)(memory[0], x)
+        second, y = nn.GRUCell(self.width, param_dtype=float)(memory[1], y)
+        y = nn.silu(nn.Dense(self.width, param_dtype=float)(y))
+        # Zero at first: an untrained network keeps the velocity.
+        head = functools.partial(nn.Dense, param_dtype=float, kernel_init=nn.initializers.zeros)
+        mean, spread = head(2 * self.nv)(y), head(2 * self.nv)(y)
         upper = BOUND - nn.softplus(BOUND - spread)
         return (first, second), (mean, nn.softplus(upper + BOUND) - BOUND)
 
 
 def stretches(scene: Scene, episodes: Sequence[Episode], windows: Windows, memory: int) -> Stretch:
     """Windows that ``WindowGrid.cut`` cut out of the episodes, with up to ``memory`` frames of
-    their past, the start included; single precision. What was not measured has no weight."""
+    their past, the start included. What was not measured has no weight."""
     assert windows.frame is not None
     lengths = np.array([len(e.qpos) for e in episodes])
     offset = np.concatenate([[0], np.cumsum(lengths)])[np.asarray(windows.episode)]
@@ -97,7 +98,7 @@ def stretches(scene: Scene, episodes: Sequence[Episode], windows: Windows, memor
     scored, target = np.asarray(windows.scored)[..., None], np.asarray(windows.target)
     measured = np.isfinite(target) if windows.measured is None else np.asarray(windows.measured)
     counts = np.concatenate([measured_dofs(scene, measured), np.isfinite(velocity)], axis=2)
-    out = Stretch(
+    return Stretch(
         qpos=qpos[rows],
         qvel=qvel[rows],
         past=ctrl[rows[:, :-1]],
@@ -106,9 +107,8 @@ def stretches(scene: Scene, episodes: Sequence[Episode], windows: Windows, memor
         # Filled, since a weight of 0 alone would let what is unknown, NaN, into the gradient.
         target=np.where(measured, target, qpos[rows[:, -1:]]),
         velocity=np.where(np.isfinite(velocity), velocity, qvel[rows[:, -1:]]),
-        weight=(counts & scored).astype(np.float32),
+        weight=(counts & scored).astype(float),
     )
-    return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), out)
 
 
 def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) 
     """
     pairs = [_pairs(episode) for episode in episodes]
     qpos, qvel, ctrl, later, velocity = (
-        jnp.asarray(np.concatenate(column), jnp.float32) for column in zip(*pairs, strict=True)
+        jnp.asarray(np.concatenate(column)) for column in zip(*pairs, strict=True)
     )
 
     @jax.jit
