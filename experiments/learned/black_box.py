@@ -41,12 +41,12 @@ from worldmodel.runtime.files import write_json
 
 # What each trial after the first, the given setting, changes of the best so far.
 CHANGES: tuple[dict[str, Any], ...] = (
-    {"rollout": 80},
-    {"rollout": 20},
-    {"learning_rate": 5e-3},
-    {"noise": 0.3},
-    {"noise": 0.0},
-    {"width": 128},
+    {"rollout": 40},
+    {"rollout": 100},
+    {"learning_rate": 2e-3},
+    {"learning_rate": 1e-2},
+    {"noise": 0.1},
+    {"width": 64},
     {"memory": 12},
 )
 PARTS = ("validation", "test")

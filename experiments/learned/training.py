@@ -32,16 +32,16 @@ class Config:
       InputError: a value that nothing can be trained with; the message names the setting.
     """
 
-    width: int = 64  # of both GRU layers
+    width: int = 128  # of both GRU layers
     memory: int = 32  # recorded frames up to the start, at most
-    rollout: int = 40  # frames of a training window; half as many in the first half of the steps
+    rollout: int = 80  # frames of a training window; half as many in the first half of the steps
     decay: float = 1.0  # weight of a frame's loss relative to that of the frame before
-    noise: float = 0.1  # on recorded velocities, in deviations of a frame's change
-    learning_rate: float = 2e-3  # falls to zero (cosine)
+    noise: float = 0.3  # on recorded velocities, in deviations of a frame's change
+    learning_rate: float = 5e-3  # falls to zero (cosine)
     weight_decay: float = 1e-2
     average: float = 0.98  # of the weights over the steps, which validation judges: its decay
-    steps: int = 1200
-    batch: int = 64  # windows per step
+    steps: int = 600
+    batch: int = 32  # windows per step
     validate_every: int = 50  # steps
     patience: int = 8  # validations in the second half without improvement before stopping
 

@@ -15,6 +15,7 @@ from experiments.learned.gru import init, stretches
 from experiments.learned.training import Config, Data, fit, predict
 from experiments.recordings import source
 from experiments.recordings.problems import CUBE, PENDULUM
+from experiments.records import write_arrays
 from tests.helpers.doors import door
 from tests.helpers.still_episodes import still_episodes
 from worldmodel import runtime
@@ -177,7 +178,7 @@ def test_predictions_are_read_for_the_windows_that_they_are_of(
     assert {h: e["joint_rad"] for h, e in errors["test"].items()} == pytest.approx(
         {"100": 0.1, "200": 0.1}
     )
-    np.savez(tmp_path / "predictions.npz", **arrays)
+    write_arrays(tmp_path / "predictions.npz", arrays)
     ids = [e.id for e in recording.episodes]
     windows, _ = PENDULUM.windows.cut(recording.episodes)
     read = black_box_table.read_predictions(tmp_path, "test", windows, ids)
