@@ -16,7 +16,8 @@ OUT gets metrics.jsonl, a row for each validation; result.json, with every trial
 predictions.npz, which ``experiments.learned.black_box_table`` compares with physics: of the
 validation and the test windows at each horizon, ``<part>_<frames>_qpos`` (windows, frames, nq) and
 ``_deviation`` (windows, frames, nv) [m, rad]; ``_id`` and ``_frame`` say where a window starts.
-Ctrl-C ends a run; the same command starts again.
+forecasts.npz is for ``experiments.learned.calibration``. Ctrl-C ends a run; the same command starts
+again.
 """
 
 import dataclasses
@@ -29,15 +30,18 @@ from typing import Any
 import numpy as np
 
 from experiments.learned.gru import Parameters
-from experiments.learned.training import Config, Data, fit, predict
+from experiments.learned.training import Config, Data, Prediction, fit, predict
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.tables import grids
 from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
 from worldmodel.commands.scores import named
-from worldmodel.episodes.errors import episode_errors, over_episodes
+from worldmodel.episodes.errors import GROUPS, episode_errors, over_episodes
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
+from worldmodel.scene import Scene
+from worldmodel.scene.tangent import displacements, measured_dofs
 
 # What each trial after the first, the given setting, changes of the best so far.
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -92,8 +96,9 @@ def main(args: Args, stop: Stop) -> int:
         )
         members.append(parameters)
         validation.append(error)
-    arrays, errors = evaluate(recording, data, members, config.memory)
+    arrays, forecasts, errors = evaluate(recording, data, members, config.memory)
     write_arrays(args.out / "predictions.npz", arrays)
+    write_arrays(args.out / "forecasts.npz", forecasts)
     result = {
         "recording": recording.problem.name,
         "simulated": recording.simulated,
@@ -160,22 +165,57 @@ def tuned(folder: Path) -> tuple[Config, list[dict[str, Any]]]:
 
 def evaluate(
     recording: Recording, data: Data, members: Sequence[Parameters], memory: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Predictions of the validation and test windows at every horizon, and their errors."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Predictions of the validation and test windows at every horizon, those of the longest fixed
+    one as forecasts, and the errors: part → horizon → channel."""
+    problem, scene = recording.problem, data.scene
     arrays: dict[str, np.ndarray] = {}
+    forecasts = {"horizon_hz": np.array(scene.control_hz), "groups": groups(data)}
     errors: dict[str, Any] = {}
     for part in PARTS:
         episodes = recording.part(part)
-        for grid in grids(recording.problem, data.channels, episodes):
+        for grid in grids(problem, data.channels, episodes):
             windows, _ = grid.cut(episodes)
-            qpos, deviation = predict(data.scene, members, episodes, windows, memory)
+            predicted = predict(scene, members, episodes, windows, memory)
             name = f"{part}_{grid.horizon or 'whole'}"
             ids = np.array([str(episodes[e].id) for e in np.asarray(windows.episode)])
-            arrays |= {f"{name}_qpos": qpos, f"{name}_deviation": deviation}
+            arrays |= {f"{name}_qpos": predicted.qpos, f"{name}_deviation": predicted.deviation}
             arrays |= {f"{name}_id": ids, f"{name}_frame": np.asarray(windows.frame)}
-            error = over_episodes(episode_errors(qpos, windows, data.channels))
+            error = over_episodes(episode_errors(predicted.qpos, windows, data.channels))
             errors.setdefault(part, {})[str(grid.horizon or "whole")] = named(error)
-    return arrays, errors
+            if grid.horizon is not None:  # the longer one's are kept
+                forecasts |= forecast(scene, part, predicted, windows)
+    return arrays, forecasts, errors
+
+
+def forecast(
+    scene: Scene, part: str, predicted: Prediction, windows: Windows
+) -> dict[str, np.ndarray]:
+    """Predictions of one part as ``experiments.learned.calibration`` reads them."""
+    target = np.asarray(windows.target)
+    known = np.isfinite(target) if windows.measured is None else np.asarray(windows.measured)
+    start = np.broadcast_to(np.asarray(windows.qpos)[:, None], target.shape)
+    arrays = {
+        "error": displacements(scene, predicted.qpos, np.where(known, target, predicted.qpos)),
+        "deviation": predicted.deviation,
+        "members": np.stack([displacements(scene, start, qpos) for qpos in predicted.members]),
+        "start": np.asarray(windows.frame),
+        "episode": np.asarray(windows.episode),
+        "scored": np.asarray(windows.scored),
+        "measured": measured_dofs(scene, known),
+    }
+    return {f"{part}.{name}": array for name, array in arrays.items()}
+
+
+def groups(data: Data) -> np.ndarray:
+    """(nv,) the name of the group that each degree of freedom is scored in."""
+    model = data.scene.mj_model
+    names = np.full(model.nv, "", dtype="U16")
+    for group, members in zip(GROUPS, data.channels.groups, strict=True):
+        for channel in members:
+            of = np.isin(np.arange(model.nq), np.atleast_1d(channel.index))
+            names[measured_dofs(data.scene, of)] = group
+    return names
 
 
 if __name__ == "__main__":

@@ -111,6 +111,9 @@ def fit(
         weights, averaged, state, value = update(learned, norm, rate(step), batch)
         if stop():
             raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
+        if not np.isfinite(value):
+            runtime.log(f"step {step + 1}: the loss is not finite; what was best before is kept")
+            break
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             parameters = {"weights": averaged, "norm": norm}
             error = float(np.nanmean(judge(parameters) / nothing))
@@ -185,36 +188,43 @@ def _make_judge(data: Data, memory: int) -> Callable[[Parameters], np.ndarray]:
     def judge(parameters: Parameters) -> np.ndarray:
         errors = []
         for w in windows:
-            qpos, _ = predict(data.scene, [parameters], data.validation, w, memory)
+            qpos = predict(data.scene, [parameters], data.validation, w, memory).qpos
             errors.append(over_episodes(episode_errors(qpos, w, data.channels)))
         return np.stack(errors)
 
     return judge
 
 
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What an ensemble predicts of windows."""
+
+    qpos: np.ndarray  # (windows, horizon, nq) the members' mean positions
+    deviation: np.ndarray  # (windows, horizon, nv) of the members and between them [m, rad]
+    members: np.ndarray  # (members, windows, horizon, nq) each one's mean positions
+
+
 def predict(
     scene: Scene,
-    members: Sequence[Parameters],
+    parameters: Sequence[Parameters],
     episodes: Sequence[Episode],
     windows: Windows,
     memory: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """What an ensemble predicts of windows of the episodes, from their past and their commands.
+) -> Prediction:
+    """What members predict of windows of the episodes, from their past and their commands.
 
-    Returns:
-      (windows, horizon, nq) the members' mean positions; (windows, horizon, nv) standard deviations
-      [m, rad], of the members' predictions and between them.
+    Args:
+      parameters: one per member.
+      memory: recorded frames that they see, the start included.
     """
     rows = stretches(scene, episodes, windows, memory)
-    unit = np.asarray(members[0]["norm"]["speed"]) / scene.control_hz
-    predicted = [in_batches(_make_run(scene), BATCH, p, rows) for p in members]
-    variance = np.mean([np.exp(spread) for _, spread in predicted], axis=0) * np.square(unit)
-    qpos = predicted[0][0].astype(float)
-    if len(members) > 1:
-        apart = np.stack([displacements(scene, qpos, other) for other, _ in predicted])
-        qpos = displaced(scene, qpos, apart.mean(axis=0))
-        variance = variance + apart.var(axis=0)
-    return qpos, np.sqrt(variance)
+    predicted = [in_batches(_make_run(scene), BATCH, p, rows) for p in parameters]
+    members = np.stack([qpos for qpos, _ in predicted]).astype(float)
+    units = [np.asarray(p["norm"]["speed"], float) / scene.control_hz for p in parameters]
+    own = [np.exp(s) * np.square(u) for (_, s), u in zip(predicted, units, strict=True)]
+    apart = np.stack([displacements(scene, members[0], qpos) for qpos in members])
+    mean = displaced(scene, members[0], apart.mean(axis=0))
+    return Prediction(mean, np.sqrt(np.mean(own, axis=0) + apart.var(axis=0)), members)
 
 
 @functools.lru_cache(maxsize=8)

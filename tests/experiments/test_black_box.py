@@ -12,7 +12,7 @@ import pytest
 
 from experiments.learned import black_box, black_box_table, training
 from experiments.learned.gru import init, stretches
-from experiments.learned.training import Config, Data, fit, predict
+from experiments.learned.training import Config, Data, Prediction, fit, predict
 from experiments.recordings import source
 from experiments.recordings.problems import CUBE, PENDULUM
 from experiments.records import write_arrays
@@ -70,25 +70,26 @@ def test_an_untrained_network_keeps_the_velocity_and_members_add_their_spread() 
     episodes = swinging_doors(2)
     windows, _ = GRID.cut(episodes)
     still = init(DOOR, episodes, 5, jax.random.key(0))
-    qpos, deviation = predict(DOOR, [still], episodes, windows, 3)
+    one = predict(DOOR, [still], episodes, windows, 3)
     time = np.arange(1, 7)[:, None] / DOOR.control_hz
     kept = windows.qpos[:, None] + windows.qvel[:, None] * time
-    np.testing.assert_allclose(qpos, kept, atol=1e-6)
+    np.testing.assert_allclose(one.qpos, kept, atol=1e-6)
     # The predicted variance is one unit of speed; two members part by ±1 unit of the output.
     unit = float(still["norm"]["speed"][0]) / DOOR.control_hz
-    np.testing.assert_allclose(deviation, unit, rtol=2e-4)
+    np.testing.assert_allclose(one.deviation, unit, rtol=2e-4)
 
     def pushed(sign: float) -> dict[str, Any]:
         weights = jax.tree.map(jnp.array, still["weights"])
         weights["params"]["Dense_1"]["bias"] = jnp.array([sign, 0.0])
         return still | {"weights": weights}
 
-    mean, wide = predict(DOOR, [pushed(1.0), pushed(-1.0)], episodes, windows, 3)
-    np.testing.assert_allclose(mean, kept, atol=1e-6)
+    two = predict(DOOR, [pushed(1.0), pushed(-1.0)], episodes, windows, 3)
+    np.testing.assert_allclose(two.qpos, kept, atol=1e-6)
     steps = np.arange(1, 7)[:, None]
     apart = float(still["norm"]["output"][0]) / DOOR.control_hz * steps * (steps + 1) / 2
-    expected = np.broadcast_to(np.hypot(unit, apart), wide.shape)
-    np.testing.assert_allclose(wide, expected, rtol=1e-3)
+    expected = np.broadcast_to(np.hypot(unit, apart), two.deviation.shape)
+    np.testing.assert_allclose(two.deviation, expected, rtol=1e-3)
+    np.testing.assert_allclose((two.members[0] - two.members[1])[0], 2.0 * apart, rtol=1e-3)
 
 
 def test_place_and_heading_do_not_matter() -> None:
@@ -115,7 +116,7 @@ def test_place_and_heading_do_not_matter() -> None:
     shape = parameters["weights"]["params"]["Dense_1"]["kernel"].shape
     parameters["weights"]["params"]["Dense_1"]["kernel"] = generator.normal(size=shape)
     one, other = (
-        predict(scene, [parameters], [e], cut_windows([e], [np.array([2])], 3), 3)[0]
+        predict(scene, [parameters], [e], cut_windows([e], [np.array([2])], 3), 3).qpos
         for e in (here, there)
     )
     assert np.ptp(one[0, :, :3], axis=0).min() > 1e-4
@@ -130,7 +131,7 @@ def test_it_learns_what_a_motor_does_and_a_signal_ends_it() -> None:
     assert [row["step"] for row in rows] == [50, 60] and rows[0]["rollout"] == 6
     assert validation == min(row["validation"] for row in rows) < 0.5
     windows, _ = GRID.cut(data.validation)
-    qpos, _ = predict(DOOR, [parameters], data.validation, windows, SMALL.memory)
+    qpos = predict(DOOR, [parameters], data.validation, windows, SMALL.memory).qpos
     kept = windows.qpos[:, None] + windows.qvel[:, None] * np.arange(1, 7)[:, None] / 100.0
     wrong, before = (np.abs(x - windows.target).mean() for x in (qpos, kept))
     assert wrong / before == pytest.approx(validation, rel=1e-3)
@@ -169,15 +170,20 @@ def test_predictions_are_read_for_the_windows_that_they_are_of(
     scene = PENDULUM.scene()
     data = Data(scene, PENDULUM.channels(scene), [], [], PENDULUM.training_grid, [])
 
-    def drifted(scene: Any, members: Any, episodes: Any, windows: Any, memory: int) -> tuple:
-        shape = (*windows.target.shape[:2], scene.mj_model.nv)
-        return windows.target + 0.1, np.full(shape, 0.2)
+    def drifted(scene: Any, members: Any, episodes: Any, windows: Any, memory: int) -> Prediction:
+        shape, qpos = (*windows.target.shape[:2], scene.mj_model.nv), windows.target + 0.1
+        return Prediction(qpos, np.full(shape, 0.2), np.stack([qpos - 0.05, qpos + 0.05]))
 
     monkeypatch.setattr(black_box, "predict", drifted)
-    arrays, errors = black_box.evaluate(recording, data, [], 4)
+    arrays, forecasts, errors = black_box.evaluate(recording, data, [], 4)
     assert {h: e["joint_rad"] for h, e in errors["test"].items()} == pytest.approx(
         {"100": 0.1, "200": 0.1}
     )
+    assert forecasts["groups"].tolist() == ["joint_rad", "joint_rad"]
+    assert forecasts["test.error"].shape[1] == 200
+    np.testing.assert_allclose(forecasts["test.error"], -0.1)
+    moved = np.arange(1, 201)[:, None] * [1.0, 0.0] + 0.05
+    np.testing.assert_allclose(forecasts["test.members"][0, 1], moved)
     write_arrays(tmp_path / "predictions.npz", arrays)
     ids = [e.id for e in recording.episodes]
     windows, _ = PENDULUM.windows.cut(recording.episodes)
