@@ -8,7 +8,6 @@ is its physics.
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,7 +19,7 @@ from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
-from worldmodel.scene.tangent import difference, integrate, measured_difference, measured_dofs
+from worldmodel.scene.tangent import difference, displaced, measured_difference, measured_dofs
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
@@ -68,8 +67,7 @@ def gated(
         rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
     else:
         apart = difference(world.scene, off, at(1.0))
-        moved = jax.vmap(jax.vmap(lambda q, v: integrate(world.scene, q, v, 1.0)))
-        rows = {s: np.asarray(moved(off, jnp.asarray(s * apart))) for s in SCALES}
+        rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
     gate = (_one_share if correction.changes_state else _shares)(relative)
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
@@ -80,8 +78,11 @@ def _relative(
     poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels
 ) -> np.ndarray:
     """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, of the frames
-    from one step of the gate up to the next; NaN beyond the windows."""
+    from one step of the gate up to the next where the physics is finite; infinite where the other
+    is not; NaN beyond the windows."""
     counts, episode = np.asarray(windows.scored), np.asarray(windows.episode)
+    counts = counts & np.isfinite(off).all(-1)
+    diverged = counts & ~np.isfinite(poses).all(-1)
     measured = None if windows.measured is None else np.asarray(windows.measured)
     frame = np.arange(1, counts.shape[1] + 1)
     out = np.full(len(GATE_STEPS), np.nan)
@@ -93,6 +94,9 @@ def _relative(
     for i, (begin, end) in enumerate(zip(GATE_STEPS.tolist(), ends, strict=True)):
         here = counts & (frame >= begin) & (frame < end)
         if not here.any():
+            continue
+        if (here & diverged).any():
+            out[i] = np.inf
             continue
         means = []
         for error in errors:
