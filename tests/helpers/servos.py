@@ -13,7 +13,8 @@ ARM = """<mujoco model="servos"><option integrator="implicitfast"/>
 </worldbody><actuator>
 <general name="servo" joint="shoulder" gainprm="{servo}" biastype="affine" biasprm="0 -12 -.2"
  forcerange="-2 2" ctrlrange="-1 1"/>
-<general name="motor" joint="elbow" gainprm="{motor}" forcerange="-.6 .6" ctrlrange="-1 1" gear="2"/>
+<general name="motor" joint="elbow" gear="2" gainprm="{motor}" forcerange="-.6 .6"
+ ctrlrange="-1 1"/>
 </actuator></mujoco>"""
 
 

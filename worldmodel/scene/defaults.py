@@ -143,7 +143,7 @@ def candidates(
 
     Args:
       touching: geoms that touch in the recording; those that can touch when absent.
-      with_drives: whether drives are among them; a joint's own friction loss stands for ``coulomb``.
+      with_drives: whether drives are among them; a friction loss stands for their ``coulomb``.
     """
     free: list[FreeParameter] = []
     driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in _driven(model)}

@@ -34,9 +34,7 @@ Array = Any  # NumPy on the host, jax.Array inside a compiled function
 Model = Any  # mujoco.MjModel or mjx.Model: their fields have the same names
 
 FIRST = 3  # of the ``gainprm`` columns
-COLUMNS = (
-    *("delay", "lag", "backlash", "no_load_speed", "coulomb", "stiction", "stribeck_speed"),
-)
+COLUMNS = ("delay", "lag", "backlash", "no_load_speed", "coulomb", "stiction", "stribeck_speed")
 DELAY_MAX = 0.2  # [s]
 CLAMP_OFF = int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)  # of a model that a drive commands: what it
 # gives stands for a force, and may lie beyond ctrlrange
@@ -91,9 +89,7 @@ def blank_memory(model: mujoco.MjModel, substeps: int) -> np.ndarray:
     return np.full((held + 1, model.nu), np.nan)
 
 
-def remembered(
-    model: Model, memory: Array, past: Array, known: Array, substeps: int
-) -> Array:
+def remembered(model: Model, memory: Array, past: Array, known: Array, substeps: int) -> Array:
     """The memory at a start whose past commands are known: they run through delay and lag.
 
     Args:

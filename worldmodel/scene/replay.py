@@ -61,7 +61,8 @@ class Replayer:
         memory = np.broadcast_to(blank, (rows, *blank.shape))
         if past is None:
             return memory
-        return drives.remembered(self.model, memory, *map(np.asarray, past), substeps)
+        ctrl, known = past
+        return drives.remembered(self.model, memory, np.asarray(ctrl), np.asarray(known), substeps)
 
     def play(
         self,
