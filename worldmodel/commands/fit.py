@@ -222,7 +222,7 @@ def _physics(
             runtime.log(
                 f"WARNING: commands of {', '.join(d.actuators)} act {1e3 * d.seconds:.0f} ms "
                 f"[{1e3 * d.low:.0f}, {1e3 * d.high:.0f}] later than the log says, which moves "
-                "gains and damping; give the command a delay in the columns, or fit it with --drives"
+                "gains and damping; give the command a delay in the columns, or fit with --drives"
             )
     return fitted, late
 
