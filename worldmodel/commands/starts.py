@@ -44,10 +44,12 @@ def set_starts(
 def _drive_starts(
     spec: mujoco.MjSpec, model: mujoco.MjModel, free: tuple[FreeParameter, ...]
 ) -> dict[str, float]:
-    """Of ``set_starts``, the numbers of drives; a stiction brings the speed over which it fades."""
+    """Of ``set_starts``, the numbers of drives; a stiction and the speed over which it fades bring
+    each other."""
     actuators, starts = {actuator.name: actuator for actuator in spec.actuators}, {}
-    fades = [FreeParameter("stribeck_speed", f.element) for f in free if f.kind == "stiction"]
-    for f in (*free, *fades):
+    pair = {"stiction": "stribeck_speed", "stribeck_speed": "stiction"}
+    partners = [FreeParameter(pair[f.kind], f.element) for f in free if f.kind in pair]
+    for f in (*free, *partners):
         if f.kind not in drives.COLUMNS or f.element not in actuators or f.name in starts:
             continue
         start = starting_value(model, f.kind, f.element)
