@@ -117,7 +117,8 @@ def _together(
     own = np.where(finite, variance, 0.0).sum(0) / np.maximum(finite.sum(0), 1)
     deviation = np.sqrt(np.square(disagreement) + own)
     if "widening" in network:
-        deviation = deviation * along(np.asarray(network["widening"]), horizon)
+        floor = along(np.asarray(network["floor"]), horizon)
+        deviation = along(np.asarray(network["widening"]), horizon) * np.hypot(deviation, floor)
         with np.errstate(divide="ignore"):
             freedom = 1.0 / along(1.0 / np.asarray(network["freedom"]), horizon)
     return Forecast(poses, mean, deviation, freedom, disagreement)

@@ -135,8 +135,8 @@ def init(world: WorldModel, key: jax.Array) -> Parameters:
       ``{"physics": {name: (size,)}, "network": {}}`` without a network; with one, ``network`` holds
       of each member ``physics`` and ``weights`` (members, …), and what all share: ``norm``, the
       constants of ``network.neutral``; ``gate`` (len(GATE_STEPS),), the share of the corrections
-      that counts; ``widening`` (len(GATE_STEPS), nv), what multiplies the deviation of forecasts,
-      and ``freedom``, the degrees of freedom of the Student's t that it is the scale of.
+      that counts; and (len(GATE_STEPS), nv) each what mends the deviations of forecasts:
+      ``floor``, ``widening`` and ``freedom`` (``episodes.forecasts.Multipliers``).
     """
     physics = physical.zeros(world.free)
     if not world.learns:
@@ -150,6 +150,7 @@ def init(world: WorldModel, key: jax.Array) -> Parameters:
             "weights": jax.vmap(lambda k: learned.init(world.network, world.scene, k))(keys),
             "norm": learned.neutral(world.scene),
             "gate": jnp.ones(steps),
+            "floor": jnp.zeros((steps, world.scene.mj_model.nv)),
             "widening": jnp.ones((steps, world.scene.mj_model.nv)),
             "freedom": jnp.full((steps, world.scene.mj_model.nv), jnp.inf),
         },
