@@ -118,9 +118,10 @@ def _played(off: WorldModel, physics: Any, windows: Windows) -> tuple[np.ndarray
     if isinstance(off.base, Physics):
         substeps = off.scene.substeps
         replayer = Replayer(copy.copy(compiled(off)(packed(off, physics))))
-        held = np.repeat(np.asarray(windows.ctrl, float), substeps, axis=1)
         states = replayer.states(begin[0][:, 0], begin[1][:, 0])
-        rows = replayer.roll(states, held)[:, substeps - 1 :: substeps]
+        memory = replayer.memory(len(windows), substeps, windows.past)
+        rows, _ = replayer.play(states, windows.ctrl, substeps, memory)
+        rows = rows[:, substeps - 1 :: substeps]
         later = rows[..., replayer.qpos], rows[..., replayer.qvel]
     else:
         fixed = {"physics": physics, "network": {}}
