@@ -8,6 +8,7 @@ is its physics.
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
