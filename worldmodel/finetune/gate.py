@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, squared_errors
 from worldmodel.episodes.forecasts import Forecasts, multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -129,14 +130,15 @@ def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
 
 
 def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> Parameters:
-    """Parameters whose forecasts of these windows are as wide as their errors."""
+    """Parameters whose forecasts of these windows are as wide as their errors. A joint, or a place
+    or rotation, whose errors cannot say it stays as wide as it is, which is logged."""
     steps, nv = len(GATE_STEPS), world.scene.mj_model.nv
-    network = parameters["network"] | {
-        "widening": jnp.ones((steps, nv)),
-        "freedom": jnp.full((steps, nv), jnp.inf),
-    }
-    parameters = parameters | {"network": network}
-    forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
+    widening, freedom = np.ones((steps, nv)), np.full((steps, nv), np.inf)
+    plain = {"widening": jnp.asarray(widening), "freedom": jnp.asarray(freedom)}
+    network = parameters["network"] | plain
+    forecast = make_forecaster(world, min(BATCH, len(windows)))(
+        parameters | {"network": network}, windows
+    )
     counts = np.broadcast_to(np.asarray(windows.scored)[..., None], forecast.deviation.shape)
     if windows.measured is not None:
         counts = counts & measured_dofs(world.scene, np.asarray(windows.measured))
@@ -150,7 +152,15 @@ def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> 
         np.asarray(windows.episode),
         usable,
     )
-    factor, freedom = multipliers(held_out, blocks(world.scene).tolist())
-    at = np.clip(GATE_STEPS - 1, 0, len(factor) - 1)
-    widths = {"widening": jnp.asarray(factor[at]), "freedom": jnp.asarray(freedom[at])}
+    reach = 1 + int(np.flatnonzero(counts.any((0, 2))).max(initial=0))
+    at, block = np.minimum(np.maximum(GATE_STEPS, 1), reach) - 1, blocks(world.scene)
+    for b in np.unique(block):
+        columns = np.flatnonzero(block == b)
+        try:
+            own = multipliers(held_out.part(slice(reach), columns), [b] * len(columns))
+        except InputError as reason:
+            runtime.log(f"WARNING: degrees of freedom {columns.tolist()}: {reason}; not calibrated")
+            continue
+        widening[:, columns], freedom[:, columns] = own[0][at], own[1][at]
+    widths = {"widening": jnp.asarray(widening), "freedom": jnp.asarray(freedom)}
     return parameters | {"network": network | widths}

@@ -120,9 +120,9 @@ def fit_hybrid(
         near = data.judged.cut(data.validation)[0].remembering(data.remember)
     each: dict[int, Parameters] = {}
     excluded: dict[int, str] = {}
-    for k, drawn in enumerate(_drawn(world, origin, covariance, config.seed)):
+    for k, drawn in enumerate(drawn_members(world, origin, covariance, config.seed)):
         folder, about = directory / f"member{k}", metadata | {"member": k}
-        parts = train.take(_bootstrap(np.asarray(train.episode), config.seed, k)), near
+        parts = train.take(bootstrapped(np.asarray(train.episode), config.seed, k)), near
 
         def noted(row: dict[str, Any], k: int = k) -> None:
             record({"member": k} | row)
@@ -185,10 +185,15 @@ def _against_median(
         return (errors / typical).mean(1)
 
 
-def _drawn(
+def drawn_members(
     world: WorldModel, origin: Parameters, covariance: np.ndarray | None, seed: int
 ) -> list[Parameters]:
-    """The members before they learn, each with physical numbers of its own."""
+    """The members before they learn, each with physical numbers of its own.
+
+    Args:
+      origin: of the model; its physics is the mean that is drawn about.
+      covariance: (numbers, numbers) of ``moved.numbers``; None: every member has the mean.
+    """
     out = members(origin)
     if covariance is None or not isinstance(world.base, Physics) or not covariance.size:
         return [m | {"physics": origin["physics"]} for m in out]
@@ -202,8 +207,12 @@ def _drawn(
     ]
 
 
-def _bootstrap(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
-    """The windows, whose episodes are given, of episodes drawn with repetition."""
+def bootstrapped(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
+    """The rows of the windows of as many episodes, drawn with repetition.
+
+    Args:
+      episode: (windows,) of each window.
+    """
     generator, kinds = np.random.default_rng([seed, 2, member]), np.unique(episode)
     drawn = kinds[generator.integers(len(kinds), size=len(kinds))]
     return np.concatenate([np.flatnonzero(episode == e) for e in drawn])

@@ -113,7 +113,7 @@ def _together(
     freedom = np.full((horizon, nv), np.inf)
     if not variance.shape[-1]:
         return Forecast(poses, mean, variance[0], freedom, disagreement)
-    finite = np.isfinite(variance)
+    finite = np.isfinite(variance) & np.isfinite(poses).all(-1, keepdims=True)
     own = np.where(finite, variance, 0.0).sum(0) / np.maximum(finite.sum(0), 1)
     deviation = np.sqrt(np.square(disagreement) + own)
     if "widening" in network:
