@@ -37,7 +37,7 @@ from experiments.recordings.figures import CHANNELS
 from experiments.recordings.statistics import ratio_t_interval
 from worldmodel import runtime
 from worldmodel.episodes import forecasts as scoring
-from worldmodel.episodes.forecasts import LEVELS, Forecasts, multipliers
+from worldmodel.episodes.forecasts import LEVELS, Forecasts, fit_multipliers
 from worldmodel.errors import InputError, cause, near
 
 RAW, CALIBRATED, STEP, MOVED = "ensemble", "with multipliers", "step index", "distance moved"
@@ -130,9 +130,8 @@ def spreads(held: Part, test: Part, groups: list[str]) -> dict[str, Forecasts]:
     }
     result = {RAW: test.forecasts}
     for name, (fitted, applied) in given.items():
-        factors = multipliers(dataclasses.replace(held.forecasts, deviation=fitted), groups)
-        forecasts = dataclasses.replace(test.forecasts, deviation=applied)
-        result[name] = forecasts.scaled(*factors)
+        mended = fit_multipliers(dataclasses.replace(held.forecasts, deviation=fitted), groups)
+        result[name] = mended.applied(dataclasses.replace(test.forecasts, deviation=applied))
     return result
 
 

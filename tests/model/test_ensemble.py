@@ -84,7 +84,7 @@ def test_rotations_are_averaged_as_rotations() -> None:
     poses[..., 3] = np.cos(0.5 * angles)[:, None, None]
     poses[..., 6] = np.sin(0.5 * angles)[:, None, None]
     poses[2, :, :, 3:] *= -1.0
-    poses[1:, :, 1] = np.nan  # then nobody is finite
+    poses[:, :, 1] = np.nan  # then nobody is finite
     mean, deviation = mean_pose(ball(), poses)
     wanted = [3.0, 0.0, 0.0, np.cos(0.15), 0.0, 0.0, np.sin(0.15)]
     np.testing.assert_allclose(mean[0, 0], wanted, atol=1e-12)

@@ -8,24 +8,26 @@ is its physics.
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, squared_errors
-from worldmodel.episodes.forecasts import Forecasts, multipliers
+from worldmodel.episodes.forecasts import Forecasts, fit_multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
-from worldmodel.model import Parameters, WorldModel
+from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
-from worldmodel.scene.tangent import difference, displaced, measured_difference, measured_dofs
+from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11)  # of a displacement
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of a correction that changes the state
 BATCH = 256  # windows predicted at once
+WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
 
 def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
@@ -46,7 +48,7 @@ def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
 def gated(
     world: WorldModel, parameters: Parameters, channels: Channels, validation: Windows
 ) -> Parameters:
-    """Parameters whose ``gate``, ``widening`` and ``freedom`` are those of validation windows.
+    """Parameters whose ``gate`` and widths of forecasts are those of validation windows.
 
     Args:
       parameters: of a model with a network.
@@ -65,7 +67,7 @@ def gated(
     if correction.changes_state:
         rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
     else:
-        apart = difference(world.scene, off, at(1.0))
+        apart = motions(world.scene, off, at(1.0))
         rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
     gate = (_one_share if correction.changes_state else _shares)(relative)
@@ -105,14 +107,17 @@ def _relative(
             ]
             means.append(np.nanmean(each, axis=0))
         has = means[1] > 0
-        out[i] = np.mean(means[0][has] / means[1][has])
+        if has.any():
+            out[i] = np.mean(means[0][has] / means[1][has])
+        else:  # the physics does not err
+            out[i] = np.inf if (means[0] > 0).any() else 1.0
     return out
 
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
     """Of a displacement: at each step the best scale, never more than at an earlier one."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
-    table = np.where(np.isfinite(table), table, np.inf)
+    table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
     # Frame 0 has no error, and no gate may rise again.
     best[0] = best[1]
@@ -130,37 +135,33 @@ def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
 
 
 def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> Parameters:
-    """Parameters whose forecasts of these windows are as wide as their errors. A joint, or a place
-    or rotation, whose errors cannot say it stays as wide as it is, which is logged."""
-    steps, nv = len(GATE_STEPS), world.scene.mj_model.nv
-    widening, freedom = np.ones((steps, nv)), np.full((steps, nv), np.inf)
-    plain = {"widening": jnp.asarray(widening), "freedom": jnp.asarray(freedom)}
-    network = parameters["network"] | plain
-    forecast = make_forecaster(world, min(BATCH, len(windows)))(
-        parameters | {"network": network}, windows
-    )
+    """Parameters whose forecasts of these windows are as wide as their errors; those of a joint or
+    body that never errs stay as they are."""
+    plain = init(world, jax.random.key(0))["network"]
+    widths = {name: np.array(plain[name]) for name in WIDTHS}
+    parameters = parameters | {"network": parameters["network"] | widths}
+    forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
     counts = np.broadcast_to(np.asarray(windows.scored)[..., None], forecast.deviation.shape)
     if windows.measured is not None:
         counts = counts & measured_dofs(world.scene, np.asarray(windows.measured))
-    error = -measured_difference(
-        world.scene, np.asarray(windows.target), forecast.mean, windows.measured
-    )
+    target, measured = np.asarray(windows.target), windows.measured
+    error = -measured_difference(world.scene, target, forecast.mean, measured)
     usable = counts & np.isfinite(error) & (forecast.deviation > 0)
-    held_out = Forecasts(
+    held = Forecasts(
         np.where(usable, error, 0.0),
         np.where(usable, forecast.deviation, 1.0),
         np.asarray(windows.episode),
         usable,
     )
-    reach = 1 + int(np.flatnonzero(counts.any((0, 2))).max(initial=0))
-    at, block = np.minimum(np.maximum(GATE_STEPS, 1), reach) - 1, blocks(world.scene)
+    at, block = np.clip(GATE_STEPS - 1, 0, error.shape[1] - 1), blocks(world.scene)
     for b in np.unique(block):
-        columns = np.flatnonzero(block == b)
+        own = np.flatnonzero(block == b)
         try:
-            own = multipliers(held_out.part(slice(reach), columns), [b] * len(columns))
-        except InputError as reason:
-            runtime.log(f"WARNING: degrees of freedom {columns.tolist()}: {reason}; not calibrated")
+            fitted = fit_multipliers(held.part(slice(None), own.tolist()), [0] * len(own))
+        except InputError as unknown:
+            runtime.log(f"the forecasts of degrees of freedom {own.tolist()} stay: {unknown}")
             continue
-        widening[:, columns], freedom[:, columns] = own[0][at], own[1][at]
-    widths = {"widening": jnp.asarray(widening), "freedom": jnp.asarray(freedom)}
-    return parameters | {"network": network | widths}
+        for name, values in zip(WIDTHS, (fitted.floor, fitted.factor, fitted.freedom), strict=True):
+            widths[name][:, own] = values[at]
+    widths = {name: jnp.asarray(values) for name, values in widths.items()}
+    return parameters | {"network": parameters["network"] | widths}

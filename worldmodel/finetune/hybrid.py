@@ -23,8 +23,9 @@ from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gate import BATCH, gated, long_windows
-from worldmodel.finetune.moved import packed, unpacked
+from worldmodel.finetune.moved import numbers, packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
 from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel, init
@@ -37,6 +38,8 @@ REGRESSION_STRIDE = 2  # frames between the starts of the regression's windows
 FEWEST = 3  # members that an ensemble of as many or more must keep
 WORST = 3.0  # times the median member's validation error, up to which a member is kept
 GROWING = (0.2, 0.5, 1.0)  # of the horizon: frames that are scored, in equal shares of the steps
+TOLERATED = 1.03  # times the error of the fitted physics, of a member's own
+HALVINGS, DRAWN_ON = 12, 256  # of a draw's distance at most; windows that judge it
 THROUGH_WINDOWS = FitConfig(
     steps=300,
     batch=128,
@@ -114,13 +117,15 @@ def fit_hybrid(
     with runtime.compiling(f"and predicting {len(windows)} windows of {dense.horizon} frames"):
         measured = standards(world, regression_data(world, origin, windows))
     origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
+    some, _ = data.training.cut(data.train)
+    some = some.take(np.linspace(0, len(some) - 1, min(DRAWN_ON, len(some))).astype(int))
     train, near = windows, dense.cut(data.validation)[0].remembering(data.remember)
     if through:
         train = data.training.cut(data.train)[0].remembering(data.remember)
         near = data.judged.cut(data.validation)[0].remembering(data.remember)
     each: dict[int, Parameters] = {}
     excluded: dict[int, str] = {}
-    for k, drawn in enumerate(drawn_members(world, origin, covariance, config.seed)):
+    for k, drawn in enumerate(drawn_members(world, origin, covariance, some, config.seed)):
         folder, about = directory / f"member{k}", metadata | {"member": k}
         parts = train.take(bootstrapped(np.asarray(train.episode), config.seed, k)), near
 
@@ -186,25 +191,48 @@ def _against_median(
 
 
 def drawn_members(
-    world: WorldModel, origin: Parameters, covariance: np.ndarray | None, seed: int
+    world: WorldModel,
+    origin: Parameters,
+    covariance: np.ndarray | None,
+    windows: Windows,
+    seed: int,
 ) -> list[Parameters]:
     """The members before they learn, each with physical numbers of its own.
 
+    A covariance is that of a quadratic cost. Where a draw predicts the windows by more than
+    ``TOLERATED`` worse than the middle, the cost is not quadratic that far, and it moves halfway
+    to the middle, again and again.
+
     Args:
-      origin: of the model; its physics is the mean that is drawn about.
-      covariance: (numbers, numbers) of ``moved.numbers``; None: every member has the mean.
+      origin: of the model; its physics is the middle.
+      covariance: (numbers, numbers) of ``moved.numbers``; None: every member has the middle.
     """
     out = members(origin)
     if covariance is None or not isinstance(world.base, Physics) or not covariance.size:
         return [m | {"physics": origin["physics"]} for m in out]
+    engine = make_engine(world.without_network(), "c", len(windows))
+    shift = np.zeros((len(windows), 0))
+
+    def error(u: np.ndarray) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(np.square(engine.errors(u, shift, windows)).mean((1, 2)))
+        return float(np.mean(np.where(np.isfinite(size), size, np.inf)))
+
     middle, generator = packed(world, origin["physics"]), np.random.default_rng([seed, 1])
-    rows = generator.multivariate_normal(middle, covariance, size=len(out), method="eigh")
     # The log has one zero and one scale, which go into its columns (``finetune.calibration``).
-    log = {f.name: origin["physics"][f.name] for f in world.free if f.kind in CALIBRATIONS}
-    return [
-        m | {"physics": unpacked(world, jnp.asarray(u)) | log}
-        for m, u in zip(out, rows, strict=True)
-    ]
+    kinds = {f.name: f.kind for f in world.free}
+    of_log = np.array([kinds[name] in CALIBRATIONS for name, _ in numbers(world)])
+    most, drawn = TOLERATED * error(middle), []
+    for member in out:
+        u, halvings = generator.multivariate_normal(middle, covariance, method="eigh"), 0
+        u = np.where(of_log, middle, u)
+        while halvings < HALVINGS and not error(u) <= most:
+            u, halvings = 0.5 * (u + middle), halvings + 1
+        u = u if halvings < HALVINGS else middle
+        drawn.append(member | {"physics": unpacked(world, jnp.asarray(u))})
+        distance = np.abs(u - middle).max()
+        runtime.log(f"member {len(drawn) - 1}: physics up to {distance:.2g} prior widths away")
+    return drawn
 
 
 def bootstrapped(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
