@@ -20,7 +20,7 @@ from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
-from worldmodel.scene.tangent import difference, displaced, measured_difference, measured_dofs
+from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
@@ -67,7 +67,7 @@ def gated(
     if correction.changes_state:
         rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
     else:
-        apart = difference(world.scene, off, at(1.0))
+        apart = motions(world.scene, off, at(1.0))
         rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
     gate = (_one_share if correction.changes_state else _shares)(relative)
@@ -107,14 +107,17 @@ def _relative(
             ]
             means.append(np.nanmean(each, axis=0))
         has = means[1] > 0
-        out[i] = np.mean(means[0][has] / means[1][has])
+        if has.any():
+            out[i] = np.mean(means[0][has] / means[1][has])
+        else:  # the physics does not err
+            out[i] = np.inf if (means[0] > 0).any() else 1.0
     return out
 
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
     """Of a displacement: at each step the best scale, never more than at an earlier one."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
-    table = np.where(np.isfinite(table), table, np.inf)
+    table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
     # Frame 0 has no error, and no gate may rise again.
     best[0] = best[1]

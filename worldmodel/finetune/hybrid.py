@@ -25,7 +25,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gate import BATCH, gated, long_windows
-from worldmodel.finetune.moved import packed, unpacked
+from worldmodel.finetune.moved import numbers, packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
 from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel, init
@@ -125,9 +125,9 @@ def fit_hybrid(
         near = data.judged.cut(data.validation)[0].remembering(data.remember)
     each: dict[int, Parameters] = {}
     excluded: dict[int, str] = {}
-    for k, drawn in enumerate(_drawn(world, origin, covariance, some, config.seed)):
+    for k, drawn in enumerate(drawn_members(world, origin, covariance, some, config.seed)):
         folder, about = directory / f"member{k}", metadata | {"member": k}
-        parts = train.take(_bootstrap(np.asarray(train.episode), config.seed, k)), near
+        parts = train.take(bootstrapped(np.asarray(train.episode), config.seed, k)), near
 
         def noted(row: dict[str, Any], k: int = k) -> None:
             record({"member": k} | row)
@@ -190,18 +190,22 @@ def _against_median(
         return (errors / typical).mean(1)
 
 
-def _drawn(
+def drawn_members(
     world: WorldModel,
     origin: Parameters,
     covariance: np.ndarray | None,
     windows: Windows,
     seed: int,
 ) -> list[Parameters]:
-    """The members before they learn, each with its own physical numbers.
+    """The members before they learn, each with physical numbers of its own.
 
     A covariance is that of a quadratic cost. Where a draw predicts the windows by more than
     ``TOLERATED`` worse than the middle, the cost is not quadratic that far, and it moves halfway
     to the middle, again and again.
+
+    Args:
+      origin: of the model; its physics is the middle.
+      covariance: (numbers, numbers) of ``moved.numbers``; None: every member has the middle.
     """
     out = members(origin)
     if covariance is None or not isinstance(world.base, Physics) or not covariance.size:
@@ -216,21 +220,27 @@ def _drawn(
 
     middle, generator = packed(world, origin["physics"]), np.random.default_rng([seed, 1])
     # The log has one zero and one scale, which go into its columns (``finetune.calibration``).
-    log = {f.name: origin["physics"][f.name] for f in world.free if f.kind in CALIBRATIONS}
+    kinds = {f.name: f.kind for f in world.free}
+    of_log = np.array([kinds[name] in CALIBRATIONS for name, _ in numbers(world)])
     most, drawn = TOLERATED * error(middle), []
     for member in out:
         u, halvings = generator.multivariate_normal(middle, covariance, method="eigh"), 0
+        u = np.where(of_log, middle, u)
         while halvings < HALVINGS and not error(u) <= most:
             u, halvings = 0.5 * (u + middle), halvings + 1
         u = u if halvings < HALVINGS else middle
-        drawn.append(member | {"physics": unpacked(world, jnp.asarray(u)) | log})
+        drawn.append(member | {"physics": unpacked(world, jnp.asarray(u))})
         distance = np.abs(u - middle).max()
         runtime.log(f"member {len(drawn) - 1}: physics up to {distance:.2g} prior widths away")
     return drawn
 
 
-def _bootstrap(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
-    """The windows, whose episodes are given, of episodes drawn with repetition."""
+def bootstrapped(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
+    """The rows of the windows of as many episodes, drawn with repetition.
+
+    Args:
+      episode: (windows,) of each window.
+    """
     generator, kinds = np.random.default_rng([seed, 2, member]), np.unique(episode)
     drawn = kinds[generator.integers(len(kinds), size=len(kinds))]
     return np.concatenate([np.flatnonzero(episode == e) for e in drawn])
