@@ -15,7 +15,7 @@ from worldmodel.types import Contacts, State
 def state(x: float) -> State:
     zeros = jnp.zeros(1)
     contacts = Contacts(zeros, zeros, zeros)
-    return State(jnp.array([x]), zeros, zeros, jnp.zeros(()), zeros, contacts, zeros, zeros)
+    return State(jnp.array([x]), *[zeros] * 2, jnp.zeros(()), zeros, contacts, *[zeros] * 4)
 
 
 def step(gain: jax.Array, s: State, action: jax.Array) -> State:

@@ -114,7 +114,7 @@ def main(args: Args) -> int:
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
-            parameters = fit_hybrid(
+            hybrid = fit_hybrid(
                 world,
                 fitted.parameters,
                 channels,
@@ -130,13 +130,15 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
+    world, parameters = hybrid.world, hybrid.parameters
     result = {
         "recording": problem.name,
         "kind": args.kind,
         "remember": args.remember,
         "simulated": simulated,
         "seed": args.fit.seed,
-        "members": args.network.members,
+        "members": world.network.members,
+        "members_excluded": hybrid.excluded,
         "gate": np.asarray(parameters["network"]["gate"]).tolist(),
         "validation": relative_error(world, fitted, parameters, data, channels),
         "provenance": runtime.provenance(),
