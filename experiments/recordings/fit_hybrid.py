@@ -35,6 +35,7 @@ from worldmodel.finetune.gauss_newton import uncertainty_at
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.regression import RegressionConfig
+from worldmodel.finetune.settings import LENGTH
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
@@ -110,7 +111,8 @@ def main(args: Args) -> int:
             fitted.world, fitted.parameters, windows.take(np.sort(rows)), IdentifyConfig(engine="c")
         )
         covariance = doubt.covariance
-    guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
+    guarded = plain(settings["args"])  # but for how long the fit runs
+    guarded["fit"] = {k: v for k, v in guarded["fit"].items() if k not in LENGTH}
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
