@@ -115,13 +115,16 @@ def _relative(
 
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
-    """Of a displacement: at each step the best scale, never more than at an earlier one."""
+    """Of a displacement: at each step the best scale; nothing after the first that gains nothing,
+    since what has been summed is lost there, and before the first that gains the scale of that."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
     table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
-    # Frame 0 has no error, and no gate may rise again.
-    best[0] = best[1]
-    return np.minimum.accumulate(best)
+    if not best.any():
+        return best
+    first = int(np.argmax(best > 0))
+    best[:first] = best[first]
+    return np.where(np.logical_and.accumulate(best > 0), best, 0.0)
 
 
 def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
