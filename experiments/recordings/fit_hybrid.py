@@ -35,6 +35,7 @@ from worldmodel.finetune.gauss_newton import uncertainty_at
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.regression import RegressionConfig
+from worldmodel.finetune.settings import LENGTH
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
@@ -110,11 +111,12 @@ def main(args: Args) -> int:
             fitted.world, fitted.parameters, windows.take(np.sort(rows)), IdentifyConfig(engine="c")
         )
         covariance = doubt.covariance
-    guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
+    guarded = plain(settings["args"])  # but for how long the fit runs
+    guarded["fit"] = {k: v for k, v in guarded["fit"].items() if k not in LENGTH}
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
-            parameters = fit_hybrid(
+            hybrid = fit_hybrid(
                 world,
                 fitted.parameters,
                 channels,
@@ -130,13 +132,15 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
+    world, parameters = hybrid.world, hybrid.parameters
     result = {
         "recording": problem.name,
         "kind": args.kind,
         "remember": args.remember,
         "simulated": simulated,
         "seed": args.fit.seed,
-        "members": args.network.members,
+        "members": world.network.members,
+        "members_excluded": hybrid.excluded,
         "gate": np.asarray(parameters["network"]["gate"]).tolist(),
         "validation": relative_error(world, fitted, parameters, data, channels),
         "provenance": runtime.provenance(),

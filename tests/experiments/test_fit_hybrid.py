@@ -42,7 +42,7 @@ def test_the_command_line_names_a_model(options: dict, base: object, correction:
     physics = WorldModel(DOOR, MASS)
     world = make_world(Args("double_pendulum", Path(), Path(), **options), physics)
     assert (world.scene, world.free) == (DOOR, MASS)
-    assert (world.base, world.correction, world.network.members) == (base, correction, 4)
+    assert (world.base, world.correction, world.network.members) == (base, correction, 5)
 
 
 def test_a_latent_model_corrects_its_velocity_alone() -> None:
@@ -59,9 +59,12 @@ def test_a_hybrid_is_fitted_and_evaluated_as_it_was_fitted(tmp_path: Path) -> No
     result = json.loads(line)
     assert result["simulated"] and result["kind"] == "hybrid" and result["remember"] == 2
     rows = [json.loads(x) for x in (tmp_path / "hybrid/metrics.jsonl").read_text().splitlines()]
-    regression = [row["validation"] for row in rows if row["stage"] == "regression"]
-    assert len(regression) == 4 and min(regression) < 1.0  # it learns something
-    assert [row["step"] for row in rows if row["stage"] == "windows"] == [0, 1, 2]
+    assert [(r["member"], r["step"]) for r in rows] == [
+        (k, step) for k in (0, 1) for step in (10, 20, 30, 40)
+    ]
+    assert {row["stage"] for row in rows} == {"regression"}
+    assert min(row["validation"] for row in rows) < 1.0  # it learns something
+    assert result["members"] == 2 and result["members_excluded"] == {}
 
     other = run(*command, "--regression.seed", "1")
     assert other.returncode == 2 and "regression.seed was 0 and is 1" in other.stderr

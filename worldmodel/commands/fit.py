@@ -20,12 +20,12 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
 from worldmodel.finetune.gauss_newton import Identified
-from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS, FittedHybrid, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
-from worldmodel.model import Network, Parameters, WorldModel
+from worldmodel.model import Network, WorldModel
 from worldmodel.runtime import devices
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
@@ -234,7 +234,7 @@ def _network(
     options: FitOptions,
     metadata: dict[str, Any],
     stop: Callable[[], bool],
-) -> tuple[WorldModel, Parameters]:
+) -> FittedHybrid:
     world = dataclasses.replace(
         physics,
         correction=CORRECTIONS[options.correction],
@@ -248,7 +248,7 @@ def _network(
         protocol.windows,
         protocol.remember,
     )
-    parameters = fit_hybrid(
+    return fit_hybrid(
         world,
         identified.parameters,
         protocol.channels(world.scene),
@@ -261,4 +261,3 @@ def _network(
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
     )
-    return world, parameters

@@ -20,7 +20,7 @@ from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
-from worldmodel.scene.tangent import difference, integrate, measured_difference, measured_dofs
+from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
@@ -67,9 +67,8 @@ def gated(
     if correction.changes_state:
         rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
     else:
-        apart = difference(world.scene, off, at(1.0))
-        moved = jax.vmap(jax.vmap(lambda q, v: integrate(world.scene, q, v, 1.0)))
-        rows = {s: np.asarray(moved(off, jnp.asarray(s * apart))) for s in SCALES}
+        apart = motions(world.scene, off, at(1.0))
+        rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
     gate = (_one_share if correction.changes_state else _shares)(relative)
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
@@ -80,8 +79,11 @@ def _relative(
     poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels
 ) -> np.ndarray:
     """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, of the frames
-    from one step of the gate up to the next; NaN beyond the windows."""
+    from one step of the gate up to the next where the physics is finite; infinite where the other
+    is not; NaN beyond the windows."""
     counts, episode = np.asarray(windows.scored), np.asarray(windows.episode)
+    counts = counts & np.isfinite(off).all(-1)
+    diverged = counts & ~np.isfinite(poses).all(-1)
     measured = None if windows.measured is None else np.asarray(windows.measured)
     frame = np.arange(1, counts.shape[1] + 1)
     out = np.full(len(GATE_STEPS), np.nan)
@@ -94,6 +96,9 @@ def _relative(
         here = counts & (frame >= begin) & (frame < end)
         if not here.any():
             continue
+        if (here & diverged).any():
+            out[i] = np.inf
+            continue
         means = []
         for error in errors:
             each = [
@@ -102,18 +107,24 @@ def _relative(
             ]
             means.append(np.nanmean(each, axis=0))
         has = means[1] > 0
-        out[i] = np.mean(means[0][has] / means[1][has])
+        if has.any():
+            out[i] = np.mean(means[0][has] / means[1][has])
+        else:  # the physics does not err
+            out[i] = np.inf if (means[0] > 0).any() else 1.0
     return out
 
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
-    """Of a displacement: at each step the best scale, never more than at an earlier one."""
+    """Of a displacement: at each step the best scale; nothing after the first that gains nothing,
+    since what has been summed is lost there, and before the first that gains the scale of that."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
-    table = np.where(np.isfinite(table), table, np.inf)
+    table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
-    # Frame 0 has no error, and no gate may rise again.
-    best[0] = best[1]
-    return np.minimum.accumulate(best)
+    if not best.any():
+        return best
+    first = int(np.argmax(best > 0))
+    best[:first] = best[first]
+    return np.where(np.logical_and.accumulate(best > 0), best, 0.0)
 
 
 def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:

@@ -24,7 +24,7 @@ from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.loss import likelihood
 from worldmodel.finetune.moved import compiled, packed
-from worldmodel.finetune.settings import check_settings
+from worldmodel.finetune.settings import DivergedError, check_settings
 from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
@@ -82,7 +82,7 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     """Rolls windows out without the network and compares them with the recorded frames.
 
     Raises:
-      InputError: a prediction that is not finite; the message names the episodes.
+      DivergedError: a prediction that is not finite; the message names the episodes.
     """
     windows = calibrated(world.scene, world.free, parameters["physics"], windows)
     qpos, qvel = _played(world.without_network(), parameters["physics"], windows)
@@ -93,7 +93,7 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})
-        raise InputError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
+        raise DivergedError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
     target, measured = np.asarray(windows.target), None
     if windows.measured is not None:
         measured = measured_dofs(world.scene, np.asarray(windows.measured))
@@ -183,6 +183,7 @@ def regress(
       stop: asked after each step; True raises ``runtime.Interrupted``.
 
     Raises:
+      DivergedError: the validation is not finite.
       InputError: longer windows for a correction that changes the state.
       Interrupted: ``stop`` returned True; nothing is saved, a regression takes minutes.
     """
@@ -279,6 +280,11 @@ def regress(
             )
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))
+            if not np.isfinite(error):
+                raise DivergedError(
+                    f"step {step + 1} of the regression: the validation is {error}; lower "
+                    "learning_rate"
+                )
             seconds_left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
             row = {"step": step + 1, "loss": float(value), "validation": error / nothing}
             record(row | {"seconds_left": round(seconds_left)})

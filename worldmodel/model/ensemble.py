@@ -22,7 +22,7 @@ from worldmodel.model.world import Parameters, WorldModel, start
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
-from worldmodel.scene.tangent import difference, integrate
+from worldmodel.scene.tangent import displaced, motions
 from worldmodel.types import State
 
 
@@ -113,7 +113,7 @@ def _together(
     freedom = np.full((horizon, nv), np.inf)
     if not variance.shape[-1]:
         return Forecast(poses, mean, variance[0], freedom, disagreement)
-    finite = np.isfinite(variance)
+    finite = np.isfinite(variance) & np.isfinite(poses).all(-1, keepdims=True)
     own = np.where(finite, variance, 0.0).sum(0) / np.maximum(finite.sum(0), 1)
     deviation = np.sqrt(np.square(disagreement) + own)
     if "widening" in network:
@@ -131,13 +131,12 @@ def mean_pose(scene: Scene, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return poses[0], np.zeros((*poses.shape[1:3], scene.mj_model.nv))
     finite = np.isfinite(poses).all(-1, keepdims=True)
     reference = np.take_along_axis(poses, finite.argmax(0)[None], axis=0)[0]
-    apart = np.where(finite, difference(scene, reference, poses), 0.0)
+    apart = np.where(finite, motions(scene, reference, poses), 0.0)
     count = finite.sum(0)
     middle = apart.sum(0) / np.maximum(count, 1)
-    moved = jax.jit(jax.vmap(jax.vmap(lambda q, v: integrate(scene, q, v, 1.0))))
     square = np.where(finite, np.square(apart - middle), 0.0).sum(0)
     deviation = np.sqrt(square / np.maximum(count - 1, 1))
-    return np.asarray(moved(reference, jnp.asarray(middle))), deviation
+    return displaced(scene, reference, middle), deviation
 
 
 def along(values: np.ndarray, horizon: int) -> np.ndarray:

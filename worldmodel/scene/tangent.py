@@ -124,6 +124,17 @@ def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarr
     return out
 
 
+def motions(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``difference`` on the host, (…, nv) [m, rad], its chords as rotation vectors: what
+    ``displaced`` moves ``qpos`` by to ``other``, but for whole turns of a hinge."""
+    tangent = difference(scene, qpos, other)
+    for _, v in _addresses(scene)[2]:
+        half = 0.5 * np.linalg.norm(tangent[..., v : v + 3], axis=-1, keepdims=True)
+        longer = np.arcsin(np.minimum(half, 1.0)) / np.where(half > 0, half, 1.0)
+        tangent[..., v : v + 3] *= np.where(half > 0, longer, 1.0)
+    return tangent
+
+
 def displaced(scene: Scene, qpos: np.ndarray, tangent: np.ndarray) -> np.ndarray:
     """Poses moved by tangents (``mj_integratePos``), on the host: (…, nq), (…, nv) [m, rad] →
     (…, nq)."""
