@@ -36,13 +36,14 @@ from worldmodel.model import (
     init,
     saved,
 )
+from worldmodel.model.ensemble import members
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
 
 ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0"/>
 <geom size=".02" pos="0 0 -.2" mass="1"/></body></worldbody></mujoco>"""
-SMALL = Network(latent=3, width=4)
+SMALL = Network(latent=3, width=4, members=2)
 
 
 def test_dealt_corrections_go_to_other_windows_each_once() -> None:
@@ -66,6 +67,7 @@ def swinging(weight: float, correction: Correction) -> Fitted:
     moved = [x + weight * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
     parameters["network"]["weights"] = jax.tree.unflatten(tree, moved)
     parameters["physics"] = {free[0].name: np.ones(1)}
+    parameters["network"]["physics"] = {free[0].name: np.array([[1.0], [2.0]])}
     return Fitted(PENDULUM, world, parameters, {"remember": 2})
 
 
@@ -77,16 +79,22 @@ def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: C
     windows = cut_windows([episode], [np.arange(5, 8)], 4)
     predicted, own = predict(fitted, windows, 2)  # three: the last batch is filled up
     assert own is not None
-    assert np.abs(own.first).min() > 1e-4 and np.abs(own.steps).min() > 1e-4
+    assert all(np.abs(c.first).min() > 1e-4 and np.abs(c.steps).min() > 1e-4 for c in own)
     replay = make_replay(fitted.world, 2)
-    again = replay(fitted.parameters, windows, own)
-    np.testing.assert_allclose(again, predicted, atol=1e-12)
+
+    def replayed(corrections: list[Corrections]) -> np.ndarray:
+        pairs = zip(members(fitted.parameters), corrections, strict=True)
+        poses = np.stack([replay(one, windows, c) for one, c in pairs])
+        assert np.abs(poses[0] - poses[1]).max() > 1e-4
+        return poses.mean(0)  # of a hinge
+
+    np.testing.assert_allclose(replayed(own), predicted, atol=1e-12)
     played = controls(fitted, windows, own, 2)
     assert set(played) == {"dealt", "start_only", "network_off"}
-    dealt = replay(fitted.parameters, windows, own.take(deal(3, 0)))
-    np.testing.assert_array_equal(played["dealt"], dealt)
-    none = Corrections(np.zeros_like(own.first), np.zeros_like(own.steps))
-    np.testing.assert_array_equal(played["network_off"], replay(fitted.parameters, windows, none))
+    dealt = [c.take(deal(3, 0)) for c in own]
+    np.testing.assert_allclose(played["dealt"], replayed(dealt), atol=1e-12)
+    none = [Corrections(np.zeros_like(c.first), np.zeros_like(c.steps)) for c in own]
+    np.testing.assert_allclose(played["network_off"], replayed(none), atol=1e-12)
     for predicted_by in played.values():
         assert np.abs(predicted_by - predicted).max() > 1e-4
 

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from tests.helpers.doors import MASS, door, door_windows
-from tests.helpers.learned_models import SMALL
+from tests.helpers.learned_models import SMALL, one_member
 from tests.helpers.small_tasks import Going, Reach
 from worldmodel import loop, runtime
 from worldmodel.episodes.errors import Angle, Channels
@@ -91,7 +91,7 @@ def derivatives() -> dict[str, np.ndarray]:
 def fitted(folder: Path) -> dict[str, np.ndarray]:
     """A mass and a network by two steps of Adam; it goes on from ``folder`` after the first."""
     world = WorldModel(door(), MASS, correction=Displacement(), network=SMALL)
-    origin = init(world, jax.random.key(0))
+    origin = one_member(world)
     rows: list[dict[str, Any]] = []
 
     def fit_to(steps: int) -> Any:

@@ -17,15 +17,15 @@ from worldmodel.commands.reading import digest
 from worldmodel.commands.version import CORRECTIONS
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
-from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.gauss_newton import Identified
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS, FittedHybrid, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
-from worldmodel.model import Network, Parameters, WorldModel
+from worldmodel.model import Network, WorldModel
 from worldmodel.runtime import devices
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
@@ -63,18 +63,20 @@ class FitOptions:
     # Parameters to fit, as kind:element (damping:elbow is elbow.damping of choice.json); those that
     # the data identify when absent.
     free: tuple[str, ...] = ()
+    # Whether the drives' numbers are among those that the data may identify.
+    drives: bool = False
     # Frames per window; half a second of a driven robot when absent.
     horizon: int | None = None
     # Of the least squares, at most; the first is the MJCF's own values.
     starts: int = 3
     # Of each start, at most.
     iterations: int = 40
-    # Of the network's fit through windows.
-    steps: int = 60
+    # Of each member's fit through windows; a displacement has none.
+    steps: int = 300
     # What the network's output is added to.
     correction: Literal["displacement", "velocity", "force"] = "displacement"
-    # Of the network, whose mean is the correction.
-    members: int = 4
+    # Networks of the ensemble, each with physics of its own.
+    members: int = 5
 
     def check(self) -> None:
         """Raises InputError for a number that is too small; the message names it."""
@@ -141,7 +143,7 @@ def fit(
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
-        network = _network(world, fitted.parameters, problem, options, config, stop)
+        network = _network(world, fitted.identified, problem, options, config, stop)
     outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
     devices.log_memory()
     with warnings.catch_warnings():
@@ -159,7 +161,7 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     count = min(CHOICE_WINDOWS, len(train))
     windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
-    asked = problem.candidates(options.free, windows)
+    asked = problem.candidates(options.free, windows, with_drives=options.drives)
     runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
@@ -220,19 +222,19 @@ def _physics(
             runtime.log(
                 f"WARNING: commands of {', '.join(d.actuators)} act {1e3 * d.seconds:.0f} ms "
                 f"[{1e3 * d.low:.0f}, {1e3 * d.high:.0f}] later than the log says, which moves "
-                "gains and damping; give the command a delay in the columns"
+                "gains and damping; give the command a delay in the columns, or fit with --drives"
             )
     return fitted, late
 
 
 def _network(
     physics: WorldModel,
-    parameters: Parameters,
+    identified: Identified,
     problem: Problem,
     options: FitOptions,
     metadata: dict[str, Any],
     stop: Callable[[], bool],
-) -> tuple[WorldModel, Parameters]:
+) -> FittedHybrid:
     world = dataclasses.replace(
         physics,
         correction=CORRECTIONS[options.correction],
@@ -246,16 +248,16 @@ def _network(
         protocol.windows,
         protocol.remember,
     )
-    state = fit_hybrid(
+    return fit_hybrid(
         world,
-        parameters,
+        identified.parameters,
         protocol.channels(world.scene),
         data,
         RegressionConfig(seed=options.seed),
-        FitConfig(steps=options.steps, batch=128, learning_rate=0.02, seed=options.seed),
+        dataclasses.replace(THROUGH_WINDOWS, steps=options.steps, seed=options.seed),
         options.out / "progress" / "network",
+        covariance=identified.uncertainty.covariance,
         metadata=metadata | {"scene": world.scene.name},
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
     )
-    return world, state.best

@@ -20,7 +20,7 @@ from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import report
 from worldmodel.scene.advice import MANY_SLOTS
@@ -81,7 +81,7 @@ def predicted(
         model = mujoco.MjModel.from_xml_string(physical.to_mjcf(*log), dict(scene.assets))
         model.opt.timestep = scene.mj_model.opt.timestep
         robot = calibrated(*log, windows)
-        rows = replayed(model, scene.substeps, robot.qpos, robot.qvel, robot.ctrl)
+        rows = replayed(model, scene.substeps, robot.qpos, robot.qvel, robot.ctrl, robot.past)
         return np.asarray(as_logged(*log, jnp.asarray(rows)))
     if (slots := report(scene.mj_model).slots) > MANY_SLOTS:
         runtime.log(

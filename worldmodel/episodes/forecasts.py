@@ -6,11 +6,14 @@ degrees of freedom make it the normal distribution, which is what a model gives.
 err together, so every mean is over the windows of an episode, then over episodes, and an interval
 is that of episodes.
 
-``multipliers`` scale the deviations so that the median and the central 90 % of the standardised
-errors of held-out episodes are where the distribution has them. Two quantiles give a scale and the
-degrees of freedom. On normal, Laplace's, Student's and mixed errors these cover at 50, 68, 90 and
-95 % to 0.03; a scale of the normal distribution, fitted by CRPS, is off by 0.04 to 0.09 at one of
-them where tails are heavy.
+``fit_multipliers`` makes a deviation factor · √(deviation² + floor²), by horizon and group of
+channels, from held-out episodes. The floor is what the members agree on and are wrong by (the
+constant of a nonhomogeneous regression, Gneiting et al. 2005): a factor alone leaves forecasts
+whose members happen to agree without a spread, and can be worse than no ensemble. The factor is
+such that the median and the central 90 % of the standardised errors are where the distribution has
+them; two quantiles give a scale and the degrees of freedom. On normal, Laplace's, Student's and
+mixed errors these cover at 50, 68, 90 and 95 % to 0.03; a scale of the normal distribution, fitted
+by CRPS, is off by 0.04 to 0.09 at one of them where tails are heavy.
 """
 
 import dataclasses
@@ -24,7 +27,8 @@ from scipy.special import betaln
 from worldmodel.errors import InputError
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)  # of the central intervals
-QUANTILES = (0.5, 0.9)  # of |error| / deviation, to which multipliers are fitted
+FLOORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of a fit, in root mean square deviations
+QUANTILES = (0.5, 0.9)  # of |error| / deviation, to which factors are fitted
 LEAST_FREEDOM = 1.5  # of a fitted t; CRPS needs more than 1, a variance more than 2
 NEIGHBOURS = 2.0  # horizons within this factor of a horizon have a say in its multiplier
 
@@ -57,7 +61,8 @@ class Forecasts:
                 raise InputError(
                     f"the {name} of {bad.sum()} of {self.counts.sum()} forecasts is not a finite "
                     f"{'positive ' if name == 'deviation' else ''}number (window {window}, frame "
-                    f"{step + 1}, channel {channel} first); leave such members or windows out"
+                    f"{step + 1}, channel {channel} first); leave out members that diverge, and "
+                    "give a deviation at least the noise of a measurement"
                 )
 
     def part(self, steps: Sequence[int] | slice, channels: Sequence[int] | slice) -> "Forecasts":
@@ -70,14 +75,23 @@ class Forecasts:
 
     def each(self, score: Callable[..., np.ndarray]) -> np.ndarray:
         """A score, ``crps`` or ``nll``, of every forecast that counts; NaN elsewhere."""
-        counts, freedom = self.counts, np.broadcast_to(self.freedom, self.error.shape)
-        result = np.full(self.error.shape, np.nan)
-        result[counts] = score(self.error[counts], self.deviation[counts], freedom[counts])
-        return result
+        with np.errstate(all="ignore"):  # what does not count may be anything
+            result = score(self.error, self.deviation, self.freedom)
+        return np.where(self.counts, result, np.nan)
 
-    def scaled(self, factor: np.ndarray, freedom: np.ndarray) -> "Forecasts":
-        """With deviations times (horizon, channels) ``multipliers``."""
-        return dataclasses.replace(self, deviation=self.deviation * factor, freedom=freedom)
+
+@dataclasses.dataclass(frozen=True)
+class Multipliers:
+    """What mends the deviations, by horizon and channel: (horizon, channels) each."""
+
+    floor: np.ndarray  # [m, rad]
+    factor: np.ndarray
+    freedom: np.ndarray  # of Student's t; inf: normal
+
+    def applied(self, forecasts: Forecasts) -> Forecasts:
+        """The forecasts with mended deviations, whatever their freedom was."""
+        deviation = self.factor * np.hypot(forecasts.deviation, self.floor)
+        return dataclasses.replace(forecasts, deviation=deviation, freedom=self.freedom)
 
 
 def crps(error: np.ndarray, scale: np.ndarray, freedom: np.ndarray | float = np.inf) -> np.ndarray:
@@ -102,11 +116,27 @@ def nll(error: np.ndarray, scale: np.ndarray, freedom: np.ndarray | float = np.i
 
 def by_episode(values: np.ndarray, forecasts: Forecasts) -> np.ndarray:
     """Means over what counts: (windows, horizon, channels) → (episodes,), those that count."""
-    _, episode = np.unique(forecasts.episode, return_inverse=True)
-    counts = forecasts.counts.sum(axis=(1, 2))
-    total = np.where(forecasts.counts, values, 0.0).sum(axis=(1, 2))
-    size = np.bincount(episode, counts)
-    return np.bincount(episode, total)[size > 0] / size[size > 0]
+    total, count = _sums(values, forecasts)
+    total, count = total.sum(axis=1), count.sum(axis=1)
+    return total[count > 0] / count[count > 0]
+
+
+def by_horizon(values: np.ndarray, forecasts: Forecasts) -> np.ndarray:
+    """Means over what counts in an episode, then over episodes: (windows, horizon, channels) →
+    (horizon,), NaN where nothing counts."""
+    total, count = _sums(values, forecasts)
+    number = (count > 0).sum(axis=0)
+    mean = (total / np.where(count > 0, count, 1)).sum(axis=0)
+    return mean / np.where(number > 0, number, np.nan)
+
+
+def _sums(values: np.ndarray, forecasts: Forecasts) -> tuple[np.ndarray, np.ndarray]:
+    """(episodes, horizon) sums over an episode's windows and channels, and their numbers."""
+    names, episode = np.unique(forecasts.episode, return_inverse=True)
+    total, count = np.zeros((2, len(names), forecasts.error.shape[1]))
+    np.add.at(total, episode, np.where(forecasts.counts, values, 0.0).sum(axis=2))
+    np.add.at(count, episode, forecasts.counts.sum(axis=2))
+    return total, count
 
 
 def coverage_interval(share: np.ndarray) -> tuple[float, float]:
@@ -175,42 +205,60 @@ def rank_correlation(spread: np.ndarray, size: np.ndarray) -> float | None:
     return float(result.statistic)
 
 
-def multipliers(forecasts: Forecasts, groups: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers of the deviations by horizon and group of channels, from held-out episodes.
+def fit_multipliers(held: Forecasts, groups: Sequence[Any]) -> Multipliers:
+    """Multipliers of a model's deviations, from held-out episodes, which weigh the same.
 
-    The quantiles at a horizon are those of a power law through its neighbours, since single ones of
-    few episodes scatter; a random walk is a power law. Episodes weigh the same. Where errors have
-    lighter tails than the normal distribution, or heavier ones than Student's t with 1.5 degrees of
-    freedom, those are taken, and the scale is the geometric mean of those that both quantiles want.
+    A group has one floor, the one of ``FLOORS`` times the root mean square deviation at a horizon
+    that gives the least CRPS, its logarithm averaged over horizons. The quantiles at a horizon are
+    those of a power law through its neighbours, since single ones of few episodes scatter; a random
+    walk is a power law. Where errors have lighter tails than the normal distribution, or heavier
+    ones than Student's t with 1.5 degrees of freedom, those are taken, and the scale is the
+    geometric mean of those that both quantiles want.
 
     Few held-out episodes cover too little: with 5 that differ by 30 % in their errors, 0.03 on
     average and 0.05 to 0.08 at one horizon; with 4 windows of 4 episodes 0.05 to 0.1.
 
     Args:
-      forecasts: their own ``freedom`` is not used.
       groups: (channels,) the group of each.
-
-    Returns:
-      factor, freedom: (horizon, channels) each, for ``Forecasts.scaled``.
 
     Raises:
       InputError: nothing of a group counts at a horizon, or most errors there are exactly 0.
     """
-    horizon, channels = forecasts.error.shape[1:]
-    factor, freedom = np.empty((horizon, channels)), np.empty((horizon, channels))
-    inverse = np.linspace(0.0, 1.0 / LEAST_FREEDOM, 200)  # of the degrees of freedom
-    with np.errstate(divide="ignore"):
-        inner, outer = (stats.t.ppf(0.5 + 0.5 * q, 1.0 / inverse) for q in QUANTILES)
+    floor, factor, freedom = (np.empty(held.error.shape[1:]) for _ in range(3))
     for group in dict.fromkeys(groups):
         members = [c for c, name in enumerate(groups) if name == group]
-        logs = np.log([_quantiles(forecasts.part([h], members), h, group) for h in range(horizon)])
-        low, high = _smooth(logs).T
-        own = np.interp(high - low, np.log(outer / inner), inverse)
-        want = np.log(np.interp(own, inverse, inner)), np.log(np.interp(own, inverse, outer))
-        factor[:, members] = np.exp(0.5 * (low - want[0] + high - want[1]))[:, None]
-        with np.errstate(divide="ignore"):
-            freedom[:, members] = (1.0 / own)[:, None]
-    return factor, freedom
+        own = held.part(slice(None), members)
+        _refuse_unknown(own, group)
+        usual = np.sqrt(by_horizon(np.square(own.deviation), own))
+        fitted = [_fit(own, share * usual[:, None]) for share in FLOORS]
+        loss = [np.log(by_horizon(m.applied(own).each(crps), own)).mean() for m in fitted]
+        best = fitted[int(np.argmin(loss))]
+        floor[:, members], factor[:, members] = best.floor, best.factor
+        freedom[:, members] = best.freedom
+    return Multipliers(floor, factor, freedom)
+
+
+def _refuse_unknown(held: Forecasts, group: Any) -> None:
+    """Refuses a horizon where nothing counts, or where most errors are exactly 0."""
+    for step in range(held.error.shape[1]):
+        error = held.error[:, step][held.counts[:, step]]
+        where = f"{step + 1} frames from the start, in group {group}"
+        if not len(error):
+            raise InputError(f"no held-out forecast counts {where}; take a shorter horizon")
+        if np.median(np.abs(error)) == 0:
+            raise InputError(f"most held-out errors are exactly 0 {where}; leave such channels out")
+
+
+def _fit(held: Forecasts, floor: np.ndarray) -> Multipliers:
+    """The multipliers of one group, (horizon, 1) each, with a given floor."""
+    low, high = _smooth(np.log(_quantiles(held, np.hypot(held.deviation, floor)))).T
+    inverse = np.linspace(0.0, 1.0 / LEAST_FREEDOM, 200)  # of the degrees of freedom
+    with np.errstate(divide="ignore"):
+        inner, outer = (np.log(stats.t.ppf(0.5 + 0.5 * q, 1.0 / inverse)) for q in QUANTILES)
+        own = np.interp(high - low, outer - inner, inverse)
+        freedom = 1.0 / own[:, None]
+    wanted = low - np.interp(own, inverse, inner) + high - np.interp(own, inverse, outer)
+    return Multipliers(floor, np.exp(0.5 * wanted)[:, None], freedom)
 
 
 def _smooth(logs: np.ndarray) -> np.ndarray:
@@ -223,17 +271,12 @@ def _smooth(logs: np.ndarray) -> np.ndarray:
     return result
 
 
-def _quantiles(forecasts: Forecasts, step: int, group: Any) -> np.ndarray:
-    """(2,) ``QUANTILES`` of |error| / deviation, every episode with the same weight."""
-    counts, error = forecasts.counts, np.abs(forecasts.error[forecasts.counts])
-    _, episode = np.unique(forecasts.episode, return_inverse=True)
-    episode = np.broadcast_to(episode[:, None, None], counts.shape)[counts]
-    where = f"{step + 1} frames from the start, in group {group}"
-    if not len(error):
-        raise InputError(f"no held-out forecast counts {where}; take a shorter horizon")
-    weights = 1.0 / np.bincount(episode)[episode]
-    z = error / forecasts.deviation[counts]
-    both = np.quantile(z, QUANTILES, weights=weights, method="inverted_cdf")
-    if both[0] == 0:
-        raise InputError(f"most held-out errors are exactly 0 {where}; leave such channels out")
-    return both
+def _quantiles(held: Forecasts, deviation: np.ndarray) -> np.ndarray:
+    """(horizon, 2) ``QUANTILES`` of |error| / deviation, every episode with the same weight."""
+    horizon = held.error.shape[1]
+    _, number = _sums(held.error, held)
+    _, episode = np.unique(held.episode, return_inverse=True)
+    weights = held.counts / np.maximum(number, 1)[episode][..., None]
+    z = np.where(held.counts, np.abs(held.error) / deviation, 0.0)
+    z, weights = (np.moveaxis(x, 1, 0).reshape(horizon, -1) for x in (z, weights))
+    return np.quantile(z, QUANTILES, axis=1, weights=weights, method="inverted_cdf").T

@@ -10,6 +10,14 @@ from worldmodel.errors import InputError
 LENGTH = ("steps", "patience", "checkpoint_every")  # of ``FitConfig``: a fit can go on with others
 
 
+class FitError(InputError):
+    """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
+
+
+class DivergedError(FitError):
+    """A fit whose predictions are not finite, while others of the same episodes may be."""
+
+
 def check_settings(
     config: Any,
     *,
@@ -55,6 +63,8 @@ class FitConfig:
     network_learning_rate: float = 1e-3  # of the weights; falls likewise
     train: str = "both"  # physics, network or both; the other stays as it starts
     curriculum: tuple[int, ...] = ()  # frames scored, in equal shares of the steps; (): all
+    clip: float = 1.0  # largest norm of the weights' gradient
+    start_noise: float = 0.0  # of a network's windows, in deviations of their starting velocities
     start_spread: float = 0.3  # standard deviation of the physical start around its origin
     prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
     huber: float = 0.3  # errors below this multiple of the start's count quadratically
@@ -69,8 +79,11 @@ class FitConfig:
         check_settings(
             self,
             counts=("steps", "batch", "validate_every", "patience", "checkpoint_every"),
-            not_negative=("seed", "start_spread", "prior_weight", "max_nonfinite", *rates),
-            positive=("huber",),
+            not_negative=(
+                *("seed", "start_spread", "start_noise", "prior_weight", "max_nonfinite"),
+                *rates,
+            ),
+            positive=("huber", "clip"),
         )
         if self.train not in ("physics", "network", "both"):
             raise InputError(f"train '{self.train}' is none of physics, network, both")

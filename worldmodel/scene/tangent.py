@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.namespace import namespace
 from worldmodel.scene.scene import Scene
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
@@ -108,11 +109,6 @@ def chord(quat: Array, other: Array) -> Array:
     return xp.where(cosine < 0.0, -2.0, 2.0) * vector
 
 
-def namespace(array: Array) -> Any:
-    """``numpy`` for an array on the host, ``jax.numpy`` inside a compiled function."""
-    return jnp if isinstance(array, jax.Array) else np
-
-
 def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarray:
     """MuJoCo's own difference of poses (``mj_differentiatePos``), on the host.
 
@@ -126,6 +122,17 @@ def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarr
     for index in np.ndindex(*qpos.shape[:-1]):
         mujoco.mj_differentiatePos(scene.mj_model, out[index], 1.0, qpos[index], other[index])
     return out
+
+
+def motions(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``difference`` on the host, (…, nv) [m, rad], its chords as rotation vectors: what
+    ``displaced`` moves ``qpos`` by to ``other``, but for whole turns of a hinge."""
+    tangent = difference(scene, qpos, other)
+    for _, v in _addresses(scene)[2]:
+        half = 0.5 * np.linalg.norm(tangent[..., v : v + 3], axis=-1, keepdims=True)
+        longer = np.arcsin(np.minimum(half, 1.0)) / np.where(half > 0, half, 1.0)
+        tangent[..., v : v + 3] *= np.where(half > 0, longer, 1.0)
+    return tangent
 
 
 def displaced(scene: Scene, qpos: np.ndarray, tangent: np.ndarray) -> np.ndarray:

@@ -1,0 +1,167 @@
+"""The gate of planted corrections, and the widths of forecasts of planted noise."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers.doors import door, door_windows
+from tests.helpers.learned_models import answering
+from worldmodel.episodes.errors import Angle, Channels
+from worldmodel.episodes.forecasts import LEVELS, Forecasts, scores
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.finetune.gate import gated, long_windows
+from worldmodel.model import Displacement, Network, Parameters, WorldModel, init
+from worldmodel.model.ensemble import Forecast, joined, make_forecaster, members
+from worldmodel.model.network import GATE_STEPS
+from worldmodel.types import Episode
+
+CHANNELS = Channels(joints=(Angle("hinge", 0),))
+NETWORK = Network(latent=2, width=4, members=2)
+SHOWN = WorldModel(door(), correction=Displacement(), network=NETWORK)
+MOVED = WorldModel.latent(door(), NETWORK)
+COUNT, HORIZON = 40, 16
+WINDOWS = door_windows(COUNT, HORIZON)
+FRAME = np.arange(1, HORIZON + 1)
+SIGN = np.where(np.arange(COUNT) % 2, 1.0, -1.0)[:, None, None]
+
+
+def pushing(world: WorldModel, *units: float) -> Parameters:
+    """Two members, each with one answer everywhere, whose steps leave little open."""
+    origin = init(world, jax.random.key(0))
+    origin["network"]["norm"]["spread"] = jnp.array([0.01])
+    pairs = zip(members(origin), units, strict=True)
+    return joined(origin, [answering(m, jnp.array([g])) for m, g in pairs])
+
+
+def at(world: WorldModel, parameters: Parameters, share: float) -> np.ndarray:
+    """What a model predicts at one share of its corrections everywhere."""
+    gate = {"gate": jnp.full(len(GATE_STEPS), share)}
+    network = parameters["network"] | gate
+    return forecaster(world)(parameters | {"network": network}, WINDOWS).mean
+
+
+def forecaster(world: WorldModel) -> Callable[[Parameters, Windows], Forecast]:
+    return make_forecaster(world, COUNT)
+
+
+def recorded(target: np.ndarray) -> Windows:
+    return dataclasses.replace(WINDOWS, target=target)
+
+
+def gate_of(world: WorldModel, parameters: Parameters, target: np.ndarray) -> np.ndarray:
+    fitted = gated(world, parameters, CHANNELS, recorded(target))
+    return np.asarray(fitted["network"]["gate"])
+
+
+@pytest.fixture(scope="module")
+def shown() -> Parameters:
+    return pushing(SHOWN, 0.01, 0.03)
+
+
+def error(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(frames,) over the windows."""
+    return np.abs(predicted - target).mean((0, 2))
+
+
+def test_a_displacement_counts_by_what_it_explains_at_each_horizon(shown: Parameters) -> None:
+    off, on = at(SHOWN, shown, 0.0), at(SHOWN, shown, 1.0)
+    np.testing.assert_allclose(on - off, np.broadcast_to(0.02 * FRAME[:, None], off.shape))
+    falling = np.select([FRAME < 3, FRAME < 7, FRAME < 15], [1.0, 0.5, 0.2], 0.0)[:, None]
+    gate = gate_of(SHOWN, shown, off + falling * (on - off))
+    wanted = np.zeros(len(GATE_STEPS))
+    wanted[:4] = [1.0, 1.0, 0.5, 0.2]
+    np.testing.assert_allclose(gate, wanted)  # and nothing from frame 15 on
+
+    # A gate does not open again behind a horizon that is no better with it.
+    rising = np.select([FRAME < 3, FRAME < 7], [0.2, 0.5], 1.0)[:, None]
+    gate = gate_of(SHOWN, shown, off + rising * (on - off))
+    np.testing.assert_allclose(gate[:5], 0.2)
+    assert not gate[GATE_STEPS > HORIZON].any()  # beyond what was validated
+
+
+def test_frames_that_nobody_scored_open_no_gate(shown: Parameters) -> None:
+    off, on = at(SHOWN, shown, 0.0), at(SHOWN, shown, 1.0)
+    fitted = gated(SHOWN, shown, CHANNELS, recorded(on).shortened(8))
+    np.testing.assert_allclose(fitted["network"]["gate"][:4], 1.0)
+    assert not np.asarray(fitted["network"]["gate"])[4:].any()
+    mean = forecaster(SHOWN)(fitted, WINDOWS).mean
+    np.testing.assert_array_equal(mean[:, FRAME >= 15], off[:, FRAME >= 15])
+
+
+def test_on_noise_a_displacement_is_its_physics(shown: Parameters) -> None:
+    off = at(SHOWN, shown, 0.0)
+    noise = 0.3 * SIGN * np.random.default_rng(0).uniform(0.5, 1.0, (1, HORIZON, 1))
+    fitted = gated(SHOWN, shown, CHANNELS, recorded(off + noise))
+    assert not np.asarray(fitted["network"]["gate"]).any()
+    np.testing.assert_array_equal(forecaster(SHOWN)(fitted, WINDOWS).mean, off)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_stretch_of_validation_is_worse_than_physics(shown: Parameters, seed: int) -> None:
+    """Of windows whose errors have little to do with the network, and share a drift with it."""
+    off, generator = at(SHOWN, shown, 0.0), np.random.default_rng(seed)
+    drift = generator.normal(0.0, 0.02, (1, HORIZON, 1)).cumsum(1)
+    target = off + drift + generator.normal(0.0, 0.05, off.shape).cumsum(1)
+    fitted = gated(SHOWN, shown, CHANNELS, recorded(target))
+    mean = forecaster(SHOWN)(fitted, WINDOWS).mean
+    for first, last in ((1, 3), (3, 7), (7, 15), (15, 17)):
+        near = (first <= FRAME) & (last > FRAME)
+        assert error(mean, target)[near].mean() <= error(off, target)[near].mean() + 1e-12
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_a_state_has_the_share_that_explains_it(share: float) -> None:
+    parameters = pushing(MOVED, 0.1, 0.3)
+    target = at(MOVED, parameters, share) + 1e-3 * SIGN
+    np.testing.assert_array_equal(gate_of(MOVED, parameters, target), share)
+
+
+def test_a_state_is_left_alone_where_one_horizon_is_worse_or_not_finite() -> None:
+    parameters = pushing(MOVED, 0.1, 0.3)
+    off, on = at(MOVED, parameters, 0.0), at(MOVED, parameters, 1.0)
+    late = np.where(FRAME < 15, 1.0, -0.2)[:, None]
+    assert not gate_of(MOVED, parameters, off + late * (on - off)).any()
+    assert not gate_of(MOVED, pushing(MOVED, 1e308, 1e308), off + 0.1 * SIGN).any()
+
+
+def test_intervals_hold_as_much_noise_as_they_say(shown: Parameters) -> None:
+    """Of a random walk three times as wide as the network has it, in windows not yet seen."""
+    off, generator = at(SHOWN, shown, 0.0), np.random.default_rng(3)
+
+    def noisy() -> np.ndarray:
+        return off + generator.normal(0.0, 0.03, off.shape).cumsum(1)
+
+    def covered(parameters: Parameters, target: np.ndarray) -> list[bool]:
+        forecast = forecaster(SHOWN)(parameters, WINDOWS)
+        held = Forecasts(
+            target - forecast.mean,
+            forecast.deviation,
+            np.asarray(WINDOWS.episode),
+            np.ones(off.shape, bool),
+            forecast.freedom,
+        )
+        return [scores(held)["coverage"][str(level)]["right"] for level in LEVELS]
+
+    fitted = gated(SHOWN, shown, CHANNELS, recorded(noisy()))
+    narrow = init(SHOWN, jax.random.key(0))["network"]
+    names = ("floor", "widening", "freedom")
+    network = fitted["network"] | {name: narrow[name] for name in names}
+    later = noisy()
+    assert covered(fitted, later) == [True] * len(LEVELS)
+    assert covered(fitted | {"network": network}, later) == [False] * len(LEVELS)
+
+
+def test_validation_reaches_as_far_as_half_of_the_episodes() -> None:
+    def episodes(*frames: int) -> list[Episode]:
+        return [
+            Episode.regular(i, 100.0, **{k: np.zeros((n, 1)) for k in ("qpos", "qvel", "ctrl")})
+            for i, n in enumerate(frames)
+        ]
+
+    grid = WindowGrid(first=1, stride=1, horizon=5)
+    for frames, wanted in (((60, 60, 60), 20), ((12, 15, 60), 13), ((8, 8, 60), 6)):
+        assert long_windows(episodes(*frames), grid).target.shape[1] == wanted
