@@ -92,18 +92,21 @@ def slots_of(args: Args, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot
 
 
 def unfinished(runs: Sequence[Run], out: Path, rerun: Sequence[str] = ()) -> list[Run]:
-    """The runs that are neither done nor failed, and those to be rerun.
+    """The runs that are neither done nor failed, and those to be rerun; logs why others failed.
 
     Raises:
       InputError: a run to be rerun is not there, or has not failed.
     """
-    states = {run.id: status(out / run.id)["state"] for run in runs}
+    ends = {run.id: status(out / run.id) for run in runs}
     for name in rerun:
-        if name not in states:
-            raise InputError(f"--rerun {name}: no such run in {out}; {near(name, states)}")
-        if states[name] != "failed":
-            raise InputError(f"--rerun {name}: it is {states[name]}; name runs that failed")
-    return [r for r in runs if states[r.id] not in ("done", "failed") or r.id in rerun]
+        if name not in ends:
+            raise InputError(f"--rerun {name}: no such run in {out}; {near(name, ends)}")
+        if (state := ends[name]["state"]) != "failed":
+            raise InputError(f"--rerun {name}: it is {state}; name runs that failed")
+    for run in runs:
+        if ends[run.id]["state"] == "failed" and run.id not in rerun:
+            _log(run, ends[run.id])
+    return [r for r in runs if ends[r.id]["state"] not in ("done", "failed") or r.id in rerun]
 
 
 def pool(
@@ -223,9 +226,6 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         ends = {run.id: status(args.out / run.id) for run in sweep.runs}
-    for run in sweep.runs:
-        if run not in runs and ends[run.id]["state"] == "failed":
-            _log(run, ends[run.id])
     counted = collections.Counter(end["state"] for end in ends.values())
     failed = [name for name, end in ends.items() if end["state"] == "failed"]
     print(json.dumps({"runs": len(ends), "done": counted["done"], "failed": failed}))

@@ -4,7 +4,7 @@ Command:  python -m launch.slurm FILE.py:sweep --out runs/NAME --minutes 60 --pa
 
 ``--dry-run`` prints the batch file. A job that is preempted or comes to its time limit lets its run
 save, and is put into the queue again, at most three times for the limit. The same command submits
-again what is neither done, failed nor queued; ``--rerun`` names failed runs.
+again what is neither done, failed nor queued, and names what failed; ``--rerun`` begins it again.
 """
 
 import collections
@@ -211,8 +211,10 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         waiting = queued(args.out, runs)
         runs = [run for run in runs if run not in waiting]
         jobs = submit(args, sweep, runs) if runs else []
-    report = {"runs": len(sweep.runs), "submitted": len(jobs), "queued": len(waiting)}
-    print(json.dumps(report | {"jobs": jobs}))
+        ends = {run.id: status(args.out / run.id)["state"] for run in sweep.runs}
+    failed = [name for name, state in ends.items() if state == "failed" and name not in args.rerun]
+    report = {"runs": len(ends), "submitted": len(jobs), "queued": len(waiting)}
+    print(json.dumps(report | {"failed": failed, "jobs": jobs}))
     return 0
 
 

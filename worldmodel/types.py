@@ -60,6 +60,7 @@ class State:
     latent: jax.Array  # (latent,) the network's memory; (0,) without a network
     correction: jax.Array  # (nv,) its last correction (``model.correction``); (0,) without one
     variance: jax.Array  # (nv,) of the predicted pose [m², rad²], as it sees it; (0,) without one
+    drive: jax.Array  # (rows, nu) past commands (``scene.drives``); NaN: not known
 
 
 @jax.tree_util.register_dataclass

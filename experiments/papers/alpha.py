@@ -1,8 +1,6 @@
 """Paper: how many real episodes a synthetic one replaces."""
 
-from collections.abc import Callable
-
-from experiments.papers.result import Args, Number, Paper, Result, interval_share
+from experiments.papers.result import Number, Paper, Result, interval_share, sweeps
 
 ROWS = "experiments.alpha {kept}/rows.csv --out {out}"
 COVERED = {"group": "fresh episodes", "figure": "alpha = 1.00", "seeds": 20, "wanted": "covers"}
@@ -92,17 +90,4 @@ PAPER = Paper(
     ),
 )
 
-
-def main(args: Args) -> int:
-    """Remakes one result."""
-    return PAPER.remake(args)
-
-
-def sweep(add: Callable[..., None]) -> None:
-    """All of it."""
-    PAPER.sweep(add, quick=False)
-
-
-def quick(add: Callable[..., None]) -> None:
-    """What is computed in minutes."""
-    PAPER.sweep(add, quick=True)
+sweep, quick = sweeps(PAPER)

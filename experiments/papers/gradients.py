@@ -1,8 +1,6 @@
 """Paper: the gradient through contact is exact and cheap."""
 
-from collections.abc import Callable
-
-from experiments.papers.result import Args, Number, Paper, Result
+from experiments.papers.result import Number, Paper, Result, sweeps
 
 BOUNCE = {"dt": 0.0005, "solref": [0.02, 0.5]}
 
@@ -101,17 +99,4 @@ PAPER = Paper(
     cores=2,
 )
 
-
-def main(args: Args) -> int:
-    """Remakes one result."""
-    return PAPER.remake(args)
-
-
-def sweep(add: Callable[..., None]) -> None:
-    """All of it."""
-    PAPER.sweep(add, quick=False)
-
-
-def quick(add: Callable[..., None]) -> None:
-    """What is computed in minutes."""
-    PAPER.sweep(add, quick=True)
+sweep, quick = sweeps(PAPER)

@@ -1,8 +1,6 @@
 """Paper: fitted physics and the learned half on real recordings."""
 
-from collections.abc import Callable
-
-from experiments.papers.result import RESULTS, Args, Number, Paper, Result, interval_share
+from experiments.papers.result import RESULTS, Number, Paper, Result, interval_share, sweeps
 
 
 def ratio(
@@ -120,17 +118,4 @@ PAPER = Paper(
     ),
 )
 
-
-def main(args: Args) -> int:
-    """Remakes one result."""
-    return PAPER.remake(args)
-
-
-def sweep(add: Callable[..., None]) -> None:
-    """All of it."""
-    PAPER.sweep(add, quick=False)
-
-
-def quick(add: Callable[..., None]) -> None:
-    """What is computed in minutes."""
-    PAPER.sweep(add, quick=True)
+sweep, quick = sweeps(PAPER)

@@ -9,6 +9,7 @@ ratios within a process alone.
 """
 
 import dataclasses
+import importlib
 import json
 import resource
 import shlex
@@ -117,6 +118,7 @@ class Result:
 class Args:
     """A run of a paper's sweep: one result."""
 
+    paper: str
     result: str
     out: Path
     quick: bool = False
@@ -133,11 +135,6 @@ class Paper:
     def planned(self, *, quick: bool) -> list[Result]:
         """The results that its sweep makes."""
         return [r for r in self.results if (r.quick if quick else not r.needs)]
-
-    def sweep(self, add: Callable[..., None], *, quick: bool) -> None:
-        """A run per result."""
-        for result in self.planned(quick=quick):
-            add(result=result.name, quick=quick)
 
     def remake(self, args: Args) -> int:
         """Runs the commands of one result, and compares its numbers; prints one JSON line. In the
@@ -168,6 +165,30 @@ class Paper:
         write_json(out / REMADE, line | {"rows": rows})
         print(json.dumps(line))
         return 0
+
+
+def paper(name: str) -> Paper:
+    """A paper by its name."""
+    return importlib.import_module(f"experiments.papers.{name}").PAPER
+
+
+def main(args: Args) -> int:
+    """Remakes one result."""
+    return paper(args.paper).remake(args)
+
+
+def sweeps(paper: Paper) -> tuple[Callable[[Callable[..., None]], None], ...]:
+    """What a paper's module launches, a run per result: all of it, and what has a quick command."""
+
+    def sweep(add: Callable[..., None]) -> None:
+        for result in paper.planned(quick=False):
+            add(paper=paper.name, result=result.name)
+
+    def quick(add: Callable[..., None]) -> None:
+        for result in paper.planned(quick=True):
+            add(paper=paper.name, result=result.name, quick=True)
+
+    return sweep, quick
 
 
 def _spent() -> float:

@@ -31,7 +31,9 @@ from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.gauss_newton import uncertainty_at
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
+from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import (
     ConstantVelocity,
@@ -47,6 +49,7 @@ from worldmodel.model import (
 from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime import checkpoint
 
+COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
 # The values that the command line names.
 BASES = {"hybrid": Physics(), "latent": ConstantVelocity()}
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
@@ -98,11 +101,20 @@ def main(args: Args) -> int:
         "train_ids": [plain(e.id) for e in train],
         "remember": args.remember,
     }
+    covariance = None
+    if isinstance(world.base, Physics):
+        windows, _ = data.training.cut(train)
+        rng = np.random.default_rng(args.fit.seed)
+        rows = rng.choice(len(windows), size=min(COVARIANCE_WINDOWS, len(windows)), replace=False)
+        doubt = uncertainty_at(
+            fitted.world, fitted.parameters, windows.take(np.sort(rows)), IdentifyConfig(engine="c")
+        )
+        covariance = doubt.covariance
     guarded = {k: v for k, v in settings["args"].items() if k != "fit"}  # ``fit`` guards that
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
-            parameters = fit_hybrid(
+            hybrid = fit_hybrid(
                 world,
                 fitted.parameters,
                 channels,
@@ -110,6 +122,7 @@ def main(args: Args) -> int:
                 args.regression,
                 args.fit,
                 args.out / "progress",
+                covariance=covariance,
                 metadata=metadata | {"settings": settings | {"args": guarded}},
                 record=lambda row: append_row(rows, row),
                 stop=lambda: interrupt.requested,
@@ -117,13 +130,15 @@ def main(args: Args) -> int:
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status
+    world, parameters = hybrid.world, hybrid.parameters
     result = {
         "recording": problem.name,
         "kind": args.kind,
         "remember": args.remember,
         "simulated": simulated,
         "seed": args.fit.seed,
-        "members": args.network.members,
+        "members": world.network.members,
+        "members_excluded": hybrid.excluded,
         "gate": np.asarray(parameters["network"]["gate"]).tolist(),
         "validation": relative_error(world, fitted, parameters, data, channels),
         "provenance": runtime.provenance(),

@@ -41,7 +41,7 @@ from worldmodel.scene import write_mjcf
 class Args:
     """Command line; an absent option takes the value of the recording's ``Problem``."""
 
-    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    recording: str  # elbow_toss, cube_toss, square_drop, double_pendulum or a variant
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
     episodes: int | None = None  # use only the first N train episodes
     seed: int = 0  # of the start and of the order of windows

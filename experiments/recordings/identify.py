@@ -56,7 +56,7 @@ COLUMNS = {
 class Args:
     """Command line."""
 
-    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    recording: str  # elbow_toss, cube_toss, square_drop, double_pendulum or a variant
     out: Path
     windows: int = 512  # at most, drawn by ``seed``
     horizon: int | None = None  # frames per window; the recording's own when absent

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.recordings.layouts import CUBE_TOSS, DOUBLE_PENDULUM, ELBOW_TOSS, SQUARE_DROP
 from worldmodel._mujoco import mujoco
+from worldmodel.commands.starts import set_starts
 from worldmodel.episodes.columns import Columns
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.protocol import Protocol
@@ -15,7 +16,7 @@ from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
 from worldmodel.finetune.settings import FitConfig
-from worldmodel.scene import FreeParameter, Scene, load_scene
+from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
 from worldmodel.types import Episode
 
 
@@ -55,8 +56,10 @@ class Problem:
         return mujoco.MjModel.from_xml_path(str(self.mjcf))
 
     def scene(self) -> Scene:
-        """The scene that is fitted."""
-        return load_scene(self.mjcf, control_hz=self.control_hz, substeps=self.substeps)
+        """The scene that is fitted; what is free and 0 in the MJCF has a positive start."""
+        spec = parse_mjcf(self.mjcf)
+        set_starts(spec, spec.compile(), self.free)
+        return compile_scene(spec, control_hz=self.control_hz, substeps=self.substeps)
 
     def episodes(self, path: str | Path) -> list[Episode]:
         """The episodes of an archive of this layout."""
@@ -158,15 +161,24 @@ PENDULUM = Problem(
     train_stride=5,
     fit=FitConfig(steps=40, learning_rate=0.05),
 )
+PENDULUM_DRIVES = dataclasses.replace(
+    PENDULUM,
+    free=(
+        *PENDULUM.free,
+        *free_parameters("lag stiction stribeck_speed", "shoulder_motor", "elbow_motor"),
+    ),
+)
 PROBLEMS = {p.name: p for p in (ELBOW, CUBE, SQUARE, PENDULUM)}
+VARIANTS = {"double_pendulum_drives": PENDULUM_DRIVES}  # other models of the same recordings
 
 
 def find_problem(name: str) -> Problem:
-    """The problem of a recording.
+    """The problem of a recording, or a variant of one.
 
     Raises:
       InputError: an unknown name; the message lists the known ones.
     """
-    if name not in PROBLEMS:
-        raise InputError(f"unknown recording '{name}'; known: {', '.join(PROBLEMS)}")
-    return PROBLEMS[name]
+    known = PROBLEMS | VARIANTS
+    if name not in known:
+        raise InputError(f"unknown recording '{name}'; known: {', '.join(known)}")
+    return known[name]

@@ -44,7 +44,7 @@ def read_recording(name: str, out: Path | None = None) -> Recording:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     if data:
-        path = Path(data) / f"{name}.npz"
+        path = Path(data) / f"{problem.name}.npz"
         if not path.is_file():
             raise FileNotFoundError(
                 f"WORLDMODEL_DATA is {data}, but there is no {path.name} in it; "
@@ -53,10 +53,10 @@ def read_recording(name: str, out: Path | None = None) -> Recording:
     elif out is None:
         raise InputError(
             "WORLDMODEL_DATA is not set: set it to the folder with the real recordings "
-            f"({name}.npz); a table of simulated ones answers nothing"
+            f"({problem.name}.npz); a table of simulated ones answers nothing"
         )
     else:
-        path = out / f"simulated_{name}.npz"
+        path = out / f"simulated_{problem.name}.npz"
         runtime.log(
             "WORLDMODEL_DATA is not set: this run fits a SIMULATED recording, made with C MuJoCo "
             "and hidden parameters"

@@ -10,10 +10,12 @@ import numpy as np
 
 from experiments.recordings.figures import CHANNELS, Style, curves_figure
 from experiments.recordings.fitted import Fitted, restore_fitted
+from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
 from experiments.recordings.statistics import BySeed, curves, diverged, rows_at
 from experiments.records import Row, write
 from worldmodel import runtime
+from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.runtime.checkpoint import CheckpointError
@@ -101,11 +103,10 @@ def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
             shutil.copytree(f.folder / "checkpoint", folder, dirs_exist_ok=True)
 
 
-def grids(fitted: Fitted, episodes: Sequence[Episode]) -> list[WindowGrid]:
+def grids(problem: Problem, channels: Channels, episodes: Sequence[Episode]) -> list[WindowGrid]:
     """The recording's own horizon, a longer one where an episode lasts so long, and whole tosses:
     an arm that is driven has none, since minutes ahead nothing is predictable."""
-    problem = fitted.problem
-    flies = bool(fitted.channels.position)
+    flies = bool(channels.position)
     longer = LONG_FRAMES if flies else round(LONG_SECONDS * problem.control_hz)
     horizons = [problem.windows.horizon]
     if any(len(e.qpos) > longer + problem.windows.first for e in episodes):
@@ -154,7 +155,7 @@ def publish(
     reference, *_, model = styles
     rows: list[dict[str, Any]] = []
     shown: dict[str, Any] = {}
-    for grid in grids(fitted, episodes):
+    for grid in grids(problem, fitted.channels, episodes):
         windows, skipped = grid.cut(episodes)
         predicted = predict(windows, [e.id for e in episodes])
         seconds = None if grid.horizon is None else grid.horizon / problem.control_hz

@@ -18,15 +18,13 @@ SIGTERM or a kill; corrections are never played again.
 
 import dataclasses
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.alpha import CONTROL, publish, summary
-from experiments.slide import precompile, reality, turn
+from experiments.slide import reality, turn
 from experiments.slide import study as slide
 from experiments.slide.measurement import (
     described,
@@ -71,10 +69,9 @@ def main(args: Args) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
     claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
-    compiling = precompile.rehearsal(precompile.Args(full=args.full, smoke=args.smoke))
-    with runtime.Interrupt() as interrupt, compiling as compilation, Workers() as workers:
+    with runtime.Interrupt() as interrupt, Workers() as workers:
         try:
-            table = run(args, compilation, workers, lambda: interrupt.requested)
+            table = run(args, workers, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
@@ -82,34 +79,18 @@ def main(args: Args) -> int:
     return 0
 
 
-def run(
-    args: Args, compilation: subprocess.Popen, workers: Workers, stop: Callable[[], bool]
-) -> dict[str, Any]:
+def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed, study = args.out, args.hidden_seed, args.study
     hidden = reality.draw_hidden(seed)
     each, most = max(study.real), max(study.m)
     runtime.log("the operator learns reality's table")
     table = make_table(reality.simulator(hidden, workers=workers))
-    one = turn.Turn(
-        out,
-        study,
-        hidden,
-        table,
-        synthetic=study.seeds * most,
-        seeds=(seed,),
-        streams=(seed,),
-        first=0,
-        workers=workers,
-        stop=stop,
-    )
+    one = turn.Turn(out, study, seed, hidden, table, workers, stop)
     with one.stage("reality: demonstrations", episodes=study.seeds * each):
         demos = one.real(study.seeds * each, turn.DEMONSTRATIONS)
     with one.stage("reality as its own world model", episodes=study.seeds * most):
         twin = one.real(study.seeds * most, turn.TWIN)
-    with one.stage("compile", version="v0"):
-        while compilation.poll() is None and not stop():
-            time.sleep(0.5)
 
     def add(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> None:
         one.add(one.refit(parent, name, world, episodes))
@@ -147,7 +128,11 @@ def run(
         pairs=PAIRS,
         unit=("miss [cm]", 100.0),
         hidden_seed=seed,
-        config={"study": study, "hidden": hidden, "smoke": args.smoke},
+        config={
+            "study": study,
+            "hidden": {type(disturbance).__name__: disturbance for disturbance in hidden},
+            "smoke": args.smoke,
+        },
         generations=generations(one.versions, one.spent, workers.cores),
         success=successes(rows),
         stages=one.spent,

@@ -35,6 +35,7 @@ from worldmodel.types import Array, Goal, Measurement, Policy, Start
 SETTLED = 15  # control steps after the last new command: the arm has come to rest
 AT_REST = 1e-6  # [m] moved in a control step
 JOB = 32  # episodes that a process plays at once
+Hidden = tuple[Disturbance, ...]  # how reality departs from the task's MJCF
 
 
 @functools.cache
@@ -43,72 +44,46 @@ def slide_task() -> SlideTask:
     return SlideTask()
 
 
-@dataclasses.dataclass(frozen=True)
-class Hidden:
-    """How reality departs from the task's MJCF."""
-
-    friction: float = 1.0  # factor of the puck's sliding friction
-    mass: float = 1.0  # factor of the puck's mass and inertia
-    damping: float = 1.0  # factor of all joints' damping
-    patches: float = 0.0  # relative amplitude of the friction's variation over the table
-    waves: tuple[tuple[float, float, float], ...] = ()  # kx, ky [rad/m], phase [rad] of patches
-    speed: float = 0.0  # [s/m] relative rise of friction with sliding speed
-    lag: float = 0.0  # [s] time constant of the actuators
-    delay: int = 0  # control steps before a command takes effect
-    noise: tuple[float, ...] = ()  # standard deviation of each measured joint [rad, m]
-
-    @property
-    def disturbances(self) -> tuple[Disturbance, ...]:
-        """As a simulated robot takes them."""
-        names = slide_task().sensors.joints
-        return (
-            Mass("puck", self.mass),
-            Damping(self.damping),
-            Delay(self.delay),
-            Lag(self.lag),
-            FrictionPatches(
-                "puck",
-                ("puck_base",),
-                factor=self.friction,
-                amplitude=self.patches,
-                waves=self.waves,
-                speed=self.speed,
-            ),
-            SensorNoise(dict(zip(names, self.noise, strict=True)) if self.noise else 0.0),
-        )
-
-
 def draw_hidden(seed: int) -> Hidden:
     """A reality from the declared prior. Friction is about 20 % above (odd seeds) or below version
     0's guess; mass and damping are lognormal around it. No rigid-body parameter can express the
     rest."""
     rng = np.random.default_rng([seed, 7])
     side = 1.0 if seed % 2 else -1.0
-    return Hidden(
-        friction=float(np.exp(side * 0.2 + 0.02 * rng.standard_normal())),
-        mass=float(np.exp(0.15 * rng.standard_normal())),
-        damping=float(np.exp(0.3 * rng.standard_normal())),
-        patches=0.35,
-        waves=tuple(
-            (float(k * np.cos(a)), float(k * np.sin(a)), float(p))
-            for k, a, p in zip(
-                rng.uniform(2.0, 5.0, 3),
-                rng.uniform(0.0, 2 * np.pi, 3),
-                rng.uniform(0.0, 2 * np.pi, 3),
-                strict=True,
-            )
+    friction = float(np.exp(side * 0.2 + 0.02 * rng.standard_normal()))
+    mass = float(np.exp(0.15 * rng.standard_normal()))
+    damping = float(np.exp(0.3 * rng.standard_normal()))
+    number = rng.uniform(2.0, 5.0, 3)  # [rad/m] of each wave
+    angle, phase = rng.uniform(0.0, 2 * np.pi, (2, 3))
+    waves = np.stack([number * np.cos(angle), number * np.sin(angle), phase], axis=1).tolist()
+    speed, lag = float(rng.uniform(0.05, 0.25)), float(rng.uniform(0.01, 0.03))
+    noise = (1e-3, 1e-3, 1e-3, 1e-3, 1e-5, 5e-3)  # [rad, m]
+    return (
+        Mass("puck", mass),
+        Damping(damping),
+        Delay(1),
+        Lag(lag),
+        FrictionPatches(
+            "puck",
+            ("puck_base",),
+            factor=friction,
+            amplitude=0.35,
+            waves=tuple((kx, ky, phase) for kx, ky, phase in waves),
+            speed=speed,
         ),
-        speed=float(rng.uniform(0.05, 0.25)),
-        lag=float(rng.uniform(0.01, 0.03)),
-        delay=1,
-        noise=(1e-3, 1e-3, 1e-3, 1e-3, 1e-5, 5e-3),
+        SensorNoise(dict(zip(slide_task().sensors.joints, noise, strict=True))),
     )
+
+
+def without_noise(hidden: Hidden) -> Hidden:
+    """The same reality, whose sensors are exact."""
+    return tuple(d for d in hidden if not isinstance(d, SensorNoise))
 
 
 def robot(hidden: Hidden, *seeds: int) -> SimulatedRobot:
     """The machine; ``seeds`` are of its sensors' noise."""
     seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    return SimulatedRobot(slide_task(), hidden.disturbances, seed=seed)
+    return SimulatedRobot(slide_task(), hidden, seed=seed)
 
 
 def simulator(hidden: Hidden, *seeds: int, workers: Executor | None = None) -> Simulate:
@@ -121,7 +96,7 @@ def simulator(hidden: Hidden, *seeds: int, workers: Executor | None = None) -> S
     Args:
       workers: processes that share the episodes.
     """
-    hidden = hidden if seeds else dataclasses.replace(hidden, noise=())
+    hidden = hidden if seeds else without_noise(hidden)
 
     def simulate(policy: Policy, start: Start, goal: Goal, key: Array) -> Played:
         del key  # strokes are not random, and each machine has a seed
@@ -201,7 +176,7 @@ def final_places(job: tuple[Hidden, np.ndarray, np.ndarray]) -> np.ndarray:
     hidden, qpos, played = job
     if not np.isfinite(played).all():
         raise InputError("a policy's commands are not finite; its training diverged")
-    machine = robot(dataclasses.replace(hidden, noise=()))
+    machine = robot(without_noise(hidden))
     places = np.zeros((len(qpos), 2))
     for i, ctrls in enumerate(played):
         struck = np.flatnonzero(np.diff(ctrls, axis=0).any(axis=1))[-1] + 1 + SETTLED

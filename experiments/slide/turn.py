@@ -107,41 +107,6 @@ def _whole_batches(simulate: Simulate) -> Simulate:
     return whole
 
 
-def refit(
-    out: Path,
-    parent: loop.Version,
-    name: str,
-    world: WorldModel,
-    corrections: Sequence[Episode],
-    study: Study,
-    stop: Callable[[], bool],
-    *,
-    seed: int = 0,
-) -> loop.Version:
-    """The next version, finetuned as the study has it; one row per step goes to metrics.jsonl.
-
-    Args:
-      world: the next version's, see ``loop.finetune``.
-      corrections: all that it has cost, ancestors' included.
-      seed: of the network's first weights and of the order of the windows.
-    """
-    config = study.hybrid if world.learns else study.physics
-    return loop.finetune(
-        out / "versions",
-        parent,
-        name,
-        world,
-        corrections,
-        slide_task().channels,
-        dataclasses.replace(config, seed=seed),
-        residual=RESIDUAL,
-        held_out=len(corrections) // study.held_out,
-        spent=len(corrections),
-        record=lambda row: append_row(out / "metrics.jsonl", {"version": name} | row),
-        stop=stop,
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class Spent:
     """What a stage took."""
@@ -161,15 +126,11 @@ class Turn:
 
     out: Path
     study: Study
+    seed: int  # of reality's sensors and of the streams of random numbers
     hidden: Hidden
     table: np.ndarray  # of reality's strokes, that its operator plans with
-    synthetic: int  # episodes per version
-    seeds: tuple[int, ...]  # of reality's sensors
-    streams: tuple[int, ...]  # of random numbers; of this loop alone
-    first: int  # number of version 0 in its streams
     workers: Workers  # that play reality
     stop: Callable[[], bool]
-    seed: int = 0  # of first weights and of the order of the windows
     versions: dict[str, loop.Version] = dataclasses.field(default_factory=dict)
     players: dict[str, Simulate] = dataclasses.field(default_factory=dict)
     pools: dict[str, list[Episode]] = dataclasses.field(default_factory=dict)
@@ -212,18 +173,18 @@ class Turn:
         return sum(os.times()[:4]) + self.workers.core_seconds
 
     def key(self, *stream: int) -> Array:
-        """A key of this loop's own for every stream."""
-        return key(*self.streams, *stream)
+        """A key of this reality's own for every stream."""
+        return key(self.seed, *stream)
 
     def real(self, count: int, stream: int) -> list[Episode]:
         """Demonstrations in reality."""
-        play = simulator(self.hidden, *self.seeds, stream, workers=self.workers)
+        play = simulator(self.hidden, self.seed, stream, workers=self.workers)
         return demonstrate(play, self.study, self.table, count, self.key(stream), "real")
 
     def add(self, version: loop.Version) -> None:
         """A further version, and its synthetic episodes."""
-        number = self.first + len(self.versions)
-        count = max(self.synthetic, self.study.deployed)
+        number = len(self.versions)
+        count = max(self.study.seeds * max(self.study.m), self.study.deployed)
         name = f"{version.name}: synthetic episodes"
         with self.stage(name, episodes=count, version=version.name):
             play = player(version, self.study)
@@ -240,29 +201,45 @@ class Turn:
 
     def deploy(self, name: str, count: int) -> list[Episode]:
         """Corrections: a version's policy, cloned from its episodes, captured on the robot."""
-        number = self.first + list(self.versions).index(name)
+        number = list(self.versions).index(name)
         task = slide_task()
         stage = f"{name}: train its policy, deploy it, capture {count} corrections"
         with self.stage(stage, episodes=count):
             start, goal = draw(count, self.key(DEPLOYED, number))
-            machine = robot(self.hidden, *self.seeds, 10 + number)
+            machine = robot(self.hidden, self.seed, 10 + number)
             data = [self.pools[name][: self.study.deployed]]
-            (policy,) = clone.clone(task, data, [self.seed], self.study.recipe)
+            (policy,) = clone.clone(task, data, [0], self.study.recipe)
             clone.save(self.out / "policies" / name, policy, task, {"version": name})
             trials = [
                 Trial(*jax.tree.map(lambda x, i=i: x[i], (start, goal)), policy=policy)
                 for i in range(count)
             ]
             folder = self.out / "corrections" / name
-            return capture(folder, machine, task, trials, key(self.seed), stop=self.stop)
+            return capture(folder, machine, task, trials, key(0), stop=self.stop)
 
     def refit(
         self, parent: str, name: str, world: WorldModel, corrections: Sequence[Episode]
     ) -> loop.Version:
-        """The next version, finetuned on corrections; ``add`` plays it."""
+        """The next version, finetuned as the study has it; ``add`` plays it. One row per step goes
+        to metrics.jsonl.
+
+        Args:
+          world: the next version's, see ``loop.finetune``.
+          corrections: all that it has cost, ancestors' included.
+        """
         what = f"finetune {world.name} from {parent} on {len(corrections)} episodes"
         with self.stage(f"{name}: {what}", version=name):
-            version, study = self.versions[parent], self.study
-            return refit(
-                self.out, version, name, world, corrections, study, self.stop, seed=self.seed
+            return loop.finetune(
+                self.out / "versions",
+                self.versions[parent],
+                name,
+                world,
+                corrections,
+                slide_task().channels,
+                self.study.hybrid if world.learns else self.study.physics,
+                residual=RESIDUAL,
+                held_out=len(corrections) // self.study.held_out,
+                spent=len(corrections),
+                record=lambda row: append_row(self.out / "metrics.jsonl", {"version": name} | row),
+                stop=self.stop,
             )

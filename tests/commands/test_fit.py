@@ -1,5 +1,6 @@
 """A user's MJCF and CSV through the commands alone: check, fit, evaluate."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.helpers.command import run
 from tests.helpers.own_arm import ARM, COLUMNS, TRUE, write_log
 from worldmodel import runtime
 from worldmodel.__main__ import main
@@ -152,6 +154,23 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
         # The best may be the regression's: the last step shows that the steps were the same.
         last = [(x / "metrics.jsonl").read_text().splitlines()[-1] for x in (out, folder / name)]
         assert last[0] == last[1] and json.loads(last[0])["step"] == given["steps"]
+
+
+@pytest.mark.slow  # quick: test_episodes_on_eight_devices_are_those_of_one in tests/runtime
+def test_a_network_learns_the_same_on_eight_devices(folder: Path) -> None:
+    given = ["--iterations", "1", "--horizon", "5", "--network", "--members", "2", "--steps", "3"]
+    losses, parameters = [], []
+    for name, flags in (("one", ""), ("eight", "--xla_force_host_platform_device_count=8")):
+        out = folder / f"{name}_device"
+        done = run("worldmodel", *command(folder), *given, "--out", str(out), XLA_FLAGS=flags)
+        assert done.returncode == 0, done.stderr
+        assert ("8 devices (cpu)" in done.stderr) == bool(flags)
+        rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+        losses.append([row["loss"] for row in rows if "loss" in row])
+        parameters.append(saved.restore(out / "checkpoint")[1])
+    assert len(losses[0]) > 3
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-12), *parameters)
 
 
 def test_a_fit_that_stops_too_early_calls_nothing_identified(folder: Path) -> None:

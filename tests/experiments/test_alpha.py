@@ -39,7 +39,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {
         "hidden_seed": 1,
         "config": {"smoke": False},
-        "stages": {"v0: synthetic episodes": Spent(1.5, 2.4, 8, "v0"), "compile": Spent(3.0, 2.9)},
+        "stages": {
+            "v0: synthetic episodes": Spent(1.5, 2.4, 8, "v0"),
+            "data sets": Spent(3.0, 2.9),
+        },
         "generations": [PRICED],
         "success": successes([vars(r) | {"success": r.error < 0.1} for r in runs()]),
         "versions": [{"name": v, "corrections": k} for v, (_, k) in ALPHAS.items()],
@@ -98,7 +101,7 @@ def test_the_page_is_whole_and_leads_with_the_first_version_that_learned(publish
     assert "v1-hybrid" not in line
     shown = whole(page(table), scripts=1)
     assert ["v0: synthetic episodes", "8", "1.5", "2.4", "0.3"] in shown.tables[1]
-    assert ["compile", "–", "3.0", "2.9", "–"] in shown.tables[1]
+    assert ["data sets", "–", "3.0", "2.9", "–"] in shown.tables[1]
     priced = [row for row in shown.tables[2] if row[0] == "v1"]
     assert len(priced) == len(N) * len(M) and "break_even" in shown.tables[2][0]
 
@@ -121,17 +124,21 @@ def test_successes_are_means_over_the_replicates() -> None:
 
 def test_a_version_costs_what_its_ancestors_cost() -> None:
     world: Any = None
-    v0, v1 = (loop.Version(n, p, world, {}, 0) for n, p in (("v0", None), ("v1", "v0")))
+    parents = {"v0": None, "v1": "v0", "v2": "v1"}
+    versions = {n: loop.Version(n, parent, world, {}, 0) for n, parent in parents.items()}
     spent = {
         "reality: demonstrations": Spent(50.0, 90.0, 100),
-        "compile": Spent(7.0, 0.1, version="v0"),
         "v0: synthetic episodes": Spent(4.0, 6.0, 16, "v0"),
         "v1: finetune": Spent(30.0, 50.0, version="v1"),
         "v1: synthetic episodes": Spent(8.0, 12.0, 16, "v1"),
+        "v2: finetune": Spent(7.0, 9.0, version="v2"),
+        "v2: synthetic episodes": Spent(8.0, 12.0, 16, "v2"),
+        "data sets": Spent(2.0, 3.0),
     }
-    first, second = generations({"v0": v0, "v1": v1}, spent, cores=2)
-    assert (first.episode_seconds, first.model_seconds) == (0.25, 7.0)
-    assert (second.episode_seconds, second.model_seconds) == (0.5, 37.0)
+    first, second, third = generations(versions, spent, cores=2)
+    assert (first.episode_seconds, first.model_seconds) == (0.25, 0.0)
+    assert (second.episode_seconds, second.model_seconds) == (0.5, 30.0)
+    assert (third.episode_seconds, third.model_seconds) == (0.5, 37.0)
     assert second.device == "2 CPU cores" and second.fault() == ""
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from experiments.recordings.fitted import restore_fitted
-from experiments.recordings.problems import CUBE, PENDULUM
+from experiments.recordings.problems import CUBE, PENDULUM, PENDULUM_DRIVES
 from experiments.recordings.simulate import simulate
 from tests.helpers.command import run, start
+from worldmodel.physics import parameters
+from worldmodel.scene import drives
 
 # The pendulum has no contacts, so it compiles soonest.
 FIT = ["experiments.recordings.fit_physics", "--recording", "double_pendulum", "--episodes", "3"]
@@ -142,3 +144,10 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     progress = run(*evaluate[:2], str(out / "progress"), *evaluate[3:])
     assert progress.returncode == 2
     assert "is not a world model" in progress.stderr
+
+
+def test_a_variant_has_drives_where_its_mjcf_has_none() -> None:
+    scene = PENDULUM_DRIVES.scene()
+    parameters.check(scene, PENDULUM_DRIVES.free)
+    assert drives.has_drives(scene.mj_model)
+    assert not drives.has_drives(PENDULUM.scene().mj_model)

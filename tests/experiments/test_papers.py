@@ -9,8 +9,8 @@ import pytest
 import tyro
 
 from experiments.papers import result as remade
-from experiments.papers.__main__ import NAMES, Args, collect, main, paper
-from experiments.papers.result import REMADE, RESULTS, ROOT, Number, Paper, Result
+from experiments.papers.__main__ import NAMES, Args, collect, main
+from experiments.papers.result import REMADE, RESULTS, ROOT, Number, Paper, Result, paper
 from launch.sweep import plan
 from tests.helpers import command
 from worldmodel.errors import InputError
@@ -44,7 +44,9 @@ def test_a_sweep_has_a_run_per_result(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     runs = plan(f"experiments.papers.{name}:sweep").runs
     assert [r.config for r in runs] == [
-        {"result": r.name, "quick": False} for r in paper(name).results if not r.needs
+        {"paper": name, "result": r.name, "quick": False}
+        for r in paper(name).results
+        if not r.needs
     ]
     quick = plan(f"experiments.papers.{name}:quick").runs
     assert {r.config["result"] for r in quick} == {r.name for r in paper(name).results if r.quick}
@@ -74,7 +76,7 @@ def test_a_result_that_was_stopped_goes_on_in_its_folder(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rows.csv").write_text("half of ")
-    asked = remade.Args("slide/hidden21", tmp_path, quick=True)
+    asked = remade.Args("alpha", "slide/hidden21", tmp_path, quick=True)
     assert paper("alpha").remake(asked) == 0
     assert json.loads(capfd.readouterr().out)["outside"] == 0
 

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from experiments.papers import alpha as alpha_paper
 from launch import run, selftest, slurm_box
 from launch.collect import collect
 from launch.slurm import Args, Job, parameters
@@ -19,6 +21,7 @@ from launch.sweep import plan, prepare
 from tests.helpers import command, slow_fit
 from tests.helpers.refusal import refused
 from worldmodel.errors import InputError
+from worldmodel.runtime.source import git
 
 FIT = str(command.ROOT / "tests" / "helpers" / "slow_fit.py")
 
@@ -214,6 +217,48 @@ def test_slurm_and_this_machine_give_one_table(tmp_path: Path) -> None:
         until(lambda: not collect(slurm)[1], 180)
     rows, _ = collect(slurm)
     assert (len(rows), rows) == (6, collect(local)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(slurm_box.absent()), reason=f"it needs {slurm_box.absent()}")
+def test_a_paper_comes_back_from_slurm(tmp_path: Path) -> None:
+    """Of a copy of the repository in which one range does not hold and one result has no rows. A
+    minute; test_alpha_comes_out_again_from_committed_rows is its quick substitute."""
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    subprocess.run(["git", "clone", "--quiet", str(command.ROOT), str(copy)], check=True)
+    edits = git(command.ROOT, "diff", "HEAD", "--binary")
+    subprocess.run(["git", "apply", "--allow-empty"], cwd=copy, input=edits.encode(), check=True)
+    alpha = copy / "experiments" / "papers" / "alpha.py"
+    alpha.write_text(alpha.read_text().replace('alpha("v1", 0.63, 1.63)', 'alpha("v1", 0.1, 0.2)'))
+    (copy / "experiments" / "results" / "tosses_alpha" / "cube_toss" / "rows.csv").write_text("")
+    line = [sys.executable, "-m", "experiments.papers", "alpha", "--quick"]
+    line += ["--slurm", "main", "--minutes", "9", "--out", str(out)]
+    (tmp_path / "box").mkdir()
+    with slurm_box.cluster(tmp_path / "box") as where:
+        environment = command.environment() | where | {"PYTHONPATH": str(copy)}
+
+        def paper() -> subprocess.CompletedProcess:
+            return subprocess.run(line, capture_output=True, text=True, cwd=copy, env=environment)
+
+        first = paper()
+        names = [r.name for r in alpha_paper.PAPER.planned(quick=True)]
+        nothing = {"numbers": 0, "outside": [], "without": names}
+        assert (first.returncode, json.loads(first.stdout)) == (1, nothing), first.stderr
+        assert f'"submitted": {len(names)}' in first.stderr
+        until(lambda: not slurm_box.slurm(where, "squeue", "-h"), 300)
+        again = paper()
+    assert again.returncode == 1
+    *cells, last = again.stdout.splitlines()
+    assert [cell for cell in cells if not cell.endswith(": ok")] == [
+        "slide/hidden23: v1 alpha_avg: committed 1.06, range [0.1, 0.2], now 1.06: out of range"
+    ]
+    assert json.loads(last) == {
+        "numbers": len(cells),
+        "outside": ["slide/hidden23: v1 alpha_avg"],
+        "without": ["tosses_alpha/cube_toss"],
+    }
+    assert '"submitted": 0' in again.stderr
+    assert "paper=alpha result=tosses_alpha/cube_toss quick=True: failed: " in again.stderr
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from launch.sweep import plan, prepare
 from tests.helpers import command
 from tests.helpers.refusal import refused
 from worldmodel.errors import InputError
+from worldmodel.runtime.command import call, program
 
 CONFIG = """
 import dataclasses
@@ -177,6 +178,23 @@ def test_a_folder_without_git_counts_whole_and_is_copied_in_part(project: Path) 
     assert {"part.stl", "link.stl"} & set(tree.files) == {"part.stl"}
     (project / "src" / "arm_code" / "late.py").write_text("VALUE = 3\n")
     assert source(module, "arm_fit").commit != first.commit
+
+
+def test_a_run_of_a_folder_without_git_is_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a warning of another commit, unless its file has changed."""
+    file = tmp_path / "ball.py"
+    shutil.copy(command.ROOT / "docs" / "examples" / "sweep" / "throw.py", file)
+    asked = plan(f"{file}:sweep", ("--steps", "1"))
+    prepare(asked, tmp_path / "sweep", "local")
+    config, main = tmp_path / "sweep" / asked.runs[0].id / "config.json", asked.entry.main
+    for out, warnings in (("same", 0), ("other", 1)):
+        capsys.readouterr()
+        line = ["--from-config", str(config), "--out", str(tmp_path / out)]
+        assert call(main, line, program(main), "") == 0
+        assert capsys.readouterr().err.count(": commit was ") == warnings
+        file.write_text(file.read_text() + "\n")
 
 
 def test_of_a_package_without_git_its_folder_is_copied(project: Path) -> None:

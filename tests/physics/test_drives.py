@@ -1,15 +1,20 @@
 """Parameters of drives and springs: their values in the MJCF, and which element has one."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.helpers.gradient_cases import DRIVES_FREE
 from tests.helpers.scenes import drives
+from tests.helpers.servos import servos
+from worldmodel import physics
 from worldmodel._mujoco import mujoco
 from worldmodel.physics import parameters
 from worldmodel.physics.parameters import ParameterError
-from worldmodel.scene import FreeParameter, load_scene
+from worldmodel.scene import FreeParameter, Scene, load_scene
 
 OWN = {  # of the MJCF: value, prior width, and whether it moves in log space
     "servo.gain": (4.0, 0.7, True),
@@ -98,3 +103,13 @@ def test_the_refusal_names_the_actuators_that_have_it() -> None:
         parameters.check(drives(), (FreeParameter("time_constant", "twist"),))
     with pytest.raises(ParameterError, match=r"feedback \(kv\) .* in this scene 'servo' has"):
         parameters.check(drives(), (FreeParameter("kv", "twist"),))
+
+
+def test_without_a_drive_nothing_of_one_is_computed() -> None:
+    def computed(scene: Scene) -> str:
+        model, state = scene.mjx_model(), physics.initial_state(scene, np.zeros(2), np.ones(2))
+        step = functools.partial(physics.control_step, scene)
+        return str(jax.make_jaxpr(step)(model, state, np.zeros(2)))
+
+    assert "tanh" not in computed(servos("12", "1")) and "tanh" in computed(servos())
+    assert physics.initial_state(servos("12", "1"), np.zeros(2), np.ones(2)).drive.shape == (0, 2)

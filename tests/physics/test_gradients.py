@@ -68,8 +68,9 @@ def test_no_parameter_is_silently_dead(make: str) -> None:
 
 
 def test_every_kind_is_tested() -> None:
+    """Those of drives need commands that change: tests/finetune/test_drives.py."""
     tested = {f.kind for f in BOX_FREE + FINGER_FREE + DRIVES_FREE}
-    assert tested == set(kinds.MOVING)
+    assert tested | set(kinds.DRIVES) == set(kinds.MOVING)
 
 
 def test_reverse_mode_is_the_transpose_of_forward_mode_also_in_a_batch() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.runtime.source import source
+from worldmodel.runtime.source import root, source
 
 
 @pytest.fixture
@@ -35,3 +35,16 @@ def test_an_editor_s_lock_is_no_code(file: Path) -> None:
     first = source(file)
     file.with_name(".#fit.py").symlink_to("user@host.1234:1700000000")
     assert source(file) == first
+
+
+def test_a_repository_that_git_refuses_is_warned_of_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own, of its tests
+    assert root(file) is None and root(file) is None
+    warning, end = capsys.readouterr().err.split("\n")
+    assert warning.startswith("WARNING: git refuses a repository of another user") and not end
+    assert f"git config --global --add safe.directory {file.parent.resolve()}" in warning
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    file.with_name(".git").rename(file.with_name("git"))
+    assert root(file) is None and capsys.readouterr().err == ""

@@ -57,7 +57,7 @@ REFUSED = {
     ),
     "delay": (
         {"actuator": '<motor name="m" joint="hip" delay=".02" nsample="20"/>'},
-        "actuator 'm': delay .*delay=0, and shift the commands",
+        "actuator 'm': delay .*delay=0, and give it the delay of a drive",
     ),
     "actearly": (
         {

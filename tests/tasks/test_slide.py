@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
+from experiments.slide.reality import commands, final_places, simulator, slide_task
 from worldmodel._mujoco import mujoco
+from worldmodel.reality.disturbances import FrictionPatches
 from worldmodel.tasks import sensors
 from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.play import Played, episodes
@@ -22,7 +23,7 @@ FINGER = 0.055  # [m] both radii
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    return make_table(simulator(Hidden()))
+    return make_table(simulator(()))
 
 
 def goals(count: int, seed: int) -> Goal:
@@ -149,7 +150,7 @@ def test_the_arm_does_not_touch_the_puck_before_the_stroke(fan: Fan) -> None:
     action = task.action_of(fan.speed, fan.direction, fan.goal)
     policy = expert.Constant(action[::7])
     goal = {name: value[::7] for name, value in fan.goal.items()}
-    played = simulator(Hidden())(policy, task.at_rest(goal["start"]), goal, KEY)
+    played = simulator(())(policy, task.at_rest(goal["start"]), goal, KEY)
     touch = np.asarray(played.measured.touch)[..., 0]
     assert touch.any(axis=1).all()
     assert (np.argmax(touch, axis=1) > fan.begin[::7]).all()
@@ -212,7 +213,7 @@ def test_a_stroke_is_not_read_from_a_command() -> None:
 
 def played_by(person: Demonstrator, table: np.ndarray, goal: Goal) -> Played:
     start = task.at_rest(goal["start"])
-    return simulator(Hidden())(person.act(table, goal, KEY), start, goal, KEY)
+    return simulator(())(person.act(table, goal, KEY), start, goal, KEY)
 
 
 def missed(table: np.ndarray, goal: Goal) -> float:
@@ -225,7 +226,7 @@ def test_plans_reach_their_targets_in_the_simulator_they_came_from(table: np.nda
     own = missed(table, goal)
     # The grid is coarse, and linear between its nodes: one to two centimetres.
     assert own < 0.03
-    other = make_table(simulator(Hidden(friction=1.3)))
+    other = make_table(simulator((FrictionPatches("puck", ("puck_base",), factor=1.3),)))
     # Distance goes as 1/friction: 30 % of some 0.8 m.
     assert missed(other, goal) > max(4 * own, 0.1)
 
@@ -235,7 +236,7 @@ def test_where_strokes_end_is_where_their_episodes_end(table: np.ndarray) -> Non
     goal = goals(6, 4)
     action = EXACT.act(table, goal, KEY).action
     qpos = np.asarray(task.at_rest(goal["start"]).qpos)
-    places = final_places((Hidden(), qpos, commands(action, goal)))
+    places = final_places(((), qpos, commands(action, goal)))
     ends = played_by(EXACT, table, goal).measured.joints[:, -1, task.PUCK]
     np.testing.assert_allclose(places, ends, atol=1e-5)
 
@@ -294,7 +295,7 @@ def test_demonstrations_are_plans_with_a_persons_noise(table: np.ndarray) -> Non
 
 def test_the_expert_plans_in_what_it_is_given(table: np.ndarray) -> None:
     goal = goals(5, 7)
-    policy = EXACT.plan(simulator(Hidden()), task.at_rest(goal["start"]), goal, KEY)
+    policy = EXACT.plan(simulator(()), task.at_rest(goal["start"]), goal, KEY)
     np.testing.assert_array_equal(policy.action, EXACT.act(table, goal, KEY).action)
     assert isinstance(played_by(EXACT, table, goal), Played)
 

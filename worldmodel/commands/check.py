@@ -153,7 +153,7 @@ def _scene(
         text = "not checked without --deep: difference to C MuJoCo, compile time, speed, gradients"
         findings.append(Finding(NOTE, "deep", text))
     elif compiled is not None:
-        free = without_calibrations(candidates(model))
+        free = without_calibrations(candidates(model, with_drives=True))
         set_starts(spec, model, free)
         started = compile_scene(spec, control_hz=hz, substeps=chosen.substeps)
         episodes = log.reading.episodes if log else []

@@ -20,12 +20,12 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
 from worldmodel.finetune.gauss_newton import Identified
-from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS, FittedHybrid, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
-from worldmodel.model import Network, Parameters, WorldModel
+from worldmodel.model import Network, WorldModel
 from worldmodel.runtime import devices
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
@@ -63,6 +63,8 @@ class FitOptions:
     # Parameters to fit, as kind:element (damping:elbow is elbow.damping of choice.json); those that
     # the data identify when absent.
     free: tuple[str, ...] = ()
+    # Whether the drives' numbers are among those that the data may identify.
+    drives: bool = False
     # Frames per window; half a second of a driven robot when absent.
     horizon: int | None = None
     # Of the least squares, at most; the first is the MJCF's own values.
@@ -159,7 +161,7 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     count = min(CHOICE_WINDOWS, len(train))
     windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
-    asked = problem.candidates(options.free, windows)
+    asked = problem.candidates(options.free, windows, with_drives=options.drives)
     runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
@@ -220,7 +222,7 @@ def _physics(
             runtime.log(
                 f"WARNING: commands of {', '.join(d.actuators)} act {1e3 * d.seconds:.0f} ms "
                 f"[{1e3 * d.low:.0f}, {1e3 * d.high:.0f}] later than the log says, which moves "
-                "gains and damping; give the command a delay in the columns"
+                "gains and damping; give the command a delay in the columns, or fit with --drives"
             )
     return fitted, late
 
@@ -232,7 +234,7 @@ def _network(
     options: FitOptions,
     metadata: dict[str, Any],
     stop: Callable[[], bool],
-) -> tuple[WorldModel, Parameters]:
+) -> FittedHybrid:
     world = dataclasses.replace(
         physics,
         correction=CORRECTIONS[options.correction],
@@ -246,7 +248,7 @@ def _network(
         protocol.windows,
         protocol.remember,
     )
-    parameters = fit_hybrid(
+    return fit_hybrid(
         world,
         identified.parameters,
         protocol.channels(world.scene),
@@ -259,4 +261,3 @@ def _network(
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
     )
-    return world, parameters

@@ -22,9 +22,10 @@ from worldmodel.finetune.calibration import folded
 from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.delay import Delay
 from worldmodel.finetune.gauss_newton import Identified, intervals
+from worldmodel.finetune.hybrid import FittedHybrid
 from worldmodel.finetune.multi_start import first_frames
 from worldmodel.finetune.outliers import LeftOut
-from worldmodel.model import Parameters, WorldModel, saved
+from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import plain
@@ -43,7 +44,7 @@ class Outcome:
     verdicts: tuple[Verdict, ...]  # on every candidate number
     identified: Identified
     delays: tuple[Delay, ...]
-    network: tuple[WorldModel, Parameters] | None  # the hybrid, where one was fitted
+    network: FittedHybrid | None  # where one was fitted
 
 
 def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
@@ -58,10 +59,11 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     Returns:
       The line that is printed.
     """
-    world, identified, network = outcome.world, outcome.identified, outcome.network
+    world, identified, hybrid = outcome.world, outcome.identified, outcome.network
     parameters = identified.parameters
     mjcf = physical.to_mjcf(world.scene, world.free, parameters["physics"])
     write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
+    network = None if hybrid is None else (hybrid.world, hybrid.parameters)
     model, numbers = network or (world, parameters)
     columns, model, numbers = folded(problem.protocol.columns, model, numbers)
     protocol = dataclasses.replace(problem.protocol, columns=columns)
@@ -114,6 +116,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
             "left_out": [_with_id(w, problem) for w in identified.left_out],
             "reason": identified.reason,
         },
+        "members_excluded": None if hybrid is None else hybrid.excluded,
         "parameters": parameter_rows(outcome),
         "delays": plain(outcome.delays),
         "errors": errors,

@@ -69,9 +69,12 @@ class Problem:
         hz, substeps = self.control_hz, self.stepping.substeps
         return compile_scene(spec, control_hz=hz, substeps=substeps), starts
 
-    def candidates(self, asked: Sequence[str], windows: Windows) -> tuple[FreeParameter, ...]:
+    def candidates(
+        self, asked: Sequence[str], windows: Windows, *, with_drives: bool = False
+    ) -> tuple[FreeParameter, ...]:
         """Parameters named on the command line as kind:element, or those that the scene offers:
-        of contacts, those of geoms that touch while ``windows`` are replayed.
+        of contacts, those of geoms that touch while ``windows`` are replayed; and the
+        drives' where ``with_drives``.
 
         Raises:
           InputError: a name that is no kind:element, or a parameter named twice.
@@ -90,7 +93,7 @@ class Problem:
             measured = {j.name for j in self.log.columns.joints if j.position is not None}
             return tuple(
                 f
-                for f in candidates(model, touch)
+                for f in candidates(model, touch, with_drives=with_drives)
                 if f.kind != "joint_zero" or f.element in measured
             )
         free = []

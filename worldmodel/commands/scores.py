@@ -81,7 +81,7 @@ def predicted(
         model = mujoco.MjModel.from_xml_string(physical.to_mjcf(*log), dict(scene.assets))
         model.opt.timestep = scene.mj_model.opt.timestep
         robot = calibrated(*log, windows)
-        rows = replayed(model, scene.substeps, robot.qpos, robot.qvel, robot.ctrl)
+        rows = replayed(model, scene.substeps, robot.qpos, robot.qvel, robot.ctrl, robot.past)
         return np.asarray(as_logged(*log, jnp.asarray(rows)))
     if (slots := report(scene.mj_model).slots) > MANY_SLOTS:
         runtime.log(

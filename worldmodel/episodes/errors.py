@@ -20,7 +20,8 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.scene import Scene, SceneError
-from worldmodel.scene.tangent import can_turn_around, chord, full_turns, namespace
+from worldmodel.scene.namespace import namespace
+from worldmodel.scene.tangent import can_turn_around, chord, full_turns
 
 GROUPS: tuple[str, ...] = ("position_m", "rotation_rad", "joint_rad")
 

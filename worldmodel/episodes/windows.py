@@ -68,6 +68,12 @@ class Windows:
         """(windows, nv) at the first frame."""
         return self.history.qvel[..., 0, :]
 
+    @property
+    def past(self) -> tuple[Array, Array]:
+        """(windows, HISTORY - 1, nu) commands held before the first frame, the latest first, and
+        (windows, HISTORY - 1) bool whether each is known."""
+        return self.history.ctrl[..., 1:, :], self.history.known[..., 1:]
+
     def take(self, rows: np.ndarray) -> "Windows":
         """The windows at ``rows``."""
         return jax.tree.map(lambda x: x[rows], self)

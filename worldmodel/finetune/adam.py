@@ -22,18 +22,13 @@ import optax
 from worldmodel import runtime
 from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY, Windows
-from worldmodel.errors import InputError
 from worldmodel.finetune.adam_step import FitState, make_optimiser, make_update
-from worldmodel.finetune.settings import LENGTH, FitConfig
+from worldmodel.finetune.settings import LENGTH, DivergedError, FitConfig, FitError
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.model.ensemble import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint, devices
 from worldmodel.scene.tangent import measured_difference, measured_dofs
-
-
-class FitError(InputError):
-    """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
 
 
 def fit(
@@ -71,8 +66,9 @@ def fit(
         another shape or not finite.
       CheckpointError: ``directory`` belongs to another scene, settings, config or precision; the
         message names what differs.
-      FitError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
-        predictions are not, windows of which no frame is scored, or nothing measured to validate.
+      DivergedError: more than ``config.max_nonfinite`` of a batch is not finite, or ``origin``'s
+        predictions are not.
+      FitError: windows of which no frame is scored, or nothing measured to validate.
       Interrupted: ``stop`` returned True; the state is saved.
     """
     physical.check(world.scene, world.free)
@@ -113,7 +109,7 @@ def fit(
             raise FitError("no validation window measures a channel that is scored")
         # A group without a finite error would count as absent from the scene.
         if np.isinf(scale).any():
-            raise FitError(
+            raise DivergedError(
                 "the parameters of origin predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"
             )
@@ -255,7 +251,7 @@ def _refuse_nonfinite(
     ids = metadata.get("train_ids")
     bad = sorted({int(e) for e in episode[~finite]})
     named = [ids[e] for e in bad[:8]] if ids else bad[:8]
-    raise FitError(
+    raise DivergedError(
         f"step {int(state.step)}: {int((~finite).sum())} of {finite.size} windows are not finite "
         f"(episodes {named}{'…' if len(bad) > 8 else ''}){_farthest(state.parameters)}; lower "
         "learning_rate or shorten the windows, the last checkpoint is intact"

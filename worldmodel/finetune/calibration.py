@@ -50,8 +50,12 @@ def folded(
         ),
     )
     free = without_calibrations(world.free)
+    network = parameters["network"]
+    if world.learns:
+        network = network | {"physics": {f.name: network["physics"][f.name] for f in free}}
     physics = {f.name: parameters["physics"][f.name] for f in free}
-    return read, dataclasses.replace(world, free=free), parameters | {"physics": physics}
+    moved = {"physics": physics, "network": network}
+    return read, dataclasses.replace(world, free=free), moved
 
 
 def _moved(channel: _Channel, scale: float, zero: float) -> _Channel:

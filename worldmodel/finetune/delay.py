@@ -1,4 +1,4 @@
-"""Whether the errors of a fit follow late commands: a warning, not a parameter.
+"""Whether the errors of a fit follow late commands: a warning, where no delay is fitted.
 
 A log whose commands act later than it says looks like soft, heavy drives: gains and damping take
 the delay up, and the error that remains does not show it against the velocity. So the delay of an
@@ -46,8 +46,8 @@ def delays(
       identified: its result.
 
     Returns:
-      One for each actuator whose commands change and move the prediction, and where there are
-      several the common one last; empty below ``LEAST`` episodes.
+      One for each actuator whose commands change and move the prediction and whose drive's delay
+      is not free, and where there are several the common one last; empty below ``LEAST`` episodes.
     """
     engine = make_engine(world, config.engine, min(config.batch, len(windows)))
     kept = ~np.isin(np.arange(len(windows)), [out.window for out in identified.left_out])
@@ -57,6 +57,8 @@ def delays(
     error, slope = engine.slopes(u, identified.shift, windows, central=True)
     kept &= np.isfinite(slope).all((1, 2, 3))
     changing = np.ptp(_commands(windows)[kept], axis=(0, 1)) > 0
+    fitted = {f.element for f in world.free if f.kind == "delay"}
+    changing &= [element_name(m, "actuator", i) not in fitted for i in range(m.nu)]
     each = [np.array([actuator]) for actuator in np.flatnonzero(changing)]
     out = []
     for actuators in (*each, *([np.flatnonzero(changing)] if len(each) > 1 else [])):

@@ -27,7 +27,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
-from worldmodel.scene.replay import Replayer
+from worldmodel.scene.replay import Replayer, controlled
 from worldmodel.scene.tangent import integrate, measured_difference
 from worldmodel.scene.unfinished import CONVERGED, Solves
 from worldmodel.types import State
@@ -166,9 +166,9 @@ def _c(world: WorldModel) -> Engine:
         states = replayer.states(
             np.asarray(begin.history.qpos)[:, 0], np.asarray(begin.history.qvel)[:, 0]
         )
-        held = np.repeat(np.asarray(begin.ctrl, float), scene.substeps, axis=1)
-        played = replayer.roll(states, held)[:, scene.substeps - 1 :: scene.substeps]
-        predicted = played[..., replayer.qpos]
+        memory = replayer.memory(len(windows), scene.substeps, begin.past)
+        played, _ = replayer.play(states, np.asarray(begin.ctrl), scene.substeps, memory)
+        predicted = played[:, scene.substeps - 1 :: scene.substeps, replayer.qpos]
         return np.asarray(compare(u, predicted, windows))
 
     def errors(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
@@ -196,7 +196,7 @@ def _c(world: WorldModel) -> Engine:
         return error, np.stack(columns, axis=-1) if columns else np.zeros((*error.shape, 0))
 
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        return _broken_off(scene, at(u).model, begun(u, windows, shift))
+        return _broken_off(scene, at(u), begun(u, windows, shift))
 
     return Engine(errors, slopes, flags)
 
@@ -251,19 +251,20 @@ def unconverged(
     return in_batches(_flagger(world), batch, parameters, shift, windows)
 
 
-def _broken_off(scene: Scene, model: mujoco.MjModel, windows: Windows) -> np.ndarray:
+def _broken_off(scene: Scene, replayer: Replayer, windows: Windows) -> np.ndarray:
     """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
     with many times as many, and the change is the remaining step."""
+    model = replayer.model
     solves, data = Solves(model), mujoco.MjData(model)
+    remembered = replayer.memory(len(windows), scene.substeps, windows.past)
     bad = np.zeros(len(windows), bool)
-    starts = np.asarray(windows.qpos), np.asarray(windows.qvel)
-    rows = zip(*starts, np.asarray(windows.ctrl), np.asarray(windows.scored), strict=True)
-    for window, (qpos, qvel, ctrl, scored) in enumerate(rows):
+    columns = windows.qpos, windows.qvel, windows.ctrl, windows.scored
+    rows = zip(*map(np.asarray, columns), remembered, strict=True)
+    for window, (qpos, qvel, ctrl, scored, memory) in enumerate(rows):
         mujoco.mj_resetData(model, data)
         data.qpos[:], data.qvel[:] = qpos, qvel
         frames = np.flatnonzero(scored).max(initial=-1) + 1
-        for held in np.repeat(ctrl[:frames], scene.substeps, axis=0):
-            data.ctrl[:] = held
+        for _ in controlled(model, data, ctrl[:frames], scene.substeps, memory):
             if not solves.remaining(data) <= CONVERGED:  # NaN is not
                 bad[window] = True
                 break

@@ -12,20 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, squared_errors
-from worldmodel.episodes.forecasts import Forecasts, multipliers
+from worldmodel.episodes.forecasts import Forecasts, fit_multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
-from worldmodel.model import Parameters, WorldModel
+from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
-from worldmodel.scene.tangent import difference, integrate, measured_difference, measured_dofs
+from worldmodel.scene.tangent import difference, displaced, measured_difference, measured_dofs
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11)  # of a displacement
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of a correction that changes the state
 BATCH = 256  # windows predicted at once
+WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
 
 def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
@@ -46,7 +48,7 @@ def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
 def gated(
     world: WorldModel, parameters: Parameters, channels: Channels, validation: Windows
 ) -> Parameters:
-    """Parameters whose ``gate``, ``widening`` and ``freedom`` are those of validation windows.
+    """Parameters whose ``gate`` and widths of forecasts are those of validation windows.
 
     Args:
       parameters: of a model with a network.
@@ -66,8 +68,7 @@ def gated(
         rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
     else:
         apart = difference(world.scene, off, at(1.0))
-        moved = jax.vmap(jax.vmap(lambda q, v: integrate(world.scene, q, v, 1.0)))
-        rows = {s: np.asarray(moved(off, jnp.asarray(s * apart))) for s in SCALES}
+        rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
     gate = (_one_share if correction.changes_state else _shares)(relative)
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
@@ -78,8 +79,11 @@ def _relative(
     poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels
 ) -> np.ndarray:
     """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, of the frames
-    from one step of the gate up to the next; NaN beyond the windows."""
+    from one step of the gate up to the next where the physics is finite; infinite where the other
+    is not; NaN beyond the windows."""
     counts, episode = np.asarray(windows.scored), np.asarray(windows.episode)
+    counts = counts & np.isfinite(off).all(-1)
+    diverged = counts & ~np.isfinite(poses).all(-1)
     measured = None if windows.measured is None else np.asarray(windows.measured)
     frame = np.arange(1, counts.shape[1] + 1)
     out = np.full(len(GATE_STEPS), np.nan)
@@ -91,6 +95,9 @@ def _relative(
     for i, (begin, end) in enumerate(zip(GATE_STEPS.tolist(), ends, strict=True)):
         here = counts & (frame >= begin) & (frame < end)
         if not here.any():
+            continue
+        if (here & diverged).any():
+            out[i] = np.inf
             continue
         means = []
         for error in errors:
@@ -125,28 +132,33 @@ def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
 
 
 def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> Parameters:
-    """Parameters whose forecasts of these windows are as wide as their errors."""
-    steps, nv = len(GATE_STEPS), world.scene.mj_model.nv
-    network = parameters["network"] | {
-        "widening": jnp.ones((steps, nv)),
-        "freedom": jnp.full((steps, nv), jnp.inf),
-    }
-    parameters = parameters | {"network": network}
+    """Parameters whose forecasts of these windows are as wide as their errors; those of a joint or
+    body that never errs stay as they are."""
+    plain = init(world, jax.random.key(0))["network"]
+    widths = {name: np.array(plain[name]) for name in WIDTHS}
+    parameters = parameters | {"network": parameters["network"] | widths}
     forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
     counts = np.broadcast_to(np.asarray(windows.scored)[..., None], forecast.deviation.shape)
     if windows.measured is not None:
         counts = counts & measured_dofs(world.scene, np.asarray(windows.measured))
-    error = -measured_difference(
-        world.scene, np.asarray(windows.target), forecast.mean, windows.measured
-    )
+    target, measured = np.asarray(windows.target), windows.measured
+    error = -measured_difference(world.scene, target, forecast.mean, measured)
     usable = counts & np.isfinite(error) & (forecast.deviation > 0)
-    held_out = Forecasts(
+    held = Forecasts(
         np.where(usable, error, 0.0),
         np.where(usable, forecast.deviation, 1.0),
         np.asarray(windows.episode),
         usable,
     )
-    factor, freedom = multipliers(held_out, blocks(world.scene).tolist())
-    at = np.clip(GATE_STEPS - 1, 0, len(factor) - 1)
-    widths = {"widening": jnp.asarray(factor[at]), "freedom": jnp.asarray(freedom[at])}
-    return parameters | {"network": network | widths}
+    at, block = np.clip(GATE_STEPS - 1, 0, error.shape[1] - 1), blocks(world.scene)
+    for b in np.unique(block):
+        own = np.flatnonzero(block == b)
+        try:
+            fitted = fit_multipliers(held.part(slice(None), own.tolist()), [0] * len(own))
+        except InputError as unknown:
+            runtime.log(f"the forecasts of degrees of freedom {own.tolist()} stay: {unknown}")
+            continue
+        for name, values in zip(WIDTHS, (fitted.floor, fitted.factor, fitted.freedom), strict=True):
+            widths[name][:, own] = values[at]
+    widths = {name: jnp.asarray(values) for name, values in widths.items()}
+    return parameters | {"network": parameters["network"] | widths}

@@ -139,6 +139,23 @@ def identify(
     return _identified(world, problem, fit)
 
 
+def uncertainty_at(
+    world: WorldModel, parameters: Parameters, windows: Windows, config: IdentifyConfig
+) -> Uncertainty:
+    """What windows say about the errors of parameters that were fitted in another way.
+
+    Args:
+      world, windows, config: as ``identify`` has them.
+      parameters: near a minimum; their own covariance comes out, not that of a step from them.
+
+    Raises:
+      IdentifyError, ParameterError: as ``identify``.
+    """
+    problem = LeastSquares(world, windows, config)
+    fit = first(problem, packed(world, parameters["physics"]), None)
+    return problem.uncertainty(problem.curved(fit.at, fit.progress.noise), fit.progress.x)
+
+
 def _identified(world: WorldModel, problem: LeastSquares, fit: Iterate) -> Identified:
     """What a fit says where it has ended; logs the windows that are left out or unconverged."""
     at, x, sigma, windows = fit.at, fit.progress.x, fit.progress.noise, problem.windows

@@ -3,7 +3,8 @@
 The physics is frozen. Each member draws its physical numbers from what the data leave open, and its
 episodes anew with repetition (bootstrap), and learns on its own. A correction that leaves the
 physics alone (``Displacement``) is regressed on the errors of open-loop windows; one that changes
-the state is fitted through windows that grow, rolled out as they are used. What all members are
+the state is fitted through windows that grow, rolled out as they are used. A member that diverges,
+or that validation finds far worse than the others, is not in the ensemble. What all members are
 worth together, at which horizon, and how wide their forecasts must be, validation says
 (``finetune.gate``).
 """
@@ -18,20 +19,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel.episodes.errors import Channels
-from worldmodel.episodes.windows import WindowGrid
+from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
+from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
-from worldmodel.finetune.gate import gated, long_windows
+from worldmodel.finetune.engines import make_engine
+from worldmodel.finetune.gate import BATCH, gated, long_windows
 from worldmodel.finetune.moved import packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
+from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel, init
-from worldmodel.model.ensemble import joined, members
+from worldmodel.model.ensemble import joined, make_forecaster, members
+from worldmodel.physics.kinds import CALIBRATIONS
 from worldmodel.runtime import checkpoint
 from worldmodel.types import Episode
 
 REGRESSION_STRIDE = 2  # frames between the starts of the regression's windows
+FEWEST = 3  # members that an ensemble of as many or more must keep
+WORST = 3.0  # times the median member's validation error, up to which a member is kept
 GROWING = (0.2, 0.5, 1.0)  # of the horizon: frames that are scored, in equal shares of the steps
+TOLERATED = 1.03  # times the error of the fitted physics, of a member's own
+HALVINGS, DRAWN_ON = 12, 256  # of a draw's distance at most; windows that judge it
 THROUGH_WINDOWS = FitConfig(
     steps=300,
     batch=128,
@@ -55,6 +63,15 @@ class HybridData:
     remember: int  # frames of history that the encoder may see, the start included
 
 
+@dataclasses.dataclass(frozen=True)
+class FittedHybrid:
+    """An ensemble, and the members that it is without."""
+
+    world: WorldModel  # as many members as the parameters are of
+    parameters: Parameters
+    excluded: dict[int, str]  # the members that are not in it, counted from 0, and why
+
+
 def fit_hybrid(
     world: WorldModel,
     physics: Parameters,
@@ -68,7 +85,7 @@ def fit_hybrid(
     metadata: dict[str, Any],
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
-) -> Parameters:
+) -> FittedHybrid:
     """Fits every member, then the gate; resumes from ``directory`` to the same numbers.
 
     Args as of ``adam.fit``, and:
@@ -82,7 +99,9 @@ def fit_hybrid(
       record: called with one row per step, its "member" and "stage" in it.
 
     Raises:
-      InputError: as ``regression.regress`` and ``adam.fit``; too few members that did not diverge.
+      DivergedError: fewer than ``FEWEST`` members are fit to be kept, or not all where fewer than
+        that are asked for.
+      InputError: as ``regression.regress`` and ``adam.fit``.
       Interrupted: ``stop`` returned True; a regression begins anew, a fit goes on.
     """
     correction = world.correction
@@ -93,60 +112,135 @@ def fit_hybrid(
     horizon = data.training.horizon
     assert horizon is not None
     grown = [max(1, round(share * horizon)) for share in GROWING]
-    frames = grown[0] if through else horizon
-    dense = WindowGrid(data.training.first, REGRESSION_STRIDE, frames)
+    dense = WindowGrid(data.training.first, REGRESSION_STRIDE, grown[0] if through else horizon)
     windows = dense.cut(data.train)[0].remembering(data.remember)
-    with runtime.compiling(f"and predicting {len(windows)} windows of {frames} frames"):
-        measured = standards(world, regression_data(world, members(origin)[0], windows))
+    with runtime.compiling(f"and predicting {len(windows)} windows of {dense.horizon} frames"):
+        measured = standards(world, regression_data(world, origin, windows))
     origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
-    each = []
-    for k, drawn in enumerate(_drawn(world, origin, covariance, config.seed)):
-        folder = directory / f"member{k}"
-        parts = dataclasses.replace(data, train=_bootstrap(data.train, config.seed, k))
-        about = metadata | {"member": k}
+    some, _ = data.training.cut(data.train)
+    some = some.take(np.linspace(0, len(some) - 1, min(DRAWN_ON, len(some))).astype(int))
+    train, near = windows, dense.cut(data.validation)[0].remembering(data.remember)
+    if through:
+        train = data.training.cut(data.train)[0].remembering(data.remember)
+        near = data.judged.cut(data.validation)[0].remembering(data.remember)
+    each: dict[int, Parameters] = {}
+    excluded: dict[int, str] = {}
+    for k, drawn in enumerate(_drawn(world, origin, covariance, some, config.seed)):
+        folder, about = directory / f"member{k}", metadata | {"member": k}
+        parts = train.take(_bootstrap(np.asarray(train.episode), config.seed, k)), near
 
         def noted(row: dict[str, Any], k: int = k) -> None:
             record({"member": k} | row)
 
-        if through:
-            own = dataclasses.replace(
-                config,
-                train="network",
-                curriculum=tuple(grown),
-                seed=config.seed + 1000 * k,
-            )
-            each.append(_through(world, drawn, channels, parts, own, folder, about, noted, stop))
-        else:
-            own = dataclasses.replace(regression, seed=regression.seed + 1000 * k)
-            each.append(_regressed(world, drawn, parts, own, folder, about, noted, stop))
-    parameters = joined(origin, each)
+        try:
+            if through:
+                own = dataclasses.replace(
+                    config,
+                    train="network",
+                    curriculum=tuple(grown),
+                    seed=config.seed + 1000 * k,
+                )
+                each[k] = _through(world, drawn, channels, *parts, own, folder, about, noted, stop)
+            else:
+                own = dataclasses.replace(regression, seed=regression.seed + 1000 * k)
+                each[k] = _regressed(world, drawn, *parts, own, folder, about, noted, stop)
+        except DivergedError as error:
+            excluded[k] = str(error)
+    _refuse_too_few(world, excluded)
     judged = long_windows(data.validation, data.judged).remembering(data.remember)
-    return gated(world, parameters, channels, judged)
+    together = joined(origin, [*each.values()])
+    ratios = _against_median(world, together, channels, judged.shortened(horizon))
+    for k, ratio in zip(list(each), ratios, strict=True):
+        if not ratio <= WORST:
+            excluded[k] = f"its validation error is {ratio:.3g} times that of the median member"
+            del each[k]
+    _refuse_too_few(world, excluded)
+    for k, reason in excluded.items():
+        runtime.log(f"WARNING: member {k} is not in the ensemble: {reason}")
+    runtime.log(f"{len(each)} of {world.network.members} members are in the ensemble")
+    parameters = gated(world, joined(origin, [*each.values()]), channels, judged)
+    kept = dataclasses.replace(world.network, members=len(each))
+    return FittedHybrid(dataclasses.replace(world, network=kept), parameters, excluded)
+
+
+def _refuse_too_few(world: WorldModel, excluded: dict[int, str]) -> None:
+    asked = world.network.members
+    if asked - len(excluded) >= min(asked, FEWEST):
+        return
+    reasons = "; ".join(f"member {k}: {reason}" for k, reason in excluded.items())
+    raise DivergedError(
+        f"{len(excluded)} of {asked} members cannot be used, and at least {min(asked, FEWEST)} "
+        f"must be kept ({reasons}); lower the learning rate, shorten the windows, or free fewer "
+        "parameters of the physics"
+    )
+
+
+def _against_median(
+    world: WorldModel, parameters: Parameters, channels: Channels, windows: Windows
+) -> np.ndarray:
+    """(members,) the error of each over that of the median member, the mean over groups; infinite
+    or NaN where a member's predictions are not finite."""
+    forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
+    errors = np.stack(
+        [over_episodes(episode_errors(poses, windows, channels)) for poses in forecast.members]
+    )
+    errors = np.maximum(errors, np.finfo(float).tiny)[:, ~np.isnan(errors).all(0)]
+    typical = [np.median(e[np.isfinite(e)]) if np.isfinite(e).any() else np.inf for e in errors.T]
+    with np.errstate(invalid="ignore"):
+        return (errors / typical).mean(1)
 
 
 def _drawn(
-    world: WorldModel, origin: Parameters, covariance: np.ndarray | None, seed: int
+    world: WorldModel,
+    origin: Parameters,
+    covariance: np.ndarray | None,
+    windows: Windows,
+    seed: int,
 ) -> list[Parameters]:
-    """The members before they learn, each with its own physical numbers."""
+    """The members before they learn, each with its own physical numbers.
+
+    A covariance is that of a quadratic cost. Where a draw predicts the windows by more than
+    ``TOLERATED`` worse than the middle, the cost is not quadratic that far, and it moves halfway
+    to the middle, again and again.
+    """
     out = members(origin)
     if covariance is None or not isinstance(world.base, Physics) or not covariance.size:
         return [m | {"physics": origin["physics"]} for m in out]
+    engine = make_engine(world.without_network(), "c", len(windows))
+    shift = np.zeros((len(windows), 0))
+
+    def error(u: np.ndarray) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(np.square(engine.errors(u, shift, windows)).mean((1, 2)))
+        return float(np.mean(np.where(np.isfinite(size), size, np.inf)))
+
     middle, generator = packed(world, origin["physics"]), np.random.default_rng([seed, 1])
-    rows = generator.multivariate_normal(middle, covariance, size=len(out), method="eigh")
-    return [
-        m | {"physics": unpacked(world, jnp.asarray(u))} for m, u in zip(out, rows, strict=True)
-    ]
+    # The log has one zero and one scale, which go into its columns (``finetune.calibration``).
+    log = {f.name: origin["physics"][f.name] for f in world.free if f.kind in CALIBRATIONS}
+    most, drawn = TOLERATED * error(middle), []
+    for member in out:
+        u, halvings = generator.multivariate_normal(middle, covariance, method="eigh"), 0
+        while halvings < HALVINGS and not error(u) <= most:
+            u, halvings = 0.5 * (u + middle), halvings + 1
+        u = u if halvings < HALVINGS else middle
+        drawn.append(member | {"physics": unpacked(world, jnp.asarray(u)) | log})
+        distance = np.abs(u - middle).max()
+        runtime.log(f"member {len(drawn) - 1}: physics up to {distance:.2g} prior widths away")
+    return drawn
 
 
-def _bootstrap(episodes: Sequence[Episode], seed: int, member: int) -> list[Episode]:
-    generator = np.random.default_rng([seed, 2, member])
-    return [episodes[i] for i in generator.integers(len(episodes), size=len(episodes))]
+def _bootstrap(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
+    """The windows, whose episodes are given, of episodes drawn with repetition."""
+    generator, kinds = np.random.default_rng([seed, 2, member]), np.unique(episode)
+    drawn = kinds[generator.integers(len(kinds), size=len(kinds))]
+    return np.concatenate([np.flatnonzero(episode == e) for e in drawn])
 
 
 def _regressed(
     world: WorldModel,
     member: Parameters,
-    data: HybridData,
+    train: Windows,
+    judged: Windows,
     config: RegressionConfig,
     folder: Path,
     metadata: dict[str, Any],
@@ -156,17 +250,13 @@ def _regressed(
     if checkpoint.latest(folder) is not None:
         guards = {k: metadata[k] for k in ("scene", "settings") if k in metadata}
         return checkpoint.restore(folder, member, expected=guards)[0]
-    grid = WindowGrid(data.training.first, REGRESSION_STRIDE, data.training.horizon)
-    train, judged = (
-        regression_data(world, member, grid.cut(part)[0].remembering(data.remember))
-        for part in (data.train, data.validation)
-    )
+    data, near = (regression_data(world, member, windows) for windows in (train, judged))
 
     def noted(row: dict[str, Any]) -> None:
         runtime.log(f"regression {row}")
         record({"stage": "regression"} | row)
 
-    fitted = regress(world, member, train, judged, config, record=noted, stop=stop)
+    fitted = regress(world, member, data, near, config, record=noted, stop=stop)
     checkpoint.save(folder, 0, fitted, metadata)
     return fitted
 
@@ -175,17 +265,14 @@ def _through(
     world: WorldModel,
     member: Parameters,
     channels: Channels,
-    data: HybridData,
+    train: Windows,
+    judged: Windows,
     config: FitConfig,
     folder: Path,
     metadata: dict[str, Any],
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
 ) -> Parameters:
-    train, judged = (
-        grid.cut(part)[0].remembering(data.remember)
-        for grid, part in ((data.training, data.train), (data.judged, data.validation))
-    )
     return fit(
         world,
         member,

@@ -35,6 +35,7 @@ SETTABLE = (
     "qpos_spring",
     "actuator_gainprm",
     "actuator_biasprm",
+    "actuator_forcerange",
     "actuator_gear",
     "actuator_dynprm",
 )

@@ -7,6 +7,7 @@ passes through physics: a regression takes seconds where a fit through windows t
 gives that fit its start.
 """
 
+import copy
 import dataclasses
 import functools
 import time
@@ -19,16 +20,19 @@ import numpy as np
 import optax
 
 from worldmodel import runtime
-from worldmodel.episodes.windows import HISTORY, Windows
+from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.loss import likelihood
-from worldmodel.finetune.settings import check_settings
-from worldmodel.model import Parameters, WorldModel, start
+from worldmodel.finetune.moved import compiled, packed
+from worldmodel.finetune.settings import DivergedError, check_settings
+from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
 from worldmodel.model.features import features, rotations, to_body, to_world
 from worldmodel.model.simulate import predict_states
 from worldmodel.runtime.devices import in_batches
+from worldmodel.scene import Scene
+from worldmodel.scene.replay import Replayer
 from worldmodel.scene.tangent import displacements, measured_dofs
 
 BATCH = 512  # windows rolled out at once
@@ -78,18 +82,18 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     """Rolls windows out without the network and compares them with the recorded frames.
 
     Raises:
-      InputError: a prediction that is not finite; the message names the episodes.
+      DivergedError: a prediction that is not finite; the message names the episodes.
     """
     windows = calibrated(world.scene, world.free, parameters["physics"], windows)
-    run, fixed = (
-        _make_run(world.without_network()),
-        {"physics": parameters["physics"], "network": {}},
+    qpos, qvel = _played(world.without_network(), parameters["physics"], windows)
+    past, now, push, rotation = in_batches(
+        _make_inputs(world.scene), BATCH, None, windows.history, windows.ctrl, qpos, qvel
     )
-    past, now, push, rotation, qpos = in_batches(run, BATCH, fixed, windows)
+    qpos = qpos[:, 1:]
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
         bad = sorted({int(e) for e in np.asarray(windows.episode)[~finite]})
-        raise InputError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
+        raise DivergedError(f"the physics is not finite from recorded frames of episodes {bad[:8]}")
     target, measured = np.asarray(windows.target), None
     if windows.measured is not None:
         measured = measured_dofs(world.scene, np.asarray(windows.measured))
@@ -107,28 +111,53 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     )
 
 
+def _played(off: WorldModel, physics: Any, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities, (windows, horizon + 1, …) each, the start first: by C MuJoCo, which
+    is many times faster than MJX here, where there is physics."""
+    begin = np.asarray(windows.qpos, float)[:, None], np.asarray(windows.qvel, float)[:, None]
+    if isinstance(off.base, Physics):
+        substeps = off.scene.substeps
+        replayer = Replayer(copy.copy(compiled(off)(packed(off, physics))))
+        states = replayer.states(begin[0][:, 0], begin[1][:, 0])
+        memory = replayer.memory(len(windows), substeps, windows.past)
+        rows, _ = replayer.play(states, windows.ctrl, substeps, memory)
+        rows = rows[:, substeps - 1 :: substeps]
+        later = rows[..., replayer.qpos], rows[..., replayer.qvel]
+    else:
+        fixed = {"physics": physics, "network": {}}
+        later = in_batches(_make_run(off), BATCH, fixed, windows)
+    qpos, qvel = (np.concatenate(pair, axis=1) for pair in zip(begin, later, strict=True))
+    return qpos, qvel
+
+
 @functools.lru_cache(maxsize=8)
-def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Array, ...]]:
-    """The rollout of ``regression_data``, compiled once per model for all parameters."""
-    scene = off.scene
-
+def _make_run(off: WorldModel) -> Callable[[Parameters, Windows], tuple[jax.Array, jax.Array]]:
     @jax.jit
-    def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, ...]:
-        def one(w: Windows) -> tuple[jax.Array, ...]:
-            states = predict_states(off, parameters, w)
-            first = start(off, parameters, w.history)
-            qpos, qvel = (
-                jnp.concatenate([x[None], y[:-1]])
-                for x, y in ((first.qpos, states.qpos), (first.qvel, states.qvel))
-            )
-            rotation = jax.vmap(lambda q: rotations(scene, q))(qpos)
-            push = jax.vmap(lambda r, v: to_body(scene, r, v))(rotation, states.qvel - qvel)
-            now = jax.vmap(lambda *x: features(scene, *x))(qpos, qvel, w.ctrl)
-            return learned.history_features(scene, w.history)[1], now, push, rotation, states.qpos
-
-        return jax.vmap(one)(windows)
+    def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, jax.Array]:
+        states = jax.vmap(lambda w: predict_states(off, parameters, w))(windows)
+        return states.qpos, states.qvel
 
     return run
+
+
+@functools.lru_cache(maxsize=8)
+def _make_inputs(scene: Scene) -> Callable[..., tuple[jax.Array, ...]]:
+    """The network's inputs along played windows, compiled once for a scene."""
+
+    @jax.jit
+    def inputs(
+        _: None, history: History, ctrl: jax.Array, qpos: jax.Array, qvel: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        def one(history: History, ctrl: jax.Array, qpos: jax.Array, qvel: jax.Array) -> tuple:
+            before = qpos[:-1], qvel[:-1]
+            rotation = jax.vmap(lambda q: rotations(scene, q))(before[0])
+            push = jax.vmap(lambda r, v: to_body(scene, r, v))(rotation, qvel[1:] - before[1])
+            now = jax.vmap(lambda *x: features(scene, *x))(*before, ctrl)
+            return learned.history_features(scene, history)[1], now, push, rotation
+
+        return jax.vmap(one)(history, ctrl, qpos, qvel)
+
+    return inputs
 
 
 def regress(
@@ -154,6 +183,7 @@ def regress(
       stop: asked after each step; True raises ``runtime.Interrupted``.
 
     Raises:
+      DivergedError: the validation is not finite.
       InputError: longer windows for a correction that changes the state.
       Interrupted: ``stop`` returned True; nothing is saved, a regression takes minutes.
     """
@@ -250,6 +280,11 @@ def regress(
             )
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             error = float(judge(weights, judged))
+            if not np.isfinite(error):
+                raise DivergedError(
+                    f"step {step + 1} of the regression: the validation is {error}; lower "
+                    "learning_rate"
+                )
             seconds_left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
             row = {"step": step + 1, "loss": float(value), "validation": error / nothing}
             record(row | {"seconds_left": round(seconds_left)})

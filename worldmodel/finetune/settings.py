@@ -10,6 +10,14 @@ from worldmodel.errors import InputError
 LENGTH = ("steps", "patience", "checkpoint_every")  # of ``FitConfig``: a fit can go on with others
 
 
+class FitError(InputError):
+    """A fit that cannot start or continue: nothing is scored, too many samples are not finite."""
+
+
+class DivergedError(FitError):
+    """A fit whose predictions are not finite, while others of the same episodes may be."""
+
+
 def check_settings(
     config: Any,
     *,

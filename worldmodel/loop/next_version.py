@@ -125,7 +125,9 @@ def finetune(
     train, judged = windows, windows
     if world.learns:
         if parent.world.learns:
-            origin["network"] = parent.parameters["network"]
+            # A gate that is shut would keep every gradient from the weights.
+            gate = jnp.ones_like(parent.parameters["network"]["gate"])
+            origin["network"] = parent.parameters["network"] | {"gate": gate}
         else:
             frames, _ = FRAMES.cut(corrections)
             norm = standards(world, regression_data(world, origin, frames))
@@ -138,6 +140,10 @@ def finetune(
         judged = windows.take(np.flatnonzero(steering))
     each, errors = [], []
     for k, member in enumerate(members(origin)):
+
+        def noted(row: dict[str, Any], k: int = k) -> None:
+            record(({"member": k} if world.learns else {}) | row)
+
         state = fit(
             world,
             member,
@@ -150,7 +156,7 @@ def finetune(
                 "scene": world.scene.name,
                 "settings": {k: v for k, v in settings.items() if k != "config"},
             },
-            record=record,
+            record=noted,
             stop=stop,
             start=member,
         )

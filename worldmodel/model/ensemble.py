@@ -22,7 +22,7 @@ from worldmodel.model.world import Parameters, WorldModel, start
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
-from worldmodel.scene.tangent import difference, integrate
+from worldmodel.scene.tangent import difference, displaced
 from worldmodel.types import State
 
 
@@ -117,7 +117,8 @@ def _together(
     own = np.where(finite, variance, 0.0).sum(0) / np.maximum(finite.sum(0), 1)
     deviation = np.sqrt(np.square(disagreement) + own)
     if "widening" in network:
-        deviation = deviation * along(np.asarray(network["widening"]), horizon)
+        floor = along(np.asarray(network["floor"]), horizon)
+        deviation = along(np.asarray(network["widening"]), horizon) * np.hypot(deviation, floor)
         with np.errstate(divide="ignore"):
             freedom = 1.0 / along(1.0 / np.asarray(network["freedom"]), horizon)
     return Forecast(poses, mean, deviation, freedom, disagreement)
@@ -133,10 +134,9 @@ def mean_pose(scene: Scene, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     apart = np.where(finite, difference(scene, reference, poses), 0.0)
     count = finite.sum(0)
     middle = apart.sum(0) / np.maximum(count, 1)
-    moved = jax.jit(jax.vmap(jax.vmap(lambda q, v: integrate(scene, q, v, 1.0))))
     square = np.where(finite, np.square(apart - middle), 0.0).sum(0)
     deviation = np.sqrt(square / np.maximum(count - 1, 1))
-    return np.asarray(moved(reference, jnp.asarray(middle))), deviation
+    return displaced(scene, reference, middle), deviation
 
 
 def along(values: np.ndarray, horizon: int) -> np.ndarray:

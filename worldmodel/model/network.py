@@ -35,13 +35,13 @@ GATE_STEPS = 2 ** np.arange(13) - 1  # control steps since the start at which a 
 class Network:
     """Sizes of the network; static."""
 
-    latent: int = 24
+    latent: int = 24  # 0: without a memory
     width: int = 64
     members: int = 1  # of the ensemble; each has its own weights and physics
 
     def __post_init__(self) -> None:
-        if min(self.latent, self.width, self.members) < 1:
-            raise ValueError(f"{self}: give sizes of at least 1")
+        if self.latent < 0 or min(self.width, self.members) < 1:
+            raise ValueError(f"{self}: give a width and members of at least 1, a latent from 0 on")
 
     def modules(self, scene: Scene) -> tuple[Any, Any, Any]:
         """``Encoder``, ``Transition`` and ``Spread`` for a scene (Flax types what ``apply`` returns
@@ -73,7 +73,8 @@ class Encoder(nn.Module):
         x = jnp.concatenate([now, kept.reshape(-1), known.astype(now.dtype)])
         x = nn.silu(_dense(self.width)(x))
         x = nn.silu(_dense(self.width)(x))
-        return jnp.tanh(_dense(self.latent)(x)), _small(self.nv)(x)
+        g = _small(self.nv)(x)
+        return (jnp.tanh(_dense(self.latent)(x)) if self.latent else x[:0]), g
 
 
 class Transition(nn.Module):
@@ -97,8 +98,11 @@ class Transition(nn.Module):
         x = jnp.concatenate([latent, now, push])
         x = nn.silu(_dense(self.width)(x))
         x = nn.silu(_dense(self.width)(x))
+        g = _small(self.nv)(x)
+        if not self.latent:
+            return latent, g
         keep = nn.sigmoid(_dense(self.latent)(x) + 2.0)  # initially keeps most of it
-        return keep * latent + (1.0 - keep) * jnp.tanh(_dense(self.latent)(x)), _small(self.nv)(x)
+        return keep * latent + (1.0 - keep) * jnp.tanh(_dense(self.latent)(x)), g
 
 
 class Spread(nn.Module):

@@ -28,7 +28,7 @@ from worldmodel.model.network import Network
 from worldmodel.physics import parameters as physical
 from worldmodel.physics.backward import HARD, Backward
 from worldmodel.rollout import Step
-from worldmodel.scene import FreeParameter, Scene
+from worldmodel.scene import FreeParameter, Scene, drives
 from worldmodel.scene.tangent import integrate
 from worldmodel.types import State
 
@@ -47,6 +47,18 @@ class Physics:
         """The scene's model, its physical parameters applied."""
         return physical.apply(scene, scene.mjx_model(), free, parameters)
 
+    def start(
+        self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any, history: History
+    ) -> State:
+        """The last recorded frame; its drives have the commands before it."""
+        state = physics.initial_state(scene, history.qpos[0], history.qvel[0])
+        if not state.drive.size:
+            return state
+        model = physical.moved(scene, scene.mjx_model(), free, parameters)
+        past = history.ctrl[1:], history.known[1:]
+        memory = drives.remembered(model, state.drive, *past, scene.substeps)
+        return dataclasses.replace(state, drive=memory)
+
     def step(
         self, scene: Scene, model: Any, state: State, ctrl: jax.Array, force: jax.Array | None
     ) -> State:
@@ -60,6 +72,12 @@ class ConstantVelocity:
 
     def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> None:
         """None: there is no parameter."""
+
+    def start(
+        self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any, history: History
+    ) -> State:
+        """The last recorded frame."""
+        return physics.initial_state(scene, history.qpos[0], history.qvel[0])
 
     def step(
         self, scene: Scene, model: Any, state: State, ctrl: jax.Array, force: jax.Array | None
@@ -117,8 +135,8 @@ def init(world: WorldModel, key: jax.Array) -> Parameters:
       ``{"physics": {name: (size,)}, "network": {}}`` without a network; with one, ``network`` holds
       of each member ``physics`` and ``weights`` (members, …), and what all share: ``norm``, the
       constants of ``network.neutral``; ``gate`` (len(GATE_STEPS),), the share of the corrections
-      that counts; ``widening`` (len(GATE_STEPS), nv), what multiplies the deviation of forecasts,
-      and ``freedom``, the degrees of freedom of the Student's t that it is the scale of.
+      that counts; and (len(GATE_STEPS), nv) each what mends the deviations of forecasts:
+      ``floor``, ``widening`` and ``freedom`` (``episodes.forecasts.Multipliers``).
     """
     physics = physical.zeros(world.free)
     if not world.learns:
@@ -132,6 +150,7 @@ def init(world: WorldModel, key: jax.Array) -> Parameters:
             "weights": jax.vmap(lambda k: learned.init(world.network, world.scene, k))(keys),
             "norm": learned.neutral(world.scene),
             "gate": jnp.ones(steps),
+            "floor": jnp.zeros((steps, world.scene.mj_model.nv)),
             "widening": jnp.ones((steps, world.scene.mj_model.nv)),
             "freedom": jnp.full((steps, world.scene.mj_model.nv), jnp.inf),
         },
@@ -145,7 +164,7 @@ def start(world: WorldModel, parameters: Parameters, history: History) -> State:
       parameters: of one member.
       history: frames up to the start; nothing later is used.
     """
-    state = physics.initial_state(world.scene, history.qpos[0], history.qvel[0])
+    state = world.base.start(world.scene, world.free, parameters["physics"], history)
     if not world.learns:
         return state
     z, g = learned.encode(world.network, world.scene, parameters["network"], history)

@@ -65,6 +65,12 @@ def with_warm_start(flags: types.DisableBit) -> types.DisableBit:
     return flags & ~types.DisableBit.WARMSTART
 
 
+def without_clamp(model: mjx.Model) -> mjx.Model:
+    """The same model, which takes a ctrl beyond its ctrlrange as it is."""
+    flags = model.opt.disableflags | types.DisableBit.CLAMPCTRL
+    return model.tree_replace({"opt.disableflags": flags})
+
+
 def constraint_rows(data: mjx.Data) -> int:
     """Number of constraint rows (static)."""
     return data._impl.efc_J.shape[0]

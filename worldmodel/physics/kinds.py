@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mjx
-from worldmodel.scene.tangent import namespace, rotated, turned
+from worldmodel.scene import drives
+from worldmodel.scene.namespace import namespace
+from worldmodel.scene.tangent import rotated, turned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,22 @@ def _move_time_constant(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> m
     return model.replace(actuator_dynprm=prm.at[ids, 0].set(prm[ids, 0] * jnp.exp(step[0])))
 
 
+def _move_delay(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
+    """In the logit of its share of the longest, beyond which no memory reaches."""
+    gain, column = model.actuator_gainprm, drives.FIRST + drives.COLUMNS.index("delay")
+    share = gain[ids, column] / drives.DELAY_MAX
+    share = jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + step[0])
+    return model.replace(actuator_gainprm=gain.at[ids, column].set(drives.DELAY_MAX * share))
+
+
+def _drive(name: str, unit: str, width: float = 1.0) -> Kind:
+    """A number of a drive (``scene.drives``), an actuator's."""
+    field, column = "actuator_gainprm", drives.FIRST + drives.COLUMNS.index(name)
+    columns = column, column + 1
+    move = _move_delay if name == "delay" else _scaled(field, *columns)
+    return Kind("actuator", (width,), unit, field, move, True, columns)
+
+
 def _stay(model: mjx.Model, ids: np.ndarray, step: jax.Array) -> mjx.Model:
     del ids, step
     return model
@@ -171,8 +189,20 @@ MOVING = {
     "time_constant": Kind(
         "actuator", (0.7,), "s", "actuator_dynprm", _move_time_constant, True, (0, 1)
     ),
+    "force_limit": Kind(  # both ends; its value is the upper one
+        *("actuator", (0.5,), "N·m", "actuator_forcerange", _scaled("actuator_forcerange"), True),
+        columns=(1, 2),
+    ),
+    "delay": _drive("delay", "s"),
+    "lag": _drive("lag", "s"),
+    "backlash": _drive("backlash", "rad"),
+    "no_load_speed": _drive("no_load_speed", "rad/s", 0.5),
+    "coulomb": _drive("coulomb", "N·m"),
+    "stiction": _drive("stiction", "N·m"),
+    "stribeck_speed": _drive("stribeck_speed", "rad/s"),
     "gravity_tilt": Kind("", (0.02,) * 2, "m/s²", "", _move_gravity),
 }
+DRIVES = ("force_limit", *drives.COLUMNS)
 # Of a log against the robot, not of the robot: they move no model (``model.calibration``).
 CALIBRATIONS = {
     "joint_zero": Kind("joint", (0.1,), "rad", "", _stay, slide=0.1),

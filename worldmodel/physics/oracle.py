@@ -4,11 +4,13 @@ Changing a field of a compiled model gives a wrong derivative: MuJoCo's compiler
 and shortcuts from the fields. So the model is written out and compiled anew for every difference.
 """
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.replay import Replayer, controlled
 
 
 def trajectory(
@@ -29,13 +31,14 @@ def trajectory(
     Returns:
       (steps, nq), (steps, nv).
     """
+    model = Replayer(copy.copy(model)).model
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = qpos, qvel
-    out_qpos, out_qvel = np.empty((len(ctrl), model.nq)), np.empty((len(ctrl), model.nv))
-    for k, held in enumerate(ctrl):
-        data.ctrl[:] = held
-        mujoco.mj_step(model, data, nstep=substeps)
-        out_qpos[k], out_qvel[k] = data.qpos, data.qvel
+    states = []
+    for _ in controlled(model, data, ctrl, substeps):
+        mujoco.mj_step(model, data)
+        states.append((data.qpos.copy(), data.qvel.copy()))
+    out_qpos, out_qvel = (np.stack(x)[substeps - 1 :: substeps] for x in zip(*states, strict=True))
     return out_qpos, out_qvel
 
 

@@ -100,14 +100,20 @@ def apply(
     Raises:
       ParameterError: a leaf that is absent or of another shape.
     """
+    after = moved(scene, model, free, parameters)
+    return model if after is model else with_derived_constants(scene, after)
+
+
+def moved(
+    scene: Scene, model: mjx.Model, free: tuple[FreeParameter, ...], parameters: Parameters
+) -> mjx.Model:
+    """``apply`` without the derived constants: for what does not depend on them."""
     check_leaves(free, parameters)
-    moving = [f for f in free if f.kind not in CALIBRATIONS]
-    if not moving:
-        return model
-    for f in moving:
-        step = jnp.asarray(widths(scene, f)) * parameters[f.name]
-        model = KINDS[f.kind].move(model, _ids(scene, f), step)
-    return with_derived_constants(scene, model)
+    for f in free:
+        if f.kind not in CALIBRATIONS:
+            step = jnp.asarray(widths(scene, f)) * parameters[f.name]
+            model = KINDS[f.kind].move(model, _ids(scene, f), step)
+    return model
 
 
 def widths(scene: Scene, f: FreeParameter) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.physics.kinds import CALIBRATIONS, KINDS, number
 from worldmodel.physics.starting_values import SCALAR, starting_value, unreachable
-from worldmodel.scene import FreeParameter
+from worldmodel.scene import FreeParameter, drives
 from worldmodel.scene.names import element_names
 
 _JOINT = mujoco.mjtJoint
@@ -83,6 +83,10 @@ def _of_actuator(model: mujoco.MjModel, kind: str, index: int) -> str | None:
     affine = model.actuator_biastype == _AFFINE
     speed = affine & (bias[:, 1] == 0) & (bias[:, 2] == -gain)
     muscle = model.actuator_gaintype == _MUSCLE
+    if kind in drives.COLUMNS:
+        return drives.obstacle(model, index, kind)
+    if kind == "force_limit":
+        return _only(model, model.actuator_forcelimited != 0, index, "forcerange")
     if kind == "kv":
         if speed[index]:
             return "the feedback of a velocity servo is its gain; free the kind 'gain'"

@@ -6,21 +6,25 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.physics.kinds import KINDS, number
+from worldmodel.scene import drives
 
 RATE = 1.0  # [1/s], [rad/s², m/s²] at which damping, friction loss slow a joint that starts there
 GEARED = 0.1  # armature as a share of the joint's inertia
 RATIO = 0.5  # damping ratio of a servo's velocity feedback
 SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 REACH = 4.0  # prior widths that a fit goes at most
-STARTS = ("damping", "frictionloss", "armature", "kv")
+TIMES = {"delay": 0.01, "lag": 0.01}  # [s] of a drive
+PLACES = {"backlash": 0.01, "no_load_speed": 10.0, "stribeck_speed": 0.1}  # [rad], [rad/s]
+ON_A_SLIDE = 0.1  # times those, in m and m/s
+STARTS = ("damping", "frictionloss", "armature", "kv", *drives.COLUMNS)
 
 
 def starting_value(model: mujoco.MjModel, kind: str, element: str) -> float | None:
     """A value at which a number of a joint or servo matters, of the order that a fit can correct.
 
     With M the joint's inertia in the MJCF's first pose: damping M · 1/s, so that the joint on its
-    own slows down within a second; friction loss M · 1 rad/s²; armature M / 10; kv half of what
-    damps a servo critically, √(kp M) / gear.
+    own slows down within a second; friction loss, and a drive's, M · 1 rad/s²; armature M / 10; kv
+    half of what damps a servo critically, √(kp M) / gear; the other numbers of drives as above.
 
     Args:
       model: of the scene.
@@ -32,6 +36,8 @@ def starting_value(model: mujoco.MjModel, kind: str, element: str) -> float | No
     """
     if kind not in STARTS:
         return None
+    if kind in TIMES:
+        return TIMES[kind]
     if KINDS[kind].element == "joint":
         joint, kp, gear = model.joint(element).id, 0.0, 1.0
     else:
@@ -41,6 +47,9 @@ def starting_value(model: mujoco.MjModel, kind: str, element: str) -> float | No
         joint, kp, gear = int(actuator.trnid[0]), float(-actuator.biasprm[1]), actuator.gear[0]
     if int(model.jnt_type[joint]) not in SCALAR:
         return None
+    if kind in PLACES:
+        slides = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
+        return PLACES[kind] * (ON_A_SLIDE if slides else 1.0)
     inertia = _inertia(model, model.jnt_dofadr[joint])
     if kind == "kv":
         return 2.0 * RATIO * math.sqrt(kp * inertia) / abs(float(gear)) if kp > 0 else None

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from worldmodel._mujoco import mjx
 from worldmodel.errors import InputError
 from worldmodel.physics import _mjx, actuation, contact, cylinder
 from worldmodel.physics.backward import HARD, Backward, cut, growth
-from worldmodel.scene import Scene
+from worldmodel.scene import Scene, drives
 from worldmodel.types import State
 
 _SOLIMP_FIELDS = (
@@ -115,7 +117,7 @@ def initial_state(
     act: jax.typing.ArrayLike | None = None,
     time: jax.typing.ArrayLike = 0.0,
 ) -> State:
-    """A state to start from: no contact yet, no warm start.
+    """A state to start from: no contact yet, no warm start, no command before the first.
 
     Args:
       qpos: (nq,) positions.
@@ -145,6 +147,7 @@ def initial_state(
         latent=jnp.zeros(0),
         correction=jnp.zeros(0),
         variance=jnp.zeros(0),
+        drive=jnp.asarray(drives.blank_memory(m, scene.substeps)),
     )
 
 
@@ -157,7 +160,8 @@ def control_step(
     force: jax.Array | None = None,
     backward: Backward = HARD,
 ) -> State:
-    """One control step: ``scene.substeps`` physics steps under one held control.
+    """One control step: ``scene.substeps`` physics steps under one held control, which passes
+    through the drives that the scene has (``scene.drives``).
 
     Args:
       scene: static.
@@ -177,11 +181,10 @@ def control_step(
     blank = _held(scene, state, ctrl, force)
 
     def advance(model: mjx.Model, blank: mjx.Data, state: State) -> State:
-        def substep(state: State, _: None) -> tuple[State, None]:
-            data = step(model, _loaded(blank, state), backward)
-            return _unloaded(scene, model, state, data), None
+        def taken(model: mjx.Model, data: mjx.Data) -> tuple[mjx.Data, None]:
+            return step(model, data, backward), None
 
-        return jax.lax.scan(substep, state, length=scene.substeps)[0]
+        return _substeps(scene, model, blank, state, taken)[0]
 
     if math.isfinite(backward.jacobian_limit):
         fixed_model, fixed_blank, fixed_state = jax.lax.stop_gradient((model, blank, state))
@@ -206,13 +209,41 @@ def solver_residuals(
     """
     blank = _held(scene, state, ctrl, None)
 
-    def substep(state: State, _: None) -> tuple[State, jax.Array]:
-        data = step(model, _loaded(blank, state))
+    def taken(model: mjx.Model, data: mjx.Data) -> tuple[mjx.Data, jax.Array]:
+        data = step(model, data)
         scale = jnp.maximum(jnp.max(jnp.abs(data.qacc)), 1.0)
-        remaining = contact.solver_residual(model, data) / scale
-        return _unloaded(scene, model, state, data), remaining
+        return data, contact.solver_residual(model, data) / scale
 
-    return jax.lax.scan(substep, state, length=scene.substeps)
+    return _substeps(scene, model, blank, state, taken)
+
+
+def _substeps(
+    scene: Scene,
+    model: mjx.Model,
+    blank: mjx.Data,
+    state: State,
+    taken: Callable[[mjx.Model, mjx.Data], tuple[mjx.Data, Any]],
+) -> tuple[State, Any]:
+    """The state after a control step, and what ``taken`` gave beside the data of each substep."""
+    if not drives.has_drives(scene.mj_model):
+
+        def substep(state: State, _: None) -> tuple[State, Any]:
+            data, out = taken(model, _loaded(blank, state))
+            return _unloaded(scene, model, state, data), out
+
+        return jax.lax.scan(substep, state, length=scene.substeps)
+
+    unclamped = _mjx.without_clamp(model)
+
+    def driven(state: State, command: jax.Array) -> tuple[State, Any]:
+        ctrl, friction = drives.actuated(model, command, state.qpos, state.qvel)
+        applied = blank.replace(ctrl=ctrl, qfrc_applied=blank.qfrc_applied + friction)
+        data, out = taken(unclamped, _loaded(applied, state))
+        return _unloaded(scene, model, state, data), out
+
+    each, memory = drives.commands(model, state.drive, blank.ctrl, scene.substeps)
+    after, out = jax.lax.scan(driven, state, each)
+    return dataclasses.replace(after, drive=memory), out
 
 
 def _held(

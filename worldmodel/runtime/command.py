@@ -208,7 +208,10 @@ def _parsed(
         raise InputError(f"{path} does not fit this code: {error}") from error
     config = tyro.cli(kind, prog=name, args=rest, default=base, description=text)
     now = described(name, {}, _source(function, former["config"]).commit)
-    for key in ("commit", "versions", "folder"):
+    keys = ["commit", "versions", "folder"]
+    if set(now["commit"].split()) <= set(str(former.get("commit")).split()):
+        keys.remove("commit")  # a sweep adds the state of the folder of a config without git
+    for key in keys:
         for difference in differences(key, former.get(key), now[key]):
             log(f"WARNING: {path}: {difference}")
     return config

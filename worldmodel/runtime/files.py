@@ -73,7 +73,7 @@ def new_folder(path: Path | str, *, replace: bool = False, flush: bool = True) -
     Args:
       path: parents are created.
       replace: whether an existing folder is replaced.
-      flush: whether its files are flushed to the disk; not of what can be copied again.
+      flush: whether each file is flushed to the disk; not where the block calls ``os.sync``.
 
     Raises:
       FileExistsError: it exists, and ``replace`` is False or it is no folder.

@@ -1,10 +1,13 @@
 """The code that a run belongs to: commits, and what differs from them."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import subprocess
 from pathlib import Path
+
+from worldmodel.runtime.progress import log
 
 CODE = (".py", ".xml", ".urdf", ".toml")
 _PACKAGE = Path(__file__).resolve().parents[1] / "__init__.py"
@@ -42,11 +45,14 @@ def source(*files: Path) -> Source:
 
 def root(file: Path) -> Path | None:
     """The repository around a file that has a commit; None without one, or without git, and of a
-    file that it ignores, such as one in an environment."""
+    file that it ignores, such as one in an environment. Warns of one that git refuses to read."""
     try:
         git(file.parent, "rev-parse", "HEAD")
         repository = Path(git(file.parent, "rev-parse", "--show-toplevel").strip())
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.CalledProcessError as error:
+        _warn(error.stderr.decode("utf-8", "replace"))
+        return None
+    except OSError:
         return None
     ignored = ["git", "-C", str(file.parent), "check-ignore", "--quiet", str(file)]
     known = subprocess.run(ignored, capture_output=True).returncode != 0
@@ -76,6 +82,17 @@ def git(folder: Path, *arguments: str) -> str:
 def short_hash(content: bytes) -> str:
     """Eight digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:8]
+
+
+@functools.cache  # once for each repository
+def _warn(refusal: str) -> None:
+    """Of a repository that belongs to another user, as git names it with the remedy."""
+    remedy = refusal.strip().rpartition("\n")[2].strip()
+    if "safe.directory" in remedy:
+        log(
+            "WARNING: git refuses a repository of another user, so the run's config has not its "
+            f"commit; to allow it: {remedy}"
+        )
 
 
 def _diff(repository: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Hashable, Sequence
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene import drives
 from worldmodel.scene.collisions import geom_pairs
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.names import element_name
@@ -121,7 +122,7 @@ def touching_geoms(model: mujoco.MjModel) -> list[int]:
 
 
 def candidates(
-    model: mujoco.MjModel, touching: Collection[int] | None = None
+    model: mujoco.MjModel, touching: Collection[int] | None = None, *, with_drives: bool = False
 ) -> tuple[FreeParameter, ...]:
     """What a recording of a scene may identify; the data decide (``finetune.choice``).
 
@@ -133,6 +134,8 @@ def candidates(
       friction's factor where it touches no other's,
     - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
     - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
+    - where ``with_drives``, the drive of every actuator that can have one: its ``delay``, ``lag``,
+      ``backlash``, ``stiction`` with its ``stribeck_speed``, ``no_load_speed`` (``scene.drives``),
     - of the log, not of the robot: ``joint_zero`` of every hinge and slide, ``command_zero`` of
       every position servo.
 
@@ -140,6 +143,7 @@ def candidates(
 
     Args:
       touching: geoms that touch in the recording; those that can touch when absent.
+      with_drives: whether drives are among them; a friction loss stands for their ``coulomb``.
     """
     free: list[FreeParameter] = []
     driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in _driven(model)}
@@ -183,6 +187,12 @@ def candidates(
                 free.append(FreeParameter("kv", name))
             if driven_dof(model, actuator) is not None:
                 free.append(FreeParameter("command_zero", name))
+        if with_drives:
+            free += [
+                FreeParameter(kind, name)
+                for kind in drives.COLUMNS
+                if kind != "coulomb" and drives.obstacle(model, actuator, kind) is None
+            ]
     return tuple(f for f in free if f.element)
 
 

@@ -46,7 +46,7 @@ def _ignored(model: mujoco.MjModel) -> Iterator[_Row]:
         "actuator",
         "delay",
         model.actuator_delay != 0,
-        "set delay=0, and shift the commands in the episodes by as much",
+        "set delay=0, and give it the delay of a drive (gainprm[3], scene.drives)",
     )
     own = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_DCMOTOR)  # refused by its type
     early = (model.actuator_actearly != 0) & ~own

@@ -2,12 +2,16 @@
 
 import copy
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from worldmodel._mujoco import c_rollout, mujoco
+from worldmodel.scene import drives
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS  # time, qpos, qvel, act, …
+_STATE = mujoco.mjtState
+_FORCED = int(_STATE.mjSTATE_CTRL) | int(_STATE.mjSTATE_QFRC_APPLIED)
 
 
 class Replayer:
@@ -28,6 +32,9 @@ class Replayer:
         self.qpos = slice(first, first + model.nq)  # columns of a state
         self.qvel = slice(self.qpos.stop, self.qpos.stop + model.nv)
         self.act = slice(self.qvel.stop, self.qvel.stop + model.na)
+        self.driven = drives.has_drives(model)
+        if self.driven:
+            self.model.opt.disableflags |= drives.CLAMP_OFF
 
     def states(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """(rows, state) at time 0, of qpos (rows, nq) and qvel (rows, nv)."""
@@ -37,25 +44,86 @@ class Replayer:
         states[:, self.qpos], states[:, self.qvel] = qpos, qvel
         return states
 
-    def roll(
-        self, states: np.ndarray, ctrl: np.ndarray, warmstart: np.ndarray | None = None
+    def memory(
+        self, rows: int, substeps: int, past: tuple[np.ndarray, np.ndarray] | None = None
     ) -> np.ndarray:
-        """States after every physics step.
+        """What the drives remember at ``rows`` starts.
+
+        Args:
+          substeps: physics steps per control step.
+          past: (rows, frames, nu) commands held before the start, the latest first, and (rows,
+            frames) bool whether each is known; none when absent.
+
+        Returns:
+          (rows, …), see ``drives.blank_memory``.
+        """
+        blank = drives.blank_memory(self.model, substeps)
+        memory = np.broadcast_to(blank, (rows, *blank.shape))
+        if past is None:
+            return memory
+        ctrl, known = past
+        return drives.remembered(self.model, memory, np.asarray(ctrl), np.asarray(known), substeps)
+
+    def play(
+        self,
+        states: np.ndarray,
+        ctrl: np.ndarray,
+        substeps: int,
+        memory: np.ndarray,
+        warmstart: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """States after every physics step, through the model's drives.
 
         Args:
           states: (rows, state) to start from.
-          ctrl: (rows, steps, nu), a row of it per physics step.
+          ctrl: (rows, steps, nu), each held for one control step.
+          substeps: physics steps per control step.
+          memory: (rows, …) of the drives.
           warmstart: (rows, nv) accelerations that the first solve begins with; zeros when absent.
 
         Returns:
-          (rows, steps, state).
+          (rows, steps · substeps, state), and the drives' memory after it.
+        """
+        ctrl = np.asarray(ctrl, float)
+        if not self.driven:
+            held = np.repeat(ctrl, substeps, axis=1)
+            return self._roll(states, held, warmstart), memory
+        sent = []
+        for step in range(ctrl.shape[1]):
+            each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
+            sent.append(each)
+        command = np.concatenate(sent, axis=1)
+        if not drives.acts_on_state(self.model):
+            return self._roll(states, command, warmstart), memory
+        played = np.empty((*command.shape[:2], states.shape[1]))
+        for k in range(command.shape[1]):
+            at = states[:, self.qpos], states[:, self.qvel]
+            held = np.concatenate(drives.actuated(self.model, command[:, k], *at), axis=1)
+            played[:, k] = self._roll(states, held[:, None], warmstart, _FORCED)[:, 0]
+            # The next solve begins with this step's acceleration, as in one rollout.
+            warmstart = (played[:, k, self.qvel] - at[1]) / self.model.opt.timestep
+            states = played[:, k]
+        return played, memory
+
+    def _roll(
+        self,
+        states: np.ndarray,
+        control: np.ndarray,
+        warmstart: np.ndarray | None,
+        spec: int = int(_STATE.mjSTATE_CTRL),
+    ) -> np.ndarray:
+        """States after every physics step: (rows, steps, state).
+
+        Args:
+          control: (rows, steps, …) of what ``spec`` names, a row of it per physics step.
         """
         played, _ = c_rollout.rollout(
             self.model,
             self._data,
             states,
-            np.asarray(ctrl, float) if self.model.nu else None,
-            nstep=ctrl.shape[1],
+            control if control.shape[2] else None,
+            nstep=control.shape[1],
+            control_spec=spec,
             initial_warmstart=warmstart,
             persistent_pool=True,
         )
@@ -63,7 +131,12 @@ class Replayer:
 
 
 def replayed(
-    model: mujoco.MjModel, substeps: int, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray
+    model: mujoco.MjModel,
+    substeps: int,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    ctrl: np.ndarray,
+    past: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Positions after every control step, each window from its own start.
 
@@ -72,13 +145,14 @@ def replayed(
       substeps: physics steps per control step.
       qpos, qvel: (windows, nq), (windows, nv) at the start.
       ctrl: (windows, steps, nu), each held for one control step.
+      past: what was held before the start, see ``Replayer.memory``.
 
     Returns:
       (windows, steps, nq).
     """
     replayer = Replayer(copy.copy(model))
     states = replayer.states(np.asarray(qpos), np.asarray(qvel))
-    played = replayer.roll(states, np.repeat(np.asarray(ctrl, float), substeps, axis=1))
+    played, _ = replayer.play(states, ctrl, substeps, replayer.memory(len(qpos), substeps, past))
     return played[:, substeps - 1 :: substeps, replayer.qpos]
 
 
@@ -91,9 +165,39 @@ def touching(
     for q, v, held in zip(*map(np.asarray, (qpos, qvel, ctrl)), strict=True):
         mujoco.mj_resetData(model, data)
         data.qpos[:], data.qvel[:] = q, v
-        for command in np.repeat(held, substeps, axis=0):
-            data.ctrl[:] = command
+        for _ in controlled(model, data, held, substeps):
             mujoco.mj_step(model, data)
             if data.ncon:
                 geoms.update(data.contact.geom.ravel().tolist())
     return frozenset(geoms)
+
+
+def controlled(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    ctrl: np.ndarray,
+    substeps: int,
+    memory: np.ndarray | None = None,
+) -> Iterator[None]:
+    """Before each physics step of one window: sets what acts in it, through the model's drives.
+
+    Args:
+      model: of a ``Replayer``.
+      data: steps between the iterations.
+      ctrl: (steps, nu), each held for one control step.
+      substeps: physics steps per control step.
+      memory: (rows, nu) of the drives; nothing before the first command when absent.
+    """
+    driven = drives.has_drives(model)
+    memory = drives.blank_memory(model, substeps) if memory is None else memory
+    for held in np.asarray(ctrl, float):
+        each = np.broadcast_to(held, (substeps, model.nu))
+        if driven:
+            each, memory = drives.commands(model, memory, held, substeps)
+        for command in each:
+            data.ctrl[:] = command
+            if driven:
+                data.ctrl[:], data.qfrc_applied[:] = drives.actuated(
+                    model, command, data.qpos, data.qvel
+                )
+            yield

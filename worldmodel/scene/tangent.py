@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.namespace import namespace
 from worldmodel.scene.scene import Scene
 
 Array = Any  # NumPy on the host, jax.Array inside a compiled function
@@ -106,11 +107,6 @@ def chord(quat: Array, other: Array) -> Array:
     xp = namespace(cosine)
     vector = p[..., :1] * r[..., 1:] - r[..., :1] * p[..., 1:] - xp.cross(p[..., 1:], r[..., 1:])
     return xp.where(cosine < 0.0, -2.0, 2.0) * vector
-
-
-def namespace(array: Array) -> Any:
-    """``numpy`` for an array on the host, ``jax.numpy`` inside a compiled function."""
-    return jnp if isinstance(array, jax.Array) else np
 
 
 def displacements(scene: Scene, qpos: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.scene.collisions import allocation, geom_pairs
+from worldmodel.scene.drives import refuse_drives
 from worldmodel.scene.equivalent import crosses_branches
 from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.explain import refusal, sensor_failure, sensors_of
@@ -44,6 +45,7 @@ def refuse_unsupported(model: mujoco.MjModel) -> None:
     if model.nv == 0:
         raise SceneError("nothing in this scene moves; give a body a <joint> or <freejoint>")
     refuse_ignored(model)
+    refuse_drives(model)
     _refuse_singular(model)
 
 

@@ -318,6 +318,7 @@ def _state(task: Task) -> State:
         latent=jnp.zeros(0),
         correction=jnp.zeros(0),
         variance=jnp.zeros(0),
+        drive=jnp.zeros((0, m.nu)),
     )
 
 

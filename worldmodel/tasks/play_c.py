@@ -53,13 +53,13 @@ def simulate_in_c(
                 "play it with reality.deploy"
             )
         rows = replayer.states(np.asarray(start.qpos), np.asarray(start.qvel))
-        warmstart = np.zeros((len(rows), model.nv))
+        warmstart, memory = np.zeros((len(rows), model.nv)), replayer.memory(len(rows), substeps)
         fixed = (policy, goal, *split(jax.random.split(key, len(rows))))
         now = begin(fixed, rows)
         frames, farthest = [now[:3]], np.abs(rows[:, replayer.qpos])
         for t in range(1, task.horizon + 1):
-            held = np.repeat(np.asarray(now[2], float)[:, None], substeps, axis=1)
-            played = replayer.roll(rows, held, warmstart)
+            ctrl = np.asarray(now[2])[:, None]
+            played, memory = replayer.play(rows, ctrl, substeps, memory, warmstart)
             before = played[:, -2] if substeps > 1 else rows
             rows = played[:, -1]
             farthest = np.maximum(farthest, np.abs(rows[:, replayer.qpos]))
@@ -94,6 +94,7 @@ def _compiled(task: Task, replayer: Replayer) -> tuple:
             latent=jnp.zeros(0, row.dtype),
             correction=jnp.zeros(0, row.dtype),
             variance=jnp.zeros(0, row.dtype),
+            drive=jnp.zeros((0, scene.mj_model.nu), row.dtype),
         )
         return task.sense(state, jax.random.fold_in(noise, t))
 

@@ -12,7 +12,7 @@ from worldmodel.scene import Scene
 from worldmodel.scene.collisions import contact_pairs
 from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
-from worldmodel.scene.tangent import namespace
+from worldmodel.scene.namespace import namespace
 from worldmodel.tasks.errors import TaskError
 from worldmodel.types import Array, Episode, Measurement, Names, State
 

@@ -1,0 +1,253 @@
+"""What a real servo does between its command and its joint, as seven numbers of its actuator.
+
+MuJoCo's fixed gain reads the first of an actuator's ten ``gainprm`` and leaves the last seven to
+"a more elaborate model" (XML reference, actuator/general). They are, in this order, ``COLUMNS``;
+0 is a drive without it, and plain MuJoCo ignores all seven:
+
+    delay           [s] from a command to its effect, at most ``DELAY_MAX``
+    lag             [s] time constant of the first-order filter after it
+    backlash        [rad, m] of the joint: dead zone of a position servo, ± half of it
+    no_load_speed   [rad/s, m/s] of the actuator, at which its forcerange has fallen to 0
+    coulomb         [N·m, N] dry friction of the joint
+    stiction        [N·m, N] by which that is larger at rest
+    stribeck_speed  [rad/s, m/s] of the joint, over which the stiction fades
+
+The law is written once for NumPy and JAX, for any leading dimensions, so that C MuJoCo and MJX
+play the same drive. Of a control step it gives the commands of all substeps (``commands``: clamp,
+delay, lag), which depend on no state, and in each substep what acts on the joints (``actuated``:
+backlash, speed limit, friction). The array that a state remembers between control steps
+(``blank_memory``) holds the commands last held, the latest first, and in its last row the lagged
+command. A row that is NaN is not known yet: the first command then counts as held before.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from worldmodel._mujoco import mujoco
+from worldmodel.scene.errors import SceneError
+from worldmodel.scene.names import element_name
+from worldmodel.scene.namespace import namespace
+
+Array = Any  # NumPy on the host, jax.Array inside a compiled function
+Model = Any  # mujoco.MjModel or mjx.Model: their fields have the same names
+
+FIRST = 3  # of the ``gainprm`` columns
+COLUMNS = ("delay", "lag", "backlash", "no_load_speed", "coulomb", "stiction", "stribeck_speed")
+DELAY_MAX = 0.2  # [s]
+CLAMP_OFF = int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)  # of a model that a drive commands: what it
+# gives stands for a force, and may lie beyond ctrlrange
+SLOPE = 0.5  # of friction at rest, as a share of what stops a joint within one substep
+_SETTLED = 1e3  # substeps per time constant of a command without a lag
+_ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+_SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+
+
+def numbers(model: Model) -> Array:
+    """(nu, 7) the drives' numbers, in the order of ``COLUMNS``; 0 of gains that are not fixed."""
+    fixed = np.asarray(model.actuator_gaintype) == int(mujoco.mjtGain.mjGAIN_FIXED)
+    return fixed[:, None] * model.actuator_gainprm[:, FIRST:]
+
+
+def number(model: Model, name: str) -> Array:
+    """(nu,) one of ``COLUMNS``."""
+    return numbers(model)[:, COLUMNS.index(name)]
+
+
+def has_drives(model: mujoco.MjModel) -> bool:
+    """Whether any actuator has a drive."""
+    return bool(numbers(model).any())
+
+
+def acts_on_state(model: mujoco.MjModel) -> bool:
+    """Whether a drive does more than delay and filter commands."""
+    return bool(numbers(model)[:, COLUMNS.index("backlash") :].any())
+
+
+def joints(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(nu,) bool, whether an actuator drives a hinge or slide; its index in qpos and in qvel, 0
+    where it does not."""
+    on_joint = np.isin(np.asarray(model.actuator_trntype), _ON_JOINT)
+    joint = np.where(on_joint, np.asarray(model.actuator_trnid)[:, 0], 0)
+    on_joint &= np.isin(np.asarray(model.jnt_type)[joint], _SCALAR)
+    joint = np.where(on_joint, joint, 0)
+    return on_joint, np.asarray(model.jnt_qposadr)[joint], np.asarray(model.jnt_dofadr)[joint]
+
+
+def blank_memory(model: mujoco.MjModel, substeps: int) -> np.ndarray:
+    """(rows, nu) of NaN: a start before which nothing is known; without drives it has no rows.
+
+    Args:
+      model: its timestep is that of a substep.
+      substeps: physics steps per control step.
+    """
+    if not has_drives(model):
+        return np.zeros((0, model.nu))
+    late = bool(number(model, "delay").any())
+    held = math.ceil(DELAY_MAX / (substeps * model.opt.timestep) - 1e-9) if late else 0
+    return np.full((held + 1, model.nu), np.nan)
+
+
+def remembered(model: Model, memory: Array, past: Array, known: Array, substeps: int) -> Array:
+    """The memory at a start whose past commands are known: they run through delay and lag.
+
+    Args:
+      memory: (…, rows, nu) of a start before them all.
+      past: (…, frames, nu) held before the start, the latest first.
+      known: (…, frames) bool.
+    """
+    if not memory.shape[-2]:
+        return memory
+    xp = namespace(memory)
+    for k in reversed(range(past.shape[-2])):
+        _, after = commands(model, memory, past[..., k, :], substeps)
+        memory = xp.where(known[..., k, None, None], after, memory)
+    return memory
+
+
+def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[Array, Array]:
+    """The commands of a control step's substeps, clamped, delayed and lagged.
+
+    Each is the mean, over its substep, of the delayed command: exact for commands that are held,
+    and differentiable in the delay. The lag is the exact filter at the substep's end.
+
+    Args:
+      model: its timestep is that of a substep.
+      memory: (…, rows, nu) from before the control step.
+      ctrl: (…, nu) held over it.
+
+    Returns:
+      (…, substeps, nu), and the memory after the control step.
+    """
+    xp = namespace(ctrl)
+    ctrl = _clamped(model, ctrl)[..., None, :]
+    memory = xp.where(xp.isnan(memory), ctrl, memory)
+    held = xp.concatenate([ctrl, memory[..., :-1, :]], axis=-2)
+    dt = model.opt.timestep
+
+    # Row r was held from control step −r on; a substep lasts from ``end`` − 1/substeps to ``end``.
+    row = np.arange(held.shape[-2])[:, None]
+    end = np.arange(1, substeps + 1)[:, None, None] / substeps
+    end = end - number(model, "delay") / (substeps * dt)
+    shared = xp.minimum(end, 1.0 - row) - xp.maximum(end - 1.0 / substeps, -1.0 * row)
+    weight = substeps * xp.maximum(shared, 0.0)
+    delayed = xp.einsum("sru,...ru->...su", weight, held)
+
+    lag = number(model, "lag")
+    rate = xp.where(lag > 0, dt / xp.where(lag > 0, lag, 1.0), _SETTLED)
+    since = np.arange(substeps)[:, None] - np.arange(substeps)
+    decay = xp.where(since[..., None] < 0, 0.0, xp.exp(-np.maximum(since, 0)[..., None] * rate))
+    first = xp.exp(-np.arange(1, substeps + 1)[:, None] * rate)
+    lagged = -xp.expm1(-rate) * xp.einsum("stu,...tu->...su", decay, delayed)
+    lagged = lagged + first * memory[..., -1:, :]
+    return lagged, xp.concatenate([held[..., :-1, :], lagged[..., -1:, :]], axis=-2)
+
+
+def actuated(model: Model, command: Array, qpos: Array, qvel: Array) -> tuple[Array, Array]:
+    """What acts in a substep: the actuators' ctrl, and the drives' friction on the joints.
+
+    Backlash is a smooth dead zone of the servo's error e, e − b·tanh(e / b) with b half of the
+    play: what a servo that measures the motor does to the link behind the play. The speed limit
+    holds the force within forcerange · (1 − |velocity| / no_load_speed) in the direction of motion,
+    the line of a DC motor. Friction is (coulomb + stiction · exp(−(v / stribeck_speed)²)) ·
+    tanh(v / ε) (Armstrong-Hélouvry, Dupont & Canudas de Wit, Automatica 1994, eq. 8); ε is the
+    smallest speed at which an explicit step is stable, so that a loaded joint creeps by at most
+    about ε.
+
+    Args:
+      command: (…, nu) of ``commands``.
+      qpos, qvel: (…, nq), (…, nv) at the substep's start.
+
+    Returns:
+      (…, nu); (…, nv) generalised force [N·m, N].
+    """
+    xp = namespace(command)
+    _, _, backlash, fastest, coulomb, stiction, stribeck = xp.moveaxis(numbers(model), -1, 0)
+    on_joint, position, dof = joints(model)
+    gear = on_joint * model.actuator_gear[:, 0]
+    length, velocity = gear * qpos[..., position], gear * qvel[..., dof]
+
+    half = 0.5 * backlash * xp.abs(gear)
+    error = (command - length) / xp.where(half > 0, half, 1.0)
+    ctrl = command - xp.where(half > 0, half * xp.tanh(error), 0.0)
+
+    affine = np.asarray(model.actuator_biastype) == int(mujoco.mjtBias.mjBIAS_AFFINE)
+    constant, stiffness, damping = model.actuator_biasprm[:, :3].T * affine
+    bias = constant + stiffness * length + damping * velocity
+    limited, gain = fastest > 0, model.actuator_gainprm[:, 0]
+    speed = velocity / xp.where(limited, fastest, 1.0)
+    gain = xp.where(limited, gain, 1.0)
+    low, high = model.actuator_forcerange.T  # where nothing lowers them, MuJoCo's own clamp acts
+    low = (low * xp.clip(1.0 + speed, 0.0, 1.0) - bias) / gain
+    high = (high * xp.clip(1.0 - speed, 0.0, 1.0) - bias) / gain
+    ctrl = xp.where(limited & (speed < 0) & (ctrl < low), low, ctrl)
+    ctrl = xp.where(limited & (speed > 0) & (ctrl > high), high, ctrl)
+
+    v, most = qvel[..., dof], coulomb + stiction
+    fades = stiction * xp.exp(-xp.square(v / xp.where(stribeck > 0, stribeck, 1.0)))
+    least = most * model.opt.timestep * model.dof_invweight0[dof] / SLOPE
+    sign = xp.tanh(v / xp.where(most > 0, least, 1.0))
+    friction = xp.where(most > 0, -(coulomb + fades) * sign, 0.0)
+    return ctrl, friction @ (dof[:, None] == np.arange(model.nv)).astype(float)
+
+
+def _clamped(model: Model, ctrl: Array) -> Array:
+    """(…, nu) within ctrlrange, as MuJoCo clamps commands; the drive does so before the delay."""
+    xp = namespace(ctrl)
+    limited = np.asarray(model.actuator_ctrllimited).astype(bool)
+    low, high = model.actuator_ctrlrange.T
+    return xp.where(limited, xp.clip(ctrl, low, high), ctrl)
+
+
+def obstacle(model: mujoco.MjModel, actuator: int, name: str) -> str | None:
+    """Why an actuator cannot have a number of ``COLUMNS``, and the remedy; None where it can."""
+    if model.actuator_gaintype[actuator] != mujoco.mjtGain.mjGAIN_FIXED:
+        return "a drive needs a fixed gain, as motors and position servos have"
+    if name in ("delay", "lag"):
+        return None
+    if not joints(model)[0][actuator]:
+        return "it acts on a hinge or slide, and this actuator drives none"
+    if name in ("coulomb", "stiction", "stribeck_speed"):
+        return None
+    gain, bias = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, 1]
+    if model.actuator_dyntype[actuator] != mujoco.mjtDyn.mjDYN_NONE:
+        return "it needs an actuator without an activation: drop its filter, and give it a lag"
+    if name == "backlash":
+        servo = gain > 0 and bias == -gain
+        return None if servo else "only a position servo has backlash: its error vanishes in it"
+    if not model.actuator_forcelimited[actuator]:
+        return "it lowers the largest force, and this actuator has none; give it a forcerange"
+    return None if gain > 0 else f"it needs a positive gain, not {gain:g}"
+
+
+def refuse_drives(model: mujoco.MjModel) -> None:
+    """Refuses drives that cannot be.
+
+    Raises:
+      SceneError: the message names the actuator, the number and the remedy.
+    """
+    given = numbers(model)
+    for actuator, row in enumerate(given):
+        drive = dict(zip(COLUMNS, row.tolist(), strict=True))
+        reason = None
+        for name, value in drive.items():
+            if value < 0:
+                reason = "it cannot be negative; 0 is a drive without it"
+            elif name == "delay" and value > DELAY_MAX:
+                reason = f"it is at most {DELAY_MAX:g} s; shift the commands by the rest"
+            elif name == "stiction" and value and not drive["stribeck_speed"]:
+                reason = "give the stribeck_speed over which it fades too"
+            elif value:
+                reason = obstacle(model, actuator, name)
+            if reason is not None:
+                column = FIRST + COLUMNS.index(name)
+                raise SceneError(
+                    f"actuator '{element_name(model, 'actuator', actuator)}': {name} {value:g} "
+                    f"(gainprm[{column}]): {reason}"
+                )
+    if given.any() and model.opt.disableflags & CLAMP_OFF:
+        raise SceneError(
+            'drives clamp commands to ctrlrange, and <flag clampctrl="disable"/> does not; remove '
+            "the flag, and the ctrlrange of actuators without one"
+        )
