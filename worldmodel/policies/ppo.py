@@ -46,7 +46,9 @@ class PPOConfig:
     updates: int = 10  # of an epoch, after which the run is saved
     width: int = 64  # of the layers of policy and critic
     layers: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # at first; then it keeps a step's divergence near ``divergence``
+    divergence: float = 0.01  # of Kullback and Leibler, of the policies before and after
+    max_norm: float = 1.0  # of the gradient; longer ones are shortened to it
     discount: float = 0.98
     trace: float = 0.95  # lambda of the advantages
     entropy: float = 1e-2
@@ -136,6 +138,9 @@ def train(
                 num_minibatches=config.minibatches,
                 num_updates_per_batch=config.passes,
                 learning_rate=config.learning_rate,
+                learning_rate_schedule="ADAPTIVE_KL",
+                desired_kl=config.divergence,
+                max_grad_norm=config.max_norm,
                 discounting=config.discount,
                 gae_lambda=config.trace,
                 entropy_cost=config.entropy,
