@@ -59,6 +59,7 @@ class State:
     contacts: Contacts  # of the last substep taken; all inactive in an initial state
     latent: jax.Array  # (latent,) the network's memory; (0,) without a network
     correction: jax.Array  # (nv,) its last correction (``model.correction``); (0,) without one
+    variance: jax.Array  # (nv,) of the predicted pose [m², rad²], as it sees it; (0,) without one
 
 
 @jax.tree_util.register_dataclass

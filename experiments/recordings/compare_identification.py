@@ -39,7 +39,7 @@ from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 
 BOUND = 4.0
 COLUMNS = {

@@ -20,25 +20,31 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.recordings.fitted import restore_fitted
+import numpy as np
+
+from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
 from worldmodel import runtime
+from worldmodel.commands.scores import BATCH
+from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
-from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import (
     ConstantVelocity,
     Displacement,
     Force,
     Network,
+    Parameters,
     Physics,
     Velocity,
     WorldModel,
     saved,
 )
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime import checkpoint
 
 # The values that the command line names.
@@ -59,11 +65,9 @@ class Args:
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
-    network: Network = dataclasses.field(default_factory=lambda: Network(members=4))
+    network: Network = dataclasses.field(default_factory=lambda: Network(members=5))
     regression: RegressionConfig = dataclasses.field(default_factory=RegressionConfig)
-    fit: FitConfig = dataclasses.field(
-        default_factory=lambda: FitConfig(steps=60, batch=128, learning_rate=0.02)
-    )
+    fit: FitConfig = THROUGH_WINDOWS
 
 
 def main(args: Args) -> int:
@@ -79,6 +83,7 @@ def main(args: Args) -> int:
     grid = dataclasses.replace(problem.windows, horizon=horizon)
     data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
 
+    channels = problem.channels(world.scene)
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
         "physics": fitted.metadata["config_hash"],
@@ -97,10 +102,10 @@ def main(args: Args) -> int:
     rows = args.out / "metrics.jsonl"
     with runtime.Interrupt() as interrupt:
         try:
-            state = fit_hybrid(
+            parameters = fit_hybrid(
                 world,
                 fitted.parameters,
-                problem.channels(world.scene),
+                channels,
                 data,
                 args.regression,
                 args.fit,
@@ -115,21 +120,37 @@ def main(args: Args) -> int:
     result = {
         "recording": problem.name,
         "kind": args.kind,
-        "train": args.fit.train,
         "remember": args.remember,
         "simulated": simulated,
         "seed": args.fit.seed,
-        "steps": int(state.step),
-        "validation": float(state.best_error),
-        "nonfinite": int(state.nonfinite),
+        "members": args.network.members,
+        "gate": np.asarray(parameters["network"]["gate"]).tolist(),
+        "validation": relative_error(world, fitted, parameters, data, channels),
         "provenance": runtime.provenance(),
     }
     stored = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
     protocol = dataclasses.replace(problem.protocol, remember=args.remember)
     target = args.out / "checkpoint"
-    saved.save(target, int(state.step), world, state.best, stored, keep=1, protocol=protocol)
+    saved.save(target, 0, world, parameters, stored, keep=1, protocol=protocol)
     print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
     return 0
+
+
+def relative_error(
+    world: WorldModel,
+    physics: Fitted,
+    parameters: Parameters,
+    data: HybridData,
+    channels: Channels,
+) -> float:
+    """The validation error over that of the physics, the mean over groups."""
+    windows = data.judged.cut(data.validation)[0].remembering(data.remember)
+    batch = min(BATCH, len(windows))
+    errors = [
+        over_episodes(episode_errors(make_predictor(w, batch)(p, windows), windows, channels))
+        for w, p in ((world, parameters), (physics.world, physics.parameters))
+    ]
+    return float(np.nanmean(errors[0] / errors[1]))
 
 
 def make_world(args: Args, physics: WorldModel) -> WorldModel:

@@ -18,7 +18,8 @@ from worldmodel import physics
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Displacement, Parameters, Physics, Velocity, WorldModel, pose, start
-from worldmodel.model.simulate import make_predictor, predict_states
+from worldmodel.model.ensemble import make_predictor, mean_pose, members
+from worldmodel.model.simulate import predict_states
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.devices import in_batches
 from worldmodel.types import State
@@ -48,7 +49,7 @@ def replayed(world: WorldModel) -> bool:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Corrections:
-    """What a hybrid added in each window."""
+    """What a member of a hybrid added in each window."""
 
     first: Any  # (windows, nv) to the recorded initial velocity [m/s, rad/s]
     steps: Any  # (windows, horizon, nv) to each step's velocity [m/s, rad/s] or pose [m, rad]
@@ -62,14 +63,19 @@ class Corrections:
         return Corrections(first * self.first, steps * self.steps)
 
 
-def predict(fitted: Fitted, windows: Windows, batch: int) -> tuple[np.ndarray, Corrections | None]:
+def predict(
+    fitted: Fitted, windows: Windows, batch: int
+) -> tuple[np.ndarray, list[Corrections] | None]:
     """Positions (windows, horizon, nq) by a fit, which sees as much of the past as when it was
-    fitted, ``batch`` windows at once; and what its network added, where that can be replayed."""
+    fitted, ``batch`` windows at once; and what each member added, where that can be replayed."""
     world = fitted.world
     if world.learns:
         windows = windows.remembering(fitted.metadata.get("remember", HISTORY))
     if replayed(world):
-        return make_observer(world, batch)(fitted.parameters, windows)
+        observe = make_observer(world, batch)
+        each = [observe(one, windows) for one in members(fitted.parameters)]
+        poses, corrections = zip(*each, strict=True)
+        return mean_pose(world.scene, np.stack(poses))[0], list(corrections)
     return _predictor(world, batch)(fitted.parameters, windows), None
 
 
@@ -79,16 +85,21 @@ def _predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows],
 
 
 def controls(
-    fitted: Fitted, windows: Windows, own: Corrections, batch: int
+    fitted: Fitted, windows: Windows, own: list[Corrections], batch: int
 ) -> dict[str, np.ndarray]:
     """The rows ``dealt``, ``start_only`` and ``network_off`` of a hybrid, from its corrections."""
-    replay = make_replay(fitted.world, batch)
+    replay, order = make_replay(fitted.world, batch), deal(len(windows), DEAL_SEED)
     given = {
-        "dealt": own.take(deal(len(windows), DEAL_SEED)),
-        "start_only": own.part(first=1.0, steps=0.0),
-        "network_off": own.part(first=0.0, steps=0.0),
+        "dealt": [c.take(order) for c in own],
+        "start_only": [c.part(first=1.0, steps=0.0) for c in own],
+        "network_off": [c.part(first=0.0, steps=0.0) for c in own],
     }
-    return {name: replay(fitted.parameters, windows, c) for name, c in given.items()}
+    out = {}
+    for name, each in given.items():
+        pairs = zip(members(fitted.parameters), each, strict=True)
+        poses = np.stack([replay(one, windows, c) for one, c in pairs])
+        out[name] = mean_pose(fitted.world.scene, poses)[0]
+    return out
 
 
 @functools.cache

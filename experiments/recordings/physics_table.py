@@ -43,7 +43,7 @@ from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import parse_mjcf, write_mjcf
 from worldmodel.scene.replay import replayed

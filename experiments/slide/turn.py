@@ -21,7 +21,7 @@ from experiments.slide.workers import Workers
 from worldmodel import loop, runtime
 from worldmodel.loop.versions import BATCH, C_STANDS_IN
 from worldmodel.model import Velocity, WorldModel
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.policies import clone
 from worldmodel.reality import capture
 from worldmodel.rollout import Constant

@@ -21,6 +21,8 @@ from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.finetune.loss import window_loss
 from worldmodel.finetune.regression import regression_data, standards
 from worldmodel.model import Network, Parameters, WorldModel, init
+from worldmodel.model.ensemble import members
+from worldmodel.model.network import GATE_STEPS
 from worldmodel.model.simulate import predict
 
 
@@ -68,7 +70,7 @@ class Learner:
         count = len(sets)
         sets = [sets[min(i, count - 1)] for i in range(rows)]
         size = ROWS * -(-max(map(len, sets)) // ROWS)
-        fresh = init(self.world, jax.random.key(self.seed))
+        fresh = members(init(self.world, jax.random.key(self.seed)))[0]
         norms = [self._standards(fresh, windows) for windows in sets]
         padded = [w.take(np.minimum(np.arange(size), len(w) - 1)) for w in sets]
         weights, judged = _trainer(self.world, self.channels, self.recipe)(
@@ -86,10 +88,7 @@ class Learner:
                 f"training {int(bad.argmax())} of {count}: the primary error is {judged[bad][0]}; "
                 "are its windows finite?"
             )
-        return [
-            {"physics": {}, "network": {"weights": _row(weights, i), "norm": norm}}
-            for i, norm in enumerate(norms[:count])
-        ]
+        return [_parameters(_row(weights, i), norm) for i, norm in enumerate(norms[:count])]
 
     def _standards(self, fresh: Parameters, windows: Windows) -> Any:
         """Constants that standardise the network's inputs, from its own training windows."""
@@ -109,6 +108,11 @@ def _single(tree: Any) -> Any:
     )
 
 
+def _parameters(weights: Any, norm: Any) -> Parameters:
+    gate = np.ones(len(GATE_STEPS), np.float32)
+    return {"physics": {}, "network": {"weights": weights, "norm": norm, "gate": gate}}
+
+
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: np.stack(x), *trees)
 
@@ -126,12 +130,12 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
     one = functools.partial(window_loss, world, channels, recipe.huber)
 
     def loss(weights: Any, norm: Any, scale: jax.Array, batch: Windows) -> jax.Array:
-        parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
+        parameters = _parameters(weights, norm)
         return jnp.mean(jax.vmap(one, (None, None, 0))(scale, parameters, batch))
 
     def judge(weights: Any, norm: Any, judged: Windows, scale: jax.Array) -> jax.Array:
         """The primary error: the geometric mean of the channels' mean errors over ``scale``."""
-        parameters = {"physics": {}, "network": {"weights": weights, "norm": norm}}
+        parameters = _parameters(weights, norm)
         predicted = jax.vmap(lambda w: predict(world, parameters, w))(judged)
         error = jnp.sqrt(squared_errors(predicted, judged.target, channels))
         mean = jnp.mean(error, axis=(0, 1), where=judged.scored[..., None])

@@ -52,7 +52,7 @@ from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime import files
 from worldmodel.runtime.settings import claim
 from worldmodel.trust import Row

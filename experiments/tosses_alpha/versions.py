@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.recordings.problems import Problem
@@ -49,9 +50,9 @@ from experiments.tosses_alpha.study import (
 from worldmodel import runtime
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.finetune.gauss_newton import identify
-from worldmodel.finetune.regression import regress, regression_data
+from worldmodel.finetune.regression import regress, regression_data, standards
 from worldmodel.model import Displacement, Parameters, WorldModel, init
-from worldmodel.model.simulate import make_predictor, make_simulator
+from worldmodel.model.ensemble import joined, make_predictor, make_simulator, members
 from worldmodel.runtime.settings import claim
 from worldmodel.types import Episode
 
@@ -103,18 +104,23 @@ def fitted_hybrid(
     seed: int,
     stop: Callable[[], bool],
 ) -> tuple[Parameters, float]:
-    """A network regressed on the fitted physics' remaining error, and its lowest validation error
-    relative to no network."""
+    """Networks regressed on the fitted physics' remaining error, and the mean of their lowest
+    validation errors relative to no network."""
     origin = init(hybrid, jax.random.key(seed)) | {"physics": physics["physics"]}
     kept = len(tosses) - study.held_out
     train, held_out = (
         regression_data(hybrid, origin, training_windows(study, part, first=1))
         for part in (tosses[:kept], tosses[kept:])
     )
-    rows: list[dict[str, Any]] = []
-    config = dataclasses.replace(study.regression, seed=seed)
-    fitted = regress(hybrid, origin, train, held_out, config, record=rows.append, stop=stop)
-    return fitted, min(row["validation"] for row in rows)
+    origin["network"]["norm"] = jax.tree.map(jnp.asarray, standards(hybrid, train))
+    each, ratios = [], []
+    for k, member in enumerate(members(origin)):
+        rows: list[dict[str, Any]] = []
+        config = dataclasses.replace(study.regression, seed=seed + 1000 * k)
+        begin = member | {"physics": physics["physics"]}
+        each.append(regress(hybrid, begin, train, held_out, config, record=rows.append, stop=stop))
+        ratios.append(min(row["validation"] for row in rows))
+    return joined(origin, each), float(np.mean(ratios))
 
 
 def played(world: WorldModel, parameters: Parameters, starts: Starts) -> np.ndarray:

@@ -16,7 +16,7 @@ from tests.helpers.doors import MASS, door
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.errors import InputError
 from worldmodel.model import ConstantVelocity, Displacement, Force, Physics, Velocity, WorldModel
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 
 PHYSICS = (
     ROOT / "experiments" / "results" / "recordings" / "double_pendulum" / "physics" / "checkpoint"

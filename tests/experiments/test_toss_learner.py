@@ -21,7 +21,7 @@ from worldmodel.episodes.errors import (
 )
 from worldmodel.episodes.windows import Windows
 from worldmodel.model import Network, Parameters, WorldModel, init
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 
 CHANNELS = CUBE.channels(SCENE)
 NETWORK = Network(latent=4, width=8)

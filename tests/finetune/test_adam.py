@@ -16,7 +16,7 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Angle, Channels, episode_errors
 from worldmodel.finetune.adam import FitConfig, FitState, fit
 from worldmodel.finetune.adam_step import make_optimiser
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime.checkpoint import CheckpointError
 
 CHANNELS = Channels(joints=(Angle("arm", 0),))

@@ -6,7 +6,8 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import HISTORY, History
-from worldmodel.model import Network, Parameters
+from worldmodel.model import Network, Parameters, WorldModel, init
+from worldmodel.model.ensemble import members
 from worldmodel.scene import Scene, load_scene
 
 SMALL = Network(latent=4, width=8, members=2)
@@ -37,6 +38,11 @@ def puck() -> Scene:
         control_hz=100.0,
         substeps=1,
     )
+
+
+def one_member(world: WorldModel) -> Parameters:
+    """The first member of an untrained model."""
+    return members(init(world, jax.random.key(0)))[0]
 
 
 def shaken(parameters: Parameters, seed: int = 0) -> Parameters:

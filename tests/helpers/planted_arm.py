@@ -15,8 +15,10 @@ from worldmodel.finetune.regression import (
     RegressionData,
     regress,
     regression_data,
+    standards,
 )
 from worldmodel.model import Network, Parameters, Velocity, WorldModel, init
+from worldmodel.model.ensemble import members
 from worldmodel.scene import FreeParameter, Scene, load_scene
 from worldmodel.types import Episode
 
@@ -107,15 +109,16 @@ class Arm:
 def arm() -> Arm:
     """Regression of the arm's planted acceleration, run once."""
     scene = scene_of(ARM)
-    network = Network(latent=4, width=16, members=2)
+    network = Network(latent=4, width=16)
     world = WorldModel(
         scene, (FreeParameter("damping", "arm"),), correction=Velocity(), network=network
     )
-    origin = init(world, jax.random.key(0))
+    origin = members(init(world, jax.random.key(0)))[0]
     train, validation = (recorded(scene, drag, n, seed=n) for n in (8, 3))
     train_data, validation_data = (
         regression_data(world, origin, windows_of(e, 1)) for e in (train, validation)
     )
+    origin["network"]["norm"] = standards(world, train_data)
     rows: list[dict[str, Any]] = []
     start = regressed(world, origin, train_data, validation_data, REGRESSION, record=rows.append)
     return Arm(world, origin, train, validation, train_data, validation_data, start, rows)

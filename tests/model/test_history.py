@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers.learned_models import SMALL, history_of, puck, shaken
+from tests.helpers.learned_models import SMALL, history_of, one_member, puck, shaken
 from worldmodel.episodes.windows import HISTORY, Windows
-from worldmodel.model import Velocity, WorldModel, init
+from worldmodel.model import Velocity, WorldModel
 from worldmodel.model.simulate import predict
 
 
@@ -26,14 +26,14 @@ class Slide:
 @pytest.fixture(scope="module")
 def sliding() -> Slide:
     world = WorldModel(puck(), correction=Velocity(), network=SMALL)
-    parameters = shaken(init(world, jax.random.key(0)))
+    parameters = shaken(one_member(world))
     network = parameters["network"]
     network["norm"]["residual"] = jnp.array([0.05, 0.02])  # [m/s]
 
     @jax.jit
     def run(weights: Any, window: Windows) -> Any:
         def loss(weights: Any) -> tuple[jax.Array, jax.Array]:
-            given = {"physics": {}, "network": {"weights": weights, "norm": network["norm"]}}
+            given = {"physics": {}, "network": network | {"weights": weights}}
             qpos = predict(world, given, window)
             return 1e3 * jnp.sum(jnp.square(qpos - window.target)), qpos
 
@@ -51,10 +51,13 @@ def past(window: Windows, **changes: Any) -> Windows:
 
 def test_gradients_of_weights_are_those_of_differences(sliding: Slide) -> None:
     _, gradient = sliding.run(sliding.weights, sliding.window)
+    # No position depends on the variances.
+    assert not any(np.asarray(g).any() for g in jax.tree.leaves(gradient["spread"]))
     leaves, structure = jax.tree.flatten(sliding.weights)
     slopes = [np.asarray(g) for g in jax.tree.leaves(gradient)]
     assert all(np.isfinite(g).all() for g in slopes)
-    assert sum(bool(g.any()) for g in slopes) == len(slopes)  # encoder and transition, all layers
+    spreads = len(jax.tree.leaves(gradient["spread"]))
+    assert sum(bool(g.any()) for g in slopes) == len(slopes) - spreads  # encoder and transition, all layers
     h = 1e-5
     for i, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
         where = np.unravel_index(np.argmax(np.abs(slope)), slope.shape)

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.doors import MASS, door, door_windows
-from tests.helpers.learned_models import SMALL, history_of, puck, shaken
+from tests.helpers.learned_models import SMALL, history_of, one_member, puck, shaken
 from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
-from worldmodel.model import Correction, Displacement, Force, Velocity, WorldModel, init
-from worldmodel.model.simulate import (
-    make_predictor,
-    make_simulator,
-    predict,
-    simulate,
-)
+from worldmodel.model import Correction, Displacement, Force, Velocity, WorldModel
+from worldmodel.model.ensemble import make_predictor, make_simulator
+from worldmodel.model.simulate import predict, simulate
 
 STEPS = 4
 QPOS, QVEL = np.array([0.2, -0.001]), np.array([0.5, -0.05])  # a millimetre inside the table
@@ -26,7 +22,7 @@ QPOS, QVEL = np.array([0.2, -0.001]), np.array([0.5, -0.05])  # a millimetre ins
 @pytest.mark.parametrize("correction", [Displacement(), Velocity(), Force()])
 def test_simulations_and_predictions_hold_every_correction(correction: Correction) -> None:
     world = WorldModel(puck(), correction=correction, network=SMALL)
-    parameters = shaken(init(world, jax.random.key(0)))
+    parameters = shaken(one_member(world))
     parameters["network"]["norm"]["residual"] = jnp.array([0.05, 0.02])
     history = history_of(QPOS, QVEL)
     window = Windows(
@@ -48,7 +44,7 @@ def test_simulations_and_predictions_hold_every_correction(correction: Correctio
 
 def test_a_simulator_plays_what_simulate_plays_from_a_start_without_a_past() -> None:
     world = WorldModel(puck(), correction=Displacement(), network=SMALL)
-    parameters = shaken(init(world, jax.random.key(0)))
+    parameters = shaken(one_member(world))
     rng = np.random.default_rng(0)
     qpos = QPOS + 0.01 * rng.normal(size=(3, 2))
     qvel = QVEL + 0.1 * rng.normal(size=(3, 2))
@@ -74,7 +70,7 @@ def test_a_start_without_a_past_knows_its_own_frame_alone() -> None:
 
 def test_nothing_to_predict_is_refused() -> None:
     world = WorldModel(door(), MASS)
-    zero = init(world, jax.random.key(0))
+    zero = one_member(world)
     for none in (door_windows().take(np.array([], int)), door_windows(horizon=0)):
         with pytest.raises(InputError, match="nothing to predict in windows of shape"):
             make_predictor(world, 2)(zero, none)

@@ -16,6 +16,7 @@ from tests.helpers.learned_models import (
     answering,
     ball,
     history_of,
+    one_member,
     puck,
     shaken,
     turned,
@@ -31,10 +32,10 @@ from worldmodel.model import (
     Parameters,
     Velocity,
     WorldModel,
-    init,
     make_step,
     start,
 )
+from worldmodel.model.network import GATE_STEPS, gate_at
 from worldmodel.physics import parameters as physical
 from worldmodel.types import State
 
@@ -53,8 +54,9 @@ class Ball:
         nv = self.world.scene.mj_model.nv
         return dataclasses.replace(
             state,
-            latent=jnp.full((SMALL.members, SMALL.latent), 0.3),
+            latent=jnp.full(SMALL.latent, 0.3),
             correction=jnp.zeros(nv),
+            variance=jnp.zeros(nv),
         )
 
 
@@ -73,7 +75,7 @@ def rolling() -> Ball:
         return after, base, summed
 
     force = jax.jit(lambda parameters, state: make_step(forced, parameters)(state, none))
-    return Ball(world, init(world, jax.random.key(0)), step, force)
+    return Ball(world, one_member(world), step, force)
 
 
 def test_an_untrained_hybrid_is_its_physics(rolling: Ball) -> None:
@@ -105,20 +107,38 @@ def test_the_sum_is_the_base_and_the_correction_that_it_says(rolling: Ball) -> N
     np.testing.assert_allclose(after.contacts.force, base.contacts.force, rtol=1e-14)
 
 
-def test_members_are_averaged_and_keep_their_own_memory(rolling: Ball) -> None:
-    parameters, state = shaken(rolling.parameters), rolling.state(INSIDE, MOVING)
-    after, _, _ = rolling.step(parameters, state)
-    network = parameters["network"]
-    corrections = []
-    for one in range(SMALL.members):
-        twins = jax.tree.map(lambda w, one=one: jnp.stack(2 * [w[one]]), network["weights"])
-        alone, _, _ = rolling.step(parameters | {"network": network | {"weights": twins}}, state)
-        np.testing.assert_allclose(alone.latent[0], after.latent[one], rtol=1e-12)
-        corrections.append(alone.correction)
-    assert np.abs(corrections[0] - corrections[1]).max() > 1e-2
-    np.testing.assert_allclose(after.correction, np.mean(corrections, axis=0), rtol=1e-12)
+def test_a_step_adds_to_the_variance_and_sizes_are_positive(rolling: Ball) -> None:
+    state = rolling.state(INSIDE, MOVING)
+    once, _, _ = rolling.step(shaken(rolling.parameters), state)
+    twice, _, _ = rolling.step(
+        shaken(rolling.parameters), dataclasses.replace(state, variance=once.variance)
+    )
+    assert (np.asarray(once.variance) > 0).all()
+    np.testing.assert_allclose(twice.variance, 2.0 * once.variance, rtol=1e-12)
+    # One number for the place, one for the rotation.
+    np.testing.assert_array_equal(
+        np.asarray(once.variance)[[0, 3]], np.asarray(once.variance)[[2, 5]]
+    )
     with pytest.raises(ValueError, match="at least 1"):
         dataclasses.replace(SMALL, members=0)
+
+
+def test_a_gate_scales_what_is_added_and_a_closed_one_leaves_physics(rolling: Ball) -> None:
+    parameters, state = shaken(rolling.parameters), rolling.state(INSIDE, MOVING)
+
+    def at(share: float) -> Parameters:
+        gate = jnp.full(len(GATE_STEPS), share)
+        return parameters | {"network": parameters["network"] | {"gate": gate}}
+
+    whole, base, _ = rolling.step(at(1.0), state)
+    half, _, _ = rolling.step(at(0.5), state)
+    closed, _, _ = rolling.step(at(0.0), state)
+    np.testing.assert_allclose(half.correction, 0.5 * whole.correction, rtol=1e-12)
+    np.testing.assert_allclose(closed.qvel, base.qvel, rtol=1e-14)
+    np.testing.assert_allclose(closed.qpos, base.qpos, rtol=1e-14)
+    values = jnp.arange(float(len(GATE_STEPS)))
+    for steps, expected in ((0, 0.0), (1, 1.0), (3, 2.0), (2, np.log2(3.0)), (10**6, 12.0)):
+        assert float(gate_at(values, jnp.asarray(float(steps)))) == pytest.approx(expected)
 
 
 def test_corrections_turn_with_the_body(rolling: Ball) -> None:
@@ -168,7 +188,7 @@ def equations(jaxpr: Any) -> list[tuple]:
 def test_physics_alone_is_the_physics_step_the_same_program() -> None:
     scene = puck()
     world = WorldModel(scene)
-    parameters = init(world, jax.random.key(0))
+    parameters = one_member(world)
     state = physics.initial_state(scene, np.zeros(2), np.array([0.1, 0.0]))
     ctrl = jnp.zeros(0)
     ours = jax.make_jaxpr(lambda s, u: make_step(world, parameters)(s, u))(state, ctrl)
@@ -194,7 +214,7 @@ def test_an_untrained_latent_model_moves_by_inertia_alone() -> None:
     def step(parameters: Parameters, history: History) -> State:
         return make_step(world, parameters)(start(world, parameters, history), jnp.zeros(0))
 
-    parameters = init(world, jax.random.key(0))
+    parameters = one_member(world)
     after = step(parameters, history_of(INSIDE, MOVING))
     moved = INSIDE.copy()
     mujoco.mj_integratePos(world.scene.mj_model, moved, MOVING, 0.01)

@@ -17,10 +17,10 @@ from worldmodel.commands.reading import digest
 from worldmodel.commands.version import CORRECTIONS
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
-from worldmodel.finetune.hybrid import HybridData, fit_hybrid
+from worldmodel.finetune.gauss_newton import Identified
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS, HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
@@ -69,12 +69,12 @@ class FitOptions:
     starts: int = 3
     # Of each start, at most.
     iterations: int = 40
-    # Of the network's fit through windows.
-    steps: int = 60
+    # Of each member's fit through windows; a displacement has none.
+    steps: int = 300
     # What the network's output is added to.
     correction: Literal["displacement", "velocity", "force"] = "displacement"
-    # Of the network, whose mean is the correction.
-    members: int = 4
+    # Networks of the ensemble, each with physics of its own.
+    members: int = 5
 
     def check(self) -> None:
         """Raises InputError for a number that is too small; the message names it."""
@@ -141,7 +141,7 @@ def fit(
     network = None
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
-        network = _network(world, fitted.parameters, problem, options, config, stop)
+        network = _network(world, fitted.identified, problem, options, config, stop)
     outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
     devices.log_memory()
     with warnings.catch_warnings():
@@ -227,7 +227,7 @@ def _physics(
 
 def _network(
     physics: WorldModel,
-    parameters: Parameters,
+    identified: Identified,
     problem: Problem,
     options: FitOptions,
     metadata: dict[str, Any],
@@ -246,16 +246,17 @@ def _network(
         protocol.windows,
         protocol.remember,
     )
-    state = fit_hybrid(
+    parameters = fit_hybrid(
         world,
-        parameters,
+        identified.parameters,
         protocol.channels(world.scene),
         data,
         RegressionConfig(seed=options.seed),
-        FitConfig(steps=options.steps, batch=128, learning_rate=0.02, seed=options.seed),
+        dataclasses.replace(THROUGH_WINDOWS, steps=options.steps, seed=options.seed),
         options.out / "progress" / "network",
+        covariance=identified.uncertainty.covariance,
         metadata=metadata | {"scene": world.scene.name},
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
     )
-    return world, state.best
+    return world, parameters

@@ -20,7 +20,7 @@ from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import report
 from worldmodel.scene.advice import MANY_SLOTS

@@ -80,6 +80,18 @@ class Windows:
         near = np.arange(self.target.shape[1]) < frames
         return dataclasses.replace(self, scored=np.asarray(self.scored) & near)
 
+    def cut(self, frames: int) -> "Windows":
+        """The first frames of the windows, ``frames`` at most. Raises InputError below 1."""
+        if frames < 1:
+            raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
+
+        def first(x: Array) -> Array:
+            return x[:, :frames]
+
+        measured = None if self.measured is None else first(self.measured)
+        ctrl, target, scored = (first(x) for x in (self.ctrl, self.target, self.scored))
+        return dataclasses.replace(self, ctrl=ctrl, target=target, scored=scored, measured=measured)
+
     def remembering(self, frames: int | np.ndarray) -> "Windows":
         """The windows with at most ``frames`` frames of history, the first one included.
 

@@ -4,7 +4,8 @@ Windows of recorded episodes are predicted open loop, their error is differentia
 contact, and Adam moves the physical parameters and the network's weights together. The loss of a
 window is, per group (position, rotation, joints), the mean over its frames of a pseudo-Huber error
 in units of the validation error of the parameters of origin: 1.0 means no better than those. Its
-slope is bounded, so that one window of chaotic tumbling does not dominate.
+slope is bounded, so that one window of chaotic tumbling does not dominate. With a network it is one
+member of an ensemble that is fitted, its variances by their likelihood (``loss.learned_loss``).
 """
 
 import dataclasses
@@ -25,9 +26,10 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam_step import FitState, make_optimiser, make_update
 from worldmodel.finetune.settings import LENGTH, FitConfig
 from worldmodel.model import Parameters, WorldModel
-from worldmodel.model.simulate import make_predictor
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint, devices
+from worldmodel.scene.tangent import measured_difference, measured_dofs
 
 
 class FitError(InputError):
@@ -52,7 +54,7 @@ def fit(
 
     Args:
       world: static; its free parameters are checked against the scene.
-      origin: the parameters that errors are relative to, kept if nothing beats them.
+      origin: the parameters that errors are relative to, kept if nothing beats them; of one member.
       channels: which positions are what.
       train, validation: windows; the latter decide when to stop and which parameters are best.
       config: static.
@@ -92,7 +94,8 @@ def fit(
         predicted = predictor(parameters, validation)
         return over_episodes(episode_errors(predicted, validation, channels))
 
-    state = _start(origin, start, config, optimiser)
+    speeds = np.std(np.asarray(train.qvel, float), axis=0)
+    state = _start(world, origin, start, config, optimiser)
     if checkpoint.latest(directory) is not None:
         guards = {k: metadata[k] for k in ("scene", "settings", "config") if k in metadata}
         state, _ = checkpoint.restore(directory, state, expected=guards)
@@ -104,7 +107,8 @@ def fit(
             )
     else:
         with runtime.compiling(f"the prediction of {config.batch} windows"):
-            scale = validate(origin)
+            predicted = predictor(origin, validation)
+        scale = over_episodes(episode_errors(predicted, validation, channels))
         if np.isnan(scale).all():
             raise FitError("no validation window measures a channel that is scored")
         # A group without a finite error would count as absent from the scene.
@@ -113,7 +117,8 @@ def fit(
                 "the parameters of origin predict validation windows that are not finite"
                 f"{_farthest(origin)}; start where the scene is stable"
             )
-        state = dataclasses.replace(state, scale=jnp.asarray(scale))
+        unit = jnp.asarray(_unit(world, predicted, validation))
+        state = dataclasses.replace(state, scale=jnp.asarray(scale), unit=unit)
         runtime.log("validation errors of the parameters of origin: " + _shown(scale))
         if start is not None:
             state, relative = _judge(state, validate(start))
@@ -124,12 +129,14 @@ def fit(
     began, first = time.monotonic(), int(state.step)
     while int(state.step) < config.steps and int(state.since_best) < config.patience:
         step = int(state.step)
-        rows, remembered = _draw(config, step, len(train))
+        rows, remembered, jolt = _draw(config, step, len(train), world.scene.mj_model.nv)
         at, counts = devices.share(config.batch)
         remembers = remembered[at] if world.learns else HISTORY
         windows = train.take(rows[at]).remembering(remembers)
+        if world.learns and config.start_noise:
+            windows = _shaken(windows, config.start_noise * jolt[at] * speeds)
         if config.curriculum:
-            windows = windows.shortened(scored_frames(config, step))
+            windows = windows.cut(scored_frames(config, step))
         windows, counts = devices.split((windows, counts))
         if step == first:
             with runtime.compiling(f"the gradient through {config.batch} windows"):
@@ -139,7 +146,8 @@ def fit(
             state, loss, finite = jax.block_until_ready(update(state, windows, counts))
         _refuse_nonfinite(np.asarray(finite), train.episode[rows], state, config, metadata)
         row = {"step": step + 1, "loss": float(loss), "nonfinite": int(state.nonfinite)}
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+        due = (step + 1) % config.validate_every == 0 or step + 1 == config.steps
+        if due and scored_frames(config, step) == scored_frames(config, config.steps - 1):
             state, relative = _judge(state, validate(state.parameters))
             row["validation"] = relative
         done = step + 1 - first
@@ -156,6 +164,7 @@ def fit(
 
 
 def _start(
+    world: WorldModel,
     origin: Parameters,
     start: Parameters | None,
     config: FitConfig,
@@ -178,19 +187,43 @@ def _start(
         nonfinite=jnp.zeros((), int),
         step=jnp.zeros((), int),
         scale=jnp.full(3, jnp.nan),
+        unit=jnp.ones(world.scene.mj_model.nv),
     )
 
 
-def _draw(config: FitConfig, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The windows of one step and how many frames each remembers: functions of seed and step
-    alone, so a resume draws the same."""
+def _draw(
+    config: FitConfig, step: int, count: int, nv: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The windows of one step, how many frames each remembers, and its starting velocity's noise
+    (batch, nv): functions of seed and step alone, so a resume draws the same."""
     generator = np.random.default_rng([config.seed, step])
     rows = generator.choice(count, size=config.batch, replace=count < config.batch)
-    return rows, generator.integers(1, HISTORY + 1, size=config.batch)
+    remembered = generator.integers(1, HISTORY + 1, size=config.batch)
+    return rows, remembered, generator.standard_normal((config.batch, nv))
+
+
+def _shaken(windows: Windows, jolt: np.ndarray) -> Windows:
+    """Windows whose starting velocities are moved."""
+    qvel = np.array(windows.history.qvel, float)
+    qvel[:, 0] += jolt
+    return dataclasses.replace(windows, history=dataclasses.replace(windows.history, qvel=qvel))
+
+
+def _unit(world: WorldModel, predicted: np.ndarray, windows: Windows) -> np.ndarray:
+    """(nv,) the root mean square of a prediction's errors [m, rad]; 1 where none was measured."""
+    counts = np.broadcast_to(np.asarray(windows.scored)[..., None], windows.target.shape)
+    if windows.measured is not None:
+        counts = counts & np.asarray(windows.measured)
+    error = measured_difference(world.scene, windows.target, predicted, counts)
+    known = measured_dofs(world.scene, counts).sum((0, 1))
+    return np.sqrt(np.where(known > 0, np.square(error).sum((0, 1)) / np.maximum(known, 1), 1.0))
 
 
 def scored_frames(config: FitConfig, step: int) -> int:
-    """The frames that a step's windows score under the curriculum."""
+    """The frames of a step's windows under the curriculum; 0: all. Validation, whose windows are
+    as long as the longest, chooses among the parameters of the last share alone."""
+    if not config.curriculum:
+        return 0
     return config.curriculum[step * len(config.curriculum) // config.steps]
 
 

@@ -11,7 +11,7 @@ import optax
 
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import Windows
-from worldmodel.finetune.loss import window_loss
+from worldmodel.finetune.loss import learned_loss, window_loss
 from worldmodel.finetune.settings import FitConfig
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.runtime import devices
@@ -31,6 +31,7 @@ class FitState:
     nonfinite: jax.Array  # () samples excluded so far
     step: jax.Array  # ()
     scale: jax.Array  # (3,) the origin's error per group; NaN where validation has none
+    unit: jax.Array  # (nv,) [m, rad] the origin's errors, of a network's loss
 
 
 @functools.lru_cache(maxsize=8)
@@ -45,11 +46,14 @@ def make_update(
     def gradients(fixed: tuple, windows: Windows, counts: jax.Array) -> tuple:
         """Of windows: losses, which are finite, gradients of the physics; and of the network, of
         their sum."""
-        parameters, scale = fixed
+        parameters, scale, unit = fixed
 
         def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
             def loss(physics: Any, window: Windows) -> jax.Array:
                 parameters = {"physics": physics, "network": network}
+                if world.learns:
+                    how = channels, config.huber, scale, unit
+                    return learned_loss(world, *how, parameters, window)
                 return window_loss(world, channels, config.huber, scale, parameters, window)
 
             losses = jax.vmap(loss)(physics, windows)
@@ -62,9 +66,12 @@ def make_update(
         physics = jax.tree.map(
             lambda u: jnp.broadcast_to(u, (count, *u.shape)), parameters["physics"]
         )
-        (_, losses), (per_window, network) = jax.value_and_grad(
-            total, argnums=(0, 1), has_aux=True
-        )(physics, parameters["network"])
+        gradient = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+        if config.train == "network":  # no derivative passes into its numbers
+            gradient = jax.value_and_grad(
+                lambda p, n: total(jax.lax.stop_gradient(p), n), argnums=(0, 1), has_aux=True
+            )
+        (_, losses), (per_window, network) = gradient(physics, parameters["network"])
         finite = jnp.isfinite(losses)
         for g in per_window.values():
             finite &= jnp.isfinite(g).all(axis=1)
@@ -94,7 +101,7 @@ def make_update(
 
     @cached_jit(world, channels, config)
     def update(state: FitState, windows: Windows, counts: jax.Array) -> tuple:
-        fixed = state.parameters, state.scale
+        fixed = state.parameters, state.scale, state.unit
         return advanced(state, devices.over_devices(gradients)(fixed, windows, counts))
 
     if jax.process_count() == 1:
@@ -102,7 +109,7 @@ def make_update(
     compute, advance = jax.jit(devices.over_devices(gradients)), jax.jit(advanced)
 
     def update_together(state: FitState, windows: Windows, counts: jax.Array) -> tuple:
-        computed = compute((state.parameters, state.scale), windows, counts)
+        computed = compute((state.parameters, state.scale, state.unit), windows, counts)
         return advance(state, devices.gathered(computed))
 
     return update_together
@@ -116,14 +123,19 @@ def make_optimiser(config: FitConfig) -> optax.GradientTransformation:
 
     moves: dict[Hashable, optax.GradientTransformation] = {
         "physics": adam(config.learning_rate),
-        "weights": adam(config.network_learning_rate),
+        "weights": optax.chain(
+            optax.clip_by_global_norm(config.clip), adam(config.network_learning_rate)
+        ),
+        "spread": adam(config.network_learning_rate),
         "fixed": optax.set_to_zero(),
     }
 
     def label(parameters: Parameters) -> Parameters:
         physics = "fixed" if config.train == "network" else "physics"
-        weights = "fixed" if config.train == "physics" else "weights"
-        marked = {k: weights if k == "weights" else "fixed" for k in parameters["network"]}
+        marked: dict[str, Any] = dict.fromkeys(parameters["network"], "fixed")
+        if marked and config.train != "physics":
+            parts = parameters["network"]["weights"]
+            marked["weights"] = {k: "spread" if k == "spread" else "weights" for k in parts}
         return {"physics": physics, "network": marked}
 
     return optax.partition(moves, label)

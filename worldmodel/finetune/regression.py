@@ -21,6 +21,7 @@ import optax
 from worldmodel import runtime
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
+from worldmodel.finetune.loss import likelihood
 from worldmodel.finetune.settings import check_settings
 from worldmodel.model import Parameters, WorldModel, start
 from worldmodel.model import network as learned
@@ -80,7 +81,10 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
       InputError: a prediction that is not finite; the message names the episodes.
     """
     windows = calibrated(world.scene, world.free, parameters["physics"], windows)
-    run, fixed = _make_run(world.without_network()), {"physics": parameters["physics"]}
+    run, fixed = (
+        _make_run(world.without_network()),
+        {"physics": parameters["physics"], "network": {}},
+    )
     past, now, push, rotation, qpos = in_batches(run, BATCH, fixed, windows)
     finite = np.isfinite(qpos).all((1, 2)) & np.isfinite(push).all((1, 2))
     if not finite.all():
@@ -137,14 +141,13 @@ def regress(
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
 ) -> Parameters:
-    """Fits the network and returns the weights that are best on validation; physics stays.
+    """Fits one member's network and returns the weights that are best on validation; physics stays.
 
-    The loss is a pseudo-Huber one of the summed corrections; every sample masks a random part
-    of its history. Each member of the network learns from batches of its own; validation judges
-    their mean.
+    The loss is a pseudo-Huber one of the summed corrections, and ``loss.likelihood`` of the
+    variances; every sample masks a random part of its history.
 
     Args:
-      parameters: with a network (``model.init``), whose weights it starts from.
+      parameters: of one member, whose weights it starts from; its norm is that of ``standards``.
       train, validation: of horizon 1 unless the correction is a ``Displacement``.
       record: called with {"step", "loss", "validation", "seconds_left"}; validation is relative
         to no correction.
@@ -163,47 +166,53 @@ def regress(
             f"{correction} changes what the physics does next; regress it on windows of 1 frame, "
             f"not {horizon}"
         )
-    nv, nu = world.scene.mj_model.nv, world.scene.mj_model.nu
-    encoder, transition = world.network.modules(nv)
-    standard = jax.tree.map(jnp.asarray, standards(world, train))
+    nu, block = world.scene.mj_model.nu, learned.blocks(world.scene)
+    encoder, transition, spread = world.network.modules(world.scene)
     # Sums of a window's steps need no double precision, and the regression is half its cost.
-    norm, unit = jax.tree.map(_single, (standard, config.huber * _scale(train)))
+    norm, scale = jax.tree.map(_single, (parameters["network"]["norm"], _scale(train)))
+    unit = config.huber * scale
     moved = correction.pose_change(world.scene)
     schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
-    def added(weights: Any, row: RegressionData) -> jax.Array:
+    def added(weights: Any, row: RegressionData) -> tuple[jax.Array, jax.Array]:
         still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
         still = learned.standardised(norm["now"], still)
         now = learned.standardised(norm["now"], row.now)
-        push = learned.standardised(norm["push"], row.push)
+        push = row.push if correction.sees_push else jnp.zeros_like(row.push)
+        push = learned.standardised(norm["push"], push)
         past = learned.standardised(norm["past"], row.past)
         z, _ = encoder.apply(weights["encoder"], still, past, row.known)
 
-        def step(carry: tuple, x: tuple) -> tuple[tuple, jax.Array]:
-            z, sum_ = carry
+        def step(carry: tuple, x: tuple) -> tuple[tuple, tuple]:
+            z, sum_, variance = carry
             now, push, rotation = x
+            log = spread.apply(weights["spread"], z, now, push)
             z, g = transition.apply(weights["transition"], z, now, push)
             sum_ = sum_ + moved * to_world(world.scene, rotation, g * norm["residual"])
-            return (z, sum_), sum_
+            variance = variance + jnp.square(norm["spread"]) * jnp.exp(log)[block]
+            return (z, sum_, variance), (sum_, variance)
 
         nothing = jnp.zeros_like(row.target[0])
-        return jax.lax.scan(step, (z, nothing), (now, push, row.rotation))[1]
+        return jax.lax.scan(step, (z, nothing, nothing), (now, push, row.rotation))[1]
+
+    def counts(row: RegressionData) -> jax.Array:
+        every = jnp.ones_like(row.target, bool) if row.measured is None else row.measured
+        return every & row.scored[:, None]
 
     def shortfall(added: jax.Array, row: RegressionData) -> jax.Array:
         error = jnp.sqrt(1.0 + jnp.square((added - row.target) / unit)) - 1.0
-        if row.measured is None:
-            return jnp.sum(jnp.mean(error, axis=-1) * row.scored) / jnp.sum(row.scored)
-        counts = row.measured & row.scored[:, None]
-        return jnp.sum(jnp.where(counts, error, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+        known = counts(row)
+        return jnp.sum(jnp.where(known, error, 0.0)) / jnp.maximum(jnp.sum(known), 1)
 
     def loss(weights: Any, batch: RegressionData) -> jax.Array:
-        """Of every member on a batch of its own."""
+        def one(row: RegressionData) -> jax.Array:
+            sums, variance = added(weights, row)
+            error = jax.lax.stop_gradient(sums - row.target) / scale
+            spread = likelihood(error, variance / jnp.square(scale), counts(row))
+            return shortfall(sums, row) + spread
 
-        def member(weights: Any, batch: RegressionData) -> jax.Array:
-            return jnp.mean(jax.vmap(lambda row: shortfall(added(weights, row), row))(batch))
-
-        return jnp.mean(jax.vmap(member)(weights, batch))
+        return jnp.mean(jax.vmap(one)(batch))
 
     @jax.jit
     def update(weights: Any, state: Any, batch: RegressionData) -> tuple[Any, Any, jax.Array]:
@@ -213,10 +222,8 @@ def regress(
 
     @jax.jit
     def judge(weights: Any, batch: RegressionData) -> jax.Array:
-        """Of the members' mean."""
-
         def one(row: RegressionData) -> jax.Array:
-            return shortfall(jax.vmap(lambda w: added(w, row))(weights).mean(axis=0), row)
+            return shortfall(added(weights, row)[0], row)
 
         return jnp.mean(jax.lax.map(one, batch, batch_size=config.batch))
 
@@ -228,11 +235,10 @@ def regress(
         jnp.mean(jax.vmap(lambda row: shortfall(jnp.zeros_like(row.target), row))(judged))
     )
     best, lowest = None, float(judge(weights, judged))
-    members = world.network.members
     began = time.monotonic()
     for step in range(config.steps):
         generator = np.random.default_rng([config.seed, step])
-        rows = generator.integers(len(train.target), size=(members, config.batch))
+        rows = generator.integers(len(train.target), size=config.batch)
         batch = jax.tree.map(lambda x, rows=rows: jnp.asarray(x[rows]), train)
         remembered = generator.integers(1, HISTORY + 1, size=rows.shape)
         shown = np.arange(1, HISTORY) < remembered[..., None]
@@ -252,7 +258,7 @@ def regress(
     if best is None:
         best = precise
     best = jax.tree.map(lambda w, like: jnp.asarray(w, like.dtype), best, precise)
-    return {"physics": parameters["physics"], "network": {"weights": best, "norm": standard}}
+    return parameters | {"network": parameters["network"] | {"weights": best}}
 
 
 def _single(x: Any) -> Any:
@@ -281,9 +287,14 @@ def standards(world: WorldModel, train: RegressionData) -> dict[str, Any]:
         raise InputError("a model without a correction has no network to standardise")
     horizon = train.target.shape[1]
     residual = world.correction.unit(world.scene, _scale(train), horizon)
+    spread = _scale(train) / np.sqrt(horizon)  # a window's steps add up to it
+    mixed, block = np.zeros(len(spread)), learned.blocks(world.scene)
+    for b in range(int(block.max(initial=-1)) + 1):
+        mixed[block == b] = np.sqrt(np.mean(np.square(spread[block == b])))
     return {
         "now": of(np.asarray(train.now)),
         "past": of(past if len(past) else np.zeros((1, train.past.shape[-1]))),
         "push": of(np.asarray(train.push)),
         "residual": residual,
+        "spread": mixed,
     }

@@ -55,6 +55,8 @@ class FitConfig:
     network_learning_rate: float = 1e-3  # of the weights; falls likewise
     train: str = "both"  # physics, network or both; the other stays as it starts
     curriculum: tuple[int, ...] = ()  # frames scored, in equal shares of the steps; (): all
+    clip: float = 1.0  # largest norm of the weights' gradient
+    start_noise: float = 0.0  # of a network's windows, in deviations of their starting velocities
     start_spread: float = 0.3  # standard deviation of the physical start around its origin
     prior_weight: float = 1e-3  # weight of ½‖u‖² in the loss
     huber: float = 0.3  # errors below this multiple of the start's count quadratically
@@ -69,8 +71,11 @@ class FitConfig:
         check_settings(
             self,
             counts=("steps", "batch", "validate_every", "patience", "checkpoint_every"),
-            not_negative=("seed", "start_spread", "prior_weight", "max_nonfinite", *rates),
-            positive=("huber",),
+            not_negative=(
+                *("seed", "start_spread", "start_noise", "prior_weight", "max_nonfinite"),
+                *rates,
+            ),
+            positive=("huber", "clip"),
         )
         if self.train not in ("physics", "network", "both"):
             raise InputError(f"train '{self.train}' is none of physics, network, both")

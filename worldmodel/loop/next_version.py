@@ -13,11 +13,13 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.gate import gated
 from worldmodel.finetune.gauss_newton import identify
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.finetune.regression import regression_data, standards
 from worldmodel.loop.versions import LoopError, Version, digest, load_version, save_version
 from worldmodel.model import WorldModel, init, saved
+from worldmodel.model.ensemble import joined, members
 from worldmodel.types import Episode
 
 WHOLE = WindowGrid(first=0, stride=1, horizon=None)  # what a fit predicts
@@ -129,27 +131,39 @@ def finetune(
             norm = standards(world, regression_data(world, origin, frames))
             norm |= {} if residual is None else {"residual": residual}
             origin["network"]["norm"] = jax.tree.map(jnp.asarray, norm)
+            begin = [m | {"physics": origin["physics"]} for m in members(origin)]
+            origin = joined(origin, begin)
         steering = np.asarray(windows.episode) >= len(corrections) - held_out
         train = windows.take(np.flatnonzero(~steering))
         judged = windows.take(np.flatnonzero(steering))
-    state = fit(
-        world,
-        origin,
-        channels,
-        train,
-        judged,
-        config,
-        directory / name / "progress",
-        metadata={
-            "scene": world.scene.name,
-            "settings": {k: v for k, v in settings.items() if k != "config"},
-        },
-        record=record,
-        stop=stop,
-        start=origin,
-    )
-    version = Version(name, parent.name, world, state.best, spent)
-    save_version(directory, version, settings, validation=float(state.best_error))
+    each, errors = [], []
+    for k, member in enumerate(members(origin)):
+        state = fit(
+            world,
+            member,
+            channels,
+            train,
+            judged,
+            dataclasses.replace(config, seed=config.seed + 1000 * k),
+            directory / name / "progress" / f"member{k}",
+            metadata={
+                "scene": world.scene.name,
+                "settings": {k: v for k, v in settings.items() if k != "config"},
+            },
+            record=record,
+            stop=stop,
+            start=member,
+        )
+        each.append(state.best)
+        errors.append(float(state.best_error))
+    parameters = each[0]
+    if world.learns:
+        parameters = joined(origin, each)
+        fitted = parameters["network"]["physics"]
+        parameters["physics"] = jax.tree.map(lambda u: u.mean(axis=0), fitted)
+        parameters = gated(world, parameters, channels, judged)
+    version = Version(name, parent.name, world, parameters, spent)
+    save_version(directory, version, settings, validation=float(np.mean(errors)))
     return version
 
 

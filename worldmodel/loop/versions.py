@@ -20,6 +20,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.engines import ENGINES
 from worldmodel.finetune.moved import compiled, packed
 from worldmodel.model import Parameters, Physics, WorldModel, init, saved
+from worldmodel.model.ensemble import members, taking_turns
 from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
@@ -109,11 +110,15 @@ def physical_values(version: Version) -> dict[str, np.ndarray]:
     return physical.values(version.world.scene, version.world.free, version.parameters["physics"])
 
 
-def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
+def simulator(
+    version: Version, task: Task, *, engine: str = "mjx", in_turn: bool = False
+) -> Simulate:
     """A version as the world in which a batch of a task's episodes is played; compiled once for
     policies of one structure.
 
     Args:
+      in_turn: whether the members of an ensemble take turns with the episodes; the first one plays
+        all of them otherwise, so that plans are compared in one world.
       engine: ``mjx``; or ``c``, C MuJoCo with the version's numbers, many times faster on a CPU
         (``engine_difference`` says whether it may stand in).
 
@@ -137,8 +142,10 @@ def simulator(version: Version, task: Task, *, engine: str = "mjx") -> Simulate:
     def simulate(policy: Policy, start: Start, goal: Goal, key: jax.Array) -> Played:
         keys = jax.random.split(key, len(np.asarray(start.qpos)))
         rows = policy, start, goal, jax.random.key_data(keys)
+        each = members(version.parameters)[: None if in_turn else 1]
         most = BATCH if jax.default_backend() == "cpu" else GPU_BATCH
-        return in_batches(run, min(most, len(keys)), version.parameters, *rows)
+        size = min(most, -(-len(keys) // len(each)))
+        return taking_turns(each, lambda one, *share: in_batches(run, size, one, *share), rows)
 
     return simulate
 
@@ -185,7 +192,7 @@ def generate(
     *,
     engine: str = "mjx",
 ) -> list[Episode]:
-    """Synthetic episodes of a task, played in a version.
+    """Synthetic episodes of a task, played in a version; the members of an ensemble take turns.
 
     Args:
       policy, start, goal: with a leading dimension, one of each per episode.
@@ -201,7 +208,7 @@ def generate(
     Raises:
       LoopError: every episode diverges.
     """
-    played = simulator(version, task, engine=engine)(policy, start, goal, key)
+    played = simulator(version, task, engine=engine, in_turn=True)(policy, start, goal, key)
     farthest, finite = np.asarray(played.farthest), np.isfinite(played.ctrl).all((1, 2))
     sound = finite & (farthest <= FARTHEST).all(1)
     kept = np.flatnonzero(sound)

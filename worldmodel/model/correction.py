@@ -30,6 +30,7 @@ class Correction(abc.ABC):
     """What all corrections share; static. g is (nv,), in the space of ``qvel``."""
 
     changes_state: ClassVar[bool] = True  # whether the next physics step goes on from it
+    sees_push: ClassVar[bool] = True  # whether g depends on the change of velocity by the base step
 
     @abc.abstractmethod
     def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
@@ -55,7 +56,8 @@ class Correction(abc.ABC):
 
     def unit(self, scene: Scene, residual: np.ndarray, horizon: int) -> np.ndarray:
         """(nv,) g of one standard residual of the pose over windows of ``horizon`` frames."""
-        return residual * scene.control_hz
+        # A constant g moves the pose by g · dt · (1 + 2 + … + horizon).
+        return residual * scene.control_hz * 2.0 / (horizon * (horizon + 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Velocity(Correction):
 @dataclasses.dataclass(frozen=True)
 class Force(Correction):
     """diag(M at ``qpos0``)·g / dt is added to the generalised force [N, N·m]."""
+
+    sees_push: ClassVar[bool] = False  # the base step is taken once, under the force
 
     def add(self, scene: Scene, state: State, after: State, again: Forced, g: jax.Array) -> State:
         return dataclasses.replace(again(self.force(scene, g)), correction=g)

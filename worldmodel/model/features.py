@@ -2,7 +2,8 @@
 
 A free body's features are in its own frame: the direction of gravity, its velocities, and the
 heights of its geoms' corners above the ground, once in decimetres and once, squashed, in the
-millimetres that matter for contact. Hinges enter as sine and cosine, slides as they are.
+millimetres that matter for contact. Hinges enter as sine and cosine, slides as they are, and the
+velocity of both a second time, squashed at what matters for dry friction.
 Velocities that the network predicts are turned back to the world frame.
 """
 
@@ -17,6 +18,7 @@ from worldmodel._mujoco import mjx, mujoco
 from worldmodel.scene import Scene, SceneError
 
 COARSE, FINE = 0.1, 0.004  # [m] scales of heights
+SLOW_HINGE, SLOW_SLIDE = 0.3, 0.03  # [rad/s], [m/s] of velocities at which dry friction turns round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +139,8 @@ def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) ->
     for q, _ in where.hinges:
         parts.append(jnp.array([jnp.sin(qpos[q]), jnp.cos(qpos[q])]))
     parts += [qpos[q][None] for q, _ in where.slides]
+    parts += [jnp.tanh(qvel[v] / SLOW_HINGE)[None] for _, v in where.hinges]
+    parts += [jnp.tanh(qvel[v] / SLOW_SLIDE)[None] for _, v in where.slides]
     return jnp.concatenate([*parts, to_body(scene, rotation, qvel), ctrl])
 
 

@@ -8,6 +8,8 @@ f is the model's ``base``: MuJoCo's contact simulator with physical parameters �
 keeps its velocity. g is the network's output, Δv the change of velocity by f, z the latent state,
 which the encoder computes from the past; the encoder also corrects the initial velocity. The
 ``correction`` decides what g is added to (``model.correction``). Without one the step is f.
+
+A step is that of one member of an ensemble (``model.ensemble``): θ and φ are its own.
 """
 
 import dataclasses
@@ -30,7 +32,9 @@ from worldmodel.scene import FreeParameter, Scene
 from worldmodel.scene.tangent import integrate
 from worldmodel.types import State
 
-Parameters = dict[str, Any]  # {"physics": {name: (size,)}, "network": {"weights", "norm"}}
+# Of one member: {"physics": {name: (size,)}, "network": {"weights", "norm", "gate"}}; of a whole
+# model see ``init``. Without a network they are the same.
+Parameters = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +111,38 @@ class WorldModel:
 
 
 def init(world: WorldModel, key: jax.Array) -> Parameters:
-    """Parameters of the MJCF, and a network whose corrections are zero."""
-    network = learned.init(world.network, world.scene, key) if world.learns else {}
-    return {"physics": physical.zeros(world.free), "network": network}
+    """Parameters of the MJCF, and an ensemble of networks whose corrections are zero.
+
+    Returns:
+      ``{"physics": {name: (size,)}, "network": {}}`` without a network; with one, ``network`` holds
+      of each member ``physics`` and ``weights`` (members, …), and what all share: ``norm``, the
+      constants of ``network.neutral``; ``gate`` (len(GATE_STEPS),), the share of the corrections
+      that counts; ``widening`` (len(GATE_STEPS), nv), what multiplies the deviation of forecasts,
+      and ``freedom``, the degrees of freedom of the Student's t that it is the scale of.
+    """
+    physics = physical.zeros(world.free)
+    if not world.learns:
+        return {"physics": physics, "network": {}}
+    count, steps = world.network.members, len(learned.GATE_STEPS)
+    keys = jax.random.split(key, count)
+    return {
+        "physics": physics,
+        "network": {
+            "physics": jax.tree.map(lambda x: jnp.zeros((count, *x.shape)), physics),
+            "weights": jax.vmap(lambda k: learned.init(world.network, world.scene, k))(keys),
+            "norm": learned.neutral(world.scene),
+            "gate": jnp.ones(steps),
+            "widening": jnp.ones((steps, world.scene.mj_model.nv)),
+            "freedom": jnp.full((steps, world.scene.mj_model.nv), jnp.inf),
+        },
+    }
 
 
 def start(world: WorldModel, parameters: Parameters, history: History) -> State:
     """The state that a rollout starts from: the last recorded frame, corrected by the encoder.
 
     Args:
+      parameters: of one member.
       history: frames up to the start; nothing later is used.
     """
     state = physics.initial_state(world.scene, history.qpos[0], history.qvel[0])
@@ -123,35 +150,41 @@ def start(world: WorldModel, parameters: Parameters, history: History) -> State:
         return state
     z, g = learned.encode(world.network, world.scene, parameters["network"], history)
     g = to_world(world.scene, rotations(world.scene, state.qpos), g)
-    g = learned.finite_gradient(g)
-    return dataclasses.replace(
-        state, qvel=state.qvel + g, latent=z, correction=jnp.zeros_like(state.qvel)
-    )
+    g = learned.finite_gradient(g) * parameters["network"]["gate"][0]
+    none = jnp.zeros_like(state.qvel)
+    return dataclasses.replace(state, qvel=state.qvel + g, latent=z, correction=none, variance=none)
 
 
 def make_step(world: WorldModel, parameters: Parameters) -> Step:
     """The step with its parameters applied: ``step(state, ctrl) -> state``, one control step.
 
     Args:
-      parameters: θ and φ; differentiable.
+      parameters: θ and φ of one member; differentiable.
     """
     scene, base, correction = world.scene, world.base, world.correction
     model = base.model(scene, world.free, parameters["physics"])
+    network = parameters["network"]
     if correction is None:
         return lambda state, ctrl: base.step(scene, model, state, ctrl, None)
 
     def step(state: State, ctrl: jax.Array) -> State:
         f = base.step(scene, model, state, ctrl, None)
+        frame = jnp.round(state.time * scene.control_hz)
+        before, share = (learned.gate_at(network["gate"], n) for n in (frame, frame + 1.0))
         rotation = rotations(scene, state.qpos)
         now = features(scene, state.qpos, state.qvel, ctrl)
-        dv = to_body(scene, rotation, f.qvel - state.qvel)
-        z, g = learned.advance(world.network, scene, parameters["network"], state.latent, now, dv)
-        g = to_world(scene, rotation, g)
+        dv = f.qvel - state.qvel if correction.sees_push else jnp.zeros_like(state.qvel)
+        dv = to_body(scene, rotation, dv)
+        z, g, variance = learned.advance(world.network, scene, network, state.latent, now, dv)
+        g = share * to_world(scene, rotation, g)
+        # What a displacement has summed counts by the present share.
+        fading = jnp.where(before > 0.0, share / jnp.where(before > 0.0, before, 1.0), 0.0)
+        faded = dataclasses.replace(state, correction=fading * state.correction)
         # x' = f + g
         corrected = correction.add(
-            scene, state, f, lambda force: base.step(scene, model, state, ctrl, force), g
+            scene, faded, f, lambda force: base.step(scene, model, state, ctrl, force), g
         )
-        return dataclasses.replace(corrected, latent=z)
+        return dataclasses.replace(corrected, latent=z, variance=state.variance + variance)
 
     return step
 

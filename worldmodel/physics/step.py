@@ -144,6 +144,7 @@ def initial_state(
         contacts=contact.no_contacts(scene),
         latent=jnp.zeros(0),
         correction=jnp.zeros(0),
+        variance=jnp.zeros(0),
     )
 
 

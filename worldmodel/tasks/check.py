@@ -317,6 +317,7 @@ def _state(task: Task) -> State:
         contacts=Contacts(jnp.zeros(pairs, bool), jnp.zeros(pairs), jnp.zeros((pairs, 3))),
         latent=jnp.zeros(0),
         correction=jnp.zeros(0),
+        variance=jnp.zeros(0),
     )
 
 

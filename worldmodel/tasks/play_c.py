@@ -93,6 +93,7 @@ def _compiled(task: Task, replayer: Replayer) -> tuple:
             contacts=Contacts(active, unknown[:, 0], unknown[:, 1:]),
             latent=jnp.zeros(0, row.dtype),
             correction=jnp.zeros(0, row.dtype),
+            variance=jnp.zeros(0, row.dtype),
         )
         return task.sense(state, jax.random.fold_in(noise, t))
 

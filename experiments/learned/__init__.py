@@ -1,0 +1,1 @@
+"""The learned half: ensembles, calibration, baselines."""
