@@ -57,7 +57,9 @@ def test_gradients_of_weights_are_those_of_differences(sliding: Slide) -> None:
     slopes = [np.asarray(g) for g in jax.tree.leaves(gradient)]
     assert all(np.isfinite(g).all() for g in slopes)
     spreads = len(jax.tree.leaves(gradient["spread"]))
-    assert sum(bool(g.any()) for g in slopes) == len(slopes) - spreads  # encoder and transition, all layers
+    assert (
+        sum(bool(g.any()) for g in slopes) == len(slopes) - spreads
+    )  # encoder and transition, all layers
     h = 1e-5
     for i, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
         where = np.unravel_index(np.argmax(np.abs(slope)), slope.shape)

@@ -77,6 +77,7 @@ def test_a_run_of_another_task_or_configuration_is_refused(run: tuple) -> None:
         run[2].init(jnp.zeros(16), jax.random.key(0))
 
 
+@pytest.mark.slow  # its quick substitute is the run that was ended, which goes on alike
 def test_it_stops_between_epochs_when_it_is_asked_to(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="saved after 10240 steps"):
         train(cart_env(), SMALL, tmp_path, seed=3, stop=lambda: True)
