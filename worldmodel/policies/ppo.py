@@ -47,7 +47,7 @@ class PPOConfig:
     width: int = 64  # of the layers of policy and critic
     layers: int = 2
     learning_rate: float = 1e-3  # at first; then it keeps a step's divergence near ``divergence``
-    divergence: float = 0.01  # of Kullback and Leibler, of the policies before and after
+    divergence: float = 0.02  # of Kullback and Leibler, of the policies before and after
     max_norm: float = 1.0  # of the gradient; longer ones are shortened to it
     discount: float = 0.98
     trace: float = 0.95  # lambda of the advantages
