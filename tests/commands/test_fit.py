@@ -163,7 +163,7 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
     assert len(each) == 2
     for part in ("physics", "network"):  # each has its own
         leaves = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(m[part])]) for m in each]
-        assert not np.array_equal(*leaves)
+        assert not np.array_equal(leaves[0], leaves[1])
 
 
 @pytest.mark.slow  # quick: test_episodes_on_eight_devices_are_those_of_one in tests/runtime
