@@ -1,6 +1,7 @@
 """Calibration of an ensemble's forecasts: from a file of arrays to table and figure, by command."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def test_a_models_forecasts_are_read_as_they_are_written(tmp_path: Path) -> None
     windows, _ = WindowGrid(1, 3, 5).cut(episodes)
     measured = rng.random(windows.target.shape) < 0.8
     seen = dataclasses.replace(windows, measured=measured)
-    parameters = shaken(init(world, jax.random.key(1)))
+    parameters = shaken(jax.jit(functools.partial(init, world))(jax.random.key(1)))
     doubled = {"widening": 2.0 * parameters["network"]["widening"]}
     mended = parameters | {"network": parameters["network"] | doubled}
     write(tmp_path / "f.npz", world, mended, windows, seen)
