@@ -19,8 +19,8 @@ import worldmodel
 from worldmodel.__main__ import main as command_line
 
 PAGE = Path(__file__).with_name("api.md")
-COMMANDS = ("doctor", "new", "check", "fit", "evaluate", "generate", "train", "deploy", "loop")
-COMMANDS += ("trust", "plan", "judge")
+COMMANDS = ("doctor", "new", "check", "fit", "evaluate", "generate", "train", "export")
+COMMANDS += ("deploy", "loop", "trust", "plan", "judge")
 HEAD = """# API
 
 The public names of `worldmodel`, each with its signature and what it does; the docstrings say more

@@ -15,7 +15,9 @@ from worldmodel.types import Contacts, State
 def state(x: float) -> State:
     zeros = jnp.zeros(1)
     contacts = Contacts(zeros, zeros, zeros)
-    return State(jnp.array([x]), *[zeros] * 2, jnp.zeros(()), zeros, contacts, *[zeros] * 4)
+    names = ("qvel", "act", "qacc_warmstart", "latent", "correction", "variance", "drive")
+    others = dict.fromkeys(names, zeros)
+    return State(qpos=jnp.array([x]), time=jnp.zeros(()), contacts=contacts, **others)
 
 
 def step(gain: jax.Array, s: State, action: jax.Array) -> State:

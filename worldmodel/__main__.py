@@ -28,14 +28,15 @@ usage: worldmodel COMMAND [options]; worldmodel COMMAND --help lists them
   fit       a scene's physics, then a network, to a log
   evaluate  the prediction error of a fitted model on a log
   generate  synthetic episodes: a task's expert demonstrates it in the world model
-  train     a policy: clones data sets, or plans in the world model
+  train     a policy: clones data sets, plans in the world model, or learns in it by PPO
+  export    a policy as an ONNX file with its contract
   deploy    a policy on a robot; every episode is captured
   loop      generate, train, deploy, capture, finetune, in turns
   trust     the trust coefficient alpha from a table of training runs
   plan      how many seeds and cells an interval of alpha takes
   judge     how many real evaluation episodes a simulated one is worth
 """
-_WITH_JAX = ("new", "check", "fit", "evaluate", "generate", "train", "deploy", "loop")
+_WITH_JAX = ("new", "check", "fit", "evaluate", "generate", "train", "export", "deploy", "loop")
 
 
 def _doctor() -> int:

@@ -4,22 +4,13 @@ Question: how often do an ensemble's intervals hold, and does its spread tell ba
           good ones better than the number of the frame or the distance moved does?
 Command:  python -m experiments.learned.calibration --forecasts FILE.npz --out DIR
 Runtime:  seconds to a minute
-Expected: before multipliers too narrow; with those of held-out episodes every coverage's interval
-          holds its level, and CRPS is at most that of both baselines
+Expected: before multipliers too narrow; with those of held-out episodes the coverages' intervals
+          hold their levels, and CRPS is at most that of both baselines
 
-FILE.npz holds ``horizon_hz`` [1/s], the rate of the frames, ``groups`` (nv,), the name of each
-channel's group, as ``joint_rad``; and of ``validation`` and ``test`` each, as ``test.error``:
-
-    error      (windows, horizon, nv) recorded − mean, in the tangent space of qpos [m, rad]
-    deviation  (windows, horizon, nv) of the forecast [m, rad]
-    members    (members, windows, horizon, nv) displacement since the start, by each member
-    start      (windows,) the frame of its episode at which a window starts
-    episode    (windows,) numbers or names
-    scored     (windows, horizon) bool; measured (windows, horizon, nv) bool may stand beside it
-
-Every spread is of the same means. The baselines know the frame's number, or how far the ensemble's
-mean has moved from the start, which is what holding the last pose would be wrong by. All but the
-first spread have multipliers of the validation episodes, and every figure is of the test episodes.
+FILE.npz is what ``forecast_file.write`` leaves; ``forecast_file`` says what it holds. Every spread
+is of the same means. The baselines know the frame's number, or how far the ensemble's mean has
+moved from the start, which is what holding the last pose would be wrong by. All but the first
+spread have multipliers of the validation episodes, and every figure is of the test episodes.
 OUT gets table.json, table.md and figure.png.
 """
 
@@ -33,12 +24,13 @@ import numpy as np
 
 from experiments import records
 from experiments.learned.calibration_figure import draw
+from experiments.learned.forecast_file import Part, read
 from experiments.recordings.figures import CHANNELS
 from experiments.recordings.statistics import ratio_t_interval
 from worldmodel import runtime
 from worldmodel.episodes import forecasts as scoring
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, fit_multipliers
-from worldmodel.errors import InputError, cause, near
+from worldmodel.errors import InputError
 
 RAW, CALIBRATED, STEP, MOVED = "ensemble", "with multipliers", "step index", "distance moved"
 
@@ -52,77 +44,18 @@ class Args:
     horizons: tuple[int, ...] = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """The forecasts of validation or test."""
-
-    forecasts: Forecasts
-    members: np.ndarray  # (members, windows, horizon, nv) displacement since the start
-    start: np.ndarray  # (windows,) frame of the episode
-
-
-def read(path: Path) -> tuple[dict[str, Part], list[str], float]:
-    """The parts by name, the group of each channel, and the rate of the frames [1/s].
+def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
+    """The test forecasts of one group with each spread; multipliers are of the held-out part.
 
     Raises:
-      InputError: no such file, an array that it has not, or shapes that do not belong together.
+      InputError: nothing moves at a horizon, or ``fit_multipliers`` refuses the group.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as .npz: {cause(error)}") from error
-    groups = [str(name) for name in _array(path, arrays, "groups")]
-    unknown = [name for name in groups if name not in CHANNELS]
-    if unknown:
-        raise InputError(f"{path}: group '{unknown[0]}' is none of {', '.join(CHANNELS)}")
-    parts = {name: _part(path, arrays, name) for name in ("validation", "test")}
-    held, test = (part.forecasts.error.shape for part in parts.values())
-    if held[1:] != test[1:] or test[2] != len(groups):
-        raise InputError(
-            f"{path}: validation.error {held}, test.error {test} and {len(groups)} groups differ; "
-            "give both the same horizon and the channels of the groups"
-        )
-    return parts, groups, float(_array(path, arrays, "horizon_hz"))
-
-
-def _part(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> Part:
-    error, deviation, members, start, episode, scored = (
-        _array(path, arrays, f"{name}.{key}")
-        for key in ("error", "deviation", "members", "start", "episode", "scored")
-    )
-    measured = arrays.get(f"{name}.measured", np.ones(error.shape, bool))
-    if scored.shape != error.shape[:2] or measured.shape != error.shape:
-        raise InputError(
-            f"{path}: {name}.scored {scored.shape} or measured {measured.shape} does not fit "
-            f"{name}.error {error.shape}"
-        )
-    if members.shape[1:] != error.shape or not np.isfinite(members).all():
-        raise InputError(
-            f"{path}: {name}.members {members.shape} are not finite, or do not fit {name}.error "
-            f"{error.shape}; leave members that diverge out"
-        )
-    counts = scored.astype(bool)[..., None] & measured.astype(bool)
-    return Part(Forecasts(error, deviation, episode, counts), members, start)
-
-
-def _array(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    if name not in arrays:
-        raise InputError(f"{path} has no array '{name}'; {near(name, arrays)}")
-    return arrays[name]
-
-
-def spreads(held: Part, test: Part, groups: list[str]) -> dict[str, Forecasts]:
-    """The test forecasts with each spread; multipliers are those of the held-out part."""
-    typical = [moved(part, groups) ** 2 for part in (held, test)]
-    usual = typical[0].mean(axis=0)
+    squared = [np.square(part.mean).mean(axis=2, keepdims=True) for part in (held, test)]
+    usual = squared[0].mean(axis=0)
     if not (usual > 0).all():
-        _, channel = np.argwhere(~(usual > 0))[0]
-        raise InputError(
-            f"no forecast of group {groups[channel]} moves from the start; leave its channels out"
-        )
+        raise InputError("no forecast moves from the start")
     # Where little moves, the usual distance keeps the spread from vanishing.
-    distance = [np.sqrt(squared + usual) for squared in typical]
+    distance = [np.sqrt(s + usual) * np.ones(held.mean.shape[2]) for s in squared]
     given = {
         CALIBRATED: (held.forecasts.deviation, test.forecasts.deviation),
         STEP: (np.ones_like(held.forecasts.error), np.ones_like(test.forecasts.error)),
@@ -130,44 +63,32 @@ def spreads(held: Part, test: Part, groups: list[str]) -> dict[str, Forecasts]:
     }
     result = {RAW: test.forecasts}
     for name, (fitted, applied) in given.items():
-        mended = fit_multipliers(dataclasses.replace(held.forecasts, deviation=fitted), groups)
+        same = [0] * held.mean.shape[2]
+        mended = fit_multipliers(dataclasses.replace(held.forecasts, deviation=fitted), same)
         result[name] = mended.applied(dataclasses.replace(test.forecasts, deviation=applied))
     return result
 
 
-def moved(part: Part, groups: list[str]) -> np.ndarray:
-    """How far the mean is from the start: (windows, horizon, nv), a group's root mean square."""
-    squared = np.square(part.members.mean(axis=0))
-    result = np.empty_like(squared)
-    for group in dict.fromkeys(groups):
-        members = [c for c, name in enumerate(groups) if name == group]
-        result[..., members] = np.sqrt(squared[..., members].mean(axis=2, keepdims=True))
-    return result
-
-
 def rows(
-    by_spread: Mapping[str, Forecasts], groups: list[str], horizons: list[int | None]
+    group: str, by_spread: Mapping[str, Forecasts], horizons: list[int | None]
 ) -> list[records.Row]:
-    """A row for each group, horizon (None: all frames together) and spread."""
+    """A row for each horizon (None: all frames together) and spread."""
     result = []
-    for group in dict.fromkeys(groups):
-        channels = [c for c, name in enumerate(groups) if name == group]
-        for frames in horizons:
-            steps = slice(None) if frames is None else [frames - 1]
-            parts = {name: f.part(steps, channels) for name, f in by_spread.items()}
-            reference = _crps(parts[STEP])
-            for name, part in parts.items():
-                size = scoring.sizes(part.error, part.counts)
-                spread = scoring.sizes(part.deviation, part.counts)
-                row = {"group": group, "frames": frames, "spread": name} | scoring.scores(part)
-                alike = frames is not None and np.isfinite(part.freedom).all()
-                row["freedom"] = float(np.ravel(part.freedom)[0]) if alike else None
-                row["rank_correlation"] = scoring.rank_correlation(spread, size)
-                row["over_step_index"] = None
-                if name != STEP and len(reference) > 1:
-                    ratio = ratio_t_interval(_crps(part), reference)
-                    row["over_step_index"] = [float(x) for x in ratio]
-                result.append(row)
+    for frames in horizons:
+        steps = slice(None) if frames is None else [frames - 1]
+        parts = {name: f.part(steps, slice(None)) for name, f in by_spread.items()}
+        reference = _crps(parts[STEP])
+        for name, part in parts.items():
+            row = {"group": group, "frames": frames, "spread": name} | scoring.scores(part)
+            alike = frames is not None and np.isfinite(part.freedom).all()
+            row["freedom"] = float(np.ravel(part.freedom)[0]) if alike else None
+            spread = scoring.sizes(part.deviation, part.counts)
+            size = scoring.sizes(part.error, part.counts)
+            row["rank_correlation"] = scoring.rank_correlation(spread, size)
+            row["over_step_index"] = None
+            if name != STEP and len(reference) > 1:
+                row["over_step_index"] = np.array(ratio_t_interval(_crps(part), reference))
+            result.append(row)
     return result
 
 
@@ -220,14 +141,24 @@ NOTE = (
 def main(args: Args) -> int:
     """Scores every spread; prints one JSON line: how many coverages are right, of how many."""
     runtime.configure()
-    parts, groups, hz = read(args.forecasts)
-    held, test = parts["validation"], parts["test"]
-    reach = test.forecasts.error.shape[1]
+    held, test, groups, hz = read(args.forecasts)
+    reach = test.mean.shape[1]
     horizons = [h for h in args.horizons if 1 <= h <= reach]
     if len(horizons) < len(args.horizons):
         runtime.log(f"the forecasts reach {reach} frames; horizons beyond are left out")
-    by_spread = spreads(held, test, groups)
-    measured = rows(by_spread, groups, [*horizons, None])
+    measured, shown = [], []
+    for group in dict.fromkeys(groups):
+        channels = [c for c, name in enumerate(groups) if name == group]
+        own = test.of(channels)
+        try:
+            by_spread = spreads(held.of(channels), own)
+        except InputError as error:
+            runtime.log(f"group {group} is left out: {error}")
+            continue
+        measured += rows(group, by_spread, [*horizons, None])
+        shown.append((group, own, by_spread[RAW], by_spread[CALIBRATED]))
+    if not shown:
+        raise InputError(f"{args.forecasts}: no group is left; see above")
     about = {
         "forecasts": args.forecasts,
         "horizon_hz": hz,
@@ -236,10 +167,9 @@ def main(args: Args) -> int:
     }
     title = f"Calibration of the forecasts of {len(test.members)} members"
     records.write(args.out, title, measured, COLUMNS, note=NOTE, **about)
-    shown = test.members, test.start, by_spread[RAW], by_spread[CALIBRATED]
-    draw(args.out / "figure.png", *shown, groups, hz)
+    draw(args.out / "figure.png", shown, hz)
     right = {}
-    for name in by_spread:
+    for name in (RAW, CALIBRATED, STEP, MOVED):
         cells = [r["coverage"] for r in measured if r["spread"] == name and r["frames"]]
         verdicts = [level["right"] for cell in cells for level in cell.values()]
         right[name] = [sum(map(bool, verdicts)), len(verdicts)]

@@ -1,12 +1,14 @@
 """The figure of a calibration: a fan chart of one episode, and coverage against the horizon."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from scipy import stats
 
+from experiments.learned.forecast_file import Part
 from experiments.recordings.figures import BLUE, CHANNELS, GREEN, GREY, ORANGE
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, crps, scores
 from worldmodel.runtime.files import write_bytes
@@ -20,13 +22,7 @@ MOST_FRAMES = 60  # at which coverage is computed
 
 
 def draw(
-    path: Path,
-    members: np.ndarray,
-    start: np.ndarray,
-    raw: Forecasts,
-    calibrated: Forecasts,
-    groups: list[str],
-    horizon_hz: float,
+    path: Path, groups: Sequence[tuple[str, Part, Forecasts, Forecasts]], horizon_hz: float
 ) -> None:
     """A row per group: the fan of a window, and coverage against the horizon; written as PNG.
 
@@ -34,27 +30,21 @@ def draw(
     those with most scored frames.
 
     Args:
-      members: (members, windows, horizon, nv) displacement since the start [m, rad].
-      start: (windows,) the frame at which each starts.
-      raw, calibrated: the forecasts without and with multipliers.
+      groups: name, members, and the forecasts without and with multipliers.
     """
-    names = list(dict.fromkeys(groups))
-    seconds = np.arange(1, members.shape[2] + 1) / horizon_hz
     figure, axes = pyplot.subplots(
-        len(names), 2, figsize=(9.0, 3.2 * len(names)), squeeze=False, layout="constrained"
+        len(groups), 2, figsize=(9.0, 3.2 * len(groups)), squeeze=False, layout="constrained"
     )
-    for (fan, coverage), group in zip(axes, names, strict=True):
-        channels = [c for c, name in enumerate(groups) if name == group]
+    for (fan, coverage), (group, part, raw, calibrated) in zip(axes, groups, strict=True):
         squared = np.where(raw.counts, np.square(raw.error), 0.0).sum(axis=(0, 1))
-        channel = max(channels, key=lambda c: squared[c])
+        channel = int(squared.argmax())
         window = _typical(calibrated.part(slice(None), [channel]))
         name, unit, factor = CHANNELS[group]
-        at = window, slice(None), channel
-        _fan(fan, members[:, *at], raw, calibrated, at, factor, seconds)
-        episode = f"episode {calibrated.episode[window]}, from frame {start[window]}"
-        fan.set_title(f"{episode} (channel {channel})", fontsize=9)
+        _fan(fan, part, raw, calibrated, (window, slice(None), channel), factor, horizon_hz)
         fan.set(ylabel=f"{name}, moved by [{unit}]", xlabel="time from the start [s]")
-        _coverage(coverage, raw, calibrated, channels, horizon_hz)
+        episode = f"episode {calibrated.episode[window]}, from frame {part.start[window]}"
+        fan.set_title(f"{episode} (number {channel + 1} of the group)", fontsize=9)
+        _coverage(coverage, raw, calibrated, horizon_hz)
     axes[0, 0].legend(loc="best", fontsize=7, frameon=False)
     axes[0, 1].set_title("coverage: ensemble dashed, with multipliers solid", fontsize=9)
     axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
@@ -74,21 +64,22 @@ def _typical(forecasts: Forecasts) -> int:
 
 def _fan(
     axes: Axes,
-    members: np.ndarray,
+    part: Part,
     raw: Forecasts,
     calibrated: Forecasts,
     at: tuple[int, slice, int],
     factor: float,
-    seconds: np.ndarray,
+    horizon_hz: float,
 ) -> None:
-    """Members (members, horizon), the recording, and bands of 50 and 90 % with multipliers; the
+    """Members, the recording, and bands of 50 and 90 % with multipliers; the
     lines of 90 % without.
 
     Args:
       at: the window, its frames, and the channel.
       factor: from SI to the unit of the axis.
     """
-    mean = factor * members.mean(axis=0)
+    mean = factor * part.mean[at]
+    seconds = np.arange(1, len(mean) + 1) / horizon_hz
     freedom = np.broadcast_to(calibrated.freedom, calibrated.error.shape)[at]
     for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
         half = factor * calibrated.deviation[at] * stats.t.ppf(0.5 + 0.5 * level, freedom)
@@ -97,20 +88,18 @@ def _fan(
     half = factor * raw.deviation[at] * stats.norm.ppf(0.95)
     axes.plot(seconds, mean - half, color=ORANGE, lw=1, ls="--", label="90% ensemble")
     axes.plot(seconds, mean + half, color=ORANGE, lw=1, ls="--")
-    axes.plot(seconds, factor * members.T, color=GREY, lw=0.6)
+    axes.plot(seconds, factor * part.members[:, *at].T, color=GREY, lw=0.6)
     recorded = np.where(raw.counts[at], mean + factor * raw.error[at], np.nan)
     axes.plot(seconds, recorded, color="black", lw=1.6, label="recorded")
 
 
-def _coverage(
-    axes: Axes, raw: Forecasts, calibrated: Forecasts, channels: list[int], horizon_hz: float
-) -> None:
+def _coverage(axes: Axes, raw: Forecasts, calibrated: Forecasts, horizon_hz: float) -> None:
     """Share of each interval's hits at each frame, without multipliers (dashed) and with them."""
     horizon = raw.error.shape[1]
     steps = np.unique(np.geomspace(1, horizon, MOST_FRAMES).round().astype(int)) - 1
-    steps = [k for k in steps if raw.part([k], channels).counts.any()]
+    steps = [k for k in steps if raw.counts[:, k].any()]
     for forecasts, style in ((raw, "--"), (calibrated, "-")):
-        cells = [scores(forecasts.part([k], channels))["coverage"] for k in steps]
+        cells = [scores(forecasts.part([k], slice(None)))["coverage"] for k in steps]
         for level, colour in zip(LEVELS, COLOURS, strict=True):
             share = [cell[str(level)]["share"] for cell in cells]
             label = f"{level:.0%}" if forecasts is calibrated else None

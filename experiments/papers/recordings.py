@@ -25,11 +25,14 @@ def physics(name: str, kept: tuple[int, int], *numbers: Number) -> Result:
     )
 
 
-def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result:
-    """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2."""
+def hybrid(
+    name: str, folders: tuple[str, str, str], *numbers: Number, more: str = ""
+) -> Result:
+    """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2, and
+    ``more`` is for the fits."""
     base = f"{RESULTS}/recordings/{name}/physics/"
     fit = f"experiments.recordings.fit_hybrid --recording {name} --physics {base}%s/checkpoint "
-    fit += "--fit.seed %d --out {out}/%d"
+    fit += f"--fit.seed %d {more}--out {{out}}/%d"
     table = f"experiments.recordings.hybrid_table --recording {name} --out {{out}} --physics "
     table += " ".join(base + folder for folder in folders) + " --hybrid {out}/0 {out}/1 {out}/2"
     fits = (fit % (folder, seed, seed) for seed, folder in enumerate(folders))

@@ -14,6 +14,7 @@ from worldmodel.__main__ import main
 from worldmodel.commands import generate as generation
 from worldmodel.commands import named
 from worldmodel.errors import InputError
+from worldmodel.policies import actor
 from worldmodel.tasks import data_set
 
 FILE = """
@@ -152,6 +153,38 @@ def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
     assert "plan is a plan of task 'reach', not of 'pull'" in other
 
 
+def test_a_learned_policy_is_exported_and_deployed(run: Run, tmp_path: Path) -> None:
+    """Its weights are set here: ``test_learning_in_the_model`` trains some."""
+    gains = np.array([[0.0], [0.0], [1.0]], np.float32)  # of place, speed and target
+    layer = gains, np.zeros(1, np.float32)
+    policy = actor.Actor((layer,), np.zeros(3, np.float32), np.ones(3, np.float32))
+    actor.save(tmp_path / "learned" / "policy", policy, Reach(), {})
+    line = "export cart_task.py:task --policy learned --out onnx"
+    done = run(line)
+    assert done["difference"] < 1e-5
+    assert "--out onnx is there already" in run(line)
+    deploy = "deploy cart_task.py:task --episodes 2 --policy {0} --out deployed_{0}"
+    one, two = (run(deploy.format(name)) for name in ("learned", "onnx"))
+    assert one["error"] == pytest.approx(two["error"], abs=1e-5) and one["success"] is not None
+    for episode in data_set.read(tmp_path / "deployed_onnx" / "corrections", Reach()):
+        assert episode.action is not None
+        np.testing.assert_allclose(episode.action[0, 0], np.tanh(episode.goal["target"]), atol=1e-5)
+    for name in ("learned", "onnx"):
+        line = f"deploy cart_task.py:Pull --policy {name} --out x --robot cart_task.py:robot"
+        assert "another task than 'pull': its task is reach" in run(line)
+    assert "no policy in it" in run("export cart_task.py:task --policy onnx --out x")
+
+
+@pytest.mark.slow  # its quick substitutes are the test before it and tests/policies/test_ppo.py
+def test_learning_in_the_model(run: Run) -> None:
+    line = "train cart_task.py:task --method ppo --steps 1 --width 16 --out learned"
+    learned = run(line)
+    assert learned["steps"] == 327_680 and learned["episodes"] == 8 and learned["error"] < 0.3
+    assert run(line) == learned
+    assert "ppo.width was 16 and is 8" in run(line.replace("16", "8"))
+    assert run("deploy cart_task.py:task --policy learned --out out --episodes 2")["error"] < 0.5
+
+
 def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
     line = "loop cart_task.py:task --out loop --episodes 6 --corrections 2 --clone-steps 50"
     once = run(line)
@@ -216,6 +249,16 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "deploy cart_task.py:task --out x --policy . --robot cart_task.py:number",
             "robot 'cart_task.py:number' is a int without 'control_hz', 'names', 'max_rate'",
         ),
+        (
+            "train cart_task.py:task --out x --method ppo --environments 0",
+            "--environments 0: at least 1",
+        ),
+        ("train cart_task.py:task --out x --method ppo --model no", "--model no: no such folder"),
+        (
+            "train cart_task.py:task --out x --method ppo --environments 100",
+            "no multiple of environments = 100",
+        ),
+        ("export cart_task.py:task --out x --policy no", "--policy no: no policy in it"),
         ("loop cart_task.py:task --out x --turns 0", "--turns 0: at least 1"),
     ],
 )

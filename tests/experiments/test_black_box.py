@@ -16,6 +16,7 @@ from experiments.learned.training import Config, Data, Prediction, fit, predict
 from experiments.recordings import source
 from experiments.recordings.problems import CUBE, PENDULUM
 from experiments.records import write_arrays
+from tests.helpers.command import run
 from tests.helpers.doors import door
 from tests.helpers.still_episodes import still_episodes
 from worldmodel import runtime
@@ -203,6 +204,24 @@ def test_predictions_are_read_for_the_windows_that_they_are_of(
             black_box_table.read_runs([tmp_path / f for f in folders], recording)
     with pytest.raises(InputError, match="does not exist"):
         black_box_table.read_runs([tmp_path / "e"], recording)
+
+
+@pytest.mark.slow  # quick: the others here
+def test_the_command_tries_fits_and_leaves_forecasts(tmp_path: Path) -> None:
+    command = ["experiments.learned.black_box", "--recording", "double_pendulum", "--members", "2"]
+    command += ["--trial-steps", "2", "--config.steps", "4", "--config.width", "8"]
+    command += ["--config.memory", "1", "--config.batch", "8", "--out"]
+    done = run(*command, str(tmp_path / "a"))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["simulated"] and len(result["trials"]) == 8 and len(result["validation"]) == 2
+    assert json.loads((tmp_path / "a" / "result.json").read_text())["errors"] == result["errors"]
+    with np.load(tmp_path / "a" / "forecasts.npz") as forecasts:
+        assert (forecasts["test.deviation"] > 0).all() and len(forecasts["test.members"]) == 2
+    with np.load(tmp_path / "a" / "predictions.npz") as stored:
+        assert stored["test_100_qpos"].shape[1:] == (100, 2)
+    other = run(*command, str(tmp_path / "b"), "--tuned", str(tmp_path / "c"))
+    assert other.returncode == 2 and "result.json does not exist" in other.stderr
 
 
 def test_impossible_settings_are_refused_by_name() -> None:

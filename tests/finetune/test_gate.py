@@ -76,11 +76,17 @@ def test_a_displacement_counts_by_what_it_explains_at_each_horizon(shown: Parame
     wanted[:4] = [1.0, 1.0, 0.5, 0.2]
     np.testing.assert_allclose(gate, wanted)  # and nothing from frame 15 on
 
-    # A gate does not open again behind a horizon that is no better with it.
-    rising = np.select([FRAME < 3, FRAME < 7], [0.2, 0.5], 1.0)[:, None]
+    # It may open with the horizon; frames before the first that gains have its scale.
+    rising = np.select([FRAME < 3, FRAME < 7], [0.0, 0.5], 1.0)[:, None]
     gate = gate_of(SHOWN, shown, off + rising * (on - off))
-    np.testing.assert_allclose(gate[:5], 0.2)
+    np.testing.assert_allclose(gate[:5], [0.5, 0.5, 0.5, 1.0, 1.0])
     assert not gate[GATE_STEPS > HORIZON].any()  # beyond what was validated
+
+    # Once it has closed, it stays closed: what was summed is lost.
+    again = np.select([FRAME < 3, FRAME < 7], [1.0, 0.0], 1.0)[:, None]
+    gate = gate_of(SHOWN, shown, off + again * (on - off))
+    np.testing.assert_allclose(gate[:2], 1.0)
+    assert not gate[2:].any()
 
 
 def test_frames_that_nobody_scored_open_no_gate(shown: Parameters) -> None:

@@ -80,7 +80,7 @@ def test_a_scale_of_several_numbers_comes_back_a_tuple(tmp_path: Path) -> None:
     [
         ({"base": "Magic"}, "unknown part 'Magic'"),
         ({"correction": "Spell"}, "unknown part 'Spell'"),
-        ({"network": {"width": 0}}, "metadata of .* are damaged: .*sizes of at least 1"),
+        ({"network": {"width": 0}}, "are damaged: .*width and members of at least 1"),
         ({"network": {"depth": 3}}, "metadata of .* are damaged: .*depth"),
         ({"base": None, "mjcf": None}, r"is not a world model: its metadata lacks mjcf, base;"),
     ],

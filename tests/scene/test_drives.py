@@ -1,11 +1,14 @@
 """The law of a drive, each part against its closed form, and drives that cannot be."""
 
+import copy
+
 import numpy as np
 import pytest
 
 from tests.helpers.servos import ARM, HZ, SUBSTEPS, servos
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import SceneError, drives, load_scene
+from worldmodel.scene.replay import Replayer, controlled
 
 DT = 1.0 / (HZ * SUBSTEPS)
 
@@ -63,6 +66,24 @@ def test_a_start_remembers_the_known_past_as_if_it_had_been_played() -> None:
     np.testing.assert_allclose(started, memory, rtol=1e-14)
     without = drives.remembered(model, blank, ctrl, np.zeros(6, bool), SUBSTEPS)
     assert np.isnan(without).all()
+
+
+def test_steps_one_by_one_are_those_of_a_whole_window() -> None:
+    replayer = Replayer(copy.copy(servos().mj_model))
+    ctrl = np.random.default_rng(1).uniform(-1, 1, (3, 6, 2))
+    start = replayer.states(np.zeros((3, 2)), np.zeros((3, 2)))
+    whole, last = replayer.play(start, ctrl, SUBSTEPS, replayer.memory(3, SUBSTEPS))
+    states, memory, ends = start, replayer.memory(3, SUBSTEPS), []
+    for step in range(6):
+        rows, memory = replayer.play(states, ctrl[:, step : step + 1], SUBSTEPS, memory)
+        states = rows[:, -1]
+        ends.append(states)
+    np.testing.assert_array_equal(np.stack(ends, 1), whole[:, SUBSTEPS - 1 :: SUBSTEPS])
+    np.testing.assert_array_equal(memory, last)
+    data = mujoco.MjData(replayer.model)
+    for _ in controlled(replayer.model, data, ctrl[0], SUBSTEPS):
+        mujoco.mj_step(replayer.model, data)
+    np.testing.assert_allclose(data.qpos, whole[0, -1, replayer.qpos], atol=1e-14)
 
 
 def test_a_backlash_is_a_dead_zone_of_the_servos_error() -> None:

@@ -73,8 +73,9 @@ class FitOptions:
     iterations: int = 40
     # Of each member's fit through windows; a displacement has none.
     steps: int = 300
-    # What the network's output is added to.
-    correction: Literal["displacement", "velocity", "force"] = "displacement"
+    # What the network's output is added to; force of a driven robot and displacement of others when
+    # absent.
+    correction: Literal["displacement", "velocity", "force"] | None = None
     # Networks of the ensemble, each with physics of its own.
     members: int = 5
 
@@ -235,9 +236,12 @@ def _network(
     metadata: dict[str, Any],
     stop: Callable[[], bool],
 ) -> FittedHybrid:
+    driven = physics.scene.mj_model.nu > 0
+    correction = options.correction or ("force" if driven else "displacement")
+    runtime.log(f"the network corrects: {correction}")
     world = dataclasses.replace(
         physics,
-        correction=CORRECTIONS[options.correction],
+        correction=CORRECTIONS[correction],
         network=Network(members=options.members),
     )
     protocol = problem.protocol

@@ -1,6 +1,6 @@
-"""``worldmodel train``: a policy by cloning data sets, or by planning in the world model."""
+"""``worldmodel train``: a policy by cloning, by planning or by PPO in the world model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +13,16 @@ from worldmodel.commands import named
 from worldmodel.commands.counts import check_counts
 from worldmodel.commands.generate import Demonstration
 from worldmodel.commands.reading import digest
-from worldmodel.commands.version import Engine
+from worldmodel.commands.version import Engine, chosen_engine, described, version_of
 from worldmodel.errors import InputError
+from worldmodel.policies import actor, onnx_policy
 from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
+from worldmodel.tasks.play import repeated
 from worldmodel.tasks.task import Task
 from worldmodel.types import Start, Trial
 
@@ -30,12 +32,12 @@ PLAN = "plan.npz"
 def train(
     task: tyro.conf.Positional[str],
     out: Path,
-    method: Literal["clone", "plan"] = "clone",
+    method: Literal["clone", "plan", "ppo"] = "clone",
     data: tuple[Path, ...] = (),
     seed: int = 0,
     width: int = 64,
-    steps: int = 1000,
-    learning_rate: float = 5e-3,
+    steps: int | None = None,
+    learning_rate: float | None = None,
     weight_decay: float = 30.0,
     history: int = 1,
     chunk: int = 1,
@@ -43,33 +45,50 @@ def train(
     expert: str | None = None,
     episodes: int = 8,
     engine: Engine = None,
+    environments: int = 256,
+    discount: float = 0.98,
+    entropy: float = 1e-2,
+    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
 ) -> dict[str, Any]:
-    """Trains a policy: clones data sets, or plans open loop in the world model.
+    """Trains a policy: clones data sets, plans open loop in the world model, or learns in it.
 
     Args:
       task: file.py:name or package.module:name.
       out: folder for the policy.
-      method: clone or plan.
+      method: clone, plan or ppo.
       data: clone: data sets, of generate, deploy or loop; real and synthetic ones mix.
       seed: of the first weights, or of the planned starts and goals.
-      width: clone: of the network's layers.
-      steps: clone: of Adam, over all rows.
-      learning_rate: clone: at first; it falls to zero.
+      width: clone, ppo: of the network's layers.
+      steps: clone: of Adam, over all rows, 1000 when absent; ppo: control steps of all
+        environments, 3 million when absent, rounded up to whole epochs.
+      learning_rate: clone: at first, 5e-3 when absent; it falls to zero. ppo: 1e-3 when absent.
       weight_decay: clone: divided by the number of rows.
       history: clone: observations that the policy sees.
       chunk: clone: actions that it decides on at once.
-      model: plan: as for generate.
+      model: plan, ppo: as for generate.
       expert: plan: as for generate.
-      episodes: plan: to plan, each for its own start and goal.
-      engine: plan: as for generate.
+      episodes: plan: to plan, each for its own start and goal; ppo: that the trained policy plays.
+      engine: plan, ppo: of what is played, as for generate; PPO learns in mjx.
+      environments: ppo: that are stepped at once.
+      discount: ppo: of the reward of a later step.
+      entropy: ppo: reward for exploring.
+      stop: ppo: asked after every epoch; the same command goes on.
 
     Raises:
       InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
+      Interrupted: ``stop`` returned True.
     """
+    check_counts(width=width, steps=steps, history=history, chunk=chunk, environments=environments)
     if method == "plan":
         return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
-    check_counts(width=width, steps=steps, history=history, chunk=chunk)
-    config = cloning.CloneConfig(width, steps, learning_rate, weight_decay, history, chunk)
+    chosen: dict[str, Any] = {"width": width}
+    chosen |= {} if steps is None else {"steps": steps}
+    chosen |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    if method == "ppo":
+        chosen |= {"environments": environments, "discount": discount, "entropy": entropy}
+        return _ppo(task, model, out, chosen, episodes, seed, engine, stop)
+    chosen = {"steps": 1000} | chosen
+    config = cloning.CloneConfig(**chosen, weight_decay=weight_decay, history=history, chunk=chunk)
     return _clone(task, data, out, config, seed)
 
 
@@ -100,6 +119,47 @@ def _clone(
     return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
 
 
+def _ppo(
+    task: str,
+    model: Path | None,
+    out: Path,
+    chosen: dict[str, Any],
+    episodes: int,
+    seed: int,
+    engine: Engine,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Learns in a version, and plays what it has learned there."""
+    from worldmodel.loop.environment import environment  # Brax takes a second to load
+    from worldmodel.policies.ppo import PPOConfig, train
+
+    check_counts(episodes=episodes)
+    asked, config = named.task(task), PPOConfig(**chosen)
+    version = version_of(asked, model)
+    where = described(asked, version)
+    settings = where | {"seed": seed} | flat("ppo", config)
+    settings["steps"] = settings.pop("ppo.steps")  # more may be asked for later
+    claim(out, settings)
+    with named.contract(asked):
+        env = environment(version, asked)
+        policy, epochs = train(env, config, out, seed=seed, settings=where, stop=stop)
+        drawing, playing = jax.random.split(jax.random.key(seed))
+        starts, goals = loop.draw(asked, drawing, episodes)
+        played = loop.generate(
+            version,
+            asked,
+            repeated(policy, episodes),
+            starts,
+            goals,
+            playing,
+            engine=chosen_engine(version.world, engine),
+        )
+    last = {"steps": epochs[-1]["steps"], "return": epochs[-1]["return"]}
+    seconds = {"seconds": sum(epoch["seconds"] for epoch in epochs)}
+    result = {"out": str(out), "method": "ppo"} | last | seconds | loop.scores(asked, played)
+    return result | {"diverged": episodes - len(played)}
+
+
 def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
     """Plans episodes in a version, and writes their starts, goals and actions."""
     claim(out, asked.settings)
@@ -127,8 +187,8 @@ def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
 
 
 def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial]:
-    """What a trained policy is to play: of a cloned one ``count`` episodes, 8 when absent, that the
-    task draws; of a plan its own, all when absent.
+    """What a trained policy is to play: of a plan its own episodes, all when absent; of another
+    policy ``count`` that the task draws, 8 when absent.
 
     Raises:
       InputError: no policy there, one of another task, or more episodes than were planned.
@@ -158,8 +218,20 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
             )
             for i in range(many)
         ]
-    if not (folder / "policy").is_dir():
-        raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
-    policy = cloning.restore(folder / "policy", task)
+    exported = (folder / onnx_policy.FILE).is_file()
+    policy = onnx_policy.load(folder, task) if exported else kept_policy(folder, task)
     many = 8 if count is None else count
     return loop.trials_of(*loop.draw(task, jax.random.key(seed), many), policy, many)
+
+
+def kept_policy(folder: Path, task: Task) -> actor.Actor | cloning.Cloned:
+    """The policy that ``train`` left in a folder, by cloning or PPO.
+
+    Raises:
+      InputError: no policy there, or one of another task.
+    """
+    kept = folder / "policy"
+    if not kept.is_dir():
+        raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
+    learned = "actor" in checkpoint.read_metadata(kept)
+    return actor.restore(kept, task) if learned else cloning.restore(kept, task)

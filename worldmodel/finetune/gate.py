@@ -25,6 +25,7 @@ from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11)  # of a displacement
+DOUBT = 1.0  # standard errors by which a displacement must gain
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of a correction that changes the state
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
@@ -69,18 +70,18 @@ def gated(
     else:
         apart = motions(world.scene, off, at(1.0))
         rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
-    relative = {s: _relative(poses, off, validation, channels) for s, poses in rows.items()}
-    gate = (_one_share if correction.changes_state else _shares)(relative)
+    choose, doubt = (_one_share, 0.0) if correction.changes_state else (_shares, DOUBT)
+    gate = choose({s: _relative(p, off, validation, channels, doubt) for s, p in rows.items()})
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
     return _calibrated(world, parameters, validation)
 
 
 def _relative(
-    poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels
+    poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels, doubt: float
 ) -> np.ndarray:
     """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, of the frames
-    from one step of the gate up to the next where the physics is finite; infinite where the other
-    is not; NaN beyond the windows."""
+    from one step of the gate up to the next where the physics is finite, and ``doubt`` standard
+    errors over episodes more; infinite where the other is not finite; NaN beyond the windows."""
     counts, episode = np.asarray(windows.scored), np.asarray(windows.episode)
     counts = counts & np.isfinite(off).all(-1)
     diverged = counts & ~np.isfinite(poses).all(-1)
@@ -99,29 +100,37 @@ def _relative(
         if (here & diverged).any():
             out[i] = np.inf
             continue
-        means = []
-        for error in errors:
-            each = [
-                error[episode == e][here[episode == e]].mean(0)
-                for e in np.unique(episode[here.any(1)])
-            ]
-            means.append(np.nanmean(each, axis=0))
-        has = means[1] > 0
+        on, plain = (
+            np.stack(
+                [
+                    error[episode == e][here[episode == e]].mean(0)
+                    for e in np.unique(episode[here.any(1)])
+                ]
+            )
+            for error in errors
+        )
+        usual = np.nanmean(plain, axis=0)
+        has = usual > 0
         if has.any():
-            out[i] = np.mean(means[0][has] / means[1][has])
+            change = np.nanmean((on - plain)[:, has] / usual[has], axis=1)
+            uncertain = change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else 0.0
+            out[i] = 1.0 + change.mean() + doubt * uncertain
         else:  # the physics does not err
-            out[i] = np.inf if (means[0] > 0).any() else 1.0
+            out[i] = np.inf if (np.nanmean(on, axis=0) > 0).any() else 1.0
     return out
 
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
-    """Of a displacement: at each step the best scale, never more than at an earlier one."""
+    """Of a displacement: at each step the best scale; nothing after the first that gains nothing,
+    since what has been summed is lost there, and before the first that gains the scale of that."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
     table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
-    # Frame 0 has no error, and no gate may rise again.
-    best[0] = best[1]
-    return np.minimum.accumulate(best)
+    if not best.any():
+        return best
+    first = int(np.argmax(best > 0))
+    best[:first] = best[first]
+    return np.where(np.logical_and.accumulate(best > 0), best, 0.0)
 
 
 def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:

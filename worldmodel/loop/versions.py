@@ -28,7 +28,7 @@ from worldmodel.runtime import checkpoint
 from worldmodel.runtime.devices import in_batches
 from worldmodel.scene import Scene
 from worldmodel.scene.names import element_name
-from worldmodel.tasks.play import Played, Simulate, episodes, play
+from worldmodel.tasks.play import FARTHEST, Played, Simulate, episodes, play
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Policy, Start
@@ -37,7 +37,6 @@ from worldmodel.types import Episode, Goal, Policy, Start
 # (experiments/results/gradients/cost_gpu).
 BATCH, GPU_BATCH = 128, 4096
 C_STANDS_IN = 1e-4  # [m, rad] difference from MJX over an episode
-FARTHEST = 1e4  # [m, rad] that a position may be from its zero; a body falls so far in 45 s
 NAMED = 5  # episodes in one message
 
 

@@ -18,6 +18,8 @@ from worldmodel.tasks.errors import TaskError
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Episode, Goal, Measurement, Policy, Start, State
 
+FARTHEST = 1e4  # [m, rad] that a position may be from its zero; a body falls so far in 45 s
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

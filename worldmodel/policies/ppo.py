@@ -1,0 +1,242 @@
+"""Brax's PPO on a task in a model, resumable to the same numbers.
+
+Brax saves networks and normaliser alone, so a resumed run of its own begins with a new optimiser.
+Here ``brax…ppo.train`` runs as it is, and each call of its compiled epoch is intercepted: what the
+next one starts from is saved, optimiser, normaliser and environments included.
+
+    John Schulman et al., Proximal policy optimization algorithms, 2017, arXiv:1707.06347
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from brax.training.agents.ppo import networks
+from brax.training.agents.ppo import train as brax_ppo
+
+from worldmodel import runtime
+from worldmodel.errors import InputError
+from worldmodel.policies import actor
+from worldmodel.policies.actor import Actor
+from worldmodel.policies.brax_env import TaskEnv
+from worldmodel.policies.contract import check, contract
+from worldmodel.runtime import checkpoint
+from worldmodel.runtime.settings import differences, flat
+from worldmodel.tasks.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """How a policy is trained."""
+
+    steps: int = 3_000_000  # control steps of all environments, rounded up to whole epochs
+    environments: int = 256
+    unroll: int = 16  # control steps of a row
+    batch: int = 256  # rows of a gradient step
+    minibatches: int = 8  # gradient steps over the rows of an update
+    passes: int = 4  # over the rows of an update
+    updates: int = 10  # of an epoch, after which the run is saved
+    width: int = 64  # of the layers of policy and critic
+    layers: int = 2
+    learning_rate: float = 1e-3  # at first; then it keeps a step's divergence near ``divergence``
+    divergence: float = 0.02  # of Kullback and Leibler, of the policies before and after
+    max_norm: float = 1.0  # of the gradient; longer ones are shortened to it
+    discount: float = 0.98
+    trace: float = 0.95  # lambda of the advantages
+    entropy: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), int) and value < 1:
+                raise InputError(f"PPOConfig: {field.name} = {value}; at least 1")
+        if self.batch * self.minibatches % self.environments:
+            raise InputError(
+                f"PPOConfig: batch * minibatches = {self.batch * self.minibatches} is no multiple "
+                f"of environments = {self.environments}; change one"
+            )
+
+    @property
+    def epoch(self) -> int:
+        """Control steps of an epoch."""
+        return self.updates * self.minibatches * self.batch * self.unroll
+
+
+def train(
+    env: TaskEnv,
+    config: PPOConfig,
+    folder: Path,
+    *,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Actor, list[dict[str, Any]]]:
+    """Trains a policy. A call that was ended, even by a kill, goes on from its last whole epoch,
+    and comes to the same numbers as one that was not.
+
+    Args:
+      folder: of the run: ``policy``, an ``actor.Actor``, and ``training``, all that goes on.
+      seed: of weights, exploration and environments.
+      settings: what else tells this run from others, as JSON, such as the model's parameters.
+      stop: asked after every epoch.
+
+    Returns:
+      The policy; a row per epoch: steps so far, the mean return of the last episode of each
+      environment (None before one has ended), seconds, divergences by name so far.
+
+    Raises:
+      CheckpointError: the folder holds a run of another configuration, seed or settings.
+      InputError: the folder holds a run of another task; the weights diverge.
+      Interrupted: ``stop`` returned True.
+    """
+    task, place, total = env.task, folder / "training", -(-config.steps // config.epoch)
+    fixed = flat("ppo", config)
+    del fixed["ppo.steps"]  # more may be asked for later
+    described = fixed | {"seed": seed, "contract": contract(task)} | (settings or {})
+    curve = _former(place, task, described)
+    going: Any = None  # training state and environments, as the last epoch ended
+
+    def epoch(compiled: Callable, training: Any, environments: Any, keys: Any) -> Any:
+        nonlocal going
+        if going is None:  # arrays of the host, always: those of a device would compile it again
+            going = jax.tree.map(np.array, (training, environments))
+            going = _restored(place, going) if curve else going
+        number = len(curve)
+        keys = jax.random.split(jax.random.fold_in(jax.random.PRNGKey(seed), number), len(keys))
+        began = time.perf_counter()
+        result = compiled(*going, np.array(keys))
+        going = jax.tree.map(np.array, result[:2])
+        seconds = time.perf_counter() - began
+        curve.append(_row(env, going[1], config.epoch * (number + 1), seconds))
+        actor.save(folder / "policy", actor_of(going[0]), task, {"steps": curve[-1]["steps"]})
+        checkpoint.save(place, number + 1, _filled(going), described | {"curve": curve})
+        if stop() and len(curve) < total:
+            raise runtime.Interrupted(f"saved after {curve[-1]['steps']} steps of PPO")
+        return result
+
+    if remaining := max(total - len(curve), 0):
+        with _intercepted(epoch):
+            brax_ppo.train(
+                env,
+                num_timesteps=remaining * config.epoch,
+                num_evals=remaining + 1,  # it makes one epoch fewer than evaluations
+                run_evals=False,
+                wrap_env=False,
+                max_devices_per_host=1,
+                num_envs=config.environments,
+                num_eval_envs=1,
+                episode_length=task.horizon,
+                unroll_length=config.unroll,
+                batch_size=config.batch,
+                num_minibatches=config.minibatches,
+                num_updates_per_batch=config.passes,
+                learning_rate=config.learning_rate,
+                learning_rate_schedule="ADAPTIVE_KL",
+                desired_kl=config.divergence,
+                max_grad_norm=config.max_norm,
+                discounting=config.discount,
+                gae_lambda=config.trace,
+                entropy_cost=config.entropy,
+                normalize_observations=True,
+                network_factory=functools.partial(
+                    networks.make_ppo_networks,
+                    policy_hidden_layer_sizes=(config.width,) * config.layers,
+                    value_hidden_layer_sizes=(config.width,) * config.layers,
+                ),
+                seed=seed,
+            )
+    return actor.restore(folder / "policy", task), curve
+
+
+def _former(place: Path, task: Task, described: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run that is there; none where there is none."""
+    if checkpoint.latest(place) is None:
+        return []
+    former = checkpoint.read_metadata(place)
+    check(former.get("contract", {}), task, f"the run of PPO in {place}")
+    now = json.loads(json.dumps(described))
+    other = [d for name in now for d in differences(name, former.get(name), now[name])]
+    if other:
+        raise checkpoint.CheckpointError(
+            f"{place} is of another run: {'; '.join(other)}; choose another folder"
+        )
+    return list(former["curve"])
+
+
+def _filled(tree: Any) -> Any:
+    """A tree without its leaves of size 0, which Orbax does not write."""
+    return jax.tree.map(lambda x: x if x.size else None, tree)
+
+
+def _restored(place: Path, like: Any) -> Any:
+    saved = checkpoint.restore(place, _filled(like))[0]
+    return jax.tree.map(
+        lambda new, empty: empty if new is None else np.array(new),
+        saved,
+        like,
+        is_leaf=lambda x: x is None,
+    )
+
+
+@contextlib.contextmanager
+def _intercepted(epoch: Callable) -> Iterator[None]:
+    """Within, Brax's PPO calls ``epoch(compiled, training, environments, keys)`` in place of its
+    compiled epoch; ``jax`` as Brax sees it differs in that alone."""
+    seen = types.ModuleType("jax")
+    seen.__getattr__ = lambda name: getattr(jax, name)
+
+    def pmap(function: Callable, **options: Any) -> Callable:
+        compiled = jax.pmap(function, **options)
+        if function.__name__ != "training_epoch":
+            return compiled
+        return functools.partial(epoch, compiled)
+
+    seen.__dict__["pmap"] = pmap
+    brax_ppo.jax = seen
+    try:
+        yield
+    finally:
+        brax_ppo.jax = jax
+
+
+def _row(env: TaskEnv, environments: Any, steps: int, seconds: float) -> dict[str, Any]:
+    """What an epoch came to, which is logged."""
+    ended = np.asarray(environments.info["last_return"])
+    ended = ended[np.isfinite(ended)]
+    row: dict[str, Any] = {"steps": steps, "return": float(ended.mean()) if ended.size else None}
+    row |= {"seconds": round(seconds, 3), "diverged": env.divergences(environments)}
+    shown = "no episode has ended" if row["return"] is None else f"return {row['return']:.4g}"
+    runtime.log(f"{steps} steps: {shown}, {seconds:.1f} s")
+    if row["diverged"]:
+        counts = ", ".join(f"{name} in {count}" for name, count in row["diverged"].items())
+        runtime.log(f"episodes that diverged so far: {counts}")
+    return row
+
+
+def actor_of(training: Any) -> Actor:
+    """The policy of Brax's ``TrainingState``, whose leaves have a leading dimension of devices.
+
+    Raises:
+      InputError: its weights are not finite.
+    """
+    weights = jax.tree.map(lambda x: np.asarray(x[0], np.float32), training.params.policy["params"])
+    names = sorted(weights, key=lambda name: int(name.removeprefix("hidden_")))
+    layers = [(weights[name]["kernel"], weights[name]["bias"]) for name in names]
+    if not all(np.isfinite(x).all() for layer in layers for x in layer):
+        raise InputError(
+            "PPO: the weights of the policy are not finite; lower its learning rate, or look at "
+            "the task's reward"
+        )
+    kernel, bias = layers[-1]
+    size = bias.size // 2  # the other half is the width of what it explores
+    layers[-1] = kernel[:, :size], bias[:size]
+    normaliser = training.normalizer_params
+    centre, scale = (np.asarray(x[0], np.float32) for x in (normaliser.mean, normaliser.std))
+    return Actor(tuple(layers), centre, scale)
