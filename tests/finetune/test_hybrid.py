@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.helpers.doors import MASS, door, door_windows
+from tests.helpers.doors import MASS, door_windows
 from tests.helpers.planted_arm import ARM, drag, equal, recorded, scene_of
 from worldmodel import runtime
 from worldmodel.episodes.errors import Angle, Channels
@@ -28,8 +28,11 @@ from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Displacement, Network, WorldModel, init
 from worldmodel.model.ensemble import members
-from worldmodel.scene import FreeParameter
+from worldmodel.scene import FreeParameter, load_scene
 
+DAMPED = """<mujoco model="door"><worldbody><body name="door">
+<joint name="hinge" axis="0 1 0" damping=".1"/><geom size=".1" pos="0 0 .3"/></body></worldbody>
+<actuator><motor joint="hinge"/></actuator></mujoco>"""
 MEMBERS = 4
 WORLD = WorldModel.latent(scene_of(ARM), Network(latent=2, width=4, members=MEMBERS))
 GRID = WindowGrid(first=1, stride=8, horizon=1)
@@ -186,9 +189,8 @@ def test_a_bootstrap_draws_whole_episodes_with_repetition() -> None:
 
 def test_members_draw_their_physics_from_what_the_data_leave_open() -> None:
     free = (*MASS, FreeParameter("damping", "hinge"), FreeParameter("joint_zero", "hinge"))
-    world = WorldModel(
-        door(), free, correction=Displacement(), network=Network(latent=1, width=1, members=300)
-    )
+    scene, network = load_scene(DAMPED, control_hz=100.0, substeps=1), Network(1, 1, members=60)
+    world = WorldModel(scene, free, correction=Displacement(), network=network)
     origin = init(world, jax.random.key(0))
     middle = {"door.mass": 0.4, "hinge.damping": -0.2, "hinge.joint_zero": 0.1}
     origin["physics"] = {name: np.array([middle[name]]) for name in origin["physics"]}
@@ -200,9 +202,9 @@ def test_members_draw_their_physics_from_what_the_data_leave_open() -> None:
         return np.array([[float(m["physics"][name][0]) for name in middle] for m in each])
 
     drawn = numbers(covariance)
-    np.testing.assert_allclose(drawn[:, :2].mean(0), [0.4, -0.2], atol=4e-4)
-    # The standard error of a variance of 300 draws is 8 %.
-    np.testing.assert_allclose(np.cov(drawn[:, :2].T), covariance[:2, :2], rtol=0.25)
+    np.testing.assert_allclose(drawn[:, :2].mean(0), [0.4, -0.2], atol=8e-4)
+    # The standard error of a variance of 60 draws is 18 %.
+    np.testing.assert_allclose(np.cov(drawn[:, :2].T), covariance[:2, :2], rtol=0.5)
     np.testing.assert_array_equal(drawn[:, 2], 0.1)  # the log's zero is one for all
     np.testing.assert_array_equal(drawn, numbers(covariance))
-    np.testing.assert_array_equal(numbers(None), np.tile([0.4, -0.2, 0.1], (300, 1)))
+    np.testing.assert_array_equal(numbers(None), np.tile([0.4, -0.2, 0.1], (60, 1)))
