@@ -25,9 +25,7 @@ def physics(name: str, kept: tuple[int, int], *numbers: Number) -> Result:
     )
 
 
-def hybrid(
-    name: str, folders: tuple[str, str, str], *numbers: Number, more: str = ""
-) -> Result:
+def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number, more: str = "") -> Result:
     """A network on fitted physics; ``folders`` are those of the physics of seeds 0, 1 and 2, and
     ``more`` is for the fits."""
     base = f"{RESULTS}/recordings/{name}/physics/"

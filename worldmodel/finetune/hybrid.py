@@ -31,6 +31,7 @@ from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel, init
 from worldmodel.model.ensemble import joined, make_forecaster, members
 from worldmodel.physics.kinds import CALIBRATIONS
+from worldmodel.physics.starting_values import REACH
 from worldmodel.runtime import checkpoint
 from worldmodel.types import Episode
 
@@ -225,6 +226,7 @@ def drawn_members(
     most, drawn = TOLERATED * error(middle), []
     for member in out:
         u, halvings = generator.multivariate_normal(middle, covariance, method="eigh"), 0
+        u = np.clip(u, -REACH, REACH)  # as far as a fit may go
         u = np.where(of_log, middle, u)
         while halvings < HALVINGS and not error(u) <= most:
             u, halvings = 0.5 * (u + middle), halvings + 1
