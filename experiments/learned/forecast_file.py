@@ -1,5 +1,11 @@
 """The forecasts of an ensemble as a file, which ``calibration`` reads.
 
+Question: none; it gives the calibration what it scores.
+Command:  python -m experiments.learned.forecast_file --recording double_pendulum
+          --model experiments/results/recordings/double_pendulum/hybrid/checkpoint --out FILE.npz
+Runtime:  a minute, mostly compiling
+Expected: one JSON line
+
 An .npz with ``horizon_hz`` [1/s], the rate of the frames, ``groups`` (nv,), the name of each degree
 of freedom's group, as ``joint_rad``; and of ``validation`` and ``test`` each, as ``test.error``:
 
@@ -12,6 +18,8 @@ of freedom's group, as ``joint_rad``; and of ``validation`` and ``test`` each, a
 """
 
 import dataclasses
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.recordings.figures import CHANNELS
+from experiments.recordings.fitted import restore_fitted
+from experiments.recordings.source import read_recording
+from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.forecasts import Forecasts
 from worldmodel.episodes.windows import Windows
@@ -31,6 +42,16 @@ from worldmodel.scene.tangent import difference, measured_difference, measured_d
 
 BATCH = 256  # windows predicted at once
 NEUTRAL = {"floor": 0.0, "widening": 1.0, "freedom": np.inf}  # of a model's own multipliers
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    model: Path  # checkpoint of fit_hybrid
+    out: Path  # .npz
+    horizon: int | None = None  # frames; the recording's own when absent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,3 +170,29 @@ def _array(path: Path, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarra
     if name not in arrays:
         raise InputError(f"{path} has no array '{name}'; {near(name, arrays)}")
     return arrays[name]
+
+
+def main(args: Args) -> int:
+    """Writes the file; prints one JSON line; returns the exit status.
+
+    Raises:
+      InputError: a model without a network, which says nothing of its errors.
+    """
+    runtime.configure()
+    recording, fitted = read_recording(args.recording), restore_fitted(args.model)
+    if not fitted.world.learns:
+        raise InputError(f"--model {args.model} has no network; give a checkpoint of fit_hybrid")
+    grid = recording.problem.windows
+    grid = dataclasses.replace(grid, horizon=args.horizon or grid.horizon)
+    remember = fitted.metadata["remember"]
+    validation, test = (
+        grid.cut(recording.part(name))[0].remembering(remember) for name in ("validation", "test")
+    )
+    write(args.out, fitted.world, fitted.parameters, validation, test)
+    counts = {"validation": len(validation), "test": len(test)}
+    print(json.dumps({"out": str(args.out), "windows": counts}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.command(main, __doc__))

@@ -41,7 +41,8 @@ from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
 
-ARM = """<mujoco model="arm"><worldbody><body><joint name="a" type="hinge" axis="0 1 0" damping=".02"/>
+ARM = """<mujoco model="arm"><worldbody><body>
+<joint name="a" type="hinge" axis="0 1 0" damping=".02"/>
 <geom size=".02" pos="0 0 -.2" mass="1"/></body></worldbody></mujoco>"""
 SMALL = Network(latent=3, width=4, members=2)
 
