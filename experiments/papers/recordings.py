@@ -37,6 +37,17 @@ def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number, more: str
     return Result(f"recordings/{name}/hybrid", 60, (*fits, table), numbers)
 
 
+def black_box(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result:
+    """A network without physics; ``folders`` as of ``hybrid``."""
+    fit = f"experiments.learned.black_box --recording {name} --trial-steps 0 --seed %d "
+    fit += "--out {out}/%d"
+    table = f"experiments.learned.black_box_table --recording {name} --out {{out}} --physics "
+    table += " ".join(f"{RESULTS}/recordings/{name}/physics/{folder}" for folder in folders)
+    table += " --black-box {out}/0 {out}/1 {out}/2"
+    fits = (fit % (seed, seed) for seed in range(3))
+    return Result(f"learned/black_box/{name}", 60, (*fits, table), numbers)
+
+
 def identified(name: str, *numbers: tuple[str, float, float]) -> Result:
     """What a recording says of each physical number."""
     command = f"experiments.recordings.identify --recording {name} --out {{out}}"
@@ -93,6 +104,17 @@ PAPER = Paper(
             ratio("hybrid", "physics", "position_m", 0.68, 0.79),
             ratio("hybrid", "physics", "rotation_rad", 0.84, 0.92),
             ratio("dealt", "physics", "position_m", 1.0, 1.4),
+        ),
+        hybrid(
+            "double_pendulum",
+            ("seed0", "seed1", "."),
+            ratio("hybrid", "physics", "joint_rad", 0.5, 0.95, frames=100),
+            more="--correction force ",
+        ),
+        black_box(
+            "double_pendulum",
+            ("seed0", "seed1", "."),
+            ratio("black_box", "physics", "joint_rad", 0.2, 1.5, frames=100),
         ),
         identified("elbow_toss", ("link2.mass[0]", 0.41, 0.5), ("link2.com[0]", 0.028, 0.035)),
         identified(

@@ -131,7 +131,13 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
     """The folder as a kill leaves it while the second of two members learns: the first is kept, and
     the numbers are those of the run that nothing stopped."""
     out, copy = folder / "network", folder / "killed"
-    given = {"network": True, "members": 2, "iterations": 1, "horizon": 5}
+    given = {
+        "network": True,
+        "members": 2,
+        "iterations": 1,
+        "horizon": 5,
+        "correction": "displacement",
+    }
     killed = {"member": 1, "stage": "regression", "step": 300}
 
     def stop() -> bool:
