@@ -10,7 +10,7 @@ import pytest
 from experiments.gradients import gate, gate_cells, gate_tables
 from experiments.gradients.gate_scenes import PAIRS, WANTED, Row
 from worldmodel.errors import InputError
-from worldmodel.physics.kinds import MOVING
+from worldmodel.physics.kinds import DRIVES, MOVING
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "experiments" / "results" / "gradients" / "gate" / "table.json"
@@ -102,9 +102,10 @@ def test_c_counts_where_its_values_are_those_of_mjx() -> None:
 
 
 def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
-    # Springs and the numbers of drives act on joints alone: ``tests/physics/test_gradients.py``.
-    drives = {"kv", "stiffness", "springref", "gear", "time_constant"}
-    assert {f.kind for f in WANTED} == set(MOVING) - drives
+    # Springs and the numbers of drives act on joints alone: ``tests/physics/test_gradients.py``,
+    # ``tests/finetune/test_drives.py``.
+    on_joints = {"kv", "stiffness", "springref", "gear", "time_constant", *DRIVES}
+    assert {f.kind for f in WANTED} == set(MOVING) - on_joints
     assert {f.kind for f in WANTED} <= set(gate_cells.CLASSES)
     rows = gate.rows()
     assert {(r.fixed, r.moving) for r in rows} == set(PAIRS)
