@@ -4,8 +4,8 @@ Question: how often do an ensemble's intervals hold, and does its spread tell ba
           good ones better than the number of the frame or the distance moved does?
 Command:  python -m experiments.learned.calibration --forecasts FILE.npz --out DIR
 Runtime:  seconds to a minute
-Expected: before multipliers too narrow; with those of held-out episodes the coverages' intervals
-          hold their levels, and CRPS is at most that of both baselines
+Expected: with multipliers of held-out episodes most coverages' intervals hold their levels; CRPS
+          against the ensemble's own and both baselines says what that costs
 
 FILE.npz is what ``forecast_file.write`` leaves; ``forecast_file`` says what it holds. Every spread
 is of the same means. The baselines know the frame's number, or how far the ensemble's mean has

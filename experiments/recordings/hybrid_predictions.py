@@ -106,7 +106,7 @@ def controls(
 def make_observer(
     world: WorldModel, batch: int
 ) -> Callable[[Parameters, Windows], tuple[np.ndarray, Corrections]]:
-    """``model.simulate.make_predictor`` of a hybrid that also returns its corrections."""
+    """``model.ensemble.make_predictor`` of a hybrid that also returns its corrections."""
 
     @jax.jit
     def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, Corrections]:
