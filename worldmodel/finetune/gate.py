@@ -113,8 +113,10 @@ def _relative(
         has = usual > 0
         if has.any():
             change = np.nanmean((on - plain)[:, has] / usual[has], axis=1)
-            uncertain = change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else 0.0
-            out[i] = 1.0 + change.mean() + doubt * uncertain
+            out[i] = 1.0 + change.mean()
+            if doubt:  # one episode says nothing of its scatter
+                count = len(change)
+                out[i] += doubt * change.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
         else:  # the physics does not err
             out[i] = np.inf if (np.nanmean(on, axis=0) > 0).any() else 1.0
     return out

@@ -126,7 +126,8 @@ def _together(
 
 def mean_pose(scene: Scene, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(members, windows, horizon, nq) → the mean (windows, horizon, nq) of those that are finite,
-    and their deviation (windows, horizon, nv) [m, rad]: about the first such member's pose."""
+    and their deviation (windows, horizon, nv) [m, rad], NaN where fewer than two are: about the
+    first such member's pose."""
     if len(poses) == 1:
         return poses[0], np.zeros((*poses.shape[1:3], scene.mj_model.nv))
     finite = np.isfinite(poses).all(-1, keepdims=True)
@@ -135,7 +136,8 @@ def mean_pose(scene: Scene, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = finite.sum(0)
     middle = apart.sum(0) / np.maximum(count, 1)
     square = np.where(finite, np.square(apart - middle), 0.0).sum(0)
-    deviation = np.sqrt(square / np.maximum(count - 1, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):  # one member alone cannot disagree
+        deviation = np.sqrt(np.where(count > 1, square / (count - 1), np.nan))
     return displaced(scene, reference, middle), deviation
 
 
