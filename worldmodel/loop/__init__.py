@@ -3,6 +3,7 @@
 ``turn`` is the picture, line by line; ``versions`` are what it goes round with.
 """
 
+from worldmodel.loop.disagreement import disagreement, most_doubtful, thinned
 from worldmodel.loop.next_version import WHOLE, finetune
 from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, trials_of, turn
 from worldmodel.loop.versions import (
@@ -27,16 +28,19 @@ __all__ = [
     "Trainer",
     "Version",
     "demonstrate",
+    "disagreement",
     "draw",
     "engine_difference",
     "finetune",
     "first_version",
     "generate",
     "load_version",
+    "most_doubtful",
     "physical_values",
     "save_version",
     "scores",
     "simulator",
+    "thinned",
     "trials_of",
     "turn",
 ]

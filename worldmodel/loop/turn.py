@@ -28,6 +28,7 @@ from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.disagreement import disagreement, most_doubtful, thinned
 from worldmodel.loop.next_version import WHOLE, finetune
 from worldmodel.loop.versions import LoopError, Version, digest, generate, simulator
 from worldmodel.model import Network, WorldModel
@@ -93,6 +94,8 @@ def turn(
     deployed: int = 8,
     seed: int = 0,
     engine: str = "mjx",
+    penalty: float = 0.0,
+    candidates: int = 1,
     real: Sequence[Episode] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> Version:
@@ -106,6 +109,9 @@ def turn(
       generated: synthetic episodes; deployed: episodes of the policy on the robot.
       seed: of starts, goals, the expert's errors and the policy's weights.
       engine: what simulates the version, see ``simulator``.
+      penalty: on what the members of an ensemble disagree about, see ``demonstrate``.
+      candidates: starts and goals drawn per episode on the robot; above 1 it plays those that the
+        members of the version disagree most about.
       real: demonstrations that are trained on beside the synthetic ones.
       stop: asked between stages and steps; True raises ``runtime.Interrupted``.
 
@@ -137,6 +143,8 @@ def turn(
         "deployed": deployed,
         "seed": seed,
         "engine": engine,
+        "penalty": penalty,
+        "candidates": candidates,
         "real": [digest(e.qpos, e.ctrl) for e in real],
     }
     for part, value in (("method", method), ("expert", expert), ("trainer", trainer)):
@@ -149,7 +157,13 @@ def turn(
         own / "synthetic",
         task,
         lambda: demonstrate(
-            version, task, expert, *draw(task, keys[0], generated), keys[1], engine=engine
+            version,
+            task,
+            expert,
+            *draw(task, keys[0], generated),
+            keys[1],
+            engine=engine,
+            penalty=penalty,
         ),
     )
 
@@ -157,7 +171,12 @@ def turn(
     policy = _trained(own / "policy", task, trainer, [*synthetic, *real], seed)
 
     _stage("deploy", f"{deployed} episodes on the robot", stop)
-    starts, goals = draw(task, keys[2], deployed)
+    starts, goals = draw(task, keys[2], candidates * deployed)
+    if candidates > 1:
+        many = repeated(policy, candidates * deployed)
+        doubt = disagreement(version, task, many, starts, goals, keys[4])
+        asked = most_doubtful(doubt, deployed)
+        starts, goals = jax.tree.map(lambda x: x[asked], (starts, goals))
     trials = trials_of(starts, goals, policy, deployed)
 
     def captured() -> list[Episode]:
@@ -170,7 +189,8 @@ def turn(
         outcome = {"version": version.name, "corrections": len(before) + deployed}
         outcome["robot"] = scores(task, corrected)
         outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
-        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        absent = "thinned" if penalty else "diverged"
+        outcome["expert"] = scores(task, synthetic) | {absent: generated - len(synthetic)}
         write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
@@ -213,11 +233,17 @@ def demonstrate(
     key: jax.Array,
     *,
     engine: str = "mjx",
+    penalty: float = 0.0,
 ) -> list[Episode]:
     """Episodes of an expert who plans in a version.
 
+    Args:
+      penalty: above 0, an episode is kept with a probability that falls with the disagreement of
+        the version's members about it, see ``disagreement.thinned``.
+
     Raises:
-      LoopError: no policy of the expert's, or not one per context; see ``generate``.
+      LoopError: no policy of the expert's, or not one per context; a penalty on a version that is
+        no ensemble; see ``generate``.
     """
     planning, playing = jax.random.split(key)
     policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
@@ -229,7 +255,13 @@ def demonstrate(
             f"{contexts} contexts; return a policy whose every array has their number as its "
             "leading dimension"
         )
-    return generate(version, task, policies, starts, goals, playing, engine=engine)
+    kept = set(range(contexts))
+    if penalty:
+        doubt = disagreement(version, task, policies, starts, goals, playing)
+        kept = set(thinned(doubt, penalty, jax.random.fold_in(playing, 1)).tolist())
+        runtime.log(f"the penalty keeps {len(kept)} of {contexts} episodes")
+    played = generate(version, task, policies, starts, goals, playing, engine=engine)
+    return [e for e in played if e.id in kept]
 
 
 def ancestors(folder: Path, version: Version) -> list[str]:
