@@ -133,7 +133,7 @@ def test_an_episode_on_disk_has_the_grippers_channels(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(again, name), getattr(e, name))
     row = lerobot.read(tmp_path / "set").episodes[0]
     first = played[0]
-    assert first.force is not None
+    assert first.force is not None and first.contact is not None
     np.testing.assert_array_equal(row["force.finger_on_box"].ravel(), first.force[:, 1])
     np.testing.assert_array_equal(row["contact.edge_on_table"].ravel(), first.contact[:, 2])
     width, command = widths(first.qpos, first.ctrl)
