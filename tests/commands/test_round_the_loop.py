@@ -255,6 +255,10 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "robot 'cart_task.py:number' is a int without 'control_hz', 'names', 'max_rate'",
         ),
         (
+            "train cart_task.py:task --out x --method gradient --horizon 0",
+            "--horizon 0: at least 1",
+        ),
+        (
             "train cart_task.py:task --out x --method ppo --environments 0",
             "--environments 0: at least 1",
         ),
