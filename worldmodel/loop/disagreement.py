@@ -66,7 +66,7 @@ def thinned(doubt: np.ndarray, penalty: float, key: jax.Array) -> np.ndarray:
     finite = np.isfinite(doubt)
     typical = np.median(doubt[finite]) if finite.any() else 0.0
     apart = np.divide(doubt, typical, out=np.zeros(len(doubt)), where=finite & (typical > 0))
-    drawn = np.asarray(jax.random.uniform(key, len(doubt)))
+    drawn = np.asarray(jax.random.uniform(key, (len(doubt),)))
     return np.flatnonzero(finite & (drawn < np.exp(-penalty * apart)))
 
 
