@@ -15,8 +15,10 @@ from worldmodel.commands.counts import check_counts
 from worldmodel.commands.deploy import on_robot
 from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, described, version_of
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
+from worldmodel.model import Network
 from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
@@ -43,12 +45,17 @@ class LoopOptions:
     episodes: int = 64
     # Episodes on the robot per turn.
     corrections: int = 8
-    # What a network adds to; none: the physics alone are finetuned.
-    correction: Literal["none", "displacement", "velocity", "force"] = "none"
-    # Of each finetuning: of Gauss-Newton in C MuJoCo, or of the gradient.
+    # What a new network adds to, after the physics are finetuned; none: the physics alone, or the
+    # network of the model alone where it has one.
+    correction: Literal["none", "velocity", "force"] = "none"
+    # Of each finetuning of physics: of Gauss-Newton in C MuJoCo, or of the gradient.
     steps: int = 40
-    # Finetune by gradient descent through MJX; always so where a network is fitted.
+    # Finetune the physics by gradient descent through MJX.
     gradient: bool = False
+    # Networks of the ensemble.
+    members: int = 5
+    # Of each of these, through whole episodes.
+    network_steps: int = 300
     # Of everything that is drawn.
     seed: int = 0
     # As for generate.
@@ -86,8 +93,17 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
-    counted = ("turns", "episodes", "corrections", "steps", "clone_steps", "candidates")
-    check_counts(**{n: getattr(options, n) for n in (*counted, "width", "history", "chunk")})
+    counted = (
+        "turns",
+        "episodes",
+        "corrections",
+        "candidates",
+        "steps",
+        "members",
+        "network_steps",
+    )
+    counted = (*counted, "clone_steps", "width")
+    check_counts(**{n: getattr(options, n) for n in (*counted, "history", "chunk")})
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)
@@ -95,9 +111,10 @@ def loop(
     version = _first(options, task)
     correction = CORRECTIONS.get(options.correction)
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
-    if correction is not None or options.gradient:
+    if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
-    method = turning.Method(config, correction)
+    learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
+    method = turning.Method(config, correction, Network(members=options.members), learning)
     clone = Clone(
         CloneConfig(
             width=options.width,
