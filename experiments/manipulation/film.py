@@ -32,7 +32,7 @@ from worldmodel.tasks.grasp.task import BOX_X, FINGER, HALF, HAND_X, HAND_Z, THU
 from worldmodel.types import Episode
 
 EVERY, SLOWER, MOMENTS = 3, 2.0, 8  # frames of a picture, times, pictures of a strip
-RADIUS, HIGH = 0.01, 0.19  # [m] of a pad, and of what is shown
+RADIUS, HIGH = 0.01, 0.26  # [m] of a pad, and of what is shown
 CORNERS = np.array([(-0.02, -HALF), (0.02, -HALF), (0.02, HALF), (-0.02, HALF)])
 COLOURS = {"recorded": "#ed8c1f", "other": "#2673d9"}
 
@@ -72,14 +72,14 @@ def draw(axis: Axes, q: np.ndarray, goal: float, colour: str) -> None:
 
 def picture(poses: dict[str, np.ndarray], frames: list[int], goal: float, hz: float) -> Image.Image:
     """A row of panels per frame, a panel per version."""
-    size = (2.0 * len(poses), 1.15 * len(frames) + 0.35)
+    size = (2.0 * len(poses), 1.35 * len(frames) + 0.35)
     figure = Figure(size, dpi=80)
     axes = figure.subplots(len(frames), len(poses), squeeze=False)
     figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / size[1], 0.02, 0.02)
     for row, frame in zip(axes, frames, strict=True):
         for axis, (name, rows) in zip(row, poses.items(), strict=True):
             draw(axis, rows[frame], goal, COLOURS.get(name, COLOURS["other"]))
-        row[0].text(-0.21, HIGH - 0.02, f"{frame / hz:.2f} s", fontsize=8, va="top")
+        row[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
     for axis, name in zip(axes[0], poses, strict=True):
         axis.set_title(name, fontsize=10)
     figure.savefig(image := io.BytesIO(), format="png")

@@ -54,6 +54,7 @@ COLUMNS = {
     "seed": "seed",
     "error [mm]": lambda row: f"{1e3 * row['error']:.1f}",
     "success": "success:.3f",
+    "force [N]": "force:.1f",
 }
 
 
@@ -146,11 +147,18 @@ class Seed:
             count = self.args.rollouts
             starts, goals = loop.draw(self.task, jax.random.key(1000 + self.seed), count)
             played = self.reality(repeated(make(), count), starts, goals, jax.random.key(self.seed))
-            scored = loop.scores(self.task, episodes(self.task, played, goals, source="real"))
+            judged = episodes(self.task, played, goals, source="real")
+            force = np.concatenate([np.ravel([] if e.force is None else e.force) for e in judged])
+            scored = loop.scores(self.task, judged) | {"force": pressed(force)}
             row = {"seed": self.seed, "version": name, "corrections": spent} | scored
             write_json(path, row)
             runtime.log(f"seed {self.seed}, {name}: error {row['error']}, {row['success']}")
         return json.loads(path.read_text())
+
+
+def pressed(force: np.ndarray) -> float | None:
+    """[N] mean of the forces where anything presses; None without a sensor of force."""
+    return float(force[force > 0].mean()) if (force > 0).any() else None
 
 
 def turned(one: Seed, folder: Path, name: str, method: loop.Method, engine: str) -> list[dict]:
@@ -225,6 +233,12 @@ def run(args: Args, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def mean(values: list[float | None]) -> float | None:
+    """None of no values."""
+    known = [x for x in values if x is not None]
+    return float(np.mean(known)) if known else None
+
+
 def main(args: Args) -> int:
     """Goes round the loop for every seed; prints one JSON line."""
     runtime.configure()
@@ -234,7 +248,7 @@ def main(args: Args) -> int:
     rows = [row for seed in args.seeds for row in run(args, seed)]
     means = [
         {"seed": "mean", "version": name, "corrections": own[0]["corrections"]}
-        | {kind: float(np.mean([r[kind] for r in own])) for kind in ("error", "success")}
+        | {kind: mean([r[kind] for r in own]) for kind in ("error", "success", "force")}
         for name in dict.fromkeys(r["version"] for r in rows)
         if (own := [r for r in rows if r["version"] == name])
     ]
