@@ -93,17 +93,9 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
-    counted = (
-        "turns",
-        "episodes",
-        "corrections",
-        "candidates",
-        "steps",
-        "members",
-        "network_steps",
-    )
-    counted = (*counted, "clone_steps", "width")
-    check_counts(**{n: getattr(options, n) for n in (*counted, "history", "chunk")})
+    counted = ("turns", "episodes", "corrections", "candidates", "steps", "clone_steps")
+    sizes = ("members", "network_steps", "width", "history", "chunk")
+    check_counts(**{name: getattr(options, name) for name in (*counted, *sizes)})
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)

@@ -30,7 +30,8 @@ from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
-from worldmodel.loop.disagreement import disagreement, most_doubtful, thinned
+from worldmodel.loop.demonstrations import demonstrate, draw
+from worldmodel.loop.disagreement import disagreement, most_doubtful
 from worldmodel.loop.next_version import WHOLE, finetune
 from worldmodel.loop.versions import (
     LoopError,
@@ -38,7 +39,6 @@ from worldmodel.loop.versions import (
     digest,
     generate,
     refuse_unplayable,
-    simulator,
 )
 from worldmodel.model import Network, WorldModel
 from worldmodel.model.correction import Correction
@@ -235,56 +235,10 @@ def turn(
     return following
 
 
-def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
-    """So many starts and goals of a task, with a leading dimension, on the host."""
-    drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
-    return jax.tree.map(np.asarray, drawn)
-
-
 def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Trial]:
     """One policy in each of so many starts and goals."""
     rows = [jax.tree.map(lambda x, i=i: x[i], (starts, goals)) for i in range(count)]
     return [Trial(start, goal, policy) for start, goal in rows]
-
-
-def demonstrate(
-    version: Version,
-    task: Task,
-    expert: Expert,
-    starts: Start,
-    goals: Goal,
-    key: jax.Array,
-    *,
-    engine: str = "mjx",
-    penalty: float = 0.0,
-) -> list[Episode]:
-    """Episodes of an expert who plans in a version.
-
-    Args:
-      penalty: above 0, an episode is kept with a probability that falls with the disagreement of
-        the version's members about it, see ``disagreement.thinned``.
-
-    Raises:
-      LoopError: no policy of the expert's, or not one per context; a penalty on a version that is
-        no ensemble; see ``generate``.
-    """
-    planning, playing = jax.random.split(key)
-    policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
-    contexts = len(np.asarray(starts.qpos))
-    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
-    if sizes or not hasattr(policies, "traceable"):
-        raise LoopError(
-            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
-            f"{contexts} contexts; return a policy whose every array has their number as its "
-            "leading dimension"
-        )
-    kept = set(range(contexts))
-    if penalty:
-        doubt = disagreement(version, task, policies, starts, goals, playing)
-        kept = set(thinned(doubt, penalty, jax.random.fold_in(playing, 1)).tolist())
-        runtime.log(f"the penalty keeps {len(kept)} of {contexts} episodes")
-    played = generate(version, task, policies, starts, goals, playing, engine=engine)
-    return [e for e in played if e.id in kept]
 
 
 def ancestors(folder: Path, version: Version) -> list[str]:
