@@ -271,8 +271,9 @@ def test_few_episodes_do_not_spoil_forecasts_that_are_right() -> None:
     assert np.count_nonzero(floors) <= 2, floors
 
 
-def test_one_episode_mends_nothing() -> None:
-    held = forecasts(5.0 * np.random.default_rng(9).normal(size=(1, 30, 4, 1)))
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_fewer_than_three_episodes_mend_nothing(episodes: int) -> None:
+    held = forecasts(5.0 * np.random.default_rng(9).normal(size=(episodes, 30, 4, 1)))
     fitted = fit_multipliers(held, ["a"])
     np.testing.assert_array_equal(fitted.applied(held).deviation, held.deviation)
     assert np.isinf(fitted.freedom).all()

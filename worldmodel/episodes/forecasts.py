@@ -33,7 +33,7 @@ LEVELS = (0.5, 0.68, 0.9, 0.95)  # of the central intervals
 FLOORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of a fit, in root mean square deviations
 QUANTILES = (0.5, 0.9)  # of |error| / deviation, to which factors are fitted
 LEAST_FREEDOM = 1.5  # of a fitted t; CRPS needs more than 1, a variance more than 2
-FOLDS = 8  # of the episodes, at most, which judge multipliers that are fitted to the others
+FEWEST, FOLDS = 3, 8  # parts of the episodes that judge multipliers fitted to the others
 CONFIDENCE = 0.95  # with which a larger floor must be better than a smaller one
 NEIGHBOURS = 2.0  # horizons within this factor of a horizon have a say in its multiplier
 
@@ -222,7 +222,7 @@ def fit_multipliers(held: Forecasts, groups: Sequence[Any]) -> Multipliers:
     Folds of episodes, one each where there are up to ``FOLDS``, are scored with what is fitted to
     the others, by CRPS, its logarithm averaged over horizons. The floor is the smallest that is not
     worse than the best by a paired t-test; where the deviations score better as they are, or there
-    is one episode alone, the multipliers are none. The quantiles at a horizon are
+    are fewer than ``FEWEST`` episodes, the multipliers are none. The quantiles at a horizon are
     those of a power law through its neighbours, since single ones of few episodes scatter; a random
     walk is a power law. Where errors have lighter tails than the normal distribution, or heavier
     ones than Student's t with 1.5 degrees of freedom, those are taken, and the scale is the
@@ -271,7 +271,7 @@ def _chosen(held: Forecasts) -> Multipliers:
     _, episode = np.unique(held.episode, return_inverse=True)
     folds = min(FOLDS, episode.max() + 1)
     losses = []
-    for fold in range(folds if folds > 1 else 0):
+    for fold in range(folds if folds >= FEWEST else 0):
         own = episode % folds == fold
         known = _typical(held.of(~own)) > 0
         reach = len(known) if known.all() else int(np.argmin(known))
@@ -280,7 +280,7 @@ def _chosen(held: Forecasts) -> Multipliers:
             others = _candidates(held.of(~own).part(slice(reach), slice(None)))
             score = [by_horizon(m.applied(judged).each(crps), judged) for m in others]
             losses.append([np.nanmean(np.log(each)) for each in score])
-    if len(losses) < 2:
+    if len(losses) < FEWEST:
         return fitted[0]
     plain, *loss = np.transpose(losses)
     worse = np.array(loss) - loss[int(np.argmin(np.mean(loss, axis=1)))]

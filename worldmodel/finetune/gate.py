@@ -173,6 +173,11 @@ def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> 
         except InputError as unknown:
             runtime.log(f"the forecasts of degrees of freedom {own.tolist()} stay: {unknown}")
             continue
+        if (fitted.factor == 1.0).all():
+            runtime.log(
+                f"the forecasts of degrees of freedom {own.tolist()} stay: multipliers would not "
+                "help episodes that they are not fitted to, or there are too few to tell"
+            )
         for name, values in zip(WIDTHS, (fitted.floor, fitted.factor, fitted.freedom), strict=True):
             widths[name][:, own] = values[at]
     widths = {name: jnp.asarray(values) for name, values in widths.items()}

@@ -15,11 +15,10 @@ import numpy as np
 from brax import envs
 from jax.core import Tracer
 
-from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
 from worldmodel.rollout import Constant
 from worldmodel.scene import Scene
-from worldmodel.scene.names import element_name
+from worldmodel.scene.names import joint_names
 from worldmodel.tasks.play import FARTHEST, begin, decide, follow
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Goal, Measurement, Start, State
@@ -261,11 +260,6 @@ def _coordinates(scene: Scene) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]
     """A scene's joints, a free one by its body's name, and which coordinates are whose: (joints,
     nq) and (joints, nv) bool."""
     m = scene.mj_model
-    free = m.jnt_type == mujoco.mjtJoint.mjJNT_FREE
-    names = tuple(
-        element_name(m, "body", int(m.jnt_bodyid[j])) if free[j] else element_name(m, "joint", j)
-        for j in range(m.njnt)
-    )
     joints = np.arange(m.njnt)[:, None]
     of_qpos = np.searchsorted(m.jnt_qposadr, np.arange(m.nq), side="right") - 1 == joints
-    return names, of_qpos, m.dof_jntid == joints
+    return joint_names(m), of_qpos, m.dof_jntid == joints

@@ -36,7 +36,7 @@ from worldmodel.errors import InputError
 from worldmodel.policies.actor import Actor
 from worldmodel.policies.brax_env import TaskEnv
 from worldmodel.policies.epochs import Run, actor_of, row
-from worldmodel.runtime.settings import flat
+from worldmodel.runtime.settings import check_settings, flat
 from worldmodel.types import Array
 
 CRITICS = 2
@@ -44,7 +44,11 @@ CRITICS = 2
 
 @dataclasses.dataclass(frozen=True)
 class GradientConfig:
-    """How a policy is trained."""
+    """How a policy is trained.
+
+    Raises:
+      InputError: a value that nothing can be trained with; the message names the setting.
+    """
 
     steps: int = 400_000  # control steps of all environments, rounded up to whole epochs
     environments: int = 64
@@ -63,9 +67,13 @@ class GradientConfig:
     following: float = 0.2  # share of the critics that their targets take over per update
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if isinstance(value := getattr(self, field.name), int) and value < 1:
-                raise InputError(f"GradientConfig: {field.name} = {value}; at least 1")
+        sizes = ("steps", "environments", "horizon", "updates", "width", "layers")
+        check_settings(
+            self,
+            counts=(*sizes, "passes", "minibatches"),
+            not_negative=("discount", "trace", "entropy", "following"),
+            positive=("learning_rate", "max_norm"),
+        )
         if self.environments * self.horizon % self.minibatches:
             raise InputError(
                 f"GradientConfig: environments * horizon = {self.environments * self.horizon} is "

@@ -26,12 +26,16 @@ from worldmodel.errors import InputError
 from worldmodel.policies.actor import Actor
 from worldmodel.policies.brax_env import TaskEnv
 from worldmodel.policies.epochs import Run, actor_of, row
-from worldmodel.runtime.settings import flat
+from worldmodel.runtime.settings import check_settings, flat
 
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """How a policy is trained."""
+    """How a policy is trained.
+
+    Raises:
+      InputError: a value that nothing can be trained with; the message names the setting.
+    """
 
     steps: int = 3_000_000  # control steps of all environments, rounded up to whole epochs
     environments: int = 256
@@ -50,9 +54,13 @@ class PPOConfig:
     entropy: float = 1e-2
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if isinstance(value := getattr(self, field.name), int) and value < 1:
-                raise InputError(f"PPOConfig: {field.name} = {value}; at least 1")
+        sizes = ("steps", "environments", "unroll", "batch", "minibatches", "passes", "updates")
+        check_settings(
+            self,
+            counts=(*sizes, "width", "layers"),
+            not_negative=("discount", "trace", "entropy"),
+            positive=("learning_rate", "divergence", "max_norm"),
+        )
         if self.batch * self.minibatches % self.environments:
             raise InputError(
                 f"PPOConfig: batch * minibatches = {self.batch * self.minibatches} is no multiple "
