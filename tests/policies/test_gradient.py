@@ -190,7 +190,7 @@ def test_targets_are_lambda_returns_that_end_with_their_episodes() -> None:
 
 
 def test_configurations_that_cannot_run_are_refused() -> None:
-    with pytest.raises(InputError, match="horizon = 0; at least 1"):
+    with pytest.raises(InputError, match="horizon = 0; give a number from 1 on"):
         GradientConfig(horizon=0)
     with pytest.raises(InputError, match=r"environments \* horizon = 96 is no multiple of .* = 64"):
         GradientConfig(environments=3, minibatches=64)
