@@ -20,9 +20,9 @@ def draw_hidden(seed: int) -> tuple[Disturbance, ...]:
     """A reality from the declared prior.
 
     Pads are about 0.65 times as rough as the task's MJCF has them, the box is 1.25 times as heavy,
-    lognormal both, and gains are lognormal around the MJCF's: a fit may move all of these. No free
-    parameter of the task can express the play in the fingers and the limit of their force, nor
-    what the MJCF has: stiction, dry friction in the drives, pads of another shape.
+    lognormal both: a fit may move these. No free parameter of the task can express the fingers'
+    gains, lognormal around the MJCF's, their play and the limit of their force, nor what the MJCF
+    has: stiction, dry friction in the drives, pads of another shape.
     """
     rng = np.random.default_rng([seed, 26])
     rough, heavy, thumb, finger = np.exp(rng.normal([-0.43, 0.22, 0, 0], [0.1, 0.08, 0.1, 0.1]))

@@ -92,14 +92,14 @@ def test_a_held_box_is_pressed_as_the_servos_press() -> None:
     """Half the squeeze times the gain, but for how far the contact gives way."""
     for e in carried(0.02):
         assert e.success and e.force is not None and e.contact is not None
-        held = e.contact[:, :2].all(1) & (e.qpos[:, BOX_Z] > LIFT)
+        held = e.contact.all(1) & (e.qpos[:, BOX_Z] > LIFT)
         assert held.sum() > 20
         width, command = widths(e.qpos[held], e.ctrl[held])
         np.testing.assert_allclose(
             e.force[held].mean(), 0.5 * GAIN * np.mean(width - command), rtol=0.02
         )
         np.testing.assert_allclose(e.force[held].mean(), 0.5 * GAIN * 0.02, rtol=0.05)
-        np.testing.assert_array_equal(e.force > 0, e.contact[:, :2])
+        np.testing.assert_array_equal(e.force > 0, e.contact)
 
 
 def test_coulombs_law_says_what_slips() -> None:
@@ -135,7 +135,7 @@ def test_an_episode_on_disk_has_the_grippers_channels(tmp_path: Path) -> None:
     first = played[0]
     assert first.force is not None and first.contact is not None
     np.testing.assert_array_equal(row["force.finger_on_box"].ravel(), first.force[:, 1])
-    np.testing.assert_array_equal(row["contact.edge_on_table"].ravel(), first.contact[:, 2])
+    np.testing.assert_array_equal(row["contact.thumb_on_box"].ravel(), first.contact[:, 0])
     width, command = widths(first.qpos, first.ctrl)
     np.testing.assert_allclose(row["observation.state"][:, 2:4].sum(1), width, atol=1e-7)
     np.testing.assert_allclose(row["action"][:, 2:].sum(1), command, atol=1e-7)
