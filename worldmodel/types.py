@@ -80,12 +80,14 @@ class Names:
     objects: tuple[str, ...]  # bodies with a free joint
     touch: tuple[tuple[str, str], ...]  # pairs of geoms
     actuators: tuple[str, ...]
+    forces: tuple[tuple[str, str], ...] = ()  # pairs of geoms whose normal force is measured
 
     def __post_init__(self) -> None:
         # Lists become tuples: names are compared, and are part of what is compiled.
         for kind in ("joints", "objects", "actuators"):
             object.__setattr__(self, kind, tuple(getattr(self, kind)))
-        object.__setattr__(self, "touch", tuple(map(tuple, self.touch)))
+        for kind in ("touch", "forces"):
+            object.__setattr__(self, kind, tuple(map(tuple, getattr(self, kind))))
 
 
 @jax.tree_util.register_dataclass
@@ -97,6 +99,7 @@ class Measurement:
     velocities: Array  # (joints,) [m/s, rad/s]: backward differences; 0 in the first frame
     objects: Array  # (objects, 7) position [m] and unit quaternion wxyz; a NaN row was not seen
     touch: Array  # (touch,) bool
+    force: Array  # (forces,) [N] normal, of the last physics step; NaN was not measured
     age: Array  # (joints + objects,) [s] since each was read
     applied: Array  # (nu,) the command that acted: clipped, or a person's; NaN: not known yet
     intervention: Array  # () bool; whether it was a person's
@@ -138,6 +141,7 @@ class Episode:
     # start a prediction, and is never scored) or unknown (NaN: neither).
     measured: np.ndarray | None = None
     contact: np.ndarray | None = None  # (frames, touch pairs) bool; None where nothing reports it
+    force: np.ndarray | None = None  # (frames, force pairs) [N] normal; None: nothing reports it
     goal: Goal = dataclasses.field(default_factory=dict)  # of the task
     action: np.ndarray | None = None  # (frames, action) of the policy; the last one is repeated
     intervention: np.ndarray | None = None  # (frames,) bool: that command was a person's

@@ -47,7 +47,7 @@ PAPER = Paper(
         Result(
             "push",
             30,
-            ("experiments.push.three_turns --out {out}",),
+            ("experiments.manipulation.two_turns --task push --turns 3 --out {out}",),
             tuple(
                 Number({"seed": "mean", "version": version}, ("success",), 0.45, 0.8)
                 for version in ("v0", "v1", "v2", "v3", "reality")

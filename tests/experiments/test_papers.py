@@ -50,7 +50,7 @@ def test_a_sweep_has_a_run_per_result(name: str, monkeypatch: pytest.MonkeyPatch
     ]
     quick = plan(f"experiments.papers.{name}:quick").runs
     assert {r.config["result"] for r in quick} == {r.name for r in paper(name).results if r.quick}
-    assert len(quick) >= 4 and all(r.config["quick"] for r in quick)
+    assert quick and all(r.config["quick"] for r in quick)
 
 
 def test_alpha_comes_out_again_from_committed_rows(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def wandering(task: Task, count: int, seed: int, source: str = "real") -> list[E
     person = rng.uniform(size=zeros.shape) < 0.2
     age = np.zeros((*zeros.shape, len(names.joints) + len(names.objects)))
     applied = np.zeros((*zeros.shape, len(names.actuators)))
-    measured = Measurement(joints, joints, objects, touch, age, applied, person, names)
+    force = rng.exponential(size=(count, frames + 1, len(names.forces)))
+    measured = Measurement(joints, joints, objects, touch, force, age, applied, person, names)
     action = rng.uniform(-1, 1, (count, frames, task.action_size))
     played = Played(measured, ctrl, action, zeros.astype(bool))
     return episodes(task, played, goals, source=source)

@@ -47,7 +47,7 @@ class Nudge(Task):
 
     def __init__(self) -> None:
         self.scene = load_scene(MJCF, control_hz=25.0, substeps=4)
-        self.sensors = sensors.all_sensors(self.scene, (("tip", "block"),))
+        self.sensors = sensors.all_sensors(self.scene, (("tip", "block"),), (("tip", "block"),))
         self.free = (FreeParameter("frictionloss", "block"),)
 
     def reset(self, key: Any) -> tuple[Start, Goal]:
@@ -98,6 +98,8 @@ def test_c_and_mjx_play_the_same_episodes() -> None:
     touch = np.asarray(mjx.measured.touch)
     np.testing.assert_array_equal(c.measured.touch, touch)
     assert touch.any(1).all() and not touch.all(1).any()
+    np.testing.assert_allclose(c.measured.force, mjx.measured.force, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(c.measured.force > 1e-3, touch)
     assert loop.engine_difference(v, task, *trial(task)) < 1e-6
     # The version's numbers are what C MuJoCo plays.
     unmoved = simulate_in_c(task, task.scene.mj_model)(*trial(task))

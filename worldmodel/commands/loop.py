@@ -19,6 +19,7 @@ from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
 from worldmodel.model import Network
+from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.runtime.settings import claim
@@ -59,6 +60,11 @@ class LoopOptions:
     seed: int = 0
     # As for generate.
     engine: Engine = None
+    # On synthetic episodes about which the members of an ensemble disagree: as for generate.
+    penalty: float = 0.0
+    # Starts and goals drawn per episode on the robot; above 1, those are played that the members of
+    # the version disagree most about.
+    candidates: int = 1
     # As for deploy.
     watch: bool = False
     # As for deploy.
@@ -87,9 +93,9 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
-    counted = ("turns", "episodes", "corrections", "steps", "members", "network_steps")
-    counted = (*counted, "clone_steps", "width")
-    check_counts(**{n: getattr(options, n) for n in (*counted, "history", "chunk")})
+    counted = ("turns", "episodes", "corrections", "candidates", "steps", "clone_steps")
+    sizes = ("members", "network_steps", "width", "history", "chunk")
+    check_counts(**{name: getattr(options, name) for name in (*counted, *sizes)})
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)
@@ -112,6 +118,9 @@ def loop(
     outcomes = []
     for number in range(options.turns):
         runtime.log(f"turn {number + 1} of {options.turns}, from {version.name}")
+        ensemble = len(members(version.parameters)) > 1
+        if not ensemble and (options.penalty or options.candidates > 1):
+            runtime.log(f"{version.name} has one member: no --penalty and no --candidates here")
         with named.contract(task):
             following = turning.turn(
                 options.out,
@@ -125,6 +134,8 @@ def loop(
                 deployed=options.corrections,
                 seed=options.seed,
                 engine=chosen_engine(version.world, options.engine),
+                penalty=options.penalty if ensemble else 0.0,
+                candidates=options.candidates if ensemble else 1,
                 stop=stop,
             )
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())

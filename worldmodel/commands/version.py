@@ -70,7 +70,7 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
                 f"--model {model}: its {what} {theirs} are not those of task '{task.name}', {ours}"
                 "; fit the MJCF of the task at its rate"
             )
-    for kind in ("joints", "objects", "touch"):
+    for kind in ("joints", "objects", "touch", "forces"):
         ours, theirs = (sensors.places(s, task.sensors) for s in (task.scene, world.scene))
         if not np.array_equal(getattr(ours, kind), getattr(theirs, kind)):
             raise InputError(

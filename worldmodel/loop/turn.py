@@ -30,6 +30,8 @@ from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.demonstrations import demonstrate, draw
+from worldmodel.loop.disagreement import disagreement, most_doubtful
 from worldmodel.loop.next_version import WHOLE, finetune
 from worldmodel.loop.versions import (
     LoopError,
@@ -37,7 +39,6 @@ from worldmodel.loop.versions import (
     digest,
     generate,
     refuse_unplayable,
-    simulator,
 )
 from worldmodel.model import Network, WorldModel
 from worldmodel.model.correction import Correction
@@ -110,6 +111,8 @@ def turn(
     deployed: int = 8,
     seed: int = 0,
     engine: str = "mjx",
+    penalty: float = 0.0,
+    candidates: int = 1,
     real: Sequence[Episode] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> Version:
@@ -123,6 +126,9 @@ def turn(
       generated: synthetic episodes; deployed: episodes of the policy on the robot.
       seed: of starts, goals, the expert's errors and the policy's weights.
       engine: what simulates the version, see ``simulator``.
+      penalty: on what the members of an ensemble disagree about, see ``demonstrate``.
+      candidates: starts and goals drawn per episode on the robot; above 1 it plays those that the
+        members of the version disagree most about.
       real: demonstrations that are trained on beside the synthetic ones.
       stop: asked between stages and steps; True raises ``runtime.Interrupted``.
 
@@ -155,6 +161,8 @@ def turn(
         "deployed": deployed,
         "seed": seed,
         "engine": engine,
+        "penalty": penalty,
+        "candidates": candidates,
         "real": [digest(e.qpos, e.ctrl) for e in real],
     }
     for part, value in (("method", method), ("expert", expert), ("trainer", trainer)):
@@ -167,7 +175,13 @@ def turn(
         own / "synthetic",
         task,
         lambda: demonstrate(
-            version, task, expert, *draw(task, keys[0], generated), keys[1], engine=engine
+            version,
+            task,
+            expert,
+            *draw(task, keys[0], generated),
+            keys[1],
+            engine=engine,
+            penalty=penalty,
         ),
     )
 
@@ -175,7 +189,12 @@ def turn(
     policy = _trained(own / "policy", task, trainer, [*synthetic, *real], seed)
 
     _stage("deploy", f"{deployed} episodes on the robot", stop)
-    starts, goals = draw(task, keys[2], deployed)
+    starts, goals = draw(task, keys[2], candidates * deployed)
+    if candidates > 1:
+        many = repeated(policy, candidates * deployed)
+        doubt = disagreement(version, task, many, starts, goals, keys[4])
+        asked = most_doubtful(doubt, deployed)
+        starts, goals = jax.tree.map(lambda x: x[asked], (starts, goals))
     trials = trials_of(starts, goals, policy, deployed)
 
     def captured() -> list[Episode]:
@@ -188,7 +207,8 @@ def turn(
         outcome = {"version": version.name, "corrections": len(before) + deployed}
         outcome["robot"] = scores(task, corrected)
         outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
-        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        absent = "thinned" if penalty else "diverged"
+        outcome["expert"] = scores(task, synthetic) | {absent: generated - len(synthetic)}
         write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
@@ -215,44 +235,10 @@ def turn(
     return following
 
 
-def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
-    """So many starts and goals of a task, with a leading dimension, on the host."""
-    drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
-    return jax.tree.map(np.asarray, drawn)
-
-
 def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Trial]:
     """One policy in each of so many starts and goals."""
     rows = [jax.tree.map(lambda x, i=i: x[i], (starts, goals)) for i in range(count)]
     return [Trial(start, goal, policy) for start, goal in rows]
-
-
-def demonstrate(
-    version: Version,
-    task: Task,
-    expert: Expert,
-    starts: Start,
-    goals: Goal,
-    key: jax.Array,
-    *,
-    engine: str = "mjx",
-) -> list[Episode]:
-    """Episodes of an expert who plans in a version.
-
-    Raises:
-      LoopError: no policy of the expert's, or not one per context; see ``generate``.
-    """
-    planning, playing = jax.random.split(key)
-    policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
-    contexts = len(np.asarray(starts.qpos))
-    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
-    if sizes or not hasattr(policies, "traceable"):
-        raise LoopError(
-            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
-            f"{contexts} contexts; return a policy whose every array has their number as its "
-            "leading dimension"
-        )
-    return generate(version, task, policies, starts, goals, playing, engine=engine)
 
 
 def ancestors(folder: Path, version: Version) -> list[str]:

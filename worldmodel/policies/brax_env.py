@@ -112,7 +112,8 @@ class TaskEnv(envs.Env):
     An episode ends when the task has ``failed``, after ``horizon`` steps, and where it diverges: a
     number is not finite or a position beyond ``FARTHEST``. Such a step teaches nothing: its reward
     is 0 and it counts as a truncation, which PPO's advantages leave out. The next observation is
-    that of a new start. ``metrics`` and ``info['episode_metrics']`` count failures and divergences;
+    that of a new start; ``info['last_observation']`` is the step's own, and the one before where it
+    diverges. ``metrics`` and ``info['episode_metrics']`` count failures and divergences;
     ``info['diverged']`` counts the latter by ``names``, since the environment was reset first.
     """
 
@@ -184,6 +185,7 @@ class TaskEnv(envs.Env):
         info["last_return"] = jnp.full((), jnp.nan, float)  # of the last episode that has ended
         info["diverged"] = jnp.zeros(len(self.names), jnp.int32)
         observed = self.task.observe(robot.measured, robot.goal)
+        info["last_observation"] = observed  # of the step, before any reset
         return envs.State(robot, observed, zero, zero, metrics, info)
 
     def _start(self, key: Array) -> Playing:
@@ -223,6 +225,7 @@ class TaskEnv(envs.Env):
             "episode_metrics": totals,
             "last_return": jnp.where(over, totals["sum_reward"], info["last_return"]),
             "diverged": info["diverged"] + causes,
+            "last_observation": jnp.where(diverged, state.obs, observed),
         }
         ended = self._start(jax.random.key_data(again))
         going = Playing(moved, measured, robot.goal, robot.member, jax.random.key_data(following))

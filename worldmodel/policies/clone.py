@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from worldmodel.errors import InputError
+from worldmodel.policies.contract import check, contract
 from worldmodel.runtime import checkpoint
 from worldmodel.tasks import sensors
 from worldmodel.tasks.task import Task
@@ -262,7 +263,7 @@ def _train(
 def save(directory: Path, policy: Cloned, task: Task, metadata: dict[str, Any]) -> None:
     """Writes one policy, atomically."""
     sizes = {name: getattr(policy, name) for name in _SIZES}
-    described = metadata | {"task": task.name, "clone": sizes}
+    described = metadata | {"task": task.name, "clone": sizes, "contract": contract(task)}
     checkpoint.save(directory, 0, policy, described, keep=1)
 
 
@@ -271,24 +272,14 @@ def restore(directory: Path, task: Task) -> Cloned:
 
     Raises:
       CheckpointError: absent, damaged, not a cloned policy.
-      InputError: a policy of another task, or of another observation or action size.
+      InputError: a policy of another task, or of another observation or action; the message names
+        each number that one of the two lacks.
     """
     metadata = checkpoint.read_metadata(directory)
-    sizes = metadata.get("clone")
-    if not isinstance(sizes, dict) or sorted(sizes) != sorted(_SIZES):
+    sizes, contracted = metadata.get("clone"), metadata.get("contract")
+    if not isinstance(sizes, dict) or sorted(sizes) != sorted(_SIZES) or contracted is None:
         raise checkpoint.CheckpointError(f"{directory} is not a cloned policy; train one there")
-    for name, wanted in (("observed", task.observation_size), ("action", task.action_size)):
-        if sizes[name] != wanted:
-            what = "observation" if name == "observed" else "action"
-            raise InputError(
-                f"{directory} is a policy with {sizes[name]} numbers per {what}; task "
-                f"'{task.name}' has {wanted}: train a policy on this task"
-            )
-    if metadata.get("task") != task.name:
-        raise InputError(
-            f"{directory} is a policy of task '{metadata.get('task')}', not of '{task.name}'; "
-            "train one on this task"
-        )
+    check(contracted, task, f"the policy in {directory}")
     zeros = np.zeros(sizes["observed"], np.float32)
     module = MLP(sizes["width"], sizes["chunk"] * sizes["action"])
     weights = module.init(jax.random.key(0), jnp.zeros(zeros.size * sizes["history"], jnp.float32))

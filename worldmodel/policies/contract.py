@@ -88,6 +88,7 @@ def _by_default(task: Task) -> list[tuple[str, str]]:
     out += [(f"velocity.{joint}", f"{unit}/s") for joint, unit in units.items()]
     out += [(f"{body}.{x}", "m" if x in "xyz" else "1") for body in names.objects for x in POSE]
     out += [(f"touch.{a}-{b}", "bool") for a, b in names.touch]
+    out += [(f"force.{a}-{b}", "N") for a, b in names.forces]
     goal = task.reset(jax.random.key(0))[1]
     for name in sorted(goal):
         numbers = [f".{i}" for i in range(jnp.size(goal[name]))] if jnp.ndim(goal[name]) else [""]

@@ -110,8 +110,9 @@ _ARRAYS = ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact", "action"
 
 def _write(path: Path, trial: Trial, episode: Episode) -> None:
     arrays = {name: np.asarray(getattr(episode, name)) for name in (*_ARRAYS, "late")}
-    if episode.measured is not None:
-        arrays["measured"] = episode.measured
+    for name in ("measured", "force"):
+        if getattr(episode, name) is not None:
+            arrays[name] = getattr(episode, name)
     if episode.success is not None:
         arrays["success"] = np.array(episode.success)
     arrays |= {f"goal.{name}": np.asarray(value) for name, value in episode.goal.items()}
@@ -128,6 +129,7 @@ def _read(path: Path, trial: Trial) -> Episode:
             int(path.name.split(".")[0]),
             goal=goal,
             measured=arrays.get("measured"),
+            force=arrays.get("force"),
             success=None if success is None else bool(success),
             late=int(arrays["late"]),
             **{name: arrays[name] for name in _ARRAYS},

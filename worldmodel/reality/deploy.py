@@ -89,7 +89,7 @@ def check_robot(robot: Robot, task: Task) -> None:
             f"the robot takes {robot.control_hz} commands per second, scene '{scene.name}' "
             f"{scene.control_hz}; load the scene with the robot's control_hz"
         )
-    for kind in ("joints", "objects", "touch", "actuators"):
+    for kind in ("joints", "objects", "touch", "forces", "actuators"):
         reported, wanted = getattr(robot.names, kind), getattr(task.sensors, kind)
         if reported != wanted:
             raise InputError(
@@ -318,7 +318,7 @@ def _fault(answer: Measurement, task: Task) -> str:
     if not isinstance(answer, Measurement):
         return f"a {type(answer).__name__}, which is no Measurement (reality.measurement makes one)"
     blank = sensors.blank(task.sensors)
-    for name in ("joints", "objects", "touch", "age", "applied"):
+    for name in ("joints", "objects", "touch", "force", "age", "applied"):
         shape, wanted = np.shape(getattr(answer, name)), np.shape(getattr(blank, name))
         if shape != wanted:
             return f"{name} of the shape {shape}, not {wanted}"

@@ -72,6 +72,7 @@ def measurement(
     *,
     objects: Array | None = None,
     touch: Array | None = None,
+    force: Array | None = None,
     age: Array | None = None,
     applied: Array | None = None,
     intervention: bool = False,
@@ -83,6 +84,7 @@ def measurement(
       objects: (objects, 7) position [m] and unit quaternion wxyz, a NaN row where one was not seen;
         none was when absent.
       touch: (touch,) bool; nothing touches when absent.
+      force: (forces,) [N] normal, NaN where one was not measured; none was when absent.
       age: (joints + objects,) [s] since each was read; just now when absent.
       applied: (nu,) the command that acted, where it is not the one that was sent.
       intervention: whether that was a person's.
@@ -94,6 +96,7 @@ def measurement(
         velocities=np.zeros(joints.shape),
         objects=np.full((bodies, 7), np.nan) if objects is None else np.asarray(objects, float),
         touch=np.zeros(len(names.touch), bool) if touch is None else np.asarray(touch, bool),
+        force=np.full(len(names.forces), np.nan) if force is None else np.asarray(force, float),
         age=np.zeros(count + bodies) if age is None else np.asarray(age, float),
         applied=np.full(len(names.actuators), np.nan) if applied is None else applied,
         intervention=np.asarray(intervention),

@@ -84,9 +84,10 @@ class SimulatedRobot:
         unknown += [n for n, q in zip(self.names.objects, self._objects, strict=True) if q[0] < 0]
         if unknown:
             raise InputError(f"the simulated robot's MJCF lacks {unknown}, which the task measures")
-        self._touch = [
-            frozenset(index(model, "geom", geom) for geom in pair) for pair in self.names.touch
-        ]
+        self._touch, self._forces = (
+            [frozenset(index(model, "geom", geom) for geom in pair) for pair in pairs]
+            for pairs in (self.names.touch, self.names.forces)
+        )
 
     def connect(self) -> None:
         """Nothing is to be opened."""
@@ -150,7 +151,8 @@ class SimulatedRobot:
         for act in self._sensing:
             act(joints, objects)
         touch = sensors.touching(data, self._touch)
-        return measurement(self.names, joints, objects=objects, touch=touch)
+        force = sensors.normal_forces(self._model, data, self._forces)
+        return measurement(self.names, joints, objects=objects, touch=touch, force=force)
 
     def clock(self) -> float:
         """[s] of the simulation, which is never late."""

@@ -63,7 +63,7 @@ def _sensors(task: Task) -> str:
             "int"
         )
     sensors.places(task.scene, names)
-    counts = {kind: len(getattr(names, kind)) for kind in ("joints", "objects", "touch")}
+    counts = {kind: len(getattr(names, kind)) for kind in ("joints", "objects", "touch", "forces")}
     counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return f"{counted}; {horizon} steps at {hz:g} Hz, {horizon / hz:.2g} s"
 
@@ -212,8 +212,8 @@ def _read_back(task: Task) -> str:
         task,
         np.allclose(ours, theirs, atol=CLOSE),
         f"in frame {frame} a policy observes {theirs[frame]}, and {ours[frame]} of the same frame "
-        "read back from disk; observe joints, velocities, objects, touch, applied or intervention "
-        "alone",
+        "read back from disk; observe joints, velocities, objects, touch, force, applied or "
+        "intervention alone",
     )
     return "the same in a model, on a robot and read back from disk"
 
@@ -267,7 +267,7 @@ def _measured(task: Task) -> list[tuple[Measurement, Goal]]:
 
 
 def _random(task: Task, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Joints, objects and touch of random states."""
+    """Joints, objects, touch and force of random states."""
     m, names = task.scene.mj_model, task.sensors
     rows = [m.joint(name).id for name in names.joints]
     limited = m.jnt_limited[rows].astype(bool)
@@ -275,7 +275,8 @@ def _random(task: Task, count: int, rng: np.random.Generator) -> tuple[np.ndarra
     joints = rng.uniform(low, high, (count, len(rows)))
     objects = rng.standard_normal((count, len(names.objects), 7))
     objects[..., 3:] /= np.linalg.norm(objects[..., 3:], axis=-1, keepdims=True)
-    return joints, objects, rng.uniform(size=(count, len(names.touch))) < 0.5
+    touch = rng.uniform(size=(count, len(names.touch))) < 0.5
+    return joints, objects, touch, rng.exponential(size=(count, len(names.forces)))
 
 
 def _actions(task: Task) -> np.ndarray:
@@ -286,15 +287,15 @@ def _actions(task: Task) -> np.ndarray:
 def _recorded(task: Task) -> tuple[Episode, play.Played]:
     """An episode in which everything moves at random, and what was played."""
     frames, rng = task.horizon + 1, np.random.default_rng(2)
-    joints, objects, touch = _random(task, frames, rng)
+    joints, objects, touch, force = _random(task, frames, rng)
     _, goal = task.reset(jax.random.key(0))
     ctrl = rng.uniform(-1.0, 1.0, (task.horizon, task.scene.mj_model.nu))
     ctrl = np.asarray(sensors.within_range(task.scene, ctrl))
     blank = sensors.blank(task.sensors)
     ages = rng.uniform(0.0, 0.01, (frames, *blank.age.shape))
     sensed = [
-        dataclasses.replace(blank, joints=j, objects=o, touch=t, age=a)
-        for j, o, t, a in zip(joints, objects, touch, ages, strict=True)
+        dataclasses.replace(blank, joints=j, objects=o, touch=t, force=f, age=a)
+        for j, o, t, f, a in zip(joints, objects, touch, force, ages, strict=True)
     ]
     rows = [play.begin(task, sensed[0])]
     for after, command in zip(sensed[1:], ctrl, strict=True):

@@ -2,9 +2,10 @@
 
 Real, deployed and generated episodes have the same columns, so that their sets mix and any LeRobot
 policy trains on them: ``observation.state`` (joints), ``observation.object.<body>`` (pose, wxyz),
-``contact.<a>_on_<b>``, ``action`` (the command that acted), ``task.action`` (the policy's),
-``goal.<name>``, ``intervention``, ``next.done``, ``next.success``. Columns ``measured.*`` hold the
-episode in full precision; ``meta/provenance.json`` names each episode's id, source and success.
+``contact.<a>_on_<b>``, ``force.<a>_on_<b>`` [N], ``action`` (the command that acted),
+``task.action`` (the policy's), ``goal.<name>``, ``intervention``, ``next.done``, ``next.success``.
+Columns ``measured.*`` hold the episode in full precision; ``meta/provenance.json`` names each
+episode's id, source and success.
 """
 
 import dataclasses
@@ -155,6 +156,7 @@ def _features(task: Task, row: dict[str, np.ndarray]) -> dict[str, lerobot.Featu
         "observation.state": lerobot.Feature("float32", (len(names.joints),), names.joints),
         **{_object(body): lerobot.Feature("float32", (7,), _POSE) for body in names.objects},
         **{_contact(pair): _FLAG for pair in names.touch},
+        **{_force(pair): lerobot.Feature("float64", (1,)) for pair in names.forces},
         "action": lerobot.Feature("float32", (m.nu,), names.actuators),
         "task.action": lerobot.Feature("float64", (task.action_size,)),
         "intervention": _FLAG,
@@ -182,6 +184,10 @@ def _contact(pair: tuple[str, str]) -> str:
     return f"contact.{pair[0]}_on_{pair[1]}"
 
 
+def _force(pair: tuple[str, str]) -> str:
+    return f"force.{pair[0]}_on_{pair[1]}"
+
+
 def _columns(task: Task, episode: Episode) -> dict[str, np.ndarray]:
     names, frames = task.sensors, len(episode.qpos)
     m = sensors.measurements(task.scene, names, episode)
@@ -192,6 +198,7 @@ def _columns(task: Task, episode: Episode) -> dict[str, np.ndarray]:
         "observation.state": np.asarray(m.joints),
         **{_object(b): np.asarray(m.objects)[:, i] for i, b in enumerate(names.objects)},
         **{_contact(p): np.asarray(m.touch)[:, i] for i, p in enumerate(names.touch)},
+        **{_force(p): np.asarray(m.force)[:, i] for i, p in enumerate(names.forces)},
         "action": episode.ctrl,
         "task.action": nothing if episode.action is None else episode.action,
         "intervention": np.zeros(frames, bool) if hers is None else hers,
@@ -218,6 +225,7 @@ def _episode(
     known = wide.pop("known")
     action = row["task.action"].reshape(frames, -1)
     pairs = [row[_contact(pair)] for pair in task.sensors.touch]
+    forces = [row[_force(pair)].reshape(frames) for pair in task.sensors.forces]
     return Episode.regular(
         identity,
         task.scene.control_hz,
@@ -228,6 +236,7 @@ def _episode(
         fresh=row["measured.fresh"],
         measured=None if known.all() else known,
         contact=np.stack(pairs, axis=1) if pairs else np.zeros((frames, 0), bool),
+        force=np.stack(forces, axis=1) if forces else np.zeros((frames, 0)),
         goal={name: row[f"goal.{name}"][:1].reshape(shape) for name, shape in shapes.items()},
         action=None if np.isnan(action).all() else action,
         intervention=row["intervention"],

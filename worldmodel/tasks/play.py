@@ -182,6 +182,7 @@ def episode(task: Task, played: Played, goal: Goal, *, source: str, identity: in
         ctrl=_repeated(played.ctrl),
         measured=None if np.isfinite(qpos).all() else np.isfinite(qpos),
         contact=np.asarray(m.touch, bool),
+        force=np.asarray(m.force, float),
         goal={name: np.asarray(x) for name, x in goal.items()},
         action=_repeated(played.action),
         intervention=np.append(m.intervention[1:], m.intervention[-1]).astype(bool),

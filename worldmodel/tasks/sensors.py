@@ -19,11 +19,16 @@ from worldmodel.types import Array, Episode, Measurement, Names, State
 _PLAIN = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
-def all_sensors(scene: Scene, touch: Sequence[tuple[str, str]] = ()) -> Names:
+def all_sensors(
+    scene: Scene,
+    touch: Sequence[tuple[str, str]] = (),
+    forces: Sequence[tuple[str, str]] = (),
+) -> Names:
     """Every hinge, slide and free body of a scene is measured, every actuator commanded.
 
     Args:
       touch: pairs of geoms whose contact is reported.
+      forces: pairs of geoms whose normal force is.
     """
     m = scene.mj_model
     plain = np.flatnonzero(np.isin(m.jnt_type, _PLAIN)).tolist()
@@ -33,6 +38,7 @@ def all_sensors(scene: Scene, touch: Sequence[tuple[str, str]] = ()) -> Names:
         objects=tuple(element_name(m, "body", int(m.jnt_bodyid[j])) for j in free),
         touch=tuple((a, b) for a, b in touch),
         actuators=tuple(element_name(m, "actuator", a) for a in range(m.nu)),
+        forces=tuple((a, b) for a, b in forces),
     )
 
 
@@ -43,6 +49,7 @@ class Places:
     joints: np.ndarray  # (joints,) in qpos
     objects: np.ndarray  # (objects, 7) in qpos
     touch: np.ndarray  # (touch,) of the contact channels
+    forces: np.ndarray  # (forces,) of the contact channels
 
 
 @functools.lru_cache(maxsize=64)
@@ -69,7 +76,7 @@ def places(scene: Scene, names: Names) -> Places:
             f"its order: {list(known.actuators)}"
         )
     pairs = [frozenset(element_name(m, "geom", g) for g in pair) for pair in contact_pairs(m)]
-    untested = [pair for pair in names.touch if frozenset(pair) not in pairs]
+    untested = [p for p in (*names.touch, *names.forces) if frozenset(p) not in pairs]
     if untested:
         raise TaskError(
             f"scene '{scene.name}' tests no contact of {untested}; give pairs of its geoms that "
@@ -81,6 +88,7 @@ def places(scene: Scene, names: Names) -> Places:
         joints=np.array(joints, int),
         objects=np.add.outer(np.array(bodies, int), np.arange(7)),
         touch=np.array([pairs.index(frozenset(pair)) for pair in names.touch], int),
+        forces=np.array([pairs.index(frozenset(pair)) for pair in names.forces], int),
     )
 
 
@@ -88,8 +96,13 @@ def sense(scene: Scene, names: Names, state: State) -> Measurement:
     """What exact sensors report in a state; velocities and ages are zero, and the command is NaN,
     since they are not of one moment (``play``)."""
     at = places(scene, names)
+    contacts = state.contacts
     return _measurement(
-        names, state.qpos[at.joints], state.qpos[at.objects], state.contacts.active[at.touch]
+        names,
+        state.qpos[at.joints],
+        state.qpos[at.objects],
+        contacts.active[at.touch],
+        contacts.force[at.forces, 0],
     )
 
 
@@ -100,19 +113,36 @@ def touching(data: mujoco.MjData, pairs: Sequence[frozenset[int]]) -> np.ndarray
     return np.array([pair in touched for pair in pairs], bool)
 
 
+def normal_forces(
+    model: mujoco.MjModel, data: mujoco.MjData, pairs: Sequence[frozenset[int]]
+) -> np.ndarray:
+    """(pairs,) [N] normal forces between pairs of geoms, by their numbers, as C MuJoCo's data has
+    them: the sum over the contact points of each."""
+    out, force = np.zeros(len(pairs)), np.zeros(6)
+    for i, geoms in enumerate(data.contact.geom.tolist()):
+        if frozenset(geoms) in pairs:
+            mujoco.mj_contactForce(model, data, i, force)
+            out[pairs.index(frozenset(geoms))] += force[0]
+    return out
+
+
 def blank(names: Names) -> Measurement:
     """A measurement of zeros, after no command: its shapes and types are every other's."""
     joints, objects = jnp.zeros(len(names.joints)), jnp.zeros((len(names.objects), 7))
-    return _measurement(names, joints, objects, jnp.zeros(len(names.touch), bool))
+    touch, force = jnp.zeros(len(names.touch), bool), jnp.zeros(len(names.forces))
+    return _measurement(names, joints, objects, touch, force)
 
 
-def _measurement(names: Names, joints: Array, objects: Array, touch: Array) -> Measurement:
+def _measurement(
+    names: Names, joints: Array, objects: Array, touch: Array, force: Array
+) -> Measurement:
     batch = joints.shape[:-1]
     return Measurement(
         joints=joints,
         velocities=jnp.zeros_like(joints),
         objects=objects,
         touch=touch,
+        force=force,
         age=jnp.zeros((*batch, len(names.joints) + len(names.objects)), joints.dtype),
         applied=jnp.full((*batch, len(names.actuators)), jnp.nan, joints.dtype),
         intervention=jnp.zeros(batch, bool),
@@ -141,25 +171,27 @@ def measurements(scene: Scene, names: Names, episode: Episode) -> Measurement:
     ``positions``. What was not measured is NaN.
 
     Raises:
-      TaskError: touch sensors that the episode does not have.
+      TaskError: sensors of touch or force that the episode does not have.
     """
     at, frames = places(scene, names), len(episode.qpos)
     qpos = np.asarray(episode.qpos)
     if episode.measured is not None:
         qpos = np.where(episode.measured, qpos, np.nan)
     touch = np.zeros((frames, 0), bool) if episode.contact is None else episode.contact
-    if touch.shape[1] != len(names.touch):
-        raise TaskError(
-            f"episode {episode.id} has {touch.shape[1]} touch sensors, the task "
-            f"{len(names.touch)}: {list(names.touch)}; record or generate it with them"
-        )
+    force = np.zeros((frames, 0)) if episode.force is None else episode.force
+    for kind, has, wants in (("touch", touch, names.touch), ("force", force, names.forces)):
+        if has.shape[1] != len(wants):
+            raise TaskError(
+                f"episode {episode.id} has {has.shape[1]} {kind} sensors, the task {len(wants)}: "
+                f"{list(wants)}; record or generate it with them"
+            )
     joints = qpos[:, at.joints]
     moved = np.diff(joints, axis=0, prepend=joints[:1]) * scene.control_hz
     known = np.where(np.isfinite(qpos[0]), qpos[0], scene.mj_model.qpos0)  # as ``play.begin``
     first = np.asarray(holding(scene, known))
     hers = np.zeros(frames, bool) if episode.intervention is None else episode.intervention
     return dataclasses.replace(
-        _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch),
+        _measurement(names, jnp.asarray(joints), jnp.asarray(qpos[:, at.objects]), touch, force),
         velocities=moved,
         applied=np.concatenate([first[None], episode.ctrl[:-1]]),
         intervention=np.concatenate([[False], hers[:-1]]),

@@ -45,8 +45,9 @@ class Task:
 
     def observe(self, measured: Measurement, goal: Goal) -> Array:
         """(observation,) what a policy observes, of what a robot measures alone. Default: joints,
-        velocities, objects, touch and the goal's numbers by name."""
-        parts = [measured.joints, measured.velocities, measured.objects, measured.touch]
+        velocities, objects, touch, force and the goal's numbers by name."""
+        m = measured
+        parts = [m.joints, m.velocities, m.objects, m.touch, m.force]
         parts += [goal[name] for name in sorted(goal)]
         return jnp.concatenate([jnp.ravel(jnp.asarray(x, float)) for x in parts])
 

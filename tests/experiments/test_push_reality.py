@@ -1,10 +1,10 @@
-"""The held-out reality of the three turns"""
+"""The held-out reality of task push."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.push.three_turns import reality
+from experiments.manipulation.push_reality import draw_hidden, robot
 from worldmodel import loop
 from worldmodel.reality.simulated import SimulatedRobot, simulate
 from worldmodel.rollout import Replay
@@ -13,11 +13,11 @@ from worldmodel.tasks.push.task import Push
 
 
 def test_a_seeds_reality_is_its_own_and_not_the_model() -> None:
-    assert reality(0) == reality(0) != reality(1)
+    assert draw_hidden(0) == draw_hidden(0) != draw_hidden(1)
     task = Push()
     starts, goals = loop.draw(task, jax.random.key(0), 3)
     forward = jnp.tile(jnp.array([0.0, 0.6]), (3, task.horizon, 1))
-    worlds = [simulate(task, lambda s=s: SimulatedRobot(task, reality(s))) for s in (0, 1)]
+    worlds = [simulate(task, lambda s=s: robot(task, s)) for s in (0, 1)]
     worlds += [
         simulate(task, lambda: SimulatedRobot(task)),
         simulate_in_c(task, task.scene.mj_model),

@@ -1,0 +1,114 @@
+"""A film: a recorded grasp beside what three versions of the world model predict of it.
+
+Question: what does each version see happen where the deployed policy's grip slips?
+Command:  python -m experiments.manipulation.film --run runs/grasp/seed0
+          --out experiments/results/manipulation/film.gif
+Runtime:  a minute on 2 idle cores; --run is a seed's folder of ``two_turns``
+Expected: one JSON line, the error of every version's last frame; v0 carries what falls in reality
+
+Of the corrections of v0 it takes the one with the largest error. The versions start where it
+starts, and play the commands that acted, in C MuJoCo. Half the real speed; no OpenGL. A .png
+shows eight moments instead.
+"""
+
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Polygon, Rectangle
+from PIL import Image
+
+from worldmodel import runtime
+from worldmodel.finetune.moved import compiled, packed
+from worldmodel.loop.turn import corrections
+from worldmodel.model import saved
+from worldmodel.scene.replay import replayed
+from worldmodel.tasks.grasp.task import BOX_X, FINGER, HALF, HAND_X, HAND_Z, THUMB, Grasp, distance
+from worldmodel.types import Episode
+
+EVERY, SLOWER, MOMENTS = 3, 2.0, 8  # frames of a picture, times, pictures of a strip
+RADIUS, HIGH = 0.01, 0.26  # [m] of a pad, and of what is shown
+CORNERS = np.array([(-0.02, -HALF), (0.02, -HALF), (0.02, HALF), (-0.02, HALF)])
+COLOURS = {"recorded": "#ed8c1f", "other": "#2673d9"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    run: Path
+    out: Path
+    versions: tuple[str, ...] = ("v0", "v1", "v2")
+
+
+def predicted(run: Path, name: str, task: Grasp, episode: Episode) -> np.ndarray:
+    """(frames, 7) what a version predicts of an episode from its start and its commands."""
+    world, parameters, _ = saved.restore(run / "versions" / name / "checkpoint")
+    model = compiled(world)(packed(world, parameters["physics"]))
+    rows = (episode.qpos[None, 0], np.zeros((1, 7)), episode.ctrl[None, :-1])
+    return np.concatenate([episode.qpos[:1], replayed(model, task.scene.substeps, *rows)[0]])
+
+
+def draw(axis: Axes, q: np.ndarray, goal: float, colour: str) -> None:
+    """The gripper, the box and the goal at one moment."""
+    axis.add_patch(Rectangle((-0.3, -0.02), 0.6, 0.02, color="#d0d0d0"))
+    axis.add_patch(Rectangle((goal - 0.02, 0), 0.04, 2 * HALF, fill=False, ls=":", ec="#888888"))
+    c, s = np.cos(q[BOX_X + 2]), np.sin(q[BOX_X + 2])
+    box = CORNERS @ np.array([[c, -s], [s, c]]) + [q[BOX_X], q[BOX_X + 1] + HALF]
+    axis.add_patch(Polygon(box, fc=colour, ec="#333333"))
+    x, z = q[HAND_X], q[HAND_Z]
+    axis.add_patch(Rectangle((x - 0.06, z + 0.08), 0.12, 0.02, color="#555555"))
+    for pad in (x - RADIUS - q[THUMB], x + RADIUS + q[FINGER]):
+        axis.add_patch(Rectangle((pad - 0.004, z), 0.008, 0.08, color="#777777"))
+        axis.add_patch(Circle((pad, z), RADIUS, color="#333333"))
+    axis.set(xlim=(-0.22, 0.2), ylim=(-0.02, HIGH), aspect="equal", xticks=[], yticks=[])
+    axis.set_frame_on(False)
+
+
+def picture(poses: dict[str, np.ndarray], frames: list[int], goal: float, hz: float) -> Image.Image:
+    """A row of panels per frame, a panel per version."""
+    size = (2.0 * len(poses), 1.35 * len(frames) + 0.35)
+    figure = Figure(size, dpi=80)
+    axes = figure.subplots(len(frames), len(poses), squeeze=False)
+    figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / size[1], 0.02, 0.02)
+    for row, frame in zip(axes, frames, strict=True):
+        for axis, (name, rows) in zip(row, poses.items(), strict=True):
+            draw(axis, rows[frame], goal, COLOURS.get(name, COLOURS["other"]))
+        row[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
+    for axis, name in zip(axes[0], poses, strict=True):
+        axis.set_title(name, fontsize=10)
+    figure.savefig(image := io.BytesIO(), format="png")
+    return Image.open(image).convert("RGB")
+
+
+def main(args: Args) -> int:
+    """Draws the film; prints one JSON line."""
+    runtime.configure()
+    task = Grasp()
+    episodes = corrections(args.run, task, args.versions[0])
+    episode = episodes[int(np.argmax([task.error(e) for e in episodes]))]
+    poses = {"recorded": episode.qpos}
+    poses |= {name: predicted(args.run, name, task, episode) for name in args.versions}
+    goal, hz, last = float(episode.goal["x"]), task.scene.control_hz, len(episode.qpos) - 1
+    if args.out.suffix == ".png":
+        moments = np.linspace(0.15 * last, last, MOMENTS).astype(int).tolist()
+        picture(poses, moments, goal, hz).save(args.out)
+    else:
+        frames = [*range(0, last, EVERY), *[last] * 8]
+        images = [picture(poses, [frame], goal, hz).quantize(32) for frame in frames]
+        pause = round(1e3 * EVERY * SLOWER / hz)
+        images[0].save(
+            args.out, save_all=True, append_images=images[1:], duration=pause, loop=0, optimize=True
+        )
+    errors = {n: float(distance(q[-1, BOX_X:], goal, np)) for n, q in poses.items()}
+    print(json.dumps({"episode": episode.id, "error_m": errors, "out": str(args.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.command(main, __doc__))

@@ -1,0 +1,26 @@
+"""Paper: a gripper whose grip slips, and what the loop makes of it."""
+
+from experiments.papers.result import Number, Paper, Result, sweeps
+
+OWN = {"cone": "elliptic", "impratio": 10.0, "timestep_ms": 5.0, "iterations": 30}
+STIFF = {"cone": "elliptic", "impratio": 100.0, "constant_ms": 4.0}
+
+PAPER = Paper(
+    "manipulation",
+    (
+        Result(
+            "manipulation/creep",
+            4,
+            ("experiments.manipulation.creep --out {out}",),
+            (
+                Number(OWN, ("c",), 150.0, 160.0),
+                Number(OWN, ("noslip",), -1.0, 1.0),
+                Number(OWN, ("mjx",), 150.0, 160.0),
+                Number(STIFF, ("c",), 6.0, 7.0),
+            ),
+            quick="experiments.manipulation.creep --out {out}",
+        ),
+    ),
+)
+
+sweep, quick = sweeps(PAPER)
