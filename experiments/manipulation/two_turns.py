@@ -87,8 +87,8 @@ PROBLEMS = {
         grasp_reality.robot,
         {"box": ("box_x", "box_z", "box_pitch")},
         ("hand_x", "hand_z", "thumb", "finger"),
-        # Reach, close and lift. Beyond, where a box that slips is put down, the exact gradient has
-        # another sign and a hundred times the size of what the error does over a prior width.
+        # Reach, close and lift. Beyond, where a slipping box is put down, the prediction is chaotic
+        # and its exact gradient misleads (``slip``).
         WindowGrid(first=0, stride=150, horizon=40),
     ),
 }
