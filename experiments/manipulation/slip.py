@@ -10,7 +10,7 @@ Sixteen grips of a trembling expert, from one that slips to one that holds, are 
 held-out reality (its pilot seed). The task's model predicts them from their start and their
 commands, and the error is the mean distance of the box, in mm, over the first so many frames.
 Numbers are in prior widths. *over a width*: the central difference over ± 1 width, which is what a
-fit is after. *difference*: over ± 1e-4. *gradient*: MJX's, also with each of ``Backward``'s options.
+fit is after. *difference*: over ± 1e-4. *gradient*: MJX's, also with every option of ``Backward``.
 """
 
 import dataclasses
