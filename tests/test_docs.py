@@ -31,7 +31,7 @@ NOT_RUN = {
     "python -m launch.local my_sweep.py": "the reader's own; tests/launch/test_process.py runs one",
     "launch/gpu_check.sh": "it takes minutes; tests/experiments/test_gpu_check.py runs it quickly",
     "python -m experiments.": "a measurement of minutes to hours; tests/experiments runs it small",
-    "worldmodel train worldmodel.tasks": "it takes minutes; tests/policies/test_ppo.py runs one",
+    "worldmodel train worldmodel.tasks": "it takes minutes; tests/policies runs others",
     "worldmodel export worldmodel.tasks": "it needs that policy; tests/commands exports another",
     "worldmodel evaluate experiments/results": "it needs the real recordings",
     "python -m worldmodel trust runs.csv --costs": "costs.csv is the reader's own",

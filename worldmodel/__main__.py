@@ -28,7 +28,7 @@ usage: worldmodel COMMAND [options]; worldmodel COMMAND --help lists them
   fit       a scene's physics, then a network, to a log
   evaluate  the prediction error of a fitted model on a log
   generate  synthetic episodes: a task's expert demonstrates it in the world model
-  train     a policy: clones data sets, plans in the world model, or learns in it by PPO
+  train     a policy: clones data sets; plans, or learns by PPO or gradients, in the world model
   export    a policy as an ONNX file with its contract
   deploy    a policy on a robot; every episode is captured
   loop      generate, train, deploy, capture, finetune, in turns

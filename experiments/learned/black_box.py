@@ -29,16 +29,18 @@ from typing import Any
 
 import numpy as np
 
+from experiments.learned.forecast_file import groups_of
 from experiments.learned.gru import Parameters
-from experiments.learned.training import Config, Data, Prediction, fit, predict
+from experiments.learned.training import Config, Data, fit, predict
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.tables import grids
 from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
 from worldmodel.commands.scores import named
-from worldmodel.episodes.errors import GROUPS, episode_errors, over_episodes
+from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.model.ensemble import Forecast
 from worldmodel.runtime.files import write_json
 from worldmodel.scene import Scene
 from worldmodel.scene.tangent import displacements, measured_dofs
@@ -170,7 +172,7 @@ def evaluate(
     one as forecasts, and the errors: part → horizon → channel."""
     problem, scene = recording.problem, data.scene
     arrays: dict[str, np.ndarray] = {}
-    forecasts = {"horizon_hz": np.array(scene.control_hz), "groups": groups(data)}
+    forecasts = {"horizon_hz": np.array(scene.control_hz), "groups": np.array(groups_of(scene))}
     errors: dict[str, Any] = {}
     for part in PARTS:
         episodes = recording.part(part)
@@ -179,9 +181,9 @@ def evaluate(
             predicted = predict(scene, members, episodes, windows, memory)
             name = f"{part}_{grid.horizon or 'whole'}"
             ids = np.array([str(episodes[e].id) for e in np.asarray(windows.episode)])
-            arrays |= {f"{name}_qpos": predicted.qpos, f"{name}_deviation": predicted.deviation}
+            arrays |= {f"{name}_qpos": predicted.mean, f"{name}_deviation": predicted.deviation}
             arrays |= {f"{name}_id": ids, f"{name}_frame": np.asarray(windows.frame)}
-            error = over_episodes(episode_errors(predicted.qpos, windows, data.channels))
+            error = over_episodes(episode_errors(predicted.mean, windows, data.channels))
             errors.setdefault(part, {})[str(grid.horizon or "whole")] = named(error)
             if grid.horizon is not None:  # the longer one's are kept
                 forecasts |= forecast(scene, part, predicted, windows)
@@ -189,14 +191,14 @@ def evaluate(
 
 
 def forecast(
-    scene: Scene, part: str, predicted: Prediction, windows: Windows
+    scene: Scene, part: str, predicted: Forecast, windows: Windows
 ) -> dict[str, np.ndarray]:
     """Predictions of one part as ``experiments.learned.calibration`` reads them."""
     target = np.asarray(windows.target)
     known = np.isfinite(target) if windows.measured is None else np.asarray(windows.measured)
     start = np.broadcast_to(np.asarray(windows.qpos)[:, None], target.shape)
     arrays = {
-        "error": displacements(scene, predicted.qpos, np.where(known, target, predicted.qpos)),
+        "error": displacements(scene, predicted.mean, np.where(known, target, predicted.mean)),
         "deviation": predicted.deviation,
         "members": np.stack([displacements(scene, start, qpos) for qpos in predicted.members]),
         "start": np.asarray(windows.frame),
@@ -205,17 +207,6 @@ def forecast(
         "measured": measured_dofs(scene, known),
     }
     return {f"{part}.{name}": array for name, array in arrays.items()}
-
-
-def groups(data: Data) -> np.ndarray:
-    """(nv,) the name of the group that each degree of freedom is scored in."""
-    model = data.scene.mj_model
-    names = np.full(model.nv, "", dtype="U16")
-    for group, members in zip(GROUPS, data.channels.groups, strict=True):
-        for channel in members:
-            of = np.isin(np.arange(model.nq), np.atleast_1d(channel.index))
-            names[measured_dofs(data.scene, of)] = group
-    return names
 
 
 if __name__ == "__main__":

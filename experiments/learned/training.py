@@ -15,10 +15,10 @@ from experiments.learned.gru import Parameters, Stretch, init, loss, rollout, st
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import WindowGrid, Windows
-from worldmodel.finetune.settings import check_settings
+from worldmodel.model.ensemble import Forecast, mean_pose
 from worldmodel.runtime.devices import in_batches
+from worldmodel.runtime.settings import check_settings
 from worldmodel.scene import Scene
-from worldmodel.scene.tangent import displaced, displacements
 from worldmodel.types import Episode
 
 BATCH = 256  # windows predicted in one compiled call
@@ -188,20 +188,11 @@ def _make_judge(data: Data, memory: int) -> Callable[[Parameters], np.ndarray]:
     def judge(parameters: Parameters) -> np.ndarray:
         errors = []
         for w in windows:
-            qpos = predict(data.scene, [parameters], data.validation, w, memory).qpos
+            qpos = predict(data.scene, [parameters], data.validation, w, memory).mean
             errors.append(over_episodes(episode_errors(qpos, w, data.channels)))
         return np.stack(errors)
 
     return judge
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What an ensemble predicts of windows."""
-
-    qpos: np.ndarray  # (windows, horizon, nq) the members' mean positions
-    deviation: np.ndarray  # (windows, horizon, nv) of the members and between them [m, rad]
-    members: np.ndarray  # (members, windows, horizon, nq) each one's mean positions
 
 
 def predict(
@@ -210,7 +201,7 @@ def predict(
     episodes: Sequence[Episode],
     windows: Windows,
     memory: int,
-) -> Prediction:
+) -> Forecast:
     """What members predict of windows of the episodes, from their past and their commands.
 
     Args:
@@ -222,9 +213,9 @@ def predict(
     members = np.stack([qpos for qpos, _ in predicted]).astype(float)
     units = [np.asarray(p["norm"]["speed"], float) / scene.control_hz for p in parameters]
     own = [np.exp(s) * np.square(u) for (_, s), u in zip(predicted, units, strict=True)]
-    apart = np.stack([displacements(scene, members[0], qpos) for qpos in members])
-    mean = displaced(scene, members[0], apart.mean(axis=0))
-    return Prediction(mean, np.sqrt(np.mean(own, axis=0) + apart.var(axis=0)), members)
+    mean, apart = mean_pose(scene, members)
+    deviation = np.sqrt(np.mean(own, axis=0) + np.square(apart))
+    return Forecast(members, mean, deviation, np.full(deviation.shape[1:], np.inf), apart)
 
 
 @functools.lru_cache(maxsize=8)

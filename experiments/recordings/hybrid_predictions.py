@@ -14,13 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.recordings.fitted import Fitted
-from worldmodel import physics
 from worldmodel.episodes.windows import HISTORY, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Displacement, Parameters, Physics, Velocity, WorldModel, pose, start
+from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.ensemble import make_predictor, mean_pose, members
 from worldmodel.model.simulate import predict_states
-from worldmodel.physics import parameters as physical
 from worldmodel.runtime.devices import in_batches
 from worldmodel.types import State
 
@@ -110,11 +109,14 @@ def make_observer(
 
     @jax.jit
     def run(parameters: Parameters, windows: Windows) -> tuple[jax.Array, Corrections]:
+        log = world.scene, world.free, parameters["physics"]
+
         def one(window: Windows) -> tuple[jax.Array, Corrections]:
+            window = calibrated(*log, window)
             states = predict_states(world, parameters, window)
             first = start(world, parameters, window.history).qvel - window.qvel
             poses = jax.vmap(lambda state: pose(world, state))(states)
-            return poses, Corrections(first, states.correction)
+            return as_logged(*log, poses), Corrections(first, states.correction)
 
         return jax.vmap(one)(windows)
 
@@ -130,24 +132,27 @@ def make_replay(
     Returns:
       ``replay(parameters, windows, corrections)`` → (windows, horizon, nq).
     """
-    scene, correction = world.scene, world.correction
+    scene, base, correction = world.scene, world.base, world.correction
     assert correction is not None
 
     @jax.jit
     def run(parameters: Parameters, windows: Windows, corrections: Corrections) -> jax.Array:
-        model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
+        log = scene, world.free, parameters["physics"]
+        model = base.model(*log)
 
         def step(state: State, given: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
             ctrl, g = given
-            after = physics.control_step(scene, model, state, ctrl)
+            after = base.step(scene, model, state, ctrl, None)
             none = dataclasses.replace(state, correction=jnp.zeros_like(g))  # g is a sum already
             after = correction.add(scene, none, after, lambda force: after, g)
             return after, correction.pose(scene, after)
 
         def one(window: Windows, own: Corrections) -> jax.Array:
-            state = physics.initial_state(scene, window.qpos, window.qvel + own.first)
-            state = dataclasses.replace(state, correction=jnp.zeros_like(own.first))
-            return jax.lax.scan(step, state, (window.ctrl, own.steps))[1]
+            window = calibrated(*log, window)
+            state = base.start(*log, window.history)
+            none = jnp.zeros_like(own.first)
+            state = dataclasses.replace(state, qvel=state.qvel + own.first, correction=none)
+            return as_logged(*log, jax.lax.scan(step, state, (window.ctrl, own.steps))[1])
 
         return jax.vmap(one)(windows, corrections)
 

@@ -32,6 +32,7 @@ import numpy as np
 from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
 from experiments.recordings.hybrid_predictions import DEAL_SEED, controls, predict
 from experiments.recordings.source import read_recording
+from experiments.recordings.statistics import holm
 from experiments.recordings.tables import (
     Fit,
     headline,
@@ -59,6 +60,9 @@ CONTROLS = ("dealt", "start_only", "network_off")
 LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
 RESERVED = ("physics", "hybrid", *LENIENT)
 BASES = {"hybrid": Physics, "latent": ConstantVelocity}  # of the rows that are of one kind
+
+SHORTER = (1, 10, 16, 50)  # frames, further horizons
+WORSE = 0.05  # p after Holm's correction below which a cell counts as above the physics
 
 Group = dict[int, Fit]  # by the seed of the physics
 
@@ -192,6 +196,8 @@ def main(args: Args) -> int:
         lambda windows, ids: predictions(groups, windows, ids),
         pairs,
         STYLES,
+        shorter=SHORTER,
+        remark=never_worse,
         seeds=sorted(groups["hybrid"]),
         best_seed=best.seed,
         deal_seed=DEAL_SEED,
@@ -200,6 +206,26 @@ def main(args: Args) -> int:
     line = headline(table, "physics", ["hybrid", "dealt", "latent"])
     print(json.dumps(line | {"best_seed": best.seed, "out": str(args.out)}))
     return 0
+
+
+def never_worse(rows: Sequence[dict[str, Any]]) -> str:
+    """Whether the hybrid errs more than its physics in any cell, all cells of the table at once."""
+    cells = {
+        (row["frames"], channel): compared["p_above"]
+        for row in rows
+        if row["model"] == "hybrid"
+        for channel, compared in row["over"]["physics"].items()
+    }
+    adjusted = holm([*cells.values()])
+    worse = [
+        f"{channel} at {frames or 'the end'}"
+        for (frames, channel), p in zip(cells, adjusted, strict=True)
+        if p < WORSE
+    ]
+    return (
+        f"Hybrid above physics (paired t, Holm over {len(cells)} cells, smallest p "
+        f"{min(adjusted):.2g}): {', '.join(worse) or 'none'}."
+    )
 
 
 def describe(fit: Fit) -> dict[str, Any]:

@@ -131,50 +131,62 @@ def refuse_diverged(predicted: np.ndarray, windows: Windows, who: str, ids: Sequ
 def publish(
     out: Path,
     recording: Recording,
-    part: str,
+    split: str,
     fitted: Fitted,
     predict: Callable[[Windows, Sequence[Any]], Mapping[str, BySeed]],
     pairs: Callable[[Sequence[str]], Sequence[tuple[str, str]]],
     styles: Mapping[str, Style],
+    *,
+    shorter: Sequence[int] = (),
+    remark: Callable[[Sequence[Row]], str] = lambda rows: "",
     **about: Any,
 ) -> dict[str, Any]:
     """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
 
     Args:
-      part: the split that is predicted.
+      split: the part of the recording that is predicted.
       fitted: a fit of it, which says what is scored.
       predict: windows and the episodes' ids → predictions, model → seed → (windows, horizon, nq).
       pairs: models → (model, reference) that are compared.
       styles: of the models in the figure; the first is what the last is compared with.
+      shorter: further horizons [frames], of the first frames of what is predicted.
+      remark: rows → a sentence below the table's title.
       about: further content of table.json.
 
     Returns:
       The content of table.json.
     """
-    problem, episodes = recording.problem, recording.part(part)
+    problem, episodes = recording.problem, recording.part(split)
     reference, *_, model = styles
     rows: list[dict[str, Any]] = []
     shown: dict[str, Any] = {}
+    longest = 0
     for grid in grids(problem, fitted.channels, episodes):
         windows, skipped = grid.cut(episodes)
         predicted = predict(windows, [e.id for e in episodes])
-        seconds = None if grid.horizon is None else grid.horizon / problem.control_hz
-        head = {"frames": grid.horizon, "seconds": seconds, "skipped": skipped}
-        compared = pairs([*predicted])
-        rows += [head | row for row in rows_at(predicted, windows, fitted.channels, compared)]
+        within = [h for h in shorter if grid.horizon and longest < h < grid.horizon]
+        for frames in (*within, grid.horizon):
+            seconds = None if frames is None else frames / problem.control_hz
+            head = {"frames": frames, "seconds": seconds, "skipped": skipped}
+            part = windows if frames is None else windows.shortened(frames)
+            scored = rows_at(predicted, part, fitted.channels, pairs([*predicted]))
+            rows += [head | row for row in scored]
         if grid.horizon is not None:  # the longer one's is kept
+            longest = grid.horizon
             ends = (model, reference)
             shown = curves(predicted, windows, fitted.channels, [*styles], ends)
-    title = f"{problem.name}: open-loop errors on the {part} episodes"
+    title = f"{problem.name}: open-loop errors on the {split} episodes"
     kept = {
         "recording": problem.name,
-        "split": part,
+        "horizon": problem.windows.horizon,
+        "split": split,
         "control_hz": problem.control_hz,
         "data_sha256": recording.digest,
         "fitted_on_sha256": fitted.metadata["settings"]["data"],
     }
     about = kept | about | {"curves": shown}
-    table = write(out, title, rows, columns(rows, reference), note=NOTE, **about)
+    note = " ".join(filter(None, (NOTE, remark(rows))))
+    table = write(out, title, rows, columns(rows, reference), note=note, **about)
     curves_figure(table, styles, out / "figure.png")
     return table
 
@@ -214,7 +226,7 @@ def interval(row: Row) -> str:
 
 def headline(table: Row, reference: str, models: Sequence[str]) -> dict[str, Any]:
     """A result's one line: ratios with intervals at the recording's own horizon."""
-    own = [row for row in table["rows"] if row["frames"] == table["rows"][0]["frames"]]
+    own = [row for row in table["rows"] if row["frames"] == table["horizon"]]
     ratios = {}
     for row in (row for row in own if row["model"] in models):
         compared = row["over"].get(reference, {})

@@ -10,7 +10,8 @@ Expected: one JSON line: alpha of v0, v1 and of the self-model control v*, which
 Reality is a held-out simulation: C MuJoCo with hidden physics (experiments/slide/reality.py).
 Version 0 is 20 % wrong in friction; its policy is deployed, K1 corrections come back, version 1 is
 its physics finetuned on them. ``--full`` goes on, with twice the replicates: version 1's policy
-brings K2 more, version 2 is physics and network on both; two more versions tell the halves apart.
+brings K2 more, version 2 is physics finetuned on both and a network on top. Versions with and
+without the network, of the same corrections, tell the halves apart.
 Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, figure.png,
 rows.csv, the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
 SIGTERM or a kill; corrections are never played again.
@@ -46,7 +47,8 @@ from worldmodel.tasks import data_set
 from worldmodel.tasks.slide.expert import make_table
 from worldmodel.types import Episode
 
-PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"))  # whose differences are kept
+# Whose differences are kept.
+PAIRS = (("v1", "v0"), ("v2", "v1"), ("v2", "v0"), ("v1-hybrid", "v1"), ("v2", "v2-physics"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +110,9 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
     if study.second:
         hybrid = turn.hybrid(physics)
         both = first + deploy("v1", study.second)
-        add("v1", "v2", hybrid, both)
-        add("v0", "v1-hybrid", hybrid, first)
+        add("v1", "v1-hybrid", hybrid, first)
         add("v1", "v2-physics", physics, both)
+        add("v2-physics", "v2", hybrid, both)
         planned_in = one.refit("v1", "direct", physics, first + demos[: study.n[0]])
         direct = planned_in, turn.player(planned_in, study)
 

@@ -13,6 +13,7 @@ mixture was run. What did not work:
 import dataclasses
 
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.model import Network
 from worldmodel.policies.clone import CloneConfig
 from worldmodel.tasks.slide.expert import Demonstrator
@@ -53,8 +54,8 @@ FULL = Study(
     contexts=20,
     deployed=256,
     physics=FitConfig(steps=50, batch=12, learning_rate=0.1, start_spread=0.0),
-    hybrid=FitConfig(steps=60, batch=12, learning_rate=0.03, network_learning_rate=3e-3),
-    network=Network(latent=8, width=32),
+    hybrid=dataclasses.replace(THROUGH_WINDOWS, steps=150, validate_every=10),
+    network=Network(latent=8, width=32, members=5),
     recipe=CloneConfig(steps=80, standardise=False, first_frame=True, action_unit=ACTION_UNIT),
     person=Demonstrator(),
 )
@@ -79,5 +80,5 @@ def smoke(study: Study) -> Study:
         deployed=16,
         physics=dataclasses.replace(study.physics, steps=2, batch=4, validate_every=1),
         hybrid=dataclasses.replace(study.hybrid, steps=2, batch=4, validate_every=1),
-        network=Network(latent=4, width=8),
+        network=Network(latent=4, width=8, members=3),
     )

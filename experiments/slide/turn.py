@@ -28,7 +28,6 @@ from worldmodel.rollout import Constant
 from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.expert import make_table
-from worldmodel.tasks.slide.task import RESIDUAL
 from worldmodel.types import Array, Episode, Goal, Policy, Start, Trial
 
 DEMONSTRATIONS, TWIN, SYNTHETIC, DEPLOYED = 1, 2, 3, 4  # streams of random numbers
@@ -74,12 +73,16 @@ def demonstrate(
     return episodes(slide_task(), simulate(policy, start, goal, playing), goal, source=source)
 
 
-def player(version: loop.Version, study: Study) -> Simulate:
+def player(version: loop.Version, study: Study, *, in_turn: bool = False) -> Simulate:
     """A version as the world in which strokes are played: C MuJoCo where it has no network, and
-    where MJX predicts the same of a few strokes, to ``loop.versions.C_STANDS_IN``."""
+    where MJX predicts the same of a few strokes, to ``loop.versions.C_STANDS_IN``.
+
+    Args:
+      in_turn: whether the members of an ensemble take turns with the strokes.
+    """
     task, batch = slide_task(), study.physics.batch  # the fit's: compiled for it anyway
     if version.world.learns:
-        return _whole_batches(loop.simulator(version, task))
+        return _whole_batches(loop.simulator(version, task, in_turn=in_turn))
     simulate = loop.simulator(version, task, engine="c")
     start, goal = draw(batch, key(0))
     strokes = Constant(np.linspace(-0.5, 0.5, 2 * batch).reshape(2, batch).T)
@@ -188,8 +191,9 @@ class Turn:
         name = f"{version.name}: synthetic episodes"
         with self.stage(name, episodes=count, version=version.name):
             play = player(version, self.study)
+            each = player(version, self.study, in_turn=True) if version.world.learns else play
             episodes = demonstrate(
-                play,
+                each,
                 self.study,
                 make_table(play),
                 count,
@@ -237,7 +241,6 @@ class Turn:
                 corrections,
                 slide_task().channels,
                 self.study.hybrid if world.learns else self.study.physics,
-                residual=RESIDUAL,
                 held_out=len(corrections) // self.study.held_out,
                 spent=len(corrections),
                 record=lambda row: append_row(self.out / "metrics.jsonl", {"version": name} | row),

@@ -222,6 +222,11 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
     [
         ("generate cart_task.py --out x", "give package.module:name or path/to/file.py:name"),
         ("generate no.py:task --out x", "no.py: no such file"),
+        ("generate cart_task.py:task --out x --penalty 1", "has one member, which cannot disagree"),
+        (
+            "loop cart_task.py:task --robot cart_task.py:robot --out x --candidates 0",
+            "candidates",
+        ),
         (
             "generate cart_task.py:other --out x",
             "has no 'other'; it has ['task', 'expert', 'robot', ",
@@ -248,6 +253,10 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         (
             "deploy cart_task.py:task --out x --policy . --robot cart_task.py:number",
             "robot 'cart_task.py:number' is a int without 'control_hz', 'names', 'max_rate'",
+        ),
+        (
+            "train cart_task.py:task --out x --method gradient --horizon 0",
+            "--horizon 0: at least 1",
         ),
         (
             "train cart_task.py:task --out x --method ppo --environments 0",

@@ -250,6 +250,42 @@ def test_a_floor_is_for_what_the_members_do_not_know() -> None:
     np.testing.assert_array_equal(fit_multipliers(drawn(0.0), ["a"]).floor, 0.0)
 
 
+def known(rng: np.random.Generator, episodes: int) -> Forecasts:
+    """Forecasts that know which windows are hard, of three windows an episode; episodes differ."""
+    deviation = np.exp(rng.normal(size=(episodes, 3, 1, 1))) * np.sqrt(np.arange(1, 21))[:, None]
+    own = np.exp(0.3 * rng.normal(size=(episodes, 1, 1, 1)))
+    return forecasts(own * deviation * rng.normal(size=deviation.shape), deviation)
+
+
+def test_few_episodes_do_not_spoil_forecasts_that_are_right() -> None:
+    """Judged by the episodes that they are fitted to, half of the floors are above 0, which hides
+    what the forecasts know."""
+    ratios, floors = [], []
+    for seed in range(12):
+        rng = np.random.default_rng([8, seed])
+        held, test = known(rng, 4), known(rng, 100)
+        fitted = fit_multipliers(held, ["a"])
+        ratios.append(scores(fitted.applied(test))["crps"] / scores(test)["crps"])
+        floors.append(fitted.floor.max())
+    assert np.mean(ratios) < 1.006, ratios
+    assert np.count_nonzero(floors) <= 2, floors
+
+
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_fewer_than_three_episodes_mend_nothing(episodes: int) -> None:
+    held = forecasts(5.0 * np.random.default_rng(9).normal(size=(episodes, 30, 4, 1)))
+    fitted = fit_multipliers(held, ["a"])
+    np.testing.assert_array_equal(fitted.applied(held).deviation, held.deviation)
+    assert np.isinf(fitted.freedom).all()
+
+
+def test_an_episode_that_reaches_further_than_the_others_has_its_say() -> None:
+    held = forecasts(5.0 * np.random.default_rng(9).normal(size=(4, 30, 6, 1)))
+    held.counts[30:, 4:] = False
+    fitted = fit_multipliers(held, ["a"])
+    np.testing.assert_allclose(fitted.factor * np.hypot(1.0, fitted.floor), 5.0, rtol=0.3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -116,13 +116,16 @@ def test_windows_forget_on_demand() -> None:
     def counts(frames: Any) -> list[int]:
         shown = windows.remembering(frames)
         np.testing.assert_array_equal(shown.history.qpos, windows.history.qpos)
-        known = np.asarray(shown.history.known)
+        np.testing.assert_array_equal(shown.history.known, windows.history.known)
+        known = np.asarray(shown.history.seen)
         assert (np.diff(known.astype(int), axis=1) <= 0).all()  # the latest are kept
         return known.sum(axis=1).tolist()
 
     assert counts(HISTORY) == [1, 4, HISTORY]
     assert counts(1) == [1, 1, 1]
     assert counts(np.array([5, 2, 6])) == [1, 2, 6]
+    both = windows.remembering(2).remembering(6).history.seen
+    assert both.sum(axis=1).tolist() == [1, 2, 2]
     assert len(windows.take(np.array([2, 2]))) == 2
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.learned import black_box, black_box_table, training
 from experiments.learned.gru import init, stretches
-from experiments.learned.training import Config, Data, Prediction, fit, predict
+from experiments.learned.training import Config, Data, fit, predict
 from experiments.recordings import source
 from experiments.recordings.problems import CUBE, PENDULUM
 from experiments.records import write_arrays
@@ -23,6 +23,7 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, cut_windows
 from worldmodel.errors import InputError
+from worldmodel.model.ensemble import Forecast
 from worldmodel.types import Episode
 
 DOOR = door()
@@ -74,7 +75,7 @@ def test_an_untrained_network_keeps_the_velocity_and_members_add_their_spread() 
     one = predict(DOOR, [still], episodes, windows, 3)
     time = np.arange(1, 7)[:, None] / DOOR.control_hz
     kept = windows.qpos[:, None] + windows.qvel[:, None] * time
-    np.testing.assert_allclose(one.qpos, kept, atol=1e-6)
+    np.testing.assert_allclose(one.mean, kept, atol=1e-6)
     # The predicted variance is one unit of speed; two members part by ±1 unit of the output.
     unit = float(still["norm"]["speed"][0]) / DOOR.control_hz
     np.testing.assert_allclose(one.deviation, unit, rtol=2e-4)
@@ -85,10 +86,10 @@ def test_an_untrained_network_keeps_the_velocity_and_members_add_their_spread() 
         return still | {"weights": weights}
 
     two = predict(DOOR, [pushed(1.0), pushed(-1.0)], episodes, windows, 3)
-    np.testing.assert_allclose(two.qpos, kept, atol=1e-6)
+    np.testing.assert_allclose(two.mean, kept, atol=1e-6)
     steps = np.arange(1, 7)[:, None]
     apart = float(still["norm"]["output"][0]) / DOOR.control_hz * steps * (steps + 1) / 2
-    expected = np.broadcast_to(np.hypot(unit, apart), two.deviation.shape)
+    expected = np.broadcast_to(np.hypot(unit, np.sqrt(2.0) * apart), two.deviation.shape)
     np.testing.assert_allclose(two.deviation, expected, rtol=1e-3)
     np.testing.assert_allclose((two.members[0] - two.members[1])[0], 2.0 * apart, rtol=1e-3)
 
@@ -117,7 +118,7 @@ def test_place_and_heading_do_not_matter() -> None:
     shape = parameters["weights"]["params"]["Dense_1"]["kernel"].shape
     parameters["weights"]["params"]["Dense_1"]["kernel"] = generator.normal(size=shape)
     one, other = (
-        predict(scene, [parameters], [e], cut_windows([e], [np.array([2])], 3), 3).qpos
+        predict(scene, [parameters], [e], cut_windows([e], [np.array([2])], 3), 3).mean
         for e in (here, there)
     )
     assert np.ptp(one[0, :, :3], axis=0).min() > 1e-4
@@ -132,7 +133,7 @@ def test_it_learns_what_a_motor_does_and_a_signal_ends_it() -> None:
     assert [row["step"] for row in rows] == [50, 60] and rows[0]["rollout"] == 6
     assert validation == min(row["validation"] for row in rows) < 0.5
     windows, _ = GRID.cut(data.validation)
-    qpos = predict(DOOR, [parameters], data.validation, windows, SMALL.memory).qpos
+    qpos = predict(DOOR, [parameters], data.validation, windows, SMALL.memory).mean
     kept = windows.qpos[:, None] + windows.qvel[:, None] * np.arange(1, 7)[:, None] / 100.0
     wrong, before = (np.abs(x - windows.target).mean() for x in (qpos, kept))
     assert wrong / before == pytest.approx(validation, rel=1e-3)
@@ -171,9 +172,10 @@ def test_predictions_are_read_for_the_windows_that_they_are_of(
     scene = PENDULUM.scene()
     data = Data(scene, PENDULUM.channels(scene), [], [], PENDULUM.training_grid, [])
 
-    def drifted(scene: Any, members: Any, episodes: Any, windows: Any, memory: int) -> Prediction:
+    def drifted(scene: Any, members: Any, episodes: Any, windows: Any, memory: int) -> Forecast:
         shape, qpos = (*windows.target.shape[:2], scene.mj_model.nv), windows.target + 0.1
-        return Prediction(qpos, np.full(shape, 0.2), np.stack([qpos - 0.05, qpos + 0.05]))
+        members, deviation = np.stack([qpos - 0.05, qpos + 0.05]), np.full(shape, 0.2)
+        return Forecast(members, qpos, deviation, np.full(shape[1:], np.inf), deviation)
 
     monkeypatch.setattr(black_box, "predict", drifted)
     arrays, forecasts, errors = black_box.evaluate(recording, data, [], 4)

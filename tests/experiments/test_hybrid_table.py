@@ -24,6 +24,7 @@ from experiments.recordings.hybrid_table import (
 )
 from experiments.recordings.problems import ELBOW, PENDULUM
 from experiments.recordings.tables import Fit, keep_checkpoints, read_fits
+from tests.helpers.servos import servos
 from tests.helpers.still_episodes import still_episodes
 from worldmodel.episodes.windows import Windows, cut_windows
 from worldmodel.errors import InputError
@@ -36,7 +37,7 @@ from worldmodel.model import (
     init,
     saved,
 )
-from worldmodel.model.ensemble import members
+from worldmodel.model.ensemble import make_predictor, members
 from worldmodel.runtime.checkpoint import CheckpointError
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
@@ -58,25 +59,26 @@ def test_dealt_corrections_go_to_other_windows_each_once() -> None:
 
 
 def swinging(weight: float, correction: Correction) -> Fitted:
-    """A hybrid of an arm without contacts, its network random."""
-    scene = load_scene(ARM, control_hz=50.0, substeps=2)
-    free = (FreeParameter("damping", "a"),)
+    """A hybrid of an arm with drives and an encoder's zero, its network random."""
+    scene = servos()
+    free = (FreeParameter("damping", "shoulder"), FreeParameter("joint_zero", "elbow"))
     world = WorldModel(scene, free, correction=correction, network=SMALL)
     parameters = init(world, jax.random.key(0))
     leaves, tree = jax.tree.flatten(parameters["network"]["weights"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [x + weight * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
     parameters["network"]["weights"] = jax.tree.unflatten(tree, moved)
-    parameters["physics"] = {free[0].name: np.ones(1)}
-    parameters["network"]["physics"] = {free[0].name: np.array([[1.0], [2.0]])}
+    parameters["physics"] = {f.name: np.ones(1) for f in free}
+    parameters["network"]["physics"] = {f.name: np.array([[1.0], [2.0]]) for f in free}
     return Fitted(PENDULUM, world, parameters, {"remember": 2})
 
 
 @pytest.mark.parametrize("correction", [Displacement(), Velocity()], ids=str)
 def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: Correction) -> None:
     fitted = swinging(0.2, correction)
-    angle = np.linspace(0.2, 1.4, 12)[:, None]
-    episode = Episode.regular(0, 50.0, qpos=angle, qvel=angle**2, ctrl=np.zeros((12, 0)))
+    angle = np.linspace(0.2, 1.4, 12)[:, None] * np.array([1.0, -0.5])
+    ctrl = np.cos(np.arange(12))[:, None] * np.array([0.6, 0.3])
+    episode = Episode.regular(0, 50.0, qpos=angle, qvel=angle**2, ctrl=ctrl)
     windows = cut_windows([episode], [np.arange(5, 8)], 4)
     predicted, own = predict(fitted, windows, 2)  # three: the last batch is filled up
     assert own is not None
@@ -87,9 +89,12 @@ def test_a_hybrids_own_corrections_replay_it_and_dealt_ones_do_not(correction: C
         pairs = zip(members(fitted.parameters), corrections, strict=True)
         poses = np.stack([replay(one, windows, c) for one, c in pairs])
         assert np.abs(poses[0] - poses[1]).max() > 1e-4
-        return poses.mean(0)  # of a hinge
+        return poses.mean(0)  # of hinges
 
     np.testing.assert_allclose(replayed(own), predicted, atol=1e-12)
+    seen = windows.remembering(2)
+    by_model = make_predictor(fitted.world, 3)(fitted.parameters, seen)
+    np.testing.assert_allclose(predicted, by_model, atol=1e-12)
     played = controls(fitted, windows, own, 2)
     assert set(played) == {"dealt", "start_only", "network_off"}
     dealt = [c.take(deal(3, 0)) for c in own]
@@ -109,7 +114,7 @@ def test_models_see_the_past_they_were_fitted_with_and_seeds_share_a_program(
         compiled.append((world.name, batch))
 
         def predictor(parameters: Any, windows: Windows) -> np.ndarray:
-            known.append(np.asarray(windows.history.known).sum(axis=1).tolist())
+            known.append(np.asarray(windows.history.seen).sum(axis=1).tolist())
             return np.asarray(windows.target)
 
         return predictor

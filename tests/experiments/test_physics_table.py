@@ -55,21 +55,33 @@ def test_a_table_has_every_horizon_and_model(
         return predicted
 
     table = publish(
-        tmp_path, recording, "test", fitted, predict, lambda _: PAIRS, STYLES, best_seed=0
+        tmp_path,
+        recording,
+        "test",
+        fitted,
+        predict,
+        lambda _: PAIRS,
+        STYLES,
+        shorter=(1, 50),
+        remark=lambda rows: f"{len(rows)} rows are here.",
+        best_seed=0,
     )
     assert table == json.loads((tmp_path / "table.json").read_text())
-    horizons = [16, 80, None] if flies else [100, 200]
+    horizons = [1, 16, 50, 80, None] if flies else [1, 50, 100, 200]
     assert [row["frames"] for row in table["rows"][:: len(amounts)]] == horizons
     channel = "position_m" if flies else "joint_rad"
     for row in table["rows"]:
         if row["model"] == "fitted":
             assert row["over"]["sources"][channel]["ratio"] == pytest.approx(0.5)
             assert row["over"]["default"][channel]["ratio"] == pytest.approx(0.25)
+        if flies and row["model"] == "sources" and row["frames"]:  # 2e-4 · (1 + episode) · frame
+            assert row[channel] == pytest.approx(5e-4 * (row["frames"] + 1) / 2)
     own = headline(table, "sources", ["fitted"])
     np.testing.assert_allclose(own["over_sources"]["fitted"][channel], 0.5, atol=1e-3)
     text = (tmp_path / "table.md").read_text()
     assert text.count("0.500 [0.500, 0.500]") >= len(horizons)
     assert ("joints" in text) == (problem is PENDULUM)
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
-    few = dataclasses.replace(problem.windows, horizon=table["rows"][0]["frames"])
+    assert f"{len(table['rows'])} rows are here." in text
+    few = dataclasses.replace(problem.windows, horizon=horizons[2 - flies])
     assert table["rows"][0]["windows"] == len(few.cut(episodes)[0])

@@ -10,6 +10,8 @@ from experiments.recordings.statistics import (
     bootstrap_interval,
     compare,
     curves,
+    holm,
+    p_above,
     ratio_t_interval,
     rows_at,
 )
@@ -60,6 +62,17 @@ def test_ratios_are_of_shared_seeds_and_paired() -> None:
         np.testing.assert_allclose(ratio["seeds"], [0.5, 0.3])
     with pytest.raises(InputError, match="no fit seed in common"):
         compare({4: base}, physics)
+
+
+def test_above_is_told_after_holm() -> None:
+    # Holm 1979: the smallest times 4, the next times 3, and never below an earlier one.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    base = np.array([1.0, 2.0, 3.0, 4.0])
+    assert p_above(base, base) == 1.0
+    apart = np.array([0.1, 0.2, 0.1, 0.2])  # t = 0.15 / (0.05774 / 2) = 5.196 of 3 degrees
+    assert p_above(base + apart, base) == pytest.approx(0.00692, abs=1e-5)
+    assert p_above(base, base + apart) == pytest.approx(1 - 0.00692, abs=1e-5)
 
 
 def test_a_model_that_diverges_gets_a_reason_and_past_the_end_nothing_counts() -> None:

@@ -26,6 +26,7 @@ def windows_of(qpos: np.ndarray, qvel: np.ndarray, horizon: int = 2) -> Windows:
         np.repeat(qvel[:, None], HISTORY, 1),
         np.zeros((len(qpos), HISTORY, 0)),
         known,
+        known,
     )
     target = np.repeat(qpos[:, None], horizon, 1)
     scored = np.ones((len(qpos), horizon), bool)

@@ -185,6 +185,8 @@ def test_a_bootstrap_draws_whole_episodes_with_repetition() -> None:
     np.testing.assert_allclose(times.var(0), 0.75, atol=0.2)
     np.testing.assert_array_equal(drawn[7], bootstrapped(episode, 0, 7))
     assert any(not np.array_equal(drawn[0], rows) for rows in drawn[1:])
+    for k in range(20):  # of two episodes, a draw could be one of them twice
+        np.testing.assert_array_equal(bootstrapped(np.array([3, 3, 8]), 0, k), [0, 1, 2])
 
 
 def test_members_draw_their_physics_from_what_the_data_leave_open() -> None:

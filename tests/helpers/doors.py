@@ -26,4 +26,6 @@ def door_windows(count: int = 2, horizon: int = 3) -> Windows:
     target = np.full((count, horizon, 1), 0.31)
     scored = np.ones((count, horizon), bool)
     ctrl = np.zeros((count, horizon, 1))
-    return Windows(History(past, still, still, known), ctrl, target, scored, np.arange(count))
+    return Windows(
+        History(past, still, still, known, known), ctrl, target, scored, np.arange(count)
+    )

@@ -74,6 +74,7 @@ def history_of(qpos: np.ndarray, qvel: np.ndarray) -> History:
         qvel - 0.01 * np.arange(HISTORY)[:, None],
         np.zeros((HISTORY, 0)),
         np.ones(HISTORY, bool),
+        np.ones(HISTORY, bool),
     )
 
 

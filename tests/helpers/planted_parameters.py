@@ -115,6 +115,7 @@ def recorded(
         np.repeat(qvel[:, None], HISTORY, 1),
         np.zeros((windows, HISTORY, m.nu)),
         np.tile(np.arange(HISTORY) == 0, (windows, 1)),
+        np.ones((windows, HISTORY), bool),
     )
     still = np.zeros((windows, horizon, m.nq))
     blank = Windows(history, ctrl, still, np.ones((windows, horizon), bool), np.arange(windows))

@@ -18,8 +18,10 @@ from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.least_squares import IdentifyConfig
-from worldmodel.loop.next_version import _cut
-from worldmodel.model import Velocity, WorldModel, init
+from worldmodel.loop.next_version import _untouched
+from worldmodel.loop.turn import ancestors
+from worldmodel.loop.versions import save_version
+from worldmodel.model import Displacement, Network, Velocity, WorldModel, init
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.reality import capture
 from worldmodel.tasks import data_set
@@ -104,7 +106,6 @@ def test_every_stage_leaves_its_result(turned: tuple) -> None:
         assert outcome["robot"]["error"] == pytest.approx(np.mean([*map(TASK.error, corrected)]))
         assert outcome["robot"]["success"] == np.mean([bool(e.success) for e in corrected])
         assert outcome["expert"]["episodes"] == 12 and outcome["expert"]["diverged"] == 0
-    assert loop.Method().seeded(5) == dataclasses.replace(FitConfig(), seed=5)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {row["version"] for row in rows} == {"v1", "v2"}
 
@@ -130,9 +131,10 @@ def test_other_settings_and_lost_parents_are_refused(turned: tuple, tmp_path: Pa
     shutil.rmtree(copy / "versions" / "v0")
     with pytest.raises(loop.LoopError, match="v1 needs v0, which is not in"):
         Counted().turn(copy, versions[1])
-    network = dataclasses.replace(METHOD, correction=Velocity())
-    with pytest.raises(loop.LoopError, match="v1 has a network, which Gauss-Newton does not fit"):
-        Counted().turn(tmp_path / "network", first(tmp_path / "network"), method=network)
+    displaced = dataclasses.replace(METHOD, correction=Displacement())
+    with pytest.raises(loop.LoopError, match="v1 has a Displacement"):
+        Counted().turn(tmp_path / "network", first(tmp_path / "network"), method=displaced)
+    assert not (tmp_path / "network" / "v0").exists()  # nothing was played
     bare = loop.first_version(tmp_path / "bare" / "versions", WorldModel(TASK.scene))
     with pytest.raises(loop.LoopError, match="names no free parameter"):
         Counted().turn(tmp_path / "bare", bare)
@@ -185,10 +187,42 @@ def test_scores_count_what_they_omit() -> None:
     assert nothing["error"] is None and nothing["unmeasured"] == 1
 
 
+def test_the_physics_of_a_turn_are_finetuned_before_its_network() -> None:
+    physics = WorldModel(TASK.scene, TASK.free)
+    hybrid = dataclasses.replace(physics, correction=Velocity(), network=Network(members=5))
+    learns = dataclasses.replace(METHOD, correction=Velocity())
+    bare = WorldModel(TASK.scene)
+
+    def stages(method: loop.Method, parent: WorldModel) -> list[WorldModel]:
+        return [world for world, _ in method.stages(parent, seed=3)]
+
+    assert stages(METHOD, physics) == [physics] and stages(METHOD, bare) == []
+    seeded = dataclasses.replace(FitConfig(), seed=5)
+    assert loop.Method().stages(physics, 5) == [(physics, seeded)]
+    for parent in (physics, hybrid):
+        assert [w.name for w in stages(learns, parent)] == ["physics", "hybrid"]
+    assert stages(METHOD, hybrid) == [hybrid]  # its network goes on
+    assert [w.name for w in stages(learns, bare)] == ["hybrid"]
+    assert [config for _, config in learns.stages(physics, 3)] == [
+        METHOD.config,
+        dataclasses.replace(learns.learning, seed=3),
+    ]
+
+
+def test_physics_under_a_network_are_no_ancestor(tmp_path: Path) -> None:
+    """Their policy is not deployed, so they have no corrections of their own."""
+    version = first(tmp_path)
+    for name, fitted_to in (("v1-physics", "ab"), ("v1", "ab"), ("v2", "abcd")):
+        version = dataclasses.replace(version, name=name, parent=version.name)
+        save_version(tmp_path / "versions", version, {"corrections": [*fitted_to]})
+        before = ["v0"] if name.startswith("v1") else ["v0", "v1"]
+        assert ancestors(tmp_path, version) == before
+
+
 def test_windows_start_where_nothing_touches() -> None:
     episodes = wandering(Lift(), 3, seed=0)
     grid = WindowGrid(first=0, stride=1, horizon=2)
-    windows = _cut(episodes, grid)
+    windows, _ = grid.cut(_untouched(episodes))
     for episode, frame in zip(np.asarray(windows.episode), np.asarray(windows.frame), strict=True):
         contact = episodes[episode].contact
         assert contact is not None and not contact[frame].any()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,22 @@ from tests.helpers.doors import MASS, door
 from tests.helpers.small_tasks import Lift, Reach
 from worldmodel import loop
 from worldmodel.episodes.errors import Channels
-from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune import hybrid as ensembles
+from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.settings import DivergedError
+from worldmodel.loop.environment import environment
+from worldmodel.loop.versions import save_version
 from worldmodel.model import Displacement, Network, Velocity, WorldModel, init
+from worldmodel.model.ensemble import make_forecaster, make_predictor
 from worldmodel.rollout import Constant
-from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.runtime.checkpoint import CheckpointError, read_metadata
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Episode, Goal, Measurement, Start
 
-DOOR = WorldModel(door(), MASS, network=Network(latent=2, width=4))
-CONFIG = FitConfig(steps=2, batch=2, learning_rate=0.1, start_spread=0.0, validate_every=1)
-RESIDUAL = np.array([0.3])
+DOOR = WorldModel(door(), MASS, network=Network(latent=2, width=4, members=4))
+HYBRID = dataclasses.replace(DOOR, correction=Velocity())
+CONFIG = FitConfig(steps=3, batch=2, learning_rate=0.1, start_spread=0.0, validate_every=1)
 KEY = jax.random.key(0)
 
 
@@ -72,14 +79,13 @@ def refit(
     rows: list[dict[str, Any]],
     **changes: Any,
 ) -> loop.Version:
-    options = {"channels": Channels.of(world.scene), "residual": RESIDUAL, "held_out": 1} | changes
+    options = {"channels": Channels.of(world.scene), "held_out": 1, "config": CONFIG} | changes
     return loop.finetune(
         directory,
         parent,
         name,
         world,
         corrections,
-        config=CONFIG,
         spent=len(corrections),
         record=rows.append,
         stop=lambda: False,
@@ -101,17 +107,82 @@ def test_versions_know_their_parents(tmp_path: Path, corrections: list[Episode])
     assert v1.parent == "v0" and v1.corrections == 3 and rows
     (mass,), (heavier,) = (loop.physical_values(v).values() for v in (v0, v1))
     assert heavier[0] > mass[0]
-    hybrid = dataclasses.replace(DOOR, correction=Velocity())
-    v2 = refit(tmp_path, v1, "v2", hybrid, corrections, rows)
-    assert v2.world.name == "hybrid"
-    np.testing.assert_array_equal(v2.parameters["network"]["norm"]["residual"], RESIDUAL)
-
     rows.clear()
-    for version, parent, world in ((v1, v0, DOOR), (v2, v1, hybrid)):
-        loaded = refit(tmp_path, parent, version.name, world, corrections, rows)
-        assert (loaded.parent, loaded.corrections) == (version.parent, version.corrections)
-        jax.tree.map(np.testing.assert_array_equal, loaded.parameters, version.parameters)
+    loaded = refit(tmp_path, v0, "v1", DOOR, corrections, rows)
+    assert (loaded.parent, loaded.corrections) == (v1.parent, v1.corrections)
+    jax.tree.map(np.testing.assert_array_equal, loaded.parameters, v1.parameters)
     assert not rows  # nothing was fitted again
+
+
+@pytest.fixture(scope="module")
+def hybrid(
+    tmp_path_factory: pytest.TempPathFactory, corrections: list[Episode]
+) -> tuple[Path, loop.Version, loop.Version]:
+    """A version with a network, one of whose four members diverges, and its parent."""
+    folder, rows = tmp_path_factory.mktemp("hybrid"), []
+    heavier = dataclasses.replace(untrained(DOOR, 0.5), name="v0")
+    save_version(folder, heavier, {})
+
+    def spoiled(*args: Any, **more: Any) -> Any:
+        if more["metadata"]["member"] == 2:
+            raise DivergedError("step 1: 2 of 2 windows are not finite")
+        return fit(*args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensembles, "fit", spoiled)
+        version = refit(folder, heavier, "v1", HYBRID, corrections, rows)
+    assert {row["member"] for row in rows} == {0, 1, 3}
+    return folder, heavier, version
+
+
+def test_a_version_with_a_network_keeps_the_physics_of_its_parent(
+    hybrid: tuple[Path, loop.Version, loop.Version], corrections: list[Episode]
+) -> None:
+    _, parent, version = hybrid
+    mass = parent.parameters["physics"]["door.mass"]
+    np.testing.assert_array_equal(version.parameters["physics"]["door.mass"], mass)
+    own = version.parameters["network"]
+    np.testing.assert_array_equal(own["physics"]["door.mass"], np.tile(mass, (3, 1)))
+    shut = version.parameters | {"network": own | {"gate": np.zeros_like(own["gate"])}}
+    windows, _ = loop.WHOLE.cut(corrections)
+    predicted = make_forecaster(version.world, 3)(shut, windows).members
+    physics = make_predictor(DOOR, 3)(parent.parameters, windows)
+    np.testing.assert_array_equal(predicted, np.tile(physics, (3, 1, 1, 1)))
+
+
+def test_members_that_diverge_are_kept_count_of(
+    hybrid: tuple[Path, loop.Version, loop.Version], corrections: list[Episode]
+) -> None:
+    folder, parent, version = hybrid
+    assert version.world.network.members == 3
+    excluded = read_metadata(folder / "v1" / "checkpoint")["members_excluded"]
+    assert list(excluded) == ["2"] and "not finite" in excluded["2"]
+    rows: list[dict[str, Any]] = []
+    loaded = refit(folder, parent, "v1", HYBRID, corrections, rows)
+    assert not rows and loaded.world == version.world
+    jax.tree.map(np.testing.assert_array_equal, loaded.parameters, version.parameters)
+
+
+def test_a_network_goes_on_from_its_weights(
+    hybrid: tuple[Path, loop.Version, loop.Version],
+    corrections: list[Episode],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _, version = hybrid
+    # A fit that ends where it starts.
+    monkeypatch.setattr(ensembles, "fit", lambda *_, start, **__: types.SimpleNamespace(best=start))
+    own = version.parameters["network"]
+    moved = own | {"weights": jax.tree.map(lambda w: w + 0.1, own["weights"])}
+    parent = dataclasses.replace(version, parameters=version.parameters | {"network": moved})
+    further = refit(folder, parent, "v2", version.world, corrections, [])
+    for name in ("weights", "physics", "norm"):
+        jax.tree.map(
+            np.testing.assert_array_equal, further.parameters["network"][name], moved[name]
+        )
+    anew = refit(folder, parent, "v3", HYBRID, corrections, [])
+    assert anew.world.network.members == 4
+    last = anew.parameters["network"]["weights"]["transition"]["params"]["Dense_2"]["kernel"]
+    assert not np.any(last)  # its corrections are zero
 
 
 def test_corrections_are_told_apart_by_their_frames(
@@ -135,9 +206,8 @@ def test_another_request_under_a_finished_name_is_refused(
 ) -> None:
     v0 = loop.first_version(tmp_path, DOOR)
     refit(tmp_path, v0, "v1", DOOR, corrections, [])
-    for changes in ({"channels": Channels()}, {"residual": 2 * RESIDUAL}):
-        with pytest.raises(CheckpointError):
-            refit(tmp_path, v0, "v1", DOOR, corrections, [], **changes)
+    with pytest.raises(CheckpointError):
+        refit(tmp_path, v0, "v1", DOOR, corrections, [], channels=Channels())
     with pytest.raises(CheckpointError):  # a parent of the same name with other numbers
         moved = dataclasses.replace(untrained(DOOR, 0.5), name="v0")
         refit(tmp_path, moved, "v1", DOOR, corrections, [])
@@ -145,18 +215,22 @@ def test_another_request_under_a_finished_name_is_refused(
 
 def test_what_cannot_be_finetuned_is_refused(tmp_path: Path, corrections: list[Episode]) -> None:
     v0 = loop.first_version(tmp_path, DOOR)
-    hybrid = dataclasses.replace(DOOR, correction=Velocity())
-    learned = dataclasses.replace(untrained(hybrid), name="v0")
     displaced = dataclasses.replace(DOOR, correction=Displacement())
     first, *others = corrections
     valid = np.arange(len(first.qpos)) != 4
     holed = [dataclasses.replace(first, valid=valid), *others]
     requests: list[tuple[loop.Version, WorldModel, list[Episode], dict[str, Any], str]] = [
         (v0, DOOR, holed, {}, r"corrections \[0\] have a frame that is not valid"),
-        (v0, hybrid, corrections, {"held_out": 0}, "0 of 3 corrections are held out"),
-        (v0, hybrid, corrections, {"held_out": 3}, "3 of 3 corrections are held out"),
-        (v0, hybrid, corrections, {"residual": np.ones(2)}, r"shape \(2,\), not \(1,\)"),
-        (learned, displaced, corrections, {}, "base, correction or sizes are others"),
+        (v0, HYBRID, corrections, {"held_out": 0}, "0 of 3 corrections are held out"),
+        (v0, HYBRID, corrections, {"held_out": 3}, "3 of 3 corrections are held out"),
+        (v0, HYBRID, corrections, {"config": IdentifyConfig()}, "Gauss-Newton does not fit"),
+        (
+            v0,
+            displaced,
+            corrections,
+            {},
+            "Displacement, which moves the pose that a model predicts",
+        ),
     ]
     for parent, world, episodes, changes, message in requests:
         with pytest.raises(loop.LoopError, match=message):
@@ -175,6 +249,14 @@ def test_generated_episodes_are_those_of_their_version(corrections: list[Episode
     assert pushed[0] > pushed[1] > 0
     masses = [next(iter(loop.physical_values(untrained(DOOR, u)).values())) for u in (0.0, 1.0)]
     assert pushed[0] / pushed[1] == pytest.approx(masses[1] / masses[0], rel=0.02)
+
+
+def test_what_moves_the_shown_pose_alone_is_not_played() -> None:
+    version = untrained(dataclasses.replace(DOOR, correction=Displacement()))
+    with pytest.raises(loop.LoopError, match=r"heavy has a Displacement.* force or a velocity"):
+        pushes(version, 2)
+    with pytest.raises(loop.LoopError, match="heavy has a Displacement"):
+        environment(version, PUSH)
 
 
 def test_generated_goals_and_success_are_the_tasks() -> None:

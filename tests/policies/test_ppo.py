@@ -17,7 +17,7 @@ from tests.helpers.sliding_cart import cart_env
 from tests.helpers.small_tasks import Lift, Reach
 from worldmodel.errors import InputError
 from worldmodel.policies import actor
-from worldmodel.policies.ppo import PPOConfig, actor_of, train
+from worldmodel.policies.ppo import PPOConfig, policy_of, train
 from worldmodel.runtime import Interrupted, checkpoint
 
 SMALL = PPOConfig(
@@ -111,7 +111,7 @@ def test_its_policy_is_the_mode_of_braxs() -> None:
     answer = infer((one.normalizer_params, one.params.policy), deterministic=True)
     seen = np.random.default_rng(2).normal(size=(50, 3))
     expected, _ = answer(seen, jax.random.PRNGKey(0))
-    ours = actor_of(state)
+    ours = policy_of(state)
     np.testing.assert_allclose(ours.actions(seen), expected, atol=1e-6)
     action, carry = ours.act(ours.init(seen[0], jax.random.key(0)), seen[0], jax.random.key(0))
     np.testing.assert_allclose(action, expected[0], atol=1e-6)
@@ -121,11 +121,11 @@ def test_its_policy_is_the_mode_of_braxs() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     broken = jax.tree.map(lambda x: x * jnp.nan, training_state(1)[1])
     with pytest.raises(InputError, match="not finite; lower its learning rate"):
-        actor_of(broken)
+        policy_of(broken)
 
 
 def test_configurations_that_cannot_run_are_refused() -> None:
-    with pytest.raises(InputError, match="passes = 0; at least 1"):
+    with pytest.raises(InputError, match="passes = 0; give a number from 1 on"):
         PPOConfig(passes=0)
     with pytest.raises(InputError, match=r"batch \* minibatches = 2048 is no multiple of .* = 100"):
         PPOConfig(environments=100)

@@ -25,7 +25,7 @@ def export(
 
     Args:
       task: file.py:name or package.module:name.
-      policy: folder of train, by clone or ppo.
+      policy: folder of train, by clone, ppo or gradient.
       out: folder for policy.onnx and contract.json; deploy takes it as a policy.
 
     Raises:

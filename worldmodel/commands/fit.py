@@ -37,6 +37,7 @@ FEWEST = 32  # windows that a start is fitted to
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
 SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
 STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
+NETWORK_BATCH = 32  # windows of a step of the network's fit, which takes a second on two cores
 NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
 
 
@@ -258,7 +259,9 @@ def _network(
         protocol.channels(world.scene),
         data,
         RegressionConfig(seed=options.seed),
-        dataclasses.replace(THROUGH_WINDOWS, steps=options.steps, seed=options.seed),
+        dataclasses.replace(
+            THROUGH_WINDOWS, steps=options.steps, batch=NETWORK_BATCH, seed=options.seed
+        ),
         options.out / "progress" / "network",
         covariance=identified.uncertainty.covariance,
         metadata=metadata | {"scene": world.scene.name},

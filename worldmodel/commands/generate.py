@@ -35,6 +35,7 @@ class Demonstration:
     engine: str
     episodes: int
     seed: int
+    penalty: float = 0.0
 
     @classmethod
     def of(
@@ -45,6 +46,7 @@ class Demonstration:
         episodes: int,
         seed: int,
         engine: Engine,
+        penalty: float = 0.0,
     ) -> "Demonstration":
         """What a command line names.
 
@@ -55,12 +57,14 @@ class Demonstration:
         asked = named.task(task)
         version = version_of(asked, model)
         chosen = chosen_engine(version.world, engine)
-        return cls(asked, named.expert(expert, task, asked), version, chosen, episodes, seed)
+        demonstrator = named.expert(expert, task, asked)
+        return cls(asked, demonstrator, version, chosen, episodes, seed, penalty)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What tells it from others, as JSON."""
-        drawn = {"episodes": self.episodes, "seed": self.seed, "engine": self.engine}
+        names = ("episodes", "seed", "engine", "penalty")
+        drawn = {name: getattr(self, name) for name in names}
         return described(self.task, self.version) | drawn | flat("expert", self.expert)
 
     def play(self) -> tuple[Start, Goal, list[Episode]]:
@@ -86,7 +90,14 @@ class Demonstration:
                 f"{count} episodes of {self.task.name} in {self.version.name}, engine {self.engine}"
             )
             played = loop.demonstrate(
-                self.version, self.task, self.expert, starts, goals, playing, engine=self.engine
+                self.version,
+                self.task,
+                self.expert,
+                starts,
+                goals,
+                playing,
+                engine=self.engine,
+                penalty=self.penalty,
             )
         devices.log_memory()
         kept = np.array([e.id for e in played])
@@ -102,6 +113,7 @@ def generate(
     episodes: int = 64,
     seed: int = 0,
     engine: Engine = None,
+    penalty: float = 0.0,
 ) -> dict[str, Any]:
     """Generates synthetic episodes: the task's expert demonstrates it in the world model.
 
@@ -114,11 +126,13 @@ def generate(
       episodes: to generate.
       seed: of starts, goals and the expert's errors.
       engine: c (C MuJoCo) or mjx; c where the model is physics alone, when absent.
+      penalty: above 0, an episode is kept with the probability exp(-penalty * d), where d is the
+        disagreement of the model's members about its error, over the episodes' median.
 
     Raises:
       InputError: references, folders or numbers that do not fit; a set of other settings there.
     """
-    asked = Demonstration.of(task, model, expert, episodes, seed, engine)
+    asked = Demonstration.of(task, model, expert, episodes, seed, engine, penalty)
     if out.is_dir():
         if next(lerobot.stream(out)).provenance.get("settings") != asked.settings:
             raise InputError(
@@ -132,7 +146,7 @@ def generate(
         else:
             _in_parts(out, asked, provenance)
     result = loop.scores(asked.task, data_set.stream(out, asked.task))
-    result |= {"diverged": episodes - result["episodes"]}
+    result |= {"thinned" if penalty else "diverged": episodes - result["episodes"]}
     return {"out": str(out), "version": asked.version.name} | result
 
 

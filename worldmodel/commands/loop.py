@@ -15,8 +15,11 @@ from worldmodel.commands.counts import check_counts
 from worldmodel.commands.deploy import on_robot
 from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, described, version_of
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.versions import load_version, save_version
+from worldmodel.model import Network
+from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.runtime.settings import claim
@@ -42,16 +45,26 @@ class LoopOptions:
     episodes: int = 64
     # Episodes on the robot per turn.
     corrections: int = 8
-    # What a network adds to; none: the physics alone are finetuned.
-    correction: Literal["none", "displacement", "velocity", "force"] = "none"
-    # Of each finetuning: of Gauss-Newton in C MuJoCo, or of the gradient.
+    # What a new network adds to, after the physics are finetuned; none: the physics alone, or the
+    # network of the model alone where it has one.
+    correction: Literal["none", "velocity", "force"] = "none"
+    # Of each finetuning of physics: of Gauss-Newton in C MuJoCo, or of the gradient.
     steps: int = 40
-    # Finetune by gradient descent through MJX; always so where a network is fitted.
+    # Finetune the physics by gradient descent through MJX.
     gradient: bool = False
+    # Networks of the ensemble.
+    members: int = 5
+    # Of each of these, through whole episodes.
+    network_steps: int = 300
     # Of everything that is drawn.
     seed: int = 0
     # As for generate.
     engine: Engine = None
+    # On synthetic episodes about which the members of an ensemble disagree: as for generate.
+    penalty: float = 0.0
+    # Starts and goals drawn per episode on the robot; above 1, those are played that the members of
+    # the version disagree most about.
+    candidates: int = 1
     # As for deploy.
     watch: bool = False
     # As for deploy.
@@ -80,8 +93,9 @@ def loop(
         robot failed.
       Interrupted: ``stop`` returned True.
     """
-    counted = ("turns", "episodes", "corrections", "steps", "clone_steps", "width")
-    check_counts(**{n: getattr(options, n) for n in (*counted, "history", "chunk")})
+    counted = ("turns", "episodes", "corrections", "candidates", "steps", "clone_steps")
+    sizes = ("members", "network_steps", "width", "history", "chunk")
+    check_counts(**{name: getattr(options, name) for name in (*counted, *sizes)})
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)
@@ -89,9 +103,10 @@ def loop(
     version = _first(options, task)
     correction = CORRECTIONS.get(options.correction)
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
-    if correction is not None or options.gradient:
+    if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
-    method = turning.Method(config, correction)
+    learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
+    method = turning.Method(config, correction, Network(members=options.members), learning)
     clone = Clone(
         CloneConfig(
             width=options.width,
@@ -103,6 +118,9 @@ def loop(
     outcomes = []
     for number in range(options.turns):
         runtime.log(f"turn {number + 1} of {options.turns}, from {version.name}")
+        ensemble = len(members(version.parameters)) > 1
+        if not ensemble and (options.penalty or options.candidates > 1):
+            runtime.log(f"{version.name} has one member: no --penalty and no --candidates here")
         with named.contract(task):
             following = turning.turn(
                 options.out,
@@ -116,6 +134,8 @@ def loop(
                 deployed=options.corrections,
                 seed=options.seed,
                 engine=chosen_engine(version.world, options.engine),
+                penalty=options.penalty if ensemble else 0.0,
+                candidates=options.candidates if ensemble else 1,
                 stop=stop,
             )
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())

@@ -1,4 +1,4 @@
-"""``worldmodel train``: a policy by cloning, by planning or by PPO in the world model."""
+"""``worldmodel train``: a policy by cloning, by planning, or by learning in the world model."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ PLAN = "plan.npz"
 def train(
     task: tyro.conf.Positional[str],
     out: Path,
-    method: Literal["clone", "plan", "ppo"] = "clone",
+    method: Literal["clone", "plan", "ppo", "gradient"] = "clone",
     data: tuple[Path, ...] = (),
     seed: int = 0,
     width: int = 64,
@@ -45,9 +45,10 @@ def train(
     expert: str | None = None,
     episodes: int = 8,
     engine: Engine = None,
-    environments: int = 256,
+    environments: int | None = None,
     discount: float = 0.98,
     entropy: float = 1e-2,
+    horizon: int = 32,
     stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
 ) -> dict[str, Any]:
     """Trains a policy: clones data sets, plans open loop in the world model, or learns in it.
@@ -55,38 +56,44 @@ def train(
     Args:
       task: file.py:name or package.module:name.
       out: folder for the policy.
-      method: clone, plan or ppo.
+      method: clone; plan; ppo, or gradient, which differentiates the model: both learn in it.
       data: clone: data sets, of generate, deploy or loop; real and synthetic ones mix.
       seed: of the first weights, or of the planned starts and goals.
-      width: clone, ppo: of the network's layers.
-      steps: clone: of Adam, over all rows, 1000 when absent; ppo: control steps of all
-        environments, 3 million when absent, rounded up to whole epochs.
-      learning_rate: clone: at first, 5e-3 when absent; it falls to zero. ppo: 1e-3 when absent.
+      width: clone, ppo, gradient: of the network's layers.
+      steps: clone: of Adam, over all rows, 1000 when absent; ppo, gradient: control steps of all
+        environments, 3 million and 400 thousand when absent, rounded up to whole epochs.
+      learning_rate: clone: at first, 5e-3 when absent; it falls to zero. ppo: 1e-3, gradient: 5e-3
+        when absent.
       weight_decay: clone: divided by the number of rows.
       history: clone: observations that the policy sees.
       chunk: clone: actions that it decides on at once.
-      model: plan, ppo: as for generate.
+      model: plan, ppo, gradient: as for generate.
       expert: plan: as for generate.
-      episodes: plan: to plan, each for its own start and goal; ppo: that the trained policy plays.
-      engine: plan, ppo: of what is played, as for generate; PPO learns in mjx.
-      environments: ppo: that are stepped at once.
-      discount: ppo: of the reward of a later step.
-      entropy: ppo: reward for exploring.
-      stop: ppo: asked after every epoch; the same command goes on.
+      episodes: plan: to plan, each for its own start and goal; ppo, gradient: that the trained
+        policy plays.
+      engine: plan, ppo, gradient: of what is played, as for generate; learning is in mjx.
+      environments: ppo, gradient: that are stepped at once, 256 and 64 when absent.
+      discount: ppo, gradient: of the reward of a later step.
+      entropy: ppo, gradient: reward for exploring.
+      horizon: gradient: control steps that a derivative passes through.
+      stop: ppo, gradient: asked after every epoch; the same command goes on.
 
     Raises:
       InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
-    check_counts(width=width, steps=steps, history=history, chunk=chunk, environments=environments)
+    check_counts(width=width, steps=steps, history=history, chunk=chunk)
+    check_counts(environments=environments, horizon=horizon)
     if method == "plan":
         return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
     chosen: dict[str, Any] = {"width": width}
     chosen |= {} if steps is None else {"steps": steps}
     chosen |= {} if learning_rate is None else {"learning_rate": learning_rate}
-    if method == "ppo":
-        chosen |= {"environments": environments, "discount": discount, "entropy": entropy}
-        return _ppo(task, model, out, chosen, episodes, seed, engine, stop)
+    if method in ("ppo", "gradient"):
+        chosen |= {"discount": discount, "entropy": entropy}
+        chosen |= {} if environments is None else {"environments": environments}
+        chosen |= {"horizon": horizon} if method == "gradient" else {}
+        return _learn(task, model, out, method, chosen, episodes, seed, engine, stop)
     chosen = {"steps": 1000} | chosen
     config = cloning.CloneConfig(**chosen, weight_decay=weight_decay, history=history, chunk=chunk)
     return _clone(task, data, out, config, seed)
@@ -119,10 +126,11 @@ def _clone(
     return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
 
 
-def _ppo(
+def _learn(
     task: str,
     model: Path | None,
     out: Path,
+    method: str,
     chosen: dict[str, Any],
     episodes: int,
     seed: int,
@@ -131,14 +139,20 @@ def _ppo(
 ) -> dict[str, Any]:
     """Learns in a version, and plays what it has learned there."""
     from worldmodel.loop.environment import environment  # Brax takes a second to load
-    from worldmodel.policies.ppo import PPOConfig, train
+    from worldmodel.policies import gradient, ppo
 
     check_counts(episodes=episodes)
-    asked, config = named.task(task), PPOConfig(**chosen)
+    asked = named.task(task)
+    methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+        "ppo": (ppo.PPOConfig, ppo.train),
+        "gradient": (gradient.GradientConfig, gradient.train),
+    }
+    configured, train = methods[method]
+    config = configured(**chosen)
     version = version_of(asked, model)
     where = described(asked, version)
-    settings = where | {"seed": seed} | flat("ppo", config)
-    settings["steps"] = settings.pop("ppo.steps")  # more may be asked for later
+    settings = where | {"seed": seed} | flat(method, config)
+    settings["steps"] = settings.pop(f"{method}.steps")  # more may be asked for later
     claim(out, settings)
     with named.contract(asked):
         env = environment(version, asked)
@@ -156,7 +170,7 @@ def _ppo(
         )
     last = {"steps": epochs[-1]["steps"], "return": epochs[-1]["return"]}
     seconds = {"seconds": sum(epoch["seconds"] for epoch in epochs)}
-    result = {"out": str(out), "method": "ppo"} | last | seconds | loop.scores(asked, played)
+    result = {"out": str(out), "method": method} | last | seconds | loop.scores(asked, played)
     return result | {"diverged": episodes - len(played)}
 
 
@@ -225,7 +239,7 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
 
 
 def kept_policy(folder: Path, task: Task) -> actor.Actor | cloning.Cloned:
-    """The policy that ``train`` left in a folder, by cloning or PPO.
+    """The policy that ``train`` left in a folder, by cloning or learning.
 
     Raises:
       InputError: no policy there, or one of another task.

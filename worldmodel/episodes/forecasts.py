@@ -9,7 +9,9 @@ is that of episodes.
 ``fit_multipliers`` makes a deviation factor · √(deviation² + floor²), by horizon and group of
 channels, from held-out episodes. The floor is what the members agree on and are wrong by (the
 constant of a nonhomogeneous regression, Gneiting et al. 2005): a factor alone leaves forecasts
-whose members happen to agree without a spread, and can be worse than no ensemble. The factor is
+whose members happen to agree without a spread. But a floor also hides which windows they disagree
+in, so there is one only where episodes that it was not fitted to show that it helps, and the
+deviations stay as they are where those say that no multiplier helps. The factor is
 such that the median and the central 90 % of the standardised errors are where the distribution has
 them; two quantiles give a scale and the degrees of freedom. On normal, Laplace's, Student's and
 mixed errors these cover at 50, 68, 90 and 95 % to 0.03; a scale of the normal distribution, fitted
@@ -17,6 +19,7 @@ by CRPS, is off by 0.04 to 0.09 at one of them where tails are heavy.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +33,8 @@ LEVELS = (0.5, 0.68, 0.9, 0.95)  # of the central intervals
 FLOORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of a fit, in root mean square deviations
 QUANTILES = (0.5, 0.9)  # of |error| / deviation, to which factors are fitted
 LEAST_FREEDOM = 1.5  # of a fitted t; CRPS needs more than 1, a variance more than 2
+FEWEST, FOLDS = 3, 8  # parts of the episodes that judge multipliers fitted to the others
+CONFIDENCE = 0.95  # with which a larger floor must be better than a smaller one
 NEIGHBOURS = 2.0  # horizons within this factor of a horizon have a say in its multiplier
 
 
@@ -72,6 +77,11 @@ class Forecasts:
             x[:, steps][..., channels] for x in (self.error, self.deviation, self.counts)
         )
         return Forecasts(error, deviation, self.episode, counts, own[steps][:, channels])
+
+    def of(self, windows: np.ndarray) -> "Forecasts":
+        """Some windows: (windows,) bool."""
+        error, deviation, counts = (x[windows] for x in (self.error, self.deviation, self.counts))
+        return Forecasts(error, deviation, self.episode[windows], counts, self.freedom)
 
     def each(self, score: Callable[..., np.ndarray]) -> np.ndarray:
         """A score, ``crps`` or ``nll``, of every forecast that counts; NaN elsewhere."""
@@ -208,8 +218,11 @@ def rank_correlation(spread: np.ndarray, size: np.ndarray) -> float | None:
 def fit_multipliers(held: Forecasts, groups: Sequence[Any]) -> Multipliers:
     """Multipliers of a model's deviations, from held-out episodes, which weigh the same.
 
-    A group has one floor, the one of ``FLOORS`` times the root mean square deviation at a horizon
-    that gives the least CRPS, its logarithm averaged over horizons. The quantiles at a horizon are
+    A group has one floor, one of ``FLOORS`` times the root mean square deviation at a horizon.
+    Folds of episodes, one each where there are up to ``FOLDS``, are scored with what is fitted to
+    the others, by CRPS, its logarithm averaged over horizons. The floor is the smallest that is not
+    worse than the best by a paired t-test; where the deviations score better as they are, or there
+    are fewer than ``FEWEST`` episodes, the multipliers are none. The quantiles at a horizon are
     those of a power law through its neighbours, since single ones of few episodes scatter; a random
     walk is a power law. Where errors have lighter tails than the normal distribution, or heavier
     ones than Student's t with 1.5 degrees of freedom, those are taken, and the scale is the
@@ -229,10 +242,7 @@ def fit_multipliers(held: Forecasts, groups: Sequence[Any]) -> Multipliers:
         members = [c for c, name in enumerate(groups) if name == group]
         own = held.part(slice(None), members)
         _refuse_unknown(own, group)
-        usual = np.sqrt(by_horizon(np.square(own.deviation), own))
-        fitted = [_fit(own, share * usual[:, None]) for share in FLOORS]
-        loss = [np.log(by_horizon(m.applied(own).each(crps), own)).mean() for m in fitted]
-        best = fitted[int(np.argmin(loss))]
+        best = _chosen(own)
         floor[:, members], factor[:, members] = best.floor, best.factor
         freedom[:, members] = best.freedom
     return Multipliers(floor, factor, freedom)
@@ -240,13 +250,50 @@ def fit_multipliers(held: Forecasts, groups: Sequence[Any]) -> Multipliers:
 
 def _refuse_unknown(held: Forecasts, group: Any) -> None:
     """Refuses a horizon where nothing counts, or where most errors are exactly 0."""
-    for step in range(held.error.shape[1]):
-        error = held.error[:, step][held.counts[:, step]]
+    for step, usual in enumerate(_typical(held)):
         where = f"{step + 1} frames from the start, in group {group}"
-        if not len(error):
+        if np.isnan(usual):
             raise InputError(f"no held-out forecast counts {where}; take a shorter horizon")
-        if np.median(np.abs(error)) == 0:
+        if usual == 0:
             raise InputError(f"most held-out errors are exactly 0 {where}; leave such channels out")
+
+
+def _typical(held: Forecasts) -> np.ndarray:
+    """(horizon,) the median |error|, NaN where nothing counts."""
+    steps = range(held.error.shape[1])
+    each = (np.abs(held.error[:, step][held.counts[:, step]]) for step in steps)
+    return np.array([np.median(error) if len(error) else np.nan for error in each])
+
+
+def _chosen(held: Forecasts) -> Multipliers:
+    """The multipliers of one group, (horizon, 1) each, that its own episodes choose."""
+    fitted = _candidates(held)
+    _, episode = np.unique(held.episode, return_inverse=True)
+    folds = min(FOLDS, episode.max() + 1)
+    losses = []
+    for fold in range(folds if folds >= FEWEST else 0):
+        own = episode % folds == fold
+        known = _typical(held.of(~own)) > 0
+        reach = len(known) if known.all() else int(np.argmin(known))
+        judged = held.of(own).part(slice(reach), slice(None))
+        if judged.counts.any():
+            others = _candidates(held.of(~own).part(slice(reach), slice(None)))
+            score = [by_horizon(m.applied(judged).each(crps), judged) for m in others]
+            losses.append([np.nanmean(np.log(each)) for each in score])
+    if len(losses) < FEWEST:
+        return fitted[0]
+    plain, *loss = np.transpose(losses)
+    worse = np.array(loss) - loss[int(np.argmin(np.mean(loss, axis=1)))]
+    doubt = worse.std(axis=1, ddof=1) / np.sqrt(len(losses))
+    floor = np.argmax(worse.mean(axis=1) <= stats.t.ppf(CONFIDENCE, len(losses) - 1) * doubt)
+    return fitted[1 + floor] if loss[floor].mean() < plain.mean() else fitted[0]
+
+
+def _candidates(held: Forecasts) -> list[Multipliers]:
+    """None, and those of each of ``FLOORS``: (horizon, 1) each."""
+    usual = np.sqrt(by_horizon(np.square(held.deviation), held))[:, None]
+    none = Multipliers(0.0 * usual, np.ones_like(usual), np.full_like(usual, np.inf))
+    return [none, *(_fit(held, share * usual) for share in FLOORS)]
 
 
 def _fit(held: Forecasts, floor: np.ndarray) -> Multipliers:
@@ -263,12 +310,19 @@ def _fit(held: Forecasts, floor: np.ndarray) -> Multipliers:
 
 def _smooth(logs: np.ndarray) -> np.ndarray:
     """Local linear regression of (horizon, …) logarithms on that of the frame's number."""
-    frame, result = np.arange(1, len(logs) + 1), np.empty_like(logs)
+    return _smoother(len(logs)) @ logs
+
+
+@functools.lru_cache(maxsize=8)
+def _smoother(horizon: int) -> np.ndarray:
+    """(horizon, horizon) whose rows are the weights of the neighbours of a frame."""
+    frame, weights = np.arange(1, horizon + 1), np.zeros((horizon, horizon))
     for now in frame:
-        near = (frame * NEIGHBOURS >= now) & (frame <= now * NEIGHBOURS)
+        near = np.flatnonzero((frame * NEIGHBOURS >= now) & (frame <= now * NEIGHBOURS))
         distance = np.log(frame[near] / now)
-        result[now - 1] = np.polyfit(distance, logs[near], min(1, len(distance) - 1))[-1]
-    return result
+        lines = np.stack([np.ones_like(distance), distance], axis=1)[:, : len(near)]
+        weights[now - 1, near] = np.linalg.pinv(lines)[0]
+    return weights
 
 
 def _quantiles(held: Forecasts, deviation: np.ndarray) -> np.ndarray:

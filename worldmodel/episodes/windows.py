@@ -30,6 +30,12 @@ class History:
     qvel: Array  # (HISTORY, nv)
     ctrl: Array  # (HISTORY, nu) held from that frame on; row 0 is not known yet and zero
     known: Array  # (HISTORY,) bool
+    shown: Array  # (HISTORY,) bool; whether an encoder may see it, where it is known
+
+    @property
+    def seen(self) -> Array:
+        """(HISTORY,) bool; the frames that an encoder sees."""
+        return self.known & self.shown
 
     @classmethod
     def without_past(cls, qpos: Array, qvel: Array, nu: int) -> "History":
@@ -39,6 +45,7 @@ class History:
             qvel=jnp.broadcast_to(qvel, (HISTORY, *qvel.shape)),
             ctrl=jnp.zeros((HISTORY, nu)),
             known=jnp.arange(HISTORY) == 0,
+            shown=jnp.ones(HISTORY, bool),
         )
 
 
@@ -99,14 +106,15 @@ class Windows:
         return dataclasses.replace(self, ctrl=ctrl, target=target, scored=scored, measured=measured)
 
     def remembering(self, frames: int | np.ndarray) -> "Windows":
-        """The windows with at most ``frames`` frames of history, the first one included.
+        """The windows of whose history an encoder sees at most ``frames`` frames, the first one
+        included; the drives have the commands of all that are known.
 
         Args:
           frames: from 1 (no past) to HISTORY; one number, or one per window.
         """
         shown = np.arange(HISTORY) < np.broadcast_to(frames, (len(self),))[:, None]
-        known = np.asarray(self.history.known) & shown
-        return dataclasses.replace(self, history=dataclasses.replace(self.history, known=known))
+        shown &= np.asarray(self.history.shown)
+        return dataclasses.replace(self, history=dataclasses.replace(self.history, shown=shown))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +222,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
         )
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     measured = columns[-2] if partly else None
-    return Windows(History(*columns[:4]), *columns[4:-2], measured=measured, frame=columns[-1])
+    history = History(*columns[:4], shown=np.ones_like(columns[3]))
+    return Windows(history, *columns[4:-2], measured=measured, frame=columns[-1])
 
 
 def known_frames(episode: Episode) -> np.ndarray:

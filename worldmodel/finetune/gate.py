@@ -33,8 +33,9 @@ WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.fore
 
 def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
     """The windows of a grid, but of up to ``LONGER`` times its horizon, as far as half of the
-    episodes reach."""
-    assert grid.horizon is not None
+    episodes reach; whole episodes are as long as they are."""
+    if grid.horizon is None:
+        return grid.cut(episodes)[0]
     reach = int(np.median([len(e.qpos) for e in episodes])) - 1 - grid.first
     horizon = max(grid.horizon, min(LONGER * grid.horizon, reach))
     while True:
@@ -172,6 +173,11 @@ def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> 
         except InputError as unknown:
             runtime.log(f"the forecasts of degrees of freedom {own.tolist()} stay: {unknown}")
             continue
+        if (fitted.factor == 1.0).all():
+            runtime.log(
+                f"the forecasts of degrees of freedom {own.tolist()} stay: multipliers would not "
+                "help episodes that they are not fitted to, or there are too few to tell"
+            )
         for name, values in zip(WIDTHS, (fitted.floor, fitted.factor, fitted.freedom), strict=True):
             widths[name][:, own] = values[at]
     widths = {name: jnp.asarray(values) for name, values in widths.items()}

@@ -6,7 +6,7 @@ physics alone (``Displacement``) is regressed on the errors of open-loop windows
 the state is fitted through windows that grow, rolled out as they are used. A member that diverges,
 or that validation finds far worse than the others, is not in the ensemble. What all members are
 worth together, at which horizon, and how wide their forecasts must be, validation says
-(``finetune.gate``).
+(``finetune.gate``). Fits to logs and the loop's versions are both made here.
 """
 
 import dataclasses
@@ -37,6 +37,7 @@ from worldmodel.types import Episode
 
 REGRESSION_STRIDE = 2  # frames between the starts of the regression's windows
 FEWEST = 3  # members that an ensemble of as many or more must keep
+FEWEST_DRAWN = 3  # training episodes of which a bootstrap is drawn; of fewer, members see all
 WORST = 3.0  # times the median member's validation error, up to which a member is kept
 GROWING = (0.2, 0.5, 1.0)  # of the horizon: frames that are scored, in equal shares of the steps
 TOLERATED = 1.03  # times the error of the fitted physics, of a member's own
@@ -59,7 +60,7 @@ class HybridData:
 
     train: Sequence[Episode]
     validation: Sequence[Episode]
-    training: WindowGrid  # of the fit; its horizon is also that of validation
+    training: WindowGrid  # of the fit; its horizon, None for whole episodes, is also validation's
     judged: WindowGrid  # of the validation windows
     remember: int  # frames of history that the encoder may see, the start included
 
@@ -91,10 +92,12 @@ def fit_hybrid(
 
     Args as of ``adam.fit``, and:
       world: with a correction.
-      physics: fitted parameters, which stay.
+      physics: fitted parameters, which stay; those of a model with a network give the members the
+        weights, units and physics that they go on from, and ``covariance`` is not used.
       data: episodes and windows.
       regression, config: the regression of a ``Displacement``; the fit through windows of others,
-        whose ``train`` and ``curriculum`` are set here.
+        whose ``train`` and ``curriculum`` are set here, and whose batch has no more windows than
+        there are.
       covariance: (numbers, numbers) of the physics' numbers (``moved.numbers``); the members have
         the same ones when absent.
       record: called with one row per step, its "member" and "stage" in it.
@@ -110,23 +113,36 @@ def fit_hybrid(
         raise InputError("a model without a correction has no network to fit")
     origin = init(world, jax.random.key(config.seed)) | {"physics": physics["physics"]}
     through = correction.changes_state
-    horizon = data.training.horizon
-    assert horizon is not None
+    long = data.training.cut(data.train)[0].remembering(data.remember)
+    horizon = long.target.shape[1]
     grown = [max(1, round(share * horizon)) for share in GROWING]
-    dense = WindowGrid(data.training.first, REGRESSION_STRIDE, grown[0] if through else horizon)
+    dense = dataclasses.replace(data.training, stride=REGRESSION_STRIDE)
+    if through:
+        dense = dataclasses.replace(dense, horizon=grown[0])
     windows = dense.cut(data.train)[0].remembering(data.remember)
-    with runtime.compiling(f"and predicting {len(windows)} windows of {dense.horizon} frames"):
-        measured = standards(world, regression_data(world, origin, windows))
-    origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
-    some, _ = data.training.cut(data.train)
-    some = some.take(np.linspace(0, len(some) - 1, min(DRAWN_ON, len(some))).astype(int))
+    if physics["network"]:
+        begun = {name: physics["network"][name] for name in ("physics", "weights", "norm")}
+        origin["network"] |= begun
+        begin = members(origin)
+    else:
+        frames = windows.target.shape[1]
+        with runtime.compiling(f"and predicting {len(windows)} windows of {frames} frames"):
+            measured = standards(world, regression_data(world, origin, windows))
+        origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
+        some = np.linspace(0, len(long) - 1, min(DRAWN_ON, len(long))).astype(int)
+        begin = drawn_members(world, origin, covariance, long.take(some), config.seed)
     train, near = windows, dense.cut(data.validation)[0].remembering(data.remember)
     if through:
-        train = data.training.cut(data.train)[0].remembering(data.remember)
-        near = data.judged.cut(data.validation)[0].remembering(data.remember)
+        train, near = long, data.judged.cut(data.validation)[0].remembering(data.remember)
+    count = len(np.unique(train.episode))
+    if count < FEWEST_DRAWN:
+        runtime.log(
+            f"WARNING: {count} training episodes are too few to draw from: every member learns "
+            "from all of them, and their disagreement is that of their initial weights"
+        )
     each: dict[int, Parameters] = {}
     excluded: dict[int, str] = {}
-    for k, drawn in enumerate(drawn_members(world, origin, covariance, some, config.seed)):
+    for k, drawn in enumerate(begin):
         folder, about = directory / f"member{k}", metadata | {"member": k}
         parts = train.take(bootstrapped(np.asarray(train.episode), config.seed, k)), near
 
@@ -139,6 +155,7 @@ def fit_hybrid(
                     config,
                     train="network",
                     curriculum=tuple(grown),
+                    batch=min(config.batch, len(train)),
                     seed=config.seed + 1000 * k,
                 )
                 each[k] = _through(world, drawn, channels, *parts, own, folder, about, noted, stop)
@@ -238,12 +255,15 @@ def drawn_members(
 
 
 def bootstrapped(episode: np.ndarray, seed: int, member: int) -> np.ndarray:
-    """The rows of the windows of as many episodes, drawn with repetition.
+    """The rows of the windows of as many episodes, drawn with repetition; of fewer than
+    ``FEWEST_DRAWN`` all rows, since a draw could be one episode again and again.
 
     Args:
       episode: (windows,) of each window.
     """
     generator, kinds = np.random.default_rng([seed, 2, member]), np.unique(episode)
+    if len(kinds) < FEWEST_DRAWN:
+        return np.arange(len(episode))
     drawn = kinds[generator.integers(len(kinds), size=len(kinds))]
     return np.concatenate([np.flatnonzero(episode == e) for e in drawn])
 

@@ -14,9 +14,9 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.outliers import LeftOut, answering, far_beyond, listed, reasons
-from worldmodel.finetune.settings import check_settings
 from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertainty
 from worldmodel.model import WorldModel
+from worldmodel.runtime.settings import check_settings
 from worldmodel.scene.tangent import difference, measured_dofs
 
 

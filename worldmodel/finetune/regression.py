@@ -24,13 +24,14 @@ from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.loss import likelihood
 from worldmodel.finetune.moved import compiled, packed
-from worldmodel.finetune.settings import DivergedError, check_settings
+from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
 from worldmodel.model.features import features, rotations, to_body, to_world
 from worldmodel.model.simulate import predict_states
 from worldmodel.runtime.devices import in_batches
+from worldmodel.runtime.settings import check_settings
 from worldmodel.scene import Scene
 from worldmodel.scene.replay import Replayer
 from worldmodel.scene.tangent import displacements, measured_dofs
@@ -101,7 +102,7 @@ def regression_data(world: WorldModel, parameters: Parameters, windows: Windows)
     target = displacements(world.scene, qpos, target)
     return RegressionData(
         past=past,
-        known=np.asarray(windows.history.known)[:, 1:],
+        known=np.asarray(windows.history.seen)[:, 1:],
         now=now,
         push=push,
         rotation=rotation,

@@ -1,11 +1,9 @@
-"""Settings of the fits, and the check that refuses an impossible one by its name."""
+"""Settings of the fits by gradient descent."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
-from typing import Any
 
 from worldmodel.errors import InputError
+from worldmodel.runtime.settings import check_settings
 
 LENGTH = ("steps", "patience", "checkpoint_every")  # of ``FitConfig``: a fit can go on with others
 
@@ -16,32 +14,6 @@ class FitError(InputError):
 
 class DivergedError(FitError):
     """A fit whose predictions are not finite, while others of the same episodes may be."""
-
-
-def check_settings(
-    config: Any,
-    *,
-    counts: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-    positive: Sequence[str] = (),
-) -> None:
-    """Checks the numbers of a config.
-
-    Args:
-      config: a dataclass.
-      counts, not_negative, positive: its settings from 1 on, from 0 on, and above 0.
-
-    Raises:
-      InputError: one that is too small or not finite; the message names it and the bound.
-    """
-    kind = type(config).__name__
-    for names, bound in ((counts, 1), (not_negative, 0)):
-        for name in names:
-            if not bound <= (value := getattr(config, name)) < math.inf:
-                raise InputError(f"{kind}: {name} = {value}; give a number from {bound} on")
-    for name in positive:
-        if not 0 < (value := getattr(config, name)) < math.inf:
-            raise InputError(f"{kind}: {name} = {value}; give a number above 0")
 
 
 @dataclasses.dataclass(frozen=True)

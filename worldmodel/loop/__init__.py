@@ -3,8 +3,10 @@
 ``turn`` is the picture, line by line; ``versions`` are what it goes round with.
 """
 
+from worldmodel.loop.demonstrations import demonstrate, draw
+from worldmodel.loop.disagreement import disagreement, most_doubtful, thinned
 from worldmodel.loop.next_version import WHOLE, finetune
-from worldmodel.loop.turn import Deploy, Method, Trainer, demonstrate, draw, scores, trials_of, turn
+from worldmodel.loop.turn import Deploy, Method, Trainer, scores, trials_of, turn
 from worldmodel.loop.versions import (
     C_STANDS_IN,
     LoopError,
@@ -27,16 +29,19 @@ __all__ = [
     "Trainer",
     "Version",
     "demonstrate",
+    "disagreement",
     "draw",
     "engine_difference",
     "finetune",
     "first_version",
     "generate",
     "load_version",
+    "most_doubtful",
     "physical_values",
     "save_version",
     "scores",
     "simulator",
+    "thinned",
     "trials_of",
     "turn",
 ]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from worldmodel.episodes.windows import History
-from worldmodel.loop.versions import Version
+from worldmodel.loop.versions import Version, refuse_unplayable
 from worldmodel.model import Parameters
 from worldmodel.model.ensemble import members
 from worldmodel.model.world import make_step
@@ -21,8 +21,10 @@ def environment(version: Version, task: Task) -> TaskEnv:
     Raises:
       InputError: the task or the version begins with numbers that are not finite.
       TaskError: the task gives no reward.
+      LoopError: see ``versions.refuse_unplayable``.
     """
     world = version.world
+    refuse_unplayable(version.name, world)
 
     def step(parameters: Parameters, state: State, ctrl: jax.Array) -> State:
         return make_step(world, parameters)(state, ctrl)

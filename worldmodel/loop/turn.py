@@ -13,6 +13,7 @@ there when the same turn runs again:
     v0/corrections           all of them, a LeRobot data set with goals and interventions
     v0/outcome.json          errors and successes of the policy, in the version and on the robot
     versions/v1              the next version
+    versions/v1-physics      where v1 has a new network: what that stands on
 """
 
 import dataclasses
@@ -27,9 +28,18 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
+from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.demonstrations import demonstrate, draw
+from worldmodel.loop.disagreement import disagreement, most_doubtful
 from worldmodel.loop.next_version import WHOLE, finetune
-from worldmodel.loop.versions import LoopError, Version, digest, generate, simulator
+from worldmodel.loop.versions import (
+    LoopError,
+    Version,
+    digest,
+    generate,
+    refuse_unplayable,
+)
 from worldmodel.model import Network, WorldModel
 from worldmodel.model.correction import Correction
 from worldmodel.policies import clone
@@ -58,26 +68,34 @@ class Trainer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How a version is finetuned on corrections: its physics alone, or with a network."""
+    """How a version is finetuned on corrections: its physics, then a new network on them where the
+    method has a correction. Without one a version's own network goes on, and its physics stays."""
 
-    config: FitConfig | IdentifyConfig = dataclasses.field(default_factory=FitConfig)
-    correction: Correction | None = None  # None: physics alone, or the parent's own
-    network: Network = dataclasses.field(default_factory=Network)
-    residual: tuple[float, ...] | None = None  # (nv,) see ``finetune``
+    config: FitConfig | IdentifyConfig = dataclasses.field(default_factory=FitConfig)  # of physics
+    correction: Correction | None = None
+    network: Network = dataclasses.field(default_factory=lambda: Network(members=5))
+    learning: FitConfig = THROUGH_WINDOWS  # of each member of a network
     held_out: int = 4  # one of so many corrections stops the fit of a network
     channels: Channels | None = None  # what is scored; all joints when None
     grid: WindowGrid = WHOLE  # what is predicted
 
-    def seeded(self, seed: int) -> FitConfig | IdentifyConfig:
-        """The fit's config with a seed, where it draws anything."""
-        drawn = isinstance(self.config, FitConfig)
-        return dataclasses.replace(self.config, seed=seed) if drawn else self.config
-
-    def world(self, parent: WorldModel) -> WorldModel:
-        """The next version's model."""
-        if self.correction is None:
-            return parent
-        return dataclasses.replace(parent, correction=self.correction, network=self.network)
+    def stages(
+        self, parent: WorldModel, seed: int
+    ) -> list[tuple[WorldModel, FitConfig | IdentifyConfig]]:
+        """The models that a version is finetuned to, one after the other, and how; their seeds
+        are ``seed`` where they draw anything. Empty where nothing may be fitted."""
+        config = self.config
+        if isinstance(config, FitConfig):
+            config = dataclasses.replace(config, seed=seed)
+        learning = dataclasses.replace(self.learning, seed=seed)
+        if self.correction is None and parent.learns:
+            return [(parent, learning)]
+        physics = parent.without_network()
+        out = [(physics, config)] if parent.free else []
+        if self.correction is not None:
+            hybrid = dataclasses.replace(physics, correction=self.correction, network=self.network)
+            out.append((hybrid, learning))
+        return out
 
 
 def turn(
@@ -93,6 +111,8 @@ def turn(
     deployed: int = 8,
     seed: int = 0,
     engine: str = "mjx",
+    penalty: float = 0.0,
+    candidates: int = 1,
     real: Sequence[Episode] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> Version:
@@ -106,6 +126,9 @@ def turn(
       generated: synthetic episodes; deployed: episodes of the policy on the robot.
       seed: of starts, goals, the expert's errors and the policy's weights.
       engine: what simulates the version, see ``simulator``.
+      penalty: on what the members of an ensemble disagree about, see ``demonstrate``.
+      candidates: starts and goals drawn per episode on the robot; above 1 it plays those that the
+        members of the version disagree most about.
       real: demonstrations that are trained on beside the synthetic ones.
       stop: asked between stages and steps; True raises ``runtime.Interrupted``.
 
@@ -119,16 +142,17 @@ def turn(
       Interrupted: ``stop`` returned True.
     """
     parents = ancestors(folder, version)
-    world = method.world(version.world)
-    if not (world.free or world.learns):
+    stages = method.stages(version.world, seed)
+    if not stages:
         raise LoopError(
             f"task '{task.name}' names no free parameter, and the method no network: nothing may "
             "be fitted; set the task's 'free', or the method's correction"
         )
     before = [e for name in parents for e in corrections(folder, task, name)]
-    if world.learns and len(before) + deployed < 2:
-        raise LoopError("the fit of a network needs two corrections, one to fit and one to stop it")
     own, name = folder / version.name, f"v{len(parents) + 1}"
+    refuse_unplayable(name, stages[-1][0])
+    if stages[-1][0].learns and len(before) + deployed < 2:
+        raise LoopError("the fit of a network needs two corrections, one to fit and one to stop it")
     settings = {
         "task": task.name,
         "scene": checkpoint.config_hash(task.scene.digest),
@@ -137,6 +161,8 @@ def turn(
         "deployed": deployed,
         "seed": seed,
         "engine": engine,
+        "penalty": penalty,
+        "candidates": candidates,
         "real": [digest(e.qpos, e.ctrl) for e in real],
     }
     for part, value in (("method", method), ("expert", expert), ("trainer", trainer)):
@@ -149,7 +175,13 @@ def turn(
         own / "synthetic",
         task,
         lambda: demonstrate(
-            version, task, expert, *draw(task, keys[0], generated), keys[1], engine=engine
+            version,
+            task,
+            expert,
+            *draw(task, keys[0], generated),
+            keys[1],
+            engine=engine,
+            penalty=penalty,
         ),
     )
 
@@ -157,7 +189,12 @@ def turn(
     policy = _trained(own / "policy", task, trainer, [*synthetic, *real], seed)
 
     _stage("deploy", f"{deployed} episodes on the robot", stop)
-    starts, goals = draw(task, keys[2], deployed)
+    starts, goals = draw(task, keys[2], candidates * deployed)
+    if candidates > 1:
+        many = repeated(policy, candidates * deployed)
+        doubt = disagreement(version, task, many, starts, goals, keys[4])
+        asked = most_doubtful(doubt, deployed)
+        starts, goals = jax.tree.map(lambda x: x[asked], (starts, goals))
     trials = trials_of(starts, goals, policy, deployed)
 
     def captured() -> list[Episode]:
@@ -170,32 +207,32 @@ def turn(
         outcome = {"version": version.name, "corrections": len(before) + deployed}
         outcome["robot"] = scores(task, corrected)
         outcome["predicted"] = scores(task, predicted) | {"diverged": deployed - len(predicted)}
-        outcome["expert"] = scores(task, synthetic) | {"diverged": generated - len(synthetic)}
+        absent = "thinned" if penalty else "diverged"
+        outcome["expert"] = scores(task, synthetic) | {absent: generated - len(synthetic)}
         write_json(own / "outcome.json", outcome)
 
     _stage("finetune", f"{name} on {len(before) + deployed} corrections", stop)
     every = [*before, *corrected]
-    return finetune(
-        folder / "versions",
-        version,
-        name,
-        world,
-        every,
-        method.channels or Channels.of(world.scene),
-        method.seeded(seed),
-        residual=None if method.residual is None else np.array(method.residual),
-        held_out=max(1, len(every) // method.held_out),
-        spent=len(every),
-        record=lambda row: append_row(folder / "metrics.jsonl", {"version": name} | row),
-        stop=stop,
-        grid=method.grid,
-    )
-
-
-def draw(task: Task, key: jax.Array, count: int) -> tuple[Start, Goal]:
-    """So many starts and goals of a task, with a leading dimension, on the host."""
-    drawn = jax.jit(jax.vmap(task.reset))(jax.random.split(key, count))
-    return jax.tree.map(np.asarray, drawn)
+    following = version
+    for i, (world, config) in enumerate(stages):
+        title = name if i == len(stages) - 1 else f"{name}-physics"
+        following = finetune(
+            folder / "versions",
+            following,
+            title,
+            world,
+            every,
+            method.channels or Channels.of(world.scene),
+            config,
+            held_out=max(1, len(every) // method.held_out),
+            spent=len(every),
+            record=lambda row, title=title: append_row(
+                folder / "metrics.jsonl", {"version": title} | row
+            ),
+            stop=stop,
+            grid=method.grid,
+        )
+    return following
 
 
 def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Trial]:
@@ -204,41 +241,14 @@ def trials_of(starts: Start, goals: Goal, policy: Policy, count: int) -> list[Tr
     return [Trial(start, goal, policy) for start, goal in rows]
 
 
-def demonstrate(
-    version: Version,
-    task: Task,
-    expert: Expert,
-    starts: Start,
-    goals: Goal,
-    key: jax.Array,
-    *,
-    engine: str = "mjx",
-) -> list[Episode]:
-    """Episodes of an expert who plans in a version.
-
-    Raises:
-      LoopError: no policy of the expert's, or not one per context; see ``generate``.
-    """
-    planning, playing = jax.random.split(key)
-    policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
-    contexts = len(np.asarray(starts.qpos))
-    sizes = {np.shape(x)[:1] for x in jax.tree.leaves(policies)} - {(contexts,)}
-    if sizes or not hasattr(policies, "traceable"):
-        raise LoopError(
-            f"the expert, a {type(expert).__name__}, plans a {type(policies).__name__} for "
-            f"{contexts} contexts; return a policy whose every array has their number as its "
-            "leading dimension"
-        )
-    return generate(version, task, policies, starts, goals, playing, engine=engine)
-
-
 def ancestors(folder: Path, version: Version) -> list[str]:
-    """Names of the versions before one, the first one first.
+    """Names of the versions before one whose policies were deployed, the first one first; not of
+    the physics that a turn finetunes before the network.
 
     Raises:
       LoopError: the version, or one of them, is not in the folder.
     """
-    names, name = [], version.name
+    names, name, fitted_to = [], version.name, None
     while True:
         place = folder / "versions" / name / "checkpoint"
         if checkpoint.latest(place) is None:
@@ -246,7 +256,11 @@ def ancestors(folder: Path, version: Version) -> list[str]:
                 f"{version.name} needs {name}, which is not in {folder / 'versions'}; restore it, "
                 "or start over in another folder"
             )
-        parent = checkpoint.read_metadata(place).get("parent")
+        metadata = checkpoint.read_metadata(place)
+        parent, child_fitted_to = metadata.get("parent"), fitted_to
+        fitted_to = metadata["settings"].get("corrections")
+        if names and fitted_to == child_fitted_to:
+            names.pop()  # of the same turn
         if parent is None:
             return names[::-1]
         names.append(parent)

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import History
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import ENGINES
 from worldmodel.finetune.moved import compiled, packed
-from worldmodel.model import Parameters, Physics, WorldModel, init, saved
+from worldmodel.model import Network, Parameters, Physics, WorldModel, init, saved
 from worldmodel.model.ensemble import members, taking_turns
 from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
@@ -27,7 +26,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.devices import in_batches
 from worldmodel.scene import Scene
-from worldmodel.scene.names import element_name
+from worldmodel.scene.names import joint_names
 from worldmodel.tasks.play import FARTHEST, Played, Simulate, episodes, play
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.task import Task
@@ -53,6 +52,21 @@ class Version:
     world: WorldModel
     parameters: Parameters
     corrections: int  # real corrections spent on it, its ancestors' included
+
+
+def refuse_unplayable(name: str, world: WorldModel) -> None:
+    """Refuses a model whose correction moves the shown pose alone: what a policy measures in it,
+    and does to it, would be those of its physics.
+
+    Raises:
+      LoopError: so it is.
+    """
+    if world.correction is not None and not world.correction.changes_state:
+        raise LoopError(
+            f"{name} has a {type(world.correction).__name__}, which moves the pose that a model "
+            "predicts and not its state, so no policy can act in it; fit a network whose "
+            "correction is a force or a velocity, or take the physics alone"
+        )
 
 
 def digest(*arrays: Any) -> str:
@@ -89,8 +103,10 @@ def load_version(
     folder = directory / name / "checkpoint"
     if checkpoint.latest(folder) is None:
         return None
-    parameters = saved.restore_parameters(folder, world, expected={"settings": settings})
     metadata = checkpoint.read_metadata(folder)
+    # Of an ensemble, as many members as were kept.
+    world = dataclasses.replace(world, network=Network(**metadata["network"]))
+    parameters = saved.restore_parameters(folder, world, expected={"settings": settings})
     return Version(name, metadata["parent"], world, parameters, metadata["corrections"])
 
 
@@ -123,9 +139,11 @@ def simulator(
         (``engine_difference`` says whether it may stand in).
 
     Raises:
-      LoopError: C MuJoCo is to play a version with a network or without physics.
+      LoopError: C MuJoCo is to play a version with a network or without physics; or the version
+        is one that ``refuse_unplayable`` refuses.
     """
     world = version.world
+    refuse_unplayable(version.name, world)
     if engine == "c":
         if world.learns or not isinstance(world.base, Physics):
             raise LoopError(
@@ -231,10 +249,5 @@ def generate(
 def _diverged(scene: Scene, farthest: np.ndarray) -> str:
     """The joints, and the bodies that move freely, that diverge in an episode."""
     m, bad = scene.mj_model, np.flatnonzero(~(farthest <= FARTHEST))
-    names = [
-        element_name(m, "body", m.jnt_bodyid[j])
-        if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE
-        else element_name(m, "joint", j)
-        for j in np.unique(np.searchsorted(m.jnt_qposadr, bad, side="right") - 1)
-    ]
-    return ", ".join(names) or "its commands"
+    joints = np.unique(np.searchsorted(m.jnt_qposadr, bad, side="right") - 1)
+    return ", ".join(joint_names(m)[j] for j in joints) or "its commands"

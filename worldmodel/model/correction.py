@@ -2,7 +2,8 @@
 
 - ``Displacement``: g is added to the pose that the model predicts, summed over the steps, while
   the physics goes on from its own; for scenes whose contacts are chaotic, where the next contact
-  would amplify a corrected state.
+  would amplify a corrected state. For predictions: a policy that measured that pose would act on
+  another one, so the loop refuses it.
 - ``Velocity``: g is added to the velocity after the step, which also moves the positions over it;
   for scenes where errors of velocity persist, as in sliding.
 - ``Force``: diag(M at ``qpos0``)·g / dt is added to the generalised force before the contact

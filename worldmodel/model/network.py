@@ -200,7 +200,7 @@ def encode(
         parameters["weights"]["encoder"],
         standardised(norm["now"], now),
         standardised(norm["past"], past),
-        jnp.asarray(history.known)[1:],
+        jnp.asarray(history.seen)[1:],
     )
     return z, g * norm["residual"]
 

@@ -1,3 +1,3 @@
-"""Policies: ``worldmodel.types.Policy`` is their contract; behaviour cloning and PPO train them."""
+"""Policies: ``worldmodel.types.Policy`` is their contract; cloning, PPO, gradients train them."""
 
 from worldmodel import _mujoco as _mujoco  # before Brax, which imports MJX, which prints

@@ -72,7 +72,9 @@ def restore(directory: Path, task: Task) -> Actor:
     metadata = checkpoint.read_metadata(directory)
     sizes = metadata.get("actor")
     if not isinstance(sizes, list):
-        raise checkpoint.CheckpointError(f"{directory} is no policy of PPO; train one there")
+        raise checkpoint.CheckpointError(
+            f"{directory} is no policy of PPO or of gradients; train one there"
+        )
     check(metadata["contract"], task, f"{directory}")
     zeros = [np.zeros(n, np.float32) for n in sizes]
     layers = tuple(

@@ -15,11 +15,10 @@ import numpy as np
 from brax import envs
 from jax.core import Tracer
 
-from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
 from worldmodel.rollout import Constant
 from worldmodel.scene import Scene
-from worldmodel.scene.names import element_name
+from worldmodel.scene.names import joint_names
 from worldmodel.tasks.play import FARTHEST, begin, decide, follow
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Goal, Measurement, Start, State
@@ -113,7 +112,8 @@ class TaskEnv(envs.Env):
     An episode ends when the task has ``failed``, after ``horizon`` steps, and where it diverges: a
     number is not finite or a position beyond ``FARTHEST``. Such a step teaches nothing: its reward
     is 0 and it counts as a truncation, which PPO's advantages leave out. The next observation is
-    that of a new start. ``metrics`` and ``info['episode_metrics']`` count failures and divergences;
+    that of a new start; ``info['last_observation']`` is the step's own, and the one before where it
+    diverges. ``metrics`` and ``info['episode_metrics']`` count failures and divergences;
     ``info['diverged']`` counts the latter by ``names``, since the environment was reset first.
     """
 
@@ -185,6 +185,7 @@ class TaskEnv(envs.Env):
         info["last_return"] = jnp.full((), jnp.nan, float)  # of the last episode that has ended
         info["diverged"] = jnp.zeros(len(self.names), jnp.int32)
         observed = self.task.observe(robot.measured, robot.goal)
+        info["last_observation"] = observed  # of the step, before any reset
         return envs.State(robot, observed, zero, zero, metrics, info)
 
     def _start(self, key: Array) -> Playing:
@@ -224,6 +225,7 @@ class TaskEnv(envs.Env):
             "episode_metrics": totals,
             "last_return": jnp.where(over, totals["sum_reward"], info["last_return"]),
             "diverged": info["diverged"] + causes,
+            "last_observation": jnp.where(diverged, state.obs, observed),
         }
         ended = self._start(jax.random.key_data(again))
         going = Playing(moved, measured, robot.goal, robot.member, jax.random.key_data(following))
@@ -258,11 +260,6 @@ def _coordinates(scene: Scene) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]
     """A scene's joints, a free one by its body's name, and which coordinates are whose: (joints,
     nq) and (joints, nv) bool."""
     m = scene.mj_model
-    free = m.jnt_type == mujoco.mjtJoint.mjJNT_FREE
-    names = tuple(
-        element_name(m, "body", int(m.jnt_bodyid[j])) if free[j] else element_name(m, "joint", j)
-        for j in range(m.njnt)
-    )
     joints = np.arange(m.njnt)[:, None]
     of_qpos = np.searchsorted(m.jnt_qposadr, np.arange(m.nq), side="right") - 1 == joints
-    return names, of_qpos, m.dof_jntid == joints
+    return joint_names(m), of_qpos, m.dof_jntid == joints

@@ -10,7 +10,6 @@ next one starts from is saved, optimiser, normaliser and environments included.
 import contextlib
 import dataclasses
 import functools
-import json
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -24,18 +23,19 @@ from brax.training.agents.ppo import train as brax_ppo
 
 from worldmodel import runtime
 from worldmodel.errors import InputError
-from worldmodel.policies import actor
 from worldmodel.policies.actor import Actor
 from worldmodel.policies.brax_env import TaskEnv
-from worldmodel.policies.contract import check, contract
-from worldmodel.runtime import checkpoint
-from worldmodel.runtime.settings import differences, flat
-from worldmodel.tasks.task import Task
+from worldmodel.policies.epochs import Run, actor_of, row
+from worldmodel.runtime.settings import check_settings, flat
 
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """How a policy is trained."""
+    """How a policy is trained.
+
+    Raises:
+      InputError: a value that nothing can be trained with; the message names the setting.
+    """
 
     steps: int = 3_000_000  # control steps of all environments, rounded up to whole epochs
     environments: int = 256
@@ -54,9 +54,13 @@ class PPOConfig:
     entropy: float = 1e-2
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if isinstance(value := getattr(self, field.name), int) and value < 1:
-                raise InputError(f"PPOConfig: {field.name} = {value}; at least 1")
+        sizes = ("steps", "environments", "unroll", "batch", "minibatches", "passes", "updates")
+        check_settings(
+            self,
+            counts=(*sizes, "width", "layers"),
+            not_negative=("discount", "trace", "entropy"),
+            positive=("learning_rate", "divergence", "max_norm"),
+        )
         if self.batch * self.minibatches % self.environments:
             raise InputError(
                 f"PPOConfig: batch * minibatches = {self.batch * self.minibatches} is no multiple "
@@ -96,27 +100,26 @@ def train(
       InputError: the folder holds a run of another task; the weights diverge.
       Interrupted: ``stop`` returned True.
     """
-    task, place, total = env.task, folder / "training", -(-config.steps // config.epoch)
+    task, total = env.task, -(-config.steps // config.epoch)
     fixed = flat("ppo", config)
     del fixed["ppo.steps"]  # more may be asked for later
-    described = fixed | {"seed": seed, "contract": contract(task)} | (settings or {})
-    curve = _former(place, task, described)
+    run = Run(folder, task, "PPO", fixed | {"seed": seed} | (settings or {}))
+    curve = run.curve()
     going: Any = None  # training state and environments, as the last epoch ended
 
     def epoch(compiled: Callable, training: Any, environments: Any, keys: Any) -> Any:
         nonlocal going
         if going is None:  # arrays of the host, always: those of a device would compile it again
             going = jax.tree.map(np.array, (training, environments))
-            going = _restored(place, going) if curve else going
+            going = run.restore(going) if curve else going
         number = len(curve)
         keys = jax.random.split(jax.random.fold_in(jax.random.PRNGKey(seed), number), len(keys))
         began = time.perf_counter()
         result = compiled(*going, np.array(keys))
         going = jax.tree.map(np.array, result[:2])
         seconds = time.perf_counter() - began
-        curve.append(_row(env, going[1], config.epoch * (number + 1), seconds))
-        actor.save(folder / "policy", actor_of(going[0]), task, {"steps": curve[-1]["steps"]})
-        checkpoint.save(place, number + 1, _filled(going), described | {"curve": curve})
+        curve.append(row(env, going[1], config.epoch * (number + 1), seconds))
+        run.save(going, policy_of(going[0]), curve)
         if stop() and len(curve) < total:
             raise runtime.Interrupted(f"saved after {curve[-1]['steps']} steps of PPO")
         return result
@@ -152,37 +155,7 @@ def train(
                 ),
                 seed=seed,
             )
-    return actor.restore(folder / "policy", task), curve
-
-
-def _former(place: Path, task: Task, described: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a run that is there; none where there is none."""
-    if checkpoint.latest(place) is None:
-        return []
-    former = checkpoint.read_metadata(place)
-    check(former.get("contract", {}), task, f"the run of PPO in {place}")
-    now = json.loads(json.dumps(described))
-    other = [d for name in now for d in differences(name, former.get(name), now[name])]
-    if other:
-        raise checkpoint.CheckpointError(
-            f"{place} is of another run: {'; '.join(other)}; choose another folder"
-        )
-    return list(former["curve"])
-
-
-def _filled(tree: Any) -> Any:
-    """A tree without its leaves of size 0, which Orbax does not write."""
-    return jax.tree.map(lambda x: x if x.size else None, tree)
-
-
-def _restored(place: Path, like: Any) -> Any:
-    saved = checkpoint.restore(place, _filled(like))[0]
-    return jax.tree.map(
-        lambda new, empty: empty if new is None else np.array(new),
-        saved,
-        like,
-        is_leaf=lambda x: x is None,
-    )
+    return run.policy(), curve
 
 
 @contextlib.contextmanager
@@ -206,37 +179,12 @@ def _intercepted(epoch: Callable) -> Iterator[None]:
         brax_ppo.jax = jax
 
 
-def _row(env: TaskEnv, environments: Any, steps: int, seconds: float) -> dict[str, Any]:
-    """What an epoch came to, which is logged."""
-    ended = np.asarray(environments.info["last_return"])
-    ended = ended[np.isfinite(ended)]
-    row: dict[str, Any] = {"steps": steps, "return": float(ended.mean()) if ended.size else None}
-    row |= {"seconds": round(seconds, 3), "diverged": env.divergences(environments)}
-    shown = "no episode has ended" if row["return"] is None else f"return {row['return']:.4g}"
-    runtime.log(f"{steps} steps: {shown}, {seconds:.1f} s")
-    if row["diverged"]:
-        counts = ", ".join(f"{name} in {count}" for name, count in row["diverged"].items())
-        runtime.log(f"episodes that diverged so far: {counts}")
-    return row
-
-
-def actor_of(training: Any) -> Actor:
+def policy_of(training: Any) -> Actor:
     """The policy of Brax's ``TrainingState``, whose leaves have a leading dimension of devices.
 
     Raises:
       InputError: its weights are not finite.
     """
-    weights = jax.tree.map(lambda x: np.asarray(x[0], np.float32), training.params.policy["params"])
-    names = sorted(weights, key=lambda name: int(name.removeprefix("hidden_")))
-    layers = [(weights[name]["kernel"], weights[name]["bias"]) for name in names]
-    if not all(np.isfinite(x).all() for layer in layers for x in layer):
-        raise InputError(
-            "PPO: the weights of the policy are not finite; lower its learning rate, or look at "
-            "the task's reward"
-        )
-    kernel, bias = layers[-1]
-    size = bias.size // 2  # the other half is the width of what it explores
-    layers[-1] = kernel[:, :size], bias[:size]
-    normaliser = training.normalizer_params
-    centre, scale = (np.asarray(x[0], np.float32) for x in (normaliser.mean, normaliser.std))
-    return Actor(tuple(layers), centre, scale)
+    weights, normaliser = training.params.policy, training.normalizer_params
+    weights, normaliser = jax.tree.map(lambda x: x[0], (weights, normaliser))
+    return actor_of(weights, normaliser, "PPO")

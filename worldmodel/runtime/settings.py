@@ -1,9 +1,11 @@
-"""The settings of a run in its folder: the same command goes on, another one is refused by name."""
+"""The settings of a run in its folder: the same command goes on, another one is refused by name,
+and so is a number that nothing can be run with.
+"""
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,32 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
     if longer or differs:
         write_json(path, settings)
     return bool(longer) and begun
+
+
+def check_settings(
+    config: Any,
+    *,
+    counts: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    positive: Sequence[str] = (),
+) -> None:
+    """Checks the numbers of a config.
+
+    Args:
+      config: a dataclass.
+      counts, not_negative, positive: its settings from 1 on, from 0 on, and above 0.
+
+    Raises:
+      InputError: one that is too small or not finite; the message names it and the bound.
+    """
+    kind = type(config).__name__
+    for names, bound in ((counts, 1), (not_negative, 0)):
+        for name in names:
+            if not bound <= (value := getattr(config, name)) < math.inf:
+                raise InputError(f"{kind}: {name} = {value}; give a number from {bound} on")
+    for name in positive:
+        if not 0 < (value := getattr(config, name)) < math.inf:
+            raise InputError(f"{kind}: {name} = {value}; give a number above 0")
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:

@@ -22,6 +22,17 @@ def element_names(model: mujoco.MjModel, kind: str, indices: Iterable[int], most
     return ", ".join(names[:most]) + more
 
 
+def joint_names(model: mujoco.MjModel) -> tuple[str, ...]:
+    """Of every joint, a free one by its body's name."""
+    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
+    return tuple(
+        element_name(model, "body", model.jnt_bodyid[j])
+        if free[j]
+        else element_name(model, "joint", j)
+        for j in range(model.njnt)
+    )
+
+
 def geom_name(model: mujoco.MjModel, geom: int) -> str:
     """A geom with its body: "geom 'can' (body 'mug')", "geom 'table' (world)"."""
     body = int(model.geom_bodyid[geom])

@@ -45,9 +45,6 @@ GOAL: tuple[str, ...] = (
     "direction",
 )  # [m] of the puck sideways, [m], [rad]: 0 is ahead
 PUCK = slice(2, 4)  # joints: shoulder, elbow, puck x, y, z, yaw
-# The unit of a network's answers, a step's change of velocity: joints and puck in the plane
-# [rad/s, m/s]; the puck is neither lifted nor turned.
-RESIDUAL = np.array([0.1, 0.1, 0.02, 0.02, 0.0, 0.0])
 
 
 class SlideTask(Task):
