@@ -6,11 +6,11 @@ Command:  python -m experiments.manipulation.slip --out experiments/results/mani
 Runtime:  8 minutes on 2 idle cores; seconds with --gradients none
 Expected: TODO
 
-Eight grips of a trembling expert, from one that slips to one that holds, are played in the held-out reality
-(its pilot seed). The task's model predicts them from their start and their commands, and the error
-is the mean distance of the box, in mm, over the first so many frames. Numbers are in prior widths.
-*over a width*: the central difference over ± 1 width, which is what a fit is after. *difference*:
-over ± 1e-4. *gradient*: MJX's, also with each of ``Backward``'s options.
+Sixteen grips of a trembling expert, from one that slips to one that holds, are played in the
+held-out reality (its pilot seed). The task's model predicts them from their start and their
+commands, and the error is the mean distance of the box, in mm, over the first so many frames.
+Numbers are in prior widths. *over a width*: the central difference over ± 1 width, which is what a
+fit is after. *difference*: over ± 1e-4. *gradient*: MJX's, also with every option of ``Backward``.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ from worldmodel.tasks.play import episodes
 NUMBERS = {"friction": np.array([1.0, 1.0, 0.0]), "mass": np.array([0.0, 0.0, 1.0])}  # of both pads
 HORIZONS = (20, 30, 40, 50, 60, 80, 100, 150)  # frames
 WIDE, NARROW = 1.0, 1e-4  # [prior widths]
-GRIPS = np.linspace(0.009, 0.018, 8)  # [m] squeezes
+GRIPS = np.linspace(0.011, 0.02, 16)  # [m] squeezes
 TREMOR = 0.1  # of the hand, as demonstrators have it in ``two_turns``
 OPTIONS = {
     "plain": Backward(),
