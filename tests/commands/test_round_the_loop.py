@@ -139,7 +139,7 @@ def test_many_episodes_are_made_in_parts_and_a_killed_command_goes_on(
 
 def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
     planned = run("train cart_task.py:task --method plan --episodes 3 --out plan")
-    assert planned["episodes"] == 3 
+    assert planned["episodes"] == 3
     run("deploy cart_task.py:task --policy plan --out deployed --episodes 2")
     corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
     with np.load(tmp_path / "plan" / "plan.npz") as plan:

@@ -49,8 +49,8 @@ class Hopper(Task):
         speed = (after.joints[0] - before.joints[0]) * self.scene.control_hz
         _, up, pitch, *_ = after.joints
         low = jnp.minimum(up, 0.0)
-        upright = jnp.exp(-jnp.square(low / 0.3) - jnp.square(pitch / 0.7))
-        return upright + 2.0 * speed - 0.1 * jnp.sum(jnp.square(action))
+        upright = jnp.exp(-jnp.square(low / 0.3) - jnp.square(pitch / 0.5))
+        return 2.0 * upright + speed - 0.1 * jnp.sum(jnp.square(action))
 
     def error(self, episode: Episode) -> float:
         """[1/m] the inverse of the way forward."""
