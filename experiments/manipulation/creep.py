@@ -31,7 +31,7 @@ from experiments import records
 from worldmodel import runtime
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
-from worldmodel.tasks.grasp.task import BOX, BOX_Z, HALF, HAND_Z, PADS, Grasp
+from worldmodel.tasks.grasp.task import BOX, BOX_Z, HALF, HAND_Z, Grasp
 
 SQUEEZE, HEIGHT = 0.02, 0.1  # [m] of the command, and of the pads above the table
 SETTLED, END = 0.5, 2.5  # [s]
@@ -90,7 +90,7 @@ def model_with(row: Row) -> mujoco.MjModel:
     model = copy.copy(Grasp().scene.mj_model)
     model.opt.cone, model.opt.impratio = CONES[row["cone"]], row["impratio"]
     model.opt.timestep, model.opt.iterations = 1e-3 * row["timestep_ms"], row["iterations"]
-    model.geom_solref[[model.geom(pad).id for pad, _ in PADS], 0] = 1e-3 * row["constant_ms"]
+    model.geom_solref[model.geom("box").id, 0] = 1e-3 * row["constant_ms"]
     return model
 
 

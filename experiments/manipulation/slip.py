@@ -40,7 +40,7 @@ from worldmodel.tasks.grasp.expert import EXPERT
 from worldmodel.tasks.grasp.task import BOX_X, BOX_Z, Grasp
 from worldmodel.tasks.play import episodes
 
-NUMBERS = {"friction": np.array([1.0, 1.0, 0.0]), "mass": np.array([0.0, 0.0, 1.0])}  # of both pads
+NUMBERS = ("friction", "mass")  # of the box: the task's free parameters
 HORIZONS = (20, 30, 40, 50, 60, 80, 100, 150)  # frames
 WIDE, NARROW = 1.0, 1e-4  # [prior widths]
 GRIPS = np.linspace(0.011, 0.02, 16)  # [m] squeezes
@@ -91,7 +91,7 @@ def distances(world: WorldModel, u: np.ndarray, qpos: np.ndarray, ctrl: np.ndarr
     """(episodes, frames) [mm] of the box from where it was, predicted in C MuJoCo.
 
     Args:
-      u: (3,) the world's numbers.
+      u: (2,) the world's numbers.
     """
     scene, still = world.scene, np.zeros_like(qpos[:, 0])
     rows = replayed(compiled(world)(u), scene.substeps, qpos[:, 0], still, ctrl)
@@ -102,7 +102,7 @@ def distances(world: WorldModel, u: np.ndarray, qpos: np.ndarray, ctrl: np.ndarr
 def gradients(
     task: Grasp, backward: Backward, qpos: np.ndarray, ctrl: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """(3,) MJX's gradient of the mean distance [mm], by the number of frames."""
+    """(2,) MJX's gradient of the mean distance [mm], by the number of frames."""
     world = WorldModel(task.scene, task.free, base=Physics(backward))
     blank, rows = init(world, jax.random.key(0)), (jnp.asarray(qpos), jnp.asarray(ctrl))
 
@@ -119,7 +119,7 @@ def gradients(
 
     slope = jax.jit(jax.grad(mean))
     return {
-        frames: np.asarray(slope(jnp.zeros(3), (np.arange(ctrl.shape[1]) < frames) / frames))
+        frames: np.asarray(slope(jnp.zeros(2), (np.arange(ctrl.shape[1]) < frames) / frames))
         for frames in HORIZONS
     }
 
@@ -137,8 +137,8 @@ def main(args: Args) -> int:
         slopes[name] = gradients(task, OPTIONS[name], qpos, ctrl)
         runtime.log(f"{name}: {slopes[name]}")
     rows: list[Row] = []
-    here = distances(world, np.zeros(3), qpos, ctrl)
-    for number, direction in NUMBERS.items():
+    here = distances(world, np.zeros(2), qpos, ctrl)
+    for number, direction in zip(NUMBERS, np.eye(2), strict=True):
         there = {
             width: [distances(world, s * width * direction, qpos, ctrl) for s in (1.0, -1.0)]
             for width in (WIDE, NARROW)

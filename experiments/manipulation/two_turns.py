@@ -34,6 +34,7 @@ from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS
+from worldmodel.finetune.least_squares import IdentifyConfig
 from worldmodel.loop.next_version import WHOLE
 from worldmodel.loop.turn import corrections
 from worldmodel.model import Network, WorldModel, saved
@@ -87,8 +88,8 @@ PROBLEMS = {
         Grasp,
         grasp_expert.EXPERT,
         grasp_reality.robot,
-        {"box": ("box_x", "box_z", "box_pitch")},
-        ("hand_x", "hand_z", "thumb", "finger"),
+        {},
+        ("hand_x", "hand_z", "thumb", "finger", "box_pitch"),
         # Reach, close and lift. Beyond, where a slipping box is put down, the prediction is chaotic
         # and its exact gradient misleads (``slip``).
         WindowGrid(first=0, stride=150, horizon=40),
@@ -115,7 +116,11 @@ class Args:
     policy: CloneConfig = dataclasses.field(
         default_factory=lambda: CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=5)
     )
-    fit: FitConfig = dataclasses.field(
+    gradient: bool = False  # physics by gradient descent through MJX, not by Gauss-Newton in C
+    fit: IdentifyConfig = dataclasses.field(
+        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
+    )
+    descent: FitConfig = dataclasses.field(
         default_factory=lambda: FitConfig(steps=40, batch=8, start_spread=0.0)
     )
     network: Network = dataclasses.field(default_factory=lambda: Network(members=3))
@@ -177,7 +182,8 @@ def pressed(force: np.ndarray) -> float | None:
 def turned(one: Seed) -> list[dict[str, Any]]:
     """The rows of the turns: every version's policy."""
     args, task, folder = one.args, one.task, one.folder
-    method = loop.Method(args.fit, channels=one.channels, grid=one.problem.grid)
+    config = args.descent if args.gradient else args.fit
+    method = loop.Method(config, channels=one.channels, grid=one.problem.grid)
     version = loop.first_version(folder / "versions", WorldModel(task.scene, task.free))
     rows = []
     for _ in range(args.turns + 1):

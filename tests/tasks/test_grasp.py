@@ -38,7 +38,7 @@ def carried(squeeze: float, *, friction: float = 0.8, mass: float = 0.2) -> list
     """Two slow carries with a squeeze [m], of a world with other pads and another box."""
     task = grasp()
     model = copy.copy(task.scene.mj_model)
-    model.geom_friction[[model.geom(pad).id for pad in ("thumb", "finger")], 0] = friction
+    model.geom_friction[model.geom("box").id, 0] = friction
     model.body_mass[model.body("box").id] = mass
     starts, goals = loop.draw(task, jax.random.key(2), 2)
     parameters = jnp.tile(jnp.array([squeeze, 0.2, 0.0, 0.005]), (2, 1))

@@ -44,11 +44,7 @@ class Grasp(Task):
     def __init__(self) -> None:
         self.scene = load_scene(MJCF, control_hz=50.0, substeps=4)
         self.sensors = sensors.all_sensors(self.scene, PADS, PADS)
-        self.free = (
-            FreeParameter("friction", "thumb"),
-            FreeParameter("friction", "finger"),
-            FreeParameter("mass", "box"),
-        )
+        self.free = (FreeParameter("friction", "box"), FreeParameter("mass", "box"))
 
     def reset(self, key: Array) -> tuple[Start, Goal]:
         """The box within 5 cm of x = −0.1 m, the open gripper 12 to 16 cm above the table and
