@@ -8,7 +8,8 @@ Expected: one core of MJX takes thousands of control steps a second of every tas
 
 A batch holds random commands, each episode for itself, from the task's own starts. The gradient is
 that of the mean final position in the free parameters, the starts and the commands. Seconds are
-those of cores, so that a machine's other work does not count. On a GPU they are of the clock.
+those of cores, so that a machine's other work does not count; on a GPU they are of the clock. The
+same command goes on where it was stopped.
 """
 
 import dataclasses
@@ -39,7 +40,7 @@ from worldmodel.tasks.slide.task import SlideTask
 from worldmodel.tasks.swing_up.task import SwingUp
 from worldmodel.tasks.task import Task
 
-TASKS = {"slide": SlideTask, "push": Push, "grasp": Grasp, "swing_up": SwingUp}
+TASKS = {"grasp": Grasp, "swing_up": SwingUp, "push": Push, "slide": SlideTask}
 TITLE = "Control steps per second"
 NOTE = "Of one core, or of a GPU; its name is in table.json. A gradient: × the forward's seconds."
 COLUMNS: records.Columns = {
@@ -131,11 +132,11 @@ def main(args: Args) -> int:
     runtime.configure(cache=False)
     if unknown := set(args.tasks) - set(TASKS):
         raise InputError(f"--tasks {' '.join(sorted(unknown))}: there are {', '.join(TASKS)}")
-    rows = []
+    rows = records.kept(args.out)
     for name in args.tasks:
-        rows.append(measured(name, args))
-        runtime.log(str(rows[-1]))
-    records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+        if name not in [row["task"] for row in rows]:
+            rows.append(measured(name, args))
+            records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
     print(json.dumps({row["task"]: row["forward"] for row in rows}))
     return 0
 
