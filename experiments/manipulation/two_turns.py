@@ -40,7 +40,7 @@ from worldmodel.loop.turn import corrections
 from worldmodel.model import Network, WorldModel, saved
 from worldmodel.model.correction import Velocity
 from worldmodel.policies.clone import Clone, CloneConfig, restore
-from worldmodel.policies.plan import Demonstrator, SearchConfig
+from worldmodel.policies.plan import Demonstrator, PlanError, SearchConfig
 from worldmodel.reality import capture
 from worldmodel.reality.simulated import SimulatedRobot, simulate
 from worldmodel.runtime.files import write_json
@@ -246,20 +246,24 @@ def hybrid(one: Seed, turns: int) -> dict[str, Any]:
 
 
 def randomised(one: Seed) -> list[Episode]:
-    """Demonstrations in worlds that are drawn from the prior of version 0, as many in each."""
+    """Demonstrations in worlds that are drawn from the prior of version 0, as many in each; where
+    nobody succeeds in a world another one is drawn."""
     task, args = one.task, one.args
     version = loop.first_version(one.folder / "versions", WorldModel(task.scene, task.free))
     rng = np.random.default_rng([one.seed, 1])
-    shown = []
-    for world in range(args.worlds):
+    shown, world, count = [], 0, args.generated // args.worlds
+    while len(shown) < args.worlds * count:
         drawn = jax.tree.map(
             lambda u: rng.standard_normal(np.shape(u)), version.parameters["physics"]
         )
         parameters = version.parameters | {"physics": drawn}
         there = dataclasses.replace(version, parameters=parameters)
         simulated = loop.simulator(there, task, engine="c")
-        count = args.generated // args.worlds
-        shown += one.demonstrated(simulated, count, 100 * one.seed + world)
+        try:
+            shown += one.demonstrated(simulated, count, 100 * one.seed + world)
+        except PlanError as error:
+            runtime.log(f"world {world} of the prior is not demonstrated in, another is: {error}")
+        world += 1
     return shown
 
 
