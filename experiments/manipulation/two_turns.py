@@ -105,6 +105,7 @@ class Args:
     task: Literal["push", "grasp"] = "grasp"
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int = 2
+    baselines: bool = True  # the rows without a loop
     hybrid: bool = False  # versions with a network too, which MJX simulates
     generated: int = 64  # synthetic episodes per turn
     deployed: int = 8  # corrections per turn
@@ -262,16 +263,23 @@ def randomised(one: Seed) -> list[Episode]:
     return shown
 
 
+def baselines(one: Seed) -> list[dict[str, Any]]:
+    """The rows of what is trained without a loop."""
+    args = one.args
+    rows = [one.judged("randomised", 0, lambda: one.cloned(randomised(one)))]
+    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
+        shown = functools.partial(one.demonstrated, one.reality, spent, one.seed + 50)
+        rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
+    whole = functools.partial(one.demonstrated, one.reality, args.generated, one.seed + 60)
+    return [*rows, one.judged("reality", 0, lambda: one.cloned(whole()))]
+
+
 def run(args: Args, seed: int) -> list[dict[str, Any]]:
     """The rows of one seed: every policy in reality."""
     one = Seed(args, seed)
     rows = turned(one)
-    rows.append(one.judged("randomised", 0, lambda: one.cloned(randomised(one))))
-    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
-        shown = functools.partial(one.demonstrated, one.reality, spent, seed + 50)
-        rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
-    whole = functools.partial(one.demonstrated, one.reality, args.generated, seed + 60)
-    rows.append(one.judged("reality", 0, lambda: one.cloned(whole())))
+    if args.baselines:
+        rows += baselines(one)
     if args.hybrid:
         rows += [hybrid(one, turns) for turns in range(1, args.turns + 1)]
     return rows
@@ -288,7 +296,7 @@ def main(args: Args) -> int:
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
     # A version's own settings guard its network.
-    free = ("out", "seeds", "hybrid", "network", "learning")
+    free = ("out", "seeds", "baselines", "hybrid", "network", "learning")
     settings = {k: v for k, v in plain(args).items() if k not in free}
     claim(args.out, {"experiment": "turns of the loop"} | settings)
     rows = [row for seed in args.seeds for row in run(args, seed)]

@@ -20,6 +20,17 @@ PAPER = Paper(
             ),
             quick="experiments.manipulation.creep --out {out}",
         ),
+        Result(
+            "manipulation/slip",
+            1,
+            ("experiments.manipulation.slip --out {out}",),
+            (
+                Number({"frames": 20, "number": "friction"}, ("exact",), -1e-9, 1e-9),
+                Number({"frames": 60, "number": "friction"}, ("exact",), 0.0, 0.05, ("wide",)),
+                Number({"frames": 60, "number": "mass"}, ("exact",), 0.5, 1.1, ("wide",)),
+            ),
+            quick="experiments.manipulation.slip --out {out}",
+        ),
     ),
 )
 
