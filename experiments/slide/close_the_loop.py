@@ -4,6 +4,7 @@ Question: how many real demonstrations is one synthetic demonstration worth, bef
           world model learned from a few real corrections?
 Command:  python -m experiments.slide.close_the_loop --out runs/loop
           python -m experiments.slide.close_the_loop --full --out runs/full
+          python -m experiments.slide.close_the_loop --halves --hidden-seed 31 --out runs/31
 Runtime:  at most 6 minutes on 2 idle cores, 3 where everything is compiled; --full 15
 Expected: one JSON line: alpha of v0, v1 and of the self-model control v*, which covers 1
 
@@ -12,6 +13,7 @@ Version 0 is 20 % wrong in friction; its policy is deployed, K1 corrections come
 its physics finetuned on them. ``--full`` goes on, with twice the replicates: version 1's policy
 brings K2 more, version 2 is physics finetuned on both and a network on top. Versions with and
 without the network, of the same corrections, tell the halves apart.
+``--halves`` has the sizes of ``--full``, and ends with version 1, with and without a network.
 Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, figure.png,
 rows.csv, the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
 SIGTERM or a kill; corrections are never played again.
@@ -58,12 +60,13 @@ class Args:
     out: Path  # folder for everything
     hidden_seed: int = slide.HIDDEN_SEEDS[0]  # which reality
     full: bool = False  # the published study: all six versions, 64 replicates
+    halves: bool = False  # physics and hybrid of the same corrections, at the published sizes
     smoke: bool = False  # tiny sizes, to see that it runs; its numbers mean nothing
 
     @property
     def study(self) -> slide.Study:
         """What it measures."""
-        study = slide.FULL if self.full else slide.STUDY
+        study = slide.FULL if self.full else slide.HALVES if self.halves else slide.STUDY
         return slide.smoke(study) if self.smoke else study
 
 
@@ -107,10 +110,11 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
     first = deploy("v0", study.first)
     add("v0", "v1", physics, first)
     direct = one.versions["v1"], one.players["v1"]
-    if study.second:
-        hybrid = turn.hybrid(physics)
-        both = first + deploy("v1", study.second)
+    hybrid = turn.hybrid(physics)
+    if study.halves:
         add("v1", "v1-hybrid", hybrid, first)
+    if study.second:
+        both = first + deploy("v1", study.second)
         add("v1", "v2-physics", physics, both)
         add("v2-physics", "v2", hybrid, both)
         planned_in = one.refit("v1", "direct", physics, first + demos[: study.n[0]])

@@ -33,6 +33,7 @@ class Study:
     m: tuple[int, ...]
     first: int  # K1, corrections captured with version 0's policy
     second: int  # K2, with version 1's; 0: the study ends with version 1
+    halves: bool  # whether version 1 also gets a network
     held_out: int  # one in so many corrections, the last ones, stops a hybrid's fit
     contexts: int  # rollouts per policy in reality, the same for all
     deployed: int  # synthetic episodes that the deployed policies are cloned from
@@ -50,6 +51,7 @@ FULL = Study(
     m=(20, 26, 32),
     first=6,
     second=6,
+    halves=True,
     held_out=3,
     contexts=20,
     deployed=256,
@@ -59,9 +61,16 @@ FULL = Study(
     recipe=CloneConfig(steps=80, standardise=False, first_frame=True, action_unit=ACTION_UNIT),
     person=Demonstrator(),
 )
+# Fresh realities, on which nothing was settled: 31 to 33. More rollouts per policy.
+HALVES = dataclasses.replace(FULL, second=0, contexts=30)
 # The main job: it ends with version 1, with fewer replicates and half as many rollouts per policy.
 STUDY = dataclasses.replace(
-    FULL, seeds=56, second=0, contexts=10, physics=dataclasses.replace(FULL.physics, batch=6)
+    FULL,
+    seeds=56,
+    second=0,
+    halves=False,
+    contexts=10,
+    physics=dataclasses.replace(FULL.physics, batch=6),
 )
 
 

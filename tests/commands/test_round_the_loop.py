@@ -143,6 +143,7 @@ def test_a_plan_is_played_as_it_was_planned(run: Run, tmp_path: Path) -> None:
     run("deploy cart_task.py:task --policy plan --out deployed --episodes 2")
     corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
     with np.load(tmp_path / "plan" / "plan.npz") as plan:
+        assert planned["success"] == np.mean(plan["error"] < 0.1)
         for i, episode in enumerate(corrections):
             assert episode.goal["target"] == plan["goal.target"][i]
             assert episode.action is not None
@@ -175,13 +176,15 @@ def test_a_learned_policy_is_exported_and_deployed(run: Run, tmp_path: Path) -> 
     assert "no policy in it" in run("export cart_task.py:task --policy onnx --out x")
 
 
-@pytest.mark.slow  # its quick substitutes are the test before it and tests/policies/test_ppo.py
-def test_learning_in_the_model(run: Run) -> None:
-    line = "train cart_task.py:task --method ppo --steps 1 --width 16 --out learned"
+@pytest.mark.slow  # its quick substitutes: the test before it, test_ppo and test_gradient
+@pytest.mark.parametrize(("method", "steps"), [("ppo", 327_680), ("gradient", 40_960)])
+def test_learning_in_the_model(run: Run, method: str, steps: int) -> None:
+    line = f"train cart_task.py:task --method {method} --steps {steps} --width 16 --out learned"
     learned = run(line)
-    assert learned["steps"] == 327_680 and learned["episodes"] == 8 and learned["error"] < 0.3
+    assert learned["method"] == method and learned["steps"] == steps
+    assert learned["episodes"] == 8 and learned["error"] < 0.3
     assert run(line) == learned
-    assert "ppo.width was 16 and is 8" in run(line.replace("16", "8"))
+    assert f"{method}.width was 16 and is 8" in run(line.replace("16", "8"))
     assert run("deploy cart_task.py:task --policy learned --out out --episodes 2")["error"] < 0.5
 
 
@@ -222,6 +225,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
     [
         ("generate cart_task.py --out x", "give package.module:name or path/to/file.py:name"),
         ("generate no.py:task --out x", "no.py: no such file"),
+        ("loop cart_task.py:task --out x --penalty -1", "penalty = -1.0; give 0 or more"),
         ("generate cart_task.py:task --out x --penalty 1", "has one member, which cannot disagree"),
         (
             "loop cart_task.py:task --robot cart_task.py:robot --out x --candidates 0",

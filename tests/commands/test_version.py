@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.learned_models import SMALL
 from tests.helpers.small_tasks import GRIPPER, Lift
 from worldmodel import loop
 from worldmodel.commands.version import version_of
 from worldmodel.errors import InputError
-from worldmodel.model import WorldModel
+from worldmodel.model import Displacement, WorldModel
 from worldmodel.scene import load_scene
 
 BOX = '<body name="box" pos="0 0 -.4"><freejoint/><geom name="box" size=".05"/></body>'
@@ -33,4 +34,11 @@ def test_a_model_of_another_robot_is_refused(
         assert version_of(Lift(), tmp_path / "v0").name == "v0"
         return
     with pytest.raises(InputError, match=refusal):
+        version_of(Lift(), tmp_path / "v0")
+
+
+def test_a_model_that_only_predicts_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    world = WorldModel(Lift().scene, correction=Displacement(), network=SMALL)
+    loop.first_version(tmp_path, world)
+    with pytest.raises(InputError, match=r"--model .*v0 has a Displacement, which moves the pose"):
         version_of(Lift(), tmp_path / "v0")

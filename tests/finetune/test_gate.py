@@ -13,9 +13,9 @@ from tests.helpers.learned_models import answering
 from worldmodel.episodes.errors import Angle, Channels
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, scores
 from worldmodel.episodes.windows import WindowGrid, Windows
-from worldmodel.finetune.gate import gated, long_windows
+from worldmodel.finetune.gate import at_knots, gated, long_windows
 from worldmodel.model import Displacement, Network, Parameters, WorldModel, init
-from worldmodel.model.ensemble import Forecast, joined, make_forecaster, members
+from worldmodel.model.ensemble import Forecast, along, joined, make_forecaster, members
 from worldmodel.model.network import GATE_STEPS
 from worldmodel.types import Episode
 
@@ -159,6 +159,16 @@ def test_intervals_hold_as_much_noise_as_they_say(shown: Parameters) -> None:
     later = noisy()
     assert covered(fitted, later) == [True] * len(LEVELS)
     assert covered(fitted | {"network": network}, later) == [False] * len(LEVELS)
+
+
+@pytest.mark.parametrize("horizon", [63, 64, 100, 127, 400])
+def test_widths_are_those_of_their_frame_up_to_the_last_one(horizon: int) -> None:
+    """Where the last frame lies between two knots, the one beyond is not its value."""
+    frame = np.arange(1.0, horizon + 1.0)
+    values = np.stack([np.sqrt(frame), 1.0 / np.sqrt(frame), np.zeros(horizon)], axis=1)
+    again = along(at_knots(values), horizon)
+    np.testing.assert_allclose(again[-1], values[-1], rtol=0.02)
+    np.testing.assert_allclose(again[30:], values[30:], rtol=0.05)
 
 
 def test_validation_reaches_as_far_as_half_of_the_episodes() -> None:

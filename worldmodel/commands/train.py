@@ -184,17 +184,20 @@ def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:
         arrays["task"] = np.array(asked.task.name)
         arrays["action"] = np.stack([e.action[:-1] for e in played if e.action is not None])
         arrays["error"] = np.array([asked.task.error(e) for e in played])
+        judged = [np.nan if e.success is None else float(e.success) for e in played]
+        arrays["success"] = np.array(judged)
         write_arrays(out / PLAN, arrays)
     else:
         runtime.log(f"{out} holds this plan already")
     with np.load(out / PLAN) as archive:
-        errors = archive["error"]
-    measured = errors[np.isfinite(errors)]
+        errors, success = archive["error"], archive["success"]
+    measured, judged = errors[np.isfinite(errors)], success[np.isfinite(success)]
     return {
         "out": str(out),
         "method": "plan",
         "episodes": len(errors),
         "error": float(measured.mean()) if len(measured) else None,
+        "success": float(judged.mean()) if len(judged) else None,
         "unmeasured": len(errors) - len(measured),
         "diverged": asked.episodes - len(errors),
     }

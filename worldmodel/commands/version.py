@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel.errors import InputError
 from worldmodel.loop import Version
-from worldmodel.loop.versions import digest
+from worldmodel.loop.versions import digest, refuse_unplayable
 from worldmodel.model import (
     Displacement,
     Force,
@@ -53,12 +53,14 @@ def version_of(task: Task, model: Path | None, name: str | None = None) -> Versi
 
     Raises:
       InputError: no such folder, or a model of another robot or rate than the task's.
+      LoopError: see ``loop.versions.refuse_unplayable``.
       CheckpointError: no model in it.
     """
     if model is None:
         world = WorldModel(task.scene, task.free)
         return Version(name or "v0", None, world, init(world, jax.random.key(0)), 0)
     world, parameters, metadata = restored(model)
+    refuse_unplayable(f"--model {model}", world)
     for what, theirs, ours in (
         ("control_hz", world.scene.control_hz, task.scene.control_hz),
         ("sensors", sensors.all_sensors(world.scene), sensors.all_sensors(task.scene)),

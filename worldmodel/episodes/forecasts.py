@@ -10,7 +10,7 @@ is that of episodes.
 channels, from held-out episodes. The floor is what the members agree on and are wrong by (the
 constant of a nonhomogeneous regression, Gneiting et al. 2005): a factor alone leaves forecasts
 whose members happen to agree without a spread. But a floor also hides which windows they disagree
-in, so there is one only where episodes that it was not fitted to show that it helps, and the
+in, so it is small but where episodes that it was not fitted to show that more helps, and the
 deviations stay as they are where those say that no multiplier helps. The factor is
 such that the median and the central 90 % of the standardised errors are where the distribution has
 them; two quantiles give a scale and the degrees of freedom. On normal, Laplace's, Student's and
@@ -30,7 +30,8 @@ from scipy.special import betaln
 from worldmodel.errors import InputError
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)  # of the central intervals
-FLOORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)  # of a fit, in root mean square deviations
+# Of a fit, in root mean square deviations; members may agree by chance, so it is never 0.
+FLOORS = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0, 16.0)
 QUANTILES = (0.5, 0.9)  # of |error| / deviation, to which factors are fitted
 LEAST_FREEDOM = 1.5  # of a fitted t; CRPS needs more than 1, a variance more than 2
 FEWEST, FOLDS = 3, 8  # parts of the episodes that judge multipliers fitted to the others

@@ -165,7 +165,7 @@ def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> 
         np.asarray(windows.episode),
         usable,
     )
-    at, block = np.clip(GATE_STEPS - 1, 0, error.shape[1] - 1), blocks(world.scene)
+    block = blocks(world.scene)
     for b in np.unique(block):
         own = np.flatnonzero(block == b)
         try:
@@ -178,7 +178,31 @@ def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> 
                 f"the forecasts of degrees of freedom {own.tolist()} stay: multipliers would not "
                 "help episodes that they are not fitted to, or there are too few to tell"
             )
-        for name, values in zip(WIDTHS, (fitted.floor, fitted.factor, fitted.freedom), strict=True):
-            widths[name][:, own] = values[at]
+        widths["floor"][:, own] = at_knots(fitted.floor)
+        widths["widening"][:, own] = at_knots(fitted.factor)
+        with np.errstate(divide="ignore"):  # as ``along`` interpolates it
+            widths["freedom"][:, own] = 1.0 / at_knots(1.0 / fitted.freedom)
     widths = {name: jnp.asarray(values) for name, values in widths.items()}
     return parameters | {"network": parameters["network"] | widths}
+
+
+def at_knots(values: np.ndarray) -> np.ndarray:
+    """(len(GATE_STEPS), n), from which ``model.ensemble.along`` interpolates the given values.
+
+    The frames between the last knot and the horizon are interpolated towards the first knot beyond.
+    Its value is the one that suits them best (least squares, with the last value as one more frame
+    there), within a factor of 2 of the last.
+
+    Args:
+      values: (horizon, n) of the frames 1 … horizon, not negative.
+    """
+    horizon, last = len(values), values[-1]
+    out = values[np.clip(GATE_STEPS - 1, 0, horizon - 1)]
+    beyond = int(np.searchsorted(GATE_STEPS, horizon, side="right"))
+    if beyond < len(GATE_STEPS):
+        frame = np.arange(GATE_STEPS[beyond - 1] + 1, horizon + 1)
+        share = np.log2(frame + 1.0) - (beyond - 1)
+        rest = values[frame - 1] - (1.0 - share)[:, None] * out[beyond - 1]
+        best = (share @ rest + last) / (share @ share + 1.0)
+        out[beyond:] = np.clip(best, 0.5 * last, 2.0 * last)
+    return out

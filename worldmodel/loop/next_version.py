@@ -12,9 +12,9 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig, fit
-from worldmodel.finetune.gauss_newton import identify
+from worldmodel.finetune.gauss_newton import identify, uncertainty_at
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
-from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.loop.versions import (
     LoopError,
@@ -24,7 +24,7 @@ from worldmodel.loop.versions import (
     refuse_unplayable,
     save_version,
 )
-from worldmodel.model import WorldModel, saved
+from worldmodel.model import Parameters, Physics, WorldModel, saved
 from worldmodel.types import Episode
 
 WHOLE = WindowGrid(first=0, stride=1, horizon=None)  # what a fit predicts
@@ -48,10 +48,12 @@ def finetune(
     """Corrections → the next version: its physics, by Gauss-Newton or by gradient descent; or,
     where it has a network, that alone, on the physics of its parent.
 
-    So a version with a network has a parent that was finetuned on the same corrections, and is that
-    parent where its gate is shut. Its members learn as in ``finetune.hybrid``: each from its own
-    draw of the corrections. A world that is the parent's own goes on from the parent's weights;
-    another one gets a new network.
+    So a version with a network has a parent that was finetuned on the same corrections. Its members
+    learn as in ``finetune.hybrid``: each from its own draw of the corrections, on physics drawn
+    from what the corrections leave open about the parent's; where the gate is shut, that is all
+    that they differ in. A world that is the parent's own goes on from the parent's weights; another
+    one gets a new network. The corrections that decide of its gate and of its forecasts' widths
+    also steered the physics below it, so both lean to the physics.
 
     Args:
       directory: of all versions; this one gets the folder ``name``.
@@ -133,6 +135,7 @@ def finetune(
             RegressionConfig(),
             config,
             progress,
+            covariance=None if begin["network"] else _open(world, begin, usable, grid),
             metadata=metadata,
             record=record,
             stop=stop,
@@ -164,6 +167,22 @@ def finetune(
     version = Version(name, parent.name, world, state.best, spent)
     save_version(directory, version, settings, validation=float(state.best_error))
     return version
+
+
+def _open(
+    world: WorldModel, begin: Parameters, corrections: Sequence[Episode], grid: WindowGrid
+) -> np.ndarray | None:
+    """The covariance of the physics' numbers, of what corrections leave open; None where there is
+    none to know."""
+    physics = world.without_network()
+    if not (physics.free and isinstance(physics.base, Physics)):
+        return None
+    try:
+        windows, _ = grid.cut(corrections)
+        return uncertainty_at(physics, begin, windows, IdentifyConfig(engine="c")).covariance
+    except IdentifyError as error:
+        runtime.log(f"WARNING: all members get the same physics: {error}")
+        return None
 
 
 def _untouched(corrections: Sequence[Episode]) -> list[Episode]:

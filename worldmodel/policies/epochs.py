@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,25 @@ def _filled(tree: Any) -> Any:
     return jax.tree.map(lambda x: x if x.size else None, tree)
 
 
-def row(env: TaskEnv, environments: Any, steps: int, seconds: float) -> dict[str, Any]:
+def now() -> tuple[float, float]:
+    """[s] of the wall clock and of this process's cores."""
+    return time.perf_counter(), time.process_time()
+
+
+def row(env: TaskEnv, environments: Any, steps: int, began: tuple[float, float]) -> dict[str, Any]:
     """What an epoch came to, which is logged.
 
     Args:
       environments: the state of ``env`` after it, a batch.
       steps: of the run so far, of all environments.
-      seconds: of the epoch.
+      began: ``now`` at its beginning.
     """
+    seconds, spent = (after - before for after, before in zip(now(), began, strict=True))
     ended = np.asarray(environments.info["last_return"])
     ended = ended[np.isfinite(ended)]
     result: dict[str, Any] = {"steps": steps, "return": float(ended.mean()) if ended.size else None}
-    result |= {"seconds": round(seconds, 3), "diverged": env.divergences(environments)}
+    result |= {"seconds": round(seconds, 3), "core_seconds": round(spent, 3)}
+    result["diverged"] = env.divergences(environments)
     shown = f"return {result['return']:.4g}" if ended.size else "no episode has ended"
     runtime.log(f"{steps} steps: {shown}, {seconds:.1f} s")
     if result["diverged"]:

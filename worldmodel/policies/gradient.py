@@ -16,7 +16,6 @@ cannot drown all others.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.policies.actor import Actor
 from worldmodel.policies.brax_env import TaskEnv
-from worldmodel.policies.epochs import Run, actor_of, row
+from worldmodel.policies.epochs import Run, actor_of, now, row
 from worldmodel.runtime.settings import check_settings, flat
 from worldmodel.types import Array
 
@@ -293,8 +292,8 @@ def train(
 
     Returns:
       The policy; a row per epoch: steps so far, the mean return of the last episode of each
-      environment (None before one has ended), seconds, divergences by name so far, and gradients
-      that were not finite and so left out.
+      environment (None before one has ended), seconds, also of its cores, divergences by name so
+      far, and gradients that were not finite and so left out.
 
     Raises:
       CheckpointError: the folder holds a run of another configuration, seed or settings.
@@ -313,17 +312,16 @@ def train(
     compiled = jax.jit(method.epoch)
     while len(curve) < total:
         number = len(curve)
-        began = time.perf_counter()
+        began = now()
         # Arrays of the host, always: those of a device would compile it again.
         key = np.array(jax.random.fold_in(root, number))
         learner, states, out = jax.tree.map(np.array, compiled(learner, states, key))
-        seconds = time.perf_counter() - began
         if out == config.updates * config.environments:
             raise InputError(
                 "no gradient of an epoch is finite; look at the task's 'reward' and 'observe', "
                 "such as a root or a norm of zero"
             )
-        curve.append(row(env, states, config.epoch * (number + 1), seconds))
+        curve.append(row(env, states, config.epoch * (number + 1), began))
         curve[-1]["not_finite"] = int(out)
         if out:
             runtime.log(f"{out} gradients were not finite and left out")

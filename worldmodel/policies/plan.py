@@ -151,14 +151,15 @@ def returns(
     start, goal = jax.tree.map(lambda a: np.repeat(np.asarray(a), samples, axis=0), rows)
     policy = jax.vmap(family.policy)(jnp.asarray(parameters.reshape(-1, size)), goal)
     played = simulate(policy, start, goal, key)
-    value = np.asarray(_scorer(task)(played.measured, played.action, goal))
+    value = np.asarray(scorer(task)(played.measured, played.action, goal))
     good = np.isfinite(value) & ~np.asarray(played.failed).any(1)
     return np.where(good, value, -np.inf).reshape(contexts, samples)
 
 
 @functools.lru_cache(maxsize=8)
-def _scorer(task: Task) -> Callable[..., Array]:
-    """A batch of episodes → the sums of their rewards; compiled once."""
+def scorer(task: Task) -> Callable[..., Array]:
+    """Of a batch of episodes, ``(measured, action, goal)`` → the sums of their rewards; compiled
+    once."""
 
     def total(measured: Any, action: Array, goal: Goal) -> Array:
         before = jax.tree.map(lambda a: a[:-1], measured)

@@ -10,7 +10,6 @@ next one starts from is saved, optimiser, normaliser and environments included.
 import contextlib
 import dataclasses
 import functools
-import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.policies.actor import Actor
 from worldmodel.policies.brax_env import TaskEnv
-from worldmodel.policies.epochs import Run, actor_of, row
+from worldmodel.policies.epochs import Run, actor_of, now, row
 from worldmodel.runtime.settings import check_settings, flat
 
 
@@ -93,7 +92,8 @@ def train(
 
     Returns:
       The policy; a row per epoch: steps so far, the mean return of the last episode of each
-      environment (None before one has ended), seconds, divergences by name so far.
+      environment (None before one has ended), seconds, also of its cores, divergences by name so
+      far.
 
     Raises:
       CheckpointError: the folder holds a run of another configuration, seed or settings.
@@ -114,11 +114,10 @@ def train(
             going = run.restore(going) if curve else going
         number = len(curve)
         keys = jax.random.split(jax.random.fold_in(jax.random.PRNGKey(seed), number), len(keys))
-        began = time.perf_counter()
+        began = now()
         result = compiled(*going, np.array(keys))
         going = jax.tree.map(np.array, result[:2])
-        seconds = time.perf_counter() - began
-        curve.append(row(env, going[1], config.epoch * (number + 1), seconds))
+        curve.append(row(env, going[1], config.epoch * (number + 1), began))
         run.save(going, policy_of(going[0]), curve)
         if stop() and len(curve) < total:
             raise runtime.Interrupted(f"saved after {curve[-1]['steps']} steps of PPO")

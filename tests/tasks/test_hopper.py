@@ -1,0 +1,64 @@
+"""Task "hopper": its scores, its reward, when it has fallen, and that standing is not for free."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from worldmodel.rollout import Constant
+from worldmodel.tasks import sensors
+from worldmodel.tasks.hopper.task import LOWEST, STEEPEST, SUCCESS, Hopper
+from worldmodel.tasks.play import episodes, repeated
+from worldmodel.tasks.play_c import simulate_in_c
+from worldmodel.types import Episode, Measurement
+
+TASK = Hopper()
+
+
+def measured(x: float = 0.0, up: float = 0.0, pitch: float = 0.0) -> Measurement:
+    joints = jnp.array([x, up, pitch, 0.0, 0.0, 0.0])
+    return dataclasses.replace(sensors.blank(TASK.sensors), joints=joints)
+
+
+def test_it_is_scored_by_how_far_it_comes() -> None:
+    qpos = np.zeros((201, 6))
+    qpos[:, 0] = np.linspace(1.0, 1.0 + SUCCESS + 0.1, 201)
+    episode = Episode.regular(0, 50.0, qpos=qpos, qvel=np.zeros((201, 6)), ctrl=np.zeros((201, 3)))
+    assert TASK.error(episode) == pytest.approx(1.0 / (SUCCESS + 0.1)) and TASK.success(episode)
+    back = dataclasses.replace(episode, qpos=-qpos)
+    assert TASK.error(back) == pytest.approx(100.0) and not TASK.success(back)
+
+
+def test_the_reward_is_its_speed_and_that_it_stands_upright() -> None:
+    def reward(after: Measurement, action: float = 0.0) -> float:
+        return float(TASK.reward(measured(), jnp.full(3, action), after, {}))
+
+    assert reward(measured()) == pytest.approx(2.0)
+    assert reward(measured(x=0.02)) == pytest.approx(3.0)  # 1 m/s
+    assert reward(measured(up=0.3)) == pytest.approx(2.0)  # in the air
+    lower = [reward(measured(up=-u)) for u in (0.0, 0.1, 0.2, 0.4)]
+    steeper = [reward(measured(pitch=p)) for p in (0.0, 0.2, -0.4, 0.8)]
+    for falling in (lower, steeper):
+        assert all(b < a - 0.1 for a, b in itertools.pairwise(falling))
+    assert reward(measured(), 1.0) == pytest.approx(1.7)
+
+
+def test_it_has_fallen_where_it_is_low_or_steep() -> None:
+    assert not TASK.failed(measured(up=LOWEST + 0.01, pitch=STEEPEST - 0.01), {})
+    assert TASK.failed(measured(up=LOWEST - 0.01), {})
+    assert TASK.failed(measured(pitch=-STEEPEST - 0.01), {})
+
+
+def test_its_foot_alone_touches_and_it_falls_without_a_policy() -> None:
+    m = TASK.scene.mj_model
+    assert [m.geom(int(g)).name for g in (m.pair_geom1[0], m.pair_geom2[0])] == ["floor", "foot"]
+    assert m.npair == 1 and not (m.geom_contype | m.geom_conaffinity)[1:].any()
+    starts, goals = jax.vmap(TASK.reset)(jax.random.split(jax.random.key(0), 8))
+    play = simulate_in_c(TASK, m, substeps=TASK.scene.substeps)
+    played = play(repeated(Constant(np.zeros(3)), 8), starts, goals, jax.random.key(1))
+    assert np.asarray(played.failed)[:, :20].sum() == 0  # it stands at first
+    assert np.asarray(played.failed).any(1).all()
+    assert not any(e.success for e in episodes(TASK, played, goals, source="nothing"))
