@@ -271,5 +271,10 @@ def test_targets_are_lambda_returns_that_end_with_their_episodes() -> None:
 def test_configurations_that_cannot_run_are_refused() -> None:
     with pytest.raises(InputError, match="horizon = 0; give a number from 1 on"):
         GradientConfig(horizon=0)
+    for name, value in (("discount", 5.0), ("trace", 3.0), ("following", 2.0), ("trace", -0.1)):
+        with pytest.raises(InputError, match=f"Config: {name} = {value}; .* from 0 to 1"):
+            dataclasses.replace(SMALL, **{name: value})
+    with pytest.raises(InputError, match=r"betas = \(0.7, 1.0\); .* from 0 on and below 1"):
+        GradientConfig(betas=(0.7, 1.0))
     with pytest.raises(InputError, match=r"environments \* horizon = 96 is no multiple of .* = 64"):
         GradientConfig(environments=3, minibatches=64)

@@ -70,9 +70,14 @@ class GradientConfig:
         check_settings(
             self,
             counts=(*sizes, "passes", "minibatches"),
-            not_negative=("discount", "trace", "entropy", "following"),
+            not_negative=("entropy",),
             positive=("learning_rate", "max_norm"),
+            shares=("discount", "trace", "following"),
         )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(
+                f"GradientConfig: betas = {self.betas}; give two numbers from 0 on and below 1"
+            )
         if self.environments * self.horizon % self.minibatches:
             raise InputError(
                 f"GradientConfig: environments * horizon = {self.environments * self.horizon} is "
