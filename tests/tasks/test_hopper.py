@@ -1,5 +1,6 @@
 """Task "hopper": its scores, its reward, when it has fallen, and that standing is not for free."""
 
+import copy
 import dataclasses
 import itertools
 
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from worldmodel._mujoco import mujoco
+from worldmodel.physics import parameters
 from worldmodel.rollout import Constant
+from worldmodel.scene.collisions import geom_pairs
 from worldmodel.tasks import sensors
 from worldmodel.tasks.hopper.task import LOWEST, STEEPEST, SUCCESS, Hopper
 from worldmodel.tasks.play import episodes, repeated
@@ -52,10 +56,22 @@ def test_it_has_fallen_where_it_is_low_or_steep() -> None:
     assert TASK.failed(measured(pitch=-STEEPEST - 0.01), {})
 
 
+@pytest.mark.parametrize("friction", [0.5, 1.5])
+def test_the_friction_of_its_contact_is_that_of_the_foot(friction: float) -> None:
+    parameters.check(TASK.scene, TASK.free)
+    m = copy.copy(TASK.scene.mj_model)
+    assert m.geom("foot").friction[0] == 1.5
+    m.geom("foot").friction[0] = friction
+    data = mujoco.MjData(m)
+    data.qpos[1] = -0.01
+    mujoco.mj_forward(m, data)
+    assert data.ncon > 0 and (data.contact.friction[:, :2] == friction).all()
+
+
 def test_its_foot_alone_touches_and_it_falls_without_a_policy() -> None:
     m = TASK.scene.mj_model
-    assert [m.geom(int(g)).name for g in (m.pair_geom1[0], m.pair_geom2[0])] == ["floor", "foot"]
-    assert m.npair == 1 and not (m.geom_contype | m.geom_conaffinity)[1:].any()
+    touching = [(m.geom(a).name, m.geom(b).name) for a, b, _ in geom_pairs(m)]
+    assert touching == [("floor", "foot")]
     starts, goals = jax.vmap(TASK.reset)(jax.random.split(jax.random.key(0), 8))
     play = simulate_in_c(TASK, m, substeps=TASK.scene.substeps)
     played = play(repeated(Constant(np.zeros(3)), 8), starts, goals, jax.random.key(1))
