@@ -190,13 +190,13 @@ class Seed:
         env = environment(self.version, self.task)
         folder = self.place / self.name / f"{method}{self.seed}"
         policy, curve = train(env, config, folder, seed=self.seed)
-        made: dict[str, Any] = {"steps": curve[-1]["steps"]}
-        made["curve"] = [{k: r[k] for k in ("steps", "return", "core_seconds")} for r in curve]
+        result: dict[str, Any] = {"steps": curve[-1]["steps"]}
+        result["curve"] = [{k: r[k] for k in ("steps", "return", "core_seconds")} for r in curve]
         for kind in ("seconds", "core_seconds"):  # the first epoch, and one that goes on, compile
             each = np.array([row[kind] for row in curve])
-            made[kind] = float(np.median(each) * len(each))
-            made["compiling"] = float(each.sum()) - made[kind]  # of cores, at last
-        return policy, made
+            result[kind] = float(np.median(each) * len(each))
+            result["compiling"] = float(each.sum()) - result[kind]  # of cores, at last
+        return policy, result
 
     def judged(self, policies: Policy, starts: Any, goals: Any, world: Simulate) -> dict[str, Any]:
         """Return and success of policies in a world, an episode each."""
