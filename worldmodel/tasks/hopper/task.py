@@ -15,7 +15,7 @@ MJCF = Path(__file__).with_name("scene.xml")
 LOWEST = -0.45  # [m] of the torso, from where it stands
 STEEPEST = 1.0  # [rad] of its pitch
 SUCCESS = 4.0  # [m]: 1 m/s
-SHORTEST = 0.2  # [m]; less is no way: the foot of a leg that only topples slips up to half of it
+SHORTEST = 0.25  # [m]; less is no way: the foot of a leg that only topples slips by up to 0.2
 THIGH, SHIN, HIP = 0.45, 0.5, 0.2  # [m] lengths of the links, and of the hip below the torso
 
 
