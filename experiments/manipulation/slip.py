@@ -6,7 +6,7 @@ Command:  python -m experiments.manipulation.slip --out experiments/results/mani
 Runtime:  seconds
 Expected: zero before the touch; of friction one fortieth to a hundredth of what a width does while
           the model still holds what slips in reality, and of any size once the box is put down;
-          of mass 0.6 to 1 times up to 100 frames
+          of mass 0.7 to 1 times up to 100 frames
 
 Sixteen grips of a trembling expert, from one that slips to one that holds, are played in the
 held-out reality (its pilot seed). The task's model predicts them from their start and their

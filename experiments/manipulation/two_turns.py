@@ -2,8 +2,9 @@
 
 Question: success and error of cloned policies in a held-out reality, by what they were trained in
 Command:  python -m experiments.manipulation.two_turns --task grasp --out runs/grasp
-Runtime:  TODO minutes a seed on 2 busy cores; the same command goes on
-Expected: TODO
+Runtime:  half an hour for the turns of a seed on 2 busy cores, as much for the other rows; the same
+          command goes on
+Expected: grasp, seed 0, without baselines: a success of 0.50 with v0, 0.71 with v1, 0.98 with v2
 
 The rows of a seed, at equal real episodes:
 - v0, v1, v2: what the loop trains in its versions, physics finetuned on ``deployed`` corrections a
@@ -40,7 +41,7 @@ from worldmodel.loop.turn import corrections
 from worldmodel.model import Network, WorldModel, saved
 from worldmodel.model.correction import Velocity
 from worldmodel.policies.clone import Clone, CloneConfig, restore
-from worldmodel.policies.plan import Demonstrator, SearchConfig
+from worldmodel.policies.plan import Demonstrator, PlanError, SearchConfig
 from worldmodel.reality import capture
 from worldmodel.reality.simulated import SimulatedRobot, simulate
 from worldmodel.runtime.files import write_json
@@ -105,6 +106,7 @@ class Args:
     task: Literal["push", "grasp"] = "grasp"
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int = 2
+    baselines: bool = True  # the rows without a loop
     hybrid: bool = False  # versions with a network too, which MJX simulates
     generated: int = 64  # synthetic episodes per turn
     deployed: int = 8  # corrections per turn
@@ -245,33 +247,44 @@ def hybrid(one: Seed, turns: int) -> dict[str, Any]:
 
 
 def randomised(one: Seed) -> list[Episode]:
-    """Demonstrations in worlds that are drawn from the prior of version 0, as many in each."""
+    """Demonstrations in worlds that are drawn from the prior of version 0, as many in each; where
+    nobody succeeds in a world another one is drawn."""
     task, args = one.task, one.args
     version = loop.first_version(one.folder / "versions", WorldModel(task.scene, task.free))
     rng = np.random.default_rng([one.seed, 1])
-    shown = []
-    for world in range(args.worlds):
+    shown, world, count = [], 0, args.generated // args.worlds
+    while len(shown) < args.worlds * count:
         drawn = jax.tree.map(
             lambda u: rng.standard_normal(np.shape(u)), version.parameters["physics"]
         )
         parameters = version.parameters | {"physics": drawn}
         there = dataclasses.replace(version, parameters=parameters)
         simulated = loop.simulator(there, task, engine="c")
-        count = args.generated // args.worlds
-        shown += one.demonstrated(simulated, count, 100 * one.seed + world)
+        try:
+            shown += one.demonstrated(simulated, count, 100 * one.seed + world)
+        except PlanError as error:
+            runtime.log(f"world {world} of the prior is not demonstrated in, another is: {error}")
+        world += 1
     return shown
+
+
+def baselines(one: Seed) -> list[dict[str, Any]]:
+    """The rows of what is trained without a loop."""
+    args = one.args
+    rows = [one.judged("randomised", 0, lambda: one.cloned(randomised(one)))]
+    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
+        shown = functools.partial(one.demonstrated, one.reality, spent, one.seed + 50)
+        rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
+    whole = functools.partial(one.demonstrated, one.reality, args.generated, one.seed + 60)
+    return [*rows, one.judged("reality", 0, lambda: one.cloned(whole()))]
 
 
 def run(args: Args, seed: int) -> list[dict[str, Any]]:
     """The rows of one seed: every policy in reality."""
     one = Seed(args, seed)
     rows = turned(one)
-    rows.append(one.judged("randomised", 0, lambda: one.cloned(randomised(one))))
-    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
-        shown = functools.partial(one.demonstrated, one.reality, spent, seed + 50)
-        rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
-    whole = functools.partial(one.demonstrated, one.reality, args.generated, seed + 60)
-    rows.append(one.judged("reality", 0, lambda: one.cloned(whole())))
+    if args.baselines:
+        rows += baselines(one)
     if args.hybrid:
         rows += [hybrid(one, turns) for turns in range(1, args.turns + 1)]
     return rows
@@ -288,7 +301,7 @@ def main(args: Args) -> int:
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
     # A version's own settings guard its network.
-    free = ("out", "seeds", "hybrid", "network", "learning")
+    free = ("out", "seeds", "baselines", "hybrid", "network", "learning")
     settings = {k: v for k, v in plain(args).items() if k not in free}
     claim(args.out, {"experiment": "turns of the loop"} | settings)
     rows = [row for seed in args.seeds for row in run(args, seed)]

@@ -20,6 +20,30 @@ PAPER = Paper(
             ),
             quick="experiments.manipulation.creep --out {out}",
         ),
+        Result(
+            "manipulation/grasp",
+            60,
+            (
+                "experiments.manipulation.two_turns --task grasp --seeds 0 --rollouts 100 "
+                "--no-baselines --out {out}",
+            ),
+            (
+                Number({"seed": 0, "version": "v0"}, ("success",), 0.3, 0.7),
+                Number({"seed": 0, "version": "v1"}, ("success",), 0.4, 1.0),
+                Number({"seed": 0, "version": "v2"}, ("success",), 0.85, 1.0),
+            ),
+        ),
+        Result(
+            "manipulation/slip",
+            1,
+            ("experiments.manipulation.slip --out {out}",),
+            (
+                Number({"frames": 20, "number": "friction"}, ("exact",), -1e-9, 1e-9),
+                Number({"frames": 60, "number": "friction"}, ("exact",), 0.0, 0.05, ("wide",)),
+                Number({"frames": 60, "number": "mass"}, ("exact",), 0.5, 1.1, ("wide",)),
+            ),
+            quick="experiments.manipulation.slip --out {out}",
+        ),
     ),
 )
 

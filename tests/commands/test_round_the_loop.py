@@ -225,6 +225,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
     [
         ("generate cart_task.py --out x", "give package.module:name or path/to/file.py:name"),
         ("generate no.py:task --out x", "no.py: no such file"),
+        ("loop cart_task.py:task --out x --penalty -1", "penalty = -1.0; give 0 or more"),
         ("generate cart_task.py:task --out x --penalty 1", "has one member, which cannot disagree"),
         (
             "loop cart_task.py:task --robot cart_task.py:robot --out x --candidates 0",

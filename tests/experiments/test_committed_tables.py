@@ -12,7 +12,7 @@ from experiments.coverage import measure
 from experiments.coverage.scenarios import scenarios
 from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables
 from experiments.identification import coverage
-from experiments.manipulation import creep
+from experiments.manipulation import creep, slip
 from experiments.records import header, table
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -31,6 +31,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (measure, "coverage"),
         (coverage, "identification"),
         (creep, "manipulation/creep"),
+        (slip, "manipulation/slip"),
     ],
     ids=str,
 )

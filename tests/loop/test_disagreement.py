@@ -150,6 +150,8 @@ def test_a_penalty_leaves_episodes_out_and_needs_an_ensemble(tmp_path: Path) -> 
         np.testing.assert_array_equal(episode.qpos, by_id[episode.id].qpos)
     with pytest.raises(InputError, match="penalty = -1"):
         loop.demonstrate(version, REACH, Straight(), *drawn, KEY, penalty=-1.0)
+    with pytest.raises(loop.LoopError, match="keeps none of 40 episodes"):
+        loop.demonstrate(version, REACH, Straight(), *drawn, KEY, penalty=1e9)
     plain = loop.first_version(tmp_path / "plain", WorldModel(REACH.scene, REACH.free))
     with pytest.raises(loop.LoopError, match="v0 has one member"):
         loop.demonstrate(plain, REACH, Straight(), *drawn, KEY, penalty=1.0)

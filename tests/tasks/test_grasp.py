@@ -80,6 +80,12 @@ def test_scores_are_distances_of_the_box() -> None:
     # One that is pushed there was never lifted.
     pushed = dataclasses.replace(lifted, qpos=qpos * (np.arange(7) != BOX_Z))
     assert task.error(pushed) == pytest.approx(LIFT, abs=1e-5) and not task.success(pushed)
+    # A frame that was not measured does not lift it.
+    unseen = pushed.qpos.copy()
+    unseen[1] = np.nan
+    gap = dataclasses.replace(pushed, qpos=unseen)
+    assert task.error(gap) == pytest.approx(LIFT, abs=1e-5) and not task.success(gap)
+    assert np.isnan(task.error(dataclasses.replace(pushed, qpos=np.full((3, 7), np.nan))))
     falling = dataclasses.replace(
         measured(task, [0.0] * 7, [0.0] * 4), velocities=-np.eye(7)[BOX_Z]
     )

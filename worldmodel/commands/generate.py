@@ -100,7 +100,7 @@ class Demonstration:
                 penalty=self.penalty,
             )
         devices.log_memory()
-        kept = np.array([e.id for e in played])
+        kept = np.array([e.id for e in played], int)
         starts, goals = jax.tree.map(lambda x: x[kept], (starts, goals))
         return starts, goals, played
 

@@ -17,6 +17,7 @@ from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, desc
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.loop.disagreement import check_penalty
 from worldmodel.loop.versions import load_version, save_version
 from worldmodel.model import Network
 from worldmodel.model.ensemble import members
@@ -96,6 +97,7 @@ def loop(
     counted = ("turns", "episodes", "corrections", "candidates", "steps", "clone_steps")
     sizes = ("members", "network_steps", "width", "history", "chunk")
     check_counts(**{name: getattr(options, name) for name in (*counted, *sizes)})
+    check_penalty(options.penalty)
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel.loop.disagreement import disagreement, thinned
+from worldmodel.loop.disagreement import check_penalty, disagreement, thinned
 from worldmodel.loop.versions import LoopError, Version, generate, simulator
 from worldmodel.policies.plan import Expert
 from worldmodel.tasks.task import Task
@@ -36,8 +36,10 @@ def demonstrate(
 
     Raises:
       LoopError: no policy of the expert's, or not one per context; a penalty on a version that is
-        no ensemble; see ``generate``.
+        no ensemble, or that keeps no episode; see ``generate``.
+      InputError: a penalty that is negative or not finite.
     """
+    check_penalty(penalty)
     planning, playing = jax.random.split(key)
     policies = expert.plan(simulator(version, task, engine=engine), starts, goals, planning)
     contexts = len(np.asarray(starts.qpos))
@@ -52,6 +54,12 @@ def demonstrate(
     if penalty:
         doubt = disagreement(version, task, policies, starts, goals, playing)
         kept = set(thinned(doubt, penalty, jax.random.fold_in(playing, 1)).tolist())
+        if not kept:
+            lost = np.isinf(doubt).sum()
+            raise LoopError(
+                f"a penalty of {penalty} keeps none of {contexts} episodes, in {lost} of which a "
+                f"member of {version.name} diverges; lower the penalty, or generate more"
+            )
         runtime.log(f"the penalty keeps {len(kept)} of {contexts} episodes")
     played = generate(version, task, policies, starts, goals, playing, engine=engine)
     return [e for e in played if e.id in kept]

@@ -51,6 +51,12 @@ def disagreement(
     return np.where(np.isnan(deviation), np.inf, deviation)
 
 
+def check_penalty(penalty: float) -> None:
+    """Raises InputError where a penalty is negative or not finite."""
+    if not 0.0 <= penalty < np.inf:
+        raise InputError(f"penalty = {penalty}; give 0 or more")
+
+
 def thinned(doubt: np.ndarray, penalty: float, key: jax.Array) -> np.ndarray:
     """Which episodes are kept, as sorted rows: each with probability exp(−penalty · doubt / median
     of the finite ones), so a penalty of 0 keeps all but those where a member diverges.
@@ -61,8 +67,7 @@ def thinned(doubt: np.ndarray, penalty: float, key: jax.Array) -> np.ndarray:
     Raises:
       InputError: a penalty that is negative or not finite.
     """
-    if not 0.0 <= penalty < np.inf:
-        raise InputError(f"penalty = {penalty}; give 0 or more")
+    check_penalty(penalty)
     finite = np.isfinite(doubt)
     typical = np.median(doubt[finite]) if finite.any() else 0.0
     apart = np.divide(doubt, typical, out=np.zeros(len(doubt)), where=finite & (typical > 0))

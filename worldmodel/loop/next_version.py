@@ -52,7 +52,8 @@ def finetune(
     learn as in ``finetune.hybrid``: each from its own draw of the corrections, on physics drawn
     from what the corrections leave open about the parent's; where the gate is shut, that is all
     that they differ in. A world that is the parent's own goes on from the parent's weights; another
-    one gets a new network.
+    one gets a new network. The corrections that decide of its gate and of its forecasts' widths
+    also steered the physics below it, so both lean to the physics.
 
     Args:
       directory: of all versions; this one gets the folder ``name``.

@@ -278,7 +278,8 @@ def restore(directory: Path, task: Task) -> Cloned:
     metadata = checkpoint.read_metadata(directory)
     sizes, contracted = metadata.get("clone"), metadata.get("contract")
     if not isinstance(sizes, dict) or sorted(sizes) != sorted(_SIZES) or contracted is None:
-        raise checkpoint.CheckpointError(f"{directory} is not a cloned policy; train one there")
+        what = "not a cloned policy, or one of an earlier version"
+        raise checkpoint.CheckpointError(f"{directory} is {what}; train one there")
     check(contracted, task, f"the policy in {directory}")
     zeros = np.zeros(sizes["observed"], np.float32)
     module = MLP(sizes["width"], sizes["chunk"] * sizes["action"])

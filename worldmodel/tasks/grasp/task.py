@@ -94,9 +94,10 @@ class Grasp(Task):
         return -cost / self.horizon
 
     def error(self, episode: Episode) -> float:
-        """[m] at the end."""
-        short = max(0.0, LIFT - float(episode.qpos[:, BOX_Z].max()))
-        return short + float(distance(episode.qpos[-1, BOX_X:], episode.goal["x"], np))
+        """[m] at the end; NaN where the box is not measured then, or never."""
+        seen = np.isfinite(episode.qpos[:, BOX_Z])
+        short = np.maximum(0.0, LIFT - np.max(episode.qpos[:, BOX_Z], initial=-np.inf, where=seen))
+        return float(short) + float(distance(episode.qpos[-1, BOX_X:], episode.goal["x"], np))
 
     def success(self, episode: Episode) -> bool:
         """Whether the error is below ``SUCCESS``."""
