@@ -25,12 +25,13 @@ PAPER = Paper(
             60,
             (
                 "experiments.manipulation.two_turns --task grasp --seeds 0 --rollouts 100 "
-                "--no-baselines --out {out}",
+                "--baselines randomised --out {out}",
             ),
             (
                 Number({"seed": 0, "version": "v0"}, ("success",), 0.3, 0.7),
                 Number({"seed": 0, "version": "v1"}, ("success",), 0.4, 1.0),
                 Number({"seed": 0, "version": "v2"}, ("success",), 0.85, 1.0),
+                Number({"seed": 0, "version": "randomised"}, ("success",), 0.0, 0.3),
             ),
         ),
         Result(
