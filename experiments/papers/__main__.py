@@ -28,7 +28,7 @@ from experiments.papers.result import REMADE, ROOT, Paper, paper
 from worldmodel import runtime
 from worldmodel.errors import InputError
 
-NAMES = ("gradients", "recordings", "alpha", "manipulation")  # modules of this package
+NAMES = ("gradients", "recordings", "alpha", "manipulation", "policies")  # modules of this package
 COLUMNS: records.Columns = {
     "result": "result",
     "number": "number",

@@ -13,6 +13,7 @@ from experiments.coverage.scenarios import scenarios
 from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables
 from experiments.identification import coverage
 from experiments.manipulation import creep, slip
+from experiments.policies import compare
 from experiments.records import header, table
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -30,6 +31,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (gate_tables, "gradients/gate"),
         (measure, "coverage"),
         (coverage, "identification"),
+        (compare, "policies"),
         (creep, "manipulation/creep"),
         (slip, "manipulation/slip"),
     ],

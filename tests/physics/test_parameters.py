@@ -219,6 +219,26 @@ def test_what_cannot_be_fitted_is_refused(free: tuple[FreeParameter, ...], messa
         parameters.check(scenes.box(), free)
 
 
+def test_contact_numbers_of_geoms_in_pairs_alone_are_refused() -> None:
+    scene = load_scene(
+        """<mujoco><worldbody><geom name="floor" type="plane" size="1 1 1" conaffinity="0"/>
+        <body name="leg"><freejoint/><geom name="foot" size=".1" contype="0" conaffinity="0"/>
+        <geom name="heel" size=".1" pos="1 0 0"/></body></worldbody>
+        <contact><pair geom1="floor" geom2="foot"/></contact></mujoco>""",
+        control_hz=100.0,
+        substeps=1,
+    )
+    for kind in ("friction", "friction_torsional", "friction_rolling", "solref", "solimp"):
+        own = kind.split("_")[0]
+        for geoms in (("foot",), ("heel", "foot")):
+            free = FreeParameter(kind, geoms[0], also=geoms[1:])
+            message = f"geom 'foot' touches in a <pair> alone, which has its own {own}; let contype"
+            with pytest.raises(ParameterError, match=message):
+                parameters.check(scene, (free,))
+    # The floor touches the heel without a pair.
+    parameters.check(scene, (FreeParameter("friction", "floor"), FreeParameter("mass", "leg")))
+
+
 @pytest.mark.parametrize("kind", ["geom_size", "geom_pos", "geom_rotation"])
 def test_the_size_and_pose_of_a_mesh_are_refused(kind: str) -> None:
     mjcf = """<mujoco><asset><mesh name="lump" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from brax import envs
+from brax.training.acme import running_statistics
 from jax.flatten_util import ravel_pytree
 
 from tests.helpers.sliding_cart import cart_env, keys
@@ -19,7 +21,7 @@ from worldmodel.loop.versions import Version
 from worldmodel.model import WorldModel, init
 from worldmodel.policies import actor
 from worldmodel.policies.brax_env import TaskEnv
-from worldmodel.policies.gradient import GradientConfig, Method, Window, train
+from worldmodel.policies.gradient import GradientConfig, Learner, Method, Window, train
 from worldmodel.runtime import Interrupted, checkpoint
 from worldmodel.tasks.swing_up.task import SwingUp
 
@@ -163,34 +165,116 @@ def test_gradients_that_are_no_numbers_are_left_out_and_counted(tmp_path: Path) 
         train(cart_env(Always()), config, tmp_path)
 
 
-def test_targets_are_lambda_returns_that_end_with_their_episodes() -> None:
-    config = dataclasses.replace(SMALL, discount=0.9, trace=0.7)
-    method, learner, _ = begun(cart_env(), config)
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """An environment that plays given rows, whatever the action; an action adds to the reward."""
+
+    observed: Any  # (steps + 1, 3)
+    reached: Any  # (steps, 3)
+    reward: Any  # (steps,), as the next three
+    ended: Any
+    failed: Any
+    diverged: Any
+    observation_size, action_size = 3, 2
+
+    def begin(self) -> envs.State:
+        zero = jnp.zeros(())
+        metrics = {"failed": zero, "diverged": zero}
+        info = {"episode_done": zero, "last_observation": self.reached[0]}
+        return envs.State(jnp.zeros((), int), self.observed[0], zero, zero, metrics, info)
+
+    def step(self, state: envs.State, action: Any) -> envs.State:
+        at = state.pipeline_state
+        return state.replace(
+            pipeline_state=at + 1,
+            obs=self.observed[at + 1],
+            reward=self.reward[at] + action.sum(),
+            info={"episode_done": 1.0 * self.ended[at], "last_observation": self.reached[at]},
+            metrics={"failed": 1.0 * self.failed[at], "diverged": 1.0 * self.diverged[at]},
+        )
+
+
+def script() -> Script:
+    """Of eight steps: one episode ends by time, one fails and one diverges, and one goes on."""
     rng = np.random.default_rng(5)
-    reached, reward = rng.normal(size=(8, 3)), rng.normal(size=8)
-    ended, failed = np.zeros((2, 8), bool)
-    ended[[2, 5]], failed[5] = True, True
-    rows = Window(reached, reward, reached, ended, failed, np.zeros(8, bool), np.ones(8))
-    value = np.asarray(method.values(learner.normaliser, learner.targets, reached)).min(0)
-    value[5] = 0.0
+    ended, failed, diverged = np.zeros((3, 8), bool)
+    ended[[1, 3, 5]], failed[3], diverged[5] = True, True, True
+    rows = rng.normal(size=(9, 3)), rng.normal(size=(8, 3)), rng.normal(size=8)
+    return Script(*map(jnp.asarray, (*rows, ended, failed, diverged)))
+
+
+def scripted(env: Script, **settings: Any) -> tuple[Method, Learner]:
+    """A method on it, with a policy and targets other than those that it starts with."""
+    method = Method(env, dataclasses.replace(SMALL, **settings))  # pyright: ignore
+    one, two, three = jax.random.split(jax.random.PRNGKey(1), 3)
+    critics = jax.vmap(method.critic.init)(jax.random.split(two, 2))
+    targets = jax.vmap(method.critic.init)(jax.random.split(three, 2))
+    seen = running_statistics.init_state(jnp.zeros(3))
+    return method, Learner(method.network.init(one), critics, targets, None, None, seen)
+
+
+def test_the_loss_is_the_discounted_return_of_each_episode_with_its_entropy() -> None:
+    env = script()
+    method, learner = scripted(env, discount=0.9, entropy=0.3)
+    key = jax.random.PRNGKey(2)
+    loss = jax.jit(method.loss)(learner.policy, learner, env.begin(), key)[0]
+
+    value = np.asarray(method.values(learner.normaliser, learner.targets, env.reached)).mean(0)
+    total, discount = 0.0, 1.0
+    for t, noise in enumerate(jax.random.split(key, 8)):
+        asked = method.network.apply(learner.normaliser, learner.policy, env.observed[t])
+        middle, width = np.asarray(asked[:2]), np.log1p(np.exp(np.asarray(asked[2:]))) + 1e-3
+        normal = np.asarray(jax.random.normal(noise, (2,)))
+        action = np.tanh(middle + width * normal)
+        density = np.exp(-0.5 * normal**2) / np.sqrt(2.0 * np.pi) / width / (1.0 - action**2)
+        gained = env.reward[t] + action.sum() - 0.3 * np.log(density).sum()
+        if t == 5:  # it diverged
+            total += discount * value[t]
+        else:
+            total += discount * gained
+            discount *= 0.9
+            if t in (1, 7):  # the time was over; the window is
+                total += discount * value[t]
+        if t in (1, 3, 5):
+            discount = 1.0
+    np.testing.assert_allclose(loss, -total / 8, rtol=1e-9)
+
+
+def test_targets_are_lambda_returns_that_end_with_their_episodes() -> None:
+    env = script()
+    method, learner = scripted(env, discount=0.9, trace=0.7)
+    rows = Window(
+        *(env.observed[:8], env.reward, env.reached, env.ended, env.failed, env.diverged),
+        weight=jnp.ones(8),
+    )
+    value = np.asarray(method.values(learner.normaliser, learner.targets, env.reached)).min(0)
+
+    def back(t: int, n: int) -> float:
+        """The return of steps t to n and the value after them."""
+        if t == 5:
+            return value[t]  # it diverged
+        if t == 3:
+            return float(env.reward[t])  # it failed
+        return float(env.reward[t]) + 0.9 * (value[t] if t == n else back(t + 1, n))
 
     def expected(t: int) -> float:
         """The mixture of n-step returns, by its definition."""
-        last = next(u for u in range(t, 8) if ended[u] or u == 7)
-        steps = [
-            sum(0.9 ** (u - t) * reward[u] for u in range(t, n + 1)) + 0.9 ** (n + 1 - t) * value[n]
-            for n in range(t, last + 1)
-        ]
+        steps = [back(t, n) for n in range(t, next(u for u in (1, 3, 5, 7) if u >= t) + 1)]
         weights = [0.3 * 0.7**k for k in range(len(steps) - 1)] + [0.7 ** (len(steps) - 1)]
         return float(np.dot(weights, steps))
 
     np.testing.assert_allclose(
-        method.targets(learner, rows), [expected(t) for t in range(8)], rtol=1e-6
+        method.targets(learner, rows), [expected(t) for t in range(8)], rtol=1e-9
     )
 
 
 def test_configurations_that_cannot_run_are_refused() -> None:
     with pytest.raises(InputError, match="horizon = 0; give a number from 1 on"):
         GradientConfig(horizon=0)
+    for name, value in (("discount", 5.0), ("trace", 3.0), ("following", 2.0), ("trace", -0.1)):
+        with pytest.raises(InputError, match=f"Config: {name} = {value}; .* from 0 to 1"):
+            dataclasses.replace(SMALL, **{name: value})
+    with pytest.raises(InputError, match=r"betas = \(0.7, 1.0\); .* from 0 on and below 1"):
+        GradientConfig(betas=(0.7, 1.0))
     with pytest.raises(InputError, match=r"environments \* horizon = 96 is no multiple of .* = 64"):
         GradientConfig(environments=3, minibatches=64)

@@ -127,5 +127,8 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 def test_configurations_that_cannot_run_are_refused() -> None:
     with pytest.raises(InputError, match="passes = 0; give a number from 1 on"):
         PPOConfig(passes=0)
+    for name, value in (("discount", 5.0), ("trace", float("nan"))):
+        with pytest.raises(InputError, match=f"Config: {name} = {value}; .* from 0 to 1"):
+            dataclasses.replace(SMALL, **{name: value})
     with pytest.raises(InputError, match=r"batch \* minibatches = 2048 is no multiple of .* = 100"):
         PPOConfig(environments=100)

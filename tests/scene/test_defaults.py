@@ -73,6 +73,13 @@ def test_candidates_are_what_a_recording_can_show() -> None:
     assert {f"hinge.{k}" for k in ("damping", "frictionloss", "armature")} <= names
 
 
+def test_numbers_of_contacts_in_pairs_are_no_candidates() -> None:
+    pair = '<contact><pair geom1="floor" geom2="a"/><pair geom1="floor" geom2="l"/></contact>'
+    model = mujoco.MjModel.from_xml_string(TOUCHING.replace("<actuator>", f"{pair}<actuator>"))
+    free = {f.name for f in candidates(model) if f.kind in ("friction", "solref")}
+    assert free == {"h.friction", "h.solref"}
+
+
 def test_what_has_no_name_is_named_by_its_index() -> None:
     spec = mujoco.MjSpec.from_string(
         "<mujoco><worldbody><body name='a'><joint/><geom size='1'/><geom name='n' size='1'/>"

@@ -44,7 +44,8 @@ def check(scene: Scene, free: tuple[FreeParameter, ...]) -> None:
       ParameterError: an unknown kind, element or repeated name; a positive quantity whose value
         in the MJCF is zero; an impedance at MuJoCo's limit; a geom size of a plane or mesh; a
         place or axis that the joint's motion does not depend on; a number that the actuator does
-        not have; a scale of another length or not finite; a body that cannot move.
+        not have; friction, solref or solimp of a geom that touches in a <pair> alone; a scale of
+        another length or not finite; a body that cannot move.
     """
     names = [f.name for f in free]
     if len(set(names)) != len(names):

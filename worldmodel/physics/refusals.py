@@ -6,7 +6,8 @@ from worldmodel._mujoco import mujoco
 from worldmodel.physics.kinds import CALIBRATIONS, KINDS, number
 from worldmodel.physics.starting_values import SCALAR, starting_value, unreachable
 from worldmodel.scene import FreeParameter, drives
-from worldmodel.scene.names import element_names
+from worldmodel.scene.collisions import geoms_of_pairs_alone
+from worldmodel.scene.names import element_name, element_names
 
 _JOINT = mujoco.mjtJoint
 _BAKED = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
@@ -14,6 +15,7 @@ _AFFINE = int(mujoco.mjtBias.mjBIAS_AFFINE)
 _MUSCLE = int(mujoco.mjtGain.mjGAIN_MUSCLE)
 _FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
 _ON_JOINTS = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+_CONTACT = ("friction", "friction_torsional", "friction_rolling", "solref", "solimp")
 _POSED = {  # the joint types whose motion depends on such a place, axis or spring
     "joint_pos": (_JOINT.mjJNT_HINGE, _JOINT.mjJNT_BALL),
     "joint_axis": (_JOINT.mjJNT_HINGE, _JOINT.mjJNT_SLIDE),
@@ -50,7 +52,7 @@ def refusal(model: mujoco.MjModel, f: FreeParameter, ids: np.ndarray) -> str | N
     elif element == "joint":
         reason = _of_joint(model, f)
     else:
-        reason = _of_shape(model, f.kind, int(ids[0]))
+        reason = _of_contact(model, f.kind, ids) or _of_shape(model, f.kind, int(ids[0]))
     return reason or _of_value(model, f, ids)
 
 
@@ -120,6 +122,18 @@ def _of_joint(model: mujoco.MjModel, f: FreeParameter) -> str | None:
         return "this joint has no spring; give it a stiffness in the MJCF"
     if f.kind in CALIBRATIONS and int(kind) not in SCALAR:
         return "only hinges and slides have a zero and a scale in a log; leave it fixed"
+    return None
+
+
+def _of_contact(model: mujoco.MjModel, kind: str, ids: np.ndarray) -> str | None:
+    if kind not in _CONTACT:
+        return None
+    for geom in sorted(geoms_of_pairs_alone(model) & {*ids.tolist()}):
+        return (
+            f"geom '{element_name(model, 'geom', geom)}' touches in a <pair> alone, which has its "
+            f"own {kind.partition('_')[0]}; let contype and conaffinity choose what it touches, "
+            "in place of the <pair>"
+        )
     return None
 
 

@@ -70,9 +70,14 @@ class GradientConfig:
         check_settings(
             self,
             counts=(*sizes, "passes", "minibatches"),
-            not_negative=("discount", "trace", "entropy", "following"),
+            not_negative=("entropy",),
             positive=("learning_rate", "max_norm"),
+            shares=("discount", "trace", "following"),
         )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(
+                f"GradientConfig: betas = {self.betas}; give two numbers from 0 on and below 1"
+            )
         if self.environments * self.horizon % self.minibatches:
             raise InputError(
                 f"GradientConfig: environments * horizon = {self.environments * self.horizon} is "
@@ -105,7 +110,7 @@ class Window:
 
     observed: Array  # (observation,) before the step
     reward: Array  # () with the bonus for entropy
-    reached: Array  # (observation,) after it, before any reset
+    reached: Array  # (observation,) after it, before any reset; before it where it diverged
     ended: Array  # () bool; the next row is of another episode
     failed: Array  # () bool; nothing comes after
     diverged: Array  # () bool
@@ -175,13 +180,14 @@ class Method:
         """() less the mean over the window's steps of what they return, of one environment.
 
         Where an episode or the window ends, the mean of the critics stands for what comes after;
-        nothing comes after a failure.
+        nothing comes after a failure. A step that diverged returns the value of where it began.
         """
         state, rows = self.play(policy, learner, state, key)
         last = jnp.arange(self.config.horizon) == self.config.horizon - 1
-        after = self.values(learner.normaliser, learner.targets, rows.reached).mean(0)
-        after = jnp.where((rows.ended | last) & ~rows.failed, self.config.discount * after, 0.0)
-        return -jnp.mean(rows.weight * (rows.reward + after)), (state, rows)
+        value = self.values(learner.normaliser, learner.targets, rows.reached).mean(0)
+        after = jnp.where((rows.ended | last) & ~rows.failed, self.config.discount * value, 0.0)
+        returned = jnp.where(rows.diverged, value, rows.reward + after)
+        return -jnp.mean(rows.weight * returned), (state, rows)
 
     def gradient(
         self, learner: Learner, states: envs.State, key: Array

@@ -57,8 +57,9 @@ class PPOConfig:
         check_settings(
             self,
             counts=(*sizes, "width", "layers"),
-            not_negative=("discount", "trace", "entropy"),
+            not_negative=("entropy",),
             positive=("learning_rate", "divergence", "max_norm"),
+            shares=("discount", "trace"),
         )
         if self.batch * self.minibatches % self.environments:
             raise InputError(

@@ -68,15 +68,17 @@ def check_settings(
     counts: Sequence[str] = (),
     not_negative: Sequence[str] = (),
     positive: Sequence[str] = (),
+    shares: Sequence[str] = (),
 ) -> None:
     """Checks the numbers of a config.
 
     Args:
       config: a dataclass.
       counts, not_negative, positive: its settings from 1 on, from 0 on, and above 0.
+      shares: its settings from 0 to 1.
 
     Raises:
-      InputError: one that is too small or not finite; the message names it and the bound.
+      InputError: one out of its bounds or not finite; the message names it and them.
     """
     kind = type(config).__name__
     for names, bound in ((counts, 1), (not_negative, 0)):
@@ -86,6 +88,9 @@ def check_settings(
     for name in positive:
         if not 0 < (value := getattr(config, name)) < math.inf:
             raise InputError(f"{kind}: {name} = {value}; give a number above 0")
+    for name in shares:
+        if not 0 <= (value := getattr(config, name)) <= 1:
+            raise InputError(f"{kind}: {name} = {value}; give a number from 0 to 1")
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:

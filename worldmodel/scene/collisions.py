@@ -147,6 +147,16 @@ def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int, int]]:
     return listed
 
 
+def geoms_of_pairs_alone(model: mujoco.MjModel) -> set[int]:
+    """Geoms that touch in explicit <pair>s alone. No contact has their friction, solref or solimp:
+    those of a <pair> are its own."""
+    if not model.npair:
+        return set()
+    listed = [(first, second) for first, second, _ in geom_pairs(model)]
+    explicit = {geom for pair in listed[: model.npair] for geom in pair}
+    return explicit - {geom for pair in listed[model.npair :] for geom in pair}
+
+
 def _dynamic_pairs(model: mujoco.MjModel) -> np.ndarray:
     """(ngeom, ngeom) bool, the upper triangle: pairs that may touch without a <pair>."""
     affinity, kind, body = model.geom_conaffinity, model.geom_type, model.geom_bodyid

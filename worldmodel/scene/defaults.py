@@ -11,7 +11,7 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import drives
-from worldmodel.scene.collisions import geom_pairs
+from worldmodel.scene.collisions import geom_pairs, geoms_of_pairs_alone
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.names import element_name
 from worldmodel.scene.scene import compile_spec
@@ -131,7 +131,8 @@ def candidates(
     - ``friction`` and ``solref`` of geoms that touch and belong to a moving body; geoms of one
       body, and meshes of one tree, have one factor in common where their numbers are equal. A
       contact has the larger friction of its two geoms, so a geom that does not move shares the
-      friction's factor where it touches no other's,
+      friction's factor where it touches no other's. A geom that touches in a <pair> alone has
+      neither: those of the contact are the pair's,
     - ``damping``, ``frictionloss`` and ``armature`` of every hinge and slide,
     - ``gain`` of every actuator and ``kv`` of every servo with velocity feedback,
     - where ``with_drives``, the drive of every actuator that can have one: its ``delay``, ``lag``,
@@ -163,6 +164,8 @@ def candidates(
             if (model.body_inertia[body] > 0).all():
                 free.append(FreeParameter("inertia", name, (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)))
     touching = touching_geoms(model) if touching is None else sorted(touching)
+    paired = geoms_of_pairs_alone(model)
+    touching = [g for g in touching if g not in paired]
     moving = [g for g in touching if model.body_weldid[model.geom_bodyid[g]] != 0]
     for kind, numbers in (
         ("friction", model.geom_friction[:, :1]),

@@ -1,0 +1,251 @@
+"""Which way to make a policy pays, task by task?
+
+Question: return and success in the model and in a held-out reality, steps and time, by task and
+          method: the planner, a clone of it, PPO, gradients through the model
+Command:  python -m experiments.policies.compare --out experiments/results/policies
+          python -m experiments.policies.compare --rows push-plan --seeds 0 1 --out runs/policies
+Runtime:  a row by gradients 1 to 5 core-minutes with compiling, by PPO 2 to 4; seed 0 alone was
+          measured; the same command goes on, row by row
+Expected: gradients swing the pole up in 64 of 64 episodes, from 0.4 million steps; on the stairs,
+          whose derivative is zero, they do not; the hopper stands, and steps forward now and then
+
+OUT gets table.json, table.md and figure.png. ``steps`` are control steps of the model; of a clone
+they are those of the plans that it copies. Core-seconds are the processor's, of all cores, so that
+a busy machine does not count; those of learning leave compiling out.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.manipulation import push_reality
+from experiments.manipulation import reality as grasp_reality
+from experiments.policies.figure import draw
+from experiments.records import plain, write
+from worldmodel import loop, runtime
+from worldmodel.errors import InputError
+from worldmodel.loop.environment import environment
+from worldmodel.model import WorldModel
+from worldmodel.policies import gradient, ppo
+from worldmodel.policies.clone import Clone, CloneConfig
+from worldmodel.policies.epochs import now
+from worldmodel.policies.plan import Demonstrator, SearchConfig, knots, scorer
+from worldmodel.reality.simulated import SimulatedRobot, simulate
+from worldmodel.runtime.files import write_json
+from worldmodel.tasks.grasp.expert import EXPERT as GRASP
+from worldmodel.tasks.grasp.task import Grasp
+from worldmodel.tasks.hopper.task import Hopper
+from worldmodel.tasks.play import Simulate, episodes, repeated
+from worldmodel.tasks.push.expert import EXPERT as PUSH
+from worldmodel.tasks.push.task import Push
+from worldmodel.tasks.swing_up.task import SwingUp
+from worldmodel.tasks.task import Task
+from worldmodel.types import Array, Family, Goal, Measurement, Policy
+
+METHODS = ("plan", "clone", "ppo", "gradient")
+ROWS = ("swing_up-gradient", "stairs-ppo", "stairs-gradient", "hopper-ppo", "hopper-gradient")
+TITLE = "Policies by task and method"
+NOTE = (
+    "Mean over the episodes of one seed. A plan is made anew for each of its episodes; the other "
+    "policies are trained once. Core-seconds of learning are without compiling."
+)
+COLUMNS = {
+    "task": "task",
+    "method": "method",
+    "seed": "seed",
+    "steps": "steps",
+    "return": "return",
+    "success": "success",
+    "success in reality": "reality",
+    "core-seconds": lambda row: f"{row['core_seconds']:.0f}",
+    "compiling": lambda row: f"{row['compiling']:.0f}" if row["compiling"] else None,
+    "wall-clock [s]": lambda row: f"{row['seconds']:.0f}",
+    "steps / core-second": lambda row: f"{row['steps'] / row['core_seconds']:.0f}",
+}
+
+
+class Stairs(SwingUp):
+    """The swing-up with its reward rounded down to eighths: it is informative, and its derivative
+    is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "stairs"
+
+    def reward(self, before: Measurement, action: Array, after: Measurement, goal: Goal) -> Array:
+        """() a multiple of 1/8."""
+        return jnp.floor(8.0 * super().reward(before, action, after, goal)) / 8.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A task, its planner and how it is learned."""
+
+    task: type[Task]
+    family: Callable[[Task], Family]
+    search: SearchConfig
+    ppo: ppo.PPOConfig
+    gradient: gradient.GradientConfig
+    robot: Callable[[Any, int], SimulatedRobot] | None = None  # held-out, of a task and a seed
+
+
+CASES = {
+    "swing_up": Case(
+        SwingUp,
+        lambda task: knots(task, 25),
+        SearchConfig(128, 12, 10),
+        ppo.PPOConfig(steps=2_000_000),
+        gradient.GradientConfig(steps=400_000),
+    ),
+    "stairs": Case(
+        Stairs,
+        lambda task: knots(task, 25),
+        SearchConfig(128, 12, 10),
+        ppo.PPOConfig(steps=2_000_000),
+        gradient.GradientConfig(steps=400_000),
+    ),
+    "hopper": Case(
+        Hopper,
+        lambda task: knots(task, 40),
+        SearchConfig(128, 12, 10),
+        ppo.PPOConfig(steps=1_000_000),
+        gradient.GradientConfig(steps=600_000, environments=32, updates=20, learning_rate=3e-3),
+    ),
+    "push": Case(
+        Push,
+        lambda task: PUSH,
+        SearchConfig(32, 5, 5),
+        ppo.PPOConfig(steps=2_000_000),
+        gradient.GradientConfig(steps=200_000, entropy=1e-5),
+        push_reality.robot,
+    ),
+    "grasp": Case(
+        Grasp,
+        lambda task: GRASP,
+        SearchConfig(32, 5, 3),
+        ppo.PPOConfig(steps=1_000_000),
+        gradient.GradientConfig(steps=200_000, entropy=1e-5),
+        grasp_reality.robot,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    out: Path
+    rows: tuple[str, ...] = ROWS  # TASK-METHOD, see ``CASES`` and ``METHODS``
+    seeds: tuple[int, ...] = (0,)
+    episodes: int = 64  # that every policy plays in the model, and in reality
+    planned: int = 16  # of a plan
+
+
+class Seed:
+    """One task and seed: its worlds, and the policies that are made in the model."""
+
+    def __init__(self, args: Args, name: str, seed: int) -> None:
+        self.args, self.case, self.seed, self.place = args, CASES[name], seed, args.out / "runs"
+        self.name, self.task = name, self.case.task()
+        world = WorldModel(self.task.scene, self.task.free)
+        self.version = loop.first_version(self.place / name / "versions", world)
+        self.model = loop.simulator(self.version, self.task, engine="c")
+
+    def searched(self) -> int:
+        """Steps that the planner takes per context."""
+        return self.case.search.samples * self.case.search.iterations * self.task.horizon
+
+    def plan(self, starts: Any, goals: Any) -> tuple[Policy, dict[str, Any]]:
+        """Policies that the planner finds, one per episode."""
+        family = self.case.family(self.task)
+        expert = Demonstrator(self.task, family, self.case.search)
+        best = expert.best(self.model, starts, goals, jax.random.key(self.seed))
+        return jax.vmap(family.policy)(best, goals), {"steps": len(best) * self.searched()}
+
+    def clone(self) -> tuple[Policy, dict[str, Any]]:
+        """A clone of what the planner demonstrates, with a trembling hand."""
+        family, planned = self.case.family(self.task), self.args.planned
+        expert = Demonstrator(self.task, family, self.case.search, planned=planned, tremor=0.1)
+        starts, goals = loop.draw(self.task, jax.random.key(500 + self.seed), self.args.episodes)
+        policy = expert.plan(self.model, starts, goals, jax.random.key(self.seed))
+        played = self.model(policy, starts, goals, jax.random.key(self.seed))
+        shown = episodes(self.task, played, goals, source="plan")
+        trainer = Clone(CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=5))
+        return trainer(self.task, shown, self.seed), {"steps": planned * self.searched()}
+
+    def learn(self, method: str) -> tuple[Policy, dict[str, Any]]:
+        """A policy of PPO or of gradients; the run goes on where it was stopped."""
+        config, train = {
+            "ppo": (self.case.ppo, ppo.train),
+            "gradient": (self.case.gradient, gradient.train),
+        }[method]
+        env = environment(self.version, self.task)
+        folder = self.place / self.name / f"{method}{self.seed}"
+        policy, curve = train(env, config, folder, seed=self.seed)
+        made: dict[str, Any] = {"steps": curve[-1]["steps"]}
+        made["curve"] = [{k: r[k] for k in ("steps", "return", "core_seconds")} for r in curve]
+        for kind in ("seconds", "core_seconds"):  # the first epoch, and one that goes on, compile
+            each = np.array([row[kind] for row in curve])
+            made[kind] = float(np.median(each) * len(each))
+            made["compiling"] = float(each.sum()) - made[kind]  # of cores, at last
+        return policy, made
+
+    def judged(self, policies: Policy, starts: Any, goals: Any, world: Simulate) -> dict[str, Any]:
+        """Return and success of policies in a world, an episode each."""
+        played = world(policies, starts, goals, jax.random.key(self.seed))
+        total = np.asarray(scorer(self.task)(played.measured, played.action, goals))
+        shown = episodes(self.task, played, goals, source=self.name)
+        return {"return": float(total.mean())} | loop.scores(self.task, shown)
+
+    def row(self, method: str) -> dict[str, Any]:
+        """The row of a method."""
+        count = self.args.planned if method == "plan" else self.args.episodes
+        starts, goals = loop.draw(self.task, jax.random.key(1000 + self.seed), count)
+        began = now()
+        if method == "plan":
+            policies, more = self.plan(starts, goals)
+        else:
+            one, more = self.clone() if method == "clone" else self.learn(method)
+            policies = repeated(one, count)
+        seconds, spent = np.subtract(now(), began).tolist()
+        row = {"task": self.name, "method": method, "seed": self.seed}
+        row |= {"seconds": seconds, "core_seconds": spent, "compiling": None} | more
+        row |= self.judged(policies, starts, goals, self.model)
+        if self.case.robot is None:
+            return row | {"reality": None}
+        world = simulate(self.task, functools.partial(self.case.robot, self.task, self.seed))
+        return row | {"reality": self.judged(policies, starts, goals, world)["success"]}
+
+
+def main(args: Args) -> int:
+    """Makes the rows that are not there; prints one JSON line."""
+    runtime.configure()
+    for asked in args.rows:
+        name, _, method = asked.partition("-")
+        if name not in CASES or method not in METHODS:
+            raise InputError(f"--rows {asked}: give TASK-METHOD, of {[*CASES]} and {METHODS}")
+        for seed in args.seeds:
+            path = args.out / "rows" / f"{asked}-{seed}.json"
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, Seed(args, name, seed).row(method))
+    rows = [json.loads(path.read_text()) for path in (args.out / "rows").glob("*.json")]
+    order = [*CASES], [*METHODS]
+    rows.sort(key=lambda r: (order[0].index(r["task"]), order[1].index(r["method"]), r["seed"]))
+    config = {name: plain(dataclasses.asdict(CASES[name].gradient)) for name in CASES}
+    write(args.out, TITLE, rows, COLUMNS, note=NOTE, config=config)
+    draw(rows, args.out / "figure.png")
+    print(json.dumps({"rows": len(rows), "out": str(args.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.command(main, __doc__))
