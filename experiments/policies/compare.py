@@ -51,7 +51,10 @@ from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Family, Goal, Measurement, Policy
 
 METHODS = ("plan", "clone", "ppo", "gradient")
-ROWS = ("swing_up-gradient", "stairs-ppo", "stairs-gradient", "hopper-ppo", "hopper-gradient")
+ROWS = (
+    *("swing_up-ppo", "swing_up-gradient", "stairs-ppo", "stairs-gradient"),
+    *("hopper-ppo", "hopper-gradient"),
+)
 TITLE = "Policies by task and method"
 NOTE = (
     "Mean over the episodes of one seed. A plan is made anew for each of its episodes; the other "
