@@ -4,8 +4,8 @@ Question: return and success in the model and in a held-out reality, steps and t
           method: the planner, a clone of it, PPO, gradients through the model
 Command:  python -m experiments.policies.compare --out experiments/results/policies
           python -m experiments.policies.compare --rows push-plan --seeds 0 1 --out runs/policies
-Runtime:  a row by gradients 1 to 5 core-minutes with compiling, by PPO 2 to 4; seed 0 alone was
-          measured; the same command goes on, row by row
+Runtime:  a row by gradients 1 to 5 core-minutes with compiling, by PPO 1 to 2; seed 0 of the
+          default rows alone was run; the same command goes on, row by row
 Expected: gradients swing the pole up in 64 of 64 episodes, from 0.4 million steps; on the stairs,
           whose derivative is zero, they do not; the hopper stands, and steps forward now and then
 
