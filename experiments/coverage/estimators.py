@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import read
+from worldmodel.trust.estimate import read
 
 LEVEL = 0.95
 
