@@ -64,10 +64,8 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
     unmoved = placed.at | {name: 0.0 * placed.at[name] for name in names}
     ours, theirs = mjx_values(unmoved), c_values(unmoved)
     away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
-    references = {
-        "mjx": differences(placed, mjx_values),
-        "c": differences(placed, c_values),
-    }
+    functions = {"mjx": mjx_values, "c": c_values}
+    references = {name: differences(placed, values) for name, values in functions.items()}
     jacobians, reversed_errors = {}, {}
     for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
@@ -215,17 +213,16 @@ def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
     here = function(placed.at)
     slopes, jumps = {}, {}
     for leaf, values in placed.at.items():
-        columns = []
-        for i in range(len(values)):
 
-            def along(s: float, leaf: str = leaf, i: int = i) -> np.ndarray:
-                moved = placed.at[leaf].copy()
-                moved[i] += s
-                return function(placed.at | {leaf: moved})
+        def along(move: np.ndarray, leaf: str = leaf) -> np.ndarray:
+            return function(placed.at | {leaf: placed.at[leaf] + move})
 
-            columns.append(slope(along, here, WIDTHS.get(leaf, WIDE)))
-        slopes[leaf] = np.stack([column[0] for column in columns], -1)
-        jumps[leaf] = np.stack([column[1] for column in columns], -1)
+        width = WIDTHS.get(leaf, WIDE)
+        columns = [
+            slope(lambda s, unit=unit, along=along: along(s * unit), here, width)
+            for unit in np.eye(len(values))
+        ]
+        slopes[leaf], jumps[leaf] = (np.stack(part, -1) for part in zip(*columns, strict=True))
     return slopes, jumps
 
 

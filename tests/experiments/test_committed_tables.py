@@ -10,7 +10,7 @@ import tyro
 
 from experiments.coverage import measure
 from experiments.coverage.scenarios import scenarios
-from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables
+from experiments.gradients import bounce, cost, cube_side, first, gate
 from experiments.identification import coverage
 from experiments.manipulation import creep, slip
 from experiments.policies import compare
@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (cost, "gradients/cost_gpu"),
         (cube_side, "gradients/cube_side"),
         (first, "gradients/first"),
-        (gate_tables, "gradients/gate"),
+        (gate, "gradients/gate"),
         (measure, "coverage"),
         (coverage, "identification"),
         (compare, "policies"),
@@ -44,9 +44,8 @@ def test_a_table_is_that_of_its_rows_and_its_command_exists(
     text = header(module.TITLE, result, module.NOTE) + table(result["rows"], module.COLUMNS)
     assert (RESULTS / folder / "table.md").read_text() == text
     command = shlex.split(result["command"])
-    entry = gate if module is gate_tables else module
-    assert command[:3] == ["python", "-m", entry.__name__]
-    assert tyro.cli(entry.Args, args=command[3:]).out == Path("experiments/results") / folder
+    assert command[:3] == ["python", "-m", module.__name__]
+    assert tyro.cli(module.Args, args=command[3:]).out == Path("experiments/results") / folder
 
 
 def test_a_cost_is_a_multiple_of_the_forward_simulations() -> None:
