@@ -9,7 +9,6 @@ import pytest
 import tyro
 
 from experiments.coverage import measure
-from experiments.coverage.scenarios import scenarios
 from experiments.gradients import bounce, cost, cube_side, first, gate
 from experiments.identification import coverage
 from experiments.manipulation import creep, slip
@@ -65,6 +64,6 @@ def test_every_scenario_of_the_coverage_study_is_published_and_does_what_is_want
     published = [[row[f] for f in fields] + [row["replications"]] for row in result["rows"]]
     assert published == [
         [getattr(scenario, name) for name in fields] + [scenario.tables]
-        for scenario in scenarios(study.tables, study.pools)
+        for scenario in measure.scenarios(study.tables, study.pools)
     ]
     assert [row for row in result["rows"] if measure.missed(row)] == []
