@@ -16,6 +16,7 @@ resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ class Args:
     checkpoint_every: int | None = None  # steps
 
 
-def main(args: Args) -> int:
-    """Runs or resumes one fit; prints one JSON line; returns the exit status."""
+def main(args: Args, stop: Callable[[], bool]) -> int:
+    """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
     recording = read_recording(args.recording, args.out)
     problem, simulated = recording.problem, recording.simulated
@@ -93,36 +94,31 @@ def main(args: Args) -> int:
         "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
-    with runtime.Interrupt() as interrupt:
-        try:
-            decisive = settings | {"seed": config.seed}
-            claim(args.out / "least_squares", decisive)
-            start = fit_physics(
-                world,
-                train_windows,
-                validation_windows,
-                PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
-                args.out / "least_squares",
-                config_hash=checkpoint.config_hash(decisive),
-                record=lambda row: append_row(args.out / "least_squares.jsonl", row),
-                stop=lambda: interrupt.requested,
-            ).parameters
-            state = fit(
-                world,
-                init(world, jax.random.key(args.seed)),
-                problem.channels(scene),
-                train_windows,
-                validation_windows,
-                config,
-                args.out / "progress",
-                metadata=metadata,
-                record=lambda row: append_row(args.out / "metrics.jsonl", row),
-                stop=lambda: interrupt.requested,
-                start=start,
-            )
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
+    decisive = settings | {"seed": config.seed}
+    claim(args.out / "least_squares", decisive)
+    start = fit_physics(
+        world,
+        train_windows,
+        validation_windows,
+        PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
+        args.out / "least_squares",
+        config_hash=checkpoint.config_hash(decisive),
+        record=lambda row: append_row(args.out / "least_squares.jsonl", row),
+        stop=stop,
+    ).parameters
+    state = fit(
+        world,
+        init(world, jax.random.key(args.seed)),
+        problem.channels(scene),
+        train_windows,
+        validation_windows,
+        config,
+        args.out / "progress",
+        metadata=metadata,
+        record=lambda row: append_row(args.out / "metrics.jsonl", row),
+        stop=stop,
+        start=start,
+    )
     size = min(config.batch, len(validation_windows))
     stopped_early = int(unconverged(world, state.best, validation_windows, size).sum())
     runtime.log(
