@@ -29,7 +29,7 @@ import numpy as np
 from experiments.manipulation import push_reality
 from experiments.manipulation import reality as grasp_reality
 from experiments.policies.figure import draw
-from experiments.records import plain, write
+from experiments.records import plain, write, write_figure
 from worldmodel import loop, runtime
 from worldmodel.errors import InputError
 from worldmodel.loop.environment import environment
@@ -245,7 +245,7 @@ def main(args: Args) -> int:
     rows.sort(key=lambda r: (order[0].index(r["task"]), order[1].index(r["method"]), r["seed"]))
     config = {name: plain(dataclasses.asdict(CASES[name].gradient)) for name in CASES}
     write(args.out, TITLE, rows, COLUMNS, note=NOTE, config=config)
-    draw(rows, args.out / "figure.png")
+    write_figure(args.out / "figure.png", draw(rows))
     print(json.dumps({"rows": len(rows), "out": str(args.out)}))
     return 0
 

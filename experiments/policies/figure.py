@@ -1,31 +1,27 @@
 """The figure of the comparison: the return as it is learned, over steps and over core-seconds."""
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
-from worldmodel.runtime.files import write_bytes
 
 COLOURS = {"ppo": BLUE, "gradient": ORANGE}
 LEVELS = {"plan": GREY, "clone": GREEN}  # they have no curve: a line at their return
 
 
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """A row of panels per task: return over steps, and over core-seconds; written as PNG.
+def draw(rows: Sequence[dict[str, Any]]) -> Figure:
+    """A row of panels per task: return over steps, and over core-seconds.
 
     Args:
       rows: of ``compare``.
     """
     tasks = [*dict.fromkeys(row["task"] for row in rows)]
-    figure, axes = pyplot.subplots(
-        len(tasks), 2, figsize=(7.0, 2.2 * len(tasks)), squeeze=False, layout="constrained"
-    )
+    figure = Figure((7.0, 2.2 * len(tasks)), layout="constrained")
+    axes = figure.subplots(len(tasks), 2, squeeze=False)
     for pair, task in zip(axes, tasks, strict=True):
         for row in (r for r in rows if r["task"] == task):
             for axis, over in zip(pair, ("steps", "core_seconds"), strict=True):
@@ -49,7 +45,4 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axis.legend(lines.values(), lines.keys(), fontsize=7, frameon=False)
     axes[-1][0].set_xlabel("control steps of the model")
     axes[-1][1].set_xlabel("core-seconds, without compiling")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=130)
-    pyplot.close(figure)
-    write_bytes(path, image.getvalue())
+    return figure

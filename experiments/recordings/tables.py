@@ -13,7 +13,7 @@ from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
 from experiments.recordings.statistics import BySeed, curves, diverged, rows_at
-from experiments.records import Row, write
+from experiments.records import Row, write, write_figure
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -187,7 +187,7 @@ def publish(
     about = kept | about | {"curves": shown}
     note = " ".join(filter(None, (NOTE, remark(rows))))
     table = write(out, title, rows, columns(rows, reference), note=note, **about)
-    curves_figure(table, styles, out / "figure.png")
+    write_figure(out / "figure.png", curves_figure(table, styles))
     return table
 
 
