@@ -52,7 +52,6 @@ class Args:
     scenes: tuple[str, ...] = tuple(SCENES)
     batches: tuple[int, ...] = (64,)  # states at once
     variants: tuple[str, ...] = VARIANTS  # ``forward`` among them
-    x64: bool = True
 
 
 def repeated(call: Callable[[], Any]) -> float:
@@ -74,11 +73,15 @@ def measured(bench: Bench, variant: str, size: int) -> Row:
         lowered = jax.jit(program(bench, variant)).lower(x)
     executable = lowered.compile()
     compile_s = time.perf_counter() - began
+    seconds = repeated(lambda: jax.block_until_ready(executable(x)))
+    return {"seconds": seconds, "compile_s": compile_s} | checked(executable, x)
+
+
+def checked(executable: Any, x: Any) -> Row:
+    """Bytes of a program's temporaries, and whether what it returns is finite."""
     memory = executable.memory_analysis()
-    leaves = jax.tree.leaves(jax.block_until_ready(executable(x)))
+    leaves = jax.tree.leaves(executable(x))
     return {
-        "seconds": repeated(lambda: jax.block_until_ready(executable(x))),
-        "compile_s": compile_s,
         "temporary_bytes": memory.temp_size_in_bytes if memory else None,
         "finite": all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
     }
@@ -141,7 +144,7 @@ NOTE = (
 
 def main(args: Args) -> int:
     """Measures scene after scene; prints one JSON line at the end."""
-    runtime.configure(x64=args.x64, cache=False)
+    runtime.configure(cache=False)
     rows: list[Row] = []
     for scene in args.scenes:
         bench = SCENES[scene]()

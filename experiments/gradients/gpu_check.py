@@ -26,15 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
-from experiments.gradients.cost import repeated
-from experiments.gradients.rollouts import ITERATIONS, STEPS, batch, loss
+from experiments.gradients.cost import checked, repeated
+from experiments.gradients.rollouts import ITERATIONS, STEPS, batch, program
 from experiments.gradients.scenes import STEP_HZ, Bench, cube
-from worldmodel import loop, physics, runtime
-from worldmodel._mujoco import mjx
+from worldmodel import loop, runtime
 from worldmodel.model import WorldModel, init
 from worldmodel.rollout import Replay
 from worldmodel.scene import FreeParameter, load_scene
@@ -43,6 +41,8 @@ from worldmodel.tasks.push.task import Push
 PRECISIONS = ("float32", "float64")
 BATCHES, EPISODES = (32768, 1024), 4096
 QUICK_BATCHES, QUICK_EPISODES = (4,), 2
+# Of rollouts, the most important first; their variants.
+PROGRAMS = {"forward": "forward", "gradient": "gradient", "no solver iterations": "unsolved"}
 _START = 10.0  # [s] that nvidia-smi may take for its first line
 Row = dict[str, Any]
 
@@ -66,21 +66,6 @@ def ball() -> Bench:
     scene = load_scene(mjcf, control_hz=STEP_HZ, substeps=1)
     at, moving = np.array([0.0, -0.001]), np.array([0.5, 0.0])
     return Bench(scene, (FreeParameter("mass", "ball"),), at, moving, np.zeros(0))
-
-
-def programs_of(bench: Bench) -> dict[str, Callable[[Any], Any]]:
-    """What is measured of rollouts, the most important first."""
-
-    def mean(step: Callable, iterations: int, x: Any) -> jax.Array:
-        states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
-        one = functools.partial(loss, bench, step=step, iterations=iterations)
-        return jnp.mean(jax.vmap(lambda s: one({"parameters": x["parameters"], **s}))(states))
-
-    return {
-        "forward": functools.partial(mean, mjx.step, ITERATIONS),
-        "gradient": jax.value_and_grad(functools.partial(mean, physics.step, ITERATIONS)),
-        "no solver iterations": functools.partial(mean, mjx.step, 0),
-    }
 
 
 @contextmanager
@@ -135,8 +120,8 @@ def rollouts(bench: Bench, sizes: tuple[int, ...], until: float) -> Iterator[Row
         waiting = []
         for size in sizes:
             x = batch(bench, size)
-            for what, program in programs_of(bench).items():
-                lowered = jax.jit(program).lower(x)
+            for what, variant in PROGRAMS.items():
+                lowered = jax.jit(program(bench, variant)).lower(x)
                 waiting.append((what, size, x, time.monotonic(), pool.submit(lowered.compile)))
         for what, size, x, began, future in waiting:
             row = {"what": what, "batch": size, "unit": "step"}
@@ -145,16 +130,9 @@ def rollouts(bench: Bench, sizes: tuple[int, ...], until: float) -> Iterator[Row
             except concurrent.futures.TimeoutError:
                 yield row | {"skipped": "its compilation was not over in time"}
                 continue
-            compiled = time.monotonic() - began
-            memory = executable.memory_analysis()
+            row |= {"compile_s": time.monotonic() - began} | checked(executable, x)
             call = functools.partial(lambda run, x: jax.block_until_ready(run(x)), executable, x)
-            leaves = jax.tree.leaves(call())
-            yield row | {
-                "compile_s": compiled,
-                "temporary_bytes": memory.temp_size_in_bytes if memory else None,
-                "finite": all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
-                **timed(call, STEPS * size),
-            }
+            yield row | timed(call, STEPS * size)
 
 
 def generated(count: int) -> Row:

@@ -7,6 +7,7 @@ velocities; gradients are in parameters, start and controls.
 - ``gradient``: reverse mode through ``worldmodel.physics.step``;
 - ``unrolled``: reverse mode through stock MJX, its solver's loop a ``scan`` of all iterations;
 - ``one``: reverse mode through stock MJX with ``iterations=1``, its users' usual workaround;
+- ``unsolved``: ``forward`` without an iteration of the solver, which shows the solver's share;
 - ``differences``: one-sided differences of stock MJX, the whole batch anew for every number.
 """
 
@@ -77,9 +78,8 @@ def program(bench: Bench, variant: str) -> Callable[[Point], Any]:
     """The mean loss of a batch, or with its gradient in everything; by ``differences`` (numbers,),
     in what moves all states of the batch alike."""
     step = physics.step if variant == "gradient" else mjx.step
-    one = functools.partial(
-        loss, bench, step=step, iterations=1 if variant == "one" else ITERATIONS
-    )
+    iterations = {"one": 1, "unsolved": 0}.get(variant, ITERATIONS)
+    one = functools.partial(loss, bench, step=step, iterations=iterations)
 
     def mean(x: Point) -> jax.Array:
         states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
@@ -95,7 +95,7 @@ def program(bench: Bench, variant: str) -> Callable[[Point], Any]:
         losses = jax.lax.map(lambda by: mean(jax.tree.map(jnp.add, x, unflatten(by))), moves)
         return (losses[:-1] - losses[-1]) / DIFFERENCE
 
-    whole = {"forward": mean, "differences": differences}
+    whole = {"forward": mean, "unsolved": mean, "differences": differences}
     return whole.get(variant) or jax.value_and_grad(mean)
 
 

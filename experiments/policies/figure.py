@@ -31,9 +31,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
                     continue
                 each = [point for point in row["curve"] if point["return"] is not None]
                 at = np.array([point[over] for point in each])
-                if (
-                    over == "core_seconds"
-                ):  # of each epoch; the first, and one that goes on, compile
+                if over == "core_seconds":  # the first epoch, and one that goes on, compile
                     at = np.median(at) * np.arange(1, len(at) + 1)
                 shown = [point["return"] for point in each]
                 axis.plot(at, shown, color=COLOURS[row["method"]], lw=1.3, label=row["method"])
