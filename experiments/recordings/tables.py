@@ -158,7 +158,7 @@ def publish(
     """
     problem, episodes = recording.problem, recording.part(split)
     reference, *_, model = styles
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     shown: dict[str, Any] = {}
     longest = 0
     for grid in grids(problem, fitted.channels, episodes):
@@ -172,8 +172,7 @@ def publish(
             scored = rows_at(predicted, part, fitted.channels, pairs([*predicted]))
             rows += [head | row for row in scored]
         if grid.horizon is not None:  # the longer one's is kept
-            longest = grid.horizon
-            ends = (model, reference)
+            longest, ends = grid.horizon, (model, reference)
             shown = curves(predicted, windows, fitted.channels, [*styles], ends)
     title = f"{problem.name}: open-loop errors on the {split} episodes"
     kept = {
@@ -200,10 +199,17 @@ NOTE = (
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:
     """The columns of table.md: errors by channel, and their ratios to a reference's."""
     channels = [c for c in CHANNELS if any(row[c] is not None for row in rows)]
-    table: dict[str, Callable[[Row], Any]] = {"ahead": _horizon, "model": _model, "seeds": _seeds}
+    table: dict[str, Callable[[Row], Any]] = {
+        "ahead": lambda r: (
+            f"{r['frames']} frames, {r['seconds']:.2f} s" if r["frames"] else "whole"
+        ),
+        "model": lambda r: r["model"] + (f": {r['reason']}" if r["reason"] else ""),
+        "seeds": lambda r: ", ".join(map(str, r["seeds"])),
+    }
     for c in channels:
-        name, unit, factor = CHANNELS[c]
-        table[f"{name} [{unit}]"] = lambda row, c=c, f=factor: _scaled(row[c], f)
+        name, unit, f = CHANNELS[c]
+        scaled = lambda row, c=c, f=f: None if row[c] is None else f"{f * row[c]:.2f}"  # noqa: E731
+        table[f"{name} [{unit}]"] = scaled
     for c in channels:
         name = CHANNELS[c][0]
         table[f"{name} / {reference}"] = lambda row, c=c: ratio(row, reference, c)
@@ -236,19 +242,3 @@ def headline(table: Row, reference: str, models: Sequence[str]) -> dict[str, Any
         }
     kept = {name: own[0][name] for name in ("frames", "episodes")}
     return {"recording": table["recording"], **kept, f"over_{reference}": ratios}
-
-
-def _horizon(row: Row) -> str:
-    return f"{row['frames']} frames, {row['seconds']:.2f} s" if row["frames"] else "whole"
-
-
-def _model(row: Row) -> str:
-    return row["model"] + (f": {row['reason']}" if row["reason"] else "")
-
-
-def _seeds(row: Row) -> str:
-    return ", ".join(map(str, row["seeds"]))
-
-
-def _scaled(error: float | None, factor: float) -> str | None:
-    return None if error is None else f"{factor * error:.2f}"
