@@ -30,13 +30,14 @@ import numpy as np
 from experiments import records
 from experiments.gradients.rollouts import (
     ITERATIONS,
+    SCENES,
     STEPS,
     VARIANTS,
+    Bench,
     batch,
     program,
     unrolled_solver,
 )
-from experiments.gradients.scenes import SCENES, Bench
 from worldmodel import runtime
 from worldmodel._mujoco import c_rollout, mujoco
 

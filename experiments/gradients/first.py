@@ -20,7 +20,6 @@ import jax
 
 from experiments import records
 from experiments.gradients import rollouts
-from experiments.gradients.scenes import elbow
 from worldmodel import runtime
 from worldmodel.runtime.executables import cached_jit
 
@@ -46,7 +45,7 @@ def main(args: Args) -> int:
     """Starts two processes that share a cache; prints one JSON line."""
     if args.child:
         runtime.configure(cache=True)
-        bench = elbow()
+        bench = rollouts.elbow()
 
         @cached_jit(bench, rollouts)
         def gradient(point: rollouts.Point) -> Any:

@@ -30,8 +30,7 @@ import numpy as np
 
 from experiments import records
 from experiments.gradients.cost import checked, repeated
-from experiments.gradients.rollouts import ITERATIONS, STEPS, batch, program
-from experiments.gradients.scenes import STEP_HZ, Bench, cube
+from experiments.gradients.rollouts import ITERATIONS, STEP_HZ, STEPS, Bench, batch, cube, program
 from worldmodel import loop, runtime
 from worldmodel.model import WorldModel, init
 from worldmodel.rollout import Replay

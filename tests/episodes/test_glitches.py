@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.recordings.layouts import SQUARE_DROP
+from experiments.recordings.problems import SQUARE_DROP
 
 
 def fall_and_bounce() -> np.ndarray:

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib import image
 
 from experiments.papers.result import RESULTS, ROOT
-from experiments.policies.compare import Stairs
-from experiments.policies.figure import draw
+from experiments.policies.compare import Stairs, draw
 from experiments.records import write_figure
 from worldmodel.tasks import sensors
 from worldmodel.tasks.swing_up.task import SwingUp
