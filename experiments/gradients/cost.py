@@ -15,7 +15,6 @@ import contextlib
 import copy
 import dataclasses
 import json
-import os
 import statistics
 import sys
 import time
@@ -39,7 +38,7 @@ from experiments.gradients.rollouts import (
     unrolled_solver,
 )
 from worldmodel import runtime
-from worldmodel._mujoco import c_rollout, mujoco
+from worldmodel.scene.replay import Replayer
 
 REPEATS, LEAST_S = 5, 1.0  # calls of which the median counts: at least so many, and so long
 Row = dict[str, Any]
@@ -92,19 +91,10 @@ def measured_c(bench: Bench, size: int) -> Row:
     """The same rollouts by C MuJoCo's batched ``rollout``, on all cores."""
     model = copy.copy(bench.scene.mj_model)
     model.opt.iterations = ITERATIONS
-    full = mujoco.mjtState.mjSTATE_FULLPHYSICS
-    states = np.empty((size, mujoco.mj_stateSize(model, full)))
-    data = mujoco.MjData(model)
-    x = batch(bench, size)
-    for row, qpos, qvel in zip(states, x["qpos"], x["qvel"], strict=True):
-        data.qpos[:], data.qvel[:] = qpos, qvel
-        mujoco.mj_getState(model, data, row, full)
-    ctrl = np.tile(bench.ctrl, (size, STEPS, 1)) if model.nu else None
-    workers = [mujoco.MjData(model) for _ in range(os.cpu_count() or 1)]
-    play = lambda: c_rollout.rollout(  # noqa: E731
-        model, workers, states, ctrl, nstep=STEPS, persistent_pool=True
-    )
-    return {"seconds": repeated(play)}
+    x, replayer = batch(bench, size), Replayer(model)
+    states, memory = replayer.states(x["qpos"], x["qvel"]), replayer.memory(size, 1)
+    ctrl = np.tile(bench.ctrl, (size, STEPS, 1))
+    return {"seconds": repeated(lambda: replayer.play(states, ctrl, 1, memory))}
 
 
 def over(variant: str, of: str = "seconds") -> Callable[[Row], str | None]:

@@ -28,6 +28,7 @@ from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
+from worldmodel.physics.oracle import trajectory
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
 
@@ -84,20 +85,15 @@ def record(
     leaves = unpacked(world, jnp.asarray(u))
     text = physical.to_mjcf(scene, world.free, leaves)
     m = mujoco.MjModel.from_xml_string(text, scene.assets)
-    d = mujoco.MjData(m)
     low, high = m.actuator_ctrlrange.T
     out = []
     for identity in range(episodes):
-        mujoco.mj_resetData(m, d)
         goals = rng.uniform(low, high, (FRAMES // HELD + 2, m.nu))
         ramp = np.arange(FRAMES) / HELD
         ctrl = np.stack([np.interp(ramp, np.arange(len(goals)), g) for g in goals.T], axis=1)
-        d.qpos[:] = rng.uniform(-0.5, 0.5, m.nq)
-        qpos, qvel = np.zeros((FRAMES, m.nq)), np.zeros((FRAMES, m.nv))
-        for k in range(FRAMES):
-            qpos[k], qvel[k] = d.qpos, d.qvel
-            d.ctrl[:] = ctrl[k]
-            mujoco.mj_step(m, d, nstep=SUBSTEPS)
+        start = rng.uniform(-0.5, 0.5, m.nq), np.zeros(m.nv)
+        after = trajectory(m, *start, ctrl[:-1], SUBSTEPS)
+        qpos, qvel = (np.vstack(part) for part in zip(start, after, strict=True))
         out.append(
             Episode.regular(
                 identity,

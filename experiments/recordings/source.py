@@ -18,6 +18,7 @@ from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.split import split
 from worldmodel.errors import InputError
+from worldmodel.physics.oracle import trajectory
 from worldmodel.scene.tangent import displaced, displacements
 from worldmodel.types import Episode
 
@@ -144,15 +145,11 @@ def _episode(
     model: mujoco.MjModel, frames: int, substeps: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses (frames, nq) and the torques played (frames, nu)."""
-    data = mujoco.MjData(model)
-    _throw(data, model, generator)
+    start = mujoco.MjData(model)
+    _throw(start, model, generator)
     torque = 0.8 * np.sin(np.cumsum(generator.normal(size=(frames, model.nu)), axis=0) / 40.0)
-    poses = np.empty((frames, model.nq))
-    for k in range(frames):
-        poses[k] = data.qpos
-        data.ctrl[:] = torque[k]
-        mujoco.mj_step(model, data, substeps)
-    return poses, torque
+    after, _ = trajectory(model, start.qpos, start.qvel, torque[:-1], substeps)
+    return np.vstack([start.qpos, after]), torque
 
 
 def _throw(data: mujoco.MjData, model: mujoco.MjModel, generator: np.random.Generator) -> None:
