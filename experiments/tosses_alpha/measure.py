@@ -23,7 +23,6 @@ import dataclasses
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +140,6 @@ def train_replicate(
     learner = Learner(world, channels, study.recipe, judged, errors(untrained, judged), number)
     shuffle = np.random.default_rng([number, 3])
     todo, done = cells(study), []
-    began = time.monotonic()
     for first in range(0, len(todo), study.recipe.together):
         if stop():
             raise runtime.Interrupted("stopped between two trainings; the same command resumes")
@@ -157,11 +155,8 @@ def train_replicate(
         for (version, n, m), parameters in zip(group, learner.train(sets), strict=True):
             ratio = (errors(parameters, test) / ballistic)[has]
             done.append({"version": version, "n": n, "m": m, "errors": ratio.tolist()})
-        rate = len(done) / (time.monotonic() - began)
-        runtime.log(
-            f"replicate {number + 1}/{study.replicates}  training {len(done)}/{len(todo)}  "
-            f"{(len(todo) - len(done)) / rate:.0f} s to its end"
-        )
+        of = f"replicate {number + 1}/{study.replicates}"
+        runtime.log(f"{of}  training {len(done)}/{len(todo)}")
     return {"cells": done, "ballistic": ballistic[has].tolist()}
 
 
