@@ -96,19 +96,13 @@ def main(args: Args) -> int:
     here = distances(world, np.zeros(2), qpos, ctrl)
     rows: list[Row] = []
     for number, direction in zip(NUMBERS, np.eye(2), strict=True):
-        slopes = {
-            kind: (
-                distances(world, width * direction, qpos, ctrl)
-                - distances(world, -width * direction, qpos, ctrl)
-            )
-            / (2.0 * width)
-            for kind, width in WIDTHS.items()
-        }
+        each = {"error": here}
+        for kind, width in WIDTHS.items():
+            ends = (distances(world, u * direction, qpos, ctrl) for u in (width, -width))
+            each[kind] = np.subtract(*ends) / (2.0 * width)
         for frames in HORIZONS:
-            means = {kind: slope[:, :frames].mean() for kind, slope in slopes.items()}
-            rows.append(
-                {"frames": frames, "number": number, "error": here[:, :frames].mean()} | means
-            )
+            means = {kind: values[:, :frames].mean() for kind, values in each.items()}
+            rows.append({"frames": frames, "number": number} | means)
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
     print(json.dumps({f"{r['number']} {r['frames']}": [r["wide"], r["exact"]] for r in rows}))
     return 0
