@@ -176,41 +176,32 @@ def measure(args: Args) -> int:
 
 
 def shown(rows: list[Row]) -> list[Row]:
-    """The rows, with their multiples of the forward simulation."""
-    forward = {(r["precision"], r["batch"]): r for r in rows if r["what"] == "forward"}
+    """The rows, with multiples of the forward simulation; None is what a row lacks."""
+    simulated = (row for row in rows if row["what"] == "forward")
+    forward = {(row["precision"], row["batch"]): row.get("seconds") for row in simulated}
     out = []
-    for row in rows:
-        base = forward.get((row["precision"], row.get("batch")), {}).get("seconds")
-        own = row.get("seconds")
-        out.append(row | {"times_forward": own / base if own and base else None})
+    for row in (dict.fromkeys(MEASURED) | row for row in rows):
+        base, own = forward.get((row["precision"], row["batch"])), row["seconds"]
+        row["times_forward"] = own / base if own and base else None
+        rest = row["times_forward"] if row["what"] == "no solver iterations" else None
+        out.append(row | {"solver_share": None if rest is None else 1.0 - rest})
     return out
 
 
-def share(row: Row) -> str | None:
-    """A column: what the solver's iterations take of a forward step."""
-    rest = row["times_forward"]
-    if row["what"] != "no solver iterations" or rest is None:
-        return None
-    return f"{1.0 - rest:.2f}"
-
-
-def value(key: str, spec: str, scale: float = 1.0) -> Callable[[Row], str | None]:
-    """A column of a number that a row may lack."""
-    return lambda row: None if row.get(key) is None else format(row[key] * scale, spec)
-
-
+MEASURED = ("batch", "seconds", "per_second", "compile_s", "temporary_bytes")
+MEASURED += ("watts", "joules_per_1000")
 COLUMNS: records.Columns = {
     "what": lambda r: r["what"] + (f" (skipped: {r['skipped']})" if "skipped" in r else ""),
     "precision": "precision",
-    "batch": value("batch", "d", 1),
+    "batch": "batch",
     "unit": "unit",
-    "units/s": value("per_second", ".4g"),
-    "times forward": value("times_forward", ".2f"),
-    "solver's share": share,
-    "compile [s]": value("compile_s", ".0f"),
-    "temporaries [MiB]": value("temporary_bytes", ".1f", 2.0**-20),
-    "power [W]": value("watts", ".0f"),
-    "J per 1000 units": value("joules_per_1000", ".3g"),
+    "units/s": "per_second:.4g",
+    "times forward": "times_forward:.2f",
+    "solver's share": "solver_share:.2f",
+    "compile [s]": "compile_s:.0f",
+    "temporaries [B]": "temporary_bytes",
+    "power [W]": "watts:.0f",
+    "J per 1000 units": "joules_per_1000:.3g",
 }
 TITLE = "What one accelerator does"
 NOTE = (
