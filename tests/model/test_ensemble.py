@@ -124,7 +124,8 @@ def test_members_take_turns_with_the_rows(count: int) -> None:
         return Played(rows, np.full(len(rows), member))
 
     rows = np.arange(10, 10 + count)
-    played = taking_turns([0, 1, 2], run, (rows, {"twice": 2 * rows}))  # type: ignore[list-item]
+    each: Any = [0, 1, 2]
+    played = taking_turns(run, 2, each, rows, {"twice": 2 * rows})
     np.testing.assert_array_equal(played.rows, rows)
     np.testing.assert_array_equal(played.by, np.arange(count) % 3)
 
