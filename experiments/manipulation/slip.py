@@ -6,7 +6,8 @@ Command:  python -m experiments.manipulation.slip --out experiments/results/mani
 Runtime:  ten minutes on a core, most of it compiling
 Expected: zero before the touch; of friction one fortieth to a hundredth of what a width does while
           the model still holds what slips in reality, and of any size once the box is put down;
-          of mass 0.7 to 1 times up to 100 frames
+          of mass 0.7 to 1 times up to 100 frames; a contact_width of 0.1 mm raises that of
+          friction four to five times, and has that of mass within a tenth, up to 80 frames
 
 Sixteen grips of a trembling expert, from one that slips to one that holds, are played in the
 held-out reality (its pilot seed). The task's model predicts them from their start and their
