@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.doors import door, door_windows
 from tests.helpers.learned_models import answering, ball
+from worldmodel.errors import InputError
 from worldmodel.model import Network, Parameters, WorldModel, init
 from worldmodel.model.ensemble import (
     along,
@@ -138,3 +139,8 @@ def test_values_between_the_steps_of_a_gate_are_linear_in_their_logarithm() -> N
     np.testing.assert_allclose(given[1, 0], np.log2(3.0))  # frame 2
     np.testing.assert_allclose(given[4095:, 0], 12.0)  # beyond the last
     np.testing.assert_allclose(given[:, 1], 3.0)
+
+
+def test_no_row_is_nobodys_turn() -> None:
+    with pytest.raises(InputError, match="there is no row"):
+        taking_turns(lambda member, rows: rows, 2, [{}, {}], np.zeros((0, 3)))

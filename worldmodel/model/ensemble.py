@@ -191,7 +191,7 @@ def taking_turns(run: Callable[..., Any], size: int, each: Sequence[Parameters],
     count = len(jax.tree.leaves(rows)[0])
     each = each[: max(1, count)]
     most = -(-count // len(each))
-    share = np.minimum(np.arange(most * len(each)).reshape(most, -1).T, count - 1)
+    share = np.minimum(np.arange(most * len(each)).reshape(most, len(each)).T, count - 1)
     out = over_members(run, size, each, *jax.tree.map(lambda x: np.asarray(x)[share], rows))
     back = np.arange(count)
     return jax.tree.map(lambda x: x[back % len(each), back // len(each)], out)
