@@ -36,12 +36,17 @@ PAPER = Paper(
         ),
         Result(
             "manipulation/slip",
-            1,
+            10,
             ("experiments.manipulation.slip --out {out}",),
             (
                 Number({"frames": 20, "number": "friction"}, ("exact",), -1e-9, 1e-9),
                 Number({"frames": 60, "number": "friction"}, ("exact",), 0.0, 0.05, ("wide",)),
                 Number({"frames": 60, "number": "mass"}, ("exact",), 0.5, 1.1, ("wide",)),
+                Number({"frames": 60, "number": "friction"}, ("mjx",), 0.98, 1.02, ("exact",)),
+                Number(
+                    {"frames": 60, "number": "friction"}, ("onset_0.1mm",), 3.0, 6.0, ("exact",)
+                ),
+                Number({"frames": 60, "number": "mass"}, ("onset_0.1mm",), 0.9, 1.1, ("wide",)),
             ),
             quick="experiments.manipulation.slip --out {out}",
         ),

@@ -108,14 +108,14 @@ CASES = {
     "swing_up": Case(
         SwingUp,
         lambda task: knots(task, 25),
-        SearchConfig(128, 12, 10),
+        SearchConfig(512, 24, 30),
         ppo.PPOConfig(steps=2_000_000),
         gradient.GradientConfig(steps=400_000),
     ),
     "stairs": Case(
         Stairs,
         lambda task: knots(task, 25),
-        SearchConfig(128, 12, 10),
+        SearchConfig(512, 24, 30),
         ppo.PPOConfig(steps=2_000_000),
         gradient.GradientConfig(steps=400_000),
     ),
