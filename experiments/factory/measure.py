@@ -29,6 +29,7 @@ import jax
 import numpy as np
 
 from experiments import records
+from experiments.records import Row
 from worldmodel import loop, runtime
 from worldmodel.commands.generate import Demonstration
 from worldmodel.errors import InputError
@@ -66,7 +67,6 @@ COLUMNS: records.Columns = {
     "h / 1 000": "core_hours_1000",
     "peak [MB]": "peak_mb",
 }
-Row = dict[str, Any]
 # Runs a command from a small process, and prints its peak memory [kB] and seconds of a core: what
 # this process starts itself would have at least the peak of this one.
 STARTER = """

@@ -37,11 +37,11 @@ from experiments.gradients.rollouts import (
     program,
     unrolled_solver,
 )
+from experiments.records import Row
 from worldmodel import runtime
 from worldmodel.scene.replay import Replayer
 
 REPEATS, LEAST_S = 5, 1.0  # calls of which the median counts: at least so many, and so long
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ import numpy as np
 from experiments import records
 from experiments.gradients.cost import checked, repeated
 from experiments.gradients.rollouts import ITERATIONS, STEP_HZ, STEPS, Bench, batch, cube, program
+from experiments.records import Row
 from worldmodel import loop, runtime
 from worldmodel.model import WorldModel, init
 from worldmodel.rollout import Replay
@@ -43,7 +44,6 @@ QUICK_BATCHES, QUICK_EPISODES = (4,), 2
 # Of rollouts, the most important first; their variants.
 PROGRAMS = {"forward": "forward", "gradient": "gradient", "no solver iterations": "unsolved"}
 _START = 10.0  # [s] that nvidia-smi may take for its first line
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

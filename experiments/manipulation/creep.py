@@ -21,7 +21,6 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import records
+from experiments.records import Row
 from worldmodel import runtime
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
@@ -61,7 +61,6 @@ COLUMNS: records.Columns = {
     "C with noslip": "noslip",
     "MJX": "mjx",
 }
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

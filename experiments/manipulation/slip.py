@@ -22,7 +22,6 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +29,7 @@ import numpy as np
 
 from experiments import records
 from experiments.manipulation.reality import PILOT_SEED, robot
+from experiments.records import Row
 from worldmodel import loop, runtime
 from worldmodel.episodes.windows import History
 from worldmodel.finetune.moved import compiled, unpacked
@@ -74,7 +74,6 @@ COLUMNS: records.Columns = {
     "touch_speed 0.1 m/s": "touch:.3g",
     "jacobian_limit 1.3": "limit:.3g",
 }
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
