@@ -60,8 +60,7 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
     except SceneError as error:
         return {"refused": str(error)}
     mjx_values, c_values = values_of_mjx(placed), values_of_c(placed)
-    names = [f.name for f in placed.free]
-    unmoved = placed.at | {name: 0.0 * placed.at[name] for name in names}
+    unmoved = placed.at | {f.name: 0.0 * placed.at[f.name] for f in placed.free}
     ours, theirs = mjx_values(unmoved), c_values(unmoved)
     away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
     functions = {"mjx": mjx_values, "c": c_values}
@@ -73,15 +72,12 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
             if reverse:
                 one = {leaf: g[0] for leaf, g in jacobians[dtype].items()}
                 reversed_errors[dtype] = reverse_error(placed, one)
-    classes: dict[str, Any] = {kind: {"refused": text} for kind, text in placed.refused.items()}
+    classes: dict[str, Any] = {}
     for name in CLASSES:
-        if name not in placed.refused:
-            classes[name] = _errors(placed, name, jacobians, references)
-    return {
-        "values": [_number(x) for x in away],
-        "reverse": reversed_errors,
-        "classes": {name: classes[name] for name in CLASSES},
-    }
+        refused, own = placed.refused.get(name), (placed, name, jacobians, references)
+        classes[name] = {"refused": refused} if refused else _errors(*own)
+    values = [_number(x) for x in away]
+    return {"values": values, "reverse": reversed_errors, "classes": classes}
 
 
 def _errors(
