@@ -85,8 +85,11 @@ def refuse_different(fits: Sequence[Fit], settings: Callable[[dict[str, Any]], A
             )
 
 
-def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
+def keep_checkpoints(fits: Sequence[Fit], out: Path) -> Fit:
     """Copies the checkpoint that is best on *validation* to ``out``, others to ``out/seed<N>``.
+
+    Returns:
+      The best.
 
     Raises:
       InputError: a fit stands in ``out``.
@@ -101,6 +104,7 @@ def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
         target = out if f is best else out / f"seed{f.seed}"
         with new_folder(target / "checkpoint", replace=True) as folder:
             shutil.copytree(f.folder / "checkpoint", folder, dirs_exist_ok=True)
+    return best
 
 
 def grids(problem: Problem, channels: Channels, episodes: Sequence[Episode]) -> list[WindowGrid]:
