@@ -3,7 +3,7 @@
 Question: over which noise, designs and figures do the intervals of ``worldmodel.trust`` cover as
           they claim?
 Command:  python -m experiments.coverage.measure --out experiments/results/coverage
-Runtime:  1572 s on 2 busy cores; with --tables 100 --pools 20 two minutes
+Runtime:  half an hour on 2 busy cores; with --tables 100 --pools 20 two minutes
 Expected: within the claimed range every scenario covers in .929–.971; the jackknife of seeds with
           one pool does not
 
