@@ -1,7 +1,7 @@
 """The trust tool's estimates with their intervals, for many simulated tables at once.
 
-They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table; a test
-compares the two.
+They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table, and
+take its law table by table; a test compares the two.
 """
 
 import dataclasses
