@@ -50,9 +50,7 @@ class Args:
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
-    learning_rate: float | None = None  # in units of the prior's width
     horizon: int | None = None  # frames per window
-    curriculum: tuple[int, ...] | None = None  # frames scored, in equal shares of the steps
     checkpoint_every: int | None = None  # steps
 
 
@@ -61,7 +59,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     runtime.configure()
     recording = read_recording(args.recording, args.out)
     problem, simulated = recording.problem, recording.simulated
-    names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
+    names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
