@@ -219,7 +219,7 @@ class Repeat:
         for penalty, some in zip(PENALTIES, kept, strict=True):
             chosen = [shown[i] for i in order[np.isin(order, some)][:most]]
             policy = self.own.trainer(self.own.task, chosen, repeat)
-            row = {"part": "penalty", "choice": penalty, "repeat": repeat, "episodes": most}
+            row = {"part": "penalty", "choice": penalty, "repeat": repeat, "shown": most}
             rows.append(row | self.judged(policy))
         return rows
 

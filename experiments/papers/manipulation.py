@@ -34,6 +34,20 @@ PAPER = Paper(
                 Number({"seed": 0, "version": "randomised"}, ("success",), 0.0, 0.3),
             ),
         ),
+        *(
+            Result(
+                f"manipulation/disagreement/{task}",
+                15,
+                (
+                    f"experiments.manipulation.disagreement --task {task} --seed {seed} --out {{out}}",
+                ),
+                (
+                    Number({"part": "penalty", "choice": 2.0}, ("ratio", 0), 0.8, 1.9),
+                    Number({"part": "asking", "choice": "disagreement"}, ("ratio", 0), 0.4, 1.6),
+                ),
+            )
+            for task, seed in (("push", 0), ("slide", 31))
+        ),
         Result(
             "manipulation/slip",
             10,
