@@ -38,8 +38,8 @@ def evaluate(
       horizon: frames ahead; the fit's own when absent.
       whole: whole episodes from their first frame.
       split: only these episodes; all when absent.
-      engine: C MuJoCo, which no network runs in, or MJX, which compiles for minutes where a scene
-        has hundreds of contact slots; c for physics alone, and mjx with a network, when absent.
+      engine: C MuJoCo, or MJX, which compiles for minutes where a scene has hundreds of contact
+        slots; c for physics alone, and mjx with a network, when absent.
 
     Returns:
       As ``scores.score``.

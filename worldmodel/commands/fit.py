@@ -37,8 +37,14 @@ FEWEST = 32  # windows that a start is fitted to
 CHOICE_WINDOWS = 128  # of the linearisation that chooses
 SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
 STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
-NETWORK_BATCH = 32  # windows of a step of the network's fit, which takes a second on two cores
-NETWORK = ("network", "correction", "members", *LENGTHS)  # settings that the physics do not see
+NETWORK_BATCH = 32  # windows of a step of the network's fit, a second of MJX on two cores
+NETWORK = (
+    "network",
+    "correction",
+    "members",
+    "engine",
+    *LENGTHS,
+)  # settings that the physics do not see
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +85,9 @@ class FitOptions:
     correction: Literal["displacement", "velocity", "force"] | None = None
     # Networks of the ensemble, each with physics of its own.
     members: int = 5
+    # What a network of velocities or forces is fitted through: c is the physics linearised along
+    # the windows by C MuJoCo, mjx the simulator, which compiles for minutes; c when absent.
+    engine: Literal["c", "mjx"] | None = None
 
     def check(self) -> None:
         """Raises InputError for a number that is too small; the message names it."""
@@ -146,7 +155,8 @@ def fit(
     if options.network:
         config = {"settings": _without(settings, *LENGTHS)}
         network = _network(world, fitted.identified, problem, options, config, stop)
-    outcome = Outcome(world, starts, verdicts, fitted.identified, late, network)
+    engine = "mjx" if network is None else _engine(options, network.world)
+    outcome = Outcome(world, starts, verdicts, fitted.identified, late, network, engine)
     devices.log_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SceneWarning)  # logged above
@@ -267,4 +277,13 @@ def _network(
         metadata=metadata | {"scene": world.scene.name},
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
+        engine=_engine(options, world),
     )
+
+
+def _engine(options: FitOptions, world: WorldModel) -> Literal["c", "mjx"]:
+    """What a network is fitted through and predicts in; of a displacement, MJX alone."""
+    assert world.correction is not None
+    if not world.correction.changes_state:
+        return "mjx"
+    return options.engine or "c"

@@ -45,6 +45,7 @@ class Outcome:
     identified: Identified
     delays: tuple[Delay, ...]
     network: FittedHybrid | None  # where one was fitted
+    engine: str = "mjx"  # that plays it
 
 
 def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "hold last": still,
     }
     if network is not None:
-        rows = {"network": predicted(*network, windows, remember, "mjx")} | rows
+        rows = {"network": predicted(*network, windows, remember, outcome.engine)} | rows
     for name in ("network", "fitted"):
         if name in rows:
             refuse_not_finite(rows[name], windows, problem.parts["test"])

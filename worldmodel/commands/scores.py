@@ -46,7 +46,7 @@ def score(
       has none; under ``channels`` the error of every named body and joint.
 
     Raises:
-      InputError: no window, a prediction that is not finite, or a network in engine c.
+      InputError: no window, a prediction that is not finite, a model without physics in engine c.
     """
     windows, skipped = grid.cut(episodes)
     rows = predicted(world, parameters, windows, remember, engine)
@@ -65,18 +65,21 @@ def predicted(
 
     Args:
       remember: frames of history that a network sees, as it was fitted.
-      engine: mjx, or c for a model without a network.
+      engine: mjx, or c for a model with physics.
 
     Returns:
       (windows, horizon, nq).
 
     Raises:
-      InputError: a network, or a model without physics, in engine c.
+      InputError: a model without physics in engine c.
     """
     scene = world.scene
+    if engine == "c" and not isinstance(world.base, Physics):
+        raise InputError(f"C MuJoCo cannot run a {world.name} model; give --engine mjx")
+    if engine == "c" and world.learns:
+        predictor = make_predictor(world, len(windows), engine)
+        return predictor(parameters, windows.remembering(remember))
     if engine == "c":
-        if world.learns or not isinstance(world.base, Physics):
-            raise InputError(f"C MuJoCo cannot run a {world.name} model; give --engine mjx")
         log = scene, world.free, parameters["physics"]
         model = mujoco.MjModel.from_xml_string(physical.to_mjcf(*log), dict(scene.assets))
         model.opt.timestep = scene.mj_model.opt.timestep

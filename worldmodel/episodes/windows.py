@@ -51,6 +51,17 @@ class History:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Path:
+    """The physics of a window, played beforehand and linearised along it (``model.linear``)."""
+
+    qpos: Array  # (horizon + 1, nq), the start first
+    qvel: Array  # (horizon + 1, nv)
+    carry: Array  # (horizon, 2 nv, 2 nv) derivative of a step's end in its start, pose then rate
+    response: Array  # (horizon, 2 nv, nv) the same in a generalised force [N, N·m] beside it
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Windows:
     """Stretches of episodes: where they start, the controls played, the frames that followed."""
 
@@ -61,6 +72,7 @@ class Windows:
     episode: Array  # (windows,) index of the episode in the list it came from
     measured: Array | None = None  # (windows, horizon, nq) bool; None: every position
     frame: Array | None = None  # (windows,) of the episode at which it starts, where known
+    path: Path | None = None  # what is predicted with in place of the physics, where there is one
 
     def __len__(self) -> int:
         return self.target.shape[0]

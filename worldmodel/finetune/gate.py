@@ -48,17 +48,22 @@ def long_windows(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
 
 
 def gated(
-    world: WorldModel, parameters: Parameters, channels: Channels, validation: Windows
+    world: WorldModel,
+    parameters: Parameters,
+    channels: Channels,
+    validation: Windows,
+    engine: str = "mjx",
 ) -> Parameters:
     """Parameters whose ``gate`` and widths of forecasts are those of validation windows.
 
     Args:
       parameters: of a model with a network.
       validation: windows of episodes that no member was fitted to.
+      engine: that predicts them, of ``model.ensemble.make_forecaster``.
     """
     correction = world.correction
     assert correction is not None
-    forecaster = make_forecaster(world, min(BATCH, len(validation)))
+    forecaster = make_forecaster(world, min(BATCH, len(validation)), engine)
 
     def at(share: float) -> np.ndarray:
         gate = jnp.full(len(GATE_STEPS), share)
@@ -74,7 +79,7 @@ def gated(
     choose, doubt = (_one_share, 0.0) if correction.changes_state else (_shares, DOUBT)
     gate = choose({s: _relative(p, off, validation, channels, doubt) for s, p in rows.items()})
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
-    return _calibrated(world, parameters, validation)
+    return _calibrated(world, parameters, validation, engine)
 
 
 def _relative(
@@ -146,13 +151,15 @@ def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
     return np.full(len(GATE_STEPS), min(means, key=lambda share: means[share]))
 
 
-def _calibrated(world: WorldModel, parameters: Parameters, windows: Windows) -> Parameters:
+def _calibrated(
+    world: WorldModel, parameters: Parameters, windows: Windows, engine: str
+) -> Parameters:
     """Parameters whose forecasts of these windows are as wide as their errors; those of a joint or
     body that never errs stay as they are."""
     plain = init(world, jax.random.key(0))["network"]
     widths = {name: np.array(plain[name]) for name in WIDTHS}
     parameters = parameters | {"network": parameters["network"] | widths}
-    forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
+    forecast = make_forecaster(world, min(BATCH, len(windows)), engine)(parameters, windows)
     counts = np.broadcast_to(np.asarray(windows.scored)[..., None], forecast.deviation.shape)
     if windows.measured is not None:
         counts = counts & measured_dofs(world.scene, np.asarray(windows.measured))

@@ -25,6 +25,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gate import BATCH, gated, long_windows
+from worldmodel.finetune.linearised import linearised, unit_along
 from worldmodel.finetune.moved import numbers, packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
 from worldmodel.finetune.settings import DivergedError
@@ -87,6 +88,7 @@ def fit_hybrid(
     metadata: dict[str, Any],
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
+    engine: str = "mjx",
 ) -> FittedHybrid:
     """Fits every member, then the gate; resumes from ``directory`` to the same numbers.
 
@@ -101,6 +103,8 @@ def fit_hybrid(
       covariance: (numbers, numbers) of the physics' numbers (``moved.numbers``); the members have
         the same ones when absent.
       record: called with one row per step, its "member" and "stage" in it.
+      engine: mjx, or c: members learn in the physics linearised along the windows
+        (``finetune.linearised``), and C MuJoCo plays what is validated; nothing of MJX is compiled.
 
     Raises:
       DivergedError: fewer than ``FEWEST`` members are fit to be kept, or not all where fewer than
@@ -131,6 +135,11 @@ def fit_hybrid(
         origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
         some = np.linspace(0, len(long) - 1, min(DRAWN_ON, len(long))).astype(int)
         begin = drawn_members(world, origin, covariance, long.take(some), config.seed)
+        if through and engine == "c":
+            along = linearised(world, origin["physics"], long.take(some))
+            unit = unit_along(world, origin["physics"], along, measured["residual"])
+            for member in (origin, *begin):
+                member["network"]["norm"] |= {"residual": jnp.asarray(unit)}
     train, near = windows, dense.cut(data.validation)[0].remembering(data.remember)
     if through:
         train, near = long, data.judged.cut(data.validation)[0].remembering(data.remember)
@@ -144,13 +153,17 @@ def fit_hybrid(
     excluded: dict[int, str] = {}
     for k, drawn in enumerate(begin):
         folder, about = directory / f"member{k}", metadata | {"member": k}
-        parts = train.take(bootstrapped(np.asarray(train.episode), config.seed, k)), near
+        mine = bootstrapped(np.asarray(train.episode), config.seed, k)
 
         def noted(row: dict[str, Any], k: int = k) -> None:
             record({"member": k} | row)
 
         try:
             if through:
+                parts = train, near
+                if engine == "c":
+                    parts = tuple(linearised(world, drawn["physics"], w) for w in parts)
+                parts = parts[0].take(mine), parts[1]
                 own = dataclasses.replace(
                     config,
                     train="network",
@@ -161,13 +174,14 @@ def fit_hybrid(
                 each[k] = _through(world, drawn, channels, *parts, own, folder, about, noted, stop)
             else:
                 own = dataclasses.replace(regression, seed=regression.seed + 1000 * k)
+                parts = train.take(mine), near
                 each[k] = _regressed(world, drawn, *parts, own, folder, about, noted, stop)
         except DivergedError as error:
             excluded[k] = str(error)
     _refuse_too_few(world, excluded)
     judged = long_windows(data.validation, data.judged).remembering(data.remember)
     together = joined(origin, [*each.values()])
-    ratios = _against_median(world, together, channels, judged.shortened(horizon))
+    ratios = _against_median(world, together, channels, judged.shortened(horizon), engine)
     for k, ratio in zip(list(each), ratios, strict=True):
         if not ratio <= WORST:
             excluded[k] = f"its validation error is {ratio:.3g} times that of the median member"
@@ -176,7 +190,7 @@ def fit_hybrid(
     for k, reason in excluded.items():
         runtime.log(f"WARNING: member {k} is not in the ensemble: {reason}")
     runtime.log(f"{len(each)} of {world.network.members} members are in the ensemble")
-    parameters = gated(world, joined(origin, [*each.values()]), channels, judged)
+    parameters = gated(world, joined(origin, [*each.values()]), channels, judged, engine)
     kept = dataclasses.replace(world.network, members=len(each))
     return FittedHybrid(dataclasses.replace(world, network=kept), parameters, excluded)
 
@@ -194,11 +208,15 @@ def _refuse_too_few(world: WorldModel, excluded: dict[int, str]) -> None:
 
 
 def _against_median(
-    world: WorldModel, parameters: Parameters, channels: Channels, windows: Windows
+    world: WorldModel,
+    parameters: Parameters,
+    channels: Channels,
+    windows: Windows,
+    engine: str,
 ) -> np.ndarray:
     """(members,) the error of each over that of the median member, the mean over groups; infinite
     or NaN where a member's predictions are not finite."""
-    forecast = make_forecaster(world, min(BATCH, len(windows)))(parameters, windows)
+    forecast = make_forecaster(world, min(BATCH, len(windows)), engine)(parameters, windows)
     errors = np.stack(
         [over_episodes(episode_errors(poses, windows, channels)) for poses in forecast.members]
     )

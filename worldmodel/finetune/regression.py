@@ -28,7 +28,7 @@ from worldmodel.finetune.settings import DivergedError
 from worldmodel.model import Parameters, Physics, WorldModel
 from worldmodel.model import network as learned
 from worldmodel.model.calibration import calibrated
-from worldmodel.model.features import features, rotations, to_body, to_world
+from worldmodel.model.features import features, layout, rotations, to_body, to_world
 from worldmodel.model.simulate import predict_states
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.settings import check_settings
@@ -197,7 +197,8 @@ def regress(
             f"{correction} changes what the physics does next; regress it on windows of 1 frame, "
             f"not {horizon}"
         )
-    nu, block = world.scene.mj_model.nu, learned.blocks(world.scene)
+    block = learned.blocks(world.scene)
+    commanded = world.scene.mj_model.nu + layout(world.scene).commanded
     encoder, transition, spread = world.network.modules(world.scene)
     # Sums of a window's steps need no double precision, and the regression is half its cost.
     norm, scale = jax.tree.map(_single, (parameters["network"]["norm"], _scale(train)))
@@ -207,7 +208,7 @@ def regress(
     optimiser = optax.adamw(schedule, weight_decay=config.weight_decay)
 
     def added(weights: Any, row: RegressionData) -> tuple[jax.Array, jax.Array]:
-        still = row.now[0].at[row.now.shape[1] - nu :].set(0.0)  # no command is known yet
+        still = row.now[0].at[row.now.shape[1] - commanded :].set(0.0)  # no command is known yet
         still = learned.standardised(norm["now"], still)
         now = learned.standardised(norm["now"], row.now)
         push = row.push if correction.sees_push else jnp.zeros_like(row.push)

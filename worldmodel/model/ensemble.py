@@ -16,6 +16,7 @@ import numpy as np
 
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.errors import InputError
+from worldmodel.model import played
 from worldmodel.model.network import GATE_STEPS
 from worldmodel.model.simulate import predict_spread, simulate
 from worldmodel.model.world import Parameters, WorldModel, start
@@ -74,8 +75,13 @@ class Forecast:
 
 
 @functools.lru_cache(maxsize=8)
-def make_forecaster(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], Forecast]:
+def make_forecaster(
+    world: WorldModel, batch: int, engine: str = "mjx"
+) -> Callable[[Parameters, Windows], Forecast]:
     """Forecasts compiled once for batches of one size, for any number of windows and members.
+
+    Args:
+      engine: mjx, or c, which plays the physics of all windows in C MuJoCo (``model.played``).
 
     Returns:
       ``forecaster(parameters, windows)``; parameters of the model, or of one member. InputError
@@ -91,17 +97,23 @@ def make_forecaster(world: WorldModel, batch: int) -> Callable[[Parameters, Wind
             raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
         windows = dataclasses.replace(windows, measured=None)  # one program for all windows
         each = members(parameters)
-        shared = jax.tree.map(lambda x: np.broadcast_to(x, (len(each), *np.shape(x))), windows)
-        poses, variance = over_members(run, batch, each, shared)
+        if engine == "c":
+            alone = [played.play(world, one, windows) for one in each]
+            poses, variance = (np.stack(x) for x in zip(*alone, strict=True))
+        else:
+            shared = jax.tree.map(lambda x: np.broadcast_to(x, (len(each), *np.shape(x))), windows)
+            poses, variance = over_members(run, batch, each, shared)
         return _together(world.scene, poses, variance, parameters["network"])
 
     return forecaster
 
 
-def make_predictor(world: WorldModel, batch: int) -> Callable[[Parameters, Windows], np.ndarray]:
+def make_predictor(
+    world: WorldModel, batch: int, engine: str = "mjx"
+) -> Callable[[Parameters, Windows], np.ndarray]:
     """``predictor(parameters, windows)`` → (windows, horizon, nq): the mean of ``make_forecaster``,
     whose arguments these are."""
-    forecaster = make_forecaster(world, batch)
+    forecaster = make_forecaster(world, batch, engine)
     return lambda parameters, windows: forecaster(parameters, windows).mean
 
 

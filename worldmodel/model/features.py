@@ -3,7 +3,9 @@
 A free body's features are in its own frame: the direction of gravity, its velocities, and the
 heights of its geoms' corners above the ground, once in decimetres and once, squashed, in the
 millimetres that matter for contact. Hinges enter as sine and cosine, slides as they are, and the
-velocity of both a second time, squashed at what matters for dry friction.
+velocity of both a second time, squashed at what matters for dry friction. A position servo's
+command enters a second time, squashed, as how far its joint is from it: where a joint comes to
+rest, friction and play are a hundredth of what the command moves over.
 Velocities that the network predicts are turned back to the world frame.
 """
 
@@ -15,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
+from worldmodel.physics.refusals import position_servos
 from worldmodel.scene import Scene, SceneError
 
 COARSE, FINE = 0.1, 0.004  # [m] scales of heights
 SLOW_HINGE, SLOW_SLIDE = 0.3, 0.03  # [rad/s], [m/s] of velocities at which dry friction turns round
+NEAR_HINGE, NEAR_SLIDE = 0.01, 0.001  # [rad], [m] of a servo's errors at rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,12 @@ class Layout:
     geoms: tuple[int, ...]  # geoms that hang from a free joint and can touch
     corners: tuple[np.ndarray, ...]  # per geom (points, 3) in its frame [m]
     ground: float  # [m] height of the ground plane
+    servos: tuple[tuple[int, int, float, float], ...]  # actuator, qpos, gear, scale [m, rad]
+
+    @property
+    def commanded(self) -> int:
+        """Of position servos, the features that a command decides."""
+        return len(self.servos)
 
 
 @functools.lru_cache(maxsize=64)
@@ -71,7 +81,16 @@ def layout(scene: Scene) -> Layout:
         geoms=geoms,
         corners=tuple(_corners(m, g) for g in geoms),
         ground=float(m.geom_pos[planes[0], 2]) if len(planes) else 0.0,
+        servos=tuple(_servo(m, u) for u in np.flatnonzero(position_servos(m))),
     )
+
+
+def _servo(m: mujoco.MjModel, actuator: int) -> tuple[int, int, float, float]:
+    joint = m.actuator_trnid[actuator, 0]
+    hinge = m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
+    gear = float(m.actuator_gear[actuator, 0])
+    scale = abs(gear) * (NEAR_HINGE if hinge else NEAR_SLIDE)
+    return int(actuator), int(m.jnt_qposadr[joint]), gear, scale
 
 
 def _corners(m: mujoco.MjModel, geom: int) -> np.ndarray:
@@ -127,11 +146,12 @@ def heights(scene: Scene, qpos: jax.Array) -> jax.Array:
     return jnp.concatenate(z) - where.ground
 
 
-def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
+def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array | None) -> jax.Array:
     """(features,) of one frame; the network standardises them.
 
     Args:
-      qpos: (nq,); qvel: (nv,); ctrl: (nu,).
+      qpos: (nq,); qvel: (nv,); ctrl: (nu,), None where no command is known yet. Its features, the
+        last ``layout(scene).commanded`` + nu, are 0 then.
     """
     where, rotation = layout(scene), rotations(scene, qpos)
     z = heights(scene, qpos)
@@ -141,7 +161,11 @@ def features(scene: Scene, qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array) ->
     parts += [qpos[q][None] for q, _ in where.slides]
     parts += [jnp.tanh(qvel[v] / SLOW_HINGE)[None] for _, v in where.hinges]
     parts += [jnp.tanh(qvel[v] / SLOW_SLIDE)[None] for _, v in where.slides]
-    return jnp.concatenate([*parts, to_body(scene, rotation, qvel), ctrl])
+    parts.append(to_body(scene, rotation, qvel))
+    if ctrl is None:
+        return jnp.concatenate([*parts, jnp.zeros(where.commanded + scene.mj_model.nu)])
+    near = [jnp.tanh((ctrl[u] - gear * qpos[q]) / s)[None] for u, q, gear, s in where.servos]
+    return jnp.concatenate([*parts, *near, ctrl])
 
 
 def change(scene: Scene, since: jax.Array, qpos: tuple, qvel: tuple) -> jax.Array:

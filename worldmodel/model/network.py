@@ -250,8 +250,8 @@ finite_gradient.defvjp(
 
 def history_features(scene: Scene, history: History) -> tuple[jax.Array, jax.Array]:
     """The encoder's inputs before standardising: (features,), (HISTORY − 1, changes)."""
-    qpos, qvel, ctrl = (jnp.asarray(x) for x in (history.qpos, history.qvel, history.ctrl))
-    now = features(scene, qpos[0], qvel[0], jnp.zeros_like(ctrl[0]))
+    qpos, qvel = jnp.asarray(history.qpos), jnp.asarray(history.qvel)
+    now = features(scene, qpos[0], qvel[0], None)
     rotation = rotations(scene, qpos[0])
     past = jax.vmap(lambda q, v: change(scene, rotation, (qpos[0], q), (qvel[0], v)))
     return now, past(qpos[1:], qvel[1:])

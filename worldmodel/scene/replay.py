@@ -71,6 +71,7 @@ class Replayer:
         substeps: int,
         memory: np.ndarray,
         warmstart: np.ndarray | None = None,
+        force: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """States after every physics step, through the model's drives.
 
@@ -80,6 +81,7 @@ class Replayer:
           substeps: physics steps per control step.
           memory: (rows, …) of the drives.
           warmstart: (rows, nv) accelerations that the first solve begins with; zeros when absent.
+          force: (rows, nv) generalised force held over all steps [N, N·m]; none when absent.
 
         Returns:
           (rows, steps · substeps, state), and the drives' memory after it.
@@ -87,19 +89,20 @@ class Replayer:
         ctrl = np.asarray(ctrl, float)
         if not self.driven:
             held = np.repeat(ctrl, substeps, axis=1)
-            return self._roll(states, held, warmstart), memory
+            return self._roll(states, held, warmstart, force), memory
         sent = []
         for step in range(ctrl.shape[1]):
             each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
             sent.append(each)
         command = np.concatenate(sent, axis=1)
         if not drives.acts_on_state(self.model):
-            return self._roll(states, command, warmstart), memory
+            return self._roll(states, command, warmstart, force), memory
         played = np.empty((*command.shape[:2], states.shape[1]))
         for k in range(command.shape[1]):
             at = states[:, self.qpos], states[:, self.qvel]
-            held = np.concatenate(drives.actuated(self.model, command[:, k], *at), axis=1)
-            played[:, k] = self._roll(states, held[:, None], warmstart, _FORCED)[:, 0]
+            ctrl, friction = drives.actuated(self.model, command[:, k], *at)
+            total = friction if force is None else friction + force
+            played[:, k] = self._roll(states, ctrl[:, None], warmstart, total)[:, 0]
             # The next solve begins with this step's acceleration, as in one rollout.
             warmstart = (played[:, k, self.qvel] - at[1]) / self.model.opt.timestep
             states = played[:, k]
@@ -110,13 +113,19 @@ class Replayer:
         states: np.ndarray,
         control: np.ndarray,
         warmstart: np.ndarray | None,
-        spec: int = int(_STATE.mjSTATE_CTRL),
+        force: np.ndarray | None,
     ) -> np.ndarray:
         """States after every physics step: (rows, steps, state).
 
         Args:
-          control: (rows, steps, …) of what ``spec`` names, a row of it per physics step.
+          control: (rows, steps, nu), a row per physics step.
+          force: as of ``play``.
         """
+        spec = int(_STATE.mjSTATE_CTRL)
+        if force is not None:
+            spec = _FORCED
+            held = np.broadcast_to(force[:, None], (*control.shape[:2], force.shape[1]))
+            control = np.concatenate([control, held], axis=2)
         played, _ = c_rollout.rollout(
             self.model,
             self._data,

@@ -77,23 +77,30 @@ def play(model: mujoco.MjModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Measured angles and commands of one episode, (frames, 6) each [rad]."""
     generator, data = np.random.default_rng(seed), mujoco.MjData(model)
     names = [model.actuator(i).name for i in range(model.nu)]
+    limits = np.array([model.joint(name).range for name in names])
+    command = goals(generator, limits, int(SECONDS * FPS))
+    data.qpos[[model.joint(name).qposadr[0] for name in names]] = command[0]
+    for _ in range(FPS * SUBSTEPS):  # a second at rest
+        data.ctrl[:] = command[0]
+        mujoco.mj_step(model, data)
+    measured = follow(model, data, command, command[0])
+    return measured + NOISE * generator.standard_normal(measured.shape), command
+
+
+def follow(
+    model: mujoco.MjModel, data: mujoco.MjData, command: np.ndarray, held: np.ndarray
+) -> np.ndarray:
+    """Angles (frames, 6) [rad] before each command acts, without noise; ``held`` acted before."""
+    names = [model.actuator(i).name for i in range(model.nu)]
     encoders = [
         [model.joint(j).qposadr[0] for j in (name, f"{name} play") if _has(model, j)]
         for name in names
     ]
     dofs = [model.joint(name).dofadr[0] for name in names]
-    limits = np.array([model.joint(name).range for name in names])
     friction = model.dof_frictionloss[dofs].copy()
-    frames = int(SECONDS * FPS)
-    command = goals(generator, limits, frames)
-    data.qpos[[model.joint(name).qposadr[0] for name in names]] = command[0]
-    held = command[0].copy()
-    keep = math.exp(-model.opt.timestep / LAG)
-    measured = np.zeros((frames, model.nu))
-    for _ in range(FPS * SUBSTEPS):  # a second at rest
-        data.ctrl[:] = held
-        mujoco.mj_step(model, data)
-    for frame in range(frames):
+    held, keep = held.copy(), math.exp(-model.opt.timestep / LAG)
+    measured = np.zeros((len(command), model.nu))
+    for frame in range(len(command)):
         measured[frame] = [data.qpos[index].sum() for index in encoders]
         for _ in range(SUBSTEPS):
             held = keep * held + (1.0 - keep) * command[frame]
@@ -102,7 +109,7 @@ def play(model: mujoco.MjModel, seed: int) -> tuple[np.ndarray, np.ndarray]:
             model.dof_frictionloss[dofs] = friction * (1 + STRIBECK * np.exp(-speed / SLOW))
             mujoco.mj_step(model, data)
     model.dof_frictionloss[dofs] = friction
-    return measured + NOISE * generator.standard_normal(measured.shape), command
+    return measured
 
 
 def _has(model: mujoco.MjModel, joint: str) -> bool:

@@ -1,0 +1,240 @@
+"""The learned half on an own arm: what drives and a network add, from a few recorded episodes.
+
+Question: how far is fitted physics from where the arm of docs/examples/my_arm is at the end of an
+          episode, without and with the numbers of its drives, and with a network on top of each?
+Command:  python -m experiments.learned.held_out --fits runs/held_out
+          --out experiments/results/learned/held_out/my_arm
+Runtime:  ten minutes of a core for each size and seed
+Expected: one JSON line; no model with a network above its physics beyond the interval
+
+A cell, a number of training episodes and a seed, is a recording of its own and two fits by
+``worldmodel fit --network``, with and without --drives; their physics alone is scored too. Test
+episodes are recorded apart, and predicted whole from the first frame that has a full history.
+*Reality* is the held-out arm itself, begun at the same recorded frames with its play at rest in the
+middle: what nobody predicts better who sees no more. OUT gets table.json, table.md and figure.png
+after every cell; the same command goes on after Ctrl-C or a kill.
+"""
+
+import dataclasses
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments.recordings.figures import BLUE, GREY, ORANGE
+from experiments.recordings.statistics import mean_interval, ratio_t_interval
+from experiments.records import write
+from worldmodel import runtime
+from worldmodel._mujoco import mujoco
+from worldmodel.commands.fit import FitOptions, fit
+from worldmodel.commands.reading import read_log
+from worldmodel.commands.scores import predicted
+from worldmodel.commands.version import restored
+from worldmodel.episodes.reading import read_episodes
+from worldmodel.episodes.split import split_episodes
+from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
+from worldmodel.model import saved
+from worldmodel.types import Episode
+
+ARM = Path(__file__).parents[2] / "docs" / "examples" / "my_arm"
+TEST_SEED = 99  # of the recording that nothing is fitted to
+TITLE = "my_arm: errors of whole episodes on a held-out simulation"
+NOTE = (
+    "Mean joint error of test episodes, means over seeds, with 95 % intervals over the episodes; "
+    "ratios are paired over them."
+)
+COLUMNS = {
+    "training episodes": "episodes",
+    "model": "model",
+    "seeds": lambda row: ", ".join(map(str, row["seeds"])),
+    "at the end [°]": lambda row: _shown(row["end"], ".3f"),
+    "/ physics": lambda row: _shown(row["over_physics"], ".3f"),
+    "/ physics with drives": lambda row: _shown(row["over_drives"], ".3f"),
+    "whole episode [°]": lambda row: _shown(row["whole"], ".3f"),
+}
+STYLES = {
+    "physics": (GREY, "--"),
+    "hybrid": (GREY, "-"),
+    "physics with drives": (BLUE, "--"),
+    "hybrid with drives": (BLUE, "-"),
+    "reality": (ORANGE, ":"),
+}
+Errors = dict[str, np.ndarray]  # model → (2, test episodes) [rad] at the end, and over the episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Command line."""
+
+    out: Path  # folder for the table and the figure
+    fits: Path  # folder for the recordings and the fits
+    episodes: tuple[int, ...] = (12,)  # training episodes; those that validate come on top
+    seeds: tuple[int, ...] = (0, 1, 2)  # of the recording and of the fit
+    test: int = 24  # test episodes
+    members: int = 3
+    substeps: int = 8  # of a frame, 4.2 ms each
+    starts: int = 1
+    iterations: int = 5
+    steps: int = 300  # of a member's network
+
+
+def recorded(folder: Path, count: int, seed: int) -> Path:
+    """A recording of the held-out arm, made where it is absent."""
+    if not folder.exists():
+        script = [sys.executable, str(ARM / "record.py"), "--out", str(folder)]
+        more = ["--episodes", str(count), "--seed", str(seed)]
+        subprocess.run([*script, *more], check=True, stdout=sys.stderr)
+    return folder
+
+
+def count_of(training: int) -> int:
+    """How many episodes to record, so that ``worldmodel fit`` trains on so many of them."""
+    parts = (split_episodes(range(n)).values() for n in range(training + 2, 2 * training + 9))
+    return next(len(p) for p in parts if list(p).count("train") == training)
+
+
+def fitted(args: Args, episodes: int, seed: int, drives: bool, stop: Callable[[], bool]) -> Path:
+    """The folder of a fit, made or gone on with where it is not complete."""
+    cell = args.fits / f"{episodes}_{seed}"
+    out = cell / ("drives" if drives else "plain")
+    options = FitOptions(
+        scene=ARM / "my_arm.xml",
+        data=recorded(cell / "data", count_of(episodes), seed),
+        out=out,
+        network=True,
+        drives=drives,
+        seed=seed,
+        substeps=args.substeps,
+        starts=args.starts,
+        iterations=args.iterations,
+        steps=args.steps,
+        members=args.members,
+    )
+    fit(options, stop)
+    return out
+
+
+def scored(folder: Path, test: Path, suffix: str) -> Errors:
+    """The errors of a fit's physics and of its hybrid on the test episodes."""
+    world, parameters, metadata = restored(folder)
+    protocol = saved.protocol_of(folder, metadata)
+    model, hz = world.scene.mj_model, world.scene.control_hz
+    windows = whole(read_episodes(test, protocol.columns, model, control_hz=hz).episodes)
+    alone = {"physics": parameters["physics"], "network": {}}
+    rows = {
+        f"physics{suffix}": predicted(world.without_network(), alone, windows, HISTORY, "c"),
+        f"hybrid{suffix}": predicted(world, parameters, windows, protocol.remember, "c"),
+    }
+    return {name: joint_errors(qpos, windows) for name, qpos in rows.items()}
+
+
+def whole(episodes: Sequence[Episode]) -> Windows:
+    """Episodes from the first frame with a full history, as far as the shortest reaches."""
+    shortest = min(len(e.qpos) for e in episodes)
+    return WindowGrid(HISTORY - 1, shortest, shortest - HISTORY).cut(episodes)[0]
+
+
+def joint_errors(qpos: np.ndarray, windows: Windows) -> np.ndarray:
+    """(2, windows) [rad] of predictions, the mean over joints: at the end, and over the frames."""
+    each = np.abs(qpos - np.asarray(windows.target)).mean(-1)
+    return np.stack([each[:, -1], each.mean(1)])
+
+
+def reality_again(test: Path) -> np.ndarray:
+    """``joint_errors`` of the held-out arm itself, begun where the test episodes are."""
+    arm = mujoco.MjModel.from_xml_path(str(ARM / "my_arm.xml"))
+    windows = whole(read_log(test, None, arm, None).reading.episodes)
+    script = runpy.run_path(str(ARM / "record.py"))
+    model, out = script["hidden_arm"](ARM / "my_arm.xml"), []
+    names = [model.actuator(i).name for i in range(model.nu)]
+    qpos = [model.joint(name).qposadr[0] for name in names]
+    qvel = [model.joint(name).dofadr[0] for name in names]
+    ctrl, before = np.asarray(windows.ctrl), np.asarray(windows.history.ctrl)[:, 1]
+    for row in range(len(windows)):
+        data = mujoco.MjData(model)
+        data.qpos[qpos] = np.asarray(windows.qpos)[row] - script["ZERO"]
+        data.qvel[qvel] = np.asarray(windows.qvel)[row]
+        played = np.concatenate([ctrl[row], ctrl[row, -1:]]) - script["ZERO"]
+        out.append(script["follow"](model, data, played, before[row] - script["ZERO"])[1:])
+    return joint_errors(np.stack(out) + script["ZERO"], windows)
+
+
+def summary(episodes: int, cells: Mapping[int, Errors]) -> list[dict[str, Any]]:
+    """A row per model of one size: errors [°], and their ratios to both physics."""
+    seeds = sorted(cells)
+    over = {m: np.mean([cells[s][m] for s in seeds], axis=0) for m in cells[seeds[0]]}
+    rows = []
+    for model in STYLES:
+        end, whole = np.degrees(over[model])
+        row = {"episodes": episodes, "model": model, "seeds": seeds}
+        row |= {"end": _numbers(mean_interval(end)), "whole": _numbers(mean_interval(whole))}
+        for name, reference in (("physics", "physics"), ("drives", "physics with drives")):
+            ratio = ratio_t_interval(end, np.degrees(over[reference][0]))
+            row[f"over_{name}"] = None if model == reference else _numbers(ratio)
+        rows.append(
+            row | {"by_seed": [float(np.degrees(cells[s][model][0].mean())) for s in seeds]}
+        )
+    return rows
+
+
+def _numbers(values: tuple[Any, ...]) -> list[float]:
+    return [float(v) for v in values]
+
+
+def _shown(values: list[float] | None, style: str) -> str:
+    if values is None:
+        return "–"
+    mean, low, high = (format(v, style) for v in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The error at the end against the number of training episodes."""
+    figure, axes = plt.subplots(figsize=(5.0, 3.2), constrained_layout=True)
+    for model, (colour, line) in STYLES.items():
+        mine = [row for row in rows if row["model"] == model]
+        x, (mean, low, high) = [r["episodes"] for r in mine], np.array([r["end"] for r in mine]).T
+        axes.errorbar(
+            x, mean, [mean - low, high - mean], color=colour, ls=line, marker="o", label=model
+        )
+    axes.set(xlabel="training episodes", ylabel="joint error at the end [°]", ylim=(0.0, None))
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(args: Args) -> int:
+    """Fits and scores every cell, writes OUT after each, prints one JSON line."""
+    runtime.configure()
+    cells: dict[int, dict[int, Errors]] = {}
+    rows: list[dict[str, Any]] = []
+    with runtime.Interrupt() as interrupt:
+        try:
+            test = recorded(args.fits / "test", args.test, TEST_SEED)
+            reality = reality_again(test)
+            for seed in args.seeds:
+                for episodes in args.episodes:
+                    cell: Errors = {"reality": reality}
+                    for drives, suffix in ((False, ""), (True, " with drives")):
+                        folder = fitted(args, episodes, seed, drives, lambda: interrupt.requested)
+                        cell |= scored(folder, test, suffix)
+                    cells.setdefault(episodes, {})[seed] = cell
+                    rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
+                    write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+                    draw(rows, args.out / "figure.png")
+        except runtime.Interrupted as stopped:
+            runtime.log(str(stopped))
+            return interrupt.exit_status
+    line = {f"{r['episodes']} {r['model']}": r["end"][0] for r in rows}
+    print(json.dumps(line | {"out": str(args.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.command(main, __doc__))
