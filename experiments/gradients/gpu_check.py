@@ -42,7 +42,7 @@ PRECISIONS = ("float32", "float64")
 BATCHES, EPISODES = (32768, 1024), 4096
 QUICK_BATCHES, QUICK_EPISODES = (4,), 2
 # Of rollouts, the most important first; their variants.
-PROGRAMS = {"forward": "forward", "gradient": "gradient", "no solver iterations": "unsolved"}
+VARIANTS = {"forward": "forward", "gradient": "gradient", "no solver iterations": "unsolved"}
 _START = 10.0  # [s] that nvidia-smi may take for its first line
 
 
@@ -119,7 +119,7 @@ def rollouts(bench: Bench, sizes: tuple[int, ...], until: float) -> Iterator[Row
         waiting = []
         for size in sizes:
             x = batch(bench, size)
-            for what, variant in PROGRAMS.items():
+            for what, variant in VARIANTS.items():
                 lowered = jax.jit(program(bench, variant)).lower(x)
                 waiting.append((what, size, x, time.monotonic(), pool.submit(lowered.compile)))
         for what, size, x, began, future in waiting:

@@ -22,7 +22,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum in place of the rollouts, timed briefly."""
     sums: dict[str, Any] = {"forward": jnp.sum, "unsolved": jnp.max}
     monkeypatch.setattr(gpu_check, "program", lambda bench, variant: sums[variant])
-    monkeypatch.delitem(gpu_check.PROGRAMS, "gradient")
+    monkeypatch.delitem(gpu_check.VARIANTS, "gradient")
     monkeypatch.setattr(gpu_check, "batch", lambda bench, size: jnp.arange(size * 1.0))
     monkeypatch.setattr("experiments.gradients.cost.LEAST_S", 0.5)
 
@@ -62,7 +62,7 @@ def test_what_comes_too_late_is_named_and_no_energy_is_invented(
         return x
 
     monkeypatch.setattr(gpu_check, "program", lambda bench, variant: slow)
-    monkeypatch.delitem(gpu_check.PROGRAMS, "no solver iterations")
+    monkeypatch.delitem(gpu_check.VARIANTS, "no solver iterations")
     (row,) = gpu_check.rollouts(gpu_check.ball(), (4,), time.monotonic())
     assert "seconds" not in row and "not over in time" in row["skipped"]
 
