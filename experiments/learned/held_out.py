@@ -12,7 +12,7 @@ A cell, a number of training episodes and a seed, is a recording of its own and 
 episodes are recorded apart, and predicted whole from the first frame that has a full history.
 *Reality* is the held-out arm itself, begun at the same recorded frames with its play at rest in the
 middle: what nobody predicts better who sees no more. OUT gets table.json, table.md and figure.png
-after every cell; the same command goes on after Ctrl-C or a kill.
+after every fit, of what is scored by then; the same command goes on after Ctrl-C or a kill.
 """
 
 import dataclasses
@@ -167,16 +167,20 @@ def reality_again(test: Path) -> np.ndarray:
 
 def summary(episodes: int, cells: Mapping[int, Errors]) -> list[dict[str, Any]]:
     """A row per model of one size: errors [°], and their ratios to both physics."""
-    seeds = sorted(cells)
-    over = {m: np.mean([cells[s][m] for s in seeds], axis=0) for m in cells[seeds[0]]}
     rows = []
     for model in STYLES:
-        end, whole = np.degrees(over[model])
+        seeds = sorted(seed for seed, cell in cells.items() if model in cell)
+        if not seeds:
+            continue
+        end, whole = np.degrees(np.mean([cells[s][model] for s in seeds], axis=0))
         row = {"episodes": episodes, "model": model, "seeds": seeds}
         row |= {"end": _numbers(mean_interval(end)), "whole": _numbers(mean_interval(whole))}
         for name, reference in (("physics", "physics"), ("drives", "physics with drives")):
-            ratio = ratio_t_interval(end, np.degrees(over[reference][0]))
-            row[f"over_{name}"] = None if model == reference else _numbers(ratio)
+            row[f"over_{name}"] = None
+            both = [s for s in seeds if reference in cells[s]]
+            if both and model != reference:
+                pair = (np.mean([cells[s][m][0] for s in both], axis=0) for m in (model, reference))
+                row[f"over_{name}"] = _numbers(ratio_t_interval(*pair))
         rows.append(
             row | {"by_seed": [float(np.degrees(cells[s][model][0].mean())) for s in seeds]}
         )
@@ -199,6 +203,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5.0, 3.2), constrained_layout=True)
     for model, (colour, line) in STYLES.items():
         mine = [row for row in rows if row["model"] == model]
+        if not mine:
+            continue
         x, (mean, low, high) = [r["episodes"] for r in mine], np.array([r["end"] for r in mine]).T
         axes.errorbar(
             x, mean, [mean - low, high - mean], color=colour, ls=line, marker="o", label=model
@@ -220,14 +226,13 @@ def main(args: Args) -> int:
             reality = reality_again(test)
             for seed in args.seeds:
                 for episodes in args.episodes:
-                    cell: Errors = {"reality": reality}
+                    cell = cells.setdefault(episodes, {}).setdefault(seed, {"reality": reality})
                     for drives, suffix in ((False, ""), (True, " with drives")):
                         folder = fitted(args, episodes, seed, drives, lambda: interrupt.requested)
                         cell |= scored(folder, test, suffix)
-                    cells.setdefault(episodes, {})[seed] = cell
-                    rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
-                    write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-                    draw(rows, args.out / "figure.png")
+                        rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
+                        write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+                        draw(rows, args.out / "figure.png")
         except runtime.Interrupted as stopped:
             runtime.log(str(stopped))
             return interrupt.exit_status

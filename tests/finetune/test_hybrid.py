@@ -26,8 +26,8 @@ from worldmodel.finetune.hybrid import (
 )
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.finetune.settings import DivergedError
-from worldmodel.model import Displacement, Network, WorldModel, init
-from worldmodel.model.ensemble import members
+from worldmodel.model import Displacement, Force, Network, WorldModel, init
+from worldmodel.model.ensemble import make_predictor, members
 from worldmodel.scene import FreeParameter, load_scene
 
 DAMPED = """<mujoco model="door"><worldbody><body name="door">
@@ -210,3 +210,32 @@ def test_members_draw_their_physics_from_what_the_data_leave_open() -> None:
     np.testing.assert_array_equal(drawn[:, 2], 0.1)  # the log's zero is one for all
     np.testing.assert_array_equal(drawn, numbers(covariance))
     np.testing.assert_array_equal(numbers(None), np.tile([0.4, -0.2, 0.1], (60, 1)))
+
+
+def test_members_learn_a_planted_force_in_the_linearisation_of_c_mujoco(tmp_path: Path) -> None:
+    scene = scene_of(ARM)
+    network = Network(latent=2, width=16, members=1)
+    world = WorldModel(scene, correction=Force(), network=network)
+    train, judged = (recorded(scene, drag, n, seed=n) for n in (8, 3))
+    grid = WindowGrid(first=1, stride=4, horizon=10)
+    config = dataclasses.replace(CONFIG, steps=120, batch=32, validate_every=20, patience=10)
+    result = fit_hybrid(
+        world,
+        {"physics": {}, "network": {}},
+        Channels(joints=(Angle("arm", 0),)),
+        HybridData(train, judged, grid, grid, remember=2),
+        RegressionConfig(),
+        config,
+        tmp_path,
+        metadata={"scene": "arm", "settings": {}},
+        record=lambda row: None,
+        stop=lambda: False,
+        engine="c",
+    )
+    windows = grid.cut(recorded(scene, drag, 4, seed=9))[0]
+    alone = {"physics": {}, "network": {}}
+    error = [
+        np.abs(make_predictor(w, 64, "c")(p, windows) - np.asarray(windows.target)).mean()
+        for w, p in ((result.world, result.parameters), (world.without_network(), alone))
+    ]
+    assert error[0] < 0.5 * error[1]

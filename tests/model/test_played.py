@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.planted_arm import ARM, drag, recorded, scene_of, windows_of
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.linearised import STIFFEST, linearised, unit_along
+from worldmodel.finetune.linear_path import STIFFEST, unit_along, with_path
 from worldmodel.model import Displacement, Force, Network, Parameters, Velocity, WorldModel, init
 from worldmodel.model.correction import Correction
 from worldmodel.model.ensemble import make_forecaster, members
@@ -69,7 +69,7 @@ def test_a_small_correction_does_in_the_linearisation_what_it_does_in_the_physic
 ) -> None:
     world, parameters = model(SCENE, correction, 0.02)
     given = windows(SCENE)
-    along = linearised(world, parameters["physics"], given)
+    along = with_path(world, parameters["physics"], given)
     assert np.asarray(along.scored).all()
     off = make_forecaster(world.without_network(), 4)(parameters | {"network": {}}, given).mean
     one = dataclasses.replace(world, network=dataclasses.replace(world.network, members=1))
@@ -94,7 +94,7 @@ def test_the_unit_is_what_a_stiff_servo_needs() -> None:
     still = dataclasses.replace(
         still, history=history, ctrl=np.zeros_like(still.ctrl), target=rest + 0.01
     )
-    along = linearised(world, parameters["physics"], still)
+    along = with_path(world, parameters["physics"], still)
     unit = unit_along(world, parameters["physics"], along, np.array([1e-2]))
     stiffness = 20.0 + 0.5 * 9.81 * 0.15
     wanted = 0.01 * stiffness / (scene.mj_model.dof_M0[0] * scene.control_hz)
@@ -115,11 +115,11 @@ def test_frames_beyond_which_a_change_grows_are_not_scored() -> None:
     m = scene.mj_model
     rate = np.sqrt(m.body_mass[1] * 9.81 * m.body_ipos[1, 2] / m.dof_M0[0])
     last = np.arccosh(10.0) / rate * scene.control_hz
-    scored = np.asarray(linearised(world, {}, given).scored).sum(1)
+    scored = np.asarray(with_path(world, {}, given).scored).sum(1)
     np.testing.assert_allclose(scored, last, atol=1.5)
 
 
 def test_a_model_without_physics_is_refused() -> None:
     world = WorldModel.latent(SCENE, Network())
     with pytest.raises(InputError, match="latent model has no physics"):
-        linearised(world, {}, windows(SCENE))
+        with_path(world, {}, windows(SCENE))

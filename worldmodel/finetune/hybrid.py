@@ -25,7 +25,7 @@ from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gate import BATCH, gated, long_windows
-from worldmodel.finetune.linearised import linearised, unit_along
+from worldmodel.finetune.linear_path import unit_along, with_path
 from worldmodel.finetune.moved import numbers, packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
 from worldmodel.finetune.settings import DivergedError
@@ -104,7 +104,7 @@ def fit_hybrid(
         the same ones when absent.
       record: called with one row per step, its "member" and "stage" in it.
       engine: mjx, or c: members learn in the physics linearised along the windows
-        (``finetune.linearised``), and C MuJoCo plays what is validated; nothing of MJX is compiled.
+        (``finetune.linear_path``), and C MuJoCo plays what is validated: MJX compiles nothing.
 
     Raises:
       DivergedError: fewer than ``FEWEST`` members are fit to be kept, or not all where fewer than
@@ -136,7 +136,7 @@ def fit_hybrid(
         some = np.linspace(0, len(long) - 1, min(DRAWN_ON, len(long))).astype(int)
         begin = drawn_members(world, origin, covariance, long.take(some), config.seed)
         if through and engine == "c":
-            along = linearised(world, origin["physics"], long.take(some))
+            along = with_path(world, origin["physics"], long.take(some))
             unit = unit_along(world, origin["physics"], along, measured["residual"])
             for member in (origin, *begin):
                 member["network"]["norm"] |= {"residual": jnp.asarray(unit)}
@@ -162,7 +162,7 @@ def fit_hybrid(
             if through:
                 parts = train, near
                 if engine == "c":
-                    parts = tuple(linearised(world, drawn["physics"], w) for w in parts)
+                    parts = tuple(with_path(world, drawn["physics"], w) for w in parts)
                 parts = parts[0].take(mine), parts[1]
                 own = dataclasses.replace(
                     config,

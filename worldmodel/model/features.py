@@ -81,7 +81,7 @@ def layout(scene: Scene) -> Layout:
         geoms=geoms,
         corners=tuple(_corners(m, g) for g in geoms),
         ground=float(m.geom_pos[planes[0], 2]) if len(planes) else 0.0,
-        servos=tuple(_servo(m, u) for u in np.flatnonzero(position_servos(m))),
+        servos=tuple(_servo(m, int(u)) for u in np.flatnonzero(position_servos(m))),
     )
 
 
@@ -90,7 +90,7 @@ def _servo(m: mujoco.MjModel, actuator: int) -> tuple[int, int, float, float]:
     hinge = m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
     gear = float(m.actuator_gear[actuator, 0])
     scale = abs(gear) * (NEAR_HINGE if hinge else NEAR_SLIDE)
-    return int(actuator), int(m.jnt_qposadr[joint]), gear, scale
+    return actuator, int(m.jnt_qposadr[joint]), gear, scale
 
 
 def _corners(m: mujoco.MjModel, geom: int) -> np.ndarray:

@@ -5,7 +5,7 @@
 x̄ is the path's state, f a generalised force beside it, A and B the derivatives of the control step
 there. What a network adds to the physics is small, so a network that is fitted
 in the linearisation suits the physics itself; a step of it costs two small products of matrices
-instead of tens of contact solves, and compiles in seconds. ``finetune.linearised`` makes paths.
+instead of tens of contact solves, and compiles in seconds. ``finetune.linear_path`` makes paths.
 """
 
 import dataclasses

@@ -22,7 +22,7 @@ ROWS = 8192  # rollouts at once
 STIFFEST = 100.0  # times what moves a free body as far, a servo needs to be moved at most
 
 
-def linearised(world: WorldModel, physics: physical.Parameters, windows: Windows) -> Windows:
+def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows) -> Windows:
     """The windows with their ``path``: the physics from the recorded start on, without a network.
     Frames by which a change of the start has grown by more than ``GROWTH`` are not scored.
 
@@ -113,7 +113,7 @@ def unit_along(
 
     Args:
       physics: of the windows' path.
-      windows: ``linearised``.
+      windows: with their path.
       free: (nv,) of a free body, the least that comes out.
     """
     assert windows.path is not None
