@@ -39,7 +39,8 @@ PAPER = Paper(
                 f"manipulation/disagreement/{task}",
                 15,
                 (
-                    f"experiments.manipulation.disagreement --task {task} --seed {seed} --out {{out}}",
+                    f"experiments.manipulation.disagreement --task {task} --seed {seed} "
+                    "--out {out}",
                 ),
                 (
                     Number({"part": "penalty", "choice": 2.0}, ("ratio", 0), 0.8, 1.9),
