@@ -130,6 +130,15 @@ PAPER = Paper(
             ratio("black_box", "physics", "joint_rad", 0.2, 1.5, frames=100),
         ),
         calibration("double_pendulum", 100, 0.75, 0.97),
+        Result(
+            "learned/held_out/my_arm",
+            10,
+            ("experiments.learned.held_out --fits {out}/fits --out {out} --seeds 0",),
+            tuple(
+                Number({"episodes": 12, "model": model}, ("over_physics", 0), low, high)
+                for model, low, high in (("hybrid", 0.8, 1.05), ("reality", 0.05, 0.2))
+            ),
+        ),
         identified("elbow_toss", ("link2.mass[0]", 0.41, 0.5), ("link2.com[0]", 0.028, 0.035)),
         identified(
             "square_drop",
