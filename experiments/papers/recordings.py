@@ -133,6 +133,15 @@ PAPER = Paper(
         calibration("double_pendulum", "joint_rad", 100, 0.75, 0.97),
         calibration("elbow_toss", "rotation_rad", None, 0.85, 0.93),
         calibration("cube_toss", "rotation_rad", None, 0.85, 0.93),
+        Result(
+            "learned/held_out/my_arm",
+            10,
+            ("experiments.learned.held_out --fits {out}/fits --out {out} --seeds 0",),
+            tuple(
+                Number({"episodes": 12, "model": model}, ("over_physics", 0), low, high)
+                for model, low, high in (("hybrid", 0.8, 1.05), ("reality", 0.05, 0.2))
+            ),
+        ),
         identified("elbow_toss", ("link2.mass[0]", 0.41, 0.5), ("link2.com[0]", 0.028, 0.035)),
         identified(
             "square_drop",

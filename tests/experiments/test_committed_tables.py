@@ -11,6 +11,7 @@ import tyro
 from experiments.coverage import measure
 from experiments.gradients import bounce, cost, cube_side, first, gate
 from experiments.identification import coverage
+from experiments.learned import held_out
 from experiments.manipulation import creep, slip
 from experiments.policies import compare
 from experiments.records import header, table
@@ -31,6 +32,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (measure, "coverage"),
         (coverage, "identification"),
         (compare, "policies"),
+        (held_out, "learned/held_out/my_arm"),
         (creep, "manipulation/creep"),
         (slip, "manipulation/slip"),
     ],
