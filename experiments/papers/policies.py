@@ -21,7 +21,7 @@ PAPER = Paper(
                 number("swing_up", "gradient", "success", 0.9, 1.0),
                 number("swing_up", "gradient", "return", 80.0, 95.0),
                 number("stairs", "gradient", "success", 0.0, 0.3),
-                number("hopper", "gradient", "return", 250.0, 600.0),
+                number("hopper", "ppo", "return", 250.0, 450.0),
             ),
             quick=COMMAND + "--rows swing_up-gradient",
         ),
