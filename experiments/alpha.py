@@ -7,33 +7,27 @@ Expected: one JSON line, the mean alpha of every version; ``worldmodel trust row
 """
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import tyro
-
-from experiments.records import Row, write
-from worldmodel import runtime, trust
-from worldmodel.runtime.files import write_bytes
-from worldmodel.trust.cost import Generation, price
-
-matplotlib.use("Agg")
-from matplotlib import pyplot  # after the backend is chosen
 from matplotlib.figure import Figure
 
-CONTROL = "v*"  # how a table of runs names the version that is reality itself
+from experiments.records import Row, write, write_figure
+from worldmodel import runtime, trust
+from worldmodel.trust import CONTROL
+from worldmodel.trust.cost import Generation, price
+from worldmodel.trust.report import ENDS
+
 NOTE = (
     "α: real episodes that a synthetic one is worth, gross; net pays for the K corrections. n, m: "
     "real and synthetic episodes; all: the mean over the cells. Brackets: 95 % intervals over the "
     "replicates; ≥, ≤: one end alone is known. The control v* must cover 1 within ±0.25."
 )
-ENDS = ("", "_low", "_high")
 Cell = tuple[str, int, int]  # version, n, m
 
 
@@ -84,9 +78,7 @@ def publish(
         about["cost"] = price(tasks[0], generations)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
     table = write(out, title, shown, columns, note=NOTE, command=command, **about)
-    image = io.BytesIO()
-    chart(shown).savefig(image, format="png", dpi=130)
-    write_bytes(out / "figure.png", image.getvalue())
+    write_figure(out / "figure.png", chart(shown))
     return table
 
 
@@ -156,7 +148,8 @@ def summary(table: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
 def chart(rows: Sequence[Row]) -> Figure:
     """Alpha of every cell (thin) and of every version (thick), gross."""
     order = list(dict.fromkeys(row["version"] for row in rows))
-    drawn, axis = pyplot.subplots(figsize=(7.0, 0.8 + 0.4 * len(order)), layout="constrained")
+    drawn = Figure(figsize=(7.0, 0.8 + 0.4 * len(order)), layout="constrained")
+    axis = drawn.add_subplot()
     for place, version in enumerate(order):
         own = [row for row in rows if row["version"] == version]
         for i, row in enumerate(own):
@@ -171,7 +164,6 @@ def chart(rows: Sequence[Row]) -> Figure:
         axis.axvline(value, color="#777777", linewidth=0.8, linestyle=dashes)
     axis.set_yticks([-place for place in range(len(order))], order)
     axis.set_xlabel("α, gross: real episodes that a synthetic one is worth")
-    pyplot.close(drawn)
     return drawn
 
 

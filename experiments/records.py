@@ -1,5 +1,6 @@
-"""Results as files: table.json with their origin, and table.md, the same as a plain table."""
+"""Results as files: table.json with their origin, table.md, the same as a plain table, figures."""
 
+import io
 import json
 import shlex
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel import runtime
-from worldmodel.runtime.files import write_json, write_text
+from worldmodel.runtime.files import write_bytes, write_json, write_text
 from worldmodel.runtime.records import append_row, plain, write_arrays
 
-__all__ = ["append_row", "header", "kept", "plain", "table", "write", "write_arrays"]
+__all__ = ["append_row", "header", "kept", "plain", "table", "write"]
+__all__ += ["write_arrays", "write_figure"]
 
 Row = dict[str, Any]
 # Heading → a row's key, or "key:format" as "error:.3f", or a function of the row.
@@ -50,6 +52,13 @@ def write(
     write_json(out / "table.json", result)
     write_text(out / "table.md", header(title, result, note) + table(result["rows"], columns))
     return result
+
+
+def write_figure(path: Path, figure: Any, *, dpi: int = 130) -> None:
+    """Writes a figure of Matplotlib as PNG, whole or not at all."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=dpi)
+    write_bytes(path, image.getvalue())
 
 
 def kept(out: Path) -> list[Row]:

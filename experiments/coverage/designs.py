@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from experiments.coverage.estimators import Tables
-from worldmodel.trust.curve import falling, invert, leave_one_out
+from worldmodel.trust.estimate import falling, invert
+from worldmodel.trust.intervals import leave_one_out
 
 SIZES = np.array([16, 32, 64, 128, 256, 512])  # of the real-only runs
 Cells = Sequence[tuple[int, int]]  # (n, m)

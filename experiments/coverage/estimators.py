@@ -1,15 +1,16 @@
 """The trust tool's estimates with their intervals, for many simulated tables at once.
 
-They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table; a test
-compares the two.
+They combine the tool's array functions as ``worldmodel.trust.estimate`` does for one table, and
+take its law table by table; a test compares the two.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from worldmodel.trust import intervals, law
-from worldmodel.trust.curve import read
+from worldmodel.trust.estimate import read
 
 LEVEL = 0.95
 
@@ -88,49 +89,23 @@ def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bound
 
     ``fits`` is the test that one (κ, b) fits: its p is above 0.05 in 95 % of tables.
     """
-    cells = _read(tables)
-    known = _all_finite(cells.value)
-    if rule == "oracle":
-        known = known & np.asarray((cells.low > tables.n).all(axis=-1))
-    values, design = cells.value[known], (rule, tables.n, tables.m)
-    weight = law.precision(*design, values[..., 0])
-    coefficients, contrasts = law.line(tables.m, law.transform(*design, values), weight)
-    p = intervals.hotelling(contrasts)
-    fitted = known.copy()
-    fitted[known] = p >= law.REFUSED
-    two = coefficients[p >= law.REFUSED]
-    (k_low, k_high), (b_low, b_high) = (intervals.ends(two[:, i], LEVEL) for i in (0, 1))
-    k_value, b_value = two[:, 0, 0], two[:, 1, 0]
-
-    def of(truth: float, where: np.ndarray, *ends: Any) -> Bounds:
-        value, low, high = (np.full(len(known), fill) for fill in (np.nan, -np.inf, np.inf))
-        value[where], low[where], high[where] = ends
-        return Bounds(value, low, high, np.full(len(known), truth))
-
-    alpha_0 = of(2 - kappa, fitted, 2 - k_value, 2 - k_high, 2 - k_low)
-    if rule == "oracle":
-        alpha_0 = of(1 / kappa, fitted, *_inverse(k_value, k_low, k_high))
-    end = of(1 / b, fitted, *_inverse(b_value, b_low, b_high))
-    return {
-        "kappa": of(kappa, fitted, k_value, k_low, k_high),
-        "b": of(b, fitted, b_value, b_low, b_high),
-        "alpha_0": alpha_0,
-        "cap" if rule == "oracle" else "limit": end,
-        "fits": of(law.REFUSED, known, p, -np.inf, p),
-    }
+    cells, design = _read(tables), (rule, tables.n, tables.m)
+    pairs = zip(cells.value, cells.low, strict=True)
+    fits = [law.fit(*design, d_eff, low, LEVEL) for d_eff, low in pairs]
+    start, end = (1 / kappa, "cap") if rule == "oracle" else (2 - kappa, "limit")
+    truth = {"kappa": kappa, "b": b, "alpha_0": start, end: 1 / b}
+    p = np.array([fit.law_p for fit in fits])
+    bounds = {"fits": _bounds(law.REFUSED, p, np.full(len(p), -np.inf), p)}
+    for name, true in truth.items():
+        ends = np.array([dataclasses.astuple(getattr(fit, name)) for fit in fits])
+        bounds[name] = _bounds(true, *ends.T)
+    return bounds
 
 
-def _inverse(
-    value: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """1/x, or only a lower bound if x may be 0, as in ``law``."""
-    with np.errstate(divide="ignore"):
-        sure, none = low > 0, high <= 0
-        return (
-            np.where(sure, 1 / value, np.nan),
-            np.where(none, -np.inf, 1 / high),
-            np.where(sure, 1 / low, np.inf),
-        )
+def _bounds(truth: float, value: np.ndarray, low: np.ndarray, high: np.ndarray) -> Bounds:
+    """Bounds (tables,) from a result's own, which are NaN where unknown."""
+    low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+    return Bounds(value, low, high, np.full(len(value), truth))
 
 
 def _without(none: np.ndarray, *bounds: np.ndarray) -> Bounds:

@@ -26,11 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import records
+from experiments.records import Row
 from worldmodel import loop, runtime
 from worldmodel.commands.generate import Demonstration
 from worldmodel.errors import InputError
+from worldmodel.policies.epochs import now
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import episodes
 
@@ -64,7 +67,6 @@ COLUMNS: records.Columns = {
     "h / 1 000": "core_hours_1000",
     "peak [MB]": "peak_mb",
 }
-Row = dict[str, Any]
 # Runs a command from a small process, and prints its peak memory [kB] and seconds of a core: what
 # this process starts itself would have at least the peak of this one.
 STARTER = """
@@ -90,18 +92,13 @@ class Args:
 
 def twice(work: Callable[[], Any]) -> tuple[Any, Row]:
     """What it returns, and its cost when it is done again."""
-    began = time.perf_counter()
+    began = now()
     work()
-    first, spent = time.perf_counter(), time.process_time()
+    first = now()
     result = work()
-    seconds = time.perf_counter() - first
-    compiled = max(0.0, first - began - seconds)
-    return result, {
-        "compile_s": compiled,
-        "seconds": seconds,
-        "core": time.process_time() - spent,
-        "peak_mb": None,
-    }
+    seconds, core = np.subtract(now(), first).tolist()
+    compiled = max(0.0, first[0] - began[0] - seconds)
+    return result, {"compile_s": compiled, "seconds": seconds, "core": core, "peak_mb": None}
 
 
 def played(name: str, args: Args) -> list[Row]:
@@ -128,11 +125,7 @@ def played(name: str, args: Args) -> list[Row]:
         kept = episodes(task, done, goals, source=version.name)
         with tempfile.TemporaryDirectory() as folder:
             names = iter("ab")
-
-            def write() -> None:
-                data_set.write(Path(folder) / next(names), task, kept, {})
-
-            _, spent = twice(write)
+            _, spent = twice(lambda: data_set.write(Path(folder) / next(names), task, kept, {}))
         rows.append(row(name, None, "write", args.played, spent | {"compile_s": None}))
     for one in rows:
         one["length_s"] = task.horizon / task.scene.control_hz

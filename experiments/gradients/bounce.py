@@ -95,15 +95,15 @@ def bounce_in_c(dt: float, solref: np.ndarray, heights: np.ndarray) -> np.ndarra
     return np.array([end[-1, 0] for end in ends])
 
 
-def estimate(values: np.ndarray) -> dict[str, float]:
+def estimate(values: jax.Array) -> dict[str, float]:
     """Mean and spread of the finite slopes, and how many they are."""
-    good = values[np.isfinite(values)]
+    good = np.asarray(values)[np.isfinite(values)]
     return {"mean": float(good.mean()), "spread": float(good.std()), "finite": len(good)}
 
 
 def rows(seed: int) -> list[dict[str, Any]]:
     """One row per timestep and contact: of every estimate the mean and spread."""
-    keys = jax.random.split(jax.random.key(seed), len(HEIGHTS))
+    keys, heights = jax.random.split(jax.random.key(seed), len(HEIGHTS)), jnp.asarray(HEIGHTS)
     out = []
     for dt in TIMESTEPS:
 
@@ -117,21 +117,16 @@ def rows(seed: int) -> list[dict[str, Any]]:
             slopes[name] = jax.jit(jax.vmap(slope, (None, 0)))
         blend = jax.jit(jax.vmap(blended, (None, None, 0)))
         for solref in map(jnp.asarray, SOLREFS):
-            by_option = {
-                name: slope(solref, jnp.asarray(HEIGHTS)) for name, slope in slopes.items()
+            by_option = {name: slope(solref, heights) for name, slope in slopes.items()}
+            estimates = {name: estimate(slope) for name, (_, slope) in by_option.items()}
+            estimates["blend"] = estimate(blend(solref, jnp.asarray(DROP), keys))
+            values = {
+                "wanted": by_option["plain"][0],
+                "fine": bounce_in_c(FINE, np.asarray(solref), HEIGHTS),
             }
-            fine = bounce_in_c(FINE, np.asarray(solref), HEIGHTS)
-            estimates = {name: np.asarray(slope) for name, (_, slope) in by_option.items()}
-            estimates["blend"] = np.asarray(blend(solref, jnp.asarray(DROP), keys))
-            out.append(
-                {
-                    "dt": dt,
-                    "solref": np.asarray(solref).tolist(),
-                    "wanted": float(np.polyfit(HEIGHTS, np.asarray(by_option["plain"][0]), 1)[0]),
-                    "fine": float(np.polyfit(HEIGHTS, fine, 1)[0]),
-                    "estimates": {name: estimate(values) for name, values in estimates.items()},
-                }
-            )
+            lines = {name: float(np.polyfit(HEIGHTS, v, 1)[0]) for name, v in values.items()}
+            row = {"dt": dt, "solref": np.asarray(solref).tolist()} | lines
+            out.append(row | {"estimates": estimates})
             runtime.log(json.dumps(out[-1]))
     return out
 

@@ -15,7 +15,6 @@ import contextlib
 import copy
 import dataclasses
 import json
-import os
 import statistics
 import sys
 import time
@@ -30,18 +29,19 @@ import numpy as np
 from experiments import records
 from experiments.gradients.rollouts import (
     ITERATIONS,
+    SCENES,
     STEPS,
     VARIANTS,
+    Bench,
     batch,
     program,
     unrolled_solver,
 )
-from experiments.gradients.scenes import SCENES, Bench
+from experiments.records import Row
 from worldmodel import runtime
-from worldmodel._mujoco import c_rollout, mujoco
+from worldmodel.scene.replay import Replayer
 
 REPEATS, LEAST_S = 5, 1.0  # calls of which the median counts: at least so many, and so long
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,6 @@ class Args:
     scenes: tuple[str, ...] = tuple(SCENES)
     batches: tuple[int, ...] = (64,)  # states at once
     variants: tuple[str, ...] = VARIANTS  # ``forward`` among them
-    x64: bool = True
 
 
 def repeated(call: Callable[[], Any]) -> float:
@@ -74,11 +73,15 @@ def measured(bench: Bench, variant: str, size: int) -> Row:
         lowered = jax.jit(program(bench, variant)).lower(x)
     executable = lowered.compile()
     compile_s = time.perf_counter() - began
+    seconds = repeated(lambda: jax.block_until_ready(executable(x)))
+    return {"seconds": seconds, "compile_s": compile_s} | checked(executable, x)
+
+
+def checked(executable: Any, x: Any) -> Row:
+    """Bytes of a program's temporaries, and whether what it returns is finite."""
     memory = executable.memory_analysis()
-    leaves = jax.tree.leaves(jax.block_until_ready(executable(x)))
+    leaves = jax.tree.leaves(executable(x))
     return {
-        "seconds": repeated(lambda: jax.block_until_ready(executable(x))),
-        "compile_s": compile_s,
         "temporary_bytes": memory.temp_size_in_bytes if memory else None,
         "finite": all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
     }
@@ -88,19 +91,10 @@ def measured_c(bench: Bench, size: int) -> Row:
     """The same rollouts by C MuJoCo's batched ``rollout``, on all cores."""
     model = copy.copy(bench.scene.mj_model)
     model.opt.iterations = ITERATIONS
-    full = mujoco.mjtState.mjSTATE_FULLPHYSICS
-    states = np.empty((size, mujoco.mj_stateSize(model, full)))
-    data = mujoco.MjData(model)
-    x = batch(bench, size)
-    for row, qpos, qvel in zip(states, x["qpos"], x["qvel"], strict=True):
-        data.qpos[:], data.qvel[:] = qpos, qvel
-        mujoco.mj_getState(model, data, row, full)
-    ctrl = np.tile(bench.ctrl, (size, STEPS, 1)) if model.nu else None
-    workers = [mujoco.MjData(model) for _ in range(os.cpu_count() or 1)]
-    play = lambda: c_rollout.rollout(  # noqa: E731
-        model, workers, states, ctrl, nstep=STEPS, persistent_pool=True
-    )
-    return {"seconds": repeated(play)}
+    x, replayer = batch(bench, size), Replayer(model)
+    states, memory = replayer.states(x["qpos"], x["qvel"]), replayer.memory(size, 1)
+    ctrl = np.tile(bench.ctrl, (size, STEPS, 1))
+    return {"seconds": repeated(lambda: replayer.play(states, ctrl, 1, memory))}
 
 
 def over(variant: str, of: str = "seconds") -> Callable[[Row], str | None]:
@@ -141,7 +135,7 @@ NOTE = (
 
 def main(args: Args) -> int:
     """Measures scene after scene; prints one JSON line at the end."""
-    runtime.configure(x64=args.x64, cache=False)
+    runtime.configure(cache=False)
     rows: list[Row] = []
     for scene in args.scenes:
         bench = SCENES[scene]()

@@ -20,7 +20,6 @@ import jax
 
 from experiments import records
 from experiments.gradients import rollouts
-from experiments.gradients.scenes import SCENES
 from worldmodel import runtime
 from worldmodel.runtime.executables import cached_jit
 
@@ -39,7 +38,6 @@ class Args:
     """Command line."""
 
     out: Path
-    scene: str = "elbow"
     child: bool = False  # computes the gradient in this process and prints when it is there
 
 
@@ -47,7 +45,7 @@ def main(args: Args) -> int:
     """Starts two processes that share a cache; prints one JSON line."""
     if args.child:
         runtime.configure(cache=True)
-        bench = SCENES[args.scene]()
+        bench = rollouts.elbow()
 
         @cached_jit(bench, rollouts)
         def gradient(point: rollouts.Point) -> Any:
@@ -58,14 +56,14 @@ def main(args: Args) -> int:
         return 0
     rows = []
     command = [sys.executable, "-m", "experiments.gradients.first", "--out", str(args.out)]
-    command += ["--scene", args.scene, "--child"]
+    command += ["--child"]
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
         for state in ("cold", "cached"):
             began = time.time()
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
             seconds = json.loads(done.stdout.splitlines()[-1]) - began
-            rows.append({"scene": args.scene, "states": STATES, "cache": state, "first_s": seconds})
+            rows.append({"scene": "elbow", "states": STATES, "cache": state, "first_s": seconds})
     records.write(args.out, TITLE, rows, COLUMNS)
     print(json.dumps({row["cache"]: row["first_s"] for row in rows} | {"out": str(args.out)}))
     return 0

@@ -60,14 +60,11 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
     except SceneError as error:
         return {"refused": str(error)}
     mjx_values, c_values = values_of_mjx(placed), values_of_c(placed)
-    names = [f.name for f in placed.free]
-    unmoved = placed.at | {name: 0.0 * placed.at[name] for name in names}
+    unmoved = placed.at | {f.name: 0.0 * placed.at[f.name] for f in placed.free}
     ours, theirs = mjx_values(unmoved), c_values(unmoved)
     away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
-    references = {
-        "mjx": differences(placed, mjx_values),
-        "c": differences(placed, c_values),
-    }
+    functions = {"mjx": mjx_values, "c": c_values}
+    references = {name: differences(placed, values) for name, values in functions.items()}
     jacobians, reversed_errors = {}, {}
     for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
@@ -75,15 +72,12 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
             if reverse:
                 one = {leaf: g[0] for leaf, g in jacobians[dtype].items()}
                 reversed_errors[dtype] = reverse_error(placed, one)
-    classes: dict[str, Any] = {kind: {"refused": text} for kind, text in placed.refused.items()}
+    classes: dict[str, Any] = {}
     for name in CLASSES:
-        if name not in placed.refused:
-            classes[name] = _errors(placed, name, jacobians, references)
-    return {
-        "values": [_number(x) for x in away],
-        "reverse": reversed_errors,
-        "classes": {name: classes[name] for name in CLASSES},
-    }
+        refused, own = placed.refused.get(name), (placed, name, jacobians, references)
+        classes[name] = {"refused": refused} if refused else _errors(*own)
+    values = [_number(x) for x in away]
+    return {"values": values, "reverse": reversed_errors, "classes": classes}
 
 
 def _errors(
@@ -215,17 +209,16 @@ def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
     here = function(placed.at)
     slopes, jumps = {}, {}
     for leaf, values in placed.at.items():
-        columns = []
-        for i in range(len(values)):
 
-            def along(s: float, leaf: str = leaf, i: int = i) -> np.ndarray:
-                moved = placed.at[leaf].copy()
-                moved[i] += s
-                return function(placed.at | {leaf: moved})
+        def along(move: np.ndarray, leaf: str = leaf) -> np.ndarray:
+            return function(placed.at | {leaf: placed.at[leaf] + move})
 
-            columns.append(slope(along, here, WIDTHS.get(leaf, WIDE)))
-        slopes[leaf] = np.stack([column[0] for column in columns], -1)
-        jumps[leaf] = np.stack([column[1] for column in columns], -1)
+        width = WIDTHS.get(leaf, WIDE)
+        columns = [
+            slope(lambda s, unit=unit, along=along: along(s * unit), here, width)
+            for unit in np.eye(len(values))
+        ]
+        slopes[leaf], jumps[leaf] = (np.stack(part, -1) for part in zip(*columns, strict=True))
     return slopes, jumps
 
 

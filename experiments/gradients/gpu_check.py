@@ -26,15 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
-from experiments.gradients.cost import repeated
-from experiments.gradients.rollouts import ITERATIONS, STEPS, batch, loss
-from experiments.gradients.scenes import STEP_HZ, Bench, cube
-from worldmodel import loop, physics, runtime
-from worldmodel._mujoco import mjx
+from experiments.gradients.cost import checked, repeated
+from experiments.gradients.rollouts import ITERATIONS, STEP_HZ, STEPS, Bench, batch, cube, program
+from experiments.records import Row
+from worldmodel import loop, runtime
 from worldmodel.model import WorldModel, init
 from worldmodel.rollout import Replay
 from worldmodel.scene import FreeParameter, load_scene
@@ -43,8 +41,9 @@ from worldmodel.tasks.push.task import Push
 PRECISIONS = ("float32", "float64")
 BATCHES, EPISODES = (32768, 1024), 4096
 QUICK_BATCHES, QUICK_EPISODES = (4,), 2
+# Of rollouts, the most important first; their variants.
+VARIANTS = {"forward": "forward", "gradient": "gradient", "no solver iterations": "unsolved"}
 _START = 10.0  # [s] that nvidia-smi may take for its first line
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,21 +65,6 @@ def ball() -> Bench:
     scene = load_scene(mjcf, control_hz=STEP_HZ, substeps=1)
     at, moving = np.array([0.0, -0.001]), np.array([0.5, 0.0])
     return Bench(scene, (FreeParameter("mass", "ball"),), at, moving, np.zeros(0))
-
-
-def programs_of(bench: Bench) -> dict[str, Callable[[Any], Any]]:
-    """What is measured of rollouts, the most important first."""
-
-    def mean(step: Callable, iterations: int, x: Any) -> jax.Array:
-        states = {k: x[k] for k in ("qpos", "qvel", "ctrl")}
-        one = functools.partial(loss, bench, step=step, iterations=iterations)
-        return jnp.mean(jax.vmap(lambda s: one({"parameters": x["parameters"], **s}))(states))
-
-    return {
-        "forward": functools.partial(mean, mjx.step, ITERATIONS),
-        "gradient": jax.value_and_grad(functools.partial(mean, physics.step, ITERATIONS)),
-        "no solver iterations": functools.partial(mean, mjx.step, 0),
-    }
 
 
 @contextmanager
@@ -135,8 +119,8 @@ def rollouts(bench: Bench, sizes: tuple[int, ...], until: float) -> Iterator[Row
         waiting = []
         for size in sizes:
             x = batch(bench, size)
-            for what, program in programs_of(bench).items():
-                lowered = jax.jit(program).lower(x)
+            for what, variant in VARIANTS.items():
+                lowered = jax.jit(program(bench, variant)).lower(x)
                 waiting.append((what, size, x, time.monotonic(), pool.submit(lowered.compile)))
         for what, size, x, began, future in waiting:
             row = {"what": what, "batch": size, "unit": "step"}
@@ -145,16 +129,9 @@ def rollouts(bench: Bench, sizes: tuple[int, ...], until: float) -> Iterator[Row
             except concurrent.futures.TimeoutError:
                 yield row | {"skipped": "its compilation was not over in time"}
                 continue
-            compiled = time.monotonic() - began
-            memory = executable.memory_analysis()
+            row |= {"compile_s": time.monotonic() - began} | checked(executable, x)
             call = functools.partial(lambda run, x: jax.block_until_ready(run(x)), executable, x)
-            leaves = jax.tree.leaves(call())
-            yield row | {
-                "compile_s": compiled,
-                "temporary_bytes": memory.temp_size_in_bytes if memory else None,
-                "finite": all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
-                **timed(call, STEPS * size),
-            }
+            yield row | timed(call, STEPS * size)
 
 
 def generated(count: int) -> Row:
@@ -199,41 +176,32 @@ def measure(args: Args) -> int:
 
 
 def shown(rows: list[Row]) -> list[Row]:
-    """The rows, with their multiples of the forward simulation."""
-    forward = {(r["precision"], r["batch"]): r for r in rows if r["what"] == "forward"}
+    """The rows, with multiples of the forward simulation; None is what a row lacks."""
+    simulated = (row for row in rows if row["what"] == "forward")
+    forward = {(row["precision"], row["batch"]): row.get("seconds") for row in simulated}
     out = []
-    for row in rows:
-        base = forward.get((row["precision"], row.get("batch")), {}).get("seconds")
-        own = row.get("seconds")
-        out.append(row | {"times_forward": own / base if own and base else None})
+    for row in (dict.fromkeys(MEASURED) | row for row in rows):
+        base, own = forward.get((row["precision"], row["batch"])), row["seconds"]
+        row["times_forward"] = own / base if own and base else None
+        rest = row["times_forward"] if row["what"] == "no solver iterations" else None
+        out.append(row | {"solver_share": None if rest is None else 1.0 - rest})
     return out
 
 
-def share(row: Row) -> str | None:
-    """A column: what the solver's iterations take of a forward step."""
-    rest = row["times_forward"]
-    if row["what"] != "no solver iterations" or rest is None:
-        return None
-    return f"{1.0 - rest:.2f}"
-
-
-def value(key: str, spec: str, scale: float = 1.0) -> Callable[[Row], str | None]:
-    """A column of a number that a row may lack."""
-    return lambda row: None if row.get(key) is None else format(row[key] * scale, spec)
-
-
+MEASURED = ("batch", "seconds", "per_second", "compile_s", "temporary_bytes")
+MEASURED += ("watts", "joules_per_1000")
 COLUMNS: records.Columns = {
     "what": lambda r: r["what"] + (f" (skipped: {r['skipped']})" if "skipped" in r else ""),
     "precision": "precision",
-    "batch": value("batch", "d", 1),
+    "batch": "batch",
     "unit": "unit",
-    "units/s": value("per_second", ".4g"),
-    "times forward": value("times_forward", ".2f"),
-    "solver's share": share,
-    "compile [s]": value("compile_s", ".0f"),
-    "temporaries [MiB]": value("temporary_bytes", ".1f", 2.0**-20),
-    "power [W]": value("watts", ".0f"),
-    "J per 1000 units": value("joules_per_1000", ".3g"),
+    "units/s": "per_second:.4g",
+    "times forward": "times_forward:.2f",
+    "solver's share": "solver_share:.2f",
+    "compile [s]": "compile_s:.0f",
+    "temporaries [B]": "temporary_bytes",
+    "power [W]": "watts:.0f",
+    "J per 1000 units": "joules_per_1000:.3g",
 }
 TITLE = "What one accelerator does"
 NOTE = (

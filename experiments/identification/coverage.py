@@ -28,6 +28,7 @@ from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
+from worldmodel.physics.oracle import trajectory
 from worldmodel.scene import FreeParameter, load_scene
 from worldmodel.types import Episode
 
@@ -46,14 +47,10 @@ class Arm:
     kinds: tuple[str, ...]  # of each joint
     drives: tuple[str, ...]  # of each actuator, which are named as their joints
 
-    @property
-    def mjcf(self) -> Path:
-        """The scene, next to this file."""
-        return Path(__file__).with_name(f"{self.name}.xml")
-
     def world(self) -> WorldModel:
         """The model that is fitted; its own values are where the fit starts."""
-        scene = load_scene(self.mjcf, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
+        mjcf = Path(__file__).with_name(f"{self.name}.xml")
+        scene = load_scene(mjcf, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
         free = [FreeParameter(kind, joint) for joint in self.joints for kind in self.kinds]
         # Drives whose gain is known to 20 %.
         free += [FreeParameter(k, j, 0.2 / 0.7) for j in self.joints for k in self.drives]
@@ -71,11 +68,6 @@ ROBOTS = (
 )
 
 
-def hidden(world: WorldModel, rng: np.random.Generator) -> np.ndarray:
-    """(numbers,) true parameters, within one prior width of where the fit starts."""
-    return rng.uniform(-1.0, 1.0, len(numbers(world)))
-
-
 def record(
     world: WorldModel, u: np.ndarray, rng: np.random.Generator, episodes: int
 ) -> list[Episode]:
@@ -84,29 +76,18 @@ def record(
     leaves = unpacked(world, jnp.asarray(u))
     text = physical.to_mjcf(scene, world.free, leaves)
     m = mujoco.MjModel.from_xml_string(text, scene.assets)
-    d = mujoco.MjData(m)
     low, high = m.actuator_ctrlrange.T
     out = []
     for identity in range(episodes):
-        mujoco.mj_resetData(m, d)
         goals = rng.uniform(low, high, (FRAMES // HELD + 2, m.nu))
         ramp = np.arange(FRAMES) / HELD
         ctrl = np.stack([np.interp(ramp, np.arange(len(goals)), g) for g in goals.T], axis=1)
-        d.qpos[:] = rng.uniform(-0.5, 0.5, m.nq)
-        qpos, qvel = np.zeros((FRAMES, m.nq)), np.zeros((FRAMES, m.nv))
-        for k in range(FRAMES):
-            qpos[k], qvel[k] = d.qpos, d.qvel
-            d.ctrl[:] = ctrl[k]
-            mujoco.mj_step(m, d, nstep=SUBSTEPS)
-        out.append(
-            Episode.regular(
-                identity,
-                CONTROL_HZ,
-                qpos=qpos + POSE_NOISE * rng.normal(size=qpos.shape),
-                qvel=qvel + RATE_NOISE * rng.normal(size=qvel.shape),
-                ctrl=ctrl,
-            )
-        )
+        start = rng.uniform(-0.5, 0.5, m.nq), np.zeros(m.nv)
+        after = trajectory(m, *start, ctrl[:-1], SUBSTEPS)
+        qpos, qvel = (np.vstack(part) for part in zip(start, after, strict=True))
+        qpos = qpos + POSE_NOISE * rng.normal(size=qpos.shape)
+        qvel = qvel + RATE_NOISE * rng.normal(size=qvel.shape)
+        out.append(Episode.regular(identity, CONTROL_HZ, qpos=qpos, qvel=qvel, ctrl=ctrl))
     return out
 
 
@@ -125,7 +106,7 @@ class Args:
 def repetition(world: WorldModel, episodes: int, seed: list[int], args: Args) -> dict[str, Any]:
     """One arm with hidden parameters, identified; which intervals hold, value by value."""
     rng = np.random.default_rng(seed)
-    u = hidden(world, rng)
+    u = rng.uniform(-1.0, 1.0, len(numbers(world)))  # within a prior width of the fit's start
     windows, _ = args.grid.cut(record(world, u, rng, episodes))
     result = identify(world, windows, args.fit)
     physics = unpacked(world, jnp.asarray(u))

@@ -16,11 +16,11 @@ and figure.png.
 
 import copy
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,22 +28,24 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import records
+from experiments.records import Row
 from worldmodel import runtime
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.errors import InputError
+from worldmodel.physics.oracle import trajectory
 from worldmodel.tasks.grasp.task import BOX, BOX_Z, HALF, HAND_Z, Grasp
 
 SQUEEZE, HEIGHT = 0.02, 0.1  # [m] of the command, and of the pads above the table
+# The box between the pads, in the air.
+HELD = (0.0, HEIGHT, BOX / 2, BOX / 2, 0.0, HEIGHT - HALF, 0.0)
+COMMAND = (0.0, HEIGHT, (BOX - SQUEEZE) / 2, (BOX - SQUEEZE) / 2)
 SETTLED, END = 0.5, 2.5  # [s]
 CHUNK = 50  # physics steps of MJX in one compiled call
 NOSLIP = 20  # iterations
 ENGINES = ("c", "noslip", "mjx")
 CONES = {"elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC, "pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL}
 # A contact is no stiffer than twice the timestep.
-SOLREFS = (
-    {"constant_ms": 10.0, "timestep_ms": 5.0},
-    {"constant_ms": 4.0, "timestep_ms": 2.0},
-)
+SOLREFS = ({"constant_ms": 10.0, "timestep_ms": 5.0}, {"constant_ms": 4.0, "timestep_ms": 2.0})
 TITLE = "Creep of a held box"
 NOTE = (
     "µm/s, downwards. The pads press with 4 N each; at 0.8 of friction they could hold 3.3 times "
@@ -59,7 +61,6 @@ COLUMNS: records.Columns = {
     "C with noslip": "noslip",
     "MJX": "mjx",
 }
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,15 +75,11 @@ def settings() -> Iterator[Row]:
     """The options that are compared, the task's own first."""
     own = {"cone": "elliptic", "impratio": 10.0, "constant_ms": 10.0}
     own |= {"timestep_ms": 5.0, "iterations": 30}
-    yield own
-    yield own | {"iterations": 5}
-    yield own | {"timestep_ms": 1.0}
-    for cone in CONES:
-        for impratio in (1.0, 10.0, 100.0):
-            for solref in SOLREFS:
-                row = own | {"cone": cone, "impratio": impratio} | solref
-                if row != own:
-                    yield row
+    yield from (own, own | {"iterations": 5}, own | {"timestep_ms": 1.0})
+    for cone, impratio, solref in itertools.product(CONES, (1.0, 10.0, 100.0), SOLREFS):
+        row = own | {"cone": cone, "impratio": impratio} | solref
+        if row != own:
+            yield row
 
 
 def model_with(row: Row) -> mujoco.MjModel:
@@ -94,14 +91,6 @@ def model_with(row: Row) -> mujoco.MjModel:
     return model
 
 
-def held(model: mujoco.MjModel) -> mujoco.MjData:
-    """The box between the pads, in the air."""
-    data = mujoco.MjData(model)
-    data.qpos[:] = [0.0, HEIGHT, BOX / 2, BOX / 2, 0.0, HEIGHT - HALF, 0.0]
-    data.ctrl[:] = [0.0, HEIGHT, (BOX - SQUEEZE) / 2, (BOX - SQUEEZE) / 2]
-    return data
-
-
 def creep(heights: np.ndarray, timestep: float) -> float:
     """[µm/s] at which the box goes down: of its height above the hand after every step."""
     first = round(SETTLED / timestep)
@@ -111,11 +100,9 @@ def creep(heights: np.ndarray, timestep: float) -> float:
 
 def in_c(model: mujoco.MjModel) -> np.ndarray:
     """Heights of the box above the hand in C MuJoCo, after every step."""
-    data, out = held(model), []
-    for _ in range(round(END / model.opt.timestep)):
-        mujoco.mj_step(model, data)
-        out.append(data.qpos[BOX_Z] - data.qpos[HAND_Z])
-    return np.array(out)
+    ctrl = np.tile(COMMAND, (round(END / model.opt.timestep), 1))
+    qpos, _ = trajectory(model, np.array(HELD), np.zeros(model.nv), ctrl, 1)
+    return qpos[:, BOX_Z] - qpos[:, HAND_Z]
 
 
 @jax.jit
@@ -129,8 +116,8 @@ def _chunk(model: mjx.Model, data: mjx.Data) -> tuple[mjx.Data, jax.Array]:
 
 def in_mjx(model: mujoco.MjModel) -> np.ndarray:
     """Heights of the box above the hand in MJX, after every step."""
-    start, there, out = held(model), mjx.put_model(model), []
-    data = mjx.make_data(there).replace(qpos=jnp.array(start.qpos), ctrl=jnp.array(start.ctrl))
+    there, out = mjx.put_model(model), []
+    data = mjx.make_data(there).replace(qpos=jnp.array(HELD), ctrl=jnp.array(COMMAND))
     for _ in range(round(END / model.opt.timestep) // CHUNK):
         data, heights = _chunk(there, data)
         out.append(np.asarray(heights))

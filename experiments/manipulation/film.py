@@ -7,8 +7,7 @@ Runtime:  a minute on 2 idle cores; --run is a seed's folder of ``two_turns``
 Expected: one JSON line, the error of every version's last frame; v0 carries what falls in reality
 
 Of the corrections of v0 it takes the one with the largest error. The versions start where it
-starts, and play the commands that acted, in C MuJoCo. Half the real speed; no OpenGL. A .png
-shows eight moments instead.
+starts, and play the commands that acted, in C MuJoCo. Half the real speed; no OpenGL.
 """
 
 import dataclasses
@@ -31,10 +30,11 @@ from worldmodel.scene.replay import replayed
 from worldmodel.tasks.grasp.task import BOX_X, FINGER, HALF, HAND_X, HAND_Z, THUMB, Grasp, distance
 from worldmodel.types import Episode
 
-EVERY, SLOWER, MOMENTS = 3, 2.0, 8  # frames of a picture, times, pictures of a strip
+EVERY, SLOWER = 3, 2.0  # frames of a picture, times
 RADIUS, HIGH = 0.01, 0.26  # [m] of a pad, and of what is shown
 CORNERS = np.array([(-0.02, -HALF), (0.02, -HALF), (0.02, HALF), (-0.02, HALF)])
 COLOURS = {"recorded": "#ed8c1f", "other": "#2673d9"}
+VERSIONS = ("v0", "v1", "v2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Args:
 
     run: Path
     out: Path
-    versions: tuple[str, ...] = ("v0", "v1", "v2")
 
 
 def predicted(run: Path, name: str, task: Grasp, episode: Episode) -> np.ndarray:
@@ -70,41 +69,33 @@ def draw(axis: Axes, q: np.ndarray, goal: float, colour: str) -> None:
     axis.set_frame_on(False)
 
 
-def picture(poses: dict[str, np.ndarray], frames: list[int], goal: float, hz: float) -> Image.Image:
-    """A row of panels per frame, a panel per version."""
-    size = (2.0 * len(poses), 1.35 * len(frames) + 0.35)
+def picture(poses: dict[str, np.ndarray], frame: int, goal: float, hz: float) -> Image.Image:
+    """A panel per version."""
+    size = (2.0 * len(poses), 1.7)
     figure = Figure(size, dpi=80)
-    axes = figure.subplots(len(frames), len(poses), squeeze=False)
+    axes = figure.subplots(1, len(poses))
     figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / size[1], 0.02, 0.02)
-    for row, frame in zip(axes, frames, strict=True):
-        for axis, (name, rows) in zip(row, poses.items(), strict=True):
-            draw(axis, rows[frame], goal, COLOURS.get(name, COLOURS["other"]))
-        row[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
-    for axis, name in zip(axes[0], poses, strict=True):
+    for axis, (name, rows) in zip(axes, poses.items(), strict=True):
+        draw(axis, rows[frame], goal, COLOURS.get(name, COLOURS["other"]))
         axis.set_title(name, fontsize=10)
+    axes[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
     figure.savefig(image := io.BytesIO(), format="png")
-    return Image.open(image).convert("RGB")
+    return Image.open(image).convert("RGB").quantize(32)
 
 
 def main(args: Args) -> int:
     """Draws the film; prints one JSON line."""
     runtime.configure()
     task = Grasp()
-    episodes = corrections(args.run, task, args.versions[0])
+    episodes = corrections(args.run, task, VERSIONS[0])
     episode = episodes[int(np.argmax([task.error(e) for e in episodes]))]
     poses = {"recorded": episode.qpos}
-    poses |= {name: predicted(args.run, name, task, episode) for name in args.versions}
+    poses |= {name: predicted(args.run, name, task, episode) for name in VERSIONS}
     goal, hz, last = float(episode.goal["x"]), task.scene.control_hz, len(episode.qpos) - 1
-    if args.out.suffix == ".png":
-        moments = np.linspace(0.15 * last, last, MOMENTS).astype(int).tolist()
-        picture(poses, moments, goal, hz).save(args.out)
-    else:
-        frames = [*range(0, last, EVERY), *[last] * 8]
-        images = [picture(poses, [frame], goal, hz).quantize(32) for frame in frames]
-        pause = round(1e3 * EVERY * SLOWER / hz)
-        images[0].save(
-            args.out, save_all=True, append_images=images[1:], duration=pause, loop=0, optimize=True
-        )
+    frames = [*range(0, last, EVERY), *[last] * 8]
+    first, *more = (picture(poses, frame, goal, hz) for frame in frames)
+    pause = round(1e3 * EVERY * SLOWER / hz)
+    first.save(args.out, save_all=True, append_images=more, duration=pause, loop=0, optimize=True)
     errors = {n: float(distance(q[-1, BOX_X:], goal, np)) for n, q in poses.items()}
     print(json.dumps({"episode": episode.id, "error_m": errors, "out": str(args.out)}))
     return 0

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
+from experiments.records import Row
 from worldmodel import loop, runtime
 from worldmodel.episodes.windows import History
 from worldmodel.errors import InputError
@@ -55,7 +56,6 @@ COLUMNS: records.Columns = {
     "compile forward [s]": "compile_forward:.0f",
     "compile gradient [s]": "compile_gradient:.0f",
 }
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

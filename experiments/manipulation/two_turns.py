@@ -165,9 +165,11 @@ class Seed:
         """The policy of demonstrations."""
         return self.trainer(self.task, shown, self.seed)
 
-    def judged(self, name: str, spent: int, make: Callable[[], Policy]) -> dict[str, Any]:
+    def judged(
+        self, name: str, spent: int, make: Callable[[], Policy], folder: str = "."
+    ) -> dict[str, Any]:
         """The row of a policy: ``rollouts`` episodes in reality, once."""
-        path = self.folder / f"{name}.json"
+        path = self.folder / folder / f"{name}.json"
         if not path.is_file():
             count = self.args.rollouts
             starts, goals = loop.draw(self.task, jax.random.key(1000 + self.seed), count)
@@ -224,6 +226,7 @@ def hybrid(one: Seed, turns: int) -> dict[str, Any]:
     """The row of the version after so many turns with a network on its physics, which is fitted on
     the same corrections."""
     args, task, versions = one.args, one.task, one.folder / "versions"
+    claim(one.folder / "hybrid", {"network": args.network, "learning": args.learning})
     physics = WorldModel(task.scene, task.free)
     world, parameters, _ = saved.restore(versions / f"v{turns}" / "checkpoint")
     parent = loop.Version(f"v{turns}", f"v{turns - 1}", world, parameters, turns * args.deployed)
@@ -238,7 +241,7 @@ def hybrid(one: Seed, turns: int) -> dict[str, Any]:
             every,
             one.channels,
             args.learning,
-            held_out=len(every) // 4,
+            held_out=max(1, len(every) // 4),
             spent=len(every),
             record=lambda row: append_row(one.folder / "metrics.jsonl", row),
             stop=lambda: False,
@@ -248,7 +251,7 @@ def hybrid(one: Seed, turns: int) -> dict[str, Any]:
         starts, goals = loop.draw(task, drawing, args.generated)
         return one.cloned(loop.demonstrate(version, task, one.expert, starts, goals, playing))
 
-    return one.judged(f"v{turns} hybrid", turns * args.deployed, make)
+    return one.judged(f"v{turns} hybrid", turns * args.deployed, make, "hybrid")
 
 
 def randomised(one: Seed) -> list[Episode]:
@@ -307,7 +310,7 @@ def main(args: Args) -> int:
     """Goes round the loop for every seed; prints one JSON line."""
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
-    # A version's own settings guard its network.
+    # The settings of networks are those of their rows alone (``hybrid``).
     free = ("out", "seeds", "baselines", "hybrid", "network", "learning")
     settings = {k: v for k, v in plain(args).items() if k not in free}
     claim(args.out, {"experiment": "turns of the loop"} | settings)

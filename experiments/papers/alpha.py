@@ -11,9 +11,9 @@ def alpha(version: str, low: float, high: float) -> Number:
     return Number({"version": version, "n": None}, ("alpha_avg",), low, high)
 
 
-def slide(seed: int, *numbers: Number) -> Result:
+def slide(seed: int, *numbers: Number, size: str = "full") -> Result:
     """The loop on a held-out simulation of task slide."""
-    command = f"experiments.slide.close_the_loop --full --hidden-seed {seed} --out {{out}}"
+    command = f"experiments.slide.close_the_loop --{size} --hidden-seed {seed} --out {{out}}"
     return Result(f"slide/hidden{seed}", 15, (command,), numbers, ROWS)
 
 
@@ -40,6 +40,22 @@ PAPER = Paper(
             alpha("v1", -0.14, 0.3),
         ),
         slide(23, alpha("v1", 0.63, 1.63)),
+        slide(
+            31,
+            alpha("v1", 0.0, 0.5),
+            alpha("v1-hybrid", -0.05, 0.45),
+            alpha("v*", 0.75, 1.8),
+            size="halves",
+        ),
+        slide(
+            32,
+            alpha("v0", 0.1, 0.65),
+            alpha("v1", 0.45, 1.25),
+            alpha("v1-hybrid", 0.4, 1.2),
+            alpha("v*", 0.7, 1.5),
+            size="halves",
+        ),
+        slide(33, alpha("v1", -0.5, 0.0), alpha("v*", 0.7, 1.6), size="halves"),
         Result(
             "push",
             30,

@@ -5,75 +5,67 @@ from experiments.papers.result import Number, Paper, Result, sweeps
 BOUNCE = {"dt": 0.0005, "solref": [0.02, 0.5]}
 
 
-def cost(
-    name: str,
-    minutes: float,
-    options: str,
-    *numbers: tuple[str, int, float, float],
-    quick: str = "",
-    needs: str = "",
-) -> Result:
-    """What a gradient costs, as a multiple of the forward simulation: scene, batch, range."""
-    command = "experiments.gradients.cost --out {out} "
+COST = "experiments.gradients.cost --out {out} "
+FIRST = "experiments.gradients.first --out {out}"
+SLOPES = "experiments.gradients.bounce --out {out}"
+
+
+def ratio(scene: str, batch: int, low: float, high: float) -> Number:
+    """The seconds of a gradient over those of the forward simulation."""
     gradient, forward = ("gradient", "seconds"), ("forward", "seconds")
-    ratios = (
-        Number({"scene": scene, "batch": batch}, gradient, low, high, forward)
-        for scene, batch, low, high in numbers
-    )
-    return Result(
-        f"gradients/{name}",
-        minutes,
-        (command + options,),
-        tuple(ratios),
-        quick=command + quick if quick else "",
-        needs=needs,
-    )
+    return Number({"scene": scene, "batch": batch}, gradient, low, high, forward)
 
 
 PAPER = Paper(
     "gradients",
     (
-        cost(
-            "cost",
+        Result(
+            "gradients/cost",
             30,
-            "--scenes cube elbow t_block hopper gripper "
-            "--variants forward gradient unrolled one differences",
-            ("cube", 64, 1.2, 2.6),
-            ("elbow", 64, 1.0, 2.2),
-            ("hopper", 64, 2.0, 4.5),
-            quick="--scenes elbow --variants forward gradient",
+            (
+                COST + "--scenes cube elbow t_block hopper gripper "
+                "--variants forward gradient unrolled one differences",
+            ),
+            (
+                ratio("cube", 64, 1.2, 2.6),
+                ratio("elbow", 64, 1.0, 2.2),
+                ratio("hopper", 64, 2.0, 4.5),
+            ),
+            quick=COST + "--scenes elbow --variants forward gradient",
         ),
-        cost(
-            "cost_batches",
+        Result(
+            "gradients/cost_batches",
             10,
-            "--scenes hopper --batches 1 512 4096 --variants forward gradient",
-            ("hopper", 512, 1.9, 4.0),
+            (COST + "--scenes hopper --batches 1 512 4096 --variants forward gradient",),
+            (ratio("hopper", 512, 1.9, 4.0),),
         ),
-        cost(
-            "cost_gpu",
+        Result(
+            "gradients/cost_gpu",
             10,
-            "--scenes cube elbow gripper hopper --batches 64 1024 8192 "
-            "--variants forward gradient unrolled one",
-            ("hopper", 8192, 2.0, 4.7),
+            (
+                COST + "--scenes cube elbow gripper hopper --batches 64 1024 8192 "
+                "--variants forward gradient unrolled one",
+            ),
+            (ratio("hopper", 8192, 2.0, 4.7),),
             needs="a GPU",
         ),
         Result(
             "gradients/first",
             1,
-            ("experiments.gradients.first --out {out}",),
+            (FIRST,),
             (Number({"cache": "cached"}, ("first_s",), 1.0, 15.0),),
-            quick="experiments.gradients.first --out {out}",
+            quick=FIRST,
         ),
         Result(
             "gradients/bounce",
             3,
-            ("experiments.gradients.bounce --out {out}",),
+            (SLOPES,),
             (
                 Number(BOUNCE, ("wanted",), 0.36, 0.38),
                 Number(BOUNCE, ("estimates", "plain", "mean"), -4.5, -2.2),
                 Number(BOUNCE, ("estimates", "touch, 0.1 m/s", "mean"), 0.2, 0.55),
             ),
-            quick="experiments.gradients.bounce --out {out}",
+            quick=SLOPES,
         ),
         Result(
             "gradients/cube_side",

@@ -34,14 +34,34 @@ PAPER = Paper(
                 Number({"seed": 0, "version": "randomised"}, ("success",), 0.0, 0.3),
             ),
         ),
+        *(
+            Result(
+                f"manipulation/disagreement/{task}",
+                15,
+                (
+                    f"experiments.manipulation.disagreement --task {task} --seed {seed} "
+                    "--out {out}",
+                ),
+                (
+                    Number({"part": "penalty", "choice": 2.0}, ("ratio", 0), 0.8, 1.9),
+                    Number({"part": "asking", "choice": "disagreement"}, ("ratio", 0), 0.4, 1.6),
+                ),
+            )
+            for task, seed in (("push", 0), ("slide", 31))
+        ),
         Result(
             "manipulation/slip",
-            1,
+            10,
             ("experiments.manipulation.slip --out {out}",),
             (
                 Number({"frames": 20, "number": "friction"}, ("exact",), -1e-9, 1e-9),
                 Number({"frames": 60, "number": "friction"}, ("exact",), 0.0, 0.05, ("wide",)),
                 Number({"frames": 60, "number": "mass"}, ("exact",), 0.5, 1.1, ("wide",)),
+                Number({"frames": 60, "number": "friction"}, ("mjx",), 0.98, 1.02, ("exact",)),
+                Number(
+                    {"frames": 60, "number": "friction"}, ("onset_0.1mm",), 3.0, 6.0, ("exact",)
+                ),
+                Number({"frames": 60, "number": "mass"}, ("onset_0.1mm",), 0.9, 1.1, ("wide",)),
             ),
             quick="experiments.manipulation.slip --out {out}",
         ),

@@ -48,15 +48,16 @@ def black_box(name: str, folders: tuple[str, str, str], *numbers: Number) -> Res
     return Result(f"learned/black_box/{name}", 60, (*fits, table), numbers)
 
 
-def calibration(name: str, frames: int, low: float, high: float) -> Result:
-    """How often the 90 % intervals of the committed hybrid hold."""
+def calibration(name: str, group: str, frames: int | None, low: float, high: float) -> Result:
+    """How often the 90 % intervals of the committed hybrid hold, of a group of channels;
+    of all frames together where ``frames`` is None."""
     model = f"{RESULTS}/recordings/{name}/hybrid/checkpoint"
     commands = (
         f"experiments.learned.forecast_file --recording {name} --model {model} "
         "--out {out}/forecasts.npz",
         "experiments.learned.calibration --forecasts {out}/forecasts.npz --out {out}",
     )
-    row = {"spread": "with multipliers", "frames": frames}
+    row = {"spread": "with multipliers", "group": group, "frames": frames}
     numbers = (Number(row, ("coverage", "0.9", "share"), low, high),)
     return Result(f"learned/calibration/{name}", 5, commands, numbers)
 
@@ -129,7 +130,9 @@ PAPER = Paper(
             ("seed0", "seed1", "."),
             ratio("black_box", "physics", "joint_rad", 0.2, 1.5, frames=100),
         ),
-        calibration("double_pendulum", 100, 0.75, 0.97),
+        calibration("double_pendulum", "joint_rad", 100, 0.75, 0.97),
+        calibration("elbow_toss", "rotation_rad", None, 0.85, 0.93),
+        calibration("cube_toss", "rotation_rad", None, 0.85, 0.93),
         Result(
             "learned/held_out/my_arm",
             10,

@@ -44,23 +44,17 @@ class Number:
         Raises:
           InputError: the table has no such row, or the row no such number.
         """
-        for row in table["rows"]:
-            if self._names(row):
-                value = self._at(row, self.path)
-                return value / self._at(row, self.over) if self.over else value
-        raise InputError(f"the table has no row {dict(self.row)}")
+        row = self.find(table)
+        if row is None:
+            raise InputError(f"the table has no row {dict(self.row)}")
+        value = self._at(row, self.path)
+        return value / self._at(row, self.over) if self.over else value
 
-    def within(self, table: Mapping[str, Any]) -> bool:
-        """Whether its value lies in the range."""
-        value = self.of(table)
-        return value is not None and self.low <= value <= self.high
-
-    def computed(self, table: Mapping[str, Any]) -> bool:
-        """Whether the table has its row."""
-        return any(self._names(row) for row in table["rows"])
-
-    def _names(self, row: Mapping[str, Any]) -> bool:
-        return all(row.get(name) == value for name, value in self.row.items())
+    def find(self, table: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Its row, if the table has it."""
+        named = self.row.items()
+        rows = (row for row in table["rows"] if all(row.get(key) == x for key, x in named))
+        return next(rows, None)
 
     def _at(self, row: Any, path: tuple[str | int, ...]) -> Any:
         for part in path:
@@ -100,17 +94,18 @@ class Result:
         """A row per number: committed, range, now. What ``quick`` does not compute has none."""
         committed = json.loads((ROOT / self.folder / "table.json").read_text())
         for number in self.numbers:
-            if quick and not number.computed(now):
+            if quick and number.find(now) is None:
                 runtime.log(f"{self.name}: {number}: not computed by --quick")
                 continue
+            value = number.of(now)
             yield {
                 "result": self.name,
                 "number": str(number),
                 "committed": number.of(committed),
                 "low": number.low,
                 "high": number.high,
-                "now": number.of(now),
-                "within": number.within(now),
+                "now": value,
+                "within": value is not None and number.low <= value <= number.high,
             }
 
 

@@ -18,18 +18,20 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.manipulation import push_reality
 from experiments.manipulation import reality as grasp_reality
-from experiments.policies.figure import draw
-from experiments.records import plain, write
+from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
+from experiments.records import plain, write, write_figure
 from worldmodel import loop, runtime
 from worldmodel.errors import InputError
 from worldmodel.loop.environment import environment
@@ -50,6 +52,8 @@ from worldmodel.tasks.swing_up.task import SwingUp
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Family, Goal, Measurement, Policy
 
+COLOURS = {"ppo": BLUE, "gradient": ORANGE}
+LEVELS = {"plan": GREY, "clone": GREEN}  # they have no curve: a line at their return
 METHODS = ("plan", "clone", "ppo", "gradient")
 ROWS = (
     *("swing_up-ppo", "swing_up-gradient", "stairs-ppo", "stairs-gradient"),
@@ -104,14 +108,14 @@ CASES = {
     "swing_up": Case(
         SwingUp,
         lambda task: knots(task, 25),
-        SearchConfig(128, 12, 10),
+        SearchConfig(512, 24, 30),
         ppo.PPOConfig(steps=2_000_000),
         gradient.GradientConfig(steps=400_000),
     ),
     "stairs": Case(
         Stairs,
         lambda task: knots(task, 25),
-        SearchConfig(128, 12, 10),
+        SearchConfig(512, 24, 30),
         ppo.PPOConfig(steps=2_000_000),
         gradient.GradientConfig(steps=400_000),
     ),
@@ -228,6 +232,35 @@ class Seed:
         return row | {"reality": self.judged(policies, starts, goals, world)["success"]}
 
 
+def draw(rows: Sequence[dict[str, Any]]) -> Figure:
+    """A row of panels per task: return over steps, and over core-seconds."""
+    tasks = [*dict.fromkeys(row["task"] for row in rows)]
+    figure = Figure((7.0, 2.2 * len(tasks)), layout="constrained")
+    axes = figure.subplots(len(tasks), 2, squeeze=False)
+    for pair, task in zip(axes, tasks, strict=True):
+        for row in (r for r in rows if r["task"] == task):
+            for axis, over in zip(pair, ("steps", "core_seconds"), strict=True):
+                if row["method"] in LEVELS:
+                    colour = LEVELS[row["method"]]
+                    axis.axhline(row["return"], color=colour, lw=1, label=row["method"])
+                    continue
+                each = [point for point in row["curve"] if point["return"] is not None]
+                at = np.array([point[over] for point in each])
+                if over == "core_seconds":  # the first epoch, and one that goes on, compile
+                    at = np.median(at) * np.arange(1, len(at) + 1)
+                shown = [point["return"] for point in each]
+                axis.plot(at, shown, color=COLOURS[row["method"]], lw=1.3, label=row["method"])
+                axis.set_xscale("log")
+                axis.xaxis.set_minor_formatter(NullFormatter())
+        pair[0].set_ylabel(f"{task}: return")
+        for axis in pair:
+            lines = dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
+            axis.legend(lines.values(), lines.keys(), fontsize=7, frameon=False)
+    axes[-1][0].set_xlabel("control steps of the model")
+    axes[-1][1].set_xlabel("core-seconds, without compiling")
+    return figure
+
+
 def main(args: Args) -> int:
     """Makes the rows that are not there; prints one JSON line."""
     runtime.configure()
@@ -245,7 +278,7 @@ def main(args: Args) -> int:
     rows.sort(key=lambda r: (order[0].index(r["task"]), order[1].index(r["method"]), r["seed"]))
     config = {name: plain(dataclasses.asdict(CASES[name].gradient)) for name in CASES}
     write(args.out, TITLE, rows, COLUMNS, note=NOTE, config=config)
-    draw(rows, args.out / "figure.png")
+    write_figure(args.out / "figure.png", draw(rows))
     print(json.dumps({"rows": len(rows), "out": str(args.out)}))
     return 0
 

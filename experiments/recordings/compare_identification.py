@@ -61,7 +61,6 @@ class Args:
     recording: str
     out: Path
     windows: int = 256  # of the training episodes, drawn by ``seed``
-    horizon: int | None = None  # frames; the recording's own when absent
     iterations: int = 15  # at most, of every method
     seed: int = 0
 
@@ -122,8 +121,6 @@ def main(args: Args) -> int:
     recording = read_recording(args.recording, args.out)
     problem = recording.problem
     grid = problem.windows
-    if args.horizon is not None:
-        grid = dataclasses.replace(grid, horizon=args.horizon)
     windows, _ = problem.training_grid(grid.horizon).cut(recording.part("train"))
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))

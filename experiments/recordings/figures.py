@@ -1,18 +1,11 @@
 """The figure of a recording's table: error of each frame ahead, and the ratio of two models."""
 
-import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-from worldmodel.runtime.files import write_bytes
-
-matplotlib.use("Agg")
-from matplotlib import pyplot  # after the backend is chosen
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#777777", "#009E73"  # Okabe and Ito's
 Style = tuple[str, Any, str]  # colour, dashes, label
@@ -23,24 +16,17 @@ CHANNELS = {  # name, unit, factor from SI
 }
 
 
-def curves_figure(table: Mapping[str, Any], styles: Mapping[str, Style], path: Path) -> None:
+def curves_figure(table: Mapping[str, Any], styles: Mapping[str, Style]) -> Figure:
     """Error of each frame ahead (above) and the ratio of the last model to the first (below), a
-    column per channel, with 95 % bands over episodes; written as PNG.
+    column per channel, with 95 % bands over episodes.
 
     Args:
       table: the content of table.json, with ``curves``, ``control_hz`` and ``rows``.
       styles: of the models that are drawn.
     """
     curves, own = table["curves"], table["rows"][0]["seconds"]
-    figure, axes = pyplot.subplots(
-        2,
-        len(curves),
-        figsize=(max(6.0, 3.5 * len(curves)), 5.2),
-        squeeze=False,
-        sharex=True,
-        height_ratios=(2, 1),
-        layout="constrained",
-    )
+    figure = Figure((max(6.0, 3.5 * len(curves)), 5.2), layout="constrained")
+    axes = figure.subplots(2, len(curves), squeeze=False, sharex=True, height_ratios=(2, 1))
     reference, *_, model = styles
     for (upper, lower), (channel, models) in zip(axes.T, curves.items(), strict=True):
         name, unit, factor = CHANNELS[channel]
@@ -60,10 +46,7 @@ def curves_figure(table: Mapping[str, Any], styles: Mapping[str, Style], path: P
     axes[1, 0].set_ylabel(f"{model} / {reference}")
     about = f"{table['recording']}, {table['split']} episodes, commit "
     figure.supxlabel(about + table["provenance"]["commit"][:12], fontsize=7, color="#444444")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=130)
-    pyplot.close(figure)
-    write_bytes(path, image.getvalue())
+    return figure
 
 
 def _line(axis: Axes, x: np.ndarray, band: Mapping[str, Any], style: Style, factor: float) -> None:

@@ -17,6 +17,7 @@ Ctrl-C, SIGTERM or a kill.
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,8 +75,8 @@ class Args:
     fit: FitConfig = THROUGH_WINDOWS
 
 
-def main(args: Args) -> int:
-    """Runs or resumes one fit; prints one JSON line; returns the exit status."""
+def main(args: Args, stop: Callable[[], bool]) -> int:
+    """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
     recording = read_recording(args.recording, args.out)
     problem, simulated = recording.problem, recording.simulated
@@ -113,25 +114,19 @@ def main(args: Args) -> int:
         covariance = doubt.covariance
     guarded = plain(settings["args"])  # but for how long the fit runs
     guarded["fit"] = {k: v for k, v in guarded["fit"].items() if k not in LENGTH}
-    rows = args.out / "metrics.jsonl"
-    with runtime.Interrupt() as interrupt:
-        try:
-            hybrid = fit_hybrid(
-                world,
-                fitted.parameters,
-                channels,
-                data,
-                args.regression,
-                args.fit,
-                args.out / "progress",
-                covariance=covariance,
-                metadata=metadata | {"settings": settings | {"args": guarded}},
-                record=lambda row: append_row(rows, row),
-                stop=lambda: interrupt.requested,
-            )
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
+    hybrid = fit_hybrid(
+        world,
+        fitted.parameters,
+        channels,
+        data,
+        args.regression,
+        args.fit,
+        args.out / "progress",
+        covariance=covariance,
+        metadata=metadata | {"settings": settings | {"args": guarded}},
+        record=lambda row: append_row(args.out / "metrics.jsonl", row),
+        stop=stop,
+    )
     world, parameters = hybrid.world, hybrid.parameters
     result = {
         "recording": problem.name,
@@ -149,7 +144,7 @@ def main(args: Args) -> int:
     protocol = dataclasses.replace(problem.protocol, remember=args.remember)
     target = args.out / "checkpoint"
     saved.save(target, 0, world, parameters, stored, keep=1, protocol=protocol)
-    print(json.dumps(result | {"checkpoint": str(args.out / "checkpoint")}))
+    print(json.dumps(result | {"checkpoint": str(target)}))
     return 0
 
 

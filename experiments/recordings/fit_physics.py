@@ -16,6 +16,7 @@ resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,16 @@ class Args:
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
-    learning_rate: float | None = None  # in units of the prior's width
     horizon: int | None = None  # frames per window
-    curriculum: tuple[int, ...] | None = None  # frames scored, in equal shares of the steps
     checkpoint_every: int | None = None  # steps
 
 
-def main(args: Args) -> int:
-    """Runs or resumes one fit; prints one JSON line; returns the exit status."""
+def main(args: Args, stop: Callable[[], bool]) -> int:
+    """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
     recording = read_recording(args.recording, args.out)
     problem, simulated = recording.problem, recording.simulated
-    names = ("seed", "steps", "batch", "learning_rate", "curriculum", "checkpoint_every")
+    names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
@@ -93,36 +92,31 @@ def main(args: Args) -> int:
         "config_hash": checkpoint.config_hash(finished),
         "train_ids": [plain(e.id) for e in train],
     }
-    with runtime.Interrupt() as interrupt:
-        try:
-            decisive = settings | {"seed": config.seed}
-            claim(args.out / "least_squares", decisive)
-            start = fit_physics(
-                world,
-                train_windows,
-                validation_windows,
-                PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
-                args.out / "least_squares",
-                config_hash=checkpoint.config_hash(decisive),
-                record=lambda row: append_row(args.out / "least_squares.jsonl", row),
-                stop=lambda: interrupt.requested,
-            ).parameters
-            state = fit(
-                world,
-                init(world, jax.random.key(args.seed)),
-                problem.channels(scene),
-                train_windows,
-                validation_windows,
-                config,
-                args.out / "progress",
-                metadata=metadata,
-                record=lambda row: append_row(args.out / "metrics.jsonl", row),
-                stop=lambda: interrupt.requested,
-                start=start,
-            )
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
+    decisive = settings | {"seed": config.seed}
+    claim(args.out / "least_squares", decisive)
+    start = fit_physics(
+        world,
+        train_windows,
+        validation_windows,
+        PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
+        args.out / "least_squares",
+        config_hash=checkpoint.config_hash(decisive),
+        record=lambda row: append_row(args.out / "least_squares.jsonl", row),
+        stop=stop,
+    ).parameters
+    state = fit(
+        world,
+        init(world, jax.random.key(args.seed)),
+        problem.channels(scene),
+        train_windows,
+        validation_windows,
+        config,
+        args.out / "progress",
+        metadata=metadata,
+        record=lambda row: append_row(args.out / "metrics.jsonl", row),
+        stop=stop,
+        start=start,
+    )
     size = min(config.batch, len(validation_windows))
     stopped_early = int(unconverged(world, state.best, validation_windows, size).sum())
     runtime.log(

@@ -57,10 +57,6 @@ class Corrections:
         """Those of the windows at ``rows``."""
         return Corrections(self.first[rows], self.steps[rows])
 
-    def part(self, *, first: float, steps: float) -> "Corrections":
-        """The corrections times a factor each."""
-        return Corrections(first * self.first, steps * self.steps)
-
 
 def predict(
     fitted: Fitted, windows: Windows, batch: int
@@ -90,8 +86,8 @@ def controls(
     replay, order = make_replay(fitted.world, batch), deal(len(windows), DEAL_SEED)
     given = {
         "dealt": [c.take(order) for c in own],
-        "start_only": [c.part(first=1.0, steps=0.0) for c in own],
-        "network_off": [c.part(first=0.0, steps=0.0) for c in own],
+        "start_only": [Corrections(c.first, 0.0 * c.steps) for c in own],
+        "network_off": [Corrections(0.0 * c.first, 0.0 * c.steps) for c in own],
     }
     out = {}
     for name, each in given.items():

@@ -186,8 +186,7 @@ def main(args: Args) -> int:
     for name, folders in named.items():
         groups[name] = read_learned(name, folders, args.recording, groups["physics"])
     hybrids = list(groups["hybrid"].values())
-    best = min(hybrids, key=lambda f: f.validation)
-    keep_checkpoints(hybrids, args.out)
+    best = keep_checkpoints(hybrids, args.out)
     table = publish(
         args.out,
         recording,

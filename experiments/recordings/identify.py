@@ -12,7 +12,6 @@ Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -22,20 +21,14 @@ from typing import Any
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import plain, write
+from experiments.records import plain, write, write_arrays
 from worldmodel import runtime
 from worldmodel.errors import InputError
-from worldmodel.finetune.gauss_newton import (
-    Identified,
-    IdentifyConfig,
-    Progress,
-    identify,
-    intervals,
-)
+from worldmodel.finetune import gauss_newton
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime.checkpoint import config_hash
-from worldmodel.runtime.files import write_bytes
 
 NOTE = (
     "Deviation: in widths of the number's prior; 1 where the data say nothing. A number is not "
@@ -77,12 +70,12 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
     settings |= {"data": recording.digest}
     file, of = args.out / "progress.npz", config_hash(settings)
-    fitted = identify(
+    fitted = gauss_newton.identify(
         world,
         windows,
         args.fit,
         progress=_read(file, of),
-        keep=lambda progress: _keep(file, progress, of),
+        keep=lambda progress: write_arrays(file, dataclasses.asdict(progress) | {"of": of}),
         stop=stop,
     )
     if fitted.reason:
@@ -126,12 +119,6 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     return 0
 
 
-def _keep(file: Path, progress: Progress, of: str) -> None:
-    content = io.BytesIO()
-    np.savez(content, of=of, **dataclasses.asdict(progress))
-    write_bytes(file, content.getvalue())
-
-
 def _read(file: Path, of: str) -> Progress | None:
     if not file.is_file():
         return None
@@ -146,7 +133,7 @@ def _read(file: Path, of: str) -> Progress | None:
 def rows_of(world: WorldModel, fitted: Identified) -> list[dict[str, Any]]:
     """A row per number, in its unit or in widths of its prior."""
     half = fitted.uncertainty.half_widths(np.eye(len(fitted.numbers)))
-    kinds, bounds = {f.name: f.kind for f in world.free}, intervals(world, fitted)
+    kinds, bounds = {f.name: f.kind for f in world.free}, gauss_newton.intervals(world, fitted)
     rows = []
     for n, h in zip(fitted.numbers, half, strict=True):
         kind, interval = kinds[n.name], bounds[n.name]

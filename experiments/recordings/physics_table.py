@@ -124,9 +124,8 @@ def main(args: Args) -> int:
     runtime.configure()
     recording = read_recording(args.recording)
     fits = read_fits(args.fits, args.recording)
-    best = min(fits, key=lambda f: f.validation)
+    best = keep_checkpoints(fits, args.out)
     world, physics = best.fitted.world, best.fitted.parameters["physics"]
-    keep_checkpoints(fits, args.out)
     problem = recording.problem
     table = publish(
         args.out,

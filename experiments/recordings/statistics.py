@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from worldmodel.commands.scores import named
 from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
@@ -125,10 +124,10 @@ def ratio_t_interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio of two means over the first axis, with its 95 % t-interval from the residuals
     error − ratio · reference (the delta method for paired samples)."""
-    n, ratio = len(error), error.mean(axis=0) / reference.mean(axis=0)
-    residual = (error - ratio * reference).std(axis=0, ddof=1) / np.sqrt(n)
-    half = float(stdtrit(n - 1, 0.975)) * residual / reference.mean(axis=0)
-    return ratio, ratio - half, ratio + half
+    over = reference.mean(axis=0)
+    ratio = error.mean(axis=0) / over
+    _, low, high = mean_interval(error - ratio * reference)
+    return ratio, ratio + low / over, ratio + high / over
 
 
 def curves(
@@ -174,9 +173,8 @@ def curves(
 
 def mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over the first axis with its 95 % t-interval."""
-    n, mean = len(error), error.mean(axis=0)
-    half = float(stdtrit(n - 1, 0.975)) * error.std(axis=0, ddof=1) / np.sqrt(n)
-    return mean, mean - half, mean + half
+    interval = ttest_1samp(error, 0.0).confidence_interval(0.95)
+    return error.mean(axis=0), interval.low, interval.high
 
 
 def diverged(predicted: np.ndarray, windows: Windows) -> np.ndarray:

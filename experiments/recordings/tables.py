@@ -13,7 +13,7 @@ from experiments.recordings.fitted import Fitted, restore_fitted
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
 from experiments.recordings.statistics import BySeed, curves, diverged, rows_at
-from experiments.records import Row, write
+from experiments.records import Row, write, write_figure
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -85,8 +85,11 @@ def refuse_different(fits: Sequence[Fit], settings: Callable[[dict[str, Any]], A
             )
 
 
-def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
+def keep_checkpoints(fits: Sequence[Fit], out: Path) -> Fit:
     """Copies the checkpoint that is best on *validation* to ``out``, others to ``out/seed<N>``.
+
+    Returns:
+      The best.
 
     Raises:
       InputError: a fit stands in ``out``.
@@ -101,6 +104,7 @@ def keep_checkpoints(fits: Sequence[Fit], out: Path) -> None:
         target = out if f is best else out / f"seed{f.seed}"
         with new_folder(target / "checkpoint", replace=True) as folder:
             shutil.copytree(f.folder / "checkpoint", folder, dirs_exist_ok=True)
+    return best
 
 
 def grids(problem: Problem, channels: Channels, episodes: Sequence[Episode]) -> list[WindowGrid]:
@@ -158,7 +162,7 @@ def publish(
     """
     problem, episodes = recording.problem, recording.part(split)
     reference, *_, model = styles
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     shown: dict[str, Any] = {}
     longest = 0
     for grid in grids(problem, fitted.channels, episodes):
@@ -172,8 +176,7 @@ def publish(
             scored = rows_at(predicted, part, fitted.channels, pairs([*predicted]))
             rows += [head | row for row in scored]
         if grid.horizon is not None:  # the longer one's is kept
-            longest = grid.horizon
-            ends = (model, reference)
+            longest, ends = grid.horizon, (model, reference)
             shown = curves(predicted, windows, fitted.channels, [*styles], ends)
     title = f"{problem.name}: open-loop errors on the {split} episodes"
     kept = {
@@ -187,7 +190,7 @@ def publish(
     about = kept | about | {"curves": shown}
     note = " ".join(filter(None, (NOTE, remark(rows))))
     table = write(out, title, rows, columns(rows, reference), note=note, **about)
-    curves_figure(table, styles, out / "figure.png")
+    write_figure(out / "figure.png", curves_figure(table, styles))
     return table
 
 
@@ -200,10 +203,17 @@ NOTE = (
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:
     """The columns of table.md: errors by channel, and their ratios to a reference's."""
     channels = [c for c in CHANNELS if any(row[c] is not None for row in rows)]
-    table: dict[str, Callable[[Row], Any]] = {"ahead": _horizon, "model": _model, "seeds": _seeds}
+    table: dict[str, Callable[[Row], Any]] = {
+        "ahead": lambda r: (
+            f"{r['frames']} frames, {r['seconds']:.2f} s" if r["frames"] else "whole"
+        ),
+        "model": lambda r: r["model"] + (f": {r['reason']}" if r["reason"] else ""),
+        "seeds": lambda r: ", ".join(map(str, r["seeds"])),
+    }
     for c in channels:
-        name, unit, factor = CHANNELS[c]
-        table[f"{name} [{unit}]"] = lambda row, c=c, f=factor: _scaled(row[c], f)
+        name, unit, f = CHANNELS[c]
+        scaled = lambda row, c=c, f=f: None if row[c] is None else f"{f * row[c]:.2f}"  # noqa: E731
+        table[f"{name} [{unit}]"] = scaled
     for c in channels:
         name = CHANNELS[c][0]
         table[f"{name} / {reference}"] = lambda row, c=c: ratio(row, reference, c)
@@ -236,19 +246,3 @@ def headline(table: Row, reference: str, models: Sequence[str]) -> dict[str, Any
         }
     kept = {name: own[0][name] for name in ("frames", "episodes")}
     return {"recording": table["recording"], **kept, f"over_{reference}": ratios}
-
-
-def _horizon(row: Row) -> str:
-    return f"{row['frames']} frames, {row['seconds']:.2f} s" if row["frames"] else "whole"
-
-
-def _model(row: Row) -> str:
-    return row["model"] + (f": {row['reason']}" if row["reason"] else "")
-
-
-def _seeds(row: Row) -> str:
-    return ", ".join(map(str, row["seeds"]))
-
-
-def _scaled(error: float | None, factor: float) -> str | None:
-    return None if error is None else f"{factor * error:.2f}"

@@ -12,8 +12,7 @@ from experiments.records import table as markdown
 from worldmodel.runtime.page import INK, Drawing, Markup, Note, Table, render, svg
 from worldmodel.scene.view3d import Mark, view, viewer
 from worldmodel.tasks.slide.task import CONTROL_HZ, SUCCESS, SlideTask
-from worldmodel.trust.figures import COLOURS, MARKERS
-from worldmodel.trust.report import HALF_WIDTH, costs
+from worldmodel.trust.report import COLOURS, HALF_WIDTH, MARKERS, costs
 
 SUCCESSES = (
     "Black: real episodes alone. A version has a line per number of real episodes, along which "

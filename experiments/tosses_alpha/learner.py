@@ -71,7 +71,9 @@ class Learner:
         sets = [sets[min(i, count - 1)] for i in range(rows)]
         size = ROWS * -(-max(map(len, sets)) // ROWS)
         fresh = members(init(self.world, jax.random.key(self.seed)))[0]
-        norms = [self._standards(fresh, windows) for windows in sets]
+        # Each network's inputs are standardised by the first frames of its own training windows.
+        frames = [regression_data(self.world, fresh, windows.cut(1)) for windows in sets]
+        norms = [_single(standards(self.world, each)) for each in frames]
         padded = [w.take(np.minimum(np.arange(size), len(w) - 1)) for w in sets]
         weights, judged = _trainer(self.world, self.channels, self.recipe)(
             fresh["network"]["weights"],
@@ -88,17 +90,8 @@ class Learner:
                 f"training {int(bad.argmax())} of {count}: the primary error is {judged[bad][0]}; "
                 "are its windows finite?"
             )
-        return [_parameters(_row(weights, i), norm) for i, norm in enumerate(norms[:count])]
-
-    def _standards(self, fresh: Parameters, windows: Windows) -> Any:
-        """Constants that standardise the network's inputs, from its own training windows."""
-        frames = dataclasses.replace(
-            windows,
-            ctrl=windows.ctrl[:, :1],
-            target=windows.target[:, :1],
-            scored=windows.scored[:, :1],
-        )
-        return _single(standards(self.world, regression_data(self.world, fresh, frames)))
+        each = (jax.tree.map(lambda x, i=i: x[i], weights) for i in range(count))
+        return [_parameters(own, norm) for own, norm in zip(each, norms, strict=False)]
 
 
 def _single(tree: Any) -> Any:
@@ -115,10 +108,6 @@ def _parameters(weights: Any, norm: Any) -> Parameters:
 
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: np.stack(x), *trees)
-
-
-def _row(tree: Any, i: Any) -> Any:
-    return jax.tree.map(lambda x: x[i], tree)
 
 
 @functools.lru_cache(maxsize=4)
@@ -155,7 +144,7 @@ def _trainer(world: WorldModel, channels: Channels, recipe: Recipe) -> Callable[
         def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
             weights, state = carry
             pick, forget = jax.random.split(key)
-            batch = _row(data, jax.random.randint(pick, (recipe.batch,), 0, count))
+            batch = data.take(jax.random.randint(pick, (recipe.batch,), 0, count))
             shown = jax.random.randint(forget, (recipe.batch,), 1, HISTORY + 1)
             known = batch.history.known & (jnp.arange(HISTORY) < shown[:, None])
             history = dataclasses.replace(batch.history, known=known)

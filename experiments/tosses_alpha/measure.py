@@ -23,8 +23,7 @@ import dataclasses
 import json
 import os
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,7 @@ def train_replicate(
     episodes: list[Episode],
     number: int,
     tosses: Mapping[str, np.ndarray],
-    interrupt: runtime.Interrupt,
+    stop: Callable[[], bool],
 ) -> dict[str, Any]:
     """All cells of a replicate: errors over the ballistic ones, (channels,) each.
 
@@ -141,9 +140,8 @@ def train_replicate(
     learner = Learner(world, channels, study.recipe, judged, errors(untrained, judged), number)
     shuffle = np.random.default_rng([number, 3])
     todo, done = cells(study), []
-    began = time.monotonic()
     for first in range(0, len(todo), study.recipe.together):
-        if interrupt.requested:
+        if stop():
             raise runtime.Interrupted("stopped between two trainings; the same command resumes")
         group, sets = todo[first : first + study.recipe.together], []
         for version, n, m in group:
@@ -157,11 +155,8 @@ def train_replicate(
         for (version, n, m), parameters in zip(group, learner.train(sets), strict=True):
             ratio = (errors(parameters, test) / ballistic)[has]
             done.append({"version": version, "n": n, "m": m, "errors": ratio.tolist()})
-        rate = len(done) / (time.monotonic() - began)
-        runtime.log(
-            f"replicate {number + 1}/{study.replicates}  training {len(done)}/{len(todo)}  "
-            f"{(len(todo) - len(done)) / rate:.0f} s to its end"
-        )
+        of = f"replicate {number + 1}/{study.replicates}"
+        runtime.log(f"{of}  training {len(done)}/{len(todo)}")
     return {"cells": done, "ballistic": ballistic[has].tolist()}
 
 
@@ -215,7 +210,7 @@ def result_of(out: Path, number: int) -> dict[str, Any]:
     return result | {"about": about}
 
 
-def main(args: Args) -> int:
+def main(args: Args, stop: Callable[[], bool]) -> int:
     """Trains the replicates that are absent, measures, publishes; prints one JSON line."""
     # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
@@ -224,25 +219,20 @@ def main(args: Args) -> int:
     problem, episodes, simulated = recording.problem, recording.episodes, recording.simulated
     folder = args.out / "replicates"
     claim(folder, {"study": study, "recording": recording.digest})
-    with runtime.Interrupt() as interrupt:
-        try:
-            for number in range(study.replicates):
-                target = folder / f"{number:03d}.json"
-                if target.is_file():
-                    continue
-                archived = args.out / "versions" / f"{number:03d}.npz"
-                if not archived.is_file():
-                    raise InputError(
-                        f"{archived} is absent; run experiments.tosses_alpha.versions --recording "
-                        f"{args.recording} --study {args.study} --out {archived.parent}"
-                    )
-                with np.load(archived) as archive:
-                    tosses = {name: archive[name] for name in archive.files}
-                result = train_replicate(problem, study, episodes, number, tosses, interrupt)
-                files.write_json(target, result, indent=None)
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
+    for number in range(study.replicates):
+        target = folder / f"{number:03d}.json"
+        if target.is_file():
+            continue
+        archived = args.out / "versions" / f"{number:03d}.npz"
+        if not archived.is_file():
+            raise InputError(
+                f"{archived} is absent; run experiments.tosses_alpha.versions --recording "
+                f"{args.recording} --study {args.study} --out {archived.parent}"
+            )
+        with np.load(archived) as archive:
+            tosses = {name: archive[name] for name in archive.files}
+        result = train_replicate(problem, study, episodes, number, tosses, stop)
+        files.write_json(target, result, indent=None)
     results = [result_of(args.out, number) for number in range(study.replicates)]
     fits = [fit for result in results for fit in result["about"]["fits"].values()]
     table = publish(

@@ -211,31 +211,23 @@ def replicate(
     return out | {"about": np.array(json.dumps(about))}
 
 
-def main(args: Args) -> int:
+def main(args: Args, stop: Callable[[], bool]) -> int:
     """Writes the replicates that are absent; returns the exit status."""
     runtime.configure()
     study = STUDIES[args.study]
     claim(args.out, {"study": study, "recording": args.recording})
     recording = read_recording(args.recording, args.out)
-    with runtime.Interrupt() as interrupt:
-        for number in range(study.replicates):
-            target = args.out / f"{number:03d}.npz"
-            if target.is_file():
-                continue
-            try:
-                arrays = replicate(
-                    recording.problem,
-                    study,
-                    recording.episodes,
-                    number,
-                    lambda: interrupt.requested,
-                )
-            except runtime.Interrupted:
-                return interrupt.exit_status
-            except FloatingPointError as error:
-                runtime.log(f"replicate {number}: {error}")
-                return 1
-            write_arrays(target, arrays, compressed=True)
+    problem, episodes = recording.problem, recording.episodes
+    for number in range(study.replicates):
+        target = args.out / f"{number:03d}.npz"
+        if target.is_file():
+            continue
+        try:
+            arrays = replicate(problem, study, episodes, number, stop)
+        except FloatingPointError as error:
+            runtime.log(f"replicate {number}: {error}")
+            return 1
+        write_arrays(target, arrays, compressed=True)
     return 0
 
 

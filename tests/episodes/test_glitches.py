@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.recordings.layouts import SQUARE_DROP
+from experiments.recordings.problems import SQUARE
 
 
 def fall_and_bounce() -> np.ndarray:
@@ -15,8 +15,8 @@ def fall_and_bounce() -> np.ndarray:
 
 
 def glitches(qpos: np.ndarray) -> np.ndarray:
-    assert SQUARE_DROP.rejects is not None
-    return SQUARE_DROP.rejects.rejected(qpos)
+    assert SQUARE.columns.rejects is not None
+    return SQUARE.columns.rejects.rejected(qpos)
 
 
 def test_a_bounce_is_no_glitch_and_a_glitch_is() -> None:

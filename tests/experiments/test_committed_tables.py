@@ -9,8 +9,7 @@ import pytest
 import tyro
 
 from experiments.coverage import measure
-from experiments.coverage.scenarios import scenarios
-from experiments.gradients import bounce, cost, cube_side, first, gate, gate_tables
+from experiments.gradients import bounce, cost, cube_side, first, gate
 from experiments.identification import coverage
 from experiments.learned import held_out
 from experiments.manipulation import creep, slip
@@ -29,7 +28,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (cost, "gradients/cost_gpu"),
         (cube_side, "gradients/cube_side"),
         (first, "gradients/first"),
-        (gate_tables, "gradients/gate"),
+        (gate, "gradients/gate"),
         (measure, "coverage"),
         (coverage, "identification"),
         (compare, "policies"),
@@ -46,9 +45,8 @@ def test_a_table_is_that_of_its_rows_and_its_command_exists(
     text = header(module.TITLE, result, module.NOTE) + table(result["rows"], module.COLUMNS)
     assert (RESULTS / folder / "table.md").read_text() == text
     command = shlex.split(result["command"])
-    entry = gate if module is gate_tables else module
-    assert command[:3] == ["python", "-m", entry.__name__]
-    assert tyro.cli(entry.Args, args=command[3:]).out == Path("experiments/results") / folder
+    assert command[:3] == ["python", "-m", module.__name__]
+    assert tyro.cli(module.Args, args=command[3:]).out == Path("experiments/results") / folder
 
 
 def test_a_cost_is_a_multiple_of_the_forward_simulations() -> None:
@@ -68,6 +66,6 @@ def test_every_scenario_of_the_coverage_study_is_published_and_does_what_is_want
     published = [[row[f] for f in fields] + [row["replications"]] for row in result["rows"]]
     assert published == [
         [getattr(scenario, name) for name in fields] + [scenario.tables]
-        for scenario in scenarios(study.tables, study.pools)
+        for scenario in measure.scenarios(study.tables, study.pools)
     ]
     assert [row for row in result["rows"] if measure.missed(row)] == []

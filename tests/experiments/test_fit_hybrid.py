@@ -10,7 +10,7 @@ import pytest
 from experiments.recordings.fit_hybrid import Args, make_world
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import PENDULUM
-from experiments.recordings.simulate import simulate
+from experiments.recordings.source import simulate
 from tests.helpers.command import ROOT, run
 from tests.helpers.doors import MASS, door
 from worldmodel.episodes.errors import episode_errors

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.problems import CUBE, PENDULUM, PENDULUM_DRIVES
-from experiments.recordings.simulate import simulate
+from experiments.recordings.source import simulate
 from tests.helpers.command import run, start
 from worldmodel.physics import parameters
 from worldmodel.scene import drives

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.gradients import gate, gate_cells, gate_tables
+from experiments.gradients import gate, gate_cells
 from experiments.gradients.gate_scenes import PAIRS, WANTED, Row
 from worldmodel.errors import InputError
 from worldmodel.physics.kinds import DRIVES, MOVING
@@ -21,9 +21,9 @@ TABLE = ROOT / "experiments" / "results" / "gradients" / "gate" / "table.json"
 )
 def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
     result = gate_cells.measure(row, dtypes=("float64",))
-    assert max(result["values"]) < gate_tables.VALUES
+    assert max(result["values"]) < gate.VALUES
     for k in range(len(gate_cells.STEPS)):
-        verdicts = {c: gate_tables.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
+        verdicts = {c: gate.verdict(result, c, "float64", k) for c in gate_cells.CLASSES}
         unusual = {c: v.kind for c, v in verdicts.items() if v.kind != "right"}
         for c in [c for c, kind in unusual.items() if kind == "wrong"]:
             # The differences of a solve that converges to 1e-13 are certain to about 1e-9.
@@ -46,7 +46,7 @@ def test_the_gradient_is_that_of_mjx_and_of_recompiled_c(row: Row) -> None:
 def test_a_pair_without_a_collider_is_refused_by_name() -> None:
     result = gate_cells.measure(Row("free", "cylinder", "box"))
     assert "cylinder–box" in result["refused"]
-    assert gate_tables.verdict(result, "mass", "float64", 0).kind == "refused"
+    assert gate.verdict(result, "mass", "float64", 0).kind == "refused"
 
 
 def test_a_kink_is_measured() -> None:
@@ -82,23 +82,23 @@ def _row(size: float, jump: float, error: float | None, ours: float | None = 1.0
     ],
 )
 def test_verdicts(row: dict, kind: str) -> None:
-    assert gate_tables.verdict(row, "mass", "float64", 0).kind == kind
+    assert gate.verdict(row, "mass", "float64", 0).kind == kind
 
 
 def test_rounding_decides_the_side_of_a_scenes_kink() -> None:
     row = _row(1.0, 1e-9, 1e-7)
     cell = row["classes"]["mass"][0]
     cell["ours"]["float32"], cell["mjx"]["float32"] = 1.0, 0.1
-    assert gate_tables.verdict(row, "mass", "float32", 0).kind == "wrong"
+    assert gate.verdict(row, "mass", "float32", 0).kind == "wrong"
     row["classes"] |= _row(1.0, 1e-2, 1e-3)["classes"] | {"com": row["classes"]["mass"]}
-    assert gate_tables.verdict(row, "com", "float32", 0).kind == "kink"
+    assert gate.verdict(row, "com", "float32", 0).kind == "kink"
     cell["ours"]["float32"] = None
-    assert gate_tables.verdict(row, "com", "float32", 0).kind == "wrong"
+    assert gate.verdict(row, "com", "float32", 0).kind == "wrong"
 
 
 def test_c_counts_where_its_values_are_those_of_mjx() -> None:
     row = _row(1.0, 1e-9, 1e-7) | {"values": [1e-12, 1e-12]}
-    assert gate_tables.verdict(row, "mass", "float64", 0).kind == "wrong"  # C is off by 1
+    assert gate.verdict(row, "mass", "float64", 0).kind == "wrong"  # C is off by 1
 
 
 def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
@@ -129,6 +129,6 @@ def test_a_page_without_the_mark_is_refused(tmp_path: Path) -> None:
 def test_the_published_page_ends_in_the_tables_of_its_rows() -> None:
     result = json.loads(TABLE.read_text())
     page = (ROOT / "docs" / "physics.md").read_text()
-    assert page.endswith(gate.MARK + gate_tables.markdown(result))
+    assert page.endswith(gate.MARK + gate.markdown(result))
     assert {row["scene"] for row in result["rows"]} >= {r.name for r in gate.rows()}
     assert re.fullmatch(r"[0-9a-f]{12}", result["provenance"]["commit"])

@@ -20,8 +20,9 @@ SCRIPT = command.ROOT / "launch" / "gpu_check.sh"
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum in place of the rollouts, timed briefly."""
-    sums: dict[str, Any] = {"forward": jnp.sum, "no solver iterations": jnp.max}
-    monkeypatch.setattr(gpu_check, "programs_of", lambda bench: sums)
+    sums: dict[str, Any] = {"forward": jnp.sum, "unsolved": jnp.max}
+    monkeypatch.setattr(gpu_check, "program", lambda bench, variant: sums[variant])
+    monkeypatch.delitem(gpu_check.VARIANTS, "gradient")
     monkeypatch.setattr(gpu_check, "batch", lambda bench, size: jnp.arange(size * 1.0))
     monkeypatch.setattr("experiments.gradients.cost.LEAST_S", 0.5)
 
@@ -55,15 +56,13 @@ def test_what_comes_too_late_is_named_and_no_energy_is_invented(
     done = list(gpu_check.rollouts(gpu_check.ball(), (4,), time.monotonic() + 60.0))
     assert [row["watts"] for row in done] == [None, None]
 
-    def late(bench: Any) -> dict[str, Any]:
-        def slow(x: Any) -> Any:
-            for _ in range(20):  # which compiles for some tenths of a second
-                x = jnp.sort(jnp.sin(x))
-            return x
+    def slow(x: Any) -> Any:
+        for _ in range(20):  # which compiles for some tenths of a second
+            x = jnp.sort(jnp.sin(x))
+        return x
 
-        return {"forward": slow}
-
-    monkeypatch.setattr(gpu_check, "programs_of", late)
+    monkeypatch.setattr(gpu_check, "program", lambda bench, variant: slow)
+    monkeypatch.delitem(gpu_check.VARIANTS, "no solver iterations")
     (row,) = gpu_check.rollouts(gpu_check.ball(), (4,), time.monotonic())
     assert "seconds" not in row and "not over in time" in row["skipped"]
 

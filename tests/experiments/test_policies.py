@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import image
 
 from experiments.papers.result import RESULTS, ROOT
-from experiments.policies.compare import Stairs
-from experiments.policies.figure import draw
+from experiments.policies.compare import Stairs, draw
+from experiments.records import write_figure
 from worldmodel.tasks import sensors
 from worldmodel.tasks.swing_up.task import SwingUp
 
@@ -36,6 +36,7 @@ def test_the_figure_has_a_row_per_task(tmp_path: Path) -> None:
     rows = json.loads((ROOT / RESULTS / "policies" / "table.json").read_text())["rows"]
     for count in (1, 2):
         tasks = [*dict.fromkeys(row["task"] for row in rows)][:count]
-        draw([row for row in rows if row["task"] in tasks], tmp_path / f"{count}.png")
+        figure = draw([row for row in rows if row["task"] in tasks])
+        write_figure(tmp_path / f"{count}.png", figure)
     one, two = (image.imread(tmp_path / f"{count}.png").shape for count in (1, 2))
     assert two[1] == one[1] and two[0] == 2 * one[0]

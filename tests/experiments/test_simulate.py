@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE, PENDULUM, PROBLEMS, SQUARE, Problem
-from experiments.recordings.simulate import simulate
+from experiments.recordings.source import simulate
 from worldmodel._mujoco import mujoco
 from worldmodel.runtime import files
 

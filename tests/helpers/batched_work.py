@@ -16,17 +16,19 @@ import numpy as np
 import tyro
 
 from tests.helpers.doors import MASS, door, door_windows
-from tests.helpers.learned_models import SMALL, one_member
+from tests.helpers.learned_models import SMALL, one_member, shaken
 from tests.helpers.small_tasks import Going, Reach
 from worldmodel import loop, runtime
 from worldmodel.episodes.errors import Angle, Channels
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import make_engine
 from worldmodel.model import Displacement, WorldModel, init
+from worldmodel.model.ensemble import make_forecaster, make_simulator
 from worldmodel.runtime import devices
 from worldmodel.runtime.records import write_arrays
 
 COUNT = 5  # no multiple of the devices
+MEMBERS = (2, 4, 3)  # of ensembles; three do not divide eight devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Args:
 def work(args: Args) -> dict[str, np.ndarray]:
     """What does not depend on where it is computed."""
     if args.whole:
-        return {**episodes(), **rows(), **derivatives(), **fitted(args.out / "fit")}
-    return {**episodes(), **rows()}
+        return {**episodes(), **rows(), **ensembles(), **derivatives(), **fitted(args.out / "fit")}
+    return {**episodes(), **rows(), **ensembles()}
 
 
 def rows() -> dict[str, np.ndarray]:
@@ -50,6 +52,25 @@ def rows() -> dict[str, np.ndarray]:
     for count in (1, 5, 8, 21, 64):
         x = np.arange(count * 1.0)
         out[f"rows{count}"] = devices.in_batches(heavy, 4, jnp.ones(3), x)["sum"]
+    return out
+
+
+def ensembles() -> dict[str, np.ndarray]:
+    """Of two, four and three members: forecasts of windows, and episodes that they take turns with;
+    and rows of their own, more and fewer than there are devices."""
+    out = {}
+    for count in MEMBERS:
+        network = dataclasses.replace(SMALL, members=count)
+        world = WorldModel(door(), MASS, correction=Displacement(), network=network)
+        parameters = shaken(init(world, jax.random.key(0)))
+        forecast = make_forecaster(world, 2)(parameters, door_windows(COUNT))
+        out[f"members{count}"], out[f"spread{count}"] = forecast.members, forecast.deviation
+        qpos, ctrl = np.linspace(0.1, 0.5, COUNT)[:, None], np.zeros((COUNT, 3, 1))
+        out[f"turns{count}"] = make_simulator(world, 2)(parameters, qpos, ctrl).qpos
+        for rows in (1, 21):
+            x = np.arange(1.0 * count * rows).reshape(count, rows)
+            each = list(np.eye(count))
+            out[f"own{count}x{rows}"] = devices.over_members(heavy, 4, each, x)["sum"]
     return out
 
 
@@ -128,7 +149,9 @@ def main(args: Args, stop: Callable[[], bool] = lambda: False) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     write_arrays(args.out / "work.npz", work(args))
     devices.log_memory()
-    counted = {"devices": jax.device_count(), "processes": jax.process_count()}
+    counted: dict[str, Any] = {"devices": jax.device_count(), "processes": jax.process_count()}
+    split = (devices.split_members([np.zeros(3)] * count) for count in MEMBERS)
+    counted["members_per_device"] = [x.addressable_shards[0].data.shape[0] for x in split]
     print(json.dumps(counted | {"temporary_bytes": temporary_bytes(), "stop": stop()}))
     return 0
 

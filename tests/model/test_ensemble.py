@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.doors import door, door_windows
 from tests.helpers.learned_models import answering, ball
+from worldmodel.errors import InputError
 from worldmodel.model import Network, Parameters, WorldModel, init
 from worldmodel.model.ensemble import (
     along,
@@ -124,7 +125,8 @@ def test_members_take_turns_with_the_rows(count: int) -> None:
         return Played(rows, np.full(len(rows), member))
 
     rows = np.arange(10, 10 + count)
-    played = taking_turns([0, 1, 2], run, (rows, {"twice": 2 * rows}))  # type: ignore[list-item]
+    each: Any = [0, 1, 2]
+    played = taking_turns(run, 2, each, rows, {"twice": 2 * rows})
     np.testing.assert_array_equal(played.rows, rows)
     np.testing.assert_array_equal(played.by, np.arange(count) % 3)
 
@@ -137,3 +139,8 @@ def test_values_between_the_steps_of_a_gate_are_linear_in_their_logarithm() -> N
     np.testing.assert_allclose(given[1, 0], np.log2(3.0))  # frame 2
     np.testing.assert_allclose(given[4095:, 0], 12.0)  # beyond the last
     np.testing.assert_allclose(given[:, 1], 3.0)
+
+
+def test_no_row_is_nobodys_turn() -> None:
+    with pytest.raises(InputError, match="there is no row"):
+        taking_turns(lambda member, rows: rows, 2, [{}, {}], np.zeros((0, 3)))

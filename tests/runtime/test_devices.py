@@ -32,6 +32,19 @@ def test_batches_of_any_size_give_every_row_once(size: int) -> None:
         devices.in_batches(run, size, 2.0, {"a": a[:0]}, y[:0])
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_every_member_gets_rows_of_its_own(size: int) -> None:
+    def run(member: dict[str, Any], x: Any) -> dict[str, Any]:
+        return {"sum": member["a"] + x}
+
+    each = [{"a": np.float64(k)} for k in (10, 20, 30)]
+    x = np.arange(15.0).reshape(3, 5)
+    out = devices.over_members(run, size, each, x)
+    np.testing.assert_array_equal(out["sum"], x + np.array([[10.0], [20.0], [30.0]]))
+    with pytest.raises(InputError, match="there is no row"):
+        devices.over_members(run, size, each, x[:, :0])
+
+
 def on_eight(args: batched_work.Args) -> dict[str, Any]:
     """``batched_work`` in a process with eight virtual devices: the line that it prints."""
     whole = ["--whole"] if args.whole else []
@@ -51,10 +64,11 @@ def same(folder: Path, expected: dict[str, np.ndarray]) -> None:
 
 
 def test_episodes_on_eight_devices_are_those_of_one(tmp_path: Path) -> None:
-    """With batches of many sizes, and an eighth of the memory on each device."""
+    """With batches of many sizes and members of ensembles, and an eighth of the memory on each."""
     eight = on_eight(batched_work.Args(tmp_path))
     assert eight["devices"] == 8
     same(tmp_path, batched_work.work(batched_work.Args(tmp_path / "one")))
+    assert eight["members_per_device"] == [1, 1, 3]  # of two, four and three
     assert eight["temporary_bytes"] < 0.2 * batched_work.temporary_bytes()
 
 

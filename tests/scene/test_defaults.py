@@ -61,6 +61,22 @@ def test_contacts_that_can_touch_limit_the_timestep() -> None:
     assert chosen.substeps == 5
 
 
+def test_a_contact_of_a_pair_limits_the_timestep_by_the_numbers_of_the_pair() -> None:
+    """Those of its geoms do nothing, unless they touch another geom too."""
+    paired = """<mujoco><option timestep="0.01"/><worldbody>
+    <geom name="floor" type="plane" size="1 1 1" solref="0.002 1" contype="0" conaffinity="0"/>
+    <body pos="0 0 1"><freejoint/><geom name="ball" size=".1" solref="0.004 1" contype="{type}"/>
+    </body><body pos="2 0 1"><freejoint/><geom name="other" size=".1" contype="0"/></body>
+    </worldbody><contact><pair geom1="floor" geom2="ball" solref="0.012 1"/></contact></mujoco>"""
+    for contype, what, seconds in (
+        (0, "the contact of geom 'floor' (world) against geom 'ball' (body 'body1')", 0.006),
+        (1, "the contact of geom 'ball'", 0.002),
+    ):
+        model = mujoco.MjModel.from_xml_string(paired.format(type=contype))
+        limit = stepping(model, 50.0).limits[0]
+        assert (limit.what, limit.seconds) == (what, seconds)
+
+
 def test_candidates_are_what_a_recording_can_show() -> None:
     model = mujoco.MjModel.from_xml_string(TOUCHING)
     assert [model.geom(g).name for g in touching_geoms(model)] == ["floor", "h", "l"]

@@ -7,12 +7,10 @@ import pytest
 
 from experiments.coverage import estimators
 from experiments.coverage.designs import SIZES, fresh, nested_errors
-from experiments.coverage.measure import cover, measured
-from experiments.coverage.scenarios import CELLS, COVERS, FAILS, scenarios
+from experiments.coverage.measure import CELLS, COVERS, FAILS, cover, measured, scenarios
 from tests.helpers.training_runs import smooth, table
 from worldmodel.trust import measure
-from worldmodel.trust.curve import leave_one_out
-from worldmodel.trust.intervals import pseudo_values
+from worldmodel.trust.intervals import leave_one_out, pseudo_values
 
 
 def test_the_estimators_agree_with_the_tool() -> None:

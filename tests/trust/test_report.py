@@ -16,8 +16,17 @@ from tests.helpers.html_page import whole
 from tests.helpers.planted_alpha import planted_runs
 from worldmodel import trust
 from worldmodel.errors import InputError
-from worldmodel.trust import cost, figures
-from worldmodel.trust.report import cells_of, control, interval, report, tables
+from worldmodel.trust import cost
+from worldmodel.trust.report import (
+    ENDS,
+    alpha_axis,
+    cells_of,
+    control,
+    interval,
+    learning,
+    report,
+    tables,
+)
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 22, 34, 50, 75), (8, 12), (8, 16, 24), 12
 VERSIONS = {"v0": (-0.15, 0), "v1": (0.6, 6), "far": (9.0, 6), "v*": (1.0, 0)}  # alpha, K
@@ -48,7 +57,7 @@ def unknown(task: dict[str, Any], verdict: str) -> None:
         version |= {"alpha": None, "alpha_low": None, "alpha_high": None, "verdict": verdict}
         version["homogeneity_p"] = None
     for cell in cells(task):
-        cell |= {kind + end: None for kind in KINDS for end in figures.ENDS}
+        cell |= {kind + end: None for kind in KINDS for end in ENDS}
         cell |= {"verdict": verdict, "reason": "the real-only curve is flat"}
 
 
@@ -132,7 +141,7 @@ def drawn(axes: Axes, name: str) -> list[np.ndarray]:
 
 
 def test_the_alpha_axis_shows_every_interval(task: dict[str, Any]) -> None:
-    (axes,) = figures.alpha_axis(task).axes
+    (axes,) = alpha_axis(task).axes
     every = [cell for cell in cells_of(task)]
     for kind, shown in (("alpha_avg", every), ("alpha_net", [c for c in every if c["k"]])):
         known = [c for c in shown if c[kind] is not None]
@@ -147,7 +156,7 @@ def test_the_alpha_axis_shows_every_interval(task: dict[str, Any]) -> None:
 
 
 def test_the_curve_shows_every_number(task: dict[str, Any]) -> None:
-    top, strip = figures.learning(task).axes
+    top, strip = learning(task).axes
     assert [line[:, 1].tolist() for line in drawn(top, "error")] == [
         [error["low"], error["high"]] for error in task["curve"]["error"]
     ]
@@ -194,15 +203,15 @@ def arrows(figure: Figure) -> list[float]:
 def test_censored_cells_are_arrows_at_the_end(task: dict[str, Any]) -> None:
     off = [cell for cell in cells(task) if cell["verdict"].startswith("CENSORED")]
     assert off and {cell["verdict"] for cell in off} == {"CENSORED_HI"}  # "far" is off the curve
-    assert len(arrows(figures.alpha_axis(task))) == sum(map(open_sides, cells(task)))
-    assert arrows(figures.learning(task)) == [1.0] * len(off)
+    assert len(arrows(alpha_axis(task))) == sum(map(open_sides, cells(task)))
+    assert arrows(learning(task)) == [1.0] * len(off)
     one_version(task)
-    assert arrows(figures.alpha_axis(task)) == []
+    assert arrows(alpha_axis(task)) == []
     task["versions"]["v1"]["cells"][0]["alpha_avg_high"] = None
     task["versions"]["v1"]["cells"][1]["alpha_net_low"] = None
-    assert arrows(figures.alpha_axis(task)) == [1.0, 0.0]
+    assert arrows(alpha_axis(task)) == [1.0, 0.0]
     unknown(task, "NOT_IDENTIFIED")
-    figure = figures.alpha_axis(task)
+    figure = alpha_axis(task)
     assert not drawn(figure.axes[0], "alpha_avg") and not arrows(figure)
 
 
@@ -219,9 +228,9 @@ def test_text_of_a_table_cannot_change_the_page(task: dict[str, Any]) -> None:
 
 
 def test_a_long_axis_is_bent(task: dict[str, Any]) -> None:
-    assert figures.alpha_axis(task).axes[0].get_xscale() == "linear"
+    assert alpha_axis(task).axes[0].get_xscale() == "linear"
     wide_intervals(task)
-    (axes,) = figures.alpha_axis(task).axes
+    (axes,) = alpha_axis(task).axes
     assert axes.get_xscale() == "symlog"
     assert axes.get_xlim()[0] < -3e5 and axes.get_xlim()[1] > 4e6
 

@@ -93,7 +93,7 @@ class Windows:
         (windows, HISTORY - 1) bool whether each is known."""
         return self.history.ctrl[..., 1:, :], self.history.known[..., 1:]
 
-    def take(self, rows: np.ndarray) -> "Windows":
+    def take(self, rows: Array) -> "Windows":
         """The windows at ``rows``."""
         return jax.tree.map(lambda x: x[rows], self)
 

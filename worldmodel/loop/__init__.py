@@ -4,7 +4,12 @@
 """
 
 from worldmodel.loop.demonstrations import demonstrate, draw
-from worldmodel.loop.disagreement import disagreement, most_doubtful, thinned
+from worldmodel.loop.disagreement import (
+    disagreement,
+    disagreement_between,
+    most_doubtful,
+    thinned,
+)
 from worldmodel.loop.next_version import WHOLE, finetune
 from worldmodel.loop.turn import Deploy, Method, Trainer, scores, trials_of, turn
 from worldmodel.loop.versions import (
@@ -30,6 +35,7 @@ __all__ = [
     "Version",
     "demonstrate",
     "disagreement",
+    "disagreement_between",
     "draw",
     "engine_difference",
     "finetune",

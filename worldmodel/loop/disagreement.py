@@ -9,6 +9,7 @@ there by a penalty, and corrections are asked for there (``turn``'s ``candidates
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from worldmodel.errors import InputError
 from worldmodel.loop.versions import LoopError, Version, simulator
 from worldmodel.model.ensemble import members
-from worldmodel.tasks.play import FARTHEST, episodes
+from worldmodel.tasks.play import FARTHEST, Simulate, episodes
 from worldmodel.tasks.task import Task
 from worldmodel.types import Goal, Policy, Start
 
@@ -40,12 +41,19 @@ def disagreement(
             f"{version.name} has one member, which cannot disagree; finetune it with a network of "
             "two members or more"
         )
+    worlds = [simulator(dataclasses.replace(version, parameters=one), task) for one in each]
+    return disagreement_between(worlds, task, policy, start, goal, key)
+
+
+def disagreement_between(
+    worlds: Sequence[Simulate], task: Task, policy: Policy, start: Start, goal: Goal, key: jax.Array
+) -> np.ndarray:
+    """``disagreement`` of two worlds or more, whatever plays them."""
     errors = []
-    for one in each:
-        alone = dataclasses.replace(version, parameters=one)
-        played = simulator(alone, task)(policy, start, goal, key)
+    for world in worlds:
+        played = world(policy, start, goal, key)
         sound = (np.asarray(played.farthest) <= FARTHEST).all(1)
-        error = [task.error(e) for e in episodes(task, played, goal, source=version.name)]
+        error = [task.error(e) for e in episodes(task, played, goal, source="member")]
         errors.append(np.where(sound, error, np.nan))
     deviation = np.std(errors, axis=0, ddof=1)
     return np.where(np.isnan(deviation), np.inf, deviation)

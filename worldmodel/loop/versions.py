@@ -24,7 +24,6 @@ from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.devices import in_batches
 from worldmodel.scene import Scene
 from worldmodel.scene.names import joint_names
 from worldmodel.tasks.play import FARTHEST, Played, Simulate, episodes, play
@@ -163,7 +162,7 @@ def simulator(
         each = members(version.parameters)[: None if in_turn else 1]
         most = BATCH if jax.default_backend() == "cpu" else GPU_BATCH
         size = min(most, -(-len(keys) // len(each)))
-        return taking_turns(each, lambda one, *share: in_batches(run, size, one, *share), rows)
+        return taking_turns(run, size, each, *rows)
 
     return simulate
 

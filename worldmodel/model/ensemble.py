@@ -20,7 +20,7 @@ from worldmodel.model import played
 from worldmodel.model.network import GATE_STEPS
 from worldmodel.model.simulate import predict_spread, simulate
 from worldmodel.model.world import Parameters, WorldModel, start
-from worldmodel.runtime.devices import in_batches
+from worldmodel.runtime.devices import over_members
 from worldmodel.runtime.executables import cached_jit
 from worldmodel.scene import Scene
 from worldmodel.scene.tangent import displaced, motions
@@ -96,11 +96,13 @@ def make_forecaster(
         if 0 in windows.target.shape[:2]:
             raise InputError(f"nothing to predict in windows of shape {windows.target.shape}")
         windows = dataclasses.replace(windows, measured=None)  # one program for all windows
+        each = members(parameters)
         if engine == "c":
-            each = [played.play(world, one, windows) for one in members(parameters)]
+            alone = [played.play(world, one, windows) for one in each]
+            poses, variance = (np.stack(x) for x in zip(*alone, strict=True))
         else:
-            each = [in_batches(run, batch, one, windows) for one in members(parameters)]
-        poses, variance = (np.stack(x) for x in zip(*each, strict=True))
+            shared = jax.tree.map(lambda x: np.broadcast_to(x, (len(each), *np.shape(x))), windows)
+            poses, variance = over_members(run, batch, each, shared)
         return _together(world.scene, poses, variance, parameters["network"])
 
     return forecaster
@@ -189,23 +191,19 @@ def make_simulator(world: WorldModel, batch: int) -> Callable[..., State]:
         if not len(qpos):
             raise InputError("no episode to simulate")
         qvel = np.zeros((len(qpos), nv)) if qvel is None else qvel
-        return taking_turns(
-            members(parameters),
-            lambda one, *rows: in_batches(run, batch, one, *rows),
-            (np.asarray(qpos), np.asarray(ctrl), np.asarray(qvel)),
-        )
+        return taking_turns(run, batch, members(parameters), qpos, ctrl, qvel)
 
     return simulator
 
 
-def taking_turns(each: Sequence[Parameters], run: Callable[..., Any], rows: Any) -> Any:
-    """``run(member, *rows)`` for a tuple of pytrees of rows, which members take turns with: row i
-    is member i's, modulo their number. Results on the host, in the order of the rows."""
+def taking_turns(run: Callable[..., Any], size: int, each: Sequence[Parameters], *rows: Any) -> Any:
+    """``run(member, *rows)`` for pytrees of rows, which members take turns with: row i is member
+    i's, modulo their number. Arguments of ``devices.over_members``, but for rows without members;
+    results on the host, in the order of the rows."""
     count = len(jax.tree.leaves(rows)[0])
-    shares = [np.arange(k, count, len(each)) for k in range(min(len(each), count))]
-    parts = [
-        run(one, *jax.tree.map(lambda x, at=at: np.asarray(x)[at], rows))
-        for one, at in zip(each, shares, strict=False)
-    ]
-    back = np.argsort(np.concatenate(shares))
-    return jax.tree.map(lambda *x: np.concatenate([np.asarray(a) for a in x])[back], *parts)
+    each = each[: max(1, count)]
+    most = -(-count // len(each))
+    share = np.minimum(np.arange(most * len(each)).reshape(most, len(each)).T, count - 1)
+    out = over_members(run, size, each, *jax.tree.map(lambda x: np.asarray(x)[share], rows))
+    back = np.arange(count)
+    return jax.tree.map(lambda x: x[back % len(each), back // len(each)], out)

@@ -1,12 +1,14 @@
-"""Rows of a batch, such as windows or episodes, over all devices and processes.
+"""Rows of a batch, such as windows or episodes, and members of an ensemble, over all devices.
 
 Each device runs the whole program on rows of its own (``shard_map``). Left to jit's partitioner the
 devices would ask each other in every iteration of a contact solver's loop whether all are done.
-All devices that JAX sees are used; CUDA_VISIBLE_DEVICES restricts them.
+The devices of a process are a mesh of members and rows; processes share the rows. All devices that
+JAX sees are used; CUDA_VISIBLE_DEVICES restricts them.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.progress import log
 
 _ROWS = PartitionSpec("rows")
+_MEMBERS = PartitionSpec("members")
+_ROWS_OF_MEMBERS = PartitionSpec("rows", "members")
 
 
 def in_batches(run: Callable[..., Any], size: int, fixed: Any, *rows: Any) -> Any:
@@ -38,18 +42,68 @@ def in_batches(run: Callable[..., Any], size: int, fixed: Any, *rows: Any) -> An
     Raises:
       InputError: there is no row.
     """
+    fixed = replicated(fixed)
+    run = _compiled(run, jax.local_device_count())
+    return _batches(lambda *part: run(fixed, *split(part)), jax.local_device_count(), size, rows)
+
+
+def over_members(run: Callable[..., Any], size: int, each: Sequence[Any], *rows: Any) -> Any:
+    """``run(member, *rows)`` for every member of an ensemble, over ``size`` rows of a member at a
+    time on each device.
+
+    As many members run at once as divide both their number and that of the devices; each device
+    holds the parameters of its members alone.
+
+    Args:
+      run: as of ``in_batches``.
+      size: as of ``in_batches``.
+      each: the members' parameters, pytrees of one structure.
+      rows: pytrees of arrays (members, rows, …).
+
+    Returns:
+      NumPy arrays (members, rows, …), in every process.
+
+    Raises:
+      InputError: there is no row.
+    """
+    at_once = math.gcd(len(each), jax.local_device_count())
+    if at_once == 1:
+        parts = [
+            in_batches(run, size, one, *jax.tree.map(lambda x, k=k: x[k], rows))
+            for k, one in enumerate(each)
+        ]
+        return jax.tree.map(lambda *x: np.stack(x), *parts)
+    stacked, compiled = split_members(each), _compiled_for_members(run, at_once)
+    sharding = NamedSharding(_mesh(at_once), _ROWS_OF_MEMBERS)
+
+    def compute(*part: Any) -> Any:
+        return compiled(stacked, *jax.device_put(part, sharding))
+
+    rows = jax.tree.map(lambda x: np.swapaxes(np.asarray(x), 0, 1), rows)
+    out = _batches(compute, jax.local_device_count() // at_once, size, rows)
+    return jax.tree.map(lambda x: np.swapaxes(x, 0, 1), out)
+
+
+def split_members(each: Sequence[Any]) -> Any:
+    """Pytrees of members, stacked along a leading dimension that is split over the mesh."""
+    stacked = jax.tree.map(lambda *x: np.stack([np.asarray(a) for a in x]), *each)
+    mesh = _mesh(math.gcd(len(each), jax.local_device_count()))
+    return jax.device_put(stacked, NamedSharding(mesh, _MEMBERS))
+
+
+def _batches(compute: Callable[..., Any], devices: int, size: int, rows: Any) -> Any:
+    """``compute(*rows)`` over ``size`` rows at a time on each of so many devices of a process."""
     count = len(jax.tree.leaves(rows)[0])
     if not count:
         raise InputError("nothing to compute: there is no row")
-    here, everywhere = jax.local_device_count(), jax.device_count()
-    size = here * (size if count > size else -(-size // everywhere))
+    everywhere = devices * jax.process_count()
+    size = devices * (size if count > size else -(-size // everywhere))
     each = -(-count // jax.process_count())
     first, out = each * jax.process_index(), []
-    run, fixed = _compiled(run, here), replicated(fixed)
     for begin in range(first, first + each, size):
         index = np.minimum(np.arange(begin, begin + size), count - 1)
-        part = split(jax.tree.map(lambda x, index=index: np.asarray(x)[index], rows))
-        out.append(jax.tree.map(np.asarray, run(fixed, *part)))
+        part = jax.tree.map(lambda x, index=index: np.asarray(x)[index], rows)
+        out.append(jax.tree.map(np.asarray, compute(*part)))
     computed = gathered(jax.tree.map(lambda *x: np.concatenate(x)[:each], *out))
     return jax.tree.map(lambda x: x[:count], computed)
 
@@ -57,6 +111,23 @@ def in_batches(run: Callable[..., Any], size: int, fixed: Any, *rows: Any) -> An
 @functools.lru_cache(maxsize=16)
 def _compiled(run: Callable[..., Any], devices: int) -> Callable[..., Any]:
     return run if devices == 1 else jax.jit(over_devices(run))
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_for_members(run: Callable[..., Any], at_once: int) -> Callable[..., Any]:
+    def of_a_device(members: Any, *rows: Any) -> Any:
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), rows)
+        out = jax.lax.map(lambda x: run(x[0], *x[1]), (members, rows))
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), out)
+
+    def split_run(members: Any, *rows: Any) -> Any:
+        specs = (_MEMBERS, *(_ROWS_OF_MEMBERS for _ in rows))
+        mesh, out = _mesh(at_once), _ROWS_OF_MEMBERS
+        return jax.shard_map(
+            of_a_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
+        )(members, *rows)
+
+    return jax.jit(split_run)
 
 
 def over_devices(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,8 +149,9 @@ def over_devices(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), ("rows",))
+def _mesh(members: int = 1) -> Mesh:
+    """This process's devices, ``members`` times as many as share a member's rows."""
+    return Mesh(np.array(jax.local_devices()).reshape(members, -1), ("members", "rows"))
 
 
 def share(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.scene import drives
 from worldmodel.scene.collisions import geom_pairs, geoms_of_pairs_alone
 from worldmodel.scene.free_parameter import FreeParameter
-from worldmodel.scene.names import element_name
+from worldmodel.scene.names import element_name, pair_names
 from worldmodel.scene.scene import compile_spec
 
 _SLIDES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
@@ -47,8 +47,8 @@ def stepping(model: mujoco.MjModel, control_hz: float, substeps: int | None = No
     """``substeps``, or where absent the fewest whose timestep is at most
 
     - the MJCF's own timestep,
-    - half the time constant (``solref``) of every geom that can touch and every limited joint:
-      MuJoCo stiffens no contact beyond that,
+    - half the time constant (``solref``) of every geom that can touch, every <pair>, which has its
+      own, and every limited joint: MuJoCo stiffens no contact beyond that,
     - √(I / kp) of every position servo, I / kv of every velocity feedback that the integrator
       takes explicitly (Euler, RK4), and the time constant of every filtered actuator,
 
@@ -59,12 +59,17 @@ def stepping(model: mujoco.MjModel, control_hz: float, substeps: int | None = No
       control_hz: rate of the frames [1/s].
     """
     limits = [Limit("the MJCF's timestep", float(model.opt.timestep))]
-    touching = touching_geoms(model)
-    for geom in touching:
+    paired = geoms_of_pairs_alone(model)
+    for geom in (g for g in touching_geoms(model) if g not in paired):
         time_constant = float(model.geom_solref[geom, 0])
         if time_constant > 0:  # negative: a stiffness, which has no time constant of its own
             name = f"the contact of geom '{element_name(model, 'geom', geom)}'"
             limits.append(Limit(name, time_constant / 2))
+    for pair in range(model.npair):
+        if model.pair_solref[pair, 0] > 0:
+            sides = int(model.pair_geom1[pair]), int(model.pair_geom2[pair])
+            name = f"the contact of {pair_names(model, [sides])}"
+            limits.append(Limit(name, float(model.pair_solref[pair, 0]) / 2))
     for joint in np.flatnonzero(model.jnt_limited).tolist():
         if model.jnt_solref[joint, 0] > 0:
             name = f"the limit of joint '{element_name(model, 'joint', joint)}'"

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.errors import InputError
-from worldmodel.trust.curve import leave_one_out
-from worldmodel.trust.intervals import NONE, Interval, check_level, jackknife
+from worldmodel.trust.intervals import NONE, Interval, check_level, jackknife, leave_one_out
 from worldmodel.trust.result import to_json
 from worldmodel.trust.table import TableError
 

@@ -48,6 +48,14 @@ def quantile(level: float, replicates: Any) -> Any:
     return stats.t.ppf((1 + level) / 2, replicates - 1)
 
 
+def leave_one_out(errors: np.ndarray) -> np.ndarray:
+    """Means over the replicates: (..., S) to (..., 1 + S), the mean over all of them first."""
+    count = errors.shape[-1]
+    # Not (sum - x) / (S - 1), whose rounding would give equal errors unequal means.
+    rest = [np.delete(errors, i, axis=-1).mean(axis=-1) for i in range(count)]
+    return np.stack([errors.mean(axis=-1), *rest], axis=-1)
+
+
 def covariance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The jackknife's covariance: two (..., 1 + S) to (...)."""
     dx, dy = (v[..., 1:] - v[..., 1:].mean(-1, keepdims=True) for v in (x, y))

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from worldmodel.errors import InputError
-from worldmodel.trust.curve import LEAST_SLOPE
-from worldmodel.trust.estimate import measure
+from worldmodel.trust.estimate import LEAST_SLOPE, measure
 from worldmodel.trust.intervals import quantile
 from worldmodel.trust.table import Row, TableError, rate_of_few
 

@@ -1,4 +1,4 @@
-"""A document of measured tasks as text for a terminal and as one HTML page.
+"""A document of measured tasks as text for a terminal and as one HTML page with its figures.
 
 Both show the same tables, whose columns are the document's own fields. Every verdict is a code;
 ``EXPLAINED`` has a line for each. A task is one of the document's ``tasks`` (``result.to_json``);
@@ -6,13 +6,19 @@ an unknown number is None and shown as a dash.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from worldmodel.errors import InputError
-from worldmodel.runtime.page import Drawing, Heading, Note, Part, Table, render, svg
+from worldmodel.runtime.page import INK, Drawing, Heading, Note, Part, Table, render, svg
 from worldmodel.trust import evaluation
 from worldmodel.trust.planner import Plan
 from worldmodel.trust.result import CONTROL, SPENT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Task = Mapping[str, Any]
 HALF_WIDTH = 0.25  # of the control's alpha, at most
@@ -37,6 +43,13 @@ CONTROLS = {
 # Decimals shown, 2 by default; None: four significant digits.
 DIGITS = {"error": None, "d_eff": 1, "gain_net": 1, "b": 4}
 DIGITS |= {"homogeneity_p": 3, "law_p": 3, "threshold": 2}
+COLOURS = ("#0072b2", "#d55e00", "#007f5f", "#b0508a", "#8f6600", "#2b83b8")  # Okabe and Ito
+MARKERS = ("o", "s", "^", "D", "v")  # one fewer than colours, so that 30 versions differ
+WIDTH = 4.3  # [inch] of a figure, as wide as a phone
+ROW = 0.26  # [inch] of a cell's row
+FONT = 11.0
+BENT = 15.0  # an axis that reaches this far from 0 is linear up to 1 and logarithmic beyond
+ENDS = ("", "_low", "_high")
 SIZES = "version n m k"
 CELLS = f"{SIZES} error d_eff alpha_avg alpha_net gain_net alpha_marg verdict reason"
 VERSIONS = "version k alpha alpha_0 cap limit kappa b homogeneity_p law_p verdict law_reason"
@@ -229,10 +242,105 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def _parts(task: Task) -> Iterable[Part]:
-    from worldmodel.trust import figures  # here, since Matplotlib takes a second
-
     yield from _head(task)
     if task["versions"]:
-        yield Drawing("alpha, version by version", svg(figures.alpha_axis(task)), ALPHA)
-    yield Drawing("The real-only curve", svg(figures.learning(task)), CURVE)
+        yield Drawing("alpha, version by version", svg(alpha_axis(task)), ALPHA)
+    yield Drawing("The real-only curve", svg(learning(task)), CURVE)
     yield from tables(task)
+
+
+def alpha_axis(task: Task) -> "Figure":
+    """α of every cell on one axis, a row each: gross filled; net open."""
+    from matplotlib.figure import Figure  # here, since Matplotlib takes a second
+
+    cells = cells_of(task)
+    figure = Figure(figsize=(WIDTH, 0.6 + ROW * (len(cells) + len(task["versions"]))))
+    axes = figure.add_subplot()
+    text, ticks, row = {"va": "center", "parse_math": False}, {}, 0
+    text["transform"] = axes.get_yaxis_transform()
+    for name in order(task):
+        style = _style(task, name)
+        title = {"weight": "bold", "color": style["color"], "fontsize": FONT}
+        axes.text(0.01, row, name, **text, **title)
+        for cell in task["versions"][name]["cells"]:
+            row += 1
+            ticks[row] = f"n {cell['n']}, m {cell['m']}"
+            paid = bool(cell["k"])
+            _interval(axes, cell, "alpha_avg", row - 0.15 * paid, style)
+            if paid:
+                _interval(axes, cell, "alpha_net", row + 0.15, style | {"mfc": "none"})
+            code = "" if cell["verdict"] == "OK" else cell["verdict"]
+            axes.text(1.02, row, code, **text, fontsize=0.75 * FONT)
+        row += 1
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.axvline(1, color=INK, lw=0.8, ls="--")
+    if np.abs(axes.dataLim.intervalx).max() > BENT:
+        axes.set_xscale("symlog", linthresh=1)
+    axes.set(ylim=(row - 0.4, -0.6), xlabel="alpha: real episodes per synthetic one")
+    axes.set_yticks([*ticks], [*ticks.values()])
+    return _styled(figure)
+
+
+def learning(task: Task) -> "Figure":
+    """The error of real-only training, and below it the D_eff of every mixture."""
+    from matplotlib.figure import Figure
+
+    names, sizes, errors = order(task), task["curve"]["n"], task["curve"]["error"]
+    figure = Figure(figsize=(WIDTH, 2.4 + ROW * len(names)))
+    ratios = [2.0, 0.1 + ROW * len(names)]
+    top, strip = figure.subplots(2, sharex=True, height_ratios=ratios, gridspec_kw={"hspace": 0.05})
+    top.set(xscale="log", yscale="log", ylabel="error", xlim=(sizes[0] / 1.2, sizes[-1] * 1.2))
+    top.plot(sizes, [e["value"] for e in errors], color=INK, lw=1, marker="o", ms=3.0)
+    for n, e in zip(sizes, errors, strict=True):
+        # A logarithmic axis has no 0: an interval that reaches it ends at the axis' end.
+        top.plot([n, n], [e["low"], e["high"]], color=INK, lw=1.5, label="_error")
+    for i, name in enumerate(names):
+        for cell in task["versions"][name]["cells"]:
+            at = cell["d_eff"]  # without its interval
+            alone = cell if at is None else cell | {"d_eff_low": at, "d_eff_high": at}
+            _interval(strip, alone, "d_eff", i, _style(task, name) | {"mfc": "none"})
+    strip.set(ylim=(len(names) - 0.4, -0.6), xlabel="n, real episodes")
+    strip.set_yticks(range(len(names)), names, parse_math=False)
+    strip.set_xticks(sizes, [str(n) for n in sizes])
+    strip.minorticks_off()
+    return _styled(figure)
+
+
+def _style(task: Task, name: str) -> dict[str, Any]:
+    """Colour and marker of a version."""
+    if name == CONTROL:
+        return {"color": INK, "marker": "*", "ms": 5.0}
+    i = order(task).index(name)
+    return {"color": COLOURS[i % 6], "marker": MARKERS[i % 5], "ms": 5.0}
+
+
+def _interval(
+    axes: "Axes", cell: Mapping[str, Any], kind: str, at: float, style: Mapping[str, Any]
+) -> None:
+    """A bar with its mark, and an arrow to the axis' end for an open side; nothing if unknown."""
+    value, low, high = (cell[kind + end] for end in ENDS)
+    known = [v for v in (low, value, high) if v is not None]
+    if len(known) > 1:
+        axes.plot([known[0], known[-1]], [at, at], color=style["color"], lw=1.5, label=f"_{kind}")
+    mark = value if value is not None else known[0] if known else None
+    if mark is not None:
+        axes.plot([mark], [at], ls="", label=f"_{kind} mark", **style)
+    for end, place, side in ((low, 0.0, "LO"), (high, 1.0, "HI")):
+        # Without a value, an arrow on the censored side only.
+        if end is None and (value is not None or cell["verdict"] == f"CENSORED_{side}"):
+            begin = (0.9 * place + 0.05, "axes fraction") if mark is None else (mark, "data")
+            axes.annotate(
+                "",
+                xy=(place, at),
+                xycoords=("axes fraction", "data"),
+                xytext=(begin[0], at),
+                textcoords=(begin[1], "data"),
+                arrowprops={"arrowstyle": "->", "color": style["color"], "ls": ":"},
+            )
+
+
+def _styled(figure: "Figure") -> "Figure":
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#888888", alpha=0.3, lw=0.6)
+    return figure
