@@ -176,7 +176,7 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
 def test_a_network_learns_the_same_on_eight_devices(folder: Path) -> None:
     """Through windows; the members' physics and their gate too."""
     given = ["--iterations", "1", "--horizon", "5", "--network", "--correction", "velocity"]
-    given += ["--members", "2", "--steps", "3"]
+    given += ["--members", "2", "--steps", "3", "--engine", "mjx"]
     losses, parameters = [], []
     for name, flags in (("one", ""), ("eight", "--xla_force_host_platform_device_count=8")):
         out = folder / f"{name}_device"
