@@ -70,6 +70,9 @@ class Args:
     remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
+    # Of a force or velocity, what its network is fitted through: the simulator, or the physics
+    # linearised along the windows by C MuJoCo.
+    engine: Literal["mjx", "c"] = "mjx"
     network: Network = dataclasses.field(default_factory=lambda: Network(members=5))
     regression: RegressionConfig = dataclasses.field(default_factory=RegressionConfig)
     fit: FitConfig = THROUGH_WINDOWS
@@ -126,6 +129,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         metadata=metadata | {"settings": settings | {"args": guarded}},
         record=lambda row: append_row(args.out / "metrics.jsonl", row),
         stop=stop,
+        engine=args.engine,
     )
     world, parameters = hybrid.world, hybrid.parameters
     result = {
