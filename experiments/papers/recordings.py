@@ -120,6 +120,13 @@ PAPER = Paper(
             ratio("dealt", "physics", "position_m", 1.0, 1.4),
         ),
         hybrid(
+            "square_drop",
+            ("seed0", ".", "seed2"),
+            ratio("hybrid", "physics", "position_m", 0.5, 0.72),
+            ratio("hybrid", "physics", "rotation_rad", 0.58, 0.8),
+            ratio("dealt", "physics", "position_m", 1.1, 1.6),
+        ),
+        hybrid(
             "double_pendulum",
             ("seed0", "seed1", "."),
             ratio("hybrid", "physics", "joint_rad", 0.5, 0.95, frames=100),
