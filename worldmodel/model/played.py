@@ -17,25 +17,17 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.world import Parameters, Physics, WorldModel, make_step, pose, start
-from worldmodel.physics import initial_state
+from worldmodel.model.linear import Along
+from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
 from worldmodel.physics import parameters as physical
-from worldmodel.scene import FreeParameter, Scene
+from worldmodel.scene import Scene
 from worldmodel.scene.replay import Replayer
 from worldmodel.types import State
 
 
 @dataclasses.dataclass(frozen=True)
-class _Given(Physics):
+class _Given(Along):
     """The base whose step is given: its parameters are the pose and velocity after it."""
-
-    def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> Any:
-        return parameters
-
-    def start(
-        self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any, history: History
-    ) -> State:
-        return initial_state(scene, history.qpos[0], history.qvel[0])
 
     def step(
         self, scene: Scene, model: Any, state: State, ctrl: jax.Array, force: jax.Array | None
