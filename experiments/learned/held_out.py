@@ -201,15 +201,27 @@ def _shown(values: list[float] | None, style: str) -> str:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """The error at the end against the number of training episodes."""
     figure, axes = plt.subplots(figsize=(5.0, 3.2), constrained_layout=True)
-    for model, (colour, line) in STYLES.items():
+    sizes = sorted({row["episodes"] for row in rows})
+    for k, (model, (colour, line)) in enumerate(STYLES.items()):
         mine = [row for row in rows if row["model"] == model]
         if not mine:
             continue
-        x, (mean, low, high) = [r["episodes"] for r in mine], np.array([r["end"] for r in mine]).T
+        # Side by side at each size, physics hollow and hybrids filled.
+        x = [sizes.index(r["episodes"]) + 0.12 * (k - 0.5 * (len(STYLES) - 1)) for r in mine]
+        mean, low, high = np.array([r["end"] for r in mine]).T
         axes.errorbar(
-            x, mean, [mean - low, high - mean], color=colour, ls=line, marker="o", label=model
+            x,
+            mean,
+            [mean - low, high - mean],
+            color=colour,
+            ls=line,
+            marker="o",
+            mfc="white" if line == "--" else colour,
+            label=model,
         )
+    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set(xlabel="training episodes", ylabel="joint error at the end [°]", ylim=(0.0, None))
+    axes.set_xlim(-0.5, len(sizes) - 0.5)
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)

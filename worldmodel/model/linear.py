@@ -23,7 +23,7 @@ from worldmodel.types import State
 
 
 @dataclasses.dataclass(frozen=True)
-class Along(Physics):
+class LinearPath(Physics):
     """The base whose physics is that of a path: its parameters are a ``Path`` of one window."""
 
     def model(self, scene: Scene, free: tuple[FreeParameter, ...], parameters: Any) -> Any:

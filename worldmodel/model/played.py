@@ -17,7 +17,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.linear import Along
+from worldmodel.model.linear import LinearPath
 from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
 from worldmodel.physics import parameters as physical
 from worldmodel.scene import Scene
@@ -26,7 +26,7 @@ from worldmodel.types import State
 
 
 @dataclasses.dataclass(frozen=True)
-class _Given(Along):
+class _Played(LinearPath):
     """The base whose step is given: its parameters are the pose and velocity after it."""
 
     def step(
@@ -46,7 +46,7 @@ def replayer_of(world: WorldModel, physics: physical.Parameters) -> Replayer:
 @functools.lru_cache(maxsize=8)
 def _compiled(world: WorldModel) -> tuple[Callable[..., State], Callable[..., State]]:
     """The start and the step of many windows: parameters, rows → states."""
-    given = dataclasses.replace(world, base=_Given())
+    given = dataclasses.replace(world, base=_Played())
 
     def begin(network: Any, history: History) -> State:
         return start(given, {"physics": None, "network": network}, history)

@@ -9,7 +9,7 @@ import jax
 from worldmodel import physics
 from worldmodel.episodes.windows import History, Windows
 from worldmodel.model.calibration import as_logged, calibrated
-from worldmodel.model.linear import Along
+from worldmodel.model.linear import LinearPath
 from worldmodel.model.world import Parameters, WorldModel, make_step, pose, start
 from worldmodel.rollout import Replay, Step, rollout
 from worldmodel.types import State
@@ -61,7 +61,7 @@ def predict_states(world: WorldModel, parameters: Parameters, window: Windows) -
     of a window in the robot's own coordinates; no derivative passes through their contacts, which
     no window scores."""
     if window.path is not None:
-        world = dataclasses.replace(world, base=Along())
+        world = dataclasses.replace(world, base=LinearPath())
         parameters = parameters | {"physics": window.path}
     advance = make_step(world, parameters)
 
