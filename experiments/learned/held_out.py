@@ -8,7 +8,8 @@ Runtime:  ten minutes of a core for each size and seed
 Expected: one JSON line; no model with a network above its physics beyond the interval
 
 A cell, a number of training episodes and a seed, is a recording of its own and two fits by
-``worldmodel fit --network``, with and without --drives; their physics alone is scored too. Test
+``worldmodel fit --network``, with and without --drives; their physics alone is scored too, and
+nothing else with --no-network, in a third of the time. Test
 episodes are recorded apart, and predicted whole from the first frame that has a full history.
 *Reality* is the held-out arm itself, begun at the same recorded frames with its play at rest in the
 middle: what nobody predicts better who sees no more. OUT gets table.json, table.md and figure.png
@@ -77,6 +78,7 @@ class Args:
     episodes: tuple[int, ...] = (12,)  # training episodes; those that validate come on top
     seeds: tuple[int, ...] = (0, 1, 2)  # of the recording and of the fit
     test: int = 24  # test episodes
+    network: bool = True  # whether networks are fitted on top
     members: int = 3
     substeps: int = 8  # of a frame, 4.2 ms each
     starts: int = 1
@@ -107,7 +109,7 @@ def fitted(args: Args, episodes: int, seed: int, drives: bool, stop: Callable[[]
         scene=ARM / "my_arm.xml",
         data=recorded(cell / "data", count_of(episodes), seed),
         out=out,
-        network=True,
+        network=args.network,
         drives=drives,
         seed=seed,
         substeps=args.substeps,
@@ -121,16 +123,15 @@ def fitted(args: Args, episodes: int, seed: int, drives: bool, stop: Callable[[]
 
 
 def scored(folder: Path, test: Path, suffix: str) -> Errors:
-    """The errors of a fit's physics and of its hybrid on the test episodes."""
+    """The errors of a fit's physics, and of its hybrid where it has one, on the test episodes."""
     world, parameters, metadata = restored(folder)
     protocol = saved.protocol_of(folder, metadata)
     model, hz = world.scene.mj_model, world.scene.control_hz
     windows = whole(read_episodes(test, protocol.columns, model, control_hz=hz).episodes)
     alone = {"physics": parameters["physics"], "network": {}}
-    rows = {
-        f"physics{suffix}": predicted(world.without_network(), alone, windows, HISTORY, "c"),
-        f"hybrid{suffix}": predicted(world, parameters, windows, protocol.remember, "c"),
-    }
+    rows = {f"physics{suffix}": predicted(world.without_network(), alone, windows, HISTORY, "c")}
+    if world.learns:
+        rows[f"hybrid{suffix}"] = predicted(world, parameters, windows, protocol.remember, "c")
     return {name: joint_errors(qpos, windows) for name, qpos in rows.items()}
 
 

@@ -82,7 +82,7 @@ def test_numbers_of_a_drive_are_recovered_within_their_intervals() -> None:
     row = [truth.get(name, 0.0) for name in drives.COLUMNS]
     true = servos("12 0 0 " + " ".join(map(str, row)), "1")
     start = servos("12 0 0 .01 .01 .01 0 .02", "1")
-    windows = windows_of(recorded(true, 6, 1e-3), [8, 24, 40], 18)
+    windows = windows_of(recorded(true, 12, 1e-3), [8], 51)
     free = tuple(FreeParameter(kind, "servo") for kind in truth)
     world = WorldModel(start, free)
     fitted = identify(world, windows, IdentifyConfig(engine="c"))

@@ -236,14 +236,29 @@ def _substeps(
     unclamped = _mjx.without_clamp(model)
 
     def driven(state: State, command: jax.Array) -> tuple[State, Any]:
-        ctrl, friction = drives.actuated(model, command, state.qpos, state.qvel)
+        ctrl, friction = drives.actuated(model, command, play, state.qpos, state.qvel)
         applied = blank.replace(ctrl=ctrl, qfrc_applied=blank.qfrc_applied + friction)
         data, out = taken(unclamped, _loaded(applied, state))
         return _unloaded(scene, model, state, data), out
 
     each, memory = drives.commands(model, state.drive, blank.ctrl, scene.substeps)
+    if drives.has_play(scene.mj_model):
+        memory = _meshed(scene, model, blank, state, memory)
+    play = drives.in_play(memory)
     after, out = jax.lax.scan(driven, state, each)
     return dataclasses.replace(after, drive=memory), out
+
+
+def _meshed(
+    scene: Scene, model: mjx.Model, blank: mjx.Data, state: State, memory: jax.Array
+) -> jax.Array:
+    """``drives.meshed`` at the start of a control step."""
+    seconds = scene.substeps * model.opt.timestep
+    qacc = drives.acceleration(model, memory, state.qvel, seconds)
+    data = blank.replace(qpos=state.qpos, qvel=state.qvel, qacc=qacc)
+    data = mjx.com_vel(model, mjx.com_pos(model, mjx.kinematics(model, data)))
+    load = mjx.rne(model, data, flg_acc=True).qfrc_bias
+    return drives.meshed(model, memory, state.qpos, state.qvel, load, seconds)
 
 
 def _held(

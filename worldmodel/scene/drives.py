@@ -6,7 +6,7 @@ MuJoCo's fixed gain reads the first of an actuator's ten ``gainprm`` and leaves 
 
     delay           [s] from a command to its effect, at most ``DELAY_MAX``
     lag             [s] time constant of the first-order filter after it
-    backlash        [rad, m] of the joint: dead zone of a position servo, ± half of it
+    backlash        [rad, m] of the joint: play between the motor of a position servo and its link
     no_load_speed   [rad/s, m/s] of the actuator, at which its forcerange has fallen to 0
     coulomb         [N·m, N] dry friction of the joint
     stiction        [N·m, N] by which that is larger at rest
@@ -14,10 +14,11 @@ MuJoCo's fixed gain reads the first of an actuator's ten ``gainprm`` and leaves 
 
 The law is written once for NumPy and JAX, for any leading dimensions, so that C MuJoCo and MJX
 play the same drive. Of a control step it gives the commands of all substeps (``commands``: clamp,
-delay, lag), which depend on no state, and in each substep what acts on the joints (``actuated``:
-backlash, speed limit, friction). The array that a state remembers between control steps
-(``blank_memory``) holds the commands last held, the latest first, and in its last row the lagged
-command. A row that is NaN is not known yet: the first command then counts as held before.
+delay, lag), which depend on no state, where each link lies in its play (``meshed``), and in each
+substep what acts on the joints (``actuated``: play, speed limit, friction). The array that a state
+remembers between control steps (``blank_memory``) holds the commands last held, the latest first,
+the lagged command, and in its last two rows where the link lies in its play, and how fast its joint
+was. A row that is NaN is not known yet: the first command then counts as held before.
 """
 
 import math
@@ -38,7 +39,13 @@ COLUMNS = ("delay", "lag", "backlash", "no_load_speed", "coulomb", "stiction", "
 DELAY_MAX = 0.2  # [s]
 CLAMP_OFF = int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)  # of a model that a drive commands: what it
 # gives stands for a force, and may lie beyond ctrlrange
+HELD = (
+    1.0  # [rad/s², m/s²] of a joint, by a load under which its link stays where it is in its play
+)
+CROSSING = 0.02  # [s] time constant of a link that a larger load moves to the other side
+SLOW = 0.1  # [rad/s, m/s] at which a joint counts as half at rest
 SLOPE = 0.5  # of friction at rest, as a share of what stops a joint within one substep
+_PLAY = 2  # rows of a memory, the last ones
 _SETTLED = 1e3  # substeps per time constant of a command without a lag
 _ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
@@ -60,9 +67,14 @@ def has_drives(model: mujoco.MjModel) -> bool:
     return bool(numbers(model).any())
 
 
+def has_play(model: mujoco.MjModel) -> bool:
+    """Whether any drive has a backlash."""
+    return bool(number(model, "backlash").any())
+
+
 def acts_on_state(model: mujoco.MjModel) -> bool:
-    """Whether a drive does more than delay and filter commands."""
-    return bool(numbers(model)[:, COLUMNS.index("backlash") :].any())
+    """Whether what a drive does changes from substep to substep with the state."""
+    return bool(numbers(model)[:, COLUMNS.index("no_load_speed") :].any())
 
 
 def joints(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +98,7 @@ def blank_memory(model: mujoco.MjModel, substeps: int) -> np.ndarray:
         return np.zeros((0, model.nu))
     late = bool(number(model, "delay").any())
     held = math.ceil(DELAY_MAX / (substeps * model.opt.timestep) - 1e-9) if late else 0
-    return np.full((held + 1, model.nu), np.nan)
+    return np.full((held + 1 + _PLAY, model.nu), np.nan)
 
 
 def remembered(model: Model, memory: Array, past: Array, known: Array, substeps: int) -> Array:
@@ -122,6 +134,7 @@ def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[A
     """
     xp = namespace(ctrl)
     ctrl = _clamped(model, ctrl)[..., None, :]
+    memory, play = memory[..., :-_PLAY, :], memory[..., -_PLAY:, :]
     memory = xp.where(xp.isnan(memory), ctrl, memory)
     held = xp.concatenate([ctrl, memory[..., :-1, :]], axis=-2)
     dt = model.opt.timestep
@@ -141,14 +154,69 @@ def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[A
     first = xp.exp(-np.arange(1, substeps + 1)[:, None] * rate)
     lagged = -xp.expm1(-rate) * xp.einsum("stu,...tu->...su", decay, delayed)
     lagged = lagged + first * memory[..., -1:, :]
-    return lagged, xp.concatenate([held[..., :-1, :], lagged[..., -1:, :]], axis=-2)
+    return lagged, xp.concatenate([held[..., :-1, :], lagged[..., -1:, :], play], axis=-2)
 
 
-def actuated(model: Model, command: Array, qpos: Array, qvel: Array) -> tuple[Array, Array]:
+def acceleration(model: Model, memory: Array, qvel: Array, seconds: Array) -> Array:
+    """(…, nv) [rad/s², m/s²] of the joints that have a drive, the mean over the last control step
+    of ``seconds``; 0 of the others, and where nothing is remembered."""
+    xp = namespace(memory)
+    on_joint, _, dof = joints(model)
+    change = (qvel[..., dof] - memory[..., -1, :]) / seconds
+    change = xp.where(on_joint & ~xp.isnan(change), change, 0.0)
+    return change @ (dof[:, None] == np.arange(model.nv)).astype(float)
+
+
+def meshed(
+    model: Model, memory: Array, qpos: Array, qvel: Array, load: Array, seconds: Array
+) -> Array:
+    """The memory with where each link lies in its play during a control step, from its joint's
+    position less the motor's, within ± half of the backlash.
+
+    A load pushes the link to one side of the gap, to the motor's that carries it: gravity to the
+    lower one, and a motor that brakes to the one ahead. It crosses the gap with a time constant of
+    ``CROSSING``. Where the load is less than gives the joint an acceleration of ``HELD`` it stays,
+    as in friction. A start that remembers nothing has the motor where the servo carries the load,
+    or, where it moves by more than ``SLOW``, its link where gravity pushes it.
+
+    Args:
+      memory: of ``commands`` for this control step.
+      qpos, qvel: (…, nq), (…, nv) at its start.
+      load: (…, nv) [N·m, N] inverse dynamics under ``acceleration``, without armatures: what a
+        joint passes on to its link.
+      seconds: that a control step lasts.
+    """
+    xp = namespace(memory)
+    on_joint, position, dof = joints(model)
+    gear = xp.where(on_joint, model.actuator_gear[:, 0], 1.0)
+    half, load, gain = 0.5 * number(model, "backlash"), load[..., dof], model.actuator_gainprm[:, 0]
+    safe = xp.where(half > 0, half, 1.0)
+    motor = (memory[..., -_PLAY - 1, :] - load / xp.where(half > 0, gain * gear, 1.0)) / gear
+    pushed, velocity = load * model.dof_invweight0[dof] / HELD, qvel[..., dof]
+    moves = xp.square(velocity) / (xp.square(velocity) + SLOW**2)
+    begun = xp.tanh((qpos[..., position] - motor) / safe)
+    begun = half * (begun + moves * (-xp.tanh(pushed) - begun))
+    before = memory[..., -2, :]
+    before = xp.where(xp.isnan(before), begun, xp.clip(before, -half, half))
+    size = xp.square(pushed)
+    share = -xp.expm1(-seconds / CROSSING * size / (1.0 + size))
+    play = before + share * (-half * xp.sign(load) - before)
+    rows = xp.stack([play, velocity], axis=-2)
+    return xp.concatenate([memory[..., :-_PLAY, :], rows], axis=-2)
+
+
+def in_play(memory: Array) -> Array:
+    """(…, nu) [rad, m] where the links lie in their play; 0 where nothing says it."""
+    play = memory[..., -2, :]
+    return namespace(memory).where(namespace(memory).isnan(play), 0.0, play)
+
+
+def actuated(
+    model: Model, command: Array, play: Array, qpos: Array, qvel: Array
+) -> tuple[Array, Array]:
     """What acts in a substep: the actuators' ctrl, and the drives' friction on the joints.
 
-    Backlash is a smooth dead zone of the servo's error e, e − b·tanh(e / b) with b half of the
-    play: what a servo that measures the motor does to the link behind the play. The speed limit
+    A servo measures its motor, which is the joint less its play. The speed limit
     holds the force within forcerange · (1 − |velocity| / no_load_speed) in the direction of motion,
     the line of a DC motor. Friction is (coulomb + stiction · exp(−(v / stribeck_speed)²)) ·
     tanh(v / ε) (Armstrong-Hélouvry, Dupont & Canudas de Wit, Automatica 1994, eq. 8); ε is the
@@ -157,20 +225,19 @@ def actuated(model: Model, command: Array, qpos: Array, qvel: Array) -> tuple[Ar
 
     Args:
       command: (…, nu) of ``commands``.
+      play: (…, nu) of ``in_play``.
       qpos, qvel: (…, nq), (…, nv) at the substep's start.
 
     Returns:
       (…, nu); (…, nv) generalised force [N·m, N].
     """
     xp = namespace(command)
-    _, _, backlash, fastest, coulomb, stiction, stribeck = xp.moveaxis(numbers(model), -1, 0)
+    _, _, _, fastest, coulomb, stiction, stribeck = xp.moveaxis(numbers(model), -1, 0)
     on_joint, position, dof = joints(model)
     gear = on_joint * model.actuator_gear[:, 0]
     length, velocity = gear * qpos[..., position], gear * qvel[..., dof]
 
-    half = 0.5 * backlash * xp.abs(gear)
-    error = (command - length) / xp.where(half > 0, half, 1.0)
-    ctrl = command - xp.where(half > 0, half * xp.tanh(error), 0.0)
+    ctrl = command + gear * play
 
     affine = np.asarray(model.actuator_biastype) == int(mujoco.mjtBias.mjBIAS_AFFINE)
     constant, stiffness, damping = model.actuator_biasprm[:, :3].T * affine
@@ -215,7 +282,7 @@ def obstacle(model: mujoco.MjModel, actuator: int, name: str) -> str | None:
         return "it needs an actuator without an activation: drop its filter, and give it a lag"
     if name == "backlash":
         servo = gain > 0 and bias == -gain
-        return None if servo else "only a position servo has backlash: its error vanishes in it"
+        return None if servo else "only a position servo has backlash: it measures its motor"
     if not model.actuator_forcelimited[actuator]:
         return "it lowers the largest force, and this actuator has none; give it a forcerange"
     return None if gain > 0 else f"it needs a positive gain, not {gain:g}"

@@ -32,7 +32,7 @@ class Replayer:
         self.qpos = slice(first, first + model.nq)  # columns of a state
         self.qvel = slice(self.qpos.stop, self.qpos.stop + model.nv)
         self.act = slice(self.qvel.stop, self.qvel.stop + model.na)
-        self.driven = drives.has_drives(model)
+        self.driven, self.plays = drives.has_drives(model), drives.has_play(model)
         if self.driven:
             self.model.opt.disableflags |= drives.CLAMP_OFF
 
@@ -90,23 +90,48 @@ class Replayer:
         if not self.driven:
             held = np.repeat(ctrl, substeps, axis=1)
             return self._roll(states, held, warmstart, force), memory
-        sent = []
+        if not self.plays and not drives.acts_on_state(self.model):
+            sent = []
+            for step in range(ctrl.shape[1]):
+                each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
+                sent.append(each)
+            return self._roll(states, np.concatenate(sent, axis=1), warmstart, force), memory
+        parts = []
         for step in range(ctrl.shape[1]):
             each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
-            sent.append(each)
-        command = np.concatenate(sent, axis=1)
+            if self.plays:
+                at = states[:, self.qpos], states[:, self.qvel]
+                memory = meshed(self.model, self._data[0], memory, *at, substeps)
+            rows = self._driven(states, each, drives.in_play(memory), warmstart, force)
+            # The next solve begins with the last one's acceleration, as in one rollout.
+            before = rows[:, -2] if substeps > 1 else states
+            change = rows[:, -1, self.qvel] - before[:, self.qvel]
+            warmstart, states = change / self.model.opt.timestep, rows[:, -1]
+            parts.append(rows)
+        return np.concatenate(parts, axis=1), memory
+
+    def _driven(
+        self,
+        states: np.ndarray,
+        command: np.ndarray,
+        play: np.ndarray,
+        warmstart: np.ndarray | None,
+        force: np.ndarray | None,
+    ) -> np.ndarray:
+        """One control step through the drives: (rows, substeps, state)."""
         if not drives.acts_on_state(self.model):
-            return self._roll(states, command, warmstart, force), memory
+            at = states[:, None, self.qpos], states[:, None, self.qvel]
+            ctrl, _ = drives.actuated(self.model, command, play[:, None], *at)
+            return self._roll(states, ctrl, warmstart, force)
         played = np.empty((*command.shape[:2], states.shape[1]))
         for k in range(command.shape[1]):
             at = states[:, self.qpos], states[:, self.qvel]
-            ctrl, friction = drives.actuated(self.model, command[:, k], *at)
+            ctrl, friction = drives.actuated(self.model, command[:, k], play, *at)
             total = friction if force is None else friction + force
             played[:, k] = self._roll(states, ctrl[:, None], warmstart, total)[:, 0]
-            # The next solve begins with this step's acceleration, as in one rollout.
             warmstart = (played[:, k, self.qvel] - at[1]) / self.model.opt.timestep
             states = played[:, k]
-        return played, memory
+        return played
 
     def _roll(
         self,
@@ -137,6 +162,31 @@ class Replayer:
             persistent_pool=True,
         )
         return played
+
+
+def meshed(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    memory: np.ndarray,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    substeps: int,
+) -> np.ndarray:
+    """``drives.meshed`` of rows, under the loads of C MuJoCo's inverse dynamics.
+
+    Args:
+      data: overwritten.
+    """
+    seconds = substeps * model.opt.timestep
+    qacc = drives.acceleration(model, memory, qvel, seconds)
+    load = np.empty(qvel.shape)
+    for row, (q, v, a) in enumerate(zip(qpos, qvel, qacc, strict=True)):
+        data.qpos[:], data.qvel[:], data.qacc[:] = q, v, a
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        mujoco.mj_rne(model, data, 1, load[row])
+    return drives.meshed(model, memory, qpos, qvel, load, seconds)
 
 
 def replayed(
@@ -197,16 +247,21 @@ def controlled(
       substeps: physics steps per control step.
       memory: (rows, nu) of the drives; nothing before the first command when absent.
     """
-    driven = drives.has_drives(model)
+    driven, plays = drives.has_drives(model), drives.has_play(model)
+    scratch = mujoco.MjData(model)
     memory = drives.blank_memory(model, substeps) if memory is None else memory
     for held in np.asarray(ctrl, float):
         each = np.broadcast_to(held, (substeps, model.nu))
         if driven:
             each, memory = drives.commands(model, memory, held, substeps)
+        if plays:
+            at = memory[None], data.qpos[None], data.qvel[None]
+            memory = meshed(model, scratch, *at, substeps)[0]
         for command in each:
             data.ctrl[:] = command
             if driven:
+                play = drives.in_play(memory)
                 data.ctrl[:], data.qfrc_applied[:] = drives.actuated(
-                    model, command, data.qpos, data.qvel
+                    model, command, play, data.qpos, data.qvel
                 )
             yield
