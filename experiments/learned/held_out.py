@@ -9,11 +9,12 @@ Expected: one JSON line; no model with a network above its physics beyond the in
 
 A cell, a number of training episodes and a seed, is a recording of its own and two fits by
 ``worldmodel fit --network``, with and without --drives; their physics alone is scored too, and
-nothing else with --no-network, in a third of the time. Test
-episodes are recorded apart, and predicted whole from the first frame that has a full history.
-*Reality* is the held-out arm itself, begun at the same recorded frames with its play at rest in the
-middle: what nobody predicts better who sees no more. OUT gets table.json, table.md and figure.png
-after every fit, of what is scored by then; the same command goes on after Ctrl-C or a kill.
+nothing else with --no-network. Test episodes are recorded apart, and predicted whole from the first
+frame that has a full history. *Reality* is the held-out arm itself, begun at the same recorded
+frames with its play at rest in the middle: what nobody predicts better who sees no more. *True
+numbers* is the scene with drives given the arm's own numbers, of no fit. OUT gets table.json,
+table.md and figure.png after every fit, of what is scored by then; the same command goes on after
+Ctrl-C or a kill.
 """
 
 import dataclasses
@@ -41,6 +42,8 @@ from worldmodel.episodes.reading import read_episodes
 from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.model import saved
+from worldmodel.scene import drives
+from worldmodel.scene.replay import replayed
 from worldmodel.types import Episode
 
 ARM = Path(__file__).parents[2] / "docs" / "examples" / "my_arm"
@@ -64,6 +67,7 @@ STYLES = {
     "hybrid": (GREY, "-"),
     "physics with drives": (BLUE, "--"),
     "hybrid with drives": (BLUE, "-"),
+    "true numbers": (ORANGE, "--"),
     "reality": (ORANGE, ":"),
 }
 Errors = dict[str, np.ndarray]  # model → (2, test episodes) [rad] at the end, and over the episode
@@ -101,16 +105,16 @@ def count_of(training: int) -> int:
     return next(len(p) for p in parts if list(p).count("train") == training)
 
 
-def fitted(args: Args, episodes: int, seed: int, drives: bool, stop: Callable[[], bool]) -> Path:
+def fitted(args: Args, episodes: int, seed: int, driven: bool, stop: Callable[[], bool]) -> Path:
     """The folder of a fit, made or gone on with where it is not complete."""
     cell = args.fits / f"{episodes}_{seed}"
-    out = cell / ("drives" if drives else "plain")
+    out = cell / ("drives" if driven else "plain")
     options = FitOptions(
         scene=ARM / "my_arm.xml",
         data=recorded(cell / "data", count_of(episodes), seed),
         out=out,
         network=args.network,
-        drives=drives,
+        drives=driven,
         seed=seed,
         substeps=args.substeps,
         starts=args.starts,
@@ -164,6 +168,34 @@ def reality_again(test: Path) -> np.ndarray:
         played = np.concatenate([ctrl[row], ctrl[row, -1:]]) - script["ZERO"]
         out.append(script["follow"](model, data, played, before[row] - script["ZERO"])[1:])
     return joint_errors(np.stack(out) + script["ZERO"], windows)
+
+
+def true_numbers(test: Path, substeps: int) -> np.ndarray:
+    """``joint_errors`` of the scene that is fitted, given the held-out arm's own numbers: its
+    gains, damping, friction, masses and zeros, and its lag, play and stiction as drives."""
+    model = mujoco.MjModel.from_xml_path(str(ARM / "my_arm.xml"))
+    windows = whole(read_log(test, None, model, None).reading.episodes)
+    script = runpy.run_path(str(ARM / "record.py"))
+    hidden, zero = script["hidden_arm"](ARM / "my_arm.xml"), script["ZERO"]
+    model.opt.timestep = 1.0 / (script["FPS"] * substeps)
+    dofs = [hidden.joint(model.actuator(i).name).dofadr[0] for i in range(model.nu)]
+    model.dof_damping[:], model.dof_frictionloss[:] = (
+        x[dofs] for x in (hidden.dof_damping, hidden.dof_frictionloss)
+    )
+    for field in ("actuator_gainprm", "actuator_biasprm", "body_mass", "body_inertia"):
+        getattr(model, field)[:] = getattr(hidden, field)
+    drive = {"lag": script["LAG"], "backlash": 2 * script["PLAY"] * (np.arange(model.nu) < 5)}
+    drive["stiction"] = script["STRIBECK"] * model.dof_frictionloss
+    drive["stribeck_speed"] = script["SLOW"]
+    for name, values in drive.items():
+        model.actuator_gainprm[:, drives.FIRST + drives.COLUMNS.index(name)] = values
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    ctrl, known = windows.past
+    past = np.asarray(ctrl) - zero, np.asarray(known)
+    begin = np.asarray(windows.qpos) - zero, np.asarray(windows.qvel)
+    return joint_errors(
+        replayed(model, substeps, *begin, np.asarray(windows.ctrl) - zero, past) + zero, windows
+    )
 
 
 def summary(episodes: int, cells: Mapping[int, Errors]) -> list[dict[str, Any]]:
@@ -236,12 +268,13 @@ def main(args: Args) -> int:
     with runtime.Interrupt() as interrupt:
         try:
             test = recorded(args.fits / "test", args.test, TEST_SEED)
-            reality = reality_again(test)
+            known = {"reality": reality_again(test)}
+            known["true numbers"] = true_numbers(test, args.substeps)
             for seed in args.seeds:
                 for episodes in args.episodes:
-                    cell = cells.setdefault(episodes, {}).setdefault(seed, {"reality": reality})
-                    for drives, suffix in ((False, ""), (True, " with drives")):
-                        folder = fitted(args, episodes, seed, drives, lambda: interrupt.requested)
+                    cell = cells.setdefault(episodes, {}).setdefault(seed, dict(known))
+                    for driven, suffix in ((False, ""), (True, " with drives")):
+                        folder = fitted(args, episodes, seed, driven, lambda: interrupt.requested)
                         cell |= scored(folder, test, suffix)
                         rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
                         write(args.out, TITLE, rows, COLUMNS, note=NOTE)
