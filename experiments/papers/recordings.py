@@ -39,7 +39,7 @@ def hybrid(name: str, folders: tuple[str, str, str], *numbers: Number, more: str
 
 def black_box(name: str, folders: tuple[str, str, str], *numbers: Number) -> Result:
     """A network without physics; ``folders`` as of ``hybrid``."""
-    fit = f"experiments.learned.black_box --recording {name} --trial-steps 0 --seed %d "
+    fit = f"experiments.learned.black_box --recording {name} --seed %d "
     fit += "--out {out}/%d"
     table = f"experiments.learned.black_box_table --recording {name} --out {{out}} --physics "
     table += " ".join(f"{RESULTS}/recordings/{name}/physics/{folder}" for folder in folders)
@@ -52,14 +52,10 @@ def calibration(name: str, group: str, frames: int | None, low: float, high: flo
     """How often the 90 % intervals of the committed hybrid hold, of a group of channels;
     of all frames together where ``frames`` is None."""
     model = f"{RESULTS}/recordings/{name}/hybrid/checkpoint"
-    commands = (
-        f"experiments.learned.forecast_file --recording {name} --model {model} "
-        "--out {out}/forecasts.npz",
-        "experiments.learned.calibration --forecasts {out}/forecasts.npz --out {out}",
-    )
+    command = f"experiments.learned.calibration --recording {name} --model {model} --out {{out}}"
     row = {"spread": "with multipliers", "group": group, "frames": frames}
     numbers = (Number(row, ("coverage", "0.9", "share"), low, high),)
-    return Result(f"learned/calibration/{name}", 5, commands, numbers)
+    return Result(f"learned/calibration/{name}", 5, (command,), numbers)
 
 
 def identified(name: str, *numbers: tuple[str, float, float]) -> Result:
