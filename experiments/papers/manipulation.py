@@ -65,15 +65,6 @@ PAPER = Paper(
             ),
             quick="experiments.manipulation.slip --out {out}",
         ),
-        Result(
-            "manipulation/speeds",
-            8,
-            ("experiments.manipulation.speeds --out {out}",),
-            (
-                Number({"task": "grasp"}, ("slots",), 4, 4),
-                Number({"task": "grasp"}, ("forward",), 2000.0, 1e6),
-            ),
-        ),
     ),
 )
 

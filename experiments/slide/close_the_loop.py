@@ -34,7 +34,7 @@ from experiments.slide.measurement import described, loop_rows, play_policies
 from experiments.slide.workers import make_workers
 from worldmodel import loop, runtime, trust
 from worldmodel.episodes import lerobot
-from worldmodel.model import WorldModel
+from worldmodel.model import Velocity, WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_text
@@ -105,7 +105,7 @@ def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, An
     first = deploy("v0", study.first)
     add("v0", "v1", physics, first)
     direct = one.versions["v1"], one.players["v1"]
-    hybrid = turn.hybrid(physics)
+    hybrid = dataclasses.replace(physics, correction=Velocity())
     if study.halves:
         add("v1", "v1-hybrid", hybrid, first)
     if study.second:

@@ -1,7 +1,6 @@
 """The measured part of the loop: every policy of every cell, and the results from them."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -32,34 +31,22 @@ def misses(goal: Goal, places: np.ndarray) -> np.ndarray:
     return np.linalg.norm(places - target(goal), axis=1)
 
 
-def strokes_of(policies: Sequence[Cloned], goals: Goal) -> np.ndarray:
-    """The actions of cloned policies, (policies, contexts, 2).
-
-    Args:
-      goals: (policies, contexts) each; a policy decides on its stroke by the goal alone.
-    """
+def places_of(
+    hidden: Hidden, policies: Sequence[Cloned], goal: Goal, workers: Executor
+) -> Iterator[np.ndarray]:
+    """Where each policy takes the puck in each of these contexts, (contexts, 2) [m], in reality; it
+    decides on its stroke by the goal alone."""
     task, none = slide_task(), key(0)
     unseen = sensors.blank(task.sensors)
 
-    def one(policy: Cloned, goal: Goal) -> Array:
+    def stroke(policy: Cloned, goal: Goal) -> Array:
         observation = task.observe(unseen, goal)
         return policy.act(policy.init(observation, none), observation, none)[0]
 
     stacked = jax.tree.map(lambda *x: np.stack(x), *policies)
-    return np.asarray(jax.jit(jax.vmap(jax.vmap(one, (None, 0))))(stacked, goals))
-
-
-def places_of(
-    hidden: Hidden, policies: Sequence[Cloned], goals: Sequence[Goal], workers: Executor
-) -> Iterator[np.ndarray]:
-    """Where each policy takes the puck in each of its contexts, (contexts, 2) [m], in reality.
-
-    Args:
-      goals: per policy, (contexts,) each.
-    """
-    actions = strokes_of(policies, jax.tree.map(lambda *x: np.stack(x), *goals))
-    pairs = zip(goals, actions, strict=True)
-    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for goal, a in pairs)
+    strokes = jax.vmap(jax.vmap(stroke, (None, 0)), (0, None))
+    actions = np.asarray(jax.jit(strokes)(stacked, goal))
+    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for a in actions)
     return workers.map(final_places, jobs, chunksize=4)
 
 
@@ -98,19 +85,14 @@ def play_policies(
                 seeds.append(s)
         with runtime.compiling(f"and training {len(data)} policies in one call"):
             policies = clone(slide_task(), data, seeds, study.recipe)
-        began = time.monotonic()
-        places = places_of(hidden, policies, [goal] * len(policies), workers)
+        places = places_of(hidden, policies, goal, workers)
         for done, s in enumerate(todo, 1):
             played = [
                 {"version": version, "n": n, "m": m, "error": misses(goal, next(places)).mean()}
                 for version, n, m in cells
             ]
             write_json(folder / f"{s:03d}.json", plain(played), indent=None)
-            rate = done / (time.monotonic() - began)
-            runtime.log(
-                f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
-                f"{(len(todo) - done) / rate:.0f} s left"
-            )
+            runtime.log(f"replicate {done} of {len(todo)}")
             if stop():
                 workers.shutdown(cancel_futures=True)
                 raise runtime.Interrupted("stopped between two replicates; run the same command")

@@ -3,6 +3,7 @@ It knows neither cells nor alpha.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -16,7 +17,7 @@ from experiments.slide.reality import Hidden, robot, simulator, slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
 from worldmodel.loop.versions import BATCH, C_STANDS_IN
-from worldmodel.model import Velocity, WorldModel
+from worldmodel.model import WorldModel
 from worldmodel.model.ensemble import make_predictor
 from worldmodel.policies import clone
 from worldmodel.reality import capture
@@ -34,17 +35,9 @@ def physics(study: Study) -> WorldModel:
     return WorldModel(task.scene, task.free, network=study.network)
 
 
-def hybrid(world: WorldModel) -> WorldModel:
-    """A physics world model with a network that corrects its velocities."""
-    return dataclasses.replace(world, correction=Velocity())
-
-
-def key(*numbers: int) -> Array:
+def key(first: int, *others: int) -> Array:
     """A key of random numbers of its own for every sequence of numbers."""
-    out = jax.random.key(numbers[0])
-    for number in numbers[1:]:
-        out = jax.random.fold_in(out, number)
-    return out
+    return functools.reduce(jax.random.fold_in, others, jax.random.key(first))
 
 
 def draw(count: int, key: Array) -> tuple[Start, Goal]:
