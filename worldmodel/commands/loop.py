@@ -53,6 +53,8 @@ class LoopOptions:
     steps: int = 40
     # Finetune the physics by gradient descent through MJX.
     gradient: bool = False
+    # Values of the physics drawn from their prior, of which Gauss-Newton begins at the best.
+    draws: int = 64
     # Networks of the ensemble.
     members: int = 5
     # Of each of these, through whole episodes.
@@ -104,7 +106,9 @@ def loop(
     claim(options.out, {"task": task.name, "robot": reference})
     version = _first(options, task)
     correction = CORRECTIONS.get(options.correction)
-    config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
+    config: FitConfig | IdentifyConfig = IdentifyConfig(
+        iterations=options.steps, engine="c", draws=options.draws
+    )
     if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.integrate import quad
+from scipy.stats import norm, qmc
 
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -18,6 +19,8 @@ from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertaint
 from worldmodel.model import WorldModel
 from worldmodel.runtime.settings import check_settings
 from worldmodel.scene.tangent import difference, measured_dofs
+
+LEAST_NOISE = 1e-12  # [m, rad]
 
 
 class IdentifyError(InputError):
@@ -37,12 +40,15 @@ class IdentifyConfig:
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
     tolerance: float = 0.1  # converged when no unknown would move by more of its deviation
     max_left_out: float = 0.1  # fraction of windows that may be left out
+    # Values of the numbers from their prior, beside the start's own, of which the fit begins at
+    # those with the least cost: where a grip slips or holds, a derivative does not lead.
+    draws: int = 0
 
     def __post_init__(self) -> None:
         check_settings(
             self,
             counts=("iterations", "batch"),
-            not_negative=("pose_spread", "velocity_spread", "max_left_out"),
+            not_negative=("pose_spread", "velocity_spread", "max_left_out", "draws"),
             positive=("huber", "bound", "tolerance"),
         )
 
@@ -178,11 +184,27 @@ class LeastSquares:
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) deviation of the errors at the start, of the windows that answer (``outliers``);
-        robust to outliers."""
+        robust to outliers, and to frames in which nothing moves."""
         counts = self.counted(at.kept)
         counts &= answering(at.slope, counts, self.config.max_left_out)[:, None]
         error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
-        return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
+        return np.array([_deviation(e) for e in error])
+
+    def begun(self, u: np.ndarray) -> np.ndarray:
+        """``u`` (numbers,), or that of the config's ``draws`` from the prior whose cost is less."""
+        if not self.config.draws:
+            return u
+        sobol = qmc.Sobol(len(u), scramble=False)
+        drawn = norm.ppf(sobol.fast_forward(1).random(self.config.draws))
+        starts = [self.begin(start) for start in (u, *drawn)]
+        errors = [self.engine.errors(x.u, x.shift, self.windows) for x in starts]
+        kept = self.usable & np.isfinite(errors[0]).all((1, 2))
+        first, counted = np.abs(errors[0]), self.counted(kept)
+        sigma = [_deviation(first[..., v][counted[..., v]]) for v in range(first.shape[-1])]
+        costs = [
+            self.cost(e, kept, x, np.array(sigma)) for e, x in zip(errors, starts, strict=True)
+        ]
+        return starts[int(np.argmin(costs))].u
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
         """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
@@ -200,7 +222,9 @@ class LeastSquares:
         square = np.sum(np.square(self.weights(at, former) * at.error), axis=(0, 1))
         count = self.counted(at.kept).sum((0, 1))
         spent = self.spent(normal) / at.error.shape[2]
-        return np.maximum(np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), 1e-12)
+        return np.maximum(
+            np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), LEAST_NOISE
+        )
 
     def spent(self, normal: Normal) -> float:
         """Degrees of freedom that the unknowns take, as far as the data determine them."""
@@ -311,3 +335,15 @@ class LeastSquares:
         frame = None if frame is None else np.asarray(frame)[used]
         cluster = clusters_of(episode, frame, self.scored.shape[1])
         return uncertainty(curvature[used], gradient[used], *cluster)
+
+
+def _deviation(size: np.ndarray) -> float:
+    """The deviation of errors with these sizes (…,), of which one in ten may be an outlier.
+
+    That of the median; where most errors are next to nothing, as of an object that rests until it
+    is touched, a tenth of what the largest but one in ten have.
+    """
+    if not len(size):
+        return LEAST_NOISE
+    median, large = np.quantile(size, [0.5, 0.9])
+    return float(max(1.4826 * median, 0.1 * large / norm.ppf(0.95), LEAST_NOISE))
