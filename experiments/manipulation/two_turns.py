@@ -125,7 +125,7 @@ class Args:
     )
     gradient: bool = False  # physics by gradient descent through MJX, not by Gauss-Newton in C
     fit: IdentifyConfig = dataclasses.field(
-        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9, draws=64)
+        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
     )
     descent: FitConfig = dataclasses.field(
         default_factory=lambda: FitConfig(steps=40, batch=8, start_spread=0.0)

@@ -53,7 +53,7 @@ class LoopOptions:
     steps: int = 40
     # Finetune the physics by gradient descent through MJX.
     gradient: bool = False
-    # Values of the physics drawn from their prior, of which Gauss-Newton begins at the best.
+    # Values of the physics drawn from their prior; a finetuning begins at the best of them.
     draws: int = 64
     # Networks of the ensemble.
     members: int = 5
@@ -106,13 +106,13 @@ def loop(
     claim(options.out, {"task": task.name, "robot": reference})
     version = _first(options, task)
     correction = CORRECTIONS.get(options.correction)
-    config: FitConfig | IdentifyConfig = IdentifyConfig(
-        iterations=options.steps, engine="c", draws=options.draws
-    )
+    config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
     if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
-    method = turning.Method(config, correction, Network(members=options.members), learning)
+    method = turning.Method(
+        config, correction, Network(members=options.members), learning, draws=options.draws
+    )
     clone = Clone(
         CloneConfig(
             width=options.width,

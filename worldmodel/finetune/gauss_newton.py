@@ -103,8 +103,7 @@ def identify(
     Args:
       world: static; without a network.
       windows: recorded stretches.
-      start: parameters to start from, or from draws that fit better (``IdentifyConfig.draws``);
-        the MJCF's own values when absent.
+      start: parameters to start from; the MJCF's own values when absent.
       noise: (nv,) deviation of a recorded position [m, rad]; estimated from the remaining errors
         when absent.
       progress: an argument of ``keep``, to continue from.
@@ -129,10 +128,7 @@ def identify(
         physical.check_leaves(world.free, start["physics"])
         physical.check_finite(start["physics"])
         u = packed(world, start["physics"])
-    if progress is None:
-        fit = first(problem, problem.begun(u), noise)
-    else:
-        fit = resumed(problem, progress)
+    fit = first(problem, u, noise) if progress is None else resumed(problem, progress)
     while not fit.ended and fit.progress.iteration < config.iterations:
         keep(fit.progress)
         if stop():

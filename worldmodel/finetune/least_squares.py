@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.stats import norm, qmc
+from scipy.stats import norm
 
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -40,15 +40,12 @@ class IdentifyConfig:
     velocity_spread: float = 0.0  # [m/s, rad/s] of its velocity; 0 holds it
     tolerance: float = 0.1  # converged when no unknown would move by more of its deviation
     max_left_out: float = 0.1  # fraction of windows that may be left out
-    # Values of the numbers from their prior, beside the start's own, of which the fit begins at
-    # those with the least cost: where a grip slips or holds, a derivative does not lead.
-    draws: int = 0
 
     def __post_init__(self) -> None:
         check_settings(
             self,
             counts=("iterations", "batch"),
-            not_negative=("pose_spread", "velocity_spread", "max_left_out", "draws"),
+            not_negative=("pose_spread", "velocity_spread", "max_left_out"),
             positive=("huber", "bound", "tolerance"),
         )
 
@@ -188,23 +185,7 @@ class LeastSquares:
         counts = self.counted(at.kept)
         counts &= answering(at.slope, counts, self.config.max_left_out)[:, None]
         error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
-        return np.array([_deviation(e) for e in error])
-
-    def begun(self, u: np.ndarray) -> np.ndarray:
-        """``u`` (numbers,), or that of the config's ``draws`` from the prior whose cost is less."""
-        if not self.config.draws:
-            return u
-        sobol = qmc.Sobol(len(u), scramble=False)
-        drawn = norm.ppf(sobol.fast_forward(1).random(self.config.draws))
-        starts = [self.begin(start) for start in (u, *drawn)]
-        errors = [self.engine.errors(x.u, x.shift, self.windows) for x in starts]
-        kept = self.usable & np.isfinite(errors[0]).all((1, 2))
-        first, counted = np.abs(errors[0]), self.counted(kept)
-        sigma = [_deviation(first[..., v][counted[..., v]]) for v in range(first.shape[-1])]
-        costs = [
-            self.cost(e, kept, x, np.array(sigma)) for e, x in zip(errors, starts, strict=True)
-        ]
-        return starts[int(np.argmin(costs))].u
+        return np.array([deviation(e) for e in error])
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
         """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
@@ -337,7 +318,7 @@ class LeastSquares:
         return uncertainty(curvature[used], gradient[used], *cluster)
 
 
-def _deviation(size: np.ndarray) -> float:
+def deviation(size: np.ndarray) -> float:
     """The deviation of errors with these sizes (…,), of which one in ten may be an outlier.
 
     That of the median; where most errors are next to nothing, as of an object that rests until it
