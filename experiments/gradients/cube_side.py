@@ -78,7 +78,7 @@ NOTE = (
     f"Error of the mean of the three sides against the measured {1e3 * TRUE_M:g} mm; sides in mm."
 )
 COLUMNS: records.Columns = {
-    "tosses": lambda row: "SIMULATED" if row["simulated"] else "real",
+    "tosses": lambda row: "real",
     "derivative": "engine",
     "frames": "frames",
     "from 60 mm": lambda row: shown(row["60 mm"]),
@@ -89,8 +89,7 @@ COLUMNS: records.Columns = {
 def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(CUBE.name, args.out)
-    train, simulated = recording.part("train"), recording.simulated
+    train = read_recording(CUBE.name).part("train")
     rows: list[dict[str, Any]] = []
     for frames in FRAMES:
         windows, _ = CUBE.training_grid(frames).cut(train)
@@ -98,7 +97,7 @@ def main(args: Args) -> int:
         windows = windows.take(np.sort(order[: args.windows]))
         for engine in ENGINES:
             config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
-            rows.append({"engine": engine, "frames": frames, "simulated": simulated})
+            rows.append({"engine": engine, "frames": frames, "simulated": False})
             for start in STARTS_M:
                 world, began = world_from(start), time.monotonic()
                 fit: dict[str, Any] = {"sides_m": None, "error": None}
@@ -114,7 +113,7 @@ def main(args: Args) -> int:
                 rows[-1][f"{1e3 * start:g} mm"] = fit
             runtime.log(json.dumps(rows[-1]))
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-    print(json.dumps({"simulated": simulated, "out": str(args.out)}))
+    print(json.dumps({"out": str(args.out)}))
     return 0
 
 

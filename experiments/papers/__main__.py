@@ -24,11 +24,10 @@ import tyro
 
 from experiments import records
 from experiments.papers import result as one
-from experiments.papers.result import REMADE, ROOT, Paper, paper
+from experiments.papers.result import NAMES, REMADE, ROOT, Paper, paper
 from worldmodel import runtime
 from worldmodel.errors import InputError
 
-NAMES = ("gradients", "recordings", "alpha", "manipulation", "policies")  # modules of this package
 COLUMNS: records.Columns = {
     "result": "result",
     "number": "number",
@@ -59,16 +58,17 @@ def main(args: Args) -> int:
         return 0
     if args.name not in NAMES:
         raise InputError(f"no paper '{args.name}'; there are {', '.join(NAMES)}")
-    asked, kind = paper(args.name), "quick" if args.quick else "sweep"
-    out = args.out or Path("runs") / "papers" / args.name / (args.only or kind)
+    asked = paper(args.name)
+    kind = args.only or ("quick" if args.quick else "sweep")
+    out = args.out or Path("runs") / "papers" / args.name / kind
     if args.only is not None:
         if out.is_dir() and any(out.iterdir()):
             raise InputError(f"{out} holds files; give a new --out")
-        if code := asked.remake(one.Args(args.name, args.only, out, args.quick)):
+        if code := one.main(one.Args(args.name, args.only, out, args.quick)):
             return code
         rows = json.loads((out / REMADE).read_text())["rows"]
     else:
-        if (code := launch(args, asked, out, kind)) > 1:  # 1: a run failed, and the others ended
+        if (code := launch(args, asked, out)) > 1:  # 1: a run failed, and the others ended
             return code
         rows = collect(asked, out)
     for row in rows:
@@ -78,9 +78,8 @@ def main(args: Args) -> int:
             f"{row['result']}: {row['number']}: committed {row['committed']:.4g}, range "
             f"[{row['low']:g}, {row['high']:g}], now {now}: {verdict}"
         )
-    present = {row["result"] for row in rows}
     wanted = [args.only] if args.only else [r.name for r in asked.planned(quick=args.quick)]
-    absent = [name for name in wanted if name not in present]
+    absent = [name for name in wanted if name not in {row["result"] for row in rows}]
     if absent and args.slurm is not None:
         runtime.log(f"{len(absent)} results have no numbers; the same command compares those done")
     outside = [f"{r['result']}: {r['number']}" for r in rows if not r["within"]]
@@ -101,19 +100,18 @@ def show(paper: Paper) -> None:
         print("".join(f"      python -m {command}\n" for command in r.commands), end="")
 
 
-def launch(args: Args, paper: Paper, out: Path, kind: str) -> int:
+def launch(args: Args, paper: Paper, out: Path) -> int:
     """Launches the sweep; returns the launch's exit status."""
     for r in paper.results:
         if r not in paper.planned(quick=args.quick):
             why = f"needs {r.needs}" if r.needs and not args.quick else "has no quick command"
             runtime.log(f"{r.name} is left out: it {why}")
-    where = ["launch.local", "--cores", str(paper.cores)]
+    where = ["launch.local"]
     if args.slurm is not None:
-        where = ["launch.slurm", "--cores", str(paper.cores), "--partition", args.slurm]
-        where += ["--minutes", str(args.minutes)]
-    module = f"experiments.papers.{paper.name}:{kind}"
-    line = [sys.executable, "-m", *where, module, "--out", str(out.resolve())]
-    return subprocess.run(line, cwd=ROOT, stdout=sys.stderr).returncode
+        where = ["launch.slurm", "--partition", args.slurm, "--minutes", str(args.minutes)]
+    sweep = f"experiments.papers.result:{paper.name}" + "_quick" * args.quick
+    line = [*where, "--cores", str(paper.cores), sweep, "--out", str(out.resolve())]
+    return subprocess.run([sys.executable, "-m", *line], cwd=ROOT, stdout=sys.stderr).returncode
 
 
 def collect(paper: Paper, out: Path) -> list[dict[str, Any]]:

@@ -215,8 +215,8 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
     runtime.configure(x64=False)
-    recording, study = read_recording(args.recording, args.out), STUDIES[args.study]
-    problem, episodes, simulated = recording.problem, recording.episodes, recording.simulated
+    recording, study = read_recording(args.recording), STUDIES[args.study]
+    problem, episodes = recording.problem, recording.episodes
     folder = args.out / "replicates"
     claim(folder, {"study": study, "recording": recording.digest})
     for number in range(study.replicates):
@@ -237,20 +237,19 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     fits = [fit for result in results for fit in result["about"]["fits"].values()]
     table = publish(
         args.out,
-        f"{problem.name}{' (SIMULATED)' * simulated}: what a synthetic toss replaces",
+        f"{problem.name}: what a synthetic toss replaces",
         rows_of(problem, study, results),
         pairs=PAIRS,
         theory=THEORY,
         pool=len(split(study, episodes, 0).pool),
         unit=("error / ballistic", 1.0),
         recording=problem.name,
-        simulated=simulated,
         study=study,
         baselines=baselines(results),
         fits={"all": len(fits), "converged": sum(fit["converged"] for fit in fits)},
         regression=[result["about"]["regression"] for result in results],
     )
-    line = {"recording": problem.name, "simulated": simulated, "alpha": summary(table)}
+    line = {"recording": problem.name, "alpha": summary(table)}
     print(json.dumps(line | {"out": str(args.out)}))
     return 0
 

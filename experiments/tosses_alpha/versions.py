@@ -216,7 +216,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     runtime.configure()
     study = STUDIES[args.study]
     claim(args.out, {"study": study, "recording": args.recording})
-    recording = read_recording(args.recording, args.out)
+    recording = read_recording(args.recording)
     problem, episodes = recording.problem, recording.episodes
     for number in range(study.replicates):
         target = args.out / f"{number:03d}.npz"

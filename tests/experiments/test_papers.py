@@ -9,8 +9,8 @@ import pytest
 import tyro
 
 from experiments.papers import result as remade
-from experiments.papers.__main__ import NAMES, Args, collect, main
-from experiments.papers.result import REMADE, RESULTS, ROOT, Number, Paper, Result, paper
+from experiments.papers.__main__ import Args, collect, main
+from experiments.papers.result import NAMES, REMADE, RESULTS, ROOT, Number, Paper, Result, paper
 from launch.sweep import plan
 from tests.helpers import command
 from worldmodel.errors import InputError
@@ -42,13 +42,13 @@ def test_every_committed_table_belongs_to_a_paper() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sweep_has_a_run_per_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    runs = plan(f"experiments.papers.{name}:sweep").runs
+    runs = plan(f"experiments.papers.result:{name}").runs
     assert [r.config for r in runs] == [
         {"paper": name, "result": r.name, "quick": False}
         for r in paper(name).results
         if not r.needs
     ]
-    quick = plan(f"experiments.papers.{name}:quick").runs
+    quick = plan(f"experiments.papers.result:{name}_quick").runs
     assert {r.config["result"] for r in quick} == {r.name for r in paper(name).results if r.quick}
     assert quick and all(r.config["quick"] for r in quick)
 
@@ -77,7 +77,7 @@ def test_a_result_that_was_stopped_goes_on_in_its_folder(
 ) -> None:
     (tmp_path / "rows.csv").write_text("half of ")
     asked = remade.Args("alpha", "slide/hidden21", tmp_path, quick=True)
-    assert paper("alpha").remake(asked) == 0
+    assert remade.main(asked) == 0
     assert json.loads(capfd.readouterr().out)["outside"] == 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.papers import alpha as alpha_paper
+from experiments.papers.result import paper
 from launch import run, selftest, slurm_box
 from launch.collect import collect
 from launch.slurm import Args, Job, parameters
@@ -228,8 +228,8 @@ def test_a_paper_comes_back_from_slurm(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(command.ROOT), str(copy)], check=True)
     edits = git(command.ROOT, "diff", "HEAD", "--binary")
     subprocess.run(["git", "apply", "--allow-empty"], cwd=copy, input=edits.encode(), check=True)
-    alpha = copy / "experiments" / "papers" / "alpha.py"
-    alpha.write_text(alpha.read_text().replace('alpha("v1", 0.63, 1.63)', 'alpha("v1", 0.1, 0.2)'))
+    alpha = copy / "experiments" / "papers" / "alpha.toml"
+    alpha.write_text(alpha.read_text().replace("low = 0.63, high = 1.63", "low = 0.1, high = 0.2"))
     (copy / "experiments" / "results" / "tosses_alpha" / "cube_toss" / "rows.csv").write_text("")
     line = [sys.executable, "-m", "experiments.papers", "alpha", "--quick"]
     line += ["--slurm", "main", "--minutes", "9", "--out", str(out)]
@@ -237,16 +237,16 @@ def test_a_paper_comes_back_from_slurm(tmp_path: Path) -> None:
     with slurm_box.cluster(tmp_path / "box") as where:
         environment = command.environment() | where | {"PYTHONPATH": str(copy)}
 
-        def paper() -> subprocess.CompletedProcess:
+        def remake() -> subprocess.CompletedProcess:
             return subprocess.run(line, capture_output=True, text=True, cwd=copy, env=environment)
 
-        first = paper()
-        names = [r.name for r in alpha_paper.PAPER.planned(quick=True)]
+        first = remake()
+        names = [r.name for r in paper("alpha").planned(quick=True)]
         nothing = {"numbers": 0, "outside": [], "without": names}
         assert (first.returncode, json.loads(first.stdout)) == (1, nothing), first.stderr
         assert f'"submitted": {len(names)}' in first.stderr
         until(lambda: not slurm_box.slurm(where, "squeue", "-h"), 300)
-        again = paper()
+        again = remake()
     assert again.returncode == 1
     *cells, last = again.stdout.splitlines()
     assert [cell for cell in cells if not cell.endswith(": ok")] == [
