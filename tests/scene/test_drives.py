@@ -164,11 +164,12 @@ def test_friction_follows_stribecks_curve_and_is_stable_at_rest() -> None:
     model = servo(coulomb=0.2, stiction=0.1, stribeck_speed=0.5)
     v = np.array([-2.0, -0.5, 0.0, 0.5, 2.0])
     qvel = np.stack([v, np.zeros(5)], 1)
-    _, force = drives.actuated(model, *np.zeros((3, 5, 2)), qvel)
+    none = np.zeros((5, 2))
+    _, force = drives.actuated(model, none, none, none, qvel)
     wanted = -np.sign(v) * (0.2 + 0.1 * np.exp(-np.square(v / 0.5)))
     np.testing.assert_allclose(force[:, 0], wanted, rtol=1e-7)  # tanh is not 1
     np.testing.assert_array_equal(force[:, 1], 0.0)
-    _, slow = drives.actuated(model, *np.zeros((3, 2)), np.array([1e-9, 0.0]))
+    _, slow = drives.actuated(model, none[0], none[0], none[0], np.array([1e-9, 0.0]))
     stopped = -slow[0] / 1e-9 * DT * model.dof_invweight0[0]  # of the speed, in one substep
     assert stopped == pytest.approx(drives.SLOPE, rel=1e-6)
 

@@ -255,7 +255,7 @@ def controlled(
         if driven:
             each, memory = drives.commands(model, memory, held, substeps)
         if plays:
-            at = memory[None], data.qpos[None], data.qvel[None]
+            at = (np.asarray(x)[None] for x in (memory, data.qpos, data.qvel))
             memory = meshed(model, scratch, *at, substeps)[0]
         for command in each:
             data.ctrl[:] = command
