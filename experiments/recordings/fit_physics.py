@@ -46,7 +46,8 @@ class Args:
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
     episodes: int | None = None  # use only the first N train episodes
     seed: int = 0  # of the start and of the order of windows
-    starts: int = 3  # of the least squares
+    starts: int = 3  # of the least squares, at most
+    agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
@@ -81,6 +82,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "episodes": len(train),
         "data": recording.digest,
         "starts": args.starts,
+        "agreement": args.agreement,
         "least_squares": args.least_squares,
     }
     finished = settings | {"config": plain(config)}
@@ -98,7 +100,12 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         world,
         train_windows,
         validation_windows,
-        PhysicsConfig(starts=args.starts, windows=args.least_squares, seed=config.seed),
+        PhysicsConfig(
+            starts=args.starts,
+            agreement=args.agreement,
+            windows=args.least_squares,
+            seed=config.seed,
+        ),
         args.out / "least_squares",
         config_hash=checkpoint.config_hash(decisive),
         record=lambda row: append_row(args.out / "least_squares.jsonl", row),

@@ -13,6 +13,7 @@ from scipy import stats
 from tests.helpers.planted_parameters import NOISE, PUCK, SWING, bob, puck, recorded, swing
 from worldmodel.errors import InputError
 from worldmodel.finetune import least_squares
+from worldmodel.finetune.draws import best_draw
 from worldmodel.finetune.engines import Engine, make_engine
 from worldmodel.finetune.gauss_newton import (
     Identified,
@@ -92,6 +93,45 @@ def test_intervals_cover_what_they_claim(swinging: WorldModel) -> None:
         covered.append(np.abs(deviations(result, u)) < 1.96)
     # 160 numbers; a right one falls outside these limits less than once in 500 times.
     assert 0.89 <= np.mean(covered) <= 0.994
+
+
+def test_a_fit_begins_where_a_draw_of_the_prior_fits_better(sliding: WorldModel) -> None:
+    """A push that the start's friction holds and the recorded one's does not: the cost is flat
+    around the start."""
+    world = dataclasses.replace(sliding, free=PUCK[:1])
+    u, rng = np.array([-2.0]), np.random.default_rng(0)
+    windows = recorded(world, u, rng, noise=0.0, speed=0.0)
+    windows = dataclasses.replace(windows, ctrl=np.full_like(windows.ctrl, 0.2))
+    at_zero = dataclasses.replace(windows, target=np.zeros_like(windows.target))
+    played = make_engine(world, "c", 8).errors(u, np.zeros((8, 0)), at_zero)
+    windows = dataclasses.replace(windows, target=played + 1e-4 * rng.normal(size=played.shape))
+    stuck = identify(world, windows, C)
+    assert stuck.numbers[0].u == 0.0 and "took no step" in stuck.reason
+    zero = {"physics": unpacked(world, jnp.zeros(1)), "network": {}}
+    drawn = identify(world, windows, C, start=best_draw(world, windows, zero, 16))
+    assert drawn.converged and abs(deviations(drawn, u)[0]) < 3
+    there = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}  # no draw is better
+    np.testing.assert_array_equal(
+        best_draw(world, windows, there, 16)["physics"]["puck.friction"], u
+    )
+    assert best_draw(world, windows, zero, 0) is zero
+
+
+def test_the_first_noise_is_not_that_of_frames_at_rest(swinging: WorldModel) -> None:
+    """Of errors of which four in five are next to nothing; and of others it is the median's."""
+    rng = np.random.default_rng(5)
+    windows = recorded(swinging, np.zeros(4), rng, windows=50, horizon=5)
+    problem = LeastSquares(swinging, windows, C)
+    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(50, bool), Across(1e-3, True))
+    error = rng.normal(size=at.error.shape)
+    np.testing.assert_allclose(
+        problem.first_noise(dataclasses.replace(at, error=error)),
+        1.4826 * np.median(np.abs(error), axis=(0, 1)),
+    )
+    error[:40] *= 1e-14
+    noise = problem.first_noise(dataclasses.replace(at, error=error))
+    half = stats.norm.ppf(0.75)  # nine in ten of all are half of those that are something
+    np.testing.assert_allclose(noise, 0.1 * half / stats.norm.ppf(0.95), rtol=0.3)
 
 
 def test_intervals_rest_on_the_curvature_of_the_cost_itself(swinging: WorldModel) -> None:

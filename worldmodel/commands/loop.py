@@ -53,6 +53,8 @@ class LoopOptions:
     steps: int = 40
     # Finetune the physics by gradient descent through MJX.
     gradient: bool = False
+    # Values of the physics drawn from their prior; a finetuning begins at the best of them.
+    draws: int = 64
     # Networks of the ensemble.
     members: int = 5
     # Of each of these, through whole episodes.
@@ -108,7 +110,9 @@ def loop(
     if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
-    method = turning.Method(config, correction, Network(members=options.members), learning)
+    method = turning.Method(
+        config, correction, Network(members=options.members), learning, draws=options.draws
+    )
     clone = Clone(
         CloneConfig(
             width=options.width,

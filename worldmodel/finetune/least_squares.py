@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.integrate import quad
+from scipy.stats import norm
 
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -18,6 +19,8 @@ from worldmodel.finetune.uncertainty import Uncertainty, clusters_of, uncertaint
 from worldmodel.model import WorldModel
 from worldmodel.runtime.settings import check_settings
 from worldmodel.scene.tangent import difference, measured_dofs
+
+LEAST_NOISE = 1e-12  # [m, rad]
 
 
 class IdentifyError(InputError):
@@ -178,11 +181,11 @@ class LeastSquares:
 
     def first_noise(self, at: Derivatives) -> np.ndarray:
         """(nv,) deviation of the errors at the start, of the windows that answer (``outliers``);
-        robust to outliers."""
+        robust to outliers, and to frames in which nothing moves."""
         counts = self.counted(at.kept)
         counts &= answering(at.slope, counts, self.config.max_left_out)[:, None]
         error = [np.abs(at.error[..., v])[counts[..., v]] for v in range(at.error.shape[-1])]
-        return np.array([max(1.4826 * np.median(e), 1e-12) if len(e) else 1e-12 for e in error])
+        return np.array([deviation(e) for e in error])
 
     def counted(self, kept: np.ndarray) -> np.ndarray:
         """(windows, horizon, nv) bool: what is scored and measured of the windows kept."""
@@ -200,7 +203,9 @@ class LeastSquares:
         square = np.sum(np.square(self.weights(at, former) * at.error), axis=(0, 1))
         count = self.counted(at.kept).sum((0, 1))
         spent = self.spent(normal) / at.error.shape[2]
-        return np.maximum(np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), 1e-12)
+        return np.maximum(
+            np.sqrt(square / self.consistent / np.maximum(count - spent, 1.0)), LEAST_NOISE
+        )
 
     def spent(self, normal: Normal) -> float:
         """Degrees of freedom that the unknowns take, as far as the data determine them."""
@@ -311,3 +316,15 @@ class LeastSquares:
         frame = None if frame is None else np.asarray(frame)[used]
         cluster = clusters_of(episode, frame, self.scored.shape[1])
         return uncertainty(curvature[used], gradient[used], *cluster)
+
+
+def deviation(size: np.ndarray) -> float:
+    """The deviation of errors with these sizes (…,), of which one in ten may be an outlier.
+
+    That of the median; where most errors are next to nothing, as of an object that rests until it
+    is touched, a tenth of what the largest but one in ten have.
+    """
+    if not len(size):
+        return LEAST_NOISE
+    median, large = np.quantile(size, [0.5, 0.9])
+    return float(max(1.4826 * median, 0.1 * large / norm.ppf(0.95), LEAST_NOISE))

@@ -12,6 +12,7 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.finetune.adam import FitConfig, fit
+from worldmodel.finetune.draws import best_draw
 from worldmodel.finetune.gauss_newton import identify, uncertainty_at
 from worldmodel.finetune.hybrid import HybridData, fit_hybrid
 from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError
@@ -44,6 +45,7 @@ def finetune(
     record: Callable[[dict[str, Any]], None],
     stop: Callable[[], bool],
     grid: WindowGrid = WHOLE,
+    draws: int = 0,
 ) -> Version:
     """Corrections → the next version: its physics, by Gauss-Newton or by gradient descent; or,
     where it has a network, that alone, on the physics of its parent.
@@ -67,6 +69,7 @@ def finetune(
       record: called with one row per step.
       stop: asked after each step; True saves and raises ``runtime.Interrupted``.
       grid: windows that are predicted; other than whole episodes start where nothing touches.
+      draws: from the prior of the physics, of which its fit begins at the best (``best_draw``).
 
     Raises:
       LoopError: no corrections, or one that cannot be predicted; too few or too many held out; a
@@ -107,6 +110,8 @@ def finetune(
     }
     if grid != WHOLE:
         settings["windows"] = dataclasses.asdict(grid)
+    if draws and not world.learns:
+        settings["draws"] = draws
     finished = load_version(directory, name, world, settings)
     if finished is not None:
         return finished
@@ -144,6 +149,8 @@ def finetune(
         save_version(directory, version, settings, members_excluded=hybrid.excluded)
         return version
     windows = grid.cut(usable)[0]
+    if world.free:
+        begin = best_draw(world, windows, begin, draws)
     if isinstance(config, IdentifyConfig):
         identified = identify(world, windows, config, start=begin, record=record, stop=stop)
         if identified.reason:

@@ -78,6 +78,7 @@ class Method:
     held_out: int = 4  # one of so many corrections stops the fit of a network
     channels: Channels | None = None  # what is scored; all joints when None
     grid: WindowGrid = WHOLE  # what is predicted
+    draws: int = 64  # from the physics' prior, of which its fit begins at the best
 
     def stages(
         self, parent: WorldModel, seed: int
@@ -231,6 +232,7 @@ def turn(
             ),
             stop=stop,
             grid=method.grid,
+            draws=method.draws,
         )
     return following
 
