@@ -1,6 +1,7 @@
 """Results as files: table.json with their origin, table.md, the same as a plain table, figures."""
 
 import io
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,8 @@ from worldmodel import runtime
 from worldmodel.runtime.files import write_bytes, write_json, write_text
 from worldmodel.runtime.records import append_row, plain, write_arrays
 
-__all__ = ["append_row", "header", "plain", "table", "write", "write_arrays", "write_figure"]
+__all__ = ["append_row", "header", "kept", "plain", "table", "write"]
+__all__ += ["write_arrays", "write_figure"]
 
 Row = dict[str, Any]
 # Heading → a row's key, or "key:format" as "error:.3f", or a function of the row.
@@ -59,6 +61,17 @@ def write_figure(path: Path, figure: Any, *, dpi: int = 130) -> None:
     write_bytes(path, image.getvalue())
 
 
+def kept(out: Path) -> list[Row]:
+    """The rows of ``out/table.json``, for a command that goes on where it was stopped: those of the
+    same commit, versions and processor; none where the code has changes without a commit."""
+    path, now = out / "table.json", runtime.provenance()
+    if not path.is_file() or "-dirty" in now["commit"]:
+        return []
+    result = json.loads(path.read_text())
+    same = all(result["provenance"][k] == now[k] for k in ("commit", "versions", "cpu"))
+    return result["rows"] if same else []
+
+
 def header(title: str, result: Row, note: str = "") -> str:
     """Title, command, origin and a note, in Markdown.
 
@@ -84,8 +97,12 @@ def table(rows: Iterable[Row], columns: Columns) -> str:
 
 
 def _cell(row: Row, column: str | Callable[[Row], Any]) -> str:
-    key, _, spec = column.partition(":") if isinstance(column, str) else ("", "", "")
-    value = row[key] if isinstance(column, str) else column(row)
+    spec = ""
+    if isinstance(column, str):
+        key, _, spec = column.partition(":")
+        value = row[key]
+    else:
+        value = column(row)
     if value is None:
         return "–"
     if isinstance(value, float):

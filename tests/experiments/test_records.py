@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.records import header, table, write
+from experiments.records import header, kept, table, write
+from worldmodel import runtime
 
 ROWS = [
     {"scene": "cube", "error": 1.23456e-7, "seconds": 2, "why": None},
@@ -49,3 +50,18 @@ def test_a_note_stands_above_the_table(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write(tmp_path, "Errors", [{"error": float("nan")}], {"error": "error"})
+
+
+def test_rows_are_kept_at_the_same_commit_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = runtime.provenance() | {"commit": "0123456789ab"}
+    monkeypatch.setattr(runtime, "provenance", lambda: origin)
+    assert kept(tmp_path) == []
+    write(tmp_path, "Errors", ROWS[:1], {"scene": "scene"})
+    assert kept(tmp_path) == ROWS[:1]
+    for other in ({"commit": "0123456789ac"}, {"cpu": "another"}, {"versions": {}}):
+        monkeypatch.setattr(runtime, "provenance", lambda other=other: origin | other)
+        assert kept(tmp_path) == []
+    monkeypatch.setattr(runtime, "provenance", lambda: origin | {"commit": "0123456789ab-dirty"})
+    assert kept(tmp_path) == []
