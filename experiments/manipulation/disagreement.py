@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import pandas as pd
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
@@ -131,17 +132,13 @@ class Repeat:
         rows = world(repeated(policy, count), *contexts, self.key)
         return episodes(self.own.task, rows, contexts[1], source="real")
 
-    def demonstrations(self, version: loop.Version) -> tuple[list[Episode], np.ndarray | None]:
-        """Of a version, and how far its members disagree about them."""
+    def demonstrations(self, version: loop.Version) -> tuple[Policy, list[Episode]]:
+        """Of a version: who demonstrates, and the episodes."""
         own, (starts, goals) = self.own, self.drawn(1, self.args.generated)
         world = loop.simulator(version, own.task, engine="c")
         policy = own.expert.plan(world, starts, goals, self.key)
-        shown = episodes(own.task, world(policy, starts, goals, self.key), goals, source="model")
-        worlds = self.members(version)
-        if worlds is None:
-            return shown, None
-        between = functools.partial(loop.disagreement_between, worlds, own.task)
-        return shown, between(policy, starts, goals, self.key)
+        played = world(policy, starts, goals, self.key)
+        return policy, episodes(own.task, played, goals, source="model")
 
     def fitted(self, name: str, corrections: list[Episode]) -> loop.Version:
         """Version 0's physics, fitted to corrections."""
@@ -164,11 +161,9 @@ class Repeat:
             grid=self.own.grid,
         )
 
-    def members(self, version: loop.Version) -> list[Simulate] | None:
-        """Worlds of what a version's corrections leave open; None of version 0."""
-        if version.parent is None:
-            return None
-        windows = self.own.grid.cut(self.corrections)[0]
+    def members(self, version: loop.Version, corrections: list[Episode]) -> list[Simulate]:
+        """Worlds of what a version's corrections leave open."""
+        windows = self.own.grid.cut(corrections)[0]
         doubt = uncertainty_at(version.world, version.parameters, windows, self.args.fit)
         network = Network(members=MEMBERS)
         several = dataclasses.replace(version.world, correction=Velocity(), network=network)
@@ -186,25 +181,23 @@ class Repeat:
     def run(self, repeat: int) -> list[Row]:
         """The rows of both parts."""
         own, args = self.own, self.args
-        first = self.fitted("v0", [])
-        policy = own.trainer(own.task, self.demonstrations(first)[0], repeat)
-        self.corrections = self.played(policy, self.drawn(3, args.asked), self.reality)
-        version = self.fitted("v1", self.corrections)
-        shown, doubt = self.demonstrations(version)
-        assert doubt is not None
+        _, shown = self.demonstrations(self.fitted("v0", []))
+        policy = own.trainer(own.task, shown, repeat)
+        corrections = self.played(policy, self.drawn(3, args.asked), self.reality)
+        version = self.fitted("v1", corrections)
+        worlds = self.members(version, corrections)
+        between = functools.partial(loop.disagreement_between, worlds, own.task)
+        expert, shown = self.demonstrations(version)
+        doubt = between(expert, *self.drawn(1, args.generated), self.key)
         rows = self.penalised(shown, doubt, repeat)
         policy = own.trainer(own.task, shown, repeat)
         starts, goals = self.drawn(4, CANDIDATES * args.asked)
-        worlds = self.members(version)
-        assert worlds is not None
-        many = repeated(policy, CANDIDATES * args.asked)
-        doubt = loop.disagreement_between(worlds, own.task, many, starts, goals, self.key)
+        doubt = between(repeated(policy, CANDIDATES * args.asked), starts, goals, self.key)
         picks = np.arange(args.asked), loop.most_doubtful(doubt, args.asked)
         for choice, picked in zip(CHOICES, picks, strict=True):
             at = jax.tree.map(lambda x, picked=picked: np.asarray(x)[picked], (starts, goals))
             new = self.played(policy, at, self.reality)
-            following = self.fitted(f"v2_{choice}", [*self.corrections, *new])
-            shown, _ = self.demonstrations(following)
+            _, shown = self.demonstrations(self.fitted(f"v2_{choice}", [*corrections, *new]))
             row = {"part": "asking", "choice": choice, "repeat": repeat}
             rows.append(row | self.judged(own.trainer(own.task, shown, repeat)))
         return rows
@@ -226,17 +219,18 @@ class Repeat:
 
 def summary(rows: list[Row], part: str) -> list[Row]:
     """Means of one part over repeats, and ratios to its first choice."""
-    own: dict[Any, list[Row]] = {}
-    for row in rows:
-        if row["part"] == part:
-            own.setdefault(row["choice"], []).append(row)
-    errors = {choice: np.array([r["error"] for r in these]) for choice, these in own.items()}
-    first = next(iter(errors.values()))
+    every = pd.DataFrame([row for row in rows if row["part"] == part])
+    own = dict([*every.groupby("choice", sort=False)])
+    first = next(iter(own.values()))["error"]
     return [
-        {"part": part, "choice": choice, "repeats": len(these)}
-        | {"error": float(errors[choice].mean())}
-        | {"ratio": [float(x) for x in ratio_t_interval(errors[choice], first)]}
-        | {"success": float(np.mean([row["success"] for row in these]))}
+        {
+            "part": part,
+            "choice": choice,
+            "repeats": len(these),
+            "error": float(these["error"].mean()),
+            "ratio": [float(x) for x in ratio_t_interval(*map(np.array, (these["error"], first)))],
+            "success": float(these["success"].mean()),
+        }
         for choice, these in own.items()
     ]
 

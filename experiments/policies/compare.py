@@ -104,21 +104,16 @@ class Case:
     robot: Callable[[Any, int], SimulatedRobot] | None = None  # held-out, of a task and a seed
 
 
+SWINGING = Case(
+    SwingUp,
+    lambda task: knots(task, 25),
+    SearchConfig(512, 24, 30),
+    ppo.PPOConfig(steps=2_000_000),
+    gradient.GradientConfig(steps=400_000),
+)
 CASES = {
-    "swing_up": Case(
-        SwingUp,
-        lambda task: knots(task, 25),
-        SearchConfig(512, 24, 30),
-        ppo.PPOConfig(steps=2_000_000),
-        gradient.GradientConfig(steps=400_000),
-    ),
-    "stairs": Case(
-        Stairs,
-        lambda task: knots(task, 25),
-        SearchConfig(512, 24, 30),
-        ppo.PPOConfig(steps=2_000_000),
-        gradient.GradientConfig(steps=400_000),
-    ),
+    "swing_up": SWINGING,
+    "stairs": dataclasses.replace(SWINGING, task=Stairs),
     "hopper": Case(
         Hopper,
         lambda task: knots(task, 40),

@@ -28,10 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.recordings.statistics import named
 from experiments.records import write
 from worldmodel import runtime
-from worldmodel.commands.scores import BATCH
+from worldmodel.commands.scores import BATCH, named
 from worldmodel.episodes.errors import episode_errors
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
@@ -65,10 +64,13 @@ class Args:
     seed: int = 0
 
 
+Fit = tuple[np.ndarray, dict[str, Any]]  # u, and the evaluations that it took
+
+
 def by_engine(
     world: WorldModel, windows: Windows, sigma: np.ndarray, engine: str, iterations: int
-) -> tuple[np.ndarray, dict]:
-    """Gauss-Newton of this project; (u, counts)."""
+) -> Fit:
+    """Gauss-Newton of this project."""
     rows: list[dict] = []
     config = IdentifyConfig(
         iterations=iterations, engine=engine, huber=1e6, bound=BOUND, batch=min(128, len(windows))
@@ -86,14 +88,10 @@ def by_engine(
 
 
 def by_sysid(
-    sysid: Any,
-    residual: Callable[[np.ndarray], np.ndarray],
-    size: int,
-    optimizer: str,
-    iterations: int,
-) -> tuple[np.ndarray, dict]:
-    """mujoco.sysid's optimiser on the same objective; (u, counts)."""
-    count = 0
+    residual: Callable[[np.ndarray], np.ndarray], size: int, optimizer: str, iterations: int
+) -> Fit:
+    """mujoco.sysid's optimiser on the same objective."""
+    sysid, count = importlib.import_module("mujoco.sysid"), 0
 
     def evaluate(x: np.ndarray, *_: Any) -> tuple[list[np.ndarray], None, None]:
         nonlocal count
@@ -115,12 +113,10 @@ def main(args: Args) -> int:
       InputError: mujoco.sysid lacks its extra.
     """
     runtime.configure()
-    sysid: Any = importlib.import_module("mujoco.sysid")
-    if not hasattr(sysid, "optimize"):
+    if not hasattr(importlib.import_module("mujoco.sysid"), "optimize"):
         raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
-    recording = read_recording(args.recording, args.out)
-    problem = recording.problem
-    grid = problem.windows
+    recording = read_recording(args.recording)
+    problem, grid = recording.problem, recording.problem.windows
     windows, _ = problem.training_grid(grid.horizon).cut(recording.part("train"))
     drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
     windows = windows.take(np.sort(drawn))
@@ -128,39 +124,34 @@ def main(args: Args) -> int:
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)
     predictor = make_predictor(world, min(BATCH, len(held_out)))
-    size = len(numbers(world))
+    size, still = len(numbers(world)), np.zeros((len(windows), 0))
     c = make_engine(world, "c", len(windows))
-    still = np.zeros((len(windows), 0))
-    scored = np.asarray(windows.scored)
-    at_start = c.errors(np.zeros(size), still, windows)
-    sigma = np.maximum(1.4826 * np.median(np.abs(at_start[scored]), axis=0), 1e-9)
+    at_start = np.abs(c.errors(np.zeros(size), still, windows)[np.asarray(windows.scored)])
+    sigma = np.maximum(1.4826 * np.median(at_start, axis=0), 1e-9)
 
     def residual(u: np.ndarray) -> np.ndarray:
         return np.concatenate([(c.errors(u, still, windows) / sigma).ravel(), u])
 
-    def error(u: np.ndarray) -> dict[str, float | None]:
+    def judged(u: np.ndarray) -> dict[str, float | None]:
         parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
-        return named(episode_errors(predictor(parameters, held_out), held_out, channels).mean(0))
+        error = episode_errors(predictor(parameters, held_out), held_out, channels).mean(0)
+        return {"cost": 0.5 * float(np.sum(residual(u) ** 2)), **named(error)}
 
-    methods: dict[str, Callable[[], tuple[np.ndarray, dict]]] = {
+    methods: dict[str, Callable[[], Fit]] = {
         "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),
-        "mujoco.sysid, mujoco": lambda: by_sysid(sysid, residual, size, "mujoco", args.iterations),
+        "mujoco.sysid, mujoco": lambda: by_sysid(residual, size, "mujoco", args.iterations),
         "mujoco.sysid, scipy": lambda: by_sysid(
-            sysid, residual, size, "scipy_parallel_fd", args.iterations
+            residual, size, "scipy_parallel_fd", args.iterations
         ),
         "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
     }
-    start = {"cost": 0.5 * float(np.sum(residual(np.zeros(size)) ** 2)), **error(np.zeros(size))}
-    rows: list[dict[str, Any]] = []
+    start, rows = judged(np.zeros(size)), []
     for name, fit in methods.items():
         runtime.log(f"── {name}")
         began = time.perf_counter()
         u, counts = fit()
         seconds = time.perf_counter() - began
-        cost = 0.5 * float(np.sum(residual(u) ** 2))
-        rows.append({"method": name, "seconds": seconds, "cost": cost, **error(u), **counts})
-        rows[-1]["u"] = list(u)
-        runtime.log(json.dumps(rows[-1]))
+        rows.append({"method": name, "seconds": seconds, **judged(u), **counts, "u": list(u)})
     write(
         args.out,
         f"{args.recording}: identification by several methods, one objective",
@@ -168,7 +159,6 @@ def main(args: Args) -> int:
         COLUMNS,
         note=f"{size} numbers, {len(windows)} windows; the cost at the start is "
         f"{start['cost']:.0f}. Errors are of {len(held_out)} test windows.",
-        simulated=recording.simulated,
         config={**dataclasses.asdict(args), "out": "", "horizon": grid.horizon},
         steps_per_evaluation=len(windows) * windows.ctrl.shape[1] * world.scene.substeps,
         start=start,

@@ -10,8 +10,7 @@ Expected: elbow_toss, validation error relative to the fitted physics below 0.93
 First the network is regressed on what open-loop physics gets wrong (a minute), then network and
 physics are fitted together through windows. --kind latent fits the network alone, without
 physics, on the same data. --fit.train network freezes the physics in the second stage,
---fit.train physics the network; --remember 1 hides the past. The same command resumes after
-Ctrl-C, SIGTERM or a kill.
+--fit.train physics the network. The same command resumes after Ctrl-C, SIGTERM or a kill.
 """
 
 import dataclasses
@@ -23,12 +22,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.recordings.fitted import Fitted, restore_fitted
+from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
-from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
+from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
@@ -42,7 +41,6 @@ from worldmodel.model import (
     Displacement,
     Force,
     Network,
-    Parameters,
     Physics,
     Velocity,
     WorldModel,
@@ -67,7 +65,6 @@ class Args:
     kind: Literal["hybrid", "latent"] = "hybrid"
     # when absent, of a hybrid the displacement and of a latent model the velocity
     correction: Literal["displacement", "velocity", "force"] | None = None
-    remember: int = HISTORY  # frames of history that the encoder may see, the start included
     episodes: int | None = None  # use only the first N train episodes
     horizon: int | None = None  # frames per window; the recording's own when absent
     # Of a force or velocity, what its network is fitted through: the simulator, or the physics
@@ -81,17 +78,25 @@ class Args:
 def main(args: Args, stop: Callable[[], bool]) -> int:
     """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(args.recording, args.out)
-    problem, simulated = recording.problem, recording.simulated
-    fitted = restore_fitted(args.physics)
-    world = make_world(args, fitted.world)
+    recording, fitted = read_recording(args.recording), restore_fitted(args.physics)
+    problem, world = recording.problem, make_world(args, fitted.world)
     train = recording.part("train")[: args.episodes]
-    validation = recording.part("validation")
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
-    grid = dataclasses.replace(problem.windows, horizon=horizon)
-    data = HybridData(train, validation, problem.training_grid(grid.horizon), grid, args.remember)
-
-    channels = problem.channels(world.scene)
+    data = HybridData(
+        train,
+        recording.part("validation"),
+        problem.training_grid(horizon),
+        dataclasses.replace(problem.windows, horizon=horizon),
+        HISTORY,
+    )
+    covariance = None
+    if isinstance(world.base, Physics):
+        windows, _ = data.training.cut(train)
+        rng = np.random.default_rng(args.fit.seed)
+        rows = rng.choice(len(windows), size=min(COVARIANCE_WINDOWS, len(windows)), replace=False)
+        covariance = uncertainty_at(
+            fitted.world, fitted.parameters, windows.take(np.sort(rows)), IdentifyConfig(engine="c")
+        ).covariance
     settings = {
         "args": plain(dataclasses.replace(args, out=Path(), physics=Path())),
         "physics": fitted.metadata["config_hash"],
@@ -100,73 +105,49 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     metadata: dict[str, Any] = {
         "scene": world.scene.name,
         "recording": problem.name,
-        "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(settings),
-        "train_ids": [plain(e.id) for e in train],
-        "remember": args.remember,
     }
-    covariance = None
-    if isinstance(world.base, Physics):
-        windows, _ = data.training.cut(train)
-        rng = np.random.default_rng(args.fit.seed)
-        rows = rng.choice(len(windows), size=min(COVARIANCE_WINDOWS, len(windows)), replace=False)
-        doubt = uncertainty_at(
-            fitted.world, fitted.parameters, windows.take(np.sort(rows)), IdentifyConfig(engine="c")
-        )
-        covariance = doubt.covariance
-    guarded = plain(settings["args"])  # but for how long the fit runs
-    guarded["fit"] = {k: v for k, v in guarded["fit"].items() if k not in LENGTH}
+    # How long the fit runs may change.
+    lasting = {k: v for k, v in settings["args"]["fit"].items() if k not in LENGTH}
+    guarded = settings | {"args": settings["args"] | {"fit": lasting}}
     hybrid = fit_hybrid(
         world,
         fitted.parameters,
-        channels,
+        fitted.channels,
         data,
         args.regression,
         args.fit,
         args.out / "progress",
         covariance=covariance,
-        metadata=metadata | {"settings": settings | {"args": guarded}},
+        metadata=metadata | {"settings": guarded, "train_ids": [plain(e.id) for e in train]},
         record=lambda row: append_row(args.out / "metrics.jsonl", row),
         stop=stop,
         engine=args.engine,
     )
     world, parameters = hybrid.world, hybrid.parameters
+    windows = data.judged.cut(data.validation)[0]
+    errors = [
+        over_episodes(episode_errors(predicted, windows, fitted.channels))
+        for predicted in (
+            make_predictor(world, min(BATCH, len(windows)))(parameters, windows),
+            make_predictor(fitted.world, min(BATCH, len(windows)))(fitted.parameters, windows),
+        )
+    ]
     result = {
         "recording": problem.name,
         "kind": args.kind,
-        "remember": args.remember,
-        "simulated": simulated,
         "seed": args.fit.seed,
         "members": world.network.members,
         "members_excluded": hybrid.excluded,
         "gate": np.asarray(parameters["network"]["gate"]).tolist(),
-        "validation": relative_error(world, fitted, parameters, data, channels),
+        "validation": float(np.nanmean(errors[0] / errors[1])),
         "provenance": runtime.provenance(),
     }
-    stored = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
-    protocol = dataclasses.replace(problem.protocol, remember=args.remember)
-    target = args.out / "checkpoint"
-    saved.save(target, 0, world, parameters, stored, keep=1, protocol=protocol)
+    target, kept = args.out / "checkpoint", metadata | {"result": result}
+    saved.save(target, 0, world, parameters, kept, keep=1, protocol=problem.protocol)
     print(json.dumps(result | {"checkpoint": str(target)}))
     return 0
-
-
-def relative_error(
-    world: WorldModel,
-    physics: Fitted,
-    parameters: Parameters,
-    data: HybridData,
-    channels: Channels,
-) -> float:
-    """The validation error over that of the physics, the mean over groups."""
-    windows = data.judged.cut(data.validation)[0].remembering(data.remember)
-    batch = min(BATCH, len(windows))
-    errors = [
-        over_episodes(episode_errors(make_predictor(w, batch)(p, windows), windows, channels))
-        for w, p in ((world, parameters), (physics.world, physics.parameters))
-    ]
-    return float(np.nanmean(errors[0] / errors[1]))
 
 
 def make_world(args: Args, physics: WorldModel) -> WorldModel:
@@ -176,13 +157,11 @@ def make_world(args: Args, physics: WorldModel) -> WorldModel:
       InputError: a latent model with another correction than of its velocity.
     """
     base = BASES[args.kind]
-    correction = Velocity() if isinstance(base, ConstantVelocity) else Displacement()
-    if args.correction is not None:
-        correction = CORRECTIONS[args.correction]
-    if isinstance(base, ConstantVelocity) and not isinstance(correction, Velocity):
-        raise InputError(
-            f"--correction {args.correction}: a latent model corrects its velocity; leave it out"
-        )
+    latent = isinstance(base, ConstantVelocity)
+    name = args.correction or ("velocity" if latent else "displacement")
+    if latent and name != "velocity":
+        raise InputError(f"--correction {name}: a latent model corrects its velocity; leave it out")
+    correction = CORRECTIONS[name]
     return dataclasses.replace(physics, base=base, correction=correction, network=args.network)
 
 

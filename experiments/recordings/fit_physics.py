@@ -5,12 +5,10 @@ Command:  python -m experiments.recordings.fit_physics --recording elbow_toss --
 Runtime:  four to ten minutes on 2 cores, two of them compiling
 Expected: validation error (relative to the sources' parameters) below 1; see the README's table
 
-With WORLDMODEL_DATA set to a folder with the recordings it fits the real one; otherwise it makes
-a small recording itself, with C MuJoCo and hidden parameters, and logs that. Gauss-Newton by
-differences of C MuJoCo, from several starts over growing windows (``finetune.multi_start``), gives
-where Adam through MJX starts; the seed draws the starts and the windows. Only *train* episodes
-are fitted, *validation* episodes stop the fit, *test* episodes are not read. The same command
-resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
+Gauss-Newton by differences of C MuJoCo, from several starts over growing windows
+(``finetune.multi_start``), gives where Adam through MJX starts; the seed draws the starts and the
+windows. Only *train* episodes are fitted, *validation* episodes stop the fit, *test* episodes are
+not read. The same command resumes after Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
 
 import dataclasses
@@ -18,17 +16,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
 from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import named
-from worldmodel.finetune.adam import FitState, fit
+from worldmodel.finetune.adam import fit
 from worldmodel.finetune.engines import unconverged
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
@@ -42,12 +38,13 @@ from worldmodel.scene import write_mjcf
 class Args:
     """Command line; an absent option takes the value of the recording's ``Problem``."""
 
-    recording: str  # elbow_toss, cube_toss, square_drop, double_pendulum or a variant
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
     episodes: int | None = None  # use only the first N train episodes
     seed: int = 0  # of the start and of the order of windows
     starts: int = 3  # of the least squares, at most
     agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
+    finalists: int = 1  # starts that are fitted to all windows
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
@@ -58,20 +55,19 @@ class Args:
 def main(args: Args, stop: Callable[[], bool]) -> int:
     """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(args.recording, args.out)
-    problem, simulated = recording.problem, recording.simulated
+    recording = read_recording(args.recording)
+    problem, validation = recording.problem, recording.part("validation")
+    train = recording.part("train")[: args.episodes]
     names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
-    train, validation = recording.part("train")[: args.episodes], recording.part("validation")
     train_windows, _ = problem.training_grid(horizon).cut(train)
     grid = dataclasses.replace(problem.windows, horizon=horizon)
     validation_windows, _ = grid.cut(validation)
     runtime.log(
-        f"{problem.name}{' (SIMULATED)' * simulated}: {len(train)} train episodes, "
-        f"{len(train_windows)} windows of {horizon} frames; {len(validation)} validation episodes, "
-        f"{len(validation_windows)} windows"
+        f"{problem.name}: {len(train)} train episodes, {len(train_windows)} windows of {horizon} "
+        f"frames; {len(validation)} validation episodes, {len(validation_windows)} windows"
     )
 
     scene = problem.scene()
@@ -83,16 +79,15 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "data": recording.digest,
         "starts": args.starts,
         "agreement": args.agreement,
+        "finalists": args.finalists,
         "least_squares": args.least_squares,
     }
     finished = settings | {"config": plain(config)}
     metadata = {
         "scene": scene.name,
         "recording": problem.name,
-        "simulated": simulated,
         "settings": settings,
         "config_hash": checkpoint.config_hash(finished),
-        "train_ids": [plain(e.id) for e in train],
     }
     decisive = settings | {"seed": config.seed}
     claim(args.out / "least_squares", decisive)
@@ -103,6 +98,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         PhysicsConfig(
             starts=args.starts,
             agreement=args.agreement,
+            finalists=args.finalists,
             windows=args.least_squares,
             seed=config.seed,
         ),
@@ -119,46 +115,30 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         validation_windows,
         config,
         args.out / "progress",
-        metadata=metadata,
+        metadata=metadata | {"train_ids": [plain(e.id) for e in train]},
         record=lambda row: append_row(args.out / "metrics.jsonl", row),
         stop=stop,
         start=start,
     )
+    step, best = int(state.step), state.best["physics"]
     size = min(config.batch, len(validation_windows))
-    stopped_early = int(unconverged(world, state.best, validation_windows, size).sum())
-    runtime.log(
-        f"contact solves ran out of iterations in {stopped_early} of {len(validation_windows)} "
-        "validation windows; their values are broken off, their gradient is that of the optimum"
-    )
-    metadata |= {"settings": finished, "unconverged": stopped_early}
-    print(json.dumps(finish(args.out, problem, world, state, metadata)))
-    return 0
-
-
-def finish(
-    out: Path, problem: Problem, world: WorldModel, state: FitState, metadata: dict[str, Any]
-) -> dict[str, Any]:
-    """Writes the fitted parameters: ``checkpoint/`` (small) and ``fitted.xml``."""
-    best = state.best["physics"]
-    values = physical.values(world.scene, world.free, best)
+    values = physical.values(scene, problem.free, best)
     result = {
         "recording": problem.name,
-        "simulated": metadata["simulated"],
-        "seed": metadata["settings"]["config"]["seed"],
-        "steps": int(state.step),
+        "seed": config.seed,
+        "steps": step,
         "validation": float(state.best_error),
         "nonfinite": int(state.nonfinite),
-        "unconverged": metadata["unconverged"],
+        "unconverged": int(unconverged(world, state.best, validation_windows, size).sum()),
         "validation_start": named(np.asarray(state.scale)),
         "parameters": {name: value.tolist() for name, value in values.items()},
         "provenance": runtime.provenance(),
     }
-    kept = {k: v for k, v in metadata.items() if k != "train_ids"} | {"result": result}
-    step, protocol = int(state.step), problem.protocol
-    saved.save(out / "checkpoint", step, world, state.best, kept, keep=1, protocol=protocol)
-    fitted_mjcf = physical.to_mjcf(world.scene, world.free, best)
-    write_mjcf(out / "fitted.xml", fitted_mjcf, world.scene.assets)
-    return result | {"checkpoint": str(out / "checkpoint")}
+    kept, target = metadata | {"settings": finished, "result": result}, args.out / "checkpoint"
+    saved.save(target, step, world, state.best, kept, keep=1, protocol=problem.protocol)
+    write_mjcf(args.out / "fitted.xml", physical.to_mjcf(scene, problem.free, best), scene.assets)
+    print(json.dumps(result | {"checkpoint": str(target)}))
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,44 +11,37 @@ Expected: one JSON line; elbow_toss: every ratio to the physics at 16 frames bel
           dealt corrections' at 1 or above
 
 --physics are --out folders of fit_physics, one per seed; --hybrid, --latent and --ablations
-NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from, and
-sees as much of the past as in its fit. Three rows come from the hybrid itself, unless it corrects
-forces: *dealt* plays its own physics with the corrections of another window, *start_only* with
-that of the initial velocity alone, *network_off* with none.
+NAME=DIR[,DIR] those of fit_hybrid. Each is compared with the physics that it started from. A hybrid
+that displaces the pose has three rows more: *dealt* plays its own physics with the corrections of
+another window, *start_only* with that of the initial velocity alone, *network_off* with none.
 
-OUT gets table.json, table.md, figure.png and the checkpoint of the seed that was best on
-*validation*, the other seeds' under seed<N>/; for another OUT these folders serve again.
+OUT gets table.json, table.md and the checkpoint of the seed that was best on *validation*, the
+other seeds' under seed<N>/; for another OUT these folders serve again.
 """
 
 import dataclasses
+import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
-from experiments.recordings.hybrid_predictions import DEAL_SEED, controls, predict
+from experiments.recordings.fitted import Fitted, Group, read_fits
 from experiments.recordings.source import read_recording
-from experiments.recordings.statistics import holm
-from experiments.recordings.tables import (
-    Fit,
-    headline,
-    keep_checkpoints,
-    publish,
-    read_fits,
-    refuse_different,
-    refuse_diverged,
-    restored,
-)
+from experiments.recordings.statistics import BySeed, holm
+from experiments.recordings.tables import SHORTER, headline, keep_checkpoints, publish
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.model import ConstantVelocity, Physics
-from worldmodel.runtime.checkpoint import CheckpointError
+from worldmodel.model import Displacement, Parameters, Physics, WorldModel, start
+from worldmodel.model.ensemble import make_forecaster, make_predictor, mean_pose, members
+from worldmodel.scene.tangent import displaced, displacements
 
 STYLES = {
     "physics": (BLUE, (0, (5, 2)), "fitted physics"),
@@ -57,14 +50,8 @@ STYLES = {
     "hybrid": (GREEN, "-", "hybrid"),
 }
 CONTROLS = ("dealt", "start_only", "network_off")
-LENIENT = (*CONTROLS, "latent")  # rows that may diverge: their cell stays empty, with the reason
-RESERVED = ("physics", "hybrid", *LENIENT)
-BASES = {"hybrid": Physics, "latent": ConstantVelocity}  # of the rows that are of one kind
-
-SHORTER = (1, 10, 16, 50)  # frames, further horizons
+DEAL_SEED = 0
 WORSE = 0.05  # p after Holm's correction below which a cell counts as above the physics
-
-Group = dict[int, Fit]  # by the seed of the physics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,133 +64,132 @@ class Args:
     out: Path  # folder for the table, the figure and the checkpoints
     latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
     ablations: tuple[str, ...] = ()  # NAME=DIR[,DIR]: further folders of fit_hybrid
-    split: Literal["test", "validation", "train"] = "test"
 
 
-def parse_ablations(given: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """``NAME=DIR[,DIR]`` → folders by name.
+def folders_of(args: Args) -> dict[str, tuple[Path, ...]]:
+    """The folders of fit_hybrid by the name of their row.
 
     Raises:
-      InputError: not of that form, a name twice, or one that the table uses itself.
+      InputError: an ablation not of the form ``NAME=DIR[,DIR]``, or of a name in use.
     """
-    ablations: dict[str, tuple[Path, ...]] = {}
-    for text in given:
-        name, _, folders = text.partition("=")
-        parts = tuple(Path(f) for f in folders.split(",") if f)
+    folders = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
+    for text in args.ablations:
+        name, _, listed = text.partition("=")
+        parts = tuple(Path(f) for f in listed.split(",") if f)
         if not name or not parts:
             raise InputError(f"--ablations {text}: give NAME=DIR or NAME=DIR,DIR")
-        if name in RESERVED or name in ablations:
-            why = "given twice" if name in ablations else "a row of the table already"
-            raise InputError(f"--ablations {text}: '{name}' is {why}; choose another name")
-        ablations[name] = parts
-    return ablations
+        if name in ("physics", "latent", *CONTROLS, *folders):
+            raise InputError(f"--ablations {text}: '{name}' is another row; choose another name")
+        folders[name] = parts
+    return folders
 
 
-def read_learned(name: str, folders: Sequence[Path], recording: str, physics: Group) -> Group:
-    """The fits of one row with a network, by the seed of the physics that each started from.
-
-    ``Fit.validation`` of a hybrid is relative to the parameters that its physics' is relative
-    to, so that seeds compare: the product of both.
-
-    Raises:
-      CheckpointError: of another recording, kind or data, simulated, started from a physics that
-        is not given or from one twice, or two that differ in more than their seeds.
-    """
-    origin = {f.fitted.metadata["config_hash"]: f for f in physics.values()}
-    group: Group = {}
-    for folder in folders:
-        fitted = restored(folder, recording)
-        meta, world = fitted.metadata, fitted.world
-        if not (
-            world.learns and isinstance(world.base, BASES.get(name, Physics | ConstantVelocity))
-        ):
-            raise CheckpointError(
-                f"{name}: {folder} holds a model of kind {world.name}; give another"
-            )
-        start = origin.get(meta["settings"]["physics"])
-        if start is None:
-            raise CheckpointError(
-                f"{name}: {folder} did not start from any of --physics; give the one it did"
-            )
-        if meta["settings"]["data"] != start.fitted.metadata["settings"]["data"]:
-            raise CheckpointError(f"{name}: {folder} was fitted to other data than its physics")
-        if start.seed in group:
-            raise CheckpointError(
-                f"{name}: {folder} and {group[start.seed].folder} started from the same physics "
-                f"(seed {start.seed}); give one fit per seed"
-            )
-        validation = float(meta["result"]["validation"])
-        validation *= start.validation if isinstance(world.base, Physics) else 1.0
-        group[start.seed] = Fit(start.seed, validation, folder, fitted)
-    refuse_different([*group.values()], _but_seed)
-    return dict(sorted(group.items()))
+def validation(fitted: Fitted, physics: Fitted) -> float:
+    """The error of a fit on the validation windows, such that seeds compare: a hybrid's is relative
+    to its physics', whose own is relative to the sources' parameters."""
+    return fitted.validation * (physics.validation if isinstance(fitted.world.base, Physics) else 1)
 
 
-def _but_seed(metadata: dict[str, Any]) -> dict[str, Any]:
-    args = dict(metadata["settings"]["args"])
-    for part in ("fit", "regression"):
-        args[part] = {k: v for k, v in args[part].items() if k != "seed"}
-    return args | {"remember": metadata["remember"]}
-
-
-def predictions(
-    groups: dict[str, Group], windows: Windows, ids: Sequence[Any]
-) -> dict[str, dict[int, np.ndarray]]:
-    """Every row's predictions at one horizon: model → seed → (windows, horizon, nq).
-
-    Raises:
-      InputError: a model that may not diverge did; it is named, and the episodes.
-    """
-    batch = min(BATCH, len(windows))
-    by_model: dict[str, dict[int, np.ndarray]] = {}
+def predictions(groups: dict[str, Group], windows: Windows) -> Mapping[str, BySeed]:
+    """Every row's predictions at one horizon: model → seed → (windows, horizon, nq)."""
+    by_model: dict[str, dict] = {}
     for name, group in groups.items():
-        for seed, fit in group.items():
+        for seed, fitted in group.items():
             runtime.log(f"{windows.target.shape[1]} frames: {name}, seed {seed}")
-            positions, own = predict(fit.fitted, windows, batch)
-            rows = {name: positions}
-            if name == "hybrid" and own is not None:
-                rows |= controls(fit.fitted, windows, own, batch)
-            for model, predicted in rows.items():
-                lenient = model in LENIENT or isinstance(fit.fitted.world.base, ConstantVelocity)
-                if not lenient:
-                    refuse_diverged(predicted, windows, f"{model}, seed {seed}", ids)
-                by_model.setdefault(model, {})[seed] = predicted
+            forecaster = make_forecaster(fitted.world, min(BATCH, len(windows)))
+            forecast = forecaster(fitted.parameters, windows)
+            rows = {name: forecast.mean}
+            if name == "hybrid" and isinstance(fitted.world.correction, Displacement):
+                rows |= controls(fitted.world, fitted.parameters, windows, forecast.members)
+            for model, positions in rows.items():
+                by_model.setdefault(model, {})[seed] = positions
     return by_model
 
 
-def pairs(models: Sequence[str]) -> list[tuple[str, str]]:
-    """What is compared: every model with the physics and with the hybrid."""
-    return [(m, r) for r in ("physics", "hybrid") for m in models if m not in ("physics", r)]
+def controls(
+    world: WorldModel, parameters: Parameters, windows: Windows, poses: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The rows ``CONTROLS`` of a hybrid: (windows, horizon, nq) each.
+
+    A displacement leaves the physics alone, so what the network added is how far the hybrid's poses
+    are from its physics, begun at the corrected velocity.
+
+    Args:
+      poses: (members, windows, horizon, nq) that its members predict.
+    """
+    scene, order = world.scene, deal(len(windows), DEAL_SEED)
+    physics = make_predictor(world.without_network(), min(BATCH, len(windows)))
+    own: dict[str, list[np.ndarray]] = {name: [] for name in CONTROLS}
+    for member, predicted in zip(members(parameters), poses, strict=True):
+        alone = {"physics": member["physics"], "network": {}}
+        first = np.asarray(_correct_start(world)(member, windows))
+        start_only = physics(alone, _begun(windows, first))
+        added = displacements(scene, start_only, predicted)
+        other = physics(alone, _begun(windows, first[order]))
+        own["dealt"].append(displaced(scene, other, added[order]))
+        own["start_only"].append(start_only)
+        own["network_off"].append(physics(alone, windows))
+    return {name: mean_pose(scene, np.stack(rows))[0] for name, rows in own.items()}
+
+
+def deal(count: int, seed: int) -> np.ndarray:
+    """(count,) whose correction each window gets: one cycle, so none keeps its own."""
+    order, source = np.random.default_rng(seed).permutation(count), np.empty(count, int)
+    source[order] = np.roll(order, 1)
+    return source
+
+
+@functools.cache
+def _correct_start(world: WorldModel) -> Callable[[Parameters, Windows], jax.Array]:
+    """(windows, nv) [m/s, rad/s] what a member adds to the recorded initial velocities."""
+
+    def one(parameters: Parameters, window: Windows) -> jax.Array:
+        return start(world, parameters, window.history).qvel - window.qvel
+
+    return jax.jit(jax.vmap(one, (None, 0)))
+
+
+def _begun(windows: Windows, first: np.ndarray) -> Windows:
+    """The windows with changed initial velocities."""
+    qvel = np.array(windows.history.qvel)
+    qvel[:, 0] += first
+    return dataclasses.replace(windows, history=dataclasses.replace(windows.history, qvel=qvel))
 
 
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
-    recording = read_recording(args.recording)
-    named = {"hybrid": args.hybrid} | ({"latent": args.latent} if args.latent else {})
-    named |= parse_ablations(args.ablations)
-    groups = {"physics": {f.seed: f for f in read_fits(args.physics, args.recording)}}
-    for name, folders in named.items():
-        groups[name] = read_learned(name, folders, args.recording, groups["physics"])
-    hybrids = list(groups["hybrid"].values())
-    best = keep_checkpoints(hybrids, args.out)
+    recording, physics = read_recording(args.recording), read_fits(args.physics, args.recording)
+    groups = {"physics": physics} | {
+        name: read_fits(folders, args.recording, physics=physics)
+        for name, folders in folders_of(args).items()
+    }
+    if any(isinstance(f.world.base, Physics) for f in groups.get("latent", {}).values()):
+        raise InputError("--latent: a fit has physics; give the folders of --kind latent")
+    hybrids = groups["hybrid"]
+    errors = {seed: validation(fitted, physics[seed]) for seed, fitted in hybrids.items()}
+    best = keep_checkpoints(hybrids, errors, args.out)
+    models = (*groups, *CONTROLS)
     table = publish(
         args.out,
         recording,
-        args.split,
-        best.fitted,
-        lambda windows, ids: predictions(groups, windows, ids),
-        pairs,
+        "test",
+        hybrids[best],
+        lambda windows: predictions(groups, windows),
+        [(m, r) for r in ("physics", "hybrid") for m in models if m not in ("physics", r)],
         STYLES,
         shorter=SHORTER,
         remark=never_worse,
-        seeds=sorted(groups["hybrid"]),
-        best_seed=best.seed,
+        seeds=sorted(hybrids),
+        best_seed=best,
         deal_seed=DEAL_SEED,
-        fits={name: [describe(f) for f in group.values()] for name, group in groups.items()},
+        fits={
+            name: [describe(seed, fitted, physics[seed]) for seed, fitted in group.items()]
+            for name, group in groups.items()
+        },
     )
     line = headline(table, "physics", ["hybrid", "dealt", "latent"])
-    print(json.dumps(line | {"best_seed": best.seed, "out": str(args.out)}))
+    print(json.dumps(line | {"best_seed": best, "out": str(args.out)}))
     return 0
 
 
@@ -227,12 +213,13 @@ def never_worse(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def describe(fit: Fit) -> dict[str, Any]:
+def describe(seed: int, fitted: Fitted, physics: Fitted) -> dict[str, Any]:
     """A fit's own account: ``validation`` is comparable between the seeds of a row."""
-    result = {k: v for k, v in fit.fitted.metadata["result"].items() if k != "parameters"}
-    about = {"seed": fit.seed, "validation": fit.validation, "result": result}
-    if fit.fitted.world.learns:
-        about["args"] = fit.fitted.metadata["settings"]["args"]
+    error = fitted.validation if fitted is physics else validation(fitted, physics)
+    result = {k: v for k, v in fitted.metadata["result"].items() if k != "parameters"}
+    about = {"seed": seed, "validation": error, "result": result}
+    if fitted.world.learns:
+        about["args"] = fitted.metadata["settings"]["args"]
     return about
 
 

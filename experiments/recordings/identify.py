@@ -7,8 +7,7 @@ Expected: one JSON line; OUT/table.md names every number with its 95 % interval 
           not identified; the pairs that the data cannot tell apart are in table.json
 
 Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
-windows used, the scene's structure and the priors of its parameters. The same command goes on after
-Ctrl-C, SIGTERM or a kill, to the same numbers.
+windows used, the scene's structure and the priors of its parameters.
 """
 
 import dataclasses
@@ -21,14 +20,12 @@ from typing import Any
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import plain, write, write_arrays
+from experiments.records import plain, write
 from worldmodel import runtime
-from worldmodel.errors import InputError
 from worldmodel.finetune import gauss_newton
-from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime.checkpoint import config_hash
 
 NOTE = (
     "Deviation: in widths of the number's prior; 1 where the data say nothing. A number is not "
@@ -49,7 +46,7 @@ COLUMNS = {
 class Args:
     """Command line."""
 
-    recording: str  # elbow_toss, cube_toss, square_drop, double_pendulum or a variant
+    recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path
     windows: int = 512  # at most, drawn by ``seed``
     horizon: int | None = None  # frames per window; the recording's own when absent
@@ -60,7 +57,7 @@ class Args:
 def main(args: Args, stop: Callable[[], bool]) -> int:
     """Identifies; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(args.recording, args.out)
+    recording = read_recording(args.recording)
     problem, train = recording.problem, recording.part("train")
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     windows, _ = problem.training_grid(horizon).cut(train)
@@ -69,22 +66,13 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     world = WorldModel(problem.scene(), problem.free)
     settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
     settings |= {"data": recording.digest}
-    file, of = args.out / "progress.npz", config_hash(settings)
-    fitted = gauss_newton.identify(
-        world,
-        windows,
-        args.fit,
-        progress=_read(file, of),
-        keep=lambda progress: write_arrays(file, dataclasses.asdict(progress) | {"of": of}),
-        stop=stop,
-    )
+    fitted = gauss_newton.identify(world, windows, args.fit, stop=stop)
     if fitted.reason:
         runtime.log(f"nothing is identified: {fitted.reason}")
     rows = rows_of(world, fitted)
     labels = [row["number"] for row in rows]
     result = {
         "recording": problem.name,
-        "simulated": recording.simulated,
         "windows": len(windows),
         "episodes": len(np.unique(windows.episode)),
         "left_out": [
@@ -103,7 +91,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     }
     write(
         args.out,
-        f"{problem.name}{' (SIMULATED)' * recording.simulated}: what the data say of each number",
+        f"{problem.name}: what the data say of each number",
         rows,
         COLUMNS,
         note=NOTE,
@@ -117,17 +105,6 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     )
     print(json.dumps(result))
     return 0
-
-
-def _read(file: Path, of: str) -> Progress | None:
-    if not file.is_file():
-        return None
-    with np.load(file) as arrays:
-        fields = {k: arrays[k] for k in arrays.files}
-    if str(fields.pop("of")) != of:
-        raise InputError(f"{file} belongs to other settings or data; give a new --out")
-    runtime.log(f"going on after iteration {fields['iteration']}")
-    return Progress(**fields | {k: x.item() for k, x in fields.items() if x.ndim == 0})
 
 
 def rows_of(world: WorldModel, fitted: Identified) -> list[dict[str, Any]]:

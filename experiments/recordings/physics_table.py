@@ -15,30 +15,24 @@ committed.
 Rows: ``default``, the measured shape and MuJoCo's default for everything else; ``sources``, the
 published parameters, both in C MuJoCo; ``sources_scene``, the same in MJX, where the fits start;
 ``fitted``; and ``exported``, the fits written as MJCF and run by C MuJoCo. OUT gets table.json,
-table.md, figure.png, fitted.xml and the checkpoint of the seed that was best on *validation*, the
+table.md, fitted.xml and the checkpoint of the seed that was best on *validation*, the
 other seeds' under seed<N>/.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from experiments.recordings.figures import BLUE, GREY, ORANGE
+from experiments.recordings.fitted import Group, read_fits
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
-from experiments.recordings.tables import (
-    Fit,
-    headline,
-    keep_checkpoints,
-    publish,
-    read_fits,
-    refuse_diverged,
-)
+from experiments.recordings.tables import headline, keep_checkpoints, publish
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.scores import BATCH
@@ -62,8 +56,7 @@ class Args:
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     fits: tuple[Path, ...]  # --out folders of fit_physics, one per seed
-    out: Path  # folder for the table, the figure and the checkpoints
-    split: Literal["test", "validation", "train"] = "test"
+    out: Path  # folder for the table and the checkpoints
 
 
 def compile_in_c(
@@ -83,14 +76,10 @@ def compile_in_c(
 
 
 def predictions(
-    problem: Problem, fits: Sequence[Fit], windows: Windows, ids: Sequence[Any]
+    problem: Problem, fits: Group, windows: Windows
 ) -> dict[str, dict[int, np.ndarray]]:
-    """Every row's predictions at one horizon: model → seed → (windows, horizon, nq).
-
-    Raises:
-      InputError: a prediction is not finite; it is named, and the episodes.
-    """
-    world = fits[0].fitted.world
+    """Every row's predictions at one horizon: model → seed → (windows, horizon, nq)."""
+    world = next(iter(fits.values())).world
     scene, free = world.scene, world.free
     in_mjx = make_predictor(world, min(BATCH, len(windows)))
 
@@ -104,40 +93,37 @@ def predictions(
     def exported(parameters: Any) -> np.ndarray:
         return c(physical.to_mjcf(scene, free, parameters), scene.substeps, scene.assets)
 
-    same: dict[str, Callable[[], np.ndarray]] = {
-        "default": lambda: c(problem.default_mjcf, problem.source_substeps),
-        "sources": lambda: c(problem.mjcf, problem.source_substeps),
-        "sources_scene": lambda: mjx(physical.zeros(free)),
+    same = {
+        "default": c(problem.default_mjcf, problem.source_substeps),
+        "sources": c(problem.mjcf, problem.source_substeps),
+        "sources_scene": mjx(physical.zeros(free)),
     }
-    predicted = {name: dict.fromkeys([f.seed for f in fits], run()) for name, run in same.items()}
-    for name, by in (("fitted", mjx), ("exported", exported)):
-        predicted[name] = {f.seed: by(f.fitted.parameters["physics"]) for f in fits}
-    for name, by_seed in predicted.items():
-        for seed, rows in by_seed.items():
-            refuse_diverged(rows, windows, f"{name}, seed {seed}", ids)
-    runtime.log(f"{windows.target.shape[1]} frames: {len(windows)} windows predicted")
-    return predicted
+    own = {seed: fitted.parameters["physics"] for seed, fitted in fits.items()}
+    return {name: dict.fromkeys(fits, rows) for name, rows in same.items()} | {
+        "fitted": {seed: mjx(parameters) for seed, parameters in own.items()},
+        "exported": {seed: exported(parameters) for seed, parameters in own.items()},
+    }
 
 
 def main(args: Args) -> int:
     """Measures, writes OUT, prints one JSON line."""
     runtime.configure()
     recording = read_recording(args.recording)
-    fits = read_fits(args.fits, args.recording)
-    best = keep_checkpoints(fits, args.out)
-    world, physics = best.fitted.world, best.fitted.parameters["physics"]
-    problem = recording.problem
+    problem, fits = recording.problem, read_fits(args.fits, args.recording)
+    validation = {seed: fitted.validation for seed, fitted in fits.items()}
+    best = keep_checkpoints(fits, validation, args.out)
+    world, physics = fits[best].world, fits[best].parameters["physics"]
     table = publish(
         args.out,
         recording,
-        args.split,
-        best.fitted,
-        lambda windows, ids: predictions(problem, fits, windows, ids),
-        lambda _: PAIRS,
+        "test",
+        fits[best],
+        lambda windows: predictions(problem, fits, windows),
+        PAIRS,
         STYLES,
         substeps={"sources": problem.source_substeps, "fitted": world.scene.substeps},
-        fits=[{"seed": f.seed, "validation": f.validation} for f in fits],
-        best_seed=best.seed,
+        fits=[{"seed": seed, "validation": error} for seed, error in validation.items()],
+        best_seed=best,
     )
     fitted_mjcf = physical.to_mjcf(world.scene, world.free, physics)
     write_mjcf(args.out / "fitted.xml", fitted_mjcf, world.scene.assets)

@@ -77,9 +77,9 @@ class Problem:
         """What is scored of the scene."""
         return self.protocol.channels(scene)
 
-    def training_grid(self, horizon: int | None, stride: int | None = None) -> WindowGrid:
-        """Where training windows start: every ``stride``-th frame, ``train_stride`` when absent."""
-        return WindowGrid(1, self.train_stride if stride is None else stride, horizon)
+    def training_grid(self, horizon: int | None) -> WindowGrid:
+        """Where training windows start."""
+        return WindowGrid(1, self.train_stride, horizon)
 
 
 def free_parameters(kinds: str, *elements: str) -> tuple[FreeParameter, ...]:
@@ -180,24 +180,15 @@ PENDULUM = Problem(
     train_stride=5,
     fit=FitConfig(steps=40, learning_rate=0.05),
 )
-PENDULUM_DRIVES = dataclasses.replace(
-    PENDULUM,
-    free=(
-        *PENDULUM.free,
-        *free_parameters("lag stiction stribeck_speed", "shoulder_motor", "elbow_motor"),
-    ),
-)
 PROBLEMS = {p.name: p for p in (ELBOW, CUBE, SQUARE, PENDULUM)}
-VARIANTS = {"double_pendulum_drives": PENDULUM_DRIVES}  # other models of the same recordings
 
 
 def find_problem(name: str) -> Problem:
-    """The problem of a recording, or a variant of one.
+    """The problem of a recording.
 
     Raises:
       InputError: an unknown name; the message lists the known ones.
     """
-    known = PROBLEMS | VARIANTS
-    if name not in known:
-        raise InputError(f"unknown recording '{name}'; known: {', '.join(known)}")
-    return known[name]
+    if name not in PROBLEMS:
+        raise InputError(f"unknown recording '{name}'; known: {', '.join(PROBLEMS)}")
+    return PROBLEMS[name]

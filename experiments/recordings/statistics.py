@@ -18,6 +18,7 @@ from worldmodel.errors import InputError
 RESAMPLES = 10_000  # of the bootstrap
 
 BySeed = Mapping[int, np.ndarray]
+Band = tuple[np.ndarray, np.ndarray, np.ndarray]  # a mean or a ratio, and the ends of its interval
 
 
 def rows_at(
@@ -41,23 +42,21 @@ def rows_at(
     """
     error: dict[str, dict[int, np.ndarray]] = {}
     counts = {"episodes": len(np.unique(np.asarray(windows.episode))), "windows": len(windows)}
-    rows = []
+    rows = {}
     for model, by_seed in predicted.items():
         row = counts | {"model": model, "seeds": sorted(by_seed), "reason": None, "over": {}}
         if bad := {s: int(n) for s, p in by_seed.items() if (n := diverged(p, windows).sum())}:
             row["reason"] = f"windows that are not finite, by seed: {bad}"
-            rows.append(row | named(np.full(3, np.nan)) | {"by_seed": {}})
+            rows[model] = row | named(np.full(3, np.nan)) | {"by_seed": {}}
             continue
         error[model] = {s: episode_errors(p, windows, channels) for s, p in by_seed.items()}
-        means = {s: e.mean(axis=0) for s, e in error[model].items()}
+        means = {s: e.mean(axis=0) for s, e in sorted(error[model].items())}
         row |= named(np.mean(list(means.values()), axis=0))
-        rows.append(row | {"by_seed": {str(s): named(m) for s, m in sorted(means.items())}})
-    by_model = {row["model"]: row for row in rows}
+        rows[model] = row | {"by_seed": {str(s): named(m) for s, m in means.items()}}
     for model, reference in pairs:
         if model in error and reference in error:
-            compared = compare(error[model], error[reference])
-            by_model[model]["over"][reference] = compared
-    return rows
+            rows[model]["over"][reference] = compare(error[model], error[reference])
+    return list(rows.values())
 
 
 def compare(error: BySeed, reference: BySeed) -> dict[str, dict[str, Any]]:
@@ -77,37 +76,29 @@ def compare(error: BySeed, reference: BySeed) -> dict[str, dict[str, Any]]:
     shared = sorted(set(error) & set(reference))
     if not shared:
         raise InputError(f"no fit seed in common: {sorted(error)} and {sorted(reference)}")
-    ours = np.stack([error[s] for s in shared])
-    theirs = np.stack([reference[s] for s in shared])
+    ours, theirs = (np.stack([by_seed[s] for s in shared]) for by_seed in (error, reference))
     compared = {}
     for i, name in enumerate(GROUPS):
         if np.isfinite(ours[..., i]).all():
             a, b = ours[..., i].mean(axis=0), theirs[..., i].mean(axis=0)
-            ratio, low, high = ratio_t_interval(a, b)
+            ratio, *ends = (float(x) for x in ratio_t_interval(a, b))
+            same = np.array_equal(a, b)  # the test has no p-value
             compared[name] = {
-                "ratio": float(ratio),
+                "ratio": ratio,
                 "bootstrap": bootstrap_interval(a, b),
-                "t": [float(low), float(high)],
-                "p_above": p_above(a, b),
+                "t": ends,
+                "p_above": 1.0 if same else float(ttest_rel(a, b, alternative="greater").pvalue),
                 "seeds": (ours[..., i].mean(axis=1) / theirs[..., i].mean(axis=1)).tolist(),
             }
     return compared
 
 
-def p_above(error: np.ndarray, reference: np.ndarray) -> float:
-    """p of a one-sided paired t-test that an error (episodes,) is not above a reference's."""
-    if np.array_equal(error, reference):
-        return 1.0
-    return float(ttest_rel(error, reference, alternative="greater").pvalue)
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Adjusted p-values, of which the family is wrong about any with its own probability (Holm
     1979): below 0.05 in any cell means worse there."""
-    order, adjusted, most = np.argsort(p), np.empty(len(p)), 0.0
-    for rank, i in enumerate(order):
-        most = max(most, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = most
+    order, adjusted = np.argsort(p), np.empty(len(p))
+    stepped = np.arange(len(p), 0, -1) * np.array(p)[order]
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
     return adjusted.tolist()
 
 
@@ -119,9 +110,7 @@ def bootstrap_interval(error: np.ndarray, reference: np.ndarray, seed: int = 0) 
     return np.quantile(ratios, [0.025, 0.975]).tolist()
 
 
-def ratio_t_interval(
-    error: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ratio_t_interval(error: np.ndarray, reference: np.ndarray) -> Band:
     """Ratio of two means over the first axis, with its 95 % t-interval from the residuals
     error − ratio · reference (the delta method for paired samples)."""
     over = reference.mean(axis=0)
@@ -135,43 +124,40 @@ def curves(
     windows: Windows,
     channels: Channels,
     models: Sequence[str],
-    ratio: tuple[str, str],
 ) -> dict[str, dict[str, Any]]:
     """Error of each frame ahead, with 95 % t-bands over episodes.
 
     Args:
-      models: those that are kept; without one that diverges.
-      ratio: a model and its reference; they must not diverge.
+      models: those that are kept, without one that diverges; the first and the last must not, and
+        ``ratio`` is of the last to the first.
 
     Returns:
-      channel → model → ``mean``, ``low``, ``high``, (horizon,) each; and ``ratio``, paired.
-
-    Raises:
-      ValueError: a frame that is not scored.
+      channel → model or ``ratio`` → ``mean``, ``low``, ``high``, (horizon,) each.
     """
     episode, target = np.asarray(windows.episode), np.asarray(windows.target)
-    if not np.asarray(windows.scored).all():
-        raise ValueError("curves over the horizon need windows that end within their episodes")
     frames: dict[str, dict[str, np.ndarray]] = {}
     for model in models:
-        by_seed = predicted.get(model, {})
-        if any(diverged(p, windows).any() for p in by_seed.values()):
+        by_seed = predicted.get(model, {}).values()
+        if not by_seed or any(diverged(p, windows).any() for p in by_seed):
             continue
-        seeds = [errors(p, target, channels) for p in by_seed.values()]
-        for name in GROUPS:
-            measured = [e for seed in seeds if (e := seed[name]) is not None]
-            if measured:
-                mean = np.mean(measured, axis=0)
-                by_episode = [mean[episode == e].mean(axis=0) for e in np.unique(episode)]
-                frames.setdefault(name, {})[model] = np.stack(by_episode)
+        each = [errors(p, target, channels) for p in by_seed]
+        for name in (n for n in GROUPS if each[0][n] is not None):
+            mean = np.mean([e[name] for e in each], axis=0)
+            by_episode = [mean[episode == e].mean(axis=0) for e in np.unique(episode)]
+            frames.setdefault(name, {})[model] = np.stack(by_episode)
     return {
-        name: {m: _band(*mean_interval(e)) for m, e in shown.items()}
-        | {"ratio": _band(*ratio_t_interval(shown[ratio[0]], shown[ratio[1]]))}
+        name: {m: _band(mean_interval(e)) for m, e in shown.items()}
+        | {"ratio": _band(ratio_t_interval(shown[models[-1]], shown[models[0]]))}
         for name, shown in frames.items()
     }
 
 
-def mean_interval(error: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _band(interval: Band) -> dict[str, list[float]]:
+    rounded = (np.round(x, 7).tolist() for x in interval)
+    return dict(zip(("mean", "low", "high"), rounded, strict=True))
+
+
+def mean_interval(error: np.ndarray) -> Band:
     """Mean over the first axis with its 95 % t-interval."""
     interval = ttest_1samp(error, 0.0).confidence_interval(0.95)
     return error.mean(axis=0), interval.low, interval.high
@@ -181,9 +167,3 @@ def diverged(predicted: np.ndarray, windows: Windows) -> np.ndarray:
     """(windows,) bool; whether a scored frame of (windows, horizon, nq) is not finite."""
     finite = np.isfinite(predicted).all(axis=2) | ~np.asarray(windows.scored)
     return np.logical_not(finite.all(axis=1))
-
-
-def _band(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:
-    """As lists, with digits enough for a figure."""
-    ends = {"mean": mean, "low": low, "high": high}
-    return {name: np.round(values, 7).tolist() for name, values in ends.items()}

@@ -23,30 +23,25 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from experiments.alpha import CONTROL, publish, summary
 from experiments.slide import reality, turn
 from experiments.slide import study as slide
-from experiments.slide.measurement import (
-    described,
-    generations,
-    loop_rows,
-    play_policies,
-    successes,
-)
-from experiments.slide.page import page
-from experiments.slide.workers import Workers
-from worldmodel import loop, runtime
+from experiments.slide.measurement import described, loop_rows, play_policies
+from experiments.slide.workers import make_workers
+from worldmodel import loop, runtime, trust
 from worldmodel.episodes import lerobot
-from worldmodel.model import WorldModel
+from worldmodel.model import Velocity, WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_text
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks import data_set
 from worldmodel.tasks.slide.expert import make_table
+from worldmodel.trust.report import report
 from worldmodel.types import Episode
 
 # Whose differences are kept.
@@ -74,7 +69,7 @@ def main(args: Args) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
     claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
-    with runtime.Interrupt() as interrupt, Workers() as workers:
+    with runtime.Interrupt() as interrupt, make_workers() as workers:
         try:
             table = run(args, workers, lambda: interrupt.requested)
         except (runtime.Interrupted, RobotError) as stopped:
@@ -84,7 +79,7 @@ def main(args: Args) -> int:
     return 0
 
 
-def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any]:
+def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, Any]:
     """All stages in order; each is taken from its folder where an earlier run finished it."""
     out, seed, study = args.out, args.hidden_seed, args.study
     hidden = reality.draw_hidden(seed)
@@ -92,10 +87,10 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
     runtime.log("the operator learns reality's table")
     table = make_table(reality.simulator(hidden, workers=workers))
     one = turn.Turn(out, study, seed, hidden, table, workers, stop)
-    with one.stage("reality: demonstrations", episodes=study.seeds * each):
-        demos = one.real(study.seeds * each, turn.DEMONSTRATIONS)
-    with one.stage("reality as its own world model", episodes=study.seeds * most):
-        twin = one.real(study.seeds * most, turn.TWIN)
+    one.stage("reality: demonstrations")
+    demos = one.real(study.seeds * each, turn.DEMONSTRATIONS)
+    one.stage("reality as its own world model")
+    twin = one.real(study.seeds * most, turn.TWIN)
 
     def add(parent: str, name: str, world: WorldModel, episodes: list[Episode]) -> None:
         one.add(one.refit(parent, name, world, episodes))
@@ -110,7 +105,7 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
     first = deploy("v0", study.first)
     add("v0", "v1", physics, first)
     direct = one.versions["v1"], one.players["v1"]
-    hybrid = turn.hybrid(physics)
+    hybrid = dataclasses.replace(physics, correction=Velocity())
     if study.halves:
         add("v1", "v1-hybrid", hybrid, first)
     if study.second:
@@ -120,17 +115,18 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
         planned_in = one.refit("v1", "direct", physics, first + demos[: study.n[0]])
         direct = planned_in, turn.player(planned_in, study)
 
-    with one.stage("data sets"):
-        _write_data_set(out / "data" / "real", demos[:each], args)
-        for name, pool in one.pools.items():
-            _write_data_set(out / "data" / f"synthetic_{name}", pool[:each], args)
-    with one.stage("train every policy and play it in reality"):
-        pools = one.pools | {CONTROL: twin}
-        rows = play_policies(out, study, hidden, demos, pools, workers, seed, stop)
+    one.stage("data sets")
+    _write_data_set(out / "data" / "real", demos[:each], args)
+    for name, pool in one.pools.items():
+        _write_data_set(out / "data" / f"synthetic_{name}", pool[:each], args)
+    one.stage("train every policy and play it in reality")
+    pools = one.pools | {CONTROL: twin}
+    errors = play_policies(out, study, hidden, demos, pools, workers, seed, stop)
+    rows = loop_rows(study, one.versions, errors)
     result = publish(
         out,
         f"Task slide, held-out simulation {seed}" + " (SMOKE: means nothing)" * args.smoke,
-        loop_rows(study, one.versions, rows),
+        rows,
         pairs=PAIRS,
         unit=("miss [cm]", 100.0),
         hidden_seed=seed,
@@ -139,12 +135,9 @@ def run(args: Args, workers: Workers, stop: Callable[[], bool]) -> dict[str, Any
             "hidden": {type(disturbance).__name__: disturbance for disturbance in hidden},
             "smoke": args.smoke,
         },
-        generations=generations(one.versions, one.spent, workers.cores),
-        success=successes(rows),
-        stages=one.spent,
         **described(study, hidden, table, one.versions, one.players, direct, seed),
     )
-    write_text(out / "report.html", page(result))
+    write_text(out / "report.html", report(trust.document(trust.measure(rows))))
     return result
 
 

@@ -1,7 +1,6 @@
 """The measured part of the loop: every policy of every cell, and the results from them."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,58 +10,43 @@ import jax
 import numpy as np
 
 from experiments.alpha import CONTROL, cells_of
+from experiments.records import plain
 from experiments.slide import study as slide
 from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
-from experiments.slide.turn import Spent, draw, key
+from experiments.slide.turn import draw, key
 from worldmodel import loop, runtime, trust
 from worldmodel.policies.clone import Cloned, clone
 from worldmodel.runtime.files import write_json
 from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide.expert import EXACT
-from worldmodel.tasks.slide.task import GOAL, PUCK, SUCCESS, at_rest, target
-from worldmodel.trust.cost import Generation
+from worldmodel.tasks.slide.task import PUCK, at_rest, target
 from worldmodel.types import Array, Episode, Goal
 
 CONTEXTS = 5  # the stream of random numbers of the contexts that policies are judged in
-CORE_HOUR = (0.01, 0.06)  # [$/h]
-PRICED = "assumed: a virtual core, interruptible to on demand"
 
 
-def score(goal: Goal, places: np.ndarray) -> dict[str, float]:
-    """A policy's mean miss [m] and its share of successes, of where the puck came to rest."""
-    miss = np.linalg.norm(places - target(goal), axis=1)
-    return {"error": float(miss.mean()), "success": float((miss < SUCCESS).mean())}
+def misses(goal: Goal, places: np.ndarray) -> np.ndarray:
+    """(contexts,) [m] how far from its target the puck came to rest."""
+    return np.linalg.norm(places - target(goal), axis=1)
 
 
-def strokes_of(policies: Sequence[Cloned], goals: Goal) -> np.ndarray:
-    """The actions of cloned policies, (policies, contexts, 2).
-
-    Args:
-      goals: (policies, contexts) each; a policy decides on its stroke by the goal alone.
-    """
+def places_of(
+    hidden: Hidden, policies: Sequence[Cloned], goal: Goal, workers: Executor
+) -> Iterator[np.ndarray]:
+    """Where each policy takes the puck in each of these contexts, (contexts, 2) [m], in reality; it
+    decides on its stroke by the goal alone."""
     task, none = slide_task(), key(0)
     unseen = sensors.blank(task.sensors)
 
-    def one(policy: Cloned, goal: Goal) -> Array:
+    def stroke(policy: Cloned, goal: Goal) -> Array:
         observation = task.observe(unseen, goal)
         return policy.act(policy.init(observation, none), observation, none)[0]
 
     stacked = jax.tree.map(lambda *x: np.stack(x), *policies)
-    return np.asarray(jax.jit(jax.vmap(jax.vmap(one, (None, 0))))(stacked, goals))
-
-
-def places_of(
-    hidden: Hidden, policies: Sequence[Cloned], goals: Sequence[Goal], workers: Executor
-) -> Iterator[np.ndarray]:
-    """Where each policy takes the puck in each of its contexts, (contexts, 2) [m], in reality.
-
-    Args:
-      goals: per policy, (contexts,) each.
-    """
-    actions = strokes_of(policies, jax.tree.map(lambda *x: np.stack(x), *goals))
-    pairs = zip(goals, actions, strict=True)
-    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for goal, a in pairs)
+    strokes = jax.vmap(jax.vmap(stroke, (None, 0)), (0, None))
+    actions = np.asarray(jax.jit(strokes)(stacked, goal))
+    jobs = ((hidden, qpos_of(goal), commands(a, goal)) for a in actions)
     return workers.map(final_places, jobs, chunksize=4)
 
 
@@ -81,7 +65,7 @@ def play_policies(
     seed: int,
     stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
-    """Every policy of every cell and replicate, a row each.
+    """Every policy of every cell and replicate, a row each with its mean miss [m].
 
     Real-only sizes are nested within a replicate; nothing is shared between replicates.
     """
@@ -101,19 +85,14 @@ def play_policies(
                 seeds.append(s)
         with runtime.compiling(f"and training {len(data)} policies in one call"):
             policies = clone(slide_task(), data, seeds, study.recipe)
-        began = time.monotonic()
-        places = places_of(hidden, policies, [goal] * len(policies), workers)
+        places = places_of(hidden, policies, goal, workers)
         for done, s in enumerate(todo, 1):
             played = [
-                {"version": version, "n": n, "m": m} | score(goal, next(places))
+                {"version": version, "n": n, "m": m, "error": misses(goal, next(places)).mean()}
                 for version, n, m in cells
             ]
-            write_json(folder / f"{s:03d}.json", played, indent=None)
-            rate = done / (time.monotonic() - began)
-            runtime.log(
-                f"replicate {done}/{len(todo)}  {rate * len(cells):.1f} policies/s  "
-                f"{(len(todo) - done) / rate:.0f} s left"
-            )
+            write_json(folder / f"{s:03d}.json", plain(played), indent=None)
+            runtime.log(f"replicate {done} of {len(todo)}")
             if stop():
                 workers.shutdown(cancel_futures=True)
                 raise runtime.Interrupted("stopped between two replicates; run the same command")
@@ -122,11 +101,6 @@ def play_policies(
         for row in json.loads((folder / f"{s:03d}.json").read_text()):
             rows.append(row | {"seed": s})
     return rows
-
-
-def spent_on(versions: Mapping[str, loop.Version]) -> dict[str, int]:
-    """Corrections that each version cost, ancestors' included; by the names that rows have."""
-    return {name: v.corrections for name, v in versions.items()} | {CONTROL: 0, "": 0}
 
 
 def table_rows(
@@ -164,50 +138,8 @@ def loop_rows(
     study: slide.Study, versions: Mapping[str, loop.Version], rows: Sequence[Mapping[str, Any]]
 ) -> list[trust.Row]:
     """The long table of one turn: a row is one policy's mean over the study's contexts."""
-    spent, steps = spent_on(versions), study.recipe.steps
-    return table_rows(rows, spent, evaluations=study.contexts, steps=steps)
-
-
-def successes(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of every cell the share of successes, the mean over its replicates with its 95 % interval.
-
-    Args:
-      rows: version, n, m and success of each policy; the same number in every cell.
-    """
-    cells: dict[tuple[str, int, int], list[float]] = {}
-    for row in rows:
-        cells.setdefault((row["version"], row["n"], row["m"]), []).append(row["success"])
-    out = []
-    for (version, n, m), shares in cells.items():
-        mean, half = np.mean(shares), 1.96 * np.std(shares, ddof=1) / np.sqrt(len(shares))
-        ends = {"success": mean, "success_low": mean - half, "success_high": mean + half}
-        out.append({"version": version, "n": n, "m": m} | ends)
-    return out
-
-
-def generations(
-    versions: Mapping[str, loop.Version], spent: Mapping[str, Spent], cores: int
-) -> list[Generation]:
-    """What the synthetic episodes of every version took, for the cost card of ``trust``."""
-    rows = []
-    for name, version in versions.items():
-        line = [name]  # the version and its ancestors
-        while (parent := versions[line[-1]].parent) is not None:
-            line.append(parent)
-        own = [stage for stage in spent.values() if stage.version in line]
-        (generated,) = (s for s in own if s.version == name and s.episodes)
-        rows.append(
-            Generation(
-                version=version.name,
-                device=f"{cores} CPU cores",
-                dollars_per_hour_low=cores * CORE_HOUR[0],
-                dollars_per_hour_high=cores * CORE_HOUR[1],
-                price_source=PRICED,
-                episode_seconds=generated.seconds / generated.episodes,
-                model_seconds=sum(stage.seconds for stage in own if not stage.episodes),
-            )
-        )
-    return rows
+    spent = {name: v.corrections for name, v in versions.items()} | {CONTROL: 0, "": 0}
+    return table_rows(rows, spent, evaluations=study.contexts, steps=study.recipe.steps)
 
 
 def described(
@@ -219,7 +151,8 @@ def described(
     direct: tuple[loop.Version, Simulate],
     hidden_seed: int,
 ) -> dict[str, Any]:
-    """Versions, the baseline without a policy, and one stroke to look at, for table.json.
+    """Versions, with how far [m] each puts the puck on average from where reality does, and the
+    baseline without a policy, for table.json.
 
     Args:
       table: of reality's strokes.
@@ -228,45 +161,32 @@ def described(
     """
     start, goal = draw(study.contexts, key(hidden_seed, CONTEXTS))
     planned = EXACT.plan(direct[1], start, goal, key(0))
-    best = final_places((hidden, qpos_of(goal), commands(planned.action, goal)))
-    best = np.linalg.norm(best - target(goal), axis=1)
+    best = misses(goal, final_places((hidden, qpos_of(goal), commands(planned.action, goal))))
     half = 1.96 * best.std(ddof=1) / np.sqrt(len(best))
-    # Besides, one launch to look at.
-    shown = dict(zip(GOAL, np.array([[0.05], [0.9], [0.3]]), strict=True))
-    goal = {name: np.concatenate([shown[name], goal[name]]) for name in GOAL}
-    strokes, start = EXACT.act(table, goal, key(0)), at_rest(goal["start"])
-    played = {"reality": simulator(hidden), **simulators}
-    paths = {
-        name: np.asarray(simulate(strokes, start, goal, key(0)).measured.joints)
-        for name, simulate in played.items()
-    }
-    ends = {name: path[1:, -1, PUCK] for name, path in paths.items()}
-    misses = {n: np.linalg.norm(e - ends["reality"], axis=1).mean() for n, e in ends.items()}
+    strokes = EXACT.act(table, goal, key(0))
+
+    def ends(simulate: Simulate) -> np.ndarray:
+        return np.asarray(simulate(strokes, start, goal, key(0)).measured.joints)[:, -1, PUCK]
+
+    real = ends(simulator(hidden))
+    apart = {n: np.linalg.norm(ends(s) - real, axis=1).mean() for n, s in simulators.items()}
     return {
-        "versions": [_version(v, misses[name]) for name, v in versions.items()],
+        "versions": [
+            {
+                "name": name,
+                "parent": version.parent,
+                "kind": version.world.name,
+                "corrections": version.corrections,
+                "prediction_m": apart[name],
+                "parameters": loop.physical_values(version),
+            }
+            for name, version in versions.items()
+        ],
         "direct": {
             "version": direct[0].name,
             "episodes": direct[0].corrections,
-            "error_m": float(best.mean()),
-            "low": float(best.mean() - half),
-            "high": float(best.mean() + half),
-            "success": float((best < SUCCESS).mean()),
+            "error_m": best.mean(),
+            "low": best.mean() - half,
+            "high": best.mean() + half,
         },
-        "launch": {
-            "target": np.asarray(target(goal))[0].tolist(),
-            "qpos": {name: path[0].round(5).tolist() for name, path in paths.items()},
-        },
-    }
-
-
-def _version(version: loop.Version, miss: float) -> dict[str, Any]:
-    """A version, and how far [m] it puts the puck on average from where reality does."""
-    values = loop.physical_values(version)
-    return {
-        "name": version.name,
-        "parent": version.parent,
-        "kind": version.world.name,
-        "corrections": version.corrections,
-        "prediction_m": float(miss),
-        "parameters": {name: value.tolist() for name, value in values.items()},
     }

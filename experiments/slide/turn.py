@@ -2,30 +2,26 @@
 It knows neither cells nor alpha.
 """
 
-import contextlib
 import dataclasses
-import json
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.records import append_row, plain
+from experiments.records import append_row
 from experiments.slide.reality import Hidden, robot, simulator, slide_task
 from experiments.slide.study import Study
-from experiments.slide.workers import Workers
 from worldmodel import loop, runtime
 from worldmodel.loop.versions import BATCH, C_STANDS_IN
-from worldmodel.model import Velocity, WorldModel
+from worldmodel.model import WorldModel
 from worldmodel.model.ensemble import make_predictor
 from worldmodel.policies import clone
 from worldmodel.reality import capture
 from worldmodel.rollout import Constant
-from worldmodel.runtime.files import write_json
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.expert import make_table
 from worldmodel.types import Array, Episode, Goal, Policy, Start, Trial
@@ -39,17 +35,9 @@ def physics(study: Study) -> WorldModel:
     return WorldModel(task.scene, task.free, network=study.network)
 
 
-def hybrid(world: WorldModel) -> WorldModel:
-    """A physics world model with a network that corrects its velocities."""
-    return dataclasses.replace(world, correction=Velocity())
-
-
-def key(*numbers: int) -> Array:
+def key(first: int, *others: int) -> Array:
     """A key of random numbers of its own for every sequence of numbers."""
-    out = jax.random.key(numbers[0])
-    for number in numbers[1:]:
-        out = jax.random.fold_in(out, number)
-    return out
+    return functools.reduce(jax.random.fold_in, others, jax.random.key(first))
 
 
 def draw(count: int, key: Array) -> tuple[Start, Goal]:
@@ -110,16 +98,6 @@ def _whole_batches(simulate: Simulate) -> Simulate:
     return whole
 
 
-@dataclasses.dataclass(frozen=True)
-class Spent:
-    """What a stage took."""
-
-    seconds: float
-    core_seconds: float  # of this process, its workers and whatever it waited for
-    episodes: int = 0  # that it played
-    version: str = ""  # that it made, or played
-
-
 @dataclasses.dataclass
 class Turn:
     """One loop in a folder: its versions, what plays them and their synthetic episodes.
@@ -132,48 +110,17 @@ class Turn:
     seed: int  # of reality's sensors and of the streams of random numbers
     hidden: Hidden
     table: np.ndarray  # of reality's strokes, that its operator plans with
-    workers: Workers  # that play reality
+    workers: Executor  # that play reality
     stop: Callable[[], bool]
     versions: dict[str, loop.Version] = dataclasses.field(default_factory=dict)
     players: dict[str, Simulate] = dataclasses.field(default_factory=dict)
     pools: dict[str, list[Episode]] = dataclasses.field(default_factory=dict)
-    spent: dict[str, Spent] = dataclasses.field(default_factory=dict)  # by stage
 
-    def __post_init__(self) -> None:
-        if self._spent.is_file():
-            kept = json.loads(self._spent.read_text())
-            self.spent = {name: Spent(**stage) for name, stage in kept.items()}
-
-    @property
-    def _spent(self) -> Path:
-        return self.out / "spent.json"
-
-    @contextlib.contextmanager
-    def stage(self, name: str, *, episodes: int = 0, version: str = "") -> Iterator[None]:
-        """Logs that a stage begins, and keeps what the whole stage took. Of one that an earlier run
-        finished that run's time counts; of one that was stopped the last run's alone.
-
-        Args:
-          episodes: that it plays.
-          version: that it makes or plays.
-
-        Raises:
-          Interrupted: ``stop`` returned True.
-        """
+    def stage(self, name: str) -> None:
+        """Logs that a stage begins; Interrupted where ``stop`` returns True."""
         if self.stop():
             raise runtime.Interrupted("stopped between two stages; run the same command to go on")
         runtime.log(f"── {name}")
-        began, cores = time.monotonic(), self._core_seconds()
-        yield
-        if name not in self.spent:
-            seconds, cores = time.monotonic() - began, self._core_seconds() - cores
-            self.spent[name] = Spent(round(seconds, 2), round(cores, 2), episodes, version)
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_json(self._spent, plain(self.spent))
-
-    def _core_seconds(self) -> float:
-        """Of this process, of processes that it has waited for, and of the workers."""
-        return sum(os.times()[:4]) + self.workers.core_seconds
 
     def key(self, *stream: int) -> Array:
         """A key of this reality's own for every stream."""
@@ -188,18 +135,11 @@ class Turn:
         """A further version, and its synthetic episodes."""
         number = len(self.versions)
         count = max(self.study.seeds * max(self.study.m), self.study.deployed)
-        name = f"{version.name}: synthetic episodes"
-        with self.stage(name, episodes=count, version=version.name):
-            play = player(version, self.study)
-            each = player(version, self.study, in_turn=True) if version.world.learns else play
-            episodes = demonstrate(
-                each,
-                self.study,
-                make_table(play),
-                count,
-                self.key(SYNTHETIC, number),
-                version.name,
-            )
+        self.stage(f"{version.name}: synthetic episodes")
+        play = player(version, self.study)
+        each = player(version, self.study, in_turn=True) if version.world.learns else play
+        table, stream = make_table(play), self.key(SYNTHETIC, number)
+        episodes = demonstrate(each, self.study, table, count, stream, version.name)
         self.versions[version.name], self.players[version.name] = version, play
         self.pools[version.name] = episodes
 
@@ -207,19 +147,18 @@ class Turn:
         """Corrections: a version's policy, cloned from its episodes, captured on the robot."""
         number = list(self.versions).index(name)
         task = slide_task()
-        stage = f"{name}: train its policy, deploy it, capture {count} corrections"
-        with self.stage(stage, episodes=count):
-            start, goal = draw(count, self.key(DEPLOYED, number))
-            machine = robot(self.hidden, self.seed, 10 + number)
-            data = [self.pools[name][: self.study.deployed]]
-            (policy,) = clone.clone(task, data, [0], self.study.recipe)
-            clone.save(self.out / "policies" / name, policy, task, {"version": name})
-            trials = [
-                Trial(*jax.tree.map(lambda x, i=i: x[i], (start, goal)), policy=policy)
-                for i in range(count)
-            ]
-            folder = self.out / "corrections" / name
-            return capture(folder, machine, task, trials, key(0), stop=self.stop)
+        self.stage(f"{name}: train its policy, deploy it, capture {count} corrections")
+        start, goal = draw(count, self.key(DEPLOYED, number))
+        machine = robot(self.hidden, self.seed, 10 + number)
+        data = [self.pools[name][: self.study.deployed]]
+        (policy,) = clone.clone(task, data, [0], self.study.recipe)
+        clone.save(self.out / "policies" / name, policy, task, {"version": name})
+        trials = [
+            Trial(*jax.tree.map(lambda x, i=i: x[i], (start, goal)), policy=policy)
+            for i in range(count)
+        ]
+        folder = self.out / "corrections" / name
+        return capture(folder, machine, task, trials, key(0), stop=self.stop)
 
     def refit(
         self, parent: str, name: str, world: WorldModel, corrections: Sequence[Episode]
@@ -231,18 +170,17 @@ class Turn:
           world: the next version's, see ``loop.finetune``.
           corrections: all that it has cost, ancestors' included.
         """
-        what = f"finetune {world.name} from {parent} on {len(corrections)} episodes"
-        with self.stage(f"{name}: {what}", version=name):
-            return loop.finetune(
-                self.out / "versions",
-                self.versions[parent],
-                name,
-                world,
-                corrections,
-                slide_task().channels,
-                self.study.hybrid if world.learns else self.study.physics,
-                held_out=len(corrections) // self.study.held_out,
-                spent=len(corrections),
-                record=lambda row: append_row(self.out / "metrics.jsonl", {"version": name} | row),
-                stop=self.stop,
-            )
+        self.stage(f"{name}: finetune {world.name} from {parent} on {len(corrections)} episodes")
+        return loop.finetune(
+            self.out / "versions",
+            self.versions[parent],
+            name,
+            world,
+            corrections,
+            slide_task().channels,
+            self.study.hybrid if world.learns else self.study.physics,
+            held_out=len(corrections) // self.study.held_out,
+            spent=len(corrections),
+            record=lambda row: append_row(self.out / "metrics.jsonl", {"version": name} | row),
+            stop=self.stop,
+        )

@@ -197,7 +197,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     # XLA's full optimisation halves the time of the learner's small matrix products.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=3")
     runtime.configure(x64=False)
-    recording, study = read_recording(args.recording, args.out), args.study
+    recording, study = read_recording(args.recording), args.study
     problem, episodes = recording.problem, recording.episodes
     folder, results = args.out / "replicates", []
     claim(folder, {"study": study, "recipe": args.recipe, "recording": recording.digest})
@@ -217,20 +217,19 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     converged = [fit for result in results for fit in result["converged"].values()]
     table = publish(
         args.out,
-        f"{problem.name}{' (SIMULATED)' * recording.simulated}: what a synthetic toss replaces",
+        f"{problem.name}: what a synthetic toss replaces",
         rows_of(problem.name, args, results),
         pairs=PAIRS,
         theory=THEORY,
         pool=len(split(study, episodes, 0).pool),
         unit=("error / ballistic", 1.0),
         recording=problem.name,
-        simulated=recording.simulated,
         study=study,
         recipe=args.recipe,
         baselines=baselines(results),
         fits={"all": len(converged), "converged": sum(converged)},
     )
-    line = {"recording": problem.name, "simulated": recording.simulated, "alpha": summary(table)}
+    line = {"recording": problem.name, "alpha": summary(table)}
     print(json.dumps(line | {"out": str(args.out)}))
     return 0
 

@@ -334,7 +334,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     """
     runtime.configure()
     claim(args.out, {"study": args.study, "recording": args.recording})
-    recording = read_recording(args.recording, args.out)
+    recording = read_recording(args.recording)
     for number in range(args.study.replicates):
         if not (target := args.out / f"{number:03d}.npz").is_file():
             arrays = replicate(recording.problem, args.study, recording.episodes, number, stop)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE, ELBOW, PENDULUM, PROBLEMS, Problem, find_problem
-from experiments.recordings.source import simulate
+from tests.helpers.recorded import simulate
 from worldmodel.episodes.draft import draft
 from worldmodel.episodes.reading import Reading, read_episodes
 from worldmodel.errors import InputError

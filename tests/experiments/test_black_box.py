@@ -1,21 +1,19 @@
-"""The black box: its windows, its symmetries, what it learns, and what its table refuses."""
+"""The black box: its windows, its symmetries, what it learns, and its table."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.learned import black_box, black_box_table, training
+from experiments.learned import black_box_table
+from experiments.learned.black_box import Config, Data, fit, predict
 from experiments.learned.gru import init, stretches
-from experiments.learned.training import Config, Data, fit, predict
-from experiments.recordings import source
 from experiments.recordings.problems import CUBE, PENDULUM
-from experiments.records import write_arrays
+from experiments.recordings.source import Recording
 from tests.helpers.command import run
 from tests.helpers.doors import door
 from tests.helpers.still_episodes import still_episodes
@@ -23,7 +21,6 @@ from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, cut_windows
 from worldmodel.errors import InputError
-from worldmodel.model.ensemble import Forecast
 from worldmodel.types import Episode
 
 DOOR = door()
@@ -46,10 +43,9 @@ def swinging_doors(count: int) -> list[Episode]:
 
 def doors(episodes: list[Episode]) -> Data:
     channels = Channels.of(DOOR)
-    return Data(DOOR, channels, episodes[:6], episodes[6:], lambda h: WindowGrid(1, 1, h), [GRID])
-
-
-def ignored(_: Any) -> None: ...
+    train, validation = episodes[:6], episodes[6:]
+    judged = [GRID.cut(validation)[0]]
+    return Data(DOOR, channels, train, validation, lambda h: WindowGrid(1, 1, h), judged)
 
 
 def test_a_stretch_holds_the_past_oldest_first_and_weighs_what_was_measured() -> None:
@@ -68,30 +64,20 @@ def test_a_stretch_holds_the_past_oldest_first_and_weighs_what_was_measured() ->
     np.testing.assert_array_equal(rows.weight[1], [[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]])
 
 
-def test_an_untrained_network_keeps_the_velocity_and_members_add_their_spread() -> None:
+def test_an_untrained_network_keeps_the_velocity() -> None:
     episodes = swinging_doors(2)
     windows, _ = GRID.cut(episodes)
     still = init(DOOR, episodes, 5, jax.random.key(0))
-    one = predict(DOOR, [still], episodes, windows, 3)
     time = np.arange(1, 7)[:, None] / DOOR.control_hz
     kept = windows.qpos[:, None] + windows.qvel[:, None] * time
-    np.testing.assert_allclose(one.mean, kept, atol=1e-6)
-    # The predicted variance is one unit of speed; two members part by ±1 unit of the output.
-    unit = float(still["norm"]["speed"][0]) / DOOR.control_hz
-    np.testing.assert_allclose(one.deviation, unit, rtol=2e-4)
-
-    def pushed(sign: float) -> dict[str, Any]:
-        weights = jax.tree.map(jnp.array, still["weights"])
-        weights["params"]["Dense_1"]["bias"] = jnp.array([sign, 0.0])
-        return still | {"weights": weights}
-
-    two = predict(DOOR, [pushed(1.0), pushed(-1.0)], episodes, windows, 3)
-    np.testing.assert_allclose(two.mean, kept, atol=1e-6)
+    np.testing.assert_allclose(predict(DOOR, still, episodes, windows, 3), kept, atol=1e-6)
+    # A bias of the head is one unit of the output, in each step.
+    weights = jax.tree.map(jnp.array, still["weights"])
+    weights["params"]["Dense_1"]["bias"] = jnp.array([1.0, 0.0])
+    pushed = predict(DOOR, still | {"weights": weights}, episodes, windows, 3)
     steps = np.arange(1, 7)[:, None]
-    apart = float(still["norm"]["output"][0]) / DOOR.control_hz * steps * (steps + 1) / 2
-    expected = np.broadcast_to(np.hypot(unit, np.sqrt(2.0) * apart), two.deviation.shape)
-    np.testing.assert_allclose(two.deviation, expected, rtol=1e-3)
-    np.testing.assert_allclose((two.members[0] - two.members[1])[0], 2.0 * apart, rtol=1e-3)
+    moved = float(still["norm"]["output"][0]) / DOOR.control_hz * steps * (steps + 1) / 2
+    np.testing.assert_allclose(pushed - kept, np.broadcast_to(moved, kept.shape), rtol=1e-3)
 
 
 def test_place_and_heading_do_not_matter() -> None:
@@ -118,7 +104,7 @@ def test_place_and_heading_do_not_matter() -> None:
     shape = parameters["weights"]["params"]["Dense_1"]["kernel"].shape
     parameters["weights"]["params"]["Dense_1"]["kernel"] = generator.normal(size=shape)
     one, other = (
-        predict(scene, [parameters], [e], cut_windows([e], [np.array([2])], 3), 3).mean
+        predict(scene, parameters, [e], cut_windows([e], [np.array([2])], 3), 3)
         for e in (here, there)
     )
     assert np.ptp(one[0, :, :3], axis=0).min() > 1e-4
@@ -133,100 +119,40 @@ def test_it_learns_what_a_motor_does_and_a_signal_ends_it() -> None:
     assert [row["step"] for row in rows] == [50, 60] and rows[0]["rollout"] == 6
     assert validation == min(row["validation"] for row in rows) < 0.5
     windows, _ = GRID.cut(data.validation)
-    qpos = predict(DOOR, [parameters], data.validation, windows, SMALL.memory).mean
+    qpos = predict(DOOR, parameters, data.validation, windows, SMALL.memory)
     kept = windows.qpos[:, None] + windows.qvel[:, None] * np.arange(1, 7)[:, None] / 100.0
     wrong, before = (np.abs(x - windows.target).mean() for x in (qpos, kept))
     assert wrong / before == pytest.approx(validation, rel=1e-3)
     with pytest.raises(runtime.Interrupted, match="step 1"):
-        fit(data, SMALL, 0, record=ignored, stop=lambda: True)
+        fit(data, SMALL, 0, record=rows.append, stop=lambda: True)
 
 
-def test_trials_keep_what_improves_and_a_run_takes_the_choice_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = iter([0.5, 0.6, 0.4, *[0.45] * 5])
-    tried: list[Config] = []
-
-    def score(data: Any, config: Config, seed: int, **_: Any) -> tuple[dict, float]:
-        tried.append(config)
-        return {}, next(scores)
-
-    monkeypatch.setattr(black_box, "fit", score)
-    config, trials = black_box.tune(doors([]), Config(), 10, ignored, lambda: False)
-    assert len(trials) == 8 and {c.steps for c in tried} == {10}
-    assert config == dataclasses.replace(Config(), **black_box.CHANGES[1])
-    assert tried[3] == dataclasses.replace(config, steps=10, **black_box.CHANGES[2])
-    with pytest.raises(InputError, match="does not exist"):
-        black_box.tuned(tmp_path)
-    result = {"config": dataclasses.asdict(config), "trials": trials}
-    (tmp_path / "result.json").write_text(json.dumps(result))
-    assert black_box.tuned(tmp_path) == (config, trials)
-
-
-def test_predictions_are_read_for_the_windows_that_they_are_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "split", lambda _: "test")
-    monkeypatch.setattr(black_box, "PARTS", ("test",))
-    recording = source.Recording(PENDULUM, False, "sha", still_episodes(PENDULUM, 2, 260))
-    scene = PENDULUM.scene()
-    data = Data(scene, PENDULUM.channels(scene), [], [], PENDULUM.training_grid, [])
-
-    def drifted(scene: Any, members: Any, episodes: Any, windows: Any, memory: int) -> Forecast:
-        shape, qpos = (*windows.target.shape[:2], scene.mj_model.nv), windows.target + 0.1
-        members, deviation = np.stack([qpos - 0.05, qpos + 0.05]), np.full(shape, 0.2)
-        return Forecast(members, qpos, deviation, np.full(shape[1:], np.inf), deviation)
-
-    monkeypatch.setattr(black_box, "predict", drifted)
-    arrays, forecasts, errors = black_box.evaluate(recording, data, [], 4)
-    assert {h: e["joint_rad"] for h, e in errors["test"].items()} == pytest.approx(
-        {"100": 0.1, "200": 0.1}
-    )
-    assert forecasts["groups"].tolist() == ["joint_rad", "joint_rad"]
-    assert forecasts["test.error"].shape[1] == 200
-    np.testing.assert_allclose(forecasts["test.error"], -0.1)
-    moved = np.arange(1, 201)[:, None] * [1.0, 0.0] + 0.05
-    np.testing.assert_allclose(forecasts["test.members"][0, 1], moved)
-    write_arrays(tmp_path / "predictions.npz", arrays)
-    ids = [e.id for e in recording.episodes]
-    windows, _ = PENDULUM.windows.cut(recording.episodes)
-    read = black_box_table.read_predictions(tmp_path, "test", windows, ids)
-    np.testing.assert_array_equal(read, windows.target + 0.1)
-    for other in (windows.take(np.arange(2)), windows.take(np.arange(len(windows))[::-1])):
-        with pytest.raises(InputError, match="no predictions of the test windows of 100 frames"):
-            black_box_table.read_predictions(tmp_path, "test", other, ids)
-
-    result = {"recording": "double_pendulum", "seed": 3, "simulated": False, "data": "sha"}
-    for name, change in {"a": {}, "b": {}, "c": {"simulated": True}, "d": {"data": "x"}}.items():
+def test_a_table_takes_the_runs_of_its_recording(tmp_path: Path) -> None:
+    recording = Recording(PENDULUM, "sha", [])
+    result = {"recording": "double_pendulum", "seed": 3, "data": "sha"}
+    for name, change in {"a": {}, "b": {"data": "x"}}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps(result | change))
-    assert black_box_table.read_runs([tmp_path / "a"], recording) == {3: tmp_path / "a"}
-    for folders, text in (("ab", "seed 3"), ("c", "another file"), ("d", "another file")):
-        with pytest.raises(InputError, match=text):
-            black_box_table.read_runs([tmp_path / f for f in folders], recording)
+    assert black_box_table.read_run(tmp_path / "a", recording)["seed"] == 3
+    with pytest.raises(InputError, match="another file"):
+        black_box_table.read_run(tmp_path / "b", recording)
     with pytest.raises(InputError, match="does not exist"):
-        black_box_table.read_runs([tmp_path / "e"], recording)
+        black_box_table.read_run(tmp_path / "c", recording)
 
 
 @pytest.mark.slow  # quick: the others here
-def test_the_command_tries_fits_and_leaves_forecasts(tmp_path: Path) -> None:
-    command = ["experiments.learned.black_box", "--recording", "double_pendulum", "--members", "2"]
-    command += ["--trial-steps", "2", "--config.steps", "4", "--config.width", "8"]
-    command += ["--config.memory", "1", "--config.batch", "8", "--out"]
-    done = run(*command, str(tmp_path / "a"))
+def test_the_commands_fit_and_compare(tmp_path: Path, pendulum: str) -> None:
+    command = ["experiments.learned.black_box", "--recording", "double_pendulum"]
+    command += ["--config.steps", "4", "--config.width", "8", "--config.memory", "1"]
+    command += ["--config.batch", "8", "--out", str(tmp_path / "run")]
+    done = run(*command, WORLDMODEL_DATA=pendulum)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["simulated"] and len(result["trials"]) == 8 and len(result["validation"]) == 2
-    assert json.loads((tmp_path / "a" / "result.json").read_text())["errors"] == result["errors"]
-    with np.load(tmp_path / "a" / "forecasts.npz") as forecasts:
-        assert (forecasts["test.deviation"] > 0).all() and len(forecasts["test.members"]) == 2
-    with np.load(tmp_path / "a" / "predictions.npz") as stored:
-        assert stored["test_100_qpos"].shape[1:] == (100, 2)
-    other = run(*command, str(tmp_path / "b"), "--tuned", str(tmp_path / "c"))
-    assert other.returncode == 2 and "result.json does not exist" in other.stderr
-
-
-def test_impossible_settings_are_refused_by_name() -> None:
-    for name, value in {"width": 0, "rollout": 0, "noise": -1.0, "decay": 0.0}.items():
-        with pytest.raises(InputError, match=f"{name} = "):
-            dataclasses.replace(training.Config(), **{name: value})
+    assert json.loads(done.stdout)["seed"] == 0
+    physics = "experiments/results/recordings/double_pendulum/physics"
+    command = ["experiments.learned.black_box_table", "--recording", "double_pendulum"]
+    command += ["--physics", f"{physics}/seed0", "--black-box", str(tmp_path / "run")]
+    done = run(*command, "--out", str(tmp_path / "table"), WORLDMODEL_DATA=pendulum)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "table" / "table.json").read_text())["rows"]
+    assert [row["frames"] for row in rows[::2]] == [1, 10, 16, 50, 100, 200]
+    assert set(rows[1]["over"]) == {"physics"}

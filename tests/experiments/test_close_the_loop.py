@@ -61,21 +61,10 @@ def test_the_loop_closes_small_after_being_stopped(tmp_path: Path) -> None:
     assert kinds == {"v0": "physics", "v1": "physics"}
     assert (out / "report.html").stat().st_size > 10_000
     assert "SMOKE" in (out / "table.md").read_text()
-    cells = [(r["version"], r["n"], r["m"]) for r in results["success"]]
-    assert cells == [("", 4, 0), ("", 8, 0), ("", 16, 0), *((v, 4, 8) for v in ("v0", "v1", "v*"))]
-    for name, took in results["stages"].items():
-        assert took["seconds"] >= 0 and took["core_seconds"] >= 0, name
-    played = results["stages"]["reality: demonstrations"]
-    assert played["episodes"] == 48 and played["core_seconds"] > 0  # of the workers, too
-    assert [*results["cost"]["versions"]] == ["v0", "v1"]
-    fitted = results["cost"]["versions"]["v1"]["model_seconds"]
-    assert fitted > results["cost"]["versions"]["v0"]["model_seconds"] >= 0
-    paths = {name: np.array(path) for name, path in results["launch"]["qpos"].items()}
-    assert set(paths) == {"reality", "v0", "v1"}
-    for path in paths.values():
-        assert path.shape == (slide_task().horizon + 1, 6) and np.isfinite(path).all()
-        np.testing.assert_allclose(path[0], paths["reality"][0], atol=1e-4)
-    assert np.abs(paths["v0"] - paths["reality"]).max() > 0.05  # friction is otherwise
+    cells = [(r["version"], r["n"], r["m"]) for r in results["rows"] if r["n"] is not None]
+    assert cells == [(version, 4, 8) for version in ("v0", "v1", "v*")]
+    missed = {v["name"]: v["prediction_m"] for v in results["versions"]}
+    assert missed["v0"] > 0.05 and np.isfinite(missed["v1"])  # friction is otherwise
     for name in ("real", "corrections_v0", "synthetic_v1"):
         episodes = data_set.read(out / "data" / name, slide_task())
         sources = {"real": "real", "corrections_v0": "real", "synthetic_v1": "v1"}

@@ -9,21 +9,18 @@ import numpy as np
 import pytest
 
 from experiments.recordings.fitted import restore_fitted
-from experiments.recordings.problems import CUBE, PENDULUM, PENDULUM_DRIVES
-from experiments.recordings.source import simulate
+from experiments.recordings.problems import CUBE, PENDULUM
 from tests.helpers.command import run, start
-from worldmodel.physics import parameters
-from worldmodel.scene import drives
+from tests.helpers.recorded import simulate
 
-# The pendulum has no contacts, so it compiles soonest.
 FIT = ["experiments.recordings.fit_physics", "--recording", "double_pendulum", "--episodes", "3"]
 FIT += ["--steps", "40", "--batch", "8", "--horizon", "10", "--checkpoint-every", "5"]
 FIT += ["--starts", "2", "--least-squares", "12"]
 
 
-def interrupted(out: Path, after: int, number: int) -> tuple[int, str]:
+def interrupted(out: Path, data: str, after: int, number: int) -> tuple[int, str]:
     """Starts a fit, sends a signal once ``after`` steps are recorded; status and stderr."""
-    process = start(*FIT, "--out", str(out))
+    process = start(*FIT, "--out", str(out), WORLDMODEL_DATA=data)
     rows = out / "metrics.jsonl"
     until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
@@ -36,10 +33,10 @@ def interrupted(out: Path, after: int, number: int) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, str]:
+def straight(tmp_path_factory: pytest.TempPathFactory, pendulum: str) -> tuple[Path, dict, str]:
     """A fit that ran through: its folder, its JSON line and its stderr."""
     out = tmp_path_factory.mktemp("fit") / "straight"
-    done = run(*FIT, "--out", str(out))
+    done = run(*FIT, "--out", str(out), WORLDMODEL_DATA=pendulum)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 1, "stdout belongs to the result"
@@ -54,42 +51,39 @@ def same(a: Path, b: Path) -> None:
     assert ours.metadata["result"]["validation"] == theirs.metadata["result"]["validation"]
 
 
-def test_without_recordings_it_simulates_one_and_reports_that(
-    straight: tuple[Path, dict, str],
-) -> None:
+def test_it_learns_and_reports(straight: tuple[Path, dict, str]) -> None:
     out, result, stderr = straight
-    assert result["simulated"] is True
-    assert "SIMULATED" in stderr
-    assert (out / "simulated_double_pendulum.npz").is_file()
-    assert result["validation"] < 1.0  # it learned something
+    assert result["validation"] < 1.0
     for word in ("compiling", "steps/s", "s left", "non-finite 0", "validation"):
         assert word in stderr
     assert (out / "fitted.xml").read_text().startswith("<mujoco")
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(
-    straight: tuple[Path, dict, str], tmp_path: Path
+    straight: tuple[Path, dict, str], tmp_path: Path, pendulum: str
 ) -> None:
-    status, stderr = interrupted(tmp_path, 8, signal.SIGTERM)
+    status, stderr = interrupted(tmp_path, pendulum, 8, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM, stderr
     assert "run the same command to go on" in stderr
-    done = run(*FIT, "--out", str(tmp_path))
+    done = run(*FIT, "--out", str(tmp_path), WORLDMODEL_DATA=pendulum)
     assert "resuming from step" in done.stderr
     same(straight[0], tmp_path)
 
 
 def test_a_kill_loses_at_most_the_steps_since_the_checkpoint(
-    straight: tuple[Path, dict, str], tmp_path: Path
+    straight: tuple[Path, dict, str], tmp_path: Path, pendulum: str
 ) -> None:
-    status, _ = interrupted(tmp_path, 12, signal.SIGKILL)
+    status, _ = interrupted(tmp_path, pendulum, 12, signal.SIGKILL)
     assert status == -signal.SIGKILL
-    done = run(*FIT, "--out", str(tmp_path))
+    done = run(*FIT, "--out", str(tmp_path), WORLDMODEL_DATA=pendulum)
     assert done.returncode == 0, done.stderr
     assert "resuming from step" in done.stderr
     same(straight[0], tmp_path)
 
 
-def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: Path) -> None:
+def test_bad_requests_are_one_line(
+    straight: tuple[Path, dict, str], tmp_path: Path, pendulum: str
+) -> None:
     out = str(straight[0])
     for arguments, changes, message in [
         ([*FIT, "--out", out, "--seed", "5"], {}, "seed was 0 and is 5"),
@@ -97,9 +91,10 @@ def test_bad_requests_are_one_line(straight: tuple[Path, dict, str], tmp_path: P
         ([*FIT, "--out", out, "--steps", "0"], {}, "steps = 0; give a number from 1 on"),
         ([*FIT[:-4], "--horizon", "0", "--out", out], {}, "windows of 0 frames predict nothing"),
         ([*FIT[:2], "elbow", "--out", out], {}, "unknown recording 'elbow'; known:"),
-        ([*FIT, "--out", str(tmp_path)], {"WORLDMODEL_DATA": str(tmp_path)}, "no double_pendulum"),
+        ([*FIT, "--out", out], {"WORLDMODEL_DATA": str(tmp_path)}, "there is no double_pendulum"),
+        ([*FIT, "--out", out], {"WORLDMODEL_DATA": ""}, "WORLDMODEL_DATA is not set: set it to"),
     ]:
-        done = run(*arguments, **changes)
+        done = run(*arguments, **({"WORLDMODEL_DATA": pendulum} | changes))
         assert done.returncode == 2
         assert done.stdout == ""
         assert message in done.stderr.splitlines()[-1]
@@ -144,10 +139,3 @@ def test_evaluation_prints_one_json_line(straight: tuple[Path, dict, str], tmp_p
     progress = run(*evaluate[:2], str(out / "progress"), *evaluate[3:])
     assert progress.returncode == 2
     assert "is not a world model" in progress.stderr
-
-
-def test_a_variant_has_drives_where_its_mjcf_has_none() -> None:
-    scene = PENDULUM_DRIVES.scene()
-    parameters.check(scene, PENDULUM_DRIVES.free)
-    assert drives.has_drives(scene.mj_model)
-    assert not drives.has_drives(PENDULUM.scene().mj_model)

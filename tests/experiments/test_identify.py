@@ -1,34 +1,22 @@
-"""The identification command: its table, and that it goes on where it was killed."""
+"""The identification command: its table."""
 
-import dataclasses
-import itertools
 import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from experiments.recordings import identify
 from tests.helpers.command import run
-from worldmodel.errors import InputError
-from worldmodel.runtime import Interrupted
 
-# The pendulum has no contacts, so it compiles soonest.
 COMMAND = ["experiments.recordings.identify", "--recording", "double_pendulum"]
 COMMAND += ["--windows", "40", "--horizon", "10", "--fit.iterations", "6"]
 
 
-def finished(out: Path) -> dict:
-    done = run(*COMMAND, "--out", str(out))
+def test_every_number_is_named_with_what_is_known_of_it(tmp_path: Path, pendulum: str) -> None:
+    done = run(*COMMAND, "--out", str(tmp_path), WORLDMODEL_DATA=pendulum)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, "stdout belongs to the result"
-    return json.loads(done.stdout)
-
-
-def test_every_number_is_named_with_what_is_known_of_it(tmp_path: Path) -> None:
-    result = finished(tmp_path)
+    result = json.loads(done.stdout)
     detail = json.loads((tmp_path / "table.json").read_text())
-    assert "SIMULATED" in (tmp_path / "table.md").read_text() and result["simulated"]
     rows = detail["rows"]
     assert result["numbers"] == len(rows) > 5
     unknown = [row["number"] for row in rows if row["identified"] != "identified"]
@@ -37,20 +25,3 @@ def test_every_number_is_named_with_what_is_known_of_it(tmp_path: Path) -> None:
         assert (row["low"] is None) == (row["number"] in unknown)
         assert row["low"] is None or row["low"] < row["value"] < row["high"]
     assert np.all(np.linalg.eigvalsh(np.array(detail["covariance"])) > 0)
-
-
-def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
-    args = identify.Args("double_pendulum", tmp_path, windows=8, horizon=6)
-    args = dataclasses.replace(args, fit=dataclasses.replace(args.fit, iterations=4))
-    asked = itertools.count()
-    with pytest.raises(Interrupted, match="stopped before iteration 3"):
-        identify.main(args, lambda: next(asked) == 2)
-    identify.main(args, lambda: False)
-    whole = dataclasses.replace(args, out=tmp_path / "whole")
-    identify.main(whole, lambda: False)
-    one, two = (json.loads((a.out / "table.json").read_text())["rows"] for a in (args, whole))
-    assert one == two
-    other = dataclasses.replace(args, windows=7)
-    (tmp_path / "table.json").unlink()
-    with pytest.raises(InputError, match="belongs to other settings"):
-        identify.main(other, lambda: False)

@@ -1,157 +1,133 @@
-"""Calibration of an ensemble's forecasts: from a file of arrays to table and figure, by command."""
+"""Calibration of an ensemble's forecasts: rows of its table, and what a model forecasts."""
 
 import dataclasses
 import functools
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.learned.calibration import CALIBRATED, MOVED, RAW, STEP, Args, main, spreads
-from experiments.learned.forecast_file import read, write
-from tests.helpers import command
+from experiments.learned.calibration import (
+    CALIBRATED,
+    COLUMNS,
+    MOVED,
+    RAW,
+    STEP,
+    Part,
+    by_group,
+    forecast,
+    groups_of,
+    rows,
+    spreads,
+)
+from experiments.learned.calibration_figure import Shown, draw
+from experiments.records import table
+from tests.helpers.command import ROOT
 from tests.helpers.learned_models import SMALL, shaken
+from worldmodel.episodes.forecasts import Forecasts
 from worldmodel.episodes.windows import WindowGrid
-from worldmodel.errors import InputError
 from worldmodel.model import WorldModel, init
 from worldmodel.model.ensemble import make_forecaster
-from worldmodel.runtime.records import write_arrays
 from worldmodel.scene import load_scene
 from worldmodel.types import Episode
 
 HORIZON, GROUPS = 60, ["position_m", "position_m", "joint_rad"]
 
 
-def part(rng: np.random.Generator, episodes: int) -> dict[str, np.ndarray]:
-    """Errors are random walks, some windows harder than others. The members know which, but lie
-    three times too near one another, and more so the longer they run."""
+def part(rng: np.random.Generator, episodes: int) -> Part:
+    """Errors are random walks, some windows harder than others. The deviations know which, but are
+    three times too small, and more so the longer the windows run."""
     windows, channels = 4 * episodes, len(GROUPS)
     frames = np.arange(1, HORIZON + 1)[:, None]
     hard = np.exp(0.6 * rng.normal(size=(windows, 1, 1)))
     error = 0.01 * hard * np.cumsum(rng.normal(size=(windows, HORIZON, channels)), axis=1)
     speed = rng.normal(size=(windows, 1, channels))
-    scatter = rng.normal(size=(5, windows, 1, channels))
-    scatter -= scatter.mean(axis=0)
     deviation = 0.003 * hard * frames**0.3 * np.ones(channels)
-    return {
-        "error": error,
-        "deviation": deviation,
-        "members": 0.01 * speed * frames + scatter * deviation,
-        "start": np.tile(np.arange(4) * HORIZON, episodes),
-        "episode": np.repeat(np.arange(episodes), 4),
-        "scored": np.arange(HORIZON) < np.where(np.arange(windows) % 4 == 3, 40, HORIZON)[:, None],
-    }
+    scored = np.arange(HORIZON) < np.where(np.arange(windows) % 4 == 3, 40, HORIZON)[:, None]
+    counts = np.broadcast_to(scored[..., None], error.shape)
+    forecasts = Forecasts(error, deviation, np.repeat(np.arange(episodes), 4), counts)
+    moved = np.broadcast_to(0.01 * speed * frames, forecasts.error.shape)
+    return Part(forecasts, np.array(moved)[None], np.arange(len(moved)))
 
 
-def arrays(seed: int = 0) -> dict[str, np.ndarray]:
+def parts(seed: int = 0) -> tuple[Part, Part]:
+    """Validation and test; a tenth of the latter is not measured."""
     rng = np.random.default_rng(seed)
-    parts = {"validation": part(rng, 80), "test": part(rng, 40)}
-    named = {f"{p}.{name}": values for p, each in parts.items() for name, values in each.items()}
-    measured = rng.random(named["test.error"].shape) < 0.9
-    named["test.error"] = np.where(measured, named["test.error"], np.nan)
-    return named | {
-        "test.measured": measured,
-        "groups": np.array(GROUPS),
-        "horizon_hz": np.array(50.0),
-    }
+    held, test = part(rng, 80), part(rng, 40)
+    measured = rng.random(test.moved.shape) < 0.9
+    error = np.where(measured, test.forecasts.error, np.nan)
+    counts = test.forecasts.counts & measured
+    forecasts = dataclasses.replace(test.forecasts, error=error, counts=counts)
+    return held, dataclasses.replace(test, forecasts=forecasts)
 
 
-def test_the_command_writes_a_table_and_a_figure(tmp_path: Path) -> None:
-    file, out = tmp_path / "forecasts.npz", tmp_path / "out"
-    write_arrays(file, arrays())
-    line = ["experiments.learned.calibration", "--forecasts", str(file), "--out", str(out)]
-    done = command.run(*line)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "reach 60 frames; horizons beyond are left out" in done.stderr
-    table = json.loads((out / "table.json").read_text())
-    rows = {(r["group"], r["frames"], r["spread"]): r for r in table["rows"]}
+def test_multipliers_mend_what_is_too_narrow_and_keep_the_ranks() -> None:
+    table = rows(by_group(*parts(), GROUPS), (1, 10, 50))
+    by_cell = {(r["group"], r["frames"], r["spread"]): r for r in table}
     names = (RAW, CALIBRATED, STEP, MOVED)
-    assert list(rows) == [
+    assert list(by_cell) == [
         (g, h, s) for g in ("position_m", "joint_rad") for h in (1, 10, 50, None) for s in names
     ]
+    right = {
+        name: [
+            v["right"]
+            for r in table
+            if r["spread"] == name and r["frames"] is not None
+            for v in r["coverage"].values()
+        ]
+        for name in (RAW, CALIBRATED)
+    }
     # Two of three groups of cells are 24 coverages; a multiplier's own error costs a few.
-    right = json.loads(done.stdout)["right"]
-    assert right[RAW] == [0, 24] and right[CALIBRATED][0] >= 20, right
+    assert len(right[RAW]) == 24 and not any(right[RAW]) and sum(right[CALIBRATED]) >= 20
     for group in ("position_m", "joint_rad"):
         for frames in (1, 10, 50):
-            raw, mended, step, moved = (rows[group, frames, s] for s in names)
+            raw, mended, step, moved = (by_cell[group, frames, s] for s in names)
             assert mended["crps"] < min(raw["crps"], step["crps"], moved["crps"])
             assert mended["over_step_index"][2] < 1.0 and mended["nll"] < raw["nll"]
             assert raw["spread_over_error"] < 0.4
             assert mended["rank_correlation"] == pytest.approx(raw["rank_correlation"])
             assert mended["rank_correlation"] > 0.2 > abs(moved["rank_correlation"])
             assert step["rank_correlation"] is None and step["over_step_index"] is None
-        everything = [rows[group, None, s]["rank_correlation"] for s in names]
+        everything = [by_cell[group, None, s]["rank_correlation"] for s in names]
         assert everything[1] > everything[2] > 0.2 and everything[1] > everything[0]
-    text = (out / "table.md").read_text()
-    assert text.count("\n| ") == 1 + 1 + len(rows) and "| all | step index |" in text
-    assert (out / "figure.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_baseline_of_distance_ranks_by_how_far_the_mean_moves(tmp_path: Path) -> None:
+def test_a_baseline_of_distance_ranks_by_how_far_the_mean_moves() -> None:
     """Here a window errs in proportion to its speed, and the ensemble does not know."""
-    given = arrays()
-    for name in ("validation", "test"):
-        moved = np.abs(given[f"{name}.members"].mean(axis=0))
-        given[f"{name}.error"] = moved * np.random.default_rng(1).normal(size=moved.shape)
-        given[f"{name}.deviation"] = np.ones_like(moved)
-    write_arrays(tmp_path / "f.npz", given)
-    held, test, groups, hz = read(tmp_path / "f.npz")
-    assert (groups, hz) == (GROUPS, 50.0)
-    by_spread = spreads(held.of([0, 1]), test.of([0, 1]))
+
+    def erring(given: Part) -> Part:
+        error = np.abs(given.moved) * np.random.default_rng(1).normal(size=given.moved.shape)
+        plain = np.ones_like(error)
+        forecasts = dataclasses.replace(given.forecasts, error=error, deviation=plain)
+        return dataclasses.replace(given, forecasts=forecasts)
+
+    held, test = (erring(given).of([0, 1]) for given in parts())
+    by_spread = spreads(held, test)
     deviation = by_spread[MOVED].deviation
-    size = np.sqrt(np.square(test.members.mean(axis=0)[..., :2]).mean(axis=2))
+    size = np.sqrt(np.square(test.moved).mean(axis=2))
     order = np.argsort(size[:, 20])
     assert (np.diff(deviation[order, 20, 0]) >= 0).all() and np.ptp(deviation[:, 20, 0]) > 0
     np.testing.assert_array_equal(deviation[..., 0], deviation[..., 1])
     assert (np.ptp(by_spread[STEP].deviation, axis=0) == 0).all()
-    np.testing.assert_array_equal(by_spread[RAW].deviation, given["test.deviation"][..., :2])
+    np.testing.assert_array_equal(by_spread[RAW].deviation, test.forecasts.deviation)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"test.scored": None}, "has no array 'test.scored'; did you mean"),
-        ({"groups": np.array(["joints"] * 3)}, "group 'joints' is none of position_m,"),
-        ({"groups": np.array(["joint_rad"] * 2)}, "2 groups differ"),
-        ({"test.scored": np.ones((3, HORIZON))}, "test.scored does not fit test.error"),
-        ({"test.error": np.full((160, HORIZON, 3), np.nan)}, "leave out members that diverge"),
-        ({"validation.members": np.ones((5, 3, HORIZON, 3))}, "validation.members does not fit"),
-    ],
-)
-def test_another_file_is_refused(
-    change: dict[str, np.ndarray | None], message: str, tmp_path: Path
-) -> None:
-    given = {k: v for k, v in (arrays() | change).items() if v is not None}
-    write_arrays(tmp_path / "f.npz", given)
-    with pytest.raises(InputError, match=message):
-        read(tmp_path / "f.npz")
-
-
-def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.npz cannot be read as .npz: No such file"):
-        read(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("error")
-    with pytest.raises(InputError, match=r"text.npz cannot be read"):
-        read(tmp_path / "text.npz")
-
-
-def test_a_group_that_never_moves_is_left_out_by_name(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    given = arrays()
-    given["validation.members"][..., 2] = 0.0
-    write_arrays(tmp_path / "f.npz", given)
-    assert main(Args(tmp_path / "f.npz", tmp_path / "out", horizons=(5,))) == 0
+def test_a_group_that_never_moves_is_left_out_by_name(capfd: pytest.CaptureFixture[str]) -> None:
+    held, test = parts()
+    held.members[..., 2] = 0.0
+    assert {row["group"] for row in rows(by_group(held, test, GROUPS), (5,))} == {"position_m"}
     assert "group joint_rad is left out: no forecast moves" in capfd.readouterr().err
-    table = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert {row["group"] for row in table["rows"]} == {"position_m"}
-    given["validation.members"][:] = 0.0
-    write_arrays(tmp_path / "f.npz", given)
-    with pytest.raises(InputError, match="no group is left"):
-        main(Args(tmp_path / "f.npz", tmp_path / "out"))
+
+
+def test_a_fan_has_every_member_and_coverage_every_level() -> None:
+    test, by_spread = by_group(*parts(), GROUPS)["joint_rad"]
+    shown = Shown("joint_rad", test.members, test.start, by_spread[RAW], by_spread[CALIBRATED])
+    fan, coverage = draw([shown], 50.0).axes
+    np.testing.assert_allclose(fan.lines[0].get_xdata(), np.arange(1, HORIZON + 1) / 50.0)
+    assert len(fan.lines) == 2 + len(test.members) + 1  # the raw band, and the recording
+    labels = [line.get_label() for line in coverage.lines]
+    assert [str(label) for label in labels if "%" in str(label)] == ["50%", "68%", "90%", "95%"]
 
 
 SCENE = """<mujoco><worldbody><body><freejoint/><geom size=".1" mass="1"/></body>
@@ -160,7 +136,7 @@ SCENE = """<mujoco><worldbody><body><freejoint/><geom size=".1" mass="1"/></body
 </worldbody></mujoco>"""
 
 
-def test_a_models_forecasts_are_read_as_they_are_written(tmp_path: Path) -> None:
+def test_a_models_forecasts_are_without_its_own_multipliers() -> None:
     """A network without physics: what is recorded is the start plus mean plus error."""
     scene = load_scene(SCENE, control_hz=50.0, substeps=1)
     world = WorldModel.latent(scene, SMALL)
@@ -173,22 +149,26 @@ def test_a_models_forecasts_are_read_as_they_are_written(tmp_path: Path) -> None
     ]
     windows, _ = WindowGrid(1, 3, 5).cut(episodes)
     measured = rng.random(windows.target.shape) < 0.8
-    seen = dataclasses.replace(windows, measured=measured)
     parameters = shaken(jax.jit(functools.partial(init, world))(jax.random.key(1)))
     doubled = {"widening": 2.0 * parameters["network"]["widening"]}
     mended = parameters | {"network": parameters["network"] | doubled}
-    write(tmp_path / "f.npz", world, mended, windows, seen)
-    held, test, groups, hz = read(tmp_path / "f.npz")
+    held = forecast(world, mended, windows)
+    test = forecast(world, mended, dataclasses.replace(windows, measured=measured))
+    groups = groups_of(scene)
     assert groups == ["position_m"] * 3 + ["rotation_rad"] * 3 + ["position_m", "joint_rad"]
-    assert hz == 50.0 and held.members.shape == (2, len(windows), 5, 8)
-    assert test.start.tolist() == [1, 4, 1, 4] and test.forecasts.episode.tolist() == [0, 0, 1, 1]
+    assert test.forecasts.episode.tolist() == [0, 0, 1, 1]
     recorded = (np.asarray(windows.target) - windows.qpos[:, None])[..., [0, 1, 2, 7]]
-    again = (held.mean + held.forecasts.error)[..., [0, 1, 2, 6]]
+    again = (held.moved + held.forecasts.error)[..., [0, 1, 2, 6]]
     np.testing.assert_allclose(again, recorded, atol=1e-6)
-    # Without the model's own multipliers.
     plain = make_forecaster(world, len(windows))(parameters, windows)
     np.testing.assert_allclose(held.forecasts.deviation, plain.deviation, rtol=1e-5)
     assert held.forecasts.counts.all()
     whole = measured[..., 3:7].all(axis=-1)
     np.testing.assert_array_equal(test.forecasts.counts[..., 4], whole)
     np.testing.assert_array_equal(test.forecasts.counts[..., 7], measured[..., 8])
+
+
+def test_a_committed_table_is_that_of_its_rows() -> None:
+    for path in sorted((ROOT / "experiments/results/learned/calibration").glob("*/table.json")):
+        text = path.with_name("table.md").read_text()
+        assert text.endswith(table(json.loads(path.read_text())["rows"], COLUMNS)), path

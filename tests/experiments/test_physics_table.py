@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,14 +33,13 @@ def test_a_table_has_every_horizon_and_model(
     rows = {"qpos": qpos, "qvel": np.zeros((320, model.nv)), "ctrl": np.zeros((320, model.nu))}
     episodes = [Episode.regular(i, problem.control_hz, **rows) for i in range(4)]
     monkeypatch.setattr(source, "split", lambda _: "test")
-    recording = source.Recording(problem, False, "sha", episodes)
+    recording = source.Recording(problem, "sha", episodes)
     world = WorldModel(problem.scene(), problem.free)
-    fitted = Fitted(problem, world, {}, {"settings": {"data": "d"}})
+    fitted = Fitted(tmp_path, problem, world, {}, {"settings": {"data": "d"}})
     flies = problem is CUBE
     amounts = {"default": 4, "sources": 2, "sources_scene": 2, "fitted": 1, "exported": 1}
 
-    def predict(windows: Windows, ids: Any) -> dict[str, dict[int, np.ndarray]]:
-        assert ids == [0, 1, 2, 3]
+    def predict(windows: Windows) -> dict[str, dict[int, np.ndarray]]:
         horizon = windows.target.shape[1]
         drift = 1e-4 * (1 + np.asarray(windows.episode)[:, None]) * np.arange(1, horizon + 1)
         predicted = {}
@@ -60,7 +58,7 @@ def test_a_table_has_every_horizon_and_model(
         "test",
         fitted,
         predict,
-        lambda _: PAIRS,
+        PAIRS,
         STYLES,
         shorter=(1, 50),
         remark=lambda rows: f"{len(rows)} rows are here.",
@@ -78,10 +76,10 @@ def test_a_table_has_every_horizon_and_model(
             assert row[channel] == pytest.approx(5e-4 * (row["frames"] + 1) / 2)
     own = headline(table, "sources", ["fitted"])
     np.testing.assert_allclose(own["over_sources"]["fitted"][channel], 0.5, atol=1e-3)
+    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
     text = (tmp_path / "table.md").read_text()
     assert text.count("0.500 [0.500, 0.500]") >= len(horizons)
     assert ("joints" in text) == (problem is PENDULUM)
-    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
     assert f"{len(table['rows'])} rows are here." in text
     few = dataclasses.replace(problem.windows, horizon=horizons[2 - flies])
     assert table["rows"][0]["windows"] == len(few.cut(episodes)[0])

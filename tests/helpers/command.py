@@ -1,4 +1,4 @@
-"""An experiment as a user runs it: in its own process, on a simulated recording."""
+"""A command as a user runs it: in its own process."""
 
 import os
 import subprocess
@@ -24,10 +24,8 @@ def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess:
     )
 
 
-def start(*arguments: str) -> subprocess.Popen:
+def start(*arguments: str, **changes: str) -> subprocess.Popen:
     """``run`` that goes on by itself."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment()
-    )
+    pipe, command = subprocess.PIPE, [sys.executable, "-m", *arguments]
+    env = environment() | changes
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=env)
