@@ -7,8 +7,8 @@ Runtime:  half an hour on 2 cores; with --only "free plane–sphere pyramidal Eu
 Expected: no wrong cell but those that PAGE names: cylinders against round shapes, single precision
 
 Measured are all pairs of shapes under a free joint, and all joints, friction cones and integrators
-with one of the pairs. OUT is written after every row. The tables replace what follows ``MARK`` in
-PAGE.
+with one of the pairs. OUT is written after every row; the same command at the same commit goes on
+where it was stopped. The tables replace what follows ``MARK`` in PAGE.
 """
 
 import dataclasses
@@ -175,7 +175,7 @@ def shown(row: Result, name: str, k: int) -> str:
 
 
 def main(args: Args) -> int:
-    """Measures row after row; prints one JSON line.
+    """Measures the rows that the table lacks; prints one JSON line.
 
     Raises:
       InputError: no row has such a name; the page has no ``MARK``.
@@ -187,16 +187,20 @@ def main(args: Args) -> int:
     page = args.page.read_text() if args.page else MARK
     if MARK not in page:
         raise InputError(f"{args.page} lacks the line {MARK.strip()!r}; put it above the tables")
-    rows: list[Result] = []
+    rows, order = records.kept(args.out), [r.name for r in ROWS]
+    todo = [r for r in chosen if r.name not in {row["scene"] for row in rows}]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.workers, spawn, max_tasks_per_child=1) as pool:
-        for row in pool.map(measured, chosen):
+        for count, row in enumerate(pool.map(measured, todo), 1):
+            runtime.log(f"{count}/{len(todo)} {row['scene']}")
             rows.append(row)
-            runtime.log(f"{len(rows)}/{len(chosen)} {row['scene']}")
-            result = records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+            records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+    rows.sort(key=lambda row: order.index(row["scene"]))
+    result = records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
     if args.page:
         files.write_text(args.page, page.split(MARK)[0] + MARK + markdown(result))
-    print(json.dumps({"wrong": {row["cells"]: row["wrong"] for row in counts(rows)}}))
+    wrong = {row["cells"]: row["wrong"] for row in counts(rows)}
+    print(json.dumps({"wrong": wrong, "out": str(args.out)}))
     return 0
 
 
