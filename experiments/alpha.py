@@ -82,13 +82,14 @@ def publish(
     return table
 
 
-def measured(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def measured(tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
     """A row per version, with the mean over its cells (n and m None), and one per cell.
 
     Args:
       tasks: as of ``trust.to_json``.
     """
-    rows: dict[tuple, dict[str, Any]] = {}
+    rows: dict[tuple, Row] = {}
+    kinds = ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg")
     for task in tasks:
         for name, version in sorted(task["versions"].items(), key=lambda item: item[0] == CONTROL):
             cells = version["cells"]
@@ -102,10 +103,8 @@ def measured(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             mean |= {"verdict": version["verdict"], "p_one_alpha": version["homogeneity_p"]}
             rows.setdefault((name, None, None), mean)
             for cell in cells:
-                kept = {key: cell[key] for key in ("version", "n", "m", "k", "verdict")}
-                for kind in ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg"):
-                    kept |= {kind + end: cell[kind + end] for end in ENDS}
-                rows.setdefault((name, cell["n"], cell["m"]), kept)
+                keys = ["version", "n", "m", "k", "verdict", *(k + e for k in kinds for e in ENDS)]
+                rows.setdefault((name, cell["n"], cell["m"]), {key: cell[key] for key in keys})
     return list(rows.values())
 
 
@@ -153,13 +152,11 @@ def chart(rows: Sequence[Row]) -> Figure:
     for place, version in enumerate(order):
         own = [row for row in rows if row["version"] == version]
         for i, row in enumerate(own):
-            value, low, high = (row[f"alpha_avg{end}"] for end in ENDS)
+            value, low, high = np.array([row[f"alpha_avg{end}"] for end in ENDS], float)
             y = -place if row["n"] is None else -place - 0.7 * i / (len(own) + 1)
             colour, width = ("#000000", 2.4) if row["n"] is None else ("#0072B2", 0.9)
-            if low is not None and high is not None:
-                axis.plot([low, high], [y, y], color=colour, linewidth=width)
-            if value is not None:
-                axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
+            axis.plot([low, high], [y, y], color=colour, linewidth=width)
+            axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
     for value, dashes in ((0.0, "-"), (1.0, "--")):
         axis.axvline(value, color="#777777", linewidth=0.8, linestyle=dashes)
     axis.set_yticks([-place for place in range(len(order))], order)
