@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.recordings.figures import BLUE, ORANGE
 from experiments.recordings.fitted import read_fits
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.statistics import BySeed
@@ -30,6 +31,11 @@ from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model.ensemble import make_predictor
+
+STYLES = {
+    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
+    "black_box": (ORANGE, "-", "black box"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +93,7 @@ def main(args: Args) -> int:
         next(iter(fits.values())),
         predictions,
         [("black_box", "physics")],
+        STYLES,
         shorter=SHORTER,
         fits=[{"seed": seed, "validation": fitted.validation} for seed, fitted in fits.items()],
         runs={"black_box": runs},

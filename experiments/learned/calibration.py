@@ -12,19 +12,20 @@ Expected: with multipliers of held-out episodes most coverages' intervals hold t
 Every spread is of the same means. The baselines know the frame's number, or how far the ensemble's
 mean has moved from the start, which is what holding the last pose would be wrong by. All but the
 first spread have multipliers of the validation episodes, and every figure is of the test episodes.
-OUT gets table.json and table.md.
+OUT gets table.json, table.md and figure.png: a fan chart, and coverage against the horizon.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
+from experiments.learned.calibration_figure import Shown, draw
 from experiments.recordings.figures import CHANNELS
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
@@ -51,7 +52,7 @@ class Args:
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     model: Path  # checkpoint of fit_hybrid
-    out: Path  # folder for table.json and table.md
+    out: Path  # folder for the table and the figure
     horizons: tuple[int, ...] = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
 
 
@@ -60,11 +61,18 @@ class Part:
     """The forecasts of validation or test."""
 
     forecasts: Forecasts
-    moved: np.ndarray  # (windows, horizon, nv) displacement of the mean since the start [m, rad]
+    members: np.ndarray  # (members, windows, horizon, nv) displacement since the start [m, rad]
+    start: np.ndarray  # (windows,) frame of the episode
+
+    @property
+    def moved(self) -> np.ndarray:
+        """(windows, horizon, nv) displacement of the mean."""
+        return np.nanmean(self.members, axis=0)
 
     def of(self, channels: Sequence[int]) -> "Part":
         """Some degrees of freedom."""
-        return Part(self.forecasts.part(slice(None), channels), self.moved[..., channels])
+        own = self.forecasts.part(slice(None), channels)
+        return Part(own, self.members[..., channels], self.start)
 
 
 def forecast(world: WorldModel, parameters: Parameters, windows: Windows) -> Part:
@@ -80,7 +88,7 @@ def forecast(world: WorldModel, parameters: Parameters, windows: Windows) -> Par
         counts = counts & measured_dofs(scene, np.asarray(windows.measured))
     error = -measured_difference(scene, target, given.mean, windows.measured)
     forecasts = Forecasts(error, given.deviation, np.asarray(windows.episode), counts)
-    return Part(forecasts, np.nanmean(difference(scene, start, given.members), axis=0))
+    return Part(forecasts, difference(scene, start, given.members), np.asarray(windows.frame))
 
 
 def groups_of(scene: Scene) -> list[str]:
@@ -120,23 +128,31 @@ def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
     return result
 
 
-def rows(
-    held: Part, test: Part, groups: Sequence[str], horizons: Sequence[int]
-) -> list[records.Row]:
-    """A row for each group, horizon (None: all frames together) and spread.
+def by_group(
+    held: Part, test: Part, groups: Sequence[str]
+) -> dict[str, tuple[Part, dict[str, Forecasts]]]:
+    """The test part of each group, with its ``spreads``; one that cannot be mended is left out.
 
     Args:
-      groups: of each degree of freedom; one that cannot be mended is left out.
-      horizons: frames.
+      groups: of each degree of freedom.
     """
-    result = []
+    result = {}
     for group in dict.fromkeys(groups):
         channels = [c for c, name in enumerate(groups) if name == group]
+        own = test.of(channels)
         try:
-            by_spread = spreads(held.of(channels), test.of(channels))
+            result[group] = own, spreads(held.of(channels), own)
         except InputError as error:
             runtime.log(f"group {group} is left out: {error}")
-            continue
+    return result
+
+
+def rows(
+    grouped: Mapping[str, tuple[Part, dict[str, Forecasts]]], horizons: Sequence[int]
+) -> list[records.Row]:
+    """A row for each group, horizon [frames] (None: all frames together) and spread."""
+    result = []
+    for group, (_, by_spread) in grouped.items():
         for frames in (*horizons, None):
             steps = slice(None) if frames is None else [frames - 1]
             parts = {name: f.part(steps, slice(None)) for name, f in by_spread.items()}
@@ -211,7 +227,8 @@ def main(args: Args) -> int:
         for part in ("validation", "test")
     )
     horizons = [h for h in args.horizons if 1 <= h <= test.moved.shape[1]]
-    measured = rows(held, test, groups_of(world.scene), horizons)
+    grouped = by_group(held, test, groups_of(world.scene))
+    measured = rows(grouped, horizons)
     members = world.network.members
     records.write(
         args.out,
@@ -224,6 +241,11 @@ def main(args: Args) -> int:
         members=members,
         held_out_episodes=len(np.unique(held.forecasts.episode)),
     )
+    shown = [
+        Shown(group, part.members, part.start, by_spread[RAW], by_spread[CALIBRATED])
+        for group, (part, by_spread) in grouped.items()
+    ]
+    records.write_figure(args.out / "figure.png", draw(shown, world.scene.control_hz))
     right = {}
     for name in (RAW, CALIBRATED, STEP, MOVED):
         cells = [r["coverage"] for r in measured if r["spread"] == name and r["frames"]]

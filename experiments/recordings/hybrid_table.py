@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
 from experiments.recordings.fitted import Fitted, Group, read_fits
 from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import BySeed, holm
@@ -42,6 +43,12 @@ from worldmodel.model import Displacement, Parameters, Physics, WorldModel, star
 from worldmodel.model.ensemble import make_forecaster, make_predictor, mean_pose, members
 from worldmodel.scene.tangent import displaced, displacements
 
+STYLES = {
+    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
+    "dealt": (GREY, (0, (1, 1.5)), "corrections dealt to other windows"),
+    "latent": (ORANGE, (0, (4, 2, 1, 2)), "latent (network alone)"),
+    "hybrid": (GREEN, "-", "hybrid"),
+}
 CONTROLS = ("dealt", "start_only", "network_off")
 DEAL_SEED = 0
 WORSE = 0.05  # p after Holm's correction below which a cell counts as above the physics
@@ -170,6 +177,7 @@ def main(args: Args) -> int:
         hybrids[best],
         lambda windows: predictions(groups, windows),
         [(m, r) for r in ("physics", "hybrid") for m in models if m not in ("physics", r)],
+        STYLES,
         shorter=SHORTER,
         remark=never_worse,
         seeds=sorted(hybrids),

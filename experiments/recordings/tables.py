@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.recordings.figures import CHANNELS
+from experiments.recordings.figures import CHANNELS, Style, curves_figure
 from experiments.recordings.fitted import Fitted, Group
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
-from experiments.recordings.statistics import BySeed, rows_at
-from experiments.records import Row, write
+from experiments.recordings.statistics import BySeed, curves, rows_at
+from experiments.records import Row, write, write_figure
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -75,20 +75,20 @@ def publish(
     fitted: Fitted,
     predict: Callable[[Windows], Mapping[str, BySeed]],
     pairs: Sequence[tuple[str, str]],
+    styles: Mapping[str, Style],
     *,
-    reference: str = "physics",
     shorter: Sequence[int] = (),
     remark: Callable[[Sequence[Row]], str] = lambda rows: "",
     **about: Any,
 ) -> dict[str, Any]:
-    """Predicts at every horizon; writes table.json and table.md into ``out``.
+    """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
 
     Args:
       split: the part of the recording that is predicted.
       fitted: a fit of it, which says what is scored.
       predict: windows → predictions, model → seed → (windows, horizon, nq).
       pairs: (model, reference) that are compared.
-      reference: the model whose ratios table.md shows.
+      styles: of the models in the figure; table.md shows ratios to the first.
       shorter: further horizons [frames], of the first frames of what is predicted.
       remark: rows → a sentence below the table's title.
       about: further content of table.json.
@@ -98,7 +98,8 @@ def publish(
     """
     problem, episodes, channels = recording.problem, recording.part(split), fitted.channels
     rows: list[Row] = []
-    longest = 0
+    shown: dict[str, Any] = {}
+    longest, reference = 0, next(iter(styles))
     for grid in grids(problem, channels, episodes):
         windows, skipped = grid.cut(episodes)
         predicted = predict(windows)
@@ -109,7 +110,8 @@ def publish(
             head = {"frames": frames, "seconds": seconds, "skipped": skipped}
             part = windows if frames is None else windows.shortened(frames)
             rows += [head | row for row in rows_at(predicted, part, channels, pairs)]
-        longest = grid.horizon or longest
+        if grid.horizon is not None:  # the longer one's is kept
+            longest, shown = grid.horizon, curves(predicted, windows, channels, [*styles])
     kept = {
         "recording": problem.name,
         "horizon": problem.windows.horizon,
@@ -117,10 +119,13 @@ def publish(
         "control_hz": problem.control_hz,
         "data_sha256": recording.digest,
         "fitted_on_sha256": fitted.metadata["settings"]["data"],
+        "curves": shown,
     }
     title = f"{problem.name}: open-loop errors on the {split} episodes"
     note = " ".join(filter(None, (NOTE, remark(rows))))
-    return write(out, title, rows, columns(rows, reference), note=note, **kept, **about)
+    table = write(out, title, rows, columns(rows, reference), note=note, **kept, **about)
+    write_figure(out / "figure.png", curves_figure(table, styles))
+    return table
 
 
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:

@@ -15,11 +15,13 @@ from experiments.learned.calibration import (
     RAW,
     STEP,
     Part,
+    by_group,
     forecast,
     groups_of,
     rows,
     spreads,
 )
+from experiments.learned.calibration_figure import Shown, draw
 from experiments.records import table
 from tests.helpers.command import ROOT
 from tests.helpers.learned_models import SMALL, shaken
@@ -45,7 +47,8 @@ def part(rng: np.random.Generator, episodes: int) -> Part:
     scored = np.arange(HORIZON) < np.where(np.arange(windows) % 4 == 3, 40, HORIZON)[:, None]
     counts = np.broadcast_to(scored[..., None], error.shape)
     forecasts = Forecasts(error, deviation, np.repeat(np.arange(episodes), 4), counts)
-    return Part(forecasts, 0.01 * speed * frames)
+    moved = np.broadcast_to(0.01 * speed * frames, forecasts.error.shape)
+    return Part(forecasts, np.array(moved)[None], np.arange(len(moved)))
 
 
 def parts(seed: int = 0) -> tuple[Part, Part]:
@@ -55,11 +58,12 @@ def parts(seed: int = 0) -> tuple[Part, Part]:
     measured = rng.random(test.moved.shape) < 0.9
     error = np.where(measured, test.forecasts.error, np.nan)
     counts = test.forecasts.counts & measured
-    return held, Part(dataclasses.replace(test.forecasts, error=error, counts=counts), test.moved)
+    forecasts = dataclasses.replace(test.forecasts, error=error, counts=counts)
+    return held, dataclasses.replace(test, forecasts=forecasts)
 
 
 def test_multipliers_mend_what_is_too_narrow_and_keep_the_ranks() -> None:
-    table = rows(*parts(), GROUPS, (1, 10, 50))
+    table = rows(by_group(*parts(), GROUPS), (1, 10, 50))
     by_cell = {(r["group"], r["frames"], r["spread"]): r for r in table}
     names = (RAW, CALIBRATED, STEP, MOVED)
     assert list(by_cell) == [
@@ -95,7 +99,8 @@ def test_a_baseline_of_distance_ranks_by_how_far_the_mean_moves() -> None:
     def erring(given: Part) -> Part:
         error = np.abs(given.moved) * np.random.default_rng(1).normal(size=given.moved.shape)
         plain = np.ones_like(error)
-        return Part(dataclasses.replace(given.forecasts, error=error, deviation=plain), given.moved)
+        forecasts = dataclasses.replace(given.forecasts, error=error, deviation=plain)
+        return dataclasses.replace(given, forecasts=forecasts)
 
     held, test = (erring(given).of([0, 1]) for given in parts())
     by_spread = spreads(held, test)
@@ -110,9 +115,19 @@ def test_a_baseline_of_distance_ranks_by_how_far_the_mean_moves() -> None:
 
 def test_a_group_that_never_moves_is_left_out_by_name(capfd: pytest.CaptureFixture[str]) -> None:
     held, test = parts()
-    held.moved[..., 2] = 0.0
-    assert {row["group"] for row in rows(held, test, GROUPS, (5,))} == {"position_m"}
+    held.members[..., 2] = 0.0
+    assert {row["group"] for row in rows(by_group(held, test, GROUPS), (5,))} == {"position_m"}
     assert "group joint_rad is left out: no forecast moves" in capfd.readouterr().err
+
+
+def test_a_fan_has_every_member_and_coverage_every_level() -> None:
+    test, by_spread = by_group(*parts(), GROUPS)["joint_rad"]
+    shown = Shown("joint_rad", test.members, test.start, by_spread[RAW], by_spread[CALIBRATED])
+    fan, coverage = draw([shown], 50.0).axes
+    np.testing.assert_allclose(fan.lines[0].get_xdata(), np.arange(1, HORIZON + 1) / 50.0)
+    assert len(fan.lines) == 2 + len(test.members) + 1  # the raw band, and the recording
+    labels = [line.get_label() for line in coverage.lines]
+    assert [str(label) for label in labels if "%" in str(label)] == ["50%", "68%", "90%", "95%"]
 
 
 SCENE = """<mujoco><worldbody><body><freejoint/><geom size=".1" mass="1"/></body>
