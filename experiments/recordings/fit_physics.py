@@ -44,6 +44,7 @@ class Args:
     seed: int = 0  # of the start and of the order of windows
     starts: int = 3  # of the least squares, at most
     agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
+    finalists: int = 1  # starts that are fitted to all windows
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step
@@ -78,6 +79,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "data": recording.digest,
         "starts": args.starts,
         "agreement": args.agreement,
+        "finalists": args.finalists,
         "least_squares": args.least_squares,
     }
     finished = settings | {"config": plain(config)}
@@ -96,6 +98,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         PhysicsConfig(
             starts=args.starts,
             agreement=args.agreement,
+            finalists=args.finalists,
             windows=args.least_squares,
             seed=config.seed,
         ),

@@ -1,6 +1,7 @@
 """Physics from several starts over growing windows: seeds agree, a stopped fit goes on."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,16 @@ def test_seeds_end_at_the_same_numbers(
 
 
 def test_a_stopped_fit_goes_on_to_the_same_numbers(
-    world: WorldModel, windows: tuple[Windows, Windows], tmp_path: Path
+    world: WorldModel,
+    windows: tuple[Windows, Windows],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    whole = fit_physics(world, *windows, CONFIG, tmp_path / "whole", config_hash="a")
+    config = dataclasses.replace(CONFIG, finalists=2, agreement=0.0)
+    whole = fit_physics(world, *windows, config, tmp_path / "whole", config_hash="a")
+    ended = re.findall(r"start (\d): validation ([\d.]+) on all", capfd.readouterr().err)
+    assert sorted(start for start, _ in ended) == ["1", "2"]
+    assert whole.best + 1 == int(min(ended, key=lambda end: float(end[1]))[0])
     asked = 0
 
     def stop() -> bool:
@@ -61,22 +69,23 @@ def test_a_stopped_fit_goes_on_to_the_same_numbers(
     stopped = tmp_path / "stopped"
     for _ in range(20):
         try:
-            rest = fit_physics(world, *windows, CONFIG, stopped, config_hash="a", stop=stop)
+            rest = fit_physics(world, *windows, config, stopped, config_hash="a", stop=stop)
             break
         except runtime.Interrupted:
             continue
     assert asked > 6
-    again = fit_physics(world, *windows, CONFIG, stopped, config_hash="a")  # has finished
+    again = fit_physics(world, *windows, config, stopped, config_hash="a")  # has finished
     for out in (rest, again):
         assert [n.u for n in out.identified.numbers] == [n.u for n in whole.identified.numbers]
         np.testing.assert_array_equal(out.identified.covariance, whole.identified.covariance)
         np.testing.assert_array_equal(out.validation, whole.validation)
     with pytest.raises(InputError, match="belongs to other settings"):
-        fit_physics(world, *windows, CONFIG, stopped, config_hash="b")
+        fit_physics(world, *windows, config, stopped, config_hash="b")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"starts": 0}, {"stages": ()}, {"stages": (0.0, 1.0)}, {"stages": (2.0,)}]
+    "wrong",
+    [{"starts": 0}, {"finalists": 0}, {"stages": ()}, {"stages": (0.0, 1.0)}, {"stages": (2.0,)}],
 )
 def test_settings_that_fit_nothing_are_refused(
     world: WorldModel, windows: tuple[Windows, Windows], tmp_path: Path, wrong: dict

@@ -23,7 +23,8 @@ from worldmodel.finetune.least_squares import (
 # scale, so that a derivative at a point says little of it: wide differences show where it falls,
 # narrow ones end the descent (Newey & McFadden 1994, section 7.3). They are forward until the cost
 # rests, since central differences cost twice as many rollouts.
-# A fifth width of 0.3 led 5 % lower on the tossed cube, and to no convergence there either.
+# On the tossed cube's windows of 16 frames a fifth width of 0.3 led 5 % lower, differences over the
+# deviations of the numbers no further, and none of them to convergence; windows of 4 frames do.
 WIDTHS = (0.03, 0.1, 0.01, 0.003)
 LEAST, MOST = 0.1, 1e6  # damping; the prior's own curvature is 1
 TRIES = 6  # dampings, each ten times the former, before another width

@@ -3,9 +3,9 @@
 One start on long windows ends where the first steps happen to lead: a prediction over many frames
 is far from linear in its parameters until they are about right. So every start is fitted on the
 first frames of some of the windows, then on more frames, until two starts agree on what they
-predict. The one that predicts the validation windows best is fitted to all windows. A seed draws
-the training windows and the starts: the first start is always the MJCF's own values, the others are
-spread around them by ``start_spread``.
+predict. Those that predict the validation windows best are fitted to all windows, and the best of
+these is kept. A seed draws the training windows and the starts: the first start is always the
+MJCF's own values, the others are spread around them by ``start_spread``.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ class PhysicsConfig:
     stages: tuple[float, ...] = (0.25, 0.5, 1.0)  # share of the windows' frames that is scored
     searching: int = 10  # iterations of each stage of a start, at most
     searched: int = 64  # training windows that the starts are fitted to, at most
-    windows: int = 512  # that the best of them is fitted to, at most
+    finalists: int = 1  # of the starts, that are fitted to all windows
+    windows: int = 512  # that these are, at most
     seed: int = 0  # of the starts and of the windows that are drawn
 
 
@@ -95,10 +96,14 @@ def fit_physics(
       IdentifyError, ParameterError: see ``identify``.
       Interrupted: ``stop`` returned True; the state is saved.
     """
-    if config.starts < 1 or not config.stages or not all(0 < s <= 1 for s in config.stages):
+    if (
+        min(config.starts, config.finalists) < 1
+        or not config.stages
+        or not all(0 < s <= 1 for s in config.stages)
+    ):
         raise InputError(
-            f"{config.starts} starts over stages {config.stages}: give at least one start, and "
-            "stages between 0 and 1"
+            f"{config.starts} starts, {config.finalists} of them to the end, over stages "
+            f"{config.stages}: give at least one start, and stages between 0 and 1"
         )
     directory.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng([config.seed, 0]).permutation(len(train))[: config.windows]
@@ -160,14 +165,21 @@ def fit_physics(
             f"start {start + 1} of {config.starts}: {identified.iterations} iterations, "
             f"validation {end.validation:.4f} of the MJCF's own error"
         )
-    relative = finished()
-    best, most, whole = int(np.argmin(relative)), config.identify.iterations, train.take(rows)
-    if len(done) == len(relative) * stages:
-        u = done[(best + 1) * stages - 1].u
-        done.append(fitted(best, 1.0, whole, most, u, running)[1])
+    relative, before = finished(), stages * len(finished())
+    final = np.argsort(relative)[: config.finalists]
+    most, whole = config.identify.iterations, train.take(rows)
+    while len(done) < before + len(final):
+        start = int(final[len(done) - before])
+        u = done[(start + 1) * stages - 1].u
+        done.append(fitted(start, 1.0, whole, most, u, running)[1])
+        running = None
         _write(path, config_hash, done, None)
+        runtime.log(f"start {start + 1}: validation {done[-1].validation:.4f} on all windows")
+    ends = done[before:]
+    first = int(np.argmin([e.validation for e in ends]))
+    best, end = int(final[first]), ends[first]
     # Always from the last iterate on, so that a resumed run ends at the same numbers.
-    identified, _ = fitted(best, 1.0, whole, most, done[-1].u, done[-1].progress)
+    identified, _ = fitted(best, 1.0, whole, most, end.u, end.progress)
     if identified.reason:
         runtime.log(f"nothing is identified: {identified.reason}")
     return FittedPhysics(identified, rows, best, relative)
