@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from experiments.records import Row, write, write_figure
 from worldmodel import runtime, trust
 from worldmodel.trust import CONTROL
-from worldmodel.trust.cost import Generation, price
 from worldmodel.trust.report import ENDS
 
 NOTE = (
@@ -49,7 +48,6 @@ def publish(
     pool: int | None = None,
     unit: tuple[str, float] = ("error", 1.0),
     command: str = "",
-    generations: Sequence[Generation] = (),
     **about: Any,
 ) -> dict[str, Any]:
     """Measures alpha and writes the result; returns the content of table.json.
@@ -61,7 +59,6 @@ def publish(
       pool: real episodes that the sets are drawn from.
       unit: heading of the errors, and the factor to it.
       command: that remakes the result, this process's own where empty.
-      generations: what the first task's synthetic episodes took, for a cost card under ``cost``.
       about: further content of table.json.
     """
     tasks = [trust.to_json(result) for result in trust.measure(rows, pool=pool)]
@@ -74,8 +71,6 @@ def publish(
         columns["theory"] = lambda row: theory.get(row["version"])
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
-    if generations:
-        about["cost"] = price(tasks[0], generations)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
     table = write(out, title, shown, columns, note=NOTE, command=command, **about)
     write_figure(out / "figure.png", chart(shown))

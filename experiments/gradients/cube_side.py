@@ -88,10 +88,10 @@ COLUMNS: records.Columns = {
 def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
-    recording = read_recording(CUBE.name)
+    train = read_recording(CUBE.name).part("train")
     rows: list[Row] = []
     for frames, engine in itertools.product(FRAMES, ENGINES):
-        windows, _ = CUBE.training_grid(frames).cut(recording.part("train"))
+        windows, _ = CUBE.training_grid(frames).cut(train)
         order = np.random.default_rng(args.seed).permutation(len(windows))
         windows = windows.take(np.sort(order[: args.windows]))
         config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)

@@ -179,8 +179,8 @@ def fit_physics(
         done.append(fitted(start, 1.0, whole, most, u, running)[1])
         running = None
         _write(path, config_hash, done, None)
-        validation, dead = done[-1].validation, done[-1].dead
-        runtime.log(f"start {start + 1}: validation {validation:.4f} on all windows, {dead} dead")
+        error, dead = done[-1].validation, done[-1].dead
+        runtime.log(f"start {start + 1}: validation {error:.4f} on all windows, {dead} dead")
     ends = done[before:]
     least = min(end.validation for end in ends)
     alike = [k for k, end in enumerate(ends) if end.validation <= (1.0 + ALIKE) * least]
