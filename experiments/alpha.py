@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from experiments.records import Row, write, write_figure
 from worldmodel import runtime, trust
 from worldmodel.trust import CONTROL
-from worldmodel.trust.cost import Generation, price
 from worldmodel.trust.report import ENDS
 
 NOTE = (
@@ -49,7 +48,6 @@ def publish(
     pool: int | None = None,
     unit: tuple[str, float] = ("error", 1.0),
     command: str = "",
-    generations: Sequence[Generation] = (),
     **about: Any,
 ) -> dict[str, Any]:
     """Measures alpha and writes the result; returns the content of table.json.
@@ -61,7 +59,6 @@ def publish(
       pool: real episodes that the sets are drawn from.
       unit: heading of the errors, and the factor to it.
       command: that remakes the result, this process's own where empty.
-      generations: what the first task's synthetic episodes took, for a cost card under ``cost``.
       about: further content of table.json.
     """
     tasks = [trust.to_json(result) for result in trust.measure(rows, pool=pool)]
@@ -74,21 +71,20 @@ def publish(
         columns["theory"] = lambda row: theory.get(row["version"])
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
-    if generations:
-        about["cost"] = price(tasks[0], generations)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
     table = write(out, title, shown, columns, note=NOTE, command=command, **about)
     write_figure(out / "figure.png", chart(shown))
     return table
 
 
-def measured(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def measured(tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
     """A row per version, with the mean over its cells (n and m None), and one per cell.
 
     Args:
       tasks: as of ``trust.to_json``.
     """
-    rows: dict[tuple, dict[str, Any]] = {}
+    rows: dict[tuple, Row] = {}
+    kinds = ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg")
     for task in tasks:
         for name, version in sorted(task["versions"].items(), key=lambda item: item[0] == CONTROL):
             cells = version["cells"]
@@ -102,10 +98,8 @@ def measured(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             mean |= {"verdict": version["verdict"], "p_one_alpha": version["homogeneity_p"]}
             rows.setdefault((name, None, None), mean)
             for cell in cells:
-                kept = {key: cell[key] for key in ("version", "n", "m", "k", "verdict")}
-                for kind in ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg"):
-                    kept |= {kind + end: cell[kind + end] for end in ENDS}
-                rows.setdefault((name, cell["n"], cell["m"]), kept)
+                keys = ["version", "n", "m", "k", "verdict", *(k + e for k in kinds for e in ENDS)]
+                rows.setdefault((name, cell["n"], cell["m"]), {key: cell[key] for key in keys})
     return list(rows.values())
 
 
@@ -153,13 +147,11 @@ def chart(rows: Sequence[Row]) -> Figure:
     for place, version in enumerate(order):
         own = [row for row in rows if row["version"] == version]
         for i, row in enumerate(own):
-            value, low, high = (row[f"alpha_avg{end}"] for end in ENDS)
+            value, low, high = np.array([row[f"alpha_avg{end}"] for end in ENDS], float)
             y = -place if row["n"] is None else -place - 0.7 * i / (len(own) + 1)
             colour, width = ("#000000", 2.4) if row["n"] is None else ("#0072B2", 0.9)
-            if low is not None and high is not None:
-                axis.plot([low, high], [y, y], color=colour, linewidth=width)
-            if value is not None:
-                axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
+            axis.plot([low, high], [y, y], color=colour, linewidth=width)
+            axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
     for value, dashes in ((0.0, "-"), (1.0, "--")):
         axis.axvline(value, color="#777777", linewidth=0.8, linestyle=dashes)
     axis.set_yticks([-place for place in range(len(order))], order)

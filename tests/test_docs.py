@@ -29,7 +29,6 @@ NOT_RUN = {
     "python -m launch.slurm docs/examples/sweep/throw.py:sweep --gpus": "it needs a Slurm",
     "python -m launch.slurm my_sweep.py": "it needs a Slurm",
     "python -m launch.local my_sweep.py": "the reader's own; tests/launch/test_process.py runs one",
-    "launch/gpu_check.sh": "it takes minutes; tests/experiments/test_gpu_check.py runs it quickly",
     "python -m experiments.": "a measurement of minutes to hours; tests/experiments runs it small",
     "worldmodel train worldmodel.tasks": "it takes minutes; tests/policies runs others",
     "worldmodel export worldmodel.tasks": "it needs that policy; tests/commands exports another",

@@ -35,11 +35,6 @@ class Bounds(NamedTuple):
     truth: np.ndarray
 
 
-def _all_finite(values: np.ndarray) -> np.ndarray:
-    """Whether all of a table's values are finite: (tables, cells, 1 + S) to (tables,)."""
-    return np.asarray(np.isfinite(values).all(axis=(-2, -1)))
-
-
 def _read(tables: Tables, version: int = 0) -> Bounds:
     reading = read(tables.sizes, tables.curve, tables.versions[version], tables.n, LEVEL)
     truth = np.broadcast_to(tables.d_eff[version], reading.low.shape)
@@ -56,32 +51,38 @@ def mean_alpha(tables: Tables) -> Bounds:
     """The mean of alpha_avg over the first version's cells."""
     cells, share = _read(tables), 1 / (tables.m * len(tables.m))
     with np.errstate(invalid="ignore"):
-        value, low, high = intervals.mean(share, cells.value, cells.low, cells.high)
+        mean = intervals.mean(share, *cells[:3])
     less = (share * tables.n).sum()
-    none = ~_all_finite(cells.value)
-    return _without(none, value - less, low - less, high - less, cells.truth @ share - less)
+    return _where_finite(cells.value, *(x - less for x in (*mean, cells.truth @ share)))
 
 
 def difference(tables: Tables) -> Bounds:
     """alpha_avg of the first version less that of the second, in the first cell."""
-    first, second = (_read(tables, i) for i in (0, 1))
-    return _less(tables.m[0], *(Bounds(*(x[:, 0] for x in w)) for w in (first, second)))
+    first, second = (Bounds(*(x[:, 0] for x in _read(tables, i))) for i in (0, 1))
+    return _less(tables.m[0], first, second)
 
 
 def marginal(tables: Tables) -> Bounds:
     """alpha_marg of the first version's second cell."""
-    cells = _read(tables)
-    per = tables.m[1] - tables.m[0]
-    return _less(per, *(Bounds(*(x[:, i] for x in cells)) for i in (1, 0)))
+    first, second = (Bounds(*(x[:, i] for x in _read(tables))) for i in (0, 1))
+    return _less(tables.m[1] - tables.m[0], second, first)
 
 
 def _less(per: float, a: Bounds, b: Bounds) -> Bounds:
     values, low, high = (np.stack(x, 1) for x in zip(a[:3], b[:3], strict=True))
-    none = ~_all_finite(values)
-    values = np.where(none[:, None, None], 1.0, values)
+    finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
     with np.errstate(invalid="ignore"):
-        estimate = intervals.difference(values, low, high)
-    return _without(none, *(x / per for x in (*estimate, a.truth - b.truth)))
+        estimate = intervals.difference(np.where(finite, values, 1.0), low, high)
+    return _where_finite(values, *(x / per for x in (*estimate, a.truth - b.truth)))
+
+
+def _where_finite(
+    cells: np.ndarray, value: np.ndarray, low: np.ndarray, high: np.ndarray, truth: np.ndarray
+) -> Bounds:
+    """Bounds, with no value and infinite ends where a cell (tables, cells, 1 + S) has no value."""
+    some = np.isfinite(cells).all(axis=(1, 2))
+    ends = np.where(some, low, -np.inf), np.where(some, high, np.inf)
+    return Bounds(np.where(some, value, np.nan), *ends, truth)
 
 
 def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bounds]:
@@ -89,27 +90,15 @@ def law_of(tables: Tables, rule: str, kappa: float, b: float) -> dict[str, Bound
 
     ``fits`` is the test that one (κ, b) fits: its p is above 0.05 in 95 % of tables.
     """
-    cells, design = _read(tables), (rule, tables.n, tables.m)
+    cells = _read(tables)
     pairs = zip(cells.value, cells.low, strict=True)
-    fits = [law.fit(*design, d_eff, low, LEVEL) for d_eff, low in pairs]
+    fits = [law.fit(rule, tables.n, tables.m, d_eff, low, LEVEL) for d_eff, low in pairs]
     start, end = (1 / kappa, "cap") if rule == "oracle" else (2 - kappa, "limit")
-    truth = {"kappa": kappa, "b": b, "alpha_0": start, end: 1 / b}
-    p = np.array([fit.law_p for fit in fits])
-    bounds = {"fits": _bounds(law.REFUSED, p, np.full(len(p), -np.inf), p)}
-    for name, true in truth.items():
-        ends = np.array([dataclasses.astuple(getattr(fit, name)) for fit in fits])
-        bounds[name] = _bounds(true, *ends.T)
+    p, whole = np.array([fit.law_p for fit in fits]), np.ones(len(fits))
+    high = np.where(np.isnan(p), np.inf, p)
+    bounds = {"fits": Bounds(p, -np.inf * whole, high, law.REFUSED * whole)}
+    for name, truth in {"kappa": kappa, "b": b, "alpha_0": start, end: 1 / b}.items():
+        value, low, high = np.array([dataclasses.astuple(getattr(fit, name)) for fit in fits]).T
+        low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+        bounds[name] = Bounds(value, low, high, truth * whole)
     return bounds
-
-
-def _bounds(truth: float, value: np.ndarray, low: np.ndarray, high: np.ndarray) -> Bounds:
-    """Bounds (tables,) from a result's own, which are NaN where unknown."""
-    low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
-    return Bounds(value, low, high, np.full(len(value), truth))
-
-
-def _without(none: np.ndarray, *bounds: np.ndarray) -> Bounds:
-    """Bounds, with no value and infinite ends where ``none`` holds."""
-    value, low, high, truth = bounds
-    value = np.where(none, np.nan, value)
-    return Bounds(value, np.where(none, -np.inf, low), np.where(none, np.inf, high), truth)

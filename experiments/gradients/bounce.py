@@ -7,15 +7,12 @@ Expected: plain −3.3 where 0.37 is wanted (0.5 ms, time constant 0.02 s, dampi
           at every timestep; with the time of the touch 0.36, blended with values 0.38
 
 The reference is the slope of the simulator's own values over ±1 cm; estimates are taken at 41
-heights there. More of commit 8fa8b46b9cc1: of a cube's toss the plain derivative is good (cosines
-of 0.9 to 1.0 with a regression on values), contacts from distance make it worse. Of a loss over
-many bounces the plain slope is −2.6e10 where −2.7 is wanted; ``jacobian_limit=1.3`` gives −0.7.
-Where a pusher starts 4 cm from its block the plain gradient is 0 and nothing moves; contacts from
-distance or the blend bring the block to within a millimetre of its target.
+heights there.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -34,19 +31,7 @@ from worldmodel.physics.oracle import trajectory
 from worldmodel.rollout import Replay, rollout
 from worldmodel.scene import load_scene
 
-BALL = """
-<mujoco model="bounce">
-  <option timestep="{dt}"/>
-  <worldbody>
-    <geom name="floor" type="plane" size="0 0 .1"/>
-    <body name="ball" pos="0 0 .1">
-      <joint name="z" type="slide" axis="0 0 1"/>
-      <geom name="ball" type="sphere" size=".1" mass="1" priority="1" condim="1"
-            solimp="0.99 0.99 0.001"/>
-    </body>
-  </worldbody>
-</mujoco>"""
-
+BALL = Path(__file__).with_name("bounce.xml")
 DROP, NEAR, AFTER = 0.3, 0.01, 0.4  # [m], half-width of the heights [m]; [s]
 HEIGHTS = np.linspace(DROP - NEAR, DROP + NEAR, 41)
 TIMESTEPS = (2e-3, 5e-4)  # [s]
@@ -76,7 +61,7 @@ def bounce(dt: float, backward: Backward, solref: jax.Array, height: jax.Array) 
       solref: (2,) the contact's time constant [s] and damping ratio.
       height: () of the start [m].
     """
-    scene = load_scene(BALL.format(dt=dt), control_hz=1.0 / dt, substeps=1)
+    scene = load_scene(BALL, control_hz=1.0 / dt, substeps=1)
     model = scene.mjx_model()
     model = model.replace(geom_solref=model.geom_solref.at[:].set(solref))
     step = functools.partial(physics.control_step, scene, model, backward=backward)
@@ -86,13 +71,13 @@ def bounce(dt: float, backward: Backward, solref: jax.Array, height: jax.Array) 
     return path.qpos[-1, 0]
 
 
-def bounce_in_c(dt: float, solref: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """``bounce`` by C MuJoCo: (n,) start heights → (n,)."""
-    model = mujoco.MjModel.from_xml_string(BALL.format(dt=dt))
-    model.geom_solref[:] = solref
+def slope_in_c(dt: float, solref: jax.Array) -> float:
+    """The slope of ``bounce`` by C MuJoCo, over all heights."""
+    model = mujoco.MjModel.from_xml_path(str(BALL))
+    model.opt.timestep, model.geom_solref[:] = dt, solref
     still, steps = np.zeros((1, 0)), round(AFTER / dt)
-    ends = [trajectory(model, h[None], np.zeros(1), still, steps)[0] for h in heights]
-    return np.array([end[-1, 0] for end in ends])
+    ends = [trajectory(model, h[None], np.zeros(1), still, steps)[0][-1, 0] for h in HEIGHTS]
+    return float(np.polyfit(HEIGHTS, ends, 1)[0])
 
 
 def estimate(values: jax.Array) -> dict[str, float]:
@@ -101,34 +86,32 @@ def estimate(values: jax.Array) -> dict[str, float]:
     return {"mean": float(good.mean()), "spread": float(good.std()), "finite": len(good)}
 
 
-def rows(seed: int) -> list[dict[str, Any]]:
-    """One row per timestep and contact: of every estimate the mean and spread."""
-    keys, heights = jax.random.split(jax.random.key(seed), len(HEIGHTS)), jnp.asarray(HEIGHTS)
-    out = []
-    for dt in TIMESTEPS:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def slopes(dt: float, option: str, solref: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(heights,) each: ``bounce`` and its derivative in the height."""
+    one = functools.partial(bounce, dt, OPTIONS[option], solref)
+    return jax.vmap(jax.value_and_grad(one))(jnp.asarray(HEIGHTS))
 
-        def blended(solref: jax.Array, height: jax.Array, key: jax.Array, dt: float = dt) -> Any:
-            last = functools.partial(bounce, dt, Backward(), solref)
-            return smoothed_gradient(last, height, key, sigma=NEAR / 2, samples=SAMPLES).gradient
 
-        slopes = {}
-        for name, backward in OPTIONS.items():
-            slope = jax.value_and_grad(functools.partial(bounce, dt, backward), 1)
-            slopes[name] = jax.jit(jax.vmap(slope, (None, 0)))
-        blend = jax.jit(jax.vmap(blended, (None, None, 0)))
-        for solref in map(jnp.asarray, SOLREFS):
-            by_option = {name: slope(solref, heights) for name, slope in slopes.items()}
-            estimates = {name: estimate(slope) for name, (_, slope) in by_option.items()}
-            estimates["blend"] = estimate(blend(solref, jnp.asarray(DROP), keys))
-            values = {
-                "wanted": by_option["plain"][0],
-                "fine": bounce_in_c(FINE, np.asarray(solref), HEIGHTS),
-            }
-            lines = {name: float(np.polyfit(HEIGHTS, v, 1)[0]) for name, v in values.items()}
-            row = {"dt": dt, "solref": np.asarray(solref).tolist()} | lines
-            out.append(row | {"estimates": estimates})
-            runtime.log(json.dumps(out[-1]))
-    return out
+@functools.partial(jax.jit, static_argnums=0)
+def blends(dt: float, solref: jax.Array, keys: jax.Array) -> jax.Array:
+    """(keys,) derivatives at ``DROP``, blended with values."""
+    one = functools.partial(bounce, dt, OPTIONS["plain"], solref)
+    blend = functools.partial(smoothed_gradient, one, sigma=NEAR / 2, samples=SAMPLES)
+    return jax.vmap(lambda key: blend(jnp.asarray(DROP), key).gradient)(keys)
+
+
+def row(dt: float, solref: jax.Array, keys: jax.Array) -> dict[str, Any]:
+    """Of a timestep and a contact: of every estimate the mean and spread."""
+    every = {option: slopes(dt, option, solref) for option in OPTIONS}
+    estimates = {option: estimate(derivatives) for option, (_, derivatives) in every.items()}
+    return {
+        "dt": dt,
+        "solref": np.asarray(solref).tolist(),
+        "wanted": float(np.polyfit(HEIGHTS, every["plain"][0], 1)[0]),
+        "fine": slope_in_c(FINE, solref),
+        "estimates": estimates | {"blend": estimate(blends(dt, solref, keys))},
+    }
 
 
 def shown(name: str) -> Any:
@@ -153,8 +136,12 @@ NOTE = (
 def main(args: Args) -> int:
     """Measures and writes; prints one JSON line."""
     runtime.configure()
-    result = records.write(args.out, TITLE, rows(args.seed), COLUMNS, note=NOTE)
-    print(json.dumps({"out": str(args.out), "rows": len(result["rows"])}))
+    keys, rows = jax.random.split(jax.random.key(args.seed), len(HEIGHTS)), []
+    for dt, solref in itertools.product(TIMESTEPS, map(jnp.asarray, SOLREFS)):
+        rows.append(row(dt, solref, keys))
+        runtime.log(json.dumps(rows[-1]))
+    records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+    print(json.dumps({"out": str(args.out), "rows": len(rows)}))
     return 0
 
 

@@ -12,12 +12,13 @@ where it was stopped. The tables replace what follows ``MARK`` in PAGE.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,19 +26,25 @@ import numpy as np
 
 from experiments import records
 from experiments.gradients.gate_cells import CLASSES, DTYPES, REFERENCES, STEPS, measure
-from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, REPRESENTATIVE, Row
+from experiments.gradients.gate_scenes import CONES, INTEGRATORS, JOINTS, PAIRS, Row
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime import files
 
 MARK = "<!-- From here on the page is written by experiments.gradients.gate. -->\n\n"
-# Poses at or near kinks.
-ALIGNED = (
+REPRESENTATIVE = ("plane", "sphere")  # of which every joint, cone and integrator is measured
+ALIGNED = (  # poses at or near kinks
     ("plane", "cylinder"),
     ("hfield", "sphere"),
     ("capsule", "capsule"),
     ("box", "box"),
 )
+ROWS = [
+    *(Row("free", *pair) for pair in PAIRS),
+    *(Row("free", *pair, pose="aligned") for pair in ALIGNED),
+    *(Row(j, *REPRESENTATIVE, *of) for j, *of in itertools.product(JOINTS, CONES, INTEGRATORS)),
+]
+ROWS = [*dict.fromkeys(ROWS)]  # one of them is in both
 # Errors alone are wanted: the programs run for seconds and compile for minutes.
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
@@ -48,7 +55,6 @@ VALUES = 1e-8  # relative difference of MJX's own state from C's, below which C 
 JUMP = 1e-3  # relative jump of slope from which differences have no derivative
 UNSURE = 3.0  # jumps of slope by which a difference can be off
 NOTHING = {"float64": 1e-11, "float32": 1e-6}  # a Jacobian that is no larger is zero
-PLAIN = (JOINTS[0], CONES[0], INTEGRATORS[0])
 LENGTHS = tuple("one step" if n == 1 else f"{n} steps" for n in STEPS)
 KINDS = ("wrong", "right", "kink", "dead", "refused")  # of verdicts, the worst first
 Result = dict[str, Any]  # of a row, as table.json has it
@@ -64,16 +70,7 @@ class Args:
     workers: int = 2  # processes
 
 
-def rows() -> list[Row]:
-    """The rows of a run, in order."""
-    base = [Row("free", *pair) for pair in PAIRS]
-    base += [Row("free", *pair, pose="aligned") for pair in ALIGNED]
-    every = itertools.product(JOINTS, CONES, INTEGRATORS)
-    base += [Row(joint, *REPRESENTATIVE, cone, integrator) for joint, cone, integrator in every]
-    return list(dict.fromkeys(base))
-
-
-def measured(row: Row) -> dict[str, Any]:
+def measured(row: Row) -> Result:
     """The row's result, in a process of its own: XLA keeps the memory of what it compiled."""
     runtime.configure(cache=False)
     plain = (row.cone, row.integrator) == (CONES[0], INTEGRATORS[0])
@@ -121,18 +118,18 @@ def verdict(row: Result, name: str, dtype: str, k: int) -> Verdict:
     return Verdict("wrong" if beyond else "right", error)
 
 
-def worst(row: Result, dtype: str, k: int) -> Verdict:
-    """The worst verdict on a class of a row."""
+def worst(row: Result, dtype: str, k: int) -> str:
+    """The worst verdict on a class of a row, as text."""
     verdicts = [verdict(row, name, dtype, k) for name in CLASSES]
     size = {v: -np.inf if v.error is None else -v.error for v in verdicts}
-    return min(verdicts, key=lambda v: (KINDS.index(v.kind), size[v]))
+    return min(verdicts, key=lambda v: (KINDS.index(v.kind), size[v])).text
 
 
 TITLE, NOTE = "The gate of the gradient", "The worst class of each scene."
 COLUMNS: records.Columns = {
     "scene": "scene",
     **{
-        f"{dtype}, {length}": lambda row, dtype=dtype, k=k: worst(row, dtype, k).text
+        f"{dtype}, {length}": functools.partial(worst, dtype=dtype, k=k)
         for dtype in DTYPES
         for k, length in enumerate(LENGTHS)
     },
@@ -149,41 +146,32 @@ def counts(rows: list[Result]) -> list[Result]:
             kinds = [verdict(row, c, dtype, k).kind for row in loaded for c in CLASSES]
             cells = {kind: kinds.count(kind) for kind in KINDS}
             out.append({"cells": f"{dtype}, {length}"} | cells)
-        reverse = [row["reverse"].get(dtype, 0.0) for row in loaded]
-        wrong = sum(error is None or error > REVERSE[dtype] for error in reverse)
-        measured = sum(dtype in row["reverse"] for row in loaded)
-        kinds = dict.fromkeys(KINDS, 0) | {"right": measured - wrong, "wrong": wrong}
+        reverse = [row["reverse"][dtype] for row in loaded if dtype in row["reverse"]]
+        right = sum(error is not None and error <= REVERSE[dtype] for error in reverse)
+        kinds = dict.fromkeys(KINDS, 0) | {"right": right, "wrong": len(reverse) - right}
         out.append({"cells": f"{dtype}, reverse against forward mode, scenes"} | kinds)
     return out
 
 
-def _matrix(rows: list[Result], name: str, k: int) -> str:
-    """Verdicts in double precision; ``name`` is a format of what names a row."""
-    columns: records.Columns = {"": lambda row: name.format(**row)}
-    columns |= {
-        kind.replace("_", " "): lambda row, kind=kind: verdict(row, kind, "float64", k).text
-        for kind in CLASSES
-    }
-    return records.table(rows, columns)
-
-
 def markdown(result: Result) -> str:
-    """What is measured of docs/physics.md.
+    """What is measured of docs/physics.md: counts, and all verdicts in double precision.
 
     Args:
       result: the content of table.json.
     """
-    rows = [row for row in result["rows"] if row["pose"] == "generic"]
-    plain = [r for r in rows if (r["joint"], r["cone"], r["integrator"]) == PLAIN]
-    one_pair = [r for r in rows if (r["fixed"], r["moving"]) == REPRESENTATIVE]
     cells = {name: name for name in ("cells", *KINDS)}
-    sections = {"Cells": records.table(counts(result["rows"]), cells)}
-    for k, length in enumerate(LENGTHS):
-        pairs, joints = "{fixed}–{moving}", "{joint}, {cone}, {integrator}"
-        sections[f"Contact pairs, free joint, {length}, float64"] = _matrix(plain, pairs, k)
-        sections[f"Joints, cones, integrators, {length}, float64"] = _matrix(one_pair, joints, k)
     text = records.header("Measured", result).replace("# ", "## ", 1)
-    return text + "\n".join(f"### {title}\n\n{body}" for title, body in sections.items())
+    text += f"### Cells\n\n{records.table(counts(result['rows']), cells)}"
+    for k, length in enumerate(LENGTHS):
+        verdicts = {c.replace("_", " "): functools.partial(shown, name=c, k=k) for c in CLASSES}
+        columns: records.Columns = {"scene": "scene", **verdicts}
+        text += f"\n### Scenes, {length}, float64\n\n{records.table(result['rows'], columns)}"
+    return text
+
+
+def shown(row: Result, name: str, k: int) -> str:
+    """A verdict in double precision, as text."""
+    return verdict(row, name, "float64", k).text
 
 
 def main(args: Args) -> int:
@@ -193,31 +181,25 @@ def main(args: Args) -> int:
       InputError: no row has such a name; the page has no ``MARK``.
     """
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-    chosen = [r for r in rows() if not args.only or any(o in r.name for o in args.only)]
+    chosen = [r for r in ROWS if not args.only or any(o in r.name for o in args.only)]
     if not chosen:
-        raise InputError(f"no row's name contains {' or '.join(args.only)}; see gate.rows()")
+        raise InputError(f"no row's name contains {' or '.join(args.only)}; see gate.ROWS")
     page = args.page.read_text() if args.page else MARK
     if MARK not in page:
         raise InputError(f"{args.page} lacks the line {MARK.strip()!r}; put it above the tables")
-    done = {row["scene"]: row for row in records.kept(args.out)}
-    todo = [r for r in chosen if r.name not in done]
-
-    def write() -> dict[str, Any]:
-        ordered = [done[r.name] for r in rows() if r.name in done]
-        return records.write(args.out, TITLE, ordered, COLUMNS, note=NOTE)
-
+    rows, order = records.kept(args.out), [r.name for r in ROWS]
+    todo = [r for r in chosen if r.name not in {row["scene"] for row in rows}]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.workers, spawn, max_tasks_per_child=1) as pool:
-        running = [pool.submit(measured, row) for row in todo]
-        for count, finished in enumerate(as_completed(running), 1):
-            row = finished.result()
-            done[row["scene"]] = row
+        for count, row in enumerate(pool.map(measured, todo), 1):
             runtime.log(f"{count}/{len(todo)} {row['scene']}")
-            write()
-    result = write()
+            rows.append(row)
+            records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+    rows.sort(key=lambda row: order.index(row["scene"]))
+    result = records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
     if args.page:
         files.write_text(args.page, page.split(MARK)[0] + MARK + markdown(result))
-    wrong = {row["cells"]: row[KINDS[0]] for row in counts(result["rows"])}
+    wrong = {row["cells"]: row["wrong"] for row in counts(rows)}
     print(json.dumps({"wrong": wrong, "out": str(args.out)}))
     return 0
 

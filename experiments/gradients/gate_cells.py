@@ -23,8 +23,10 @@ STEPS = (1, 32)
 DTYPES = ("float64", "float32")
 REFERENCES = ("mjx", "c")
 # [m, rad] and of all else: contacts are tenths of a millimetre deep, all else is of size 1.
-WIDTHS = {"qpos": 3e-6}
-WIDE = 3e-4
+WIDTHS, WIDE = {"qpos": 3e-6}, 3e-4
+NARROWER = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # factors of a width, until the function is smooth
+SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
+ROUNDING = 1e-6  # of the largest entry of a Jacobian: leaves below it are zero up to rounding
 STATE = {  # class → leaf and its columns
     "position": ("qpos", slice(None)),
     "velocity": ("qvel", slice(None)),
@@ -32,13 +34,9 @@ STATE = {  # class → leaf and its columns
     "muscle control": ("ctrl", slice(1, 2)),
     "activation": ("act", slice(None)),
 }
-_MEASURED = {f.kind for f in WANTED}
-CLASSES = (*STATE, *(kind for kind in parameters.KINDS if kind in _MEASURED))
-Function = Callable[[dict], np.ndarray]  # a point → (len(STEPS), nq + nv) states
-
-NARROWER = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # factors of a width, until the function is smooth
-SMOOTH = 1e-7  # relative jump of slope below which no narrower width is tried
-ROUNDING = 1e-6  # of the largest entry of a Jacobian: leaves below it are zero up to rounding
+CLASSES = (*STATE, *(kind for kind in parameters.KINDS if kind in {f.kind for f in WANTED}))
+Leaves = dict[str, np.ndarray]
+Function = Callable[[Leaves], np.ndarray]  # a point → (len(STEPS), nq + nv) states
 
 
 def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False) -> dict[str, Any]:
@@ -59,53 +57,55 @@ def measure(row: Row, *, dtypes: tuple[str, ...] = DTYPES, reverse: bool = False
         placed = place(row)
     except SceneError as error:
         return {"refused": str(error)}
-    mjx_values, c_values = values_of_mjx(placed), values_of_c(placed)
+    functions = {"mjx": values_of_mjx(placed), "c": values_of_c(placed)}
     unmoved = placed.at | {f.name: 0.0 * placed.at[f.name] for f in placed.free}
-    ours, theirs = mjx_values(unmoved), c_values(unmoved)
+    ours, theirs = (function(unmoved) for function in functions.values())
     away = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
-    functions = {"mjx": mjx_values, "c": c_values}
     references = {name: differences(placed, values) for name, values in functions.items()}
-    jacobians, reversed_errors = {}, {}
+    jacobians, reverse_errors = {}, {}
     for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
             jacobians[dtype] = gradient(placed)
             if reverse:
-                one = {leaf: g[0] for leaf, g in jacobians[dtype].items()}
-                reversed_errors[dtype] = reverse_error(placed, one)
+                reverse_errors[dtype] = reverse_error(placed, jacobians[dtype])
     classes: dict[str, Any] = {}
     for name in CLASSES:
-        refused, own = placed.refused.get(name), (placed, name, jacobians, references)
-        classes[name] = {"refused": refused} if refused else _errors(*own)
-    values = [_number(x) for x in away]
-    return {"values": values, "reverse": reversed_errors, "classes": classes}
+        if name in placed.refused:
+            classes[name] = {"refused": placed.refused[name]}
+            continue
+        free = ((f.name, slice(None)) for f in placed.free if f.kind == name)
+        parts = [STATE[name]] if name in STATE else [*free]
+        joined = functools.partial(_joined, parts)
+        classes[name] = [
+            errors_of(
+                {dtype: joined(g, k) for dtype, g in jacobians.items()},
+                {r: (joined(d, k), joined(jump, k)) for r, (d, jump) in references.items()},
+            )
+            for k in range(len(STEPS))
+        ]
+    return {"values": [*map(_number, away)], "reverse": reverse_errors, "classes": classes}
 
 
-def _errors(
-    placed: Placed, name: str, jacobians: dict[str, dict], references: dict[str, tuple]
-) -> list[dict[str, Any]]:
-    """Per number of steps, see ``measure``."""
-    if name in STATE:
-        leaf, columns = STATE[name]
-        parts = [(leaf, columns)]
-    else:
-        parts = [(f.name, slice(None)) for f in placed.free if f.kind == name]
-    rows = []
-    for k in range(len(STEPS)):
+def _joined(parts: list[tuple[str, slice]], leaves: Leaves, k: int) -> np.ndarray:
+    return np.concatenate([leaves[leaf][k][:, columns] for leaf, columns in parts], 1)
 
-        def joined(leaves: dict[str, np.ndarray], k: int = k) -> np.ndarray:
-            return np.concatenate([leaves[leaf][k][:, columns] for leaf, columns in parts], 1)
 
-        mine = {dtype: joined(leaves) for dtype, leaves in jacobians.items()}
-        row: dict[str, Any] = {"ours": {d: _number(np.abs(g).max()) for d, g in mine.items()}}
-        for reference, (slopes, jumps) in references.items():
-            truth = joined(slopes)
-            size = np.abs(truth).max()
-            row[reference] = {"size": _number(size), "jump": _number(np.abs(joined(jumps)).max())}
-            for dtype, g in mine.items():
-                error = np.abs(g - truth).max()
-                row[reference][dtype] = _number(error / size if size else error)
-        rows.append(row)
-    return rows
+def errors_of(
+    ours: dict[str, np.ndarray], references: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any]:
+    """A class over one number of steps, see ``measure``.
+
+    Args:
+      ours: our Jacobian by precision.
+      references: their differences and jumps of slope.
+    """
+    cell: dict[str, Any] = {"ours": {d: _number(np.abs(g).max()) for d, g in ours.items()}}
+    for name, (truth, jumps) in references.items():
+        size = np.abs(truth).max()
+        errors = {d: np.abs(g - truth).max() / (size or 1.0) for d, g in ours.items()}
+        every = {"size": size, "jump": np.abs(jumps).max()} | errors
+        cell[name] = {key: _number(value) for key, value in every.items()}
+    return cell
 
 
 def _number(x: Any) -> float | None:
@@ -118,7 +118,8 @@ def _final(placed: Placed, step: Callable, x: dict, steps: Any) -> Any:
 
     Args:
       step: ``mjx.step`` or ``physics.step``.
-      steps: may be traced: one compilation serves every number of steps.
+      steps: may be traced, one compilation for every number; None is one step without a loop, which
+        reverse mode takes.
     """
     scene, model = placed.scene, placed.scene.mjx_model()
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
@@ -134,12 +135,11 @@ def _final(placed: Placed, step: Callable, x: dict, steps: Any) -> Any:
         return data.qpos, data.qvel, data.act, jax.lax.stop_gradient(data.qacc_warmstart)
 
     start = x["qpos"], x["qvel"], x["act"], jnp.zeros_like(x["qvel"])
-    # A number of steps that is known is not a loop: reverse mode takes it.
     end = once(0, start) if steps is None else jax.lax.fori_loop(0, steps, once, start)
     return jnp.concatenate(end[:2])
 
 
-def gradient(placed: Placed) -> dict[str, np.ndarray]:
+def gradient(placed: Placed) -> Leaves:
     """Leaf → (len(STEPS), nq + nv, n) our Jacobian, by forward mode in JAX's precision."""
     jacobian = jax.jit(jax.jacfwd(functools.partial(_final, placed, physics.step)))
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
@@ -147,12 +147,12 @@ def gradient(placed: Placed) -> dict[str, np.ndarray]:
     return {name: np.stack([np.asarray(one[name], float) for one in every]) for name in every[0]}
 
 
-def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | None:
+def reverse_error(placed: Placed, forward: Leaves) -> float | None:
     """Largest relative disagreement, of a leaf, of one step's Jacobian by reverse mode; leaves of
     which nothing depends count by the largest of all, since theirs is rounding.
 
     Args:
-      forward: leaf → (nq + nv, n) by forward mode.
+      forward: of ``gradient``.
 
     Returns:
       None where reverse mode is not finite.
@@ -160,22 +160,16 @@ def reverse_error(placed: Placed, forward: dict[str, np.ndarray]) -> float | Non
     jacobian = jax.jit(jax.jacrev(functools.partial(_final, placed, physics.step, steps=None)))
     x = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), placed.at)
     leaves = jax.device_get(jacobian(x))
-    sizes = {name: np.abs(g).max() for name, g in forward.items()}
+    sizes = {name: np.abs(g[0]).max() for name, g in forward.items()}
     least = ROUNDING * max(sizes.values())
-    worst = [
-        np.abs(leaves[name] - g).max() / max(sizes[name], least) for name, g in forward.items()
-    ]
-    return _number(np.max(worst))
+    apart = {name: np.abs(leaves[name] - g[0]).max() for name, g in forward.items()}
+    return _number(np.max([apart[name] / max(sizes[name], least) for name in forward]))
 
 
 def values_of_mjx(placed: Placed) -> Function:
     """States by ``mjx.step``, in double precision."""
     final = jax.jit(functools.partial(_final, placed, mjx.step))
-
-    def at(point: dict) -> np.ndarray:
-        return np.stack([np.asarray(final(point, np.int32(steps))) for steps in STEPS])
-
-    return at
+    return lambda point: np.stack([np.asarray(final(point, np.int32(n))) for n in STEPS])
 
 
 def values_of_c(placed: Placed) -> Function:
@@ -188,36 +182,33 @@ def values_of_c(placed: Placed) -> Function:
         values = {name: np.array(value) for name, value in moved}
         return mujoco.MjModel.from_xml_string(to_mjcf(scene.spec, apply(values)))
 
-    def at(point: dict) -> np.ndarray:
+    def at(point: Leaves) -> np.ndarray:
         model = compiled(tuple((f.name, tuple(point[f.name])) for f in placed.free))
         model.opt.tolerance = 0.0  # until rounding
         data = mujoco.MjData(model)
         for name in ("qpos", "qvel", "ctrl", "act"):
             getattr(data, name)[:] = point[name]
-        states, done = [], 0
-        for steps in STEPS:
-            mujoco.mj_step(model, data, nstep=steps - done)
+        states = []
+        for steps in np.diff(STEPS, prepend=0):
+            mujoco.mj_step(model, data, nstep=int(steps))
             states.append(np.concatenate([data.qpos, data.qvel]))
-            done = steps
         return np.stack(states)
 
     return at
 
 
-def differences(placed: Placed, function: Function) -> tuple[dict, dict]:
+def differences(placed: Placed, function: Function) -> tuple[Leaves, Leaves]:
     """Slopes of a function and their jumps: leaf → (len(STEPS), nq + nv, n) each."""
     here = function(placed.at)
     slopes, jumps = {}, {}
     for leaf, values in placed.at.items():
+        columns = []
+        for unit in np.eye(len(values)):
 
-        def along(move: np.ndarray, leaf: str = leaf) -> np.ndarray:
-            return function(placed.at | {leaf: placed.at[leaf] + move})
+            def along(s: float, leaf: str = leaf, unit: np.ndarray = unit) -> np.ndarray:
+                return function(placed.at | {leaf: placed.at[leaf] + s * unit})
 
-        width = WIDTHS.get(leaf, WIDE)
-        columns = [
-            slope(lambda s, unit=unit, along=along: along(s * unit), here, width)
-            for unit in np.eye(len(values))
-        ]
+            columns.append(slope(along, here, WIDTHS.get(leaf, WIDE)))
         slopes[leaf], jumps[leaf] = (np.stack(part, -1) for part in zip(*columns, strict=True))
     return slopes, jumps
 
@@ -237,8 +228,7 @@ def slope(
       width: the widest displacement is twice it.
     """
     slopes, jumps = np.zeros_like(here), np.full_like(here, np.inf)
-    for factor in NARROWER:
-        h = width * factor
+    for h in width * np.array(NARROWER):
         near, far = (along(h), along(-h)), (along(2 * h), along(-2 * h))
         central = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * h)
         apart = [(near[0] - 2 * here + near[1]) / h, (far[0] - 2 * here + far[1]) / (2 * h)]

@@ -8,9 +8,11 @@ a servo presses the body on, so that most contacts last over the steps of the ga
 import dataclasses
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
+from scipy.optimize import root_scalar
 
 from worldmodel import physics
 from worldmodel._mujoco import mjx, mujoco
@@ -18,117 +20,46 @@ from worldmodel.errors import InputError
 from worldmodel.physics import parameters
 from worldmodel.scene import FreeParameter, Scene, load_scene
 
-JOINTS = ("free", "ball", "hinge", "slide")
-CONES = ("pyramidal", "elliptic")
-INTEGRATORS = ("Euler", "implicitfast", "RK4")
-GROUNDS = ("plane", "hfield")  # shapes that never move
-SOLIDS = ("sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh")
-# All pairs of shapes, those without a collider in MJX too: ``load_scene`` refuses them.
-PAIRS = (
-    *itertools.product(GROUNDS, SOLIDS),
-    *itertools.combinations_with_replacement(SOLIDS, 2),
-)
-REPRESENTATIVE = ("plane", "sphere")  # of which every joint, cone and integrator is measured
 DEPTH = 4e-4  # [m]
 SEARCHED = 0.02  # [m] above C's height, where MJX's collider may touch sooner
 CLOSING = 0.01  # [m/s]
 STEP_HZ = 500.0
 
-_ASSETS = {
-    "mesh": """
-    <mesh name="stone" vertex="0.05 0.01 -0.02  -0.02 0.045 -0.025  -0.03 -0.04 -0.02
-                               0.035 -0.03 0.03  0.02 0.04 0.035  -0.045 0.005 0.03"/>""",
-    "hfield": """
-    <hfield name="hills" nrow="4" ncol="4" size="0.3 0.3 0.05 0.05"
-            elevation="0.1 0.4 0.3 0.6  0.5 0.2 0.35 0.1  0.3 0.45 0.15 0.5  0.2 0.1 0.6 0.4"/>""",
-}
-_SHAPE = {
-    "plane": 'type="plane" size="0 0 .1"',
-    "hfield": 'type="hfield" hfield="hills"',
-    "sphere": 'type="sphere" size=".05"',
-    "capsule": 'type="capsule" size=".03 .06"',
-    "ellipsoid": 'type="ellipsoid" size=".06 .045 .035"',
-    "cylinder": 'type="cylinder" size=".045 .03"',
-    "box": 'type="box" size=".05 .04 .03"',
-    "mesh": 'type="mesh" mesh="stone"',
-}
-_FIXED_POSE = {  # euler angles [deg]
-    "plane": "4 -3 0",
-    "hfield": "0 0 0",
-    **dict.fromkeys(SOLIDS, "-5 7 30"),
-    "capsule": "81 8 14",  # it touches with its side
-}
-_MOVING_POSE = {
-    **dict.fromkeys(SOLIDS, "23 38 11"),
-    **dict.fromkeys(("capsule", "cylinder"), "77 12 98"),
-}
-# Of the joint in the moving body; and a state: positions (a free joint's are the body's pose).
-_JOINT = {
-    "free": 'type="free"',
-    "ball": 'type="ball" pos="-.14 .05 .09"',
-    "hinge": 'type="hinge" pos="-.15 .03 .07" axis="0.15 1 0.25"',
-    "slide": 'type="slide" axis="0.25 0.15 1"',
-}
+CONES = ("pyramidal", "elliptic")
+INTEGRATORS = ("Euler", "implicitfast", "RK4")
+MJCF = Path(__file__).with_name("gate.xml").read_text()
 _TURN = (0.9896, 0.0594, -0.0891, 0.0990)
-_QPOS = {
-    "free": (0.012, -0.009, 0.0, *_TURN),
-    "ball": _TURN,
-    "hinge": (0.11,),
-    "slide": (0.013,),
+# Positions (a free joint's are the body's pose) and velocities.
+JOINTS = {
+    "free": ((0.012, -0.009, 0.0, *_TURN), (0.05, 0.03, -0.004, 0.12, -0.09, 0.2)),
+    "ball": (_TURN, (0.2, 0.04, 0.4)),
+    "hinge": ((0.11,), (0.05,)),
+    "slide": ((0.013,), (-0.01,)),
 }
+GROUNDS = ("plane", "hfield")  # shapes that never move
+SOLIDS = ("sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh")
+# Euler angles [deg]; a fixed capsule is touched with its side.
+FIXED: dict[str, str] = dict.fromkeys(SOLIDS, "-5 7 30")
+FIXED |= {"capsule": "81 8 14", "plane": "4 -3 0", "hfield": "0 0 0"}
+MOVING: dict[str, str] = dict.fromkeys(SOLIDS, "23 38 11")
+MOVING |= dict.fromkeys(("capsule", "cylinder"), "77 12 98")
 _RIDGE = (0.099, -0.09)  # [m] where a sphere is above an edge of the height field
-_QVEL = {
-    "free": (0.05, 0.03, -0.004, 0.12, -0.09, 0.2),
-    "ball": (0.2, 0.04, 0.4),
-    "hinge": (0.05,),
-    "slide": (-0.01,),
-}
-
-# Gears of the servo: it presses the body on the fixed geom.
-_PRESSING = {
-    "free": "0.5 0.3 -3 0.02 0.03 0.05",
-    "ball": "0.05 0.5 0.08 0 0 0",
-    "hinge": "0.5 0 0 0 0 0",
-    "slide": "-3 0 0 0 0 0",
-}
-
-_MJCF = """
-<mujoco model="{name}">
-  <option cone="{cone}" integrator="{integrator}" tolerance="1e-14" iterations="100"
-          ls_iterations="50"/>
-  <asset>{assets}
-  </asset>
-  <worldbody>
-    <geom name="fixed" {fixed} euler="{fixed_pose}" pos="0.002 0.003 -0.004"/>
-    <body name="body" pos="0.012 -0.009 {height!r}">
-      <joint name="joint" {joint} damping="0.04" armature="0.003" frictionloss="0.02"/>
-      <inertial pos="0.004 -0.003 0.002" quat="0.98 0.1 0.1 0.1" mass="0.4"
-                diaginertia="5e-4 8e-4 6e-4"/>
-      <geom name="moving" {moving} euler="{moving_pose}" pos="0.003 0.002 -0.001" priority="1"
-            condim="6" friction="0.4 0.01 0.004" solref="0.012 0.9"
-            solimp="0.8 0.93 0.002 0.4 2"/>
-    </body>
-  </worldbody>
-  <actuator>
-    <position name="servo" joint="joint" gear="{gear}" kp="4"/>
-    <muscle name="muscle" joint="joint" gear="0.3 -0.2 0.4 0.02 -0.03 0.01" force="0.6"
-            lengthrange="-0.8 0.9" range="0.7 1.1"/>
-  </actuator>
-</mujoco>"""
-
-_BODY = ("mass", "com", "inertia")
-_GEOM = ("friction", "friction_torsional", "friction_rolling", "solref", "solimp")
-_PLACE = ("geom_size", "geom_pos", "geom_rotation")
-_JOINTED = ("damping", "frictionloss", "armature", "joint_pos", "joint_axis")
-WANTED = (  # in the order of the published table
-    *(FreeParameter(kind, "body") for kind in _BODY),
-    *(FreeParameter(kind, "joint") for kind in _JOINTED),
-    *(FreeParameter(kind, "moving") for kind in (*_GEOM, *_PLACE)),
-    *(FreeParameter(kind, "fixed") for kind in _PLACE),
-    FreeParameter("gain", "servo"),
-    FreeParameter("gravity_tilt", ""),
+# All pairs of shapes, those without a collider in MJX too: ``load_scene`` refuses them.
+PAIRS = (
+    *itertools.product(GROUNDS, SOLIDS),
+    *itertools.combinations_with_replacement(SOLIDS, 2),
 )
-# Away from 0, where a derivative may be right by chance; what moves the contact stays in place.
+_PLACE = ("geom_size", "geom_pos", "geom_rotation")
+_KINDS = {  # of each element, in the order of the published table
+    "body": ("mass", "com", "inertia"),
+    "joint": ("damping", "frictionloss", "armature", "joint_pos", "joint_axis"),
+    "moving": ("friction", "friction_torsional", "friction_rolling", "solref", "solimp", *_PLACE),
+    "fixed": _PLACE,
+    "servo": ("gain",),
+    "": ("gravity_tilt",),
+}
+WANTED = tuple(FreeParameter(kind, element) for element in _KINDS for kind in _KINDS[element])
+# All others are away from 0, where a derivative may be right by chance; these move the contact.
 _UNMOVED = (*_PLACE, "joint_pos", "joint_axis")
 
 
@@ -150,6 +81,25 @@ class Row:
         pose = "" if self.pose == "generic" else f" {self.pose}"
         return f"{self.joint} {self.fixed}–{self.moving} {self.cone} {self.integrator}{pose}"
 
+    def mjcf(self, height: float) -> str:
+        """Its MJCF, the body at a height [m]."""
+        pose = FIXED[self.fixed] if self.pose == "aligned" else MOVING[self.moving]
+        poses = {"fixed_pose": FIXED[self.fixed], "moving_pose": pose}
+        return MJCF.format(**dataclasses.asdict(self), **poses, height=height)
+
+    def qpos(self, height: float) -> np.ndarray:
+        """(nq,) with the body at a height [m]."""
+        qpos = np.array(JOINTS[self.joint][0])
+        if self.joint == "free":
+            qpos[2] = height
+        if self.pose == "aligned":
+            qpos[-4:] = 1.0, 0.0, 0.0, 0.0
+            if self.fixed == "hfield":
+                qpos[:2] = _RIDGE
+        if self.joint in ("free", "ball"):
+            qpos[-4:] /= np.linalg.norm(qpos[-4:])
+        return qpos
+
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
@@ -161,24 +111,6 @@ class Placed:
     at: dict[str, np.ndarray]  # qpos, qvel, ctrl, act and each parameter, float64
 
 
-def mjcf(row: Row, height: float) -> str:
-    """The row's MJCF, its body at a height [m]."""
-    aligned = row.pose == "aligned"
-    return _MJCF.format(
-        name=row.name,
-        cone=row.cone,
-        integrator=row.integrator,
-        assets="".join(text for shape, text in _ASSETS.items() if shape in (row.fixed, row.moving)),
-        fixed=_SHAPE[row.fixed],
-        fixed_pose=_FIXED_POSE[row.fixed],
-        moving=_SHAPE[row.moving],
-        moving_pose=(_FIXED_POSE[row.fixed] if aligned else _MOVING_POSE[row.moving]),
-        joint=_JOINT[row.joint],
-        gear=_PRESSING[row.joint],
-        height=height,
-    )
-
-
 def place(row: Row) -> Placed:
     """The row's scene and state.
 
@@ -186,10 +118,10 @@ def place(row: Row) -> Placed:
       SceneError: MJX cannot run it.
     """
     # Refused before it is placed.
-    raised = load_scene(mjcf(row, 1.0), control_hz=STEP_HZ, substeps=1)
+    raised = load_scene(row.mjcf(1.0), control_hz=STEP_HZ, substeps=1)
     height_in_c = _height(_depth_in_c(row), 0.4)
     height = _height(_depth_in_mjx(raised, row), height_in_c + SEARCHED)
-    scene = load_scene(mjcf(row, height), control_hz=STEP_HZ, substeps=1)
+    scene = load_scene(row.mjcf(height), control_hz=STEP_HZ, substeps=1)
     free, refused = [], {}
     for parameter in WANTED:
         try:
@@ -197,38 +129,19 @@ def place(row: Row) -> Placed:
             free.append(parameter)
         except parameters.ParameterError as error:
             refused[parameter.kind] = str(error)
-    random = np.random.default_rng(0)
-    values = {}
+    random, at = np.random.default_rng(0), {}
     for f in free:
-        size = len(parameters.KINDS[f.kind].width)
-        values[f.name] = 0.2 * random.normal(size=size) * (f.kind not in _UNMOVED)
-    qpos = _qpos(row, height)
-    at = values | {
-        "qpos": qpos,
-        "qvel": _sliding(row, height_in_c),
-        "ctrl": np.array([0.9, 0.7]),
-        "act": np.array([0.4]),
-    }
+        drawn = random.normal(size=len(parameters.KINDS[f.kind].width))
+        at[f.name] = 0.2 * drawn * (f.kind not in _UNMOVED)
+    at |= {"qpos": row.qpos(height), "qvel": _sliding(row, height_in_c)}
+    at |= {"ctrl": np.array([0.9, 0.7]), "act": np.array([0.4])}
     alive = {f.kind for f in free}
     refused = {kind: text for kind, text in refused.items() if kind not in alive}
     return Placed(scene, tuple(free), refused, at)
 
 
-def _qpos(row: Row, height: float) -> np.ndarray:
-    qpos = np.array(_QPOS[row.joint])
-    if row.joint == "free":
-        qpos[2] = height
-    if row.pose == "aligned":
-        qpos[-4:] = 1.0, 0.0, 0.0, 0.0
-        if row.fixed == "hfield":
-            qpos[:2] = _RIDGE
-    if row.joint in ("free", "ball"):
-        qpos[-4:] /= np.linalg.norm(qpos[-4:])
-    return qpos
-
-
 def _height(depth: Callable[[float], float], start: float) -> float:
-    """Height [m] of the body at which the contact is ``DEPTH`` deep: from above, then halved.
+    """Height [m] of the body at which the contact is ``DEPTH`` deep, from above.
 
     Args:
       depth: height → depth of the deepest contact [m], negative where nothing touches.
@@ -242,22 +155,24 @@ def _height(depth: Callable[[float], float], start: float) -> float:
         high -= 1e-3
         if high < start - 0.6:
             raise InputError(f"nothing touches below {start} m; correct the pose")
-    low = high - 1e-3
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if depth(middle) >= DEPTH else (low, middle)
-    return round(high, 9)
+    over = lambda height: depth(height) - DEPTH  # noqa: E731
+    end = root_scalar(over, method="bisect", bracket=(high - 1e-3, high), xtol=1e-14)
+    return round(end.root, 9)
+
+
+def _in_c(row: Row, height: float) -> tuple[mujoco.MjModel, mujoco.MjData]:
+    """The contacts of C MuJoCo, the body at a height [m]."""
+    model = mujoco.MjModel.from_xml_string(row.mjcf(height))
+    data = mujoco.MjData(model)
+    data.qpos[:] = row.qpos(height)
+    mujoco.mj_fwdPosition(model, data)
+    return model, data
 
 
 def _depth_in_c(row: Row) -> Callable[[float], float]:
-    model = mujoco.MjModel.from_xml_string(mjcf(row, 0.0))
-    data = mujoco.MjData(model)
-
     def depth(height: float) -> float:
-        model.body_pos[1, 2] = height
-        data.qpos[:] = _qpos(row, height)
-        mujoco.mj_fwdPosition(model, data)
-        return -float(data.contact.dist.min()) if data.ncon else -np.inf
+        _, data = _in_c(row, height)
+        return -float(data.contact.dist.min()) if data.ncon else -1.0
 
     return depth
 
@@ -272,19 +187,16 @@ def _depth_in_mjx(scene: Scene, row: Row) -> Callable[[float], float]:
         data = mjx.fwd_position(placed, blank.replace(qpos=qpos))
         return physics.channels(scene, placed, data).distance[0]
 
-    return lambda height: -float(deepest(height, _qpos(row, height)))
+    return lambda height: -float(deepest(height, row.qpos(height)))
 
 
 def _sliding(row: Row, height: float) -> np.ndarray:
     """(nv,) the velocity nearest to the joint's own at which the deepest contact of C MuJoCo closes
     at ``CLOSING``; unchanged where a joint has one degree of freedom, which leaves no choice."""
-    qvel = np.array(_QVEL[row.joint])
+    qvel = np.array(JOINTS[row.joint][1])
     if len(qvel) == 1:
         return qvel
-    model = mujoco.MjModel.from_xml_string(mjcf(row, height))
-    data = mujoco.MjData(model)
-    data.qpos[:] = _qpos(row, height)
-    mujoco.mj_fwdPosition(model, data)
+    model, data = _in_c(row, height)
     deepest = data.contact[int(np.argmin(data.contact.dist))]
     jacobian = np.zeros((3, model.nv))
     moving = int(model.geom_bodyid[deepest.geom2] > 0)  # the normal points to the second geom

@@ -15,7 +15,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +23,7 @@ from experiments import records
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import WindowGrid
-from worldmodel.finetune.gauss_newton import IdentifyConfig, identify, intervals
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, identify, intervals
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
@@ -36,36 +35,18 @@ CONTROL_HZ, SUBSTEPS = 50.0, 2
 FRAMES = 100  # of an episode
 HELD = 10  # frames between two goals of the command
 POSE_NOISE, RATE_NOISE = 5e-4, 5e-3  # [rad], [rad/s]
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """An arm, what is unknown of it, and what its commands are drawn from."""
-
-    name: str
-    joints: tuple[str, ...]
-    kinds: tuple[str, ...]  # of each joint
-    drives: tuple[str, ...]  # of each actuator, which are named as their joints
-
-    def world(self) -> WorldModel:
-        """The model that is fitted; its own values are where the fit starts."""
-        mjcf = Path(__file__).with_name(f"{self.name}.xml")
-        scene = load_scene(mjcf, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
-        free = [FreeParameter(kind, joint) for joint in self.joints for kind in self.kinds]
-        # Drives whose gain is known to 20 %.
-        free += [FreeParameter(k, j, 0.2 / 0.7) for j in self.joints for k in self.drives]
-        return WorldModel(scene, tuple(free))
-
-
-ROBOTS = (
-    Arm("two_joints", ("shoulder", "elbow"), ("damping", "frictionloss", "armature"), ()),
-    Arm(
-        "six_joints",
-        ("pan", "lift", "elbow", "pitch", "roll", "jaw"),
-        ("damping", "frictionloss"),
-        ("gain",),
+TWO, SIX = ("shoulder", "elbow"), ("pan", "lift", "elbow", "pitch", "roll", "jaw")
+ROBOTS = {  # what is unknown of each arm
+    "two_joints": tuple(
+        FreeParameter(kind, joint)
+        for joint in TWO
+        for kind in ("damping", "frictionloss", "armature")
     ),
-)
+    "six_joints": (
+        *(FreeParameter(kind, joint) for joint in SIX for kind in ("damping", "frictionloss")),
+        *(FreeParameter("gain", joint, 0.2 / 0.7) for joint in SIX),  # known to 20 %
+    ),
+}
 
 
 def record(
@@ -98,52 +79,48 @@ class Args:
     out: Path  # folder for table.json and table.md
     repetitions: int = 20
     episodes: tuple[int, ...] = (8, 40)
-    robots: tuple[str, ...] = tuple(a.name for a in ROBOTS)
+    robots: tuple[str, ...] = tuple(ROBOTS)
     grid: WindowGrid = dataclasses.field(default_factory=lambda: WindowGrid(1, 20, 12))
     fit: IdentifyConfig = dataclasses.field(default_factory=lambda: IdentifyConfig(engine="c"))
 
 
-def repetition(world: WorldModel, episodes: int, seed: list[int], args: Args) -> dict[str, Any]:
-    """One arm with hidden parameters, identified; which intervals hold, value by value."""
+def repetition(
+    world: WorldModel, episodes: int, seed: list[int], args: Args
+) -> tuple[Identified, dict[str, bool], list[float]]:
+    """One arm with hidden parameters, identified; of each value whether its interval holds it, and
+    the interval's width over it."""
     rng = np.random.default_rng(seed)
     u = rng.uniform(-1.0, 1.0, len(numbers(world)))  # within a prior width of the fit's start
     windows, _ = args.grid.cut(record(world, u, rng, episodes))
     result = identify(world, windows, args.fit)
-    physics = unpacked(world, jnp.asarray(u))
-    truth = physical.values(world.scene, world.free, physics)
-    held, width = {}, {}
+    truth = physical.values(world.scene, world.free, unpacked(world, jnp.asarray(u)))
+    held, widths = {}, []
     for name, rows in intervals(world, result).items():
         for i, (_, low, high) in enumerate(rows):
             held[f"{name}[{i}]"] = bool(low <= truth[name][i] <= high)
-            width[f"{name}[{i}]"] = (high - low) / truth[name][i]
-    return {
-        "converged": result.converged,
-        "reason": result.reason,
-        "left_out": len(result.left_out),
-        "held": held,
-        "width": width,
-    }
+            widths.append((high - low) / truth[name][i])
+    return result, held, widths
 
 
-def row(arm: Arm, world: WorldModel, episodes: int, args: Args) -> dict[str, Any]:
+def row(robot: str, world: WorldModel, episodes: int, args: Args) -> records.Row:
     """All repetitions of an arm with that many episodes."""
-    began = time.monotonic()
-    seeds = [[ROBOTS.index(arm), episodes, r] for r in range(args.repetitions)]
+    began, place = time.monotonic(), [*ROBOTS].index(robot)
+    seeds = [[place, episodes, r] for r in range(args.repetitions)]
     runs = [repetition(world, episodes, seed, args) for seed in seeds]
-    given = [r for r in runs if r["converged"]]
-    names = list(runs[0]["held"])
+    given = [(held, widths) for result, held, widths in runs if result.converged]
+    by_number = {name: sum(held[name] for held, _ in given) for name in runs[0][1]}
     return {
-        "arm": arm.name,
+        "arm": robot,
         "episodes": episodes,
-        "numbers": len(names),
+        "numbers": len(by_number),
         "repetitions": len(runs),
         "converged": len(given),
-        "reasons": sorted({r["reason"] for r in runs if r["reason"]}),
-        "left_out": sum(r["left_out"] for r in runs),
-        "intervals": len(given) * len(names),
-        "held": sum(sum(r["held"].values()) for r in given),
-        "by_number": {n: sum(r["held"][n] for r in given) for n in names},
-        "width": float(np.median([list(r["width"].values()) for r in given])) if given else None,
+        "reasons": sorted({result.reason for result, *_ in runs if result.reason}),
+        "left_out": sum(len(result.left_out) for result, *_ in runs),
+        "intervals": len(given) * len(by_number),
+        "held": sum(by_number.values()),
+        "by_number": by_number,
+        "width": float(np.median([widths for _, widths in given])) if given else None,
         "seconds": round(time.monotonic() - began, 1),
     }
 
@@ -169,10 +146,12 @@ def main(args: Args) -> int:
     """Measures every arm and number of episodes; prints one JSON line."""
     runtime.configure()
     rows = []
-    for arm in (a for a in ROBOTS if a.name in args.robots):
-        world = arm.world()
+    for robot in (r for r in ROBOTS if r in args.robots):
+        mjcf = Path(__file__).with_name(f"{robot}.xml")
+        scene = load_scene(mjcf, control_hz=CONTROL_HZ, substeps=SUBSTEPS)
+        world = WorldModel(scene, ROBOTS[robot])  # its own values are where the fit starts
         for episodes in args.episodes:
-            rows.append(row(arm, world, episodes, args))
+            rows.append(row(robot, world, episodes, args))
             runtime.log(json.dumps(rows[-1]))
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE, fit=args.fit, grid=args.grid)
     print(json.dumps({"held": [r["held"] for r in rows], "out": str(args.out)}))

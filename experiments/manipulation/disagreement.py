@@ -31,7 +31,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import pandas as pd
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
@@ -219,19 +218,23 @@ class Repeat:
 
 def summary(rows: list[Row], part: str) -> list[Row]:
     """Means of one part over repeats, and ratios to its first choice."""
-    every = pd.DataFrame([row for row in rows if row["part"] == part])
-    own = dict([*every.groupby("choice", sort=False)])
-    first = next(iter(own.values()))["error"]
+    own = [row for row in rows if row["part"] == part]
+    choices = dict.fromkeys(row["choice"] for row in own)
+    errors, successes = (
+        {choice: np.array([r[kind] for r in own if r["choice"] == choice]) for choice in choices}
+        for kind in ("error", "success")
+    )
+    first = next(iter(errors.values()))
     return [
         {
             "part": part,
             "choice": choice,
-            "repeats": len(these),
-            "error": float(these["error"].mean()),
-            "ratio": [float(x) for x in ratio_t_interval(*map(np.array, (these["error"], first)))],
-            "success": float(these["success"].mean()),
+            "repeats": len(error),
+            "error": float(error.mean()),
+            "ratio": [float(x) for x in ratio_t_interval(error, first)],
+            "success": float(successes[choice].mean()),
         }
-        for choice, these in own.items()
+        for choice, error in errors.items()
     ]
 
 

@@ -2,7 +2,7 @@
 
 Question: control steps per second of a core, contact slots and seconds of compilation, by task
 Command:  python -m experiments.manipulation.speeds --out experiments/results/manipulation/speeds
-Runtime:  3 minutes on 2 idle cores for all but slide, which was not run
+Runtime:  five minutes on 2 idle cores
 Expected: one core of MJX takes thousands of control steps a second of every task; a gradient costs
           5 times as much on grasp, 12 on push, 22 on swing_up
 
@@ -16,6 +16,7 @@ import dataclasses
 import json
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from worldmodel.tasks.swing_up.task import SwingUp
 from worldmodel.tasks.task import Task
 
 TASKS = {"grasp": Grasp, "swing_up": SwingUp, "push": Push, "slide": SlideTask}
+BATCH, STEPS = 64, 50  # episodes, and control steps of each
 TITLE = "Control steps per second"
 NOTE = "Of one core, or of a GPU; its name is in table.json. A gradient: × the forward's seconds."
 COLUMNS: records.Columns = {
@@ -63,9 +65,6 @@ class Args:
     """Command line."""
 
     out: Path
-    tasks: tuple[str, ...] = tuple(TASKS)
-    batch: int = 64
-    steps: int = 50  # control steps of an episode
 
 
 def clock() -> float:
@@ -75,51 +74,44 @@ def clock() -> float:
 
 def seconds(call: Callable[[], Any]) -> float:
     """Of the quickest of three calls, after one to warm up."""
-    call()
-    taken = []
-    for _ in range(3):
-        began = clock()
-        call()
-        taken.append(clock() - began)
-    return min(taken)
+    return min(timeit.repeat(call, timer=clock, repeat=4, number=1)[1:])
 
 
-def drawn(task: Task, args: Args) -> Row:
+def drawn(task: Task) -> Row:
     """A batch of starts and random commands around those that hold the start."""
-    starts, _ = loop.draw(task, jax.random.key(0), args.batch)
+    starts, _ = loop.draw(task, jax.random.key(0), BATCH)
     m = task.scene.mj_model
     low, high = np.where(m.actuator_ctrllimited[:, None] > 0, m.actuator_ctrlrange, [-1.0, 1.0]).T
-    u = np.random.default_rng(0).uniform(0.4, 0.6, (args.batch, args.steps, m.nu))
+    u = np.random.default_rng(0).uniform(0.4, 0.6, (BATCH, STEPS, m.nu))
     return {"qpos": starts.qpos, "qvel": starts.qvel, "ctrl": low + u * (high - low)}
 
 
-def measured(name: str, args: Args) -> Row:
+def measured(name: str) -> Row:
     """The row of a task."""
     task = TASKS[name]()
     world = WorldModel(task.scene, task.free)
-    parameters, batch = init(world, jax.random.key(0)), drawn(task, args)
+    parameters, batch = init(world, jax.random.key(0)), drawn(task)
 
     def final(physics: Any, x: Row) -> jax.Array:
         moved = parameters | {"physics": physics}
         history = History.without_past(x["qpos"], x["qvel"], task.scene.mj_model.nu)
         state = start(world, moved, history)
         step, policy = make_step(world, moved), Replay(x["ctrl"])
-        states, _ = rollout(step, policy, state, args.steps, jax.random.key(0), keep=(SOLUTION,))
+        states, _ = rollout(step, policy, state, STEPS, jax.random.key(0), keep=(SOLUTION,))
         return jnp.mean(states.qpos[-1])
 
     def mean(physics: Any, batch: Row) -> jax.Array:
         return jnp.mean(jax.vmap(final, (None, 0))(physics, batch))
 
-    row: Row = {"task": name, "slots": allocation(task.scene.mj_model).slots, "batch": args.batch}
-    row |= {"substeps": task.scene.substeps, "steps": args.steps}
-    taken, given = args.batch * args.steps, (parameters["physics"], batch)
+    row: Row = {"task": name, "slots": allocation(task.scene.mj_model).slots, "batch": BATCH}
+    row |= {"substeps": task.scene.substeps, "steps": STEPS}
+    taken, given = BATCH * STEPS, (parameters["physics"], batch)
     for kind, program in (("forward", mean), ("gradient", jax.value_and_grad(mean, (0, 1)))):
         began = clock()
         compiled = jax.jit(program).lower(*given).compile()
         row[f"compile_{kind}"] = clock() - began
         row[kind] = taken / seconds(lambda call=compiled: jax.block_until_ready(call(*given)))
-        finite = all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(compiled(*given)))
-        if not finite:
+        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(compiled(*given))):
             raise InputError(f"{name}: the {kind} is not finite; look at its scene")
     model, substeps = task.scene.mj_model, task.scene.substeps
     play = lambda: replayed(model, substeps, *batch.values())  # noqa: E731
@@ -130,12 +122,10 @@ def measured(name: str, args: Args) -> Row:
 def main(args: Args) -> int:
     """Measures task after task; prints one JSON line."""
     runtime.configure(cache=False)
-    if unknown := set(args.tasks) - set(TASKS):
-        raise InputError(f"--tasks {' '.join(sorted(unknown))}: there are {', '.join(TASKS)}")
     rows = records.kept(args.out)
-    for name in args.tasks:
+    for name in TASKS:
         if name not in [row["task"] for row in rows]:
-            rows.append(measured(name, args))
+            rows.append(measured(name))
             records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
     print(json.dumps({row["task"]: row["forward"] for row in rows}))
     return 0

@@ -78,6 +78,7 @@ class Args:
 def main(args: Args, stop: Callable[[], bool]) -> int:
     """Runs or resumes one fit; prints one JSON line."""
     runtime.configure()
+    args.out.mkdir(parents=True, exist_ok=True)
     recording, fitted = read_recording(args.recording), restore_fitted(args.physics)
     problem, world = recording.problem, make_world(args, fitted.world)
     train = recording.part("train")[: args.episodes]

@@ -142,7 +142,7 @@ def curves(
             continue
         each = [errors(p, target, channels) for p in by_seed]
         for name in (n for n in GROUPS if each[0][n] is not None):
-            mean = np.mean([e[name] for e in each], axis=0)
+            mean = np.array([e[name] for e in each]).mean(axis=0)
             by_episode = [mean[episode == e].mean(axis=0) for e in np.unique(episode)]
             frames.setdefault(name, {})[model] = np.stack(by_episode)
     return {

@@ -103,43 +103,23 @@ def play_policies(
     return rows
 
 
-def table_rows(
-    rows: Sequence[Mapping[str, Any]],
-    spent: Mapping[str, int],
-    *,
-    task: str = "slide",
-    recipe: str = "cloned, weight 1",
-    evaluations: int,
-    steps: int,
-) -> list[trust.Row]:
-    """The long table that alpha is measured from.
-
-    Args:
-      rows: version, n, m, seed and error of each.
-      spent: corrections per version.
-      evaluations: rollouts per row.
-      steps: of each training.
-    """
-    return [
-        trust.Row(
-            task=task,
-            recipe=recipe,
-            **{key: row[key] for key in ("version", "n", "m", "seed", "error")},
-            k=spent[row["version"]],
-            split="test",
-            evaluations=evaluations,
-            steps=steps,
-        )
-        for row in rows
-    ]
-
-
 def loop_rows(
     study: slide.Study, versions: Mapping[str, loop.Version], rows: Sequence[Mapping[str, Any]]
 ) -> list[trust.Row]:
     """The long table of one turn: a row is one policy's mean over the study's contexts."""
     spent = {name: v.corrections for name, v in versions.items()} | {CONTROL: 0, "": 0}
-    return table_rows(rows, spent, evaluations=study.contexts, steps=study.recipe.steps)
+    return [
+        trust.Row(
+            task="slide",
+            recipe="cloned, weight 1",
+            **row,
+            k=spent[row["version"]],
+            split="test",
+            evaluations=study.contexts,
+            steps=study.recipe.steps,
+        )
+        for row in rows
+    ]
 
 
 def described(

@@ -10,19 +10,9 @@ import pytest
 from experiments.alpha import CONTROL, Args, interval, main, publish, summary
 from tests.helpers.planted_alpha import planted_runs
 from worldmodel import trust
-from worldmodel.trust.cost import Generation
 
 CURVE, N, M, SEEDS = (4, 6, 9, 14, 21, 32, 48, 72), (8, 12), (8, 16, 24), 16
 ALPHAS = {"v0": (-0.1, 0), "v1": (0.6, 6), "v1-hybrid": (8.0, 6), CONTROL: (1.0, 0)}
-
-PRICED = Generation(
-    version="v1",
-    device="2 CPU cores",
-    dollars_per_hour_low=0.02,
-    dollars_per_hour_high=0.1,
-    episode_seconds=0.25,
-    model_seconds=100.0,
-)
 
 
 def runs() -> list[trust.Row]:
@@ -33,7 +23,7 @@ def runs() -> list[trust.Row]:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alpha")
     theory = {"v0": "below 0"}
-    publish(out, "Made up", runs(), pairs=[("v1", "v0")], theory=theory, generations=[PRICED])
+    publish(out, "Made up", runs(), pairs=[("v1", "v0")], theory=theory)
     return out
 
 

@@ -107,9 +107,8 @@ def test_every_kind_joint_and_pair_is_in_the_gate() -> None:
     on_joints = {"kv", "stiffness", "springref", "gear", "time_constant", *DRIVES}
     assert {f.kind for f in WANTED} == set(MOVING) - on_joints
     assert {f.kind for f in WANTED} <= set(gate_cells.CLASSES)
-    rows = gate.rows()
-    assert {(r.fixed, r.moving) for r in rows} == set(PAIRS)
-    combinations = {(r.joint, r.cone, r.integrator) for r in rows}
+    assert {(r.fixed, r.moving) for r in gate.ROWS} == set(PAIRS)
+    combinations = {(r.joint, r.cone, r.integrator) for r in gate.ROWS}
     assert len(combinations) == 4 * 2 * 3
 
 
@@ -130,5 +129,5 @@ def test_the_published_page_ends_in_the_tables_of_its_rows() -> None:
     result = json.loads(TABLE.read_text())
     page = (ROOT / "docs" / "physics.md").read_text()
     assert page.endswith(gate.MARK + gate.markdown(result))
-    assert {row["scene"] for row in result["rows"]} >= {r.name for r in gate.rows()}
+    assert {row["scene"] for row in result["rows"]} >= {r.name for r in gate.ROWS}
     assert re.fullmatch(r"[0-9a-f]{12}", result["provenance"]["commit"])

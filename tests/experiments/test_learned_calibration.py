@@ -124,7 +124,8 @@ def test_a_fan_has_every_member_and_coverage_every_level() -> None:
     test, by_spread = by_group(*parts(), GROUPS)["joint_rad"]
     shown = Shown("joint_rad", test.members, test.start, by_spread[RAW], by_spread[CALIBRATED])
     fan, coverage = draw([shown], 50.0).axes
-    np.testing.assert_allclose(fan.lines[0].get_xdata(), np.arange(1, HORIZON + 1) / 50.0)
+    time = np.asarray(fan.lines[0].get_xdata())
+    np.testing.assert_allclose(time, np.arange(1, HORIZON + 1) / 50.0)
     assert len(fan.lines) == 2 + len(test.members) + 1  # the raw band, and the recording
     labels = [line.get_label() for line in coverage.lines]
     assert [str(label) for label in labels if "%" in str(label)] == ["50%", "68%", "90%", "95%"]

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.recordings.problems import CUBE
 from experiments.tosses_alpha.learner import Learner, Recipe
-from experiments.tosses_alpha.study import FULL, training_windows
+from experiments.tosses_alpha.versions import Study, training_windows
 from tests.helpers.flights import SCENE, flights
 from worldmodel.episodes.errors import (
     Angle,
@@ -37,7 +37,7 @@ def errors(parameters: Parameters, windows: Windows) -> np.ndarray:
 @pytest.fixture(scope="module")
 def windows() -> Windows:
     noise = np.array([1e-4, 1e-4, 1e-4, 1e-2, 1e-2, 1e-2])
-    return training_windows(FULL, flights(12, noise))
+    return training_windows(Study(), flights(12, noise))
 
 
 @pytest.fixture(scope="module")

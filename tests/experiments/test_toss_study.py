@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.recordings.problems import CUBE
-from experiments.tosses_alpha.measure import cells, synthetic
-from experiments.tosses_alpha.study import (
-    FULL,
-    SMOKE,
+from experiments.tosses_alpha.learner import Recipe
+from experiments.tosses_alpha.measure import cells, windows_of
+from experiments.tosses_alpha.versions import (
+    Study,
     draw_starts,
     recorded_starts,
     split,
@@ -19,6 +19,8 @@ from experiments.tosses_alpha.study import (
 from tests.helpers.flights import SCENE, flights
 from worldmodel.errors import InputError
 from worldmodel.types import Episode
+
+STUDY = Study()
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +32,14 @@ def test_no_toss_is_in_two_parts_and_every_replicate_splits_anew(tosses: list[Ep
     many = [dataclasses.replace(tosses[0], id=i) for i in range(441)]
     seen = []
     for number in range(2):
-        parts = split(FULL, many, number)
-        ids = [[e.id for e in getattr(parts, f.name)] for f in dataclasses.fields(parts)]
-        assert [len(part) for part in ids[:3]] == [FULL.test, FULL.validation, FULL.second]
+        parts = split(STUDY, many, number)
+        ids = [[e.id for e in part] for part in parts]
+        assert [len(part) for part in ids[:3]] == [STUDY.test, STUDY.validation, STUDY.second]
         assert sorted(i for part in ids for i in part) == list(range(441))
         seen.append(ids)
     assert seen[0] != seen[1]
     # v* draws tosses that are in no real set, and there are enough.
-    assert max(FULL.real) + max(FULL.m) <= len(seen[0][3])
+    assert max(STUDY.real) + max(STUDY.m) <= len(seen[0][3])
 
 
 def test_velocities_are_those_since_the_frame_before(tosses: list[Episode]) -> None:
@@ -75,28 +77,26 @@ def test_starts_are_recorded_ones_moved_by_the_kernel(tosses: list[Episode]) -> 
 
 
 def test_what_each_version_adds(tosses: list[Episode]) -> None:
-    study = dataclasses.replace(SMOKE, real=(1, 2), n=(2,), m=(4,))
+    study = dataclasses.replace(STUDY, real=(1, 2), n=(2,), m=(4,))
     each = len(training_windows(study, tosses[:1]))
 
-    def rows(version: str, generated: dict | None = None) -> int:
-        added = synthetic(version, 4, CUBE, study, tosses, generated or {})
-        return 0 if added is None else len(added)
+    def parts(version: str, **generated: np.ndarray) -> list[int]:
+        return [*map(len, windows_of(CUBE, study, tosses, generated, (version, 2, 4)))]
 
+    assert parts("") == [2 * each]
     counted = {"v*": 4, "thin25": 1, "thin75": 3}
-    assert {name: rows(name) for name in counted} == {k: v * each for k, v in counted.items()}
-    qpos = np.stack([e.qpos for e in tosses])
-    generated = {"v1.qpos": qpos, "v1.frames": np.array([40, 30, 40, 40, *[40] * 8])}
+    assert {v: parts(v) for v in counted} == {v: [2 * each, k * each] for v, k in counted.items()}
+    qpos, frames = np.stack([e.qpos for e in tosses]), np.array([40, 30, 40, 40, *[40] * 8])
     short = dataclasses.replace(tosses[0], valid=np.arange(40) < 30)
-    assert rows("v1", generated) == 3 * each + len(training_windows(study, [short]))
+    cut = 3 * each + len(training_windows(study, [short]))
+    assert parts("v1", **{"v1.qpos": qpos, "v1.frames": frames}) == [2 * each, cut]
     # Of v2 the futures are its own predictions.
-    windows = training_windows(study, tosses)
-    predicted = np.asarray(windows.target) + 1.0
+    predicted = np.asarray(training_windows(study, tosses).target) + 1.0
     generated = {"v2.qpos": qpos, "v2.frames": np.full(12, 40), "v2.predicted": predicted}
-    added = synthetic("v2", 4, CUBE, study, tosses, generated)
-    assert added is not None
+    _, added = windows_of(CUBE, study, tosses, generated, ("v2", 2, 4))
     np.testing.assert_array_equal(added.target, predicted[: 4 * each])
 
 
 def test_every_training_is_in_a_full_call() -> None:
-    assert len(cells(FULL)) % FULL.recipe.together == 0
-    assert len(set(cells(FULL))) == len(cells(FULL))
+    assert len(cells(STUDY)) % Recipe().together == 0
+    assert len(set(cells(STUDY))) == len(cells(STUDY))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.recordings.problems import CUBE
-from experiments.tosses_alpha.study import recorded, tracked
+from experiments.tosses_alpha.versions import recorded, tracked
 from worldmodel._mujoco import mujoco
 from worldmodel.types import Episode
 

@@ -114,6 +114,17 @@ def test_versions_know_their_parents(tmp_path: Path, corrections: list[Episode])
     assert not rows  # nothing was fitted again
 
 
+def test_a_finetuning_begins_at_the_best_draw(tmp_path: Path, corrections: list[Episode]) -> None:
+    """Three steps of 0.1 prior widths; the corrections' mass is one width away."""
+    v0, ends = loop.first_version(tmp_path, DOOR), []
+    for draws in (0, 8):
+        after = refit(tmp_path, v0, f"drawn{draws}", DOOR, corrections, [], draws=draws)
+        ends.append(float(after.parameters["physics"]["door.mass"][0]))
+    assert 0.0 < ends[0] < 0.4 and abs(ends[1] - 1.0) < 0.2
+    with pytest.raises(CheckpointError, match="draws"):
+        refit(tmp_path, v0, "drawn8", DOOR, corrections, [], draws=16)
+
+
 @pytest.fixture(scope="module")
 def hybrid(
     tmp_path_factory: pytest.TempPathFactory, corrections: list[Episode]

@@ -4,8 +4,10 @@ One start on long windows ends where the first steps happen to lead: a predictio
 is far from linear in its parameters until they are about right. So every start is fitted on the
 first frames of some of the windows, then on more frames, until two starts agree on what they
 predict. Those that predict the validation windows best are fitted to all windows, and the best of
-these is kept. A seed draws the training windows and the starts: the first start is always the
-MJCF's own values, the others are spread around them by ``start_spread``.
+these is kept; of such that predict alike, the one with the fewest dead numbers, from which a
+descent can go on: a contact whose impedance would fall with depth is clipped, and has three.
+A seed draws the training windows and the starts: the first start is always the MJCF's own values,
+the others are spread around them by ``start_spread``.
 """
 
 import dataclasses
@@ -27,6 +29,7 @@ from worldmodel.model import Parameters, WorldModel
 from worldmodel.runtime.records import write_arrays
 
 _FILE = "progress.npz"
+ALIKE = 0.01  # relative, of finalists' validation errors: among these the livelier one is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ class _End:
     progress: Progress  # before the last iteration
     u: np.ndarray  # (numbers,)
     validation: float
+    dead: int  # numbers that no prediction answers to, so that no descent moves them
 
 
 def fit_physics(
@@ -144,7 +148,8 @@ def fit_physics(
             stop=stop,
         )
         u = np.array([n.u for n in identified.numbers])
-        return identified, _End(last[0], u, _relative(judge(u), origin))
+        dead = sum(n.deviation > 1.0 - 1e-9 for n in identified.numbers)
+        return identified, _End(last[0], u, _relative(judge(u), origin), dead)
 
     def finished() -> np.ndarray:
         """The starts' validation errors; ``done`` may hold the fit to all windows after them."""
@@ -174,9 +179,12 @@ def fit_physics(
         done.append(fitted(start, 1.0, whole, most, u, running)[1])
         running = None
         _write(path, config_hash, done, None)
-        runtime.log(f"start {start + 1}: validation {done[-1].validation:.4f} on all windows")
+        error, dead = done[-1].validation, done[-1].dead
+        runtime.log(f"start {start + 1}: validation {error:.4f} on all windows, {dead} dead")
     ends = done[before:]
-    first = int(np.argmin([e.validation for e in ends]))
+    least = min(end.validation for end in ends)
+    alike = [k for k, end in enumerate(ends) if end.validation <= (1.0 + ALIKE) * least]
+    first = min(alike, key=lambda k: (ends[k].dead, ends[k].validation))
     best, end = int(final[first]), ends[first]
     # Always from the last iterate on, so that a resumed run ends at the same numbers.
     identified, _ = fitted(best, 1.0, whole, most, end.u, end.progress)
@@ -240,7 +248,7 @@ def _relative(error: np.ndarray, origin: np.ndarray) -> float:
 def _write(path: Path, config_hash: str, done: list[_End], running: Progress | None) -> None:
     arrays: dict[str, Any] = {"config": config_hash}
     for i, end in enumerate(done):
-        arrays |= {f"{i}.u": end.u, f"{i}.validation": end.validation}
+        arrays |= {f"{i}.u": end.u, f"{i}.validation": end.validation, f"{i}.dead": end.dead}
         arrays |= {f"{i}.progress.{k}": v for k, v in vars(end.progress).items()}
     if running is not None:
         arrays |= {f"running.progress.{k}": v for k, v in vars(running).items()}
@@ -258,8 +266,8 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
         done: list[_End] = []
         while f"{len(done)}.u" in arrays:
             i = len(done)
-            progress, validation = _progress(arrays, str(i)), float(arrays[f"{i}.validation"])
-            done.append(_End(progress, arrays[f"{i}.u"], validation))
+            validation, dead = float(arrays[f"{i}.validation"]), int(arrays[f"{i}.dead"])
+            done.append(_End(_progress(arrays, str(i)), arrays[f"{i}.u"], validation, dead))
         running = _progress(arrays, "running") if "running.progress.u" in arrays else None
     runtime.log(f"going on after {len(done)} stages in {path.parent}")
     return done, running
