@@ -7,7 +7,8 @@ Expected: one JSON line; OUT/table.md names every number with its 95 % interval 
           not identified; the pairs that the data cannot tell apart are in table.json
 
 Gauss-Newton (``worldmodel.identify``) on windows of *train* episodes; the intervals hold for the
-windows used, the scene's structure and the priors of its parameters.
+windows used, the scene's structure and the priors of its parameters. The same command goes on after
+Ctrl-C, SIGTERM or a kill, to the same numbers.
 """
 
 import dataclasses
@@ -20,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import plain, write
+from experiments.records import plain, write, write_arrays
 from worldmodel import runtime
 from worldmodel.finetune import gauss_newton
-from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig
+from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
+from worldmodel.runtime.settings import claim
 
 NOTE = (
     "Deviation: in widths of the number's prior; 1 where the data say nothing. A number is not "
@@ -66,7 +68,16 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     world = WorldModel(problem.scene(), problem.free)
     settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
     settings |= {"data": recording.digest}
-    fitted = gauss_newton.identify(world, windows, args.fit, stop=stop)
+    claim(args.out, settings)
+    file = args.out / "progress.npz"
+    fitted = gauss_newton.identify(
+        world,
+        windows,
+        args.fit,
+        progress=_read(file),
+        keep=lambda progress: write_arrays(file, dataclasses.asdict(progress)),
+        stop=stop,
+    )
     if fitted.reason:
         runtime.log(f"nothing is identified: {fitted.reason}")
     rows = rows_of(world, fitted)
@@ -105,6 +116,15 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     )
     print(json.dumps(result))
     return 0
+
+
+def _read(file: Path) -> Progress | None:
+    if not file.is_file():
+        return None
+    with np.load(file) as arrays:
+        fields = {k: x.item() if x.ndim == 0 else x for k, x in arrays.items()}
+    runtime.log(f"going on after iteration {fields['iteration']}")
+    return Progress(**fields)
 
 
 def rows_of(world: WorldModel, fitted: Identified) -> list[dict[str, Any]]:
