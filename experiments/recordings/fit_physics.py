@@ -44,7 +44,7 @@ class Args:
     seed: int = 0  # of the start and of the order of windows
     starts: int = 3  # of the least squares, at most
     agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
-    finalists: int = 1  # starts that are fitted to all windows
+    finalists: int = 1  # of the starts that were tried, that are fitted to all windows
     least_squares: int = 512  # windows of the least squares, at most
     steps: int | None = None  # Adam steps at most
     batch: int | None = None  # windows per step

@@ -11,6 +11,7 @@ from worldmodel.model import Physics, Velocity, WorldModel
 from worldmodel.model.calibration import calibrated
 from worldmodel.model.played import replayer_of
 from worldmodel.physics import parameters as physical
+from worldmodel.scene import drives
 from worldmodel.scene.replay import Replayer
 from worldmodel.scene.tangent import displaced, measured_difference, motions
 
@@ -81,6 +82,8 @@ def _stepped(
     shift = np.tile(aside, (len(qpos), 1))
     begin, rate, held, past = (np.repeat(x, len(aside), axis=0) for x in (qpos, qvel, ctrl, memory))
     states = replayer.states(displaced(scene, begin, shift[:, :nv]), rate + shift[:, nv : 2 * nv])
+    if replayer.plays:
+        past = drives.begun_faster(replayer.model, past, shift[:, nv : 2 * nv])
     played, after = replayer.play(
         states, held[:, None], scene.substeps, past, force=shift[:, 2 * nv :]
     )

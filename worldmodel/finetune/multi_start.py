@@ -148,7 +148,7 @@ def fit_physics(
             stop=stop,
         )
         u = np.array([n.u for n in identified.numbers])
-        dead = sum(n.deviation > 1.0 - 1e-9 for n in identified.numbers)
+        dead = sum(abs(n.deviation - 1.0) < 1e-9 for n in identified.numbers)  # the prior's alone
         return identified, _End(last[0], u, _relative(judge(u), origin), dead)
 
     def finished() -> np.ndarray:
@@ -259,7 +259,8 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
     if not path.is_file():
         return [], None
     with np.load(path) as arrays:
-        if str(arrays["config"]) != config_hash:
+        former = "0.u" in arrays and "0.dead" not in arrays  # of an earlier version
+        if str(arrays["config"]) != config_hash or former:
             raise InputError(
                 f"{path} belongs to other settings or data; give another folder, or delete it"
             )

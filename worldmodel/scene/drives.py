@@ -158,13 +158,27 @@ def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[A
 
 
 def acceleration(model: Model, memory: Array, qvel: Array, seconds: Array) -> Array:
-    """(…, nv) [rad/s², m/s²] of the joints that have a drive, the mean over the last control step
-    of ``seconds``; 0 of the others, and where nothing is remembered."""
+    """(…, nv) [rad/s², m/s²] of the joints that have an actuator, the mean over the last control
+    step of ``seconds``; 0 of the others, and where nothing is remembered.
+
+    Args:
+      memory: (…, rows, nu) of the drives.
+      qvel: (…, nv).
+    """
     xp = namespace(memory)
     on_joint, _, dof = joints(model)
     change = (qvel[..., dof] - memory[..., -1, :]) / seconds
     change = xp.where(on_joint & ~xp.isnan(change), change, 0.0)
-    return change @ (dof[:, None] == np.arange(model.nv)).astype(float)
+    at = (on_joint[:, None] & (dof[:, None] == np.arange(model.nv))).astype(float)
+    return change @ (at / np.maximum(at.sum(0), 1.0))  # several on a joint remember the same
+
+
+def begun_faster(model: Model, memory: Array, rate: Array) -> Array:
+    """The memory (…, rows, nu) of a state whose velocities were greater by ``rate`` (…, nv) all
+    along: a change of state that no acceleration has brought about."""
+    on_joint, _, dof = joints(model)
+    faster = memory[..., -1:, :] + (on_joint * rate[..., dof])[..., None, :]
+    return namespace(memory).concatenate([memory[..., :-1, :], faster], axis=-2)
 
 
 def meshed(
@@ -180,11 +194,14 @@ def meshed(
     or, where it moves by more than ``SLOW``, its link where gravity pushes it.
 
     Args:
-      memory: of ``commands`` for this control step.
+      memory: (…, rows, nu) of ``commands`` for this control step.
       qpos, qvel: (…, nq), (…, nv) at its start.
-      load: (…, nv) [N·m, N] inverse dynamics under ``acceleration``, without armatures: what a
-        joint passes on to its link.
+      load: (…, nv) [N·m, N] inverse dynamics under ``acceleration``, without armatures, contacts,
+        springs and gravity compensation: what a joint passes on to its link.
       seconds: that a control step lasts.
+
+    Returns:
+      (…, rows, nu).
     """
     xp = namespace(memory)
     on_joint, position, dof = joints(model)
