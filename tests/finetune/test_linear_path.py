@@ -21,9 +21,9 @@ biasprm="0 -40 -1"/>
 def window(qpos: float, qvel: float) -> Windows:
     """An arm that gravity loads follows half a swing."""
     ctrl = 0.6 * np.sin(2.0 * np.pi * np.arange(FRAMES) / HZ)[None, :, None]
-    before = (np.full((1, HISTORY, 1), x) for x in (qpos, qvel))
-    known = np.ones((1, HISTORY), bool)
-    history = History(*before, np.zeros((1, HISTORY, 1)), np.arange(HISTORY)[None] == 0, known)
+    still = np.ones((1, HISTORY, 1))
+    first, known = np.arange(HISTORY)[None] == 0, np.ones((1, HISTORY), bool)
+    history = History(qpos * still, qvel * still, 0.0 * still, first, known)
     scored = np.ones((1, FRAMES), bool)
     return Windows(history, ctrl, np.zeros((1, FRAMES, 1)), scored, np.zeros(1, int))
 
