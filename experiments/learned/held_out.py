@@ -255,7 +255,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set(xlabel="training episodes", ylabel="joint error at the end [°]", ylim=(0.0, None))
     axes.set_xlim(-0.5, len(sizes) - 0.5)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
