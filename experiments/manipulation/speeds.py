@@ -2,7 +2,7 @@
 
 Question: control steps per second of a core, contact slots and seconds of compilation, by task
 Command:  python -m experiments.manipulation.speeds --out experiments/results/manipulation/speeds
-Runtime:  five minutes on 2 idle cores
+Runtime:  3 minutes on 2 idle cores, and slide's compilations
 Expected: one core of MJX takes thousands of control steps a second of every task; a gradient costs
           5 times as much on grasp, 12 on push, 22 on swing_up
 

@@ -77,12 +77,28 @@ def test_a_fitted_drive_is_written_and_read_back_to_the_same_motion() -> None:
     np.testing.assert_allclose(replayed(read, *played), replayed(fitted, *played), atol=1e-12)
 
 
-def test_numbers_of_a_drive_are_recovered_within_their_intervals() -> None:
+@pytest.mark.parametrize(
+    ("episodes", "starts", "frames"),
+    [
+        (12, [8], 51),
+        pytest.param(
+            *(6, [8, 24, 40], 18),
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="a start in motion does not show where the link lies in its play, and over "
+                "short windows that biases the friction (docs/limits.md)",
+            ),
+        ),
+    ],
+)
+def test_numbers_of_a_drive_are_recovered_within_their_intervals(
+    episodes: int, starts: list[int], frames: int
+) -> None:
     truth = {"delay": 0.03, "lag": 0.02, "backlash": 0.04, "coulomb": 0.06}
     row = [truth.get(name, 0.0) for name in drives.COLUMNS]
     true = servos("12 0 0 " + " ".join(map(str, row)), "1")
     start = servos("12 0 0 .01 .01 .01 0 .02", "1")
-    windows = windows_of(recorded(true, 12, 1e-3), [8], 51)
+    windows = windows_of(recorded(true, episodes, 1e-3), starts, frames)
     free = tuple(FreeParameter(kind, "servo") for kind in truth)
     world = WorldModel(start, free)
     fitted = identify(world, windows, IdentifyConfig(engine="c"))
