@@ -44,6 +44,13 @@ class Mistyped(Reach):
 """
 
 
+SOUND = """from tests.helpers.small_tasks import Reach
+
+class Named(Reach):
+    observed = {observed}
+"""
+
+
 def test_a_mistake_in_a_users_file_is_named_by_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +59,15 @@ def test_a_mistake_in_a_users_file_is_named_by_its_line(
     assert check(Path(f"{file}:Mistyped")) == 1
     named_line = r"MEND  observe .*'observe' raises KeyError: 'targt' \(.*mistyped.py, line 6\)"
     assert re.search(named_line, capsys.readouterr().out)
+
+    for observed, message in (
+        ('(("x", "m"),)', "names 1 numbers of an observation in 'observed' and observes"),
+        ('("x", "y", "z")', r"'observed' holds what is no pair; give \(name, unit\)"),
+    ):
+        file = tmp_path / f"observed{len(observed)}.py"
+        file.write_text(SOUND.format(observed=observed))
+        assert check(Path(f"{file}:Named")) == 1
+        assert re.search(f"MEND  observed .*{message}", capsys.readouterr().out)
 
     file = tmp_path / "unknown.py"
     file.write_text("horizon = 3\nhorizn + 1\n")

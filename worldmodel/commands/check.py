@@ -27,11 +27,13 @@ from worldmodel.episodes.reading import read_episodes
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
 from worldmodel.physics import parameters as physical
+from worldmodel.policies.contract import contract
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import plain
 from worldmodel.scene import Scene, SceneError, compile_scene, parse_mjcf, report
 from worldmodel.scene.defaults import candidates, name_elements
 from worldmodel.tasks.check import CHECKS, check_part
+from worldmodel.tasks.task import Task
 
 KEYS = """\
 # A number of the log becomes SI by value = sign * scale * unit(raw) + offset.
@@ -92,6 +94,8 @@ def _task(reference: str) -> list[Finding]:
         except InputError as error:
             findings.append(Finding(MEND, part, str(error)))
             break  # the parts after it rely on it
+    else:
+        findings.append(_named_observation(task))
     try:
         physical.check(task.scene, task.free)
         free = ", ".join(f.name for f in task.free) or "none: a loop can fit a network alone"
@@ -99,6 +103,19 @@ def _task(reference: str) -> list[Finding]:
     except InputError as error:
         findings.append(Finding(MEND, "free parameters", str(error)))
     return findings
+
+
+def _named_observation(task: Task) -> Finding:
+    """Whether a policy's contract can name what it observes, as a policy is saved with it."""
+    try:
+        numbers = contract(task)["observation"]
+        shown = f"{len(numbers)} numbers: {', '.join(str(x['name']) for x in numbers)}"
+        return Finding(OK, "observed", shown)
+    except InputError as error:
+        return Finding(MEND, "observed", str(error))
+    except (TypeError, ValueError):
+        text = f"task '{task.name}': 'observed' holds what is no pair; give (name, unit) of each"
+        return Finding(MEND, "observed", text)
 
 
 def _scene(

@@ -154,6 +154,11 @@ def _learn(
     settings = where | {"seed": seed} | flat(method, config)
     settings["steps"] = settings.pop(f"{method}.steps")  # more may be asked for later
     claim(out, settings)
+    runtime.log(
+        f"{method} of {asked.name} in {version.name}, {config.environments} environments at once: "
+        f"{-(-config.steps // config.epoch)} epochs of {config.epoch} control steps, a line each; "
+        "the first one compiles, for a minute or more"
+    )
     with named.contract(asked):
         env = environment(version, asked)
         policy, epochs = train(env, config, out, seed=seed, settings=where, stop=stop)
