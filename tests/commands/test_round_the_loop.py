@@ -164,6 +164,8 @@ def test_a_learned_policy_is_exported_and_deployed(run: Run, tmp_path: Path) -> 
     done = run(line)
     assert done["difference"] < 1e-5
     assert "--out onnx is there already" in run(line)
+    itself = run("export cart_task.py:task --policy learned/policy --out itself")
+    assert itself["difference"] == done["difference"]
     deploy = "deploy cart_task.py:task --episodes 2 --policy {0} --out deployed_{0}"
     one, two = (run(deploy.format(name)) for name in ("learned", "onnx"))
     assert one["error"] == pytest.approx(two["error"], abs=1e-5) and one["success"] is not None

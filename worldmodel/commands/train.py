@@ -247,13 +247,16 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
 
 
 def kept_policy(folder: Path, task: Task) -> actor.Actor | cloning.Cloned:
-    """The policy that ``train`` left in a folder, by cloning or learning.
+    """The policy that ``train`` or a turn of the loop left in a folder, by cloning or learning; the
+    folder, or ``policy`` in it.
 
     Raises:
       InputError: no policy there, or one of another task.
     """
     kept = folder / "policy"
-    if not kept.is_dir():
+    if folder.name == kept.name and not kept.is_dir():
+        kept = folder
+    if checkpoint.latest(kept) is None:
         raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
     learned = "actor" in checkpoint.read_metadata(kept)
     return actor.restore(kept, task) if learned else cloning.restore(kept, task)
