@@ -153,7 +153,7 @@ def driven(scale: float, late: int) -> list[Finding]:
             data.ctrl[:] = ctrl[max(0, k - 1 - late)]
             mujoco.mj_step(model, data, SUBSTEPS)
             qpos[k] = scale * data.qpos
-        qvel = np.gradient(qpos, axis=0) * HZ
+        qvel = np.asarray(np.gradient(qpos, axis=0)) * HZ
         episodes.append(Episode.regular(seed, HZ, qpos=qpos, qvel=qvel, ctrl=ctrl[:, None]))
     return consistency(model, SUBSTEPS, episodes, HZ)
 
