@@ -62,6 +62,13 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
         assert out == ""
         assert err.startswith("error: ") and text in err and err.count("\n") == 1
 
+    def stopped(_: object) -> int:
+        raise KeyboardInterrupt
+
+    assert runtime.run(stopped, None) == 130
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("stopped by Ctrl-C") and err.count("\n") == 1
+
     def broken(_: object) -> int:
         raise ZeroDivisionError
 
