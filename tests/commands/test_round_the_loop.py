@@ -268,6 +268,8 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "--environments 0: at least 1",
         ),
         ("train cart_task.py:task --out x --method ppo --model no", "--model no: no such folder"),
+        ("train cart_task.py:task --out x --learning-rate -1", "--learning-rate -1: above 0"),
+        ("train cart_task.py:task --out x --weight-decay nan", "--weight-decay nan: from 0 on"),
         (
             "train cart_task.py:task --out x --method ppo --environments 100",
             "no multiple of environments = 100",

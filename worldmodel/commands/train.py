@@ -1,5 +1,6 @@
 """``worldmodel train``: a policy by cloning, by planning, or by learning in the world model."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +85,10 @@ def train(
     """
     check_counts(width=width, steps=steps, history=history, chunk=chunk)
     check_counts(environments=environments, horizon=horizon)
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise InputError(f"--learning-rate {learning_rate:g}: above 0")
+    if not 0 <= weight_decay < math.inf:
+        raise InputError(f"--weight-decay {weight_decay:g}: from 0 on")
     if method == "plan":
         return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
     chosen: dict[str, Any] = {"width": width}
