@@ -210,7 +210,24 @@ def scripted(env: Script, **settings: Any) -> tuple[Method, Learner]:
     critics = jax.vmap(method.critic.init)(jax.random.split(two, 2))
     targets = jax.vmap(method.critic.init)(jax.random.split(three, 2))
     seen = running_statistics.init_state(jnp.zeros(3))
-    return method, Learner(method.network.init(one), critics, targets, None, None, seen)
+    policy = method.network.init(one)
+    adam = method.adam.init(policy), method.adam.init(critics)
+    return method, Learner(policy, policy, critics, targets, *adam, seen)
+
+
+def test_the_policy_that_is_kept_is_an_average_of_the_last() -> None:
+    env = script()
+    method, learner = scripted(env, averaging=0.25)
+    states = jax.tree.map(lambda x: jnp.stack([x] * SMALL.environments), env.begin())
+    average = jax.tree.map(np.array, learner.average)
+    for key in jax.random.split(jax.random.PRNGKey(3), 3):
+        learner, _, out = jax.jit(method.update)(learner, states, key)
+        assert out == 0
+        average = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, average, learner.policy)
+    for a, b in zip(*map(jax.tree.leaves, (learner.average, average)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), learner.policy, learner.average)
+    assert max(jax.tree.leaves(moved)) > 1e-3
 
 
 def test_the_loss_is_the_discounted_return_of_each_episode_with_its_entropy() -> None:

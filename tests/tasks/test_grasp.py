@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from worldmodel.policies.clone import CloneConfig, clone, restore, save
 from worldmodel.policies.plan import Demonstrator, SearchConfig
 from worldmodel.tasks import data_set, sensors
 from worldmodel.tasks.grasp.expert import EXPERT
-from worldmodel.tasks.grasp.task import BOX_X, BOX_Z, LIFT, SUCCESS, Grasp, widths
+from worldmodel.tasks.grasp.task import BOX_X, BOX_Z, FALLEN, LIFT, SUCCESS, Grasp, widths
 from worldmodel.tasks.play import episodes
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.types import Array, Episode, Goal, Measurement
@@ -92,6 +93,40 @@ def test_scores_are_distances_of_the_box() -> None:
     assert task.failed(falling, GOAL)
     lowered = dataclasses.replace(falling, velocities=-0.5 * np.eye(7)[BOX_Z])
     assert not task.failed(lowered, GOAL)
+
+
+def test_the_reward_is_for_a_box_that_is_gripped_and_carried_over_the_table() -> None:
+    task, over, width = grasp(), 1.3 * LIFT, 0.03
+    start = float(GOAL["x"]) - 0.18
+
+    def total(*poses: tuple[float, float, float, float]) -> float:
+        """Of poses x and z of the box, how far the pads are above its middle, and their width."""
+        frames = [
+            measured(task, [x, z + 0.03 + up, w / 2, w / 2, x, z, 0.0], [0.0, 0.0, w / 2, w / 2])
+            for x, z, up, w in poses
+        ]
+        return float(
+            sum(task.reward(a, jnp.zeros(3), b, GOAL) for a, b in itertools.pairwise(frames))
+        )
+
+    begun, held = (start, 0.0, 0.12, 0.08), (start, 0.0, 0.0, width)
+    reached = total(begun, (start, 0.0, 0.0, 0.08))
+    closed = total(begun, (start, 0.0, 0.0, 0.08), held)
+    beside = total(begun, (start, 0.0, 0.12, width))
+    assert beside < 0.0 < reached < closed
+    there = float(GOAL["x"])
+    lift, carry, lower = (start, over, 0.0, width), (there, over, 0.0, width), (there, 0, 0, width)
+    assert total(held, lift) > 0.9 * over / SUCCESS
+    lifted, pushed = total(held, lift, carry, lower), total(held, lower)
+    assert lifted - pushed > 0.9 * 0.18 / SUCCESS
+    # Forth through the air and back on the table gains nothing, however often.
+    assert total(held, lift, carry, lower, held) < 0.0
+    falling = dataclasses.replace(
+        measured(task, [0.0] * 7, [0.0] * 4), velocities=-np.eye(7)[BOX_Z]
+    )
+    lying = measured(task, [0.0] * 7, [0.0] * 4)
+    fallen = task.reward(lying, jnp.zeros(3), falling, GOAL)
+    assert float(fallen - task.reward(lying, jnp.zeros(3), lying, GOAL)) == -FALLEN
 
 
 def test_a_held_box_is_pressed_as_the_servos_press() -> None:

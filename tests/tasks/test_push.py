@@ -15,7 +15,7 @@ from worldmodel.tasks import sensors
 from worldmodel.tasks.play import episodes
 from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.tasks.push.expert import EXPERT
-from worldmodel.tasks.push.task import SUCCESS, Push, distance
+from worldmodel.tasks.push.task import BAR, RADIUS, REACH, SUCCESS, Push, distance, rotation
 from worldmodel.types import Episode, Measurement
 
 GOAL = {"x": jnp.array(0.05), "y": jnp.array(0.12), "yaw": jnp.array(0.2)}
@@ -51,10 +51,17 @@ def test_scores_are_distances_of_the_tees_ends() -> None:
     # A translation of 5 cm moves every end by as much.
     shorter = Episode.regular(0, 50.0, qpos=qpos[:2], qvel=rows[0], ctrl=rows[1], goal=GOAL)
     assert task.error(shorter) == pytest.approx(0.05, abs=1e-9) and not task.success(shorter)
-    frames = [measured(task, list(q)) for q in qpos]
-    steps = [task.reward(a, jnp.zeros(2), b, GOAL) for a, b in itertools.pairwise(frames)]
     begin = Episode.regular(0, 50.0, qpos=qpos[:1], qvel=rows[0], ctrl=rows[1], goal=GOAL)
-    assert float(sum(steps)) == pytest.approx(task.error(begin) - task.error(episode), abs=1e-9)
+    nearer = task.error(begin) - task.error(episode)
+    # The fingertip at the bar, then as far behind it as it likes.
+    for behind, reached in (([0.0] * 3, 0.0), ([0.1, 0.05, 0.0], REACH * 0.1)):
+        tips = [
+            np.array(place) + rotation(yaw) @ np.array([0.0, BAR - RADIUS - off])
+            for (*place, yaw), off in zip(poses, behind, strict=True)
+        ]
+        frames = [measured(task, [*tip, *pose]) for tip, pose in zip(tips, poses, strict=True)]
+        steps = [task.reward(a, jnp.zeros(2), b, GOAL) for a, b in itertools.pairwise(frames)]
+        assert float(sum(steps)) == pytest.approx((nearer + reached) / SUCCESS, abs=0.02)
 
 
 def test_the_expert_succeeds_and_touches_with_the_fingertip() -> None:

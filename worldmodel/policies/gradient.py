@@ -10,6 +10,9 @@ of the window, with the critics' value of where it ends, in the weights of the p
         ICLR 2025, arXiv:2412.12089: entropy as a part of the reward, two critics whose mean the
         policy climbs and whose smaller value the critics learn from
 
+    B. T. Polyak and A. B. Juditsky, Acceleration of stochastic approximation by averaging, SIAM
+        Journal on Control and Optimization 30, 1992: the average of the weights, which is kept
+
 The gradient of each environment is shortened to ``max_norm`` before the mean, so that one contact
 cannot drown all others.
 """
@@ -64,6 +67,7 @@ class GradientConfig:
     passes: int = 8  # of the critics over a window
     minibatches: int = 4  # of a pass
     following: float = 0.2  # share of the critics that their targets take over per update
+    averaging: float = 0.02  # share of the policy that its average, which is kept, takes over
 
     def __post_init__(self) -> None:
         sizes = ("steps", "environments", "horizon", "updates", "width", "layers")
@@ -72,7 +76,7 @@ class GradientConfig:
             counts=(*sizes, "passes", "minibatches"),
             not_negative=("entropy",),
             positive=("learning_rate", "max_norm"),
-            shares=("discount", "trace", "following"),
+            shares=("discount", "trace", "following", "averaging"),
         )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(
@@ -96,6 +100,7 @@ class Learner:
     """All that training changes, but for the environments."""
 
     policy: Any  # weights
+    average: Any  # of the policy's weights over the last updates
     critics: Any  # weights of both, with a leading dimension
     targets: Any  # what the critics were of late
     policy_adam: Any
@@ -139,7 +144,7 @@ class Method:
         adam = self.adam.init(policy), self.adam.init(critics)
         seen = running_statistics.init_state(jnp.zeros(self.env.observation_size))
         keys = jax.random.split(three, self.config.environments)
-        return Learner(policy, critics, critics, *adam, seen), self.env.reset(keys)
+        return Learner(policy, policy, critics, critics, *adam, seen), self.env.reset(keys)
 
     def values(self, normaliser: Any, critics: Any, observed: Array) -> Array:
         """(critics, …) of observations (…, observation)."""
@@ -253,6 +258,7 @@ class Method:
         (critics, critics_adam), _ = jax.lax.scan(improve, begun, orders)
         learner = Learner(
             policy,
+            optax.incremental_update(policy, learner.average, config.averaging),
             critics,
             optax.incremental_update(critics, learner.targets, config.following),
             policy_adam,
@@ -331,7 +337,7 @@ def train(
         curve[-1]["not_finite"] = int(out)
         if out:
             runtime.log(f"{out} gradients were not finite and left out")
-        policy = actor_of(learner.policy, learner.normaliser, "gradients")
+        policy = actor_of(learner.average, learner.normaliser, "gradients")
         run.save((learner, states), policy, curve)
         if stop() and len(curve) < total:
             raise runtime.Interrupted(f"saved after {curve[-1]['steps']} steps of gradients")

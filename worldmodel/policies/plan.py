@@ -158,13 +158,16 @@ def returns(
 
 @functools.lru_cache(maxsize=8)
 def scorer(task: Task) -> Callable[..., Array]:
-    """Of a batch of episodes, ``(measured, action, goal)`` → the sums of their rewards; compiled
-    once."""
+    """Of a batch of episodes, ``(measured, action, goal)`` → the sums of their rewards, up to the
+    first step that fails; compiled once."""
 
     def total(measured: Any, action: Array, goal: Goal) -> Array:
         before = jax.tree.map(lambda a: a[:-1], measured)
         after = jax.tree.map(lambda a: a[1:], measured)
-        return jnp.sum(jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal))
+        reward = jax.vmap(task.reward, (0, 0, 0, None))(before, action, after, goal)
+        failures = jnp.cumsum(jax.vmap(task.failed, (0, None))(after, goal))
+        earlier = jnp.concatenate([jnp.zeros(1, failures.dtype), failures[:-1]])
+        return jnp.sum(jnp.where(earlier == 0, reward, 0.0))
 
     return jax.jit(jax.vmap(total))
 

@@ -23,7 +23,8 @@ HALF = 0.03  # [m] height of the box's middle above the table it stands on
 LIFT = 0.04  # [m] above the table that the box must have been
 FALL = 0.6  # [m/s] that no hand lowers a box with: it is dropped
 SUCCESS = 0.015  # [m]
-GRIP_COST, REACH = 1e-2, 0.3  # [m/N], [m] in the reward: what a firm grip and a far hand cost
+GRIP_COST, REACH, FALLEN = 1e-2, 0.5, 5.0  # [m/N], (), () of a grip, a far hand and a fall
+SQUEEZED = BOX - 0.02  # [m] the commanded width of a firm grip: 4 N
 POINTS = np.array([[-0.02, -HALF], [0.02, -HALF], [0.0, HALF]])  # [m] of the box: x, z
 PADS = (("thumb", "box"), ("finger", "box"))
 HAND_X, HAND_Z, THUMB, FINGER, BOX_X, BOX_Z, BOX_PITCH = range(7)
@@ -84,14 +85,17 @@ class Grasp(Task):
         return measured.velocities[BOX_Z] < -FALL
 
     def reward(self, before: Measurement, action: Array, after: Measurement, goal: Goal) -> Array:
-        """[m] at most 0: how far the box is from the goal, and the pads are from the box until it
-        is there; and what they press with."""
-        del before, action
-        q = after.joints
-        box = distance(q[BOX_X:], goal["x"], jnp)
-        reach = jnp.hypot(q[BOX_X] - q[HAND_X], q[BOX_Z] + HALF - q[HAND_Z])
-        cost = box * (1.0 + reach / REACH) + GRIP_COST * jnp.mean(after.force)
-        return -cost / self.horizon
+        """() in units of ``SUCCESS``: how much nearer the pads have come to the box, closing
+        around it, and the box to the goal, over the table and not along it. Less what is missing
+        on the average of the episode, what the pads press with, and a fall."""
+        del action
+        was, now = _from(before, goal), _from(after, goal)
+        carried = was[0] - now[0]
+        lifted = jnp.clip(after.joints[BOX_Z] / LIFT, 0.0, 1.0)
+        carried = jnp.where(carried > 0.0, lifted * carried, carried)
+        cost = distance(after.joints[BOX_X:], goal["x"], jnp) + GRIP_COST * jnp.mean(after.force)
+        gain = carried + was[1] - now[1] - cost / self.horizon
+        return gain / SUCCESS - FALLEN * self.failed(after, goal)
 
     def error(self, episode: Episode) -> float:
         """[m] at the end; NaN where the box is not measured then, or never."""
@@ -107,6 +111,21 @@ class Grasp(Task):
 def widths(joints: Array, ctrl: Array) -> tuple[Array, Array]:
     """[m] of the gripper, measured and commanded: of joints (…, 7) and commands (…, 4)."""
     return joints[..., THUMB] + joints[..., FINGER], ctrl[..., THUMB] + ctrl[..., FINGER]
+
+
+def _from(measured: Measurement, goal: Goal) -> tuple[Array, Array]:
+    """() [m] how far the box is from the goal along the table; and the sum of how far it is above
+    or below its way, tilted, and, until it is near the goal, the pads from its middle, and the
+    gripper's command, there, from a firm grip."""
+    q = measured.joints
+    along = jnp.abs(goal["x"] - q[BOX_X])
+    height = jnp.abs(q[BOX_Z] - jnp.minimum(2.0 * along, 1.3 * LIFT))
+    reach = jnp.hypot(q[BOX_X] - q[HAND_X], q[BOX_Z] + HALF - q[HAND_Z])
+    near = jnp.exp(-jnp.square(reach / 0.02))
+    open_by = jnp.maximum(widths(q, measured.applied)[1], SQUEEZED) - SQUEEZED
+    grip = near * open_by + (1.0 - near) * (WIDE - SQUEEZED)
+    far = jnp.minimum(along / 0.05, 1.0)
+    return along, height + HALF * jnp.abs(q[BOX_PITCH]) + far * (REACH * reach + grip)
 
 
 def distance(box: Any, x: Any, numpy: Any) -> Any:

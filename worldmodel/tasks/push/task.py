@@ -21,6 +21,7 @@ RADIUS = 0.015  # [m] of the fingertip
 SCALE = np.array([0.1, 0.1, 0.1, 0.1, 0.5])  # [m, m, m, m, rad] of what is observed
 POINTS = np.array([[-0.08, -0.0343], [0.08, -0.0343], [0.0, 0.1057]])  # [m] the T's three ends
 SUCCESS = 0.02  # [m]
+REACH = 0.3  # of the reward for the T's way: for the fingertip's to it
 
 
 class Push(Task):
@@ -72,9 +73,12 @@ class Push(Task):
         return rotation(-measured.joints[4]) @ ctrl / SPEED
 
     def reward(self, before: Measurement, action: Array, after: Measurement, goal: Goal) -> Array:
-        """[m] how much nearer the T has come; their sum is that of the whole episode."""
+        """() how much nearer the T has come, in units of ``SUCCESS``, and the fingertip the T's
+        bar; their sum is that of the whole episode."""
         del action
-        return distance(before.joints[2:], goal, jnp) - distance(after.joints[2:], goal, jnp)
+        nearer = distance(before.joints[2:], goal, jnp) - distance(after.joints[2:], goal, jnp)
+        reached = _gap(before.joints) - _gap(after.joints)
+        return (nearer + REACH * reached) / SUCCESS
 
     def error(self, episode: Episode) -> float:
         """[m] at the end."""
@@ -83,6 +87,13 @@ class Push(Task):
     def success(self, episode: Episode) -> bool:
         """Whether the error is below ``SUCCESS``."""
         return self.error(episode) < SUCCESS
+
+
+def _gap(joints: Array) -> Array:
+    """() [m] between the fingertip and the middle of the bar's flat side."""
+    there = rotation(-joints[4]) @ (joints[:2] - joints[2:4])
+    x, y = there[0], there[1] - (BAR - RADIUS)
+    return jnp.sqrt(x**2 + y**2 + 1e-6)
 
 
 def rotation(angle: Any) -> Array:
