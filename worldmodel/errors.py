@@ -1,7 +1,9 @@
 """The error of the whole package for bad input, and the ends of its messages; needs no JAX."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -23,3 +25,21 @@ def cause(error: Exception) -> str:
     """Why a file or text could not be read or written, in one line without number and path."""
     system = getattr(error, "strerror", None)
     return system or str(error).partition("\n")[0] or type(error).__name__
+
+
+def where(error: Exception) -> str:
+    """The innermost line of a user's own code that raised, as "task.py, line 12"; else the last.
+
+    Files of this package and of installed ones are not a user's own.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(__file__).parent
+    own = [
+        frame
+        for frame in frames
+        if package not in Path(frame.filename).parents
+        and "site-packages" not in frame.filename
+        and not frame.filename.startswith("<")
+    ]
+    last = (own or list(frames))[-1]
+    return f"{last.filename}, line {last.lineno}"

@@ -136,3 +136,43 @@ def test_a_motors_torque_is_compared_with_what_the_motion_needs(sign: float, lev
         episodes.append(Episode.regular(seed, HZ, qpos=qpos, qvel=qvel, ctrl=sign * torque))
     motors = [f for f in consistency(model, SUBSTEPS, episodes, HZ) if "motor" in f.subject]
     assert [f.level for f in motors] == [level, level]
+
+
+BASE = """<mujoco><worldbody><body><joint name="x" type="slide"/><geom size=".1" mass="5"/>
+</body></worldbody><actuator><velocity name="x" joint="x" kv="{kv}"/></actuator></mujoco>"""
+
+
+def driven(scale: float, late: int) -> list[Finding]:
+    """Findings on a base whose velocity follows a sine; its positions are scaled."""
+    model = model_of(BASE.format(kv=50))
+    t = np.arange(150) / HZ
+    episodes = []
+    for seed, rate in enumerate((2.0, 3.0, 5.0)):
+        data, ctrl, qpos = mujoco.MjData(model), 0.4 * np.sin(rate * t), np.zeros((len(t), 1))
+        for k in range(1, len(t)):
+            data.ctrl[:] = ctrl[max(0, k - 1 - late)]
+            mujoco.mj_step(model, data, SUBSTEPS)
+            qpos[k] = scale * data.qpos
+        qvel = np.asarray(np.gradient(qpos, axis=0)) * HZ
+        episodes.append(Episode.regular(seed, HZ, qpos=qpos, qvel=qvel, ctrl=ctrl[:, None]))
+    return consistency(model, SUBSTEPS, episodes, HZ)
+
+
+def test_a_velocity_servo_is_compared_by_its_velocity() -> None:
+    assert [f.level for f in driven(1.0, late=0)] == [OK]
+    (millimetres,) = driven(1e-3, late=0)
+    assert millimetres.level == MEND and "millimetres" in millimetres.text
+    (turned,) = driven(-1.0, late=0)
+    assert turned.level == MEND and "turn one sign" in turned.text
+    (late,) = driven(1.0, late=5)
+    assert late.level == NOTE
+    ms = float(late.text.split("act about ")[1].split(" ms")[0])
+    assert ms == pytest.approx(5e3 / HZ, abs=1e3 / HZ)
+
+
+def test_a_velocity_servo_that_is_never_commanded_is_a_damper() -> None:
+    model = model_of(BASE.format(kv=50))
+    still = Episode.regular(
+        0, HZ, qpos=np.ones((50, 1)), qvel=np.zeros((50, 1)), ctrl=np.zeros((50, 1))
+    )
+    assert consistency(model, SUBSTEPS, [still], HZ) == []

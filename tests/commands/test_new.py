@@ -48,3 +48,27 @@ def test_a_rate_that_steps_nothing_is_named(
     assert main(["new", "reaching", "--mjcf", "pusher.xml", *given]) == 2
     assert given[0] in capsys.readouterr().err
     assert not Path("reaching").exists()
+
+
+UNDAMPED = """<mujoco model="arm"><worldbody>
+  <body name="upper"><joint name="a"{damping}/><geom size=".1"/>
+    <body name="lower" pos=".3 0 0"><joint name="b"/><geom size=".1"/></body></body>
+</worldbody><actuator>
+  <motor name="a" joint="a" ctrlrange="-1 1"/><motor name="b" joint="b" ctrlrange="-1 1"/>
+</actuator></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    ("damping", "free"), [("", ["lower.mass"]), (' damping=".1"', ["a.damping"])]
+)
+def test_a_joint_without_damping_has_none_to_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damping: str, free: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("arm.xml").write_text(UNDAMPED.format(damping=damping))
+    assert main(["new", "waving", "--mjcf", "arm.xml"]) == 0
+    monkeypatch.delitem(sys.modules, "task", raising=False)
+    assert main(["check", "waving/task.py:task"]) == 0
+    assert [f.name for f in named.task("waving/task.py:task").free] == free
+    monkeypatch.delitem(sys.modules, "task", raising=False)

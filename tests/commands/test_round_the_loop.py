@@ -121,8 +121,7 @@ def test_many_episodes_are_made_in_parts_and_a_killed_command_goes_on(
         return real(asked, number)
 
     monkeypatch.setattr(generation.Demonstration, "part", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(line.format("again"))
+    assert "stopped by Ctrl-C" in run(line.format("again"))
     assert not (tmp_path / "again").exists()
     assert "seed was 0 and is 1" in run(line.format("again") + " --seed 1")
     played = []
@@ -164,6 +163,8 @@ def test_a_learned_policy_is_exported_and_deployed(run: Run, tmp_path: Path) -> 
     done = run(line)
     assert done["difference"] < 1e-5
     assert "--out onnx is there already" in run(line)
+    itself = run("export cart_task.py:task --policy learned/policy --out itself")
+    assert itself["difference"] == done["difference"]
     deploy = "deploy cart_task.py:task --episodes 2 --policy {0} --out deployed_{0}"
     one, two = (run(deploy.format(name)) for name in ("learned", "onnx"))
     assert one["error"] == pytest.approx(two["error"], abs=1e-5) and one["success"] is not None
@@ -267,6 +268,8 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "--environments 0: at least 1",
         ),
         ("train cart_task.py:task --out x --method ppo --model no", "--model no: no such folder"),
+        ("train cart_task.py:task --out x --learning-rate -1", "--learning-rate -1: above 0"),
+        ("train cart_task.py:task --out x --weight-decay nan", "--weight-decay nan: from 0 on"),
         (
             "train cart_task.py:task --out x --method ppo --environments 100",
             "no multiple of environments = 100",

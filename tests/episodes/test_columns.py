@@ -23,7 +23,7 @@ JOINTS = st.builds(
     unit=st.sampled_from(UNITS),
     sign=st.sampled_from([1.0, -1.0]),
     offset=NUMBERS,
-    delay=NUMBERS,
+    delay=st.floats(-5.0, 5.0),
     range=st.none() | st.tuples(NUMBERS, NUMBERS).filter(lambda r: r[0] != r[1]),
     assumed=st.none() | NUMBERS,
     time=st.none() | NAMES,
@@ -157,3 +157,14 @@ def test_bodies_that_the_mjcf_contradicts(body: Body, message: str) -> None:
     with pytest.raises(ColumnsError, match="nothing measures body 'box'"):
         layout(Columns(), BOX)
     assert [s.kind for s in layout(BOX_COLUMNS, BOX)[0]] == ["position", "rotation"]
+
+
+@pytest.mark.parametrize("delay", [45.0, -10.0, float("nan")])
+def test_a_delay_in_milliseconds_is_refused(delay: float) -> None:
+    for columns in (
+        lambda: Joint("lift", "q", delay=delay),
+        lambda: Command("lift", "u", delay=delay),
+        lambda: Body("box", delay=delay),
+    ):
+        with pytest.raises(ColumnsError, match=f"delay is {delay:g}; give seconds|give a finite"):
+            columns()

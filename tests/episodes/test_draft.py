@@ -133,3 +133,24 @@ def test_per_cent_from_minus_100_and_a_body_by_its_name(tmp_path: Path) -> None:
 def test_no_time_is_said(tmp_path: Path) -> None:
     _, notes = draft(arm_log(tmp_path / "a.npz", time=None), ARM)
     assert any("give rate_hz, the rows per second" in note for note in notes)
+
+
+BASE = """<mujoco><compiler autolimits="true"/><worldbody><body><joint name="yaw"/>
+<geom size=".1"/></body></worldbody>
+<actuator><velocity name="wz" joint="yaw" kv="1"{range}/></actuator></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    ("bounds", "unit"),
+    [("", "deg"), (' ctrlrange="-1 1"', "deg"), (' ctrlrange="-60 60"', "")],
+    ids=["free", "only in degrees", "as it is"],
+)
+def test_a_velocity_servos_command_has_its_joints_unit_where_the_range_allows_it(
+    bounds: str, unit: str, tmp_path: Path
+) -> None:
+    model = mujoco.MjModel.from_xml_string(BASE.format(range=bounds))
+    turn = 100.0 * np.sin(TIME)
+    columns = {"time": TIME, "yaw": turn, "action.wz": 50.0 * np.cos(TIME)}
+    drafted, notes = draft(csv(tmp_path / "turn.csv", columns), model)
+    assert (drafted.joints[0].unit, drafted.commands[0].unit) == ("deg", unit)
+    assert any("taken for deg/s" in note for note in notes) == bool(unit)

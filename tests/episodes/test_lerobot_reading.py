@@ -121,7 +121,9 @@ def test_damaged_info(folder: Path) -> None:
         read(folder)
     path.unlink()
     for nothing in (folder, folder / "meta", folder / "absent", path / "below"):
-        with pytest.raises(DatasetError, match=r"no file .*info\.json; give the folder"):
+        with pytest.raises(
+            DatasetError, match=r"info\.json, so .* is no LeRobot data set; give the"
+        ):
             read(nothing)
 
 

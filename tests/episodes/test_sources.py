@@ -159,6 +159,8 @@ def test_what_is_no_archive_is_not_called_pickled(tmp_path: Path, content: bytes
         ("a.csv", "a,b\n1,2\n3\n", r"a\.csv: line 3 has 1 cells where the header has 2"),
         ("a.csv", "a,a\n1,2\n", "has two columns 'a'"),
         ("a.csv", "", "is no CSV"),
+        ("a.csv", "0.5,1e-3\n1,2\n", r"a\.csv: line 1, '0.5,1e-3', names no columns"),
+        ("a.csv", "# by me\na,b\n1,2\n", r"a\.csv: line 1, '# by me', names no columns"),
         ("a.csv", "a,b\n", r"a\.csv has columns but no row"),
         ("a.parquet", "PAR1", "truncated or damaged"),
         ("a.txt", "a b\n", r"is no \.npz, \.csv, \.parquet file; convert it"),
@@ -168,6 +170,11 @@ def test_bad_tables_are_named(tmp_path: Path, name: str, content: str, message: 
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         open_source(tmp_path / name)
+
+
+def test_columns_that_pandas_counts_have_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("0,1\n3,4\n5,6\n")
+    assert column(tmp_path / "a.csv", "1")[0].tolist() == [4.0, 6.0]
 
 
 def test_a_truncated_parquet_ragged_lists_and_no_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Captured episodes are never lost, and never played again."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_captured_episodes_are_not_played_again(tmp_path: Path) -> None:
             np.testing.assert_array_equal(ours, theirs, field.name)
             assert type(ours) is type(theirs)
     assert first[2].ctrl[0, 0] == 7.0 and first[2].qpos.shape == (10, 2)
+
+
+def test_an_episode_that_takes_its_time_is_logged_as_it_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    robot = ScriptedRobot()
+    robot.at = {3: lambda: time.sleep(1.1) if robot.played == 2 else None}
+    capture(tmp_path, robot, CART, trials(2), KEY)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("episode 2 of 2: 10 frames, ")
 
 
 def silent() -> Measurement:

@@ -163,6 +163,20 @@ def test_the_code_is_that_which_began() -> None:
     assert commit.split()[-1] == f"task.py-{short_hash(b'first')}"
 
 
+def test_a_run_that_goes_on_with_other_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    def goes_on(task: str, out: Path) -> int:
+        out.mkdir(exist_ok=True)
+        return 0
+
+    line = ["--task", "task.py:task", "--out", "one"]
+    for text, warned in (("first", False), ("first", False), ("edited", True)):
+        Path("task.py").write_text(text)
+        assert call(goes_on, line, "goes_on", "") == 0
+        err = capsys.readouterr().err
+        assert ("WARNING: one was begun with other code" in err) == warned
+    assert short_hash(b"first") in err and short_hash(b"edited") in err
+
+
 def test_the_help_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--help")

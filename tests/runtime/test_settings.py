@@ -7,7 +7,7 @@ import pytest
 from worldmodel.errors import InputError
 from worldmodel.runtime.settings import claim
 
-SETTINGS = {"seed": 0, "steps": 60, "free": ["damping:elbow"], "data": "abc"}
+SETTINGS = {"seed": 0, "steps": 60, "free": ["damping:elbow"], "data": "abc", "policy": 16 * "0e"}
 
 
 def test_the_same_settings_go_on(tmp_path: Path) -> None:
@@ -28,6 +28,8 @@ def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
         ({"seed": 2}, "seed was 0 and is 2"),
         ({"steps": 30}, "steps was 60 and is 30"),
         ({"data": "xyz"}, "data"),
+        ({"policy": 16 * "0f"}, "policy has other contents; give"),
+        ({"policy": "linear"}, f'policy was "{16 * "0e"}" and is "linear"'),
         ({"horizon": 8}, "horizon was null and is 8"),
     ],
 )

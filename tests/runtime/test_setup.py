@@ -1,10 +1,13 @@
 """Signals, status codes and provenance."""
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -29,6 +32,22 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_signal_in_compiled_code_is_acknowledged(capsys: pytest.CaptureFixture) -> None:
+    rounds, compiled = 1, 0.0
+    while compiled < 0.1:  # until a round is long enough to be timed
+        rounds, began = 4 * rounds, time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+        compiled = time.monotonic() - began
+    with runtime.Interrupt() as interrupt:
+        press = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+        press.start()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", int(rounds * 4.0 / compiled))  # no handler runs
+        assert interrupt.requested
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("SIGTERM: takes effect when the compiled program")
+    assert lines[1].startswith("SIGTERM: saving after this step")
+
+
 def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -> None:
     def full(_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device", "fit.json")
@@ -42,6 +61,13 @@ def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("error: ") and text in err and err.count("\n") == 1
+
+    def stopped(_: object) -> int:
+        raise KeyboardInterrupt
+
+    assert runtime.run(stopped, None) == 130
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("stopped by Ctrl-C") and err.count("\n") == 1
 
     def broken(_: object) -> int:
         raise ZeroDivisionError

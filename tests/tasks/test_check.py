@@ -77,6 +77,18 @@ BREACHES: dict[str, tuple[Task, str]] = {
         broken(reward=lambda self, b, a, m, g: jnp.nan * m.joints[0]),
         "'reward' returns nan; return one finite number",
     ),
+    "host": (
+        broken(reward=lambda self, b, a, m, g: float(np.asarray(m.joints)[0])),
+        r"'reward' cannot be compiled .*test_check.py, line \d+\); write it in jax.numpy",
+    ),
+    "hosts": (
+        broken(action=lambda self, m, c, g: np.asarray(c)),
+        r"raises TracerArrayConversionError: .* \(.*test_check.py, line \d+\)$",
+    ),
+    "dict": (
+        broken(reset=lambda self, key: ({"qpos": jnp.zeros(1)}, {})),
+        r"'reset' returns dict and dict; return Start\(qpos, qvel\)",
+    ),
     "failed": (broken(failed=lambda self, m, g: m.joints[0]), "return one bool"),
     "error": (broken(error=lambda self, e: -1.0), "'error' returns -1.0"),
     "errors": (broken(error=lambda self, e: np.zeros(2)), r"'error' returns array\(\[0"),

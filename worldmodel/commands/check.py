@@ -27,11 +27,13 @@ from worldmodel.episodes.reading import read_episodes
 from worldmodel.errors import InputError
 from worldmodel.model.calibration import without_calibrations
 from worldmodel.physics import parameters as physical
+from worldmodel.policies.contract import contract
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import plain
 from worldmodel.scene import Scene, SceneError, compile_scene, parse_mjcf, report
 from worldmodel.scene.defaults import candidates, name_elements
-from worldmodel.tasks.check import CHECKS
+from worldmodel.tasks.check import CHECKS, check_part
+from worldmodel.tasks.task import Task
 
 KEYS = """\
 # A number of the log becomes SI by value = sign * scale * unit(raw) + offset.
@@ -86,12 +88,14 @@ def check(
 def _task(reference: str) -> list[Finding]:
     """A finding for every part of a task's contract, and for the parameters that may be fitted."""
     task, findings = named.task(reference), []
-    for part, checked in CHECKS.items():
+    for part in CHECKS:
         try:
-            findings.append(Finding(OK, part, checked(task)))
+            findings.append(Finding(OK, part, check_part(task, part)))
         except InputError as error:
             findings.append(Finding(MEND, part, str(error)))
             break  # the parts after it rely on it
+    else:
+        findings.append(_named_observation(task))
     try:
         physical.check(task.scene, task.free)
         free = ", ".join(f.name for f in task.free) or "none: a loop can fit a network alone"
@@ -99,6 +103,19 @@ def _task(reference: str) -> list[Finding]:
     except InputError as error:
         findings.append(Finding(MEND, "free parameters", str(error)))
     return findings
+
+
+def _named_observation(task: Task) -> Finding:
+    """Whether a policy's contract can name what it observes, as a policy is saved with it."""
+    try:
+        numbers = contract(task)["observation"]
+        shown = f"{len(numbers)} numbers: {', '.join(str(x['name']) for x in numbers)}"
+        return Finding(OK, "observed", shown)
+    except InputError as error:
+        return Finding(MEND, "observed", str(error))
+    except (TypeError, ValueError):
+        text = f"task '{task.name}': 'observed' holds what is no pair; give (name, unit) of each"
+        return Finding(MEND, "observed", text)
 
 
 def _scene(
@@ -113,10 +130,6 @@ def _scene(
     """Findings, the lines before them, and all numbers as JSON."""
     if data is None and columns is not None:
         raise InputError("--columns describe a log; give --data too")
-    if data is not None and columns is None and out.exists():
-        raise InputError(
-            f"{out} is there already; give it as --columns, or another --out for a new draft"
-        )
     check_stepping(control_hz, substeps)
     spec = parse_mjcf(scene)
     unnamed = name_elements(spec)
@@ -173,6 +186,14 @@ def _read(
 ) -> Log | None:
     try:
         given, notes = columns_of(data, columns, model)
+    except InputError as error:
+        findings.append(Finding(MEND, "data", str(error)))
+        return None
+    if columns is None and out.exists():
+        raise InputError(
+            f"{out} is there already; give it as --columns, or another --out for a new draft"
+        )
+    try:
         findings += [Finding(NOTE, "draft", note) for note in notes]
         if columns is None:  # also where the log cannot be read by it: that is where it is mended
             write_text(out, KEYS + to_toml(given))

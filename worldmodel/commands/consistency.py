@@ -1,8 +1,8 @@
 """What does not fit together in a log and a scene: limits, signs, scales, delays, clocks.
 
-A position servo's joint follows its command, so the two are correlated at the lag at which they
-agree best; the same is measured of the MJCF's own response, which C MuJoCo plays. Of a motor, the
-torque that inverse dynamics asks for is compared with the one commanded.
+A servo's joint follows its command, by its position or by its velocity, so the two are correlated
+at the lag at which they agree best; the same is measured of the MJCF's own response, which C MuJoCo
+plays. Of a motor, the torque that inverse dynamics asks for is compared with the one commanded.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.findings import MEND, NOTE, OK, Finding
 from worldmodel.episodes.windows import known_frames
-from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.defaults import driven_dof, is_position_servo, is_velocity_servo
 from worldmodel.scene.names import element_name
 from worldmodel.scene.replay import replayed
 from worldmodel.types import Episode
@@ -137,18 +137,25 @@ def _servos(
     model: mujoco.MjModel, substeps: int, episodes: Sequence[Episode], control_hz: float
 ) -> list[Finding]:
     servos = [
-        (a, int(model.jnt_qposadr[model.dof_jntid[dof]]))
+        (a, dof)
         for a in range(model.nu)
-        if is_position_servo(model, a) and (dof := driven_dof(model, a)) is not None
+        if (dof := driven_dof(model, a)) is not None
+        and (is_position_servo(model, a) or _commanded_velocity(model, a, episodes))
     ]
     longest = max(2, round(SECONDS * control_hz))
     simulated = [_simulated(model, substeps, e) for e in episodes] if servos else []
     out: list[Finding] = []
     drifts: list[tuple[float, float]] = []  # in frames: as recorded, and less the MJCF's own
-    for actuator, at in servos:
+    for actuator, dof in servos:
         subject = f"servo {element_name(model, 'actuator', actuator)}"
+        at = int(model.jnt_qposadr[model.dof_jntid[dof]])
         command = [e.ctrl[:, actuator] for e in episodes]
         recorded, own = [_position(e, at) for e in episodes], [q[:, at] for q in simulated]
+        if is_velocity_servo(model, actuator):
+            gear = model.actuator_gear[actuator, 0]
+            recorded, own = (
+                [gear * _rate(q, control_hz) for q in positions] for positions in (recorded, own)
+            )
         answer, expected = (response(command, q, longest) for q in (recorded, own))
         out.append(_judged(subject, answer, expected, control_hz))
         moved = _drift(command, recorded, longest)
@@ -166,6 +173,21 @@ def _servos(
             )
             out.append(Finding(MEND, "servos", text))
     return out
+
+
+def _commanded_velocity(model: mujoco.MjModel, actuator: int, episodes: Sequence[Episode]) -> bool:
+    """Whether a velocity servo is commanded; one at a constant command is a damper."""
+    ctrl = np.concatenate([e.ctrl[:, actuator] for e in episodes])
+    return is_velocity_servo(model, actuator) and float(np.ptp(ctrl[np.isfinite(ctrl)])) > 1e-6
+
+
+def _rate(position: np.ndarray, control_hz: float) -> np.ndarray:
+    """(frames,) mean velocity around every frame, over as long as an acceleration needs."""
+    half = max(1, round(ACCELERATION_SECONDS * control_hz))
+    rate = np.full(len(position), np.nan)
+    if len(position) > 2 * half:
+        rate[half:-half] = (position[2 * half :] - position[: -2 * half]) * control_hz / (2 * half)
+    return rate
 
 
 def _judged(

@@ -77,6 +77,8 @@ def deploy(
             )
             provenance = {"policy": str(policy), "provenance": runtime.provenance()}
             data_set.write(out / "corrections", asked, captured, provenance)
+        else:
+            runtime.log(f"{out} holds these episodes already; nothing is played")
         kept = data_set.read(out / "corrections", asked)
         late = {"late": sum(e.late for e in kept)}
         return {"out": str(out / "corrections")} | loop.scores(asked, kept) | late

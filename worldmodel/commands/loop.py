@@ -150,13 +150,18 @@ def loop(
         outcome = json.loads((options.out / version.name / "outcome.json").read_text())
         robots = outcome["robot"]
         runtime.log(
-            f"{version.name}'s policy on the robot: error {robots['error']}, success "
-            f"{robots['success']} ({robots['unmeasured']} not measured, {robots['unjudged']} not "
-            f"judged), in the version {outcome['predicted']['error']}"
+            f"{version.name}'s policy on the robot: error {_shown(robots['error'])}, success "
+            f"{_shown(robots['success'])} ({robots['unmeasured']} not measured, "
+            f"{robots['unjudged']} not judged), in the version "
+            f"{_shown(outcome['predicted']['error'])}"
         )
         outcomes.append(outcome)
         version = following
     return {"out": str(options.out), "version": version.name, "turns": outcomes}
+
+
+def _shown(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:.4g}"
 
 
 def _first(options: LoopOptions, task: Any) -> turning.Version:

@@ -44,7 +44,7 @@ HIGH = np.array({high})
 class {title}(Task):
     scene = load_scene(MJCF, control_hz={hz:g}, substeps={substeps})
     horizon = {horizon}  # control steps of an episode
-    free = tuple(FreeParameter("damping", joint) for joint in DRIVEN)  # what may be fitted
+    free = {free}  # what may be fitted, of what is not 0 in the MJCF
 
     def reset(self, key):  # where an episode begins, and its goal
         m = self.scene.mj_model
@@ -156,9 +156,19 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         high=high,
         horizon=max(2, round(1.5 * hz)),
         driven=driven,
+        free=_free(m, driven),
         places=[names.joints.index(j) for j in driven],
         positions=[int(m.jnt_qposadr[j]) for j in rows],
     )
+
+
+def _free(m: mujoco.MjModel, driven: list[str]) -> str:
+    """The damping of the driven joints; where none has any, the mass of the last one's body."""
+    damped = [j for j in driven if m.dof_damping[m.joint(j).dofadr[0]] > 0]
+    if not damped:
+        return f'(FreeParameter("mass", {m.body(m.joint(driven[-1]).bodyid[0]).name!r}),)'
+    joints = "DRIVEN" if damped == driven else damped
+    return f'tuple(FreeParameter("damping", joint) for joint in {joints})'
 
 
 def _columns(names: Any) -> Columns:

@@ -1,5 +1,6 @@
 """``worldmodel train``: a policy by cloning, by planning, or by learning in the world model."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +85,10 @@ def train(
     """
     check_counts(width=width, steps=steps, history=history, chunk=chunk)
     check_counts(environments=environments, horizon=horizon)
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise InputError(f"--learning-rate {learning_rate:g}: above 0")
+    if not 0 <= weight_decay < math.inf:
+        raise InputError(f"--weight-decay {weight_decay:g}: from 0 on")
     if method == "plan":
         return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
     chosen: dict[str, Any] = {"width": width}
@@ -154,6 +159,11 @@ def _learn(
     settings = where | {"seed": seed} | flat(method, config)
     settings["steps"] = settings.pop(f"{method}.steps")  # more may be asked for later
     claim(out, settings)
+    runtime.log(
+        f"{method} of {asked.name} in {version.name}, {config.environments} environments at once: "
+        f"{-(-config.steps // config.epoch)} epochs of {config.epoch} control steps, a line each; "
+        "the first one compiles, for a minute or more"
+    )
     with named.contract(asked):
         env = environment(version, asked)
         policy, epochs = train(env, config, out, seed=seed, settings=where, stop=stop)
@@ -242,13 +252,16 @@ def trials(task: Task, folder: Path, count: int | None, seed: int) -> list[Trial
 
 
 def kept_policy(folder: Path, task: Task) -> actor.Actor | cloning.Cloned:
-    """The policy that ``train`` left in a folder, by cloning or learning.
+    """The policy that ``train`` or a turn of the loop left in a folder, by cloning or learning; the
+    folder, or ``policy`` in it.
 
     Raises:
       InputError: no policy there, or one of another task.
     """
     kept = folder / "policy"
-    if not kept.is_dir():
+    if folder.name == kept.name and not kept.is_dir():
+        kept = folder
+    if checkpoint.latest(kept) is None:
         raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
     learned = "actor" in checkpoint.read_metadata(kept)
     return actor.restore(kept, task) if learned else cloning.restore(kept, task)

@@ -23,6 +23,7 @@ FACTORS = {"": 1.0, "rad": 1.0, "deg": math.pi / 180, "m": 1.0, "mm": 1e-3, "cm"
 UNITS = (*FACTORS, "percent")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 ORDERS = ("wxyz", "xyzw")
+LONGEST_DELAY = 5.0  # [s] beyond that milliseconds were meant
 
 
 class ColumnsError(InputError):
@@ -98,6 +99,7 @@ class Body:
             raise ColumnsError(f"body '{self.name}': order is '{self.order}'; give one of {ORDERS}")
         if self.unit not in ("", "m", "mm", "cm"):
             raise ColumnsError(f"body '{self.name}': unit is '{self.unit}'; give m, mm or cm")
+        _check_delay(f"body '{self.name}'", self.delay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,15 @@ def _check(where: str, channel: Joint | Command) -> None:
         value = getattr(channel, name)
         if not math.isfinite(value) or (value == 0 and name == "scale"):
             raise ColumnsError(f"{where}: {name} is {value}; give a finite number, no zero factor")
+    _check_delay(where, channel.delay)
     if channel.range is not None and not (
         len(channel.range) == 2 and channel.range[0] != channel.range[1]
     ):
         raise ColumnsError(f"{where}: range is {channel.range}; give its values at 0 and 100 %")
+
+
+def _check_delay(where: str, delay: float) -> None:
+    if not abs(delay) <= LONGEST_DELAY:
+        raise ColumnsError(
+            f"{where}: delay is {delay:g}; give seconds, at most {LONGEST_DELAY:g}: 0.045 is 45 ms"
+        )

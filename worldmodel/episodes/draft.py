@@ -13,9 +13,10 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
-from worldmodel.episodes.guess import guessed
+from worldmodel.episodes.guess import guessed, guessed_rate
 from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
+from worldmodel.scene.defaults import is_velocity_servo
 from worldmodel.scene.names import element_name
 
 # What a column is, by a part of its name; the first that fits.
@@ -63,7 +64,7 @@ def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, 
     joints = _joints(source, named, sliding, model, notes)
     turning = [s for s in signals if s.turns]
     bodies = tuple(_body(source, [*best.values()], signal, model, notes) for signal in turning)
-    commands = _commands(source, named, drives, {j.name: j for j in joints}, notes)
+    commands = _commands(source, named, drives, {j.name: j for j in joints}, model, notes)
     return dataclasses.replace(columns, joints=joints, commands=commands, bodies=bodies), (*notes,)
 
 
@@ -229,6 +230,7 @@ def _commands(
     named: Mapping[str, Sequence[str]],
     drives: Sequence[Drive],
     joints: dict[str, Joint],
+    model: mujoco.MjModel,
     notes: list[str],
 ) -> tuple[Command, ...]:
     names = [drive.name for drive in drives]
@@ -247,7 +249,15 @@ def _commands(
             notes.append(f"actuator '{drive.name}': no column matches; it is 0 as it stands")
             out.append(Command(drive.name))
             continue
-        joint = joints.get(drive.joint) if drive.servo else None
-        unit, span = (joint.unit, joint.range) if joint is not None else ("", None)
+        joint = joints.get(drive.joint)
+        unit, span = "", None
+        if joint is not None and drive.servo:
+            unit, span = joint.unit, joint.range
+        elif joint is not None and is_velocity_servo(model, drive.index):
+            unit = guessed_rate(_values(source, matched[drive.name]), drive.bounds, joint.unit)
+            if unit:
+                notes.append(
+                    f"actuator '{drive.name}': '{matched[drive.name]}' is taken for {unit}/s"
+                )
         out.append(Command(drive.name, matched[drive.name], unit, range=span))
     return tuple(out)

@@ -61,6 +61,21 @@ def guessed(signal: Signal, values: np.ndarray, others: Collection[str] = ()) ->
     return Guess("", f"rad or m though it lies outside the range: {spread}")
 
 
+def guessed_rate(values: np.ndarray, bounds: tuple[float, float] | None, unit: str) -> str:
+    """The unit per second of a velocity servo's commands, (n,) finite: its joint's, where the
+    command's range does not forbid it, and SI where the numbers lie inside that range as they are.
+
+    Args:
+      bounds: the command's range in SI; None: it has none.
+      unit: of the joint's position.
+    """
+    if unit not in FACTORS or len(values) == 0:
+        return ""
+    if bounds is None:
+        return unit
+    return unit if not _inside(values, bounds) and _inside(values * FACTORS[unit], bounds) else ""
+
+
 def _shared(units: Iterable[str], others: Collection[str]) -> Guess:
     shared = [u for u in units if u in others]
     return Guess(shared[0], f"{shared[0]}, as the other joints") if shared else Guess()

@@ -77,7 +77,10 @@ def _info(path: Path) -> dict[str, Any]:
     """``meta/info.json``, with fps a number and the features dictionaries."""
     damaged: list[str] = []
     if not path.is_file():
-        raise DatasetError(f"no file {path}; give the folder that holds meta and data")
+        raise DatasetError(
+            f"no file {path}, so {path.parents[1]} is no LeRobot data set; give the folder that "
+            "holds meta and data"
+        )
     info = each([path], _json, damaged).get(path, {})
     if damaged:
         raise DatasetError(damaged[0])

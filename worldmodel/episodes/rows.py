@@ -8,7 +8,7 @@ import numpy as np
 from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
-from worldmodel.episodes.signals import Channel, Signal
+from worldmodel.episodes.signals import Channel, Drive, Signal
 from worldmodel.episodes.sources import Log, Source, SourceError
 from worldmodel.errors import near
 
@@ -173,6 +173,8 @@ def _stack(episode: Timed, channel: Channel, columns: Sequence[str]) -> np.ndarr
     parts = []
     for column in columns:
         values = episode.log.column(episode.addresses[column])
+        if isinstance(channel, Drive) and len(values) == len(kept) - 1:
+            values = np.append(values.astype(float), np.nan)  # after the last state none was sent
         if len(values) != len(kept):
             when = "the others have" if clock is None else f"its time '{clock}' has"
             raise SourceError(

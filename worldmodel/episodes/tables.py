@@ -44,6 +44,14 @@ def csv_table(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = f"is no CSV with a header ({cause(error)}); export it again"
         raise TableError(f"{path} {why}") from error
+    names = header.strip().split(delimiter)
+    counted = names == [str(i) for i in range(len(names))]  # as pandas names columns without names
+    comment = ragged and ragged[0].number == 2 and ragged[0].expected_columns == 1
+    if comment or (not counted and all(map(_is_number, names))):
+        raise TableError(
+            f"{path}: line 1, '{header.strip()[:40]}', names no columns; begin the file with a "
+            "line that names each of them"
+        )
     if ragged:
         raise TableError(
             f"{path}: line {ragged[0].number} has {ragged[0].actual_columns} cells where the "
@@ -93,6 +101,14 @@ def _stripped(path: Path, names: list[str]) -> list[str]:
         if stripped.count(name) > 1:
             raise TableError(f"{path} has two columns '{name}'; rename one")
     return stripped
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -229,8 +229,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
         )
     if not sum(len(part[-1]) for part in parts):
         raise InputError(
-            f"no window of {horizon} frames fits into these {len(episodes)} episodes; "
-            "choose a shorter horizon"
+            f"no window of {horizon} frames fits into these {len(episodes)} episodes, the longest "
+            f"of {max((len(e.qpos) for e in episodes), default=0)} frames; choose a shorter horizon"
         )
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     measured = columns[-2] if partly else None

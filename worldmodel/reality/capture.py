@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from worldmodel.errors import InputError
 from worldmodel.reality.deploy import DEFAULT, NOBODY, check_robot, compiled_loop, deploy
 from worldmodel.reality.robot import Robot, connect
 from worldmodel.reality.safety import Operator, Safety
+from worldmodel.runtime import log
 from worldmodel.runtime.records import write_arrays
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Trial
+
+LOGGED = 1.0  # [s] an episode that takes longer, as on a robot, is logged as it ends
 
 
 class CaptureError(InputError):
@@ -73,7 +77,7 @@ def capture(
             last.callback(robot.stop)
             connect(robot, "robot")
             for i in open_trials:
-                own = jax.random.fold_in(key, i)
+                own, began = jax.random.fold_in(key, i), time.monotonic()
                 if hasattr(robot, "begin"):
                     robot.begin(own)  # pyright: ignore[reportAttributeAccessIssue]
                 episode = deploy(
@@ -90,6 +94,12 @@ def capture(
                 )
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
+                if time.monotonic() - began > LOGGED:
+                    judged = {True: "success", False: "no success", None: "not judged"}
+                    log(
+                        f"episode {i + 1} of {len(trials)}: {len(episode.qpos)} frames, "
+                        f"{episode.late} late, {judged[episode.success]}"
+                    )
     return [captured[i] for i in range(len(trials))]
 
 

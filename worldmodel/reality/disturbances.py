@@ -261,7 +261,7 @@ class Delay(Disturbance):
         if steps < 0 or abs(steps - round(steps)) > 1e-6:
             raise InputError(
                 f"a delay of {steps:g} control steps at {plant.control_hz:g} a second is no whole "
-                "number of them"
+                f"number of them; give a multiple of {1 / plant.control_hz:.4g} s, not below 0"
             )
         late = [plant.held] * round(steps)
 

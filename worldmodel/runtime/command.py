@@ -74,6 +74,7 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
     if isinstance(out, Path):  # before the run, since its code may be edited meanwhile
         state = _source(function, resolved(config))
         kept = described(name, resolved(config), state.commit), state.diff
+        _warn_of_other_code(out, state.commit)
     with contextlib.ExitStack() as stack:
         more, interrupt = {}, None
         if "stop" in parameters:
@@ -237,6 +238,18 @@ def _source(function: Callable[..., Any], config: Mapping[str, Any]) -> Source:
     parts = [value.rpartition(":")[0] for value in config.values() if isinstance(value, str)]
     files = [inspect.getfile(function), *(part for part in parts if part.endswith(".py"))]
     return source(*(file.resolve() for file in map(Path, files) if file.is_file()))
+
+
+def _warn_of_other_code(out: Path, commit: str) -> None:
+    """Warns where a folder's run was begun by other code, such as a task's file before an edit."""
+    former = None
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        former = json.loads((out / CONFIG).read_text("utf-8"))["commit"]
+    if former is not None and former != commit:
+        log(
+            f"WARNING: {out} was begun with other code ({former}) than there is now ({commit}); "
+            "what it holds stays as it is: give another --out to make it anew"
+        )
 
 
 def _keep(out: Path, content: Mapping[str, Any], diff: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, where
 
 
 def resolve(reference: str, kind: str) -> Any:
@@ -45,7 +45,8 @@ def _own(module: ModuleType, value: Any) -> bool:
 
 def failed(reference: str, kind: str, error: Exception) -> InputError:
     """The error for what raises when it is imported or called."""
-    cause = f"{type(error).__name__}: {error}"
+    line = "" if isinstance(error, SyntaxError) else f" ({where(error)})"  # its text has the line
+    cause = f"{type(error).__name__}: {error}{line}"
     return InputError(f"{kind} '{reference}' cannot be loaded: {cause}")
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,9 +60,12 @@ def cache_directory() -> Path:
 
 def run(main: Callable[[Any], int], arguments: Any) -> int:
     """Runs a command and returns its exit status: 2, and one line on stderr, for bad input or a
-    file that cannot be read or written."""
+    file that cannot be read or written; 130, as a shell has it for SIGINT, after Ctrl-C."""
     try:
         return main(arguments)
+    except KeyboardInterrupt:
+        log("stopped by Ctrl-C; the same command goes on from what is saved, or begins again")
+        return 128 + signal.SIGINT
     except InputError as error:
         log(f"error: {error}")
     except OSError as error:

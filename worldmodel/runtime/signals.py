@@ -1,6 +1,9 @@
 """SIGINT and SIGTERM as a flag, so that long work can save and stop."""
 
 import signal
+import socket
+import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -11,15 +14,21 @@ class Interrupted(RuntimeError):
     """A job stopped by a signal after saving; the same command resumes it."""
 
 
+PATIENCE = 1.0  # [s] after which a signal that no handler has seen is acknowledged
+
+
 class Interrupt:
     """Turns the first SIGINT or SIGTERM into a flag, so that a loop can save and stop.
 
-    A second Ctrl-C raises KeyboardInterrupt at once. The former handlers are restored on exit.
+    A second Ctrl-C raises KeyboardInterrupt at once. Python runs no handler while the main thread
+    is in compiled code, such as a program of XLA: a thread then says that the signal came. The
+    former handlers are restored on exit.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self._former: dict[int, Any] = {}
+        self._seen = 0  # signals that the handler has seen
 
     @property
     def requested(self) -> bool:
@@ -34,13 +43,32 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._former[number] = signal.signal(number, self._handle)
+        self._waking, woken = socket.socketpair()
+        self._waking.setblocking(False)  # as set_wakeup_fd asks
+        self._former_waking = signal.set_wakeup_fd(self._waking.fileno())
+        threading.Thread(target=self._acknowledge, args=(woken,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._former_waking)
+        self._waking.close()
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
+    def _acknowledge(self, woken: socket.socket) -> None:
+        came = 0
+        with woken:
+            while number := woken.recv(1):  # empty once the other end is closed
+                if number[0] not in (signal.SIGINT, signal.SIGTERM):
+                    continue
+                came += 1
+                time.sleep(PATIENCE)
+                if self._seen < came:
+                    name = signal.Signals(number[0]).name
+                    log(f"{name}: takes effect when the compiled program that is running has ended")
+
     def _handle(self, signum: int, _: FrameType | None) -> None:
+        self._seen += 1
         if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum

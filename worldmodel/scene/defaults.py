@@ -116,6 +116,13 @@ def is_position_servo(model: mujoco.MjModel, actuator: int) -> bool:
     return bool(affine and gain[0] > 0 and bias[1] == -gain[0])
 
 
+def is_velocity_servo(model: mujoco.MjModel, actuator: int) -> bool:
+    """Whether its force is kv · (command − velocity) and nothing more."""
+    gain, bias = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
+    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
+    return bool(affine and gain[0] > 0 and bias[1] == 0 and bias[2] == -gain[0])
+
+
 def moved_inertia(model: mujoco.MjModel, dof: int) -> float:
     """The inertia that a degree of freedom moves with all others free [kg·m², kg]."""
     return 1.0 / max(float(model.dof_invweight0[dof]), 1e-12)

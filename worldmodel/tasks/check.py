@@ -6,7 +6,6 @@ anywhere. Nothing is stepped, so a check takes seconds.
 
 import dataclasses
 import itertools
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, cause, where
 from worldmodel.scene.collisions import contact_pairs
 from worldmodel.tasks import play, sensors
 from worldmodel.tasks.errors import TaskError
@@ -35,19 +34,28 @@ def check_task(task: Task) -> list[tuple[str, str]]:
     Raises:
       TaskError: the first part that breaks it.
     """
-    seen = []
-    for part, check in CHECKS.items():
-        try:
-            seen.append((part, check(task)))
-        except InputError:
-            raise
-        except Exception as error:  # whatever a user's Python raises
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{last.filename}, line {last.lineno}"
-            raise TaskError(
-                f"task '{task.name}': '{part}' raises {type(error).__name__}: {error} ({where})"
-            ) from error
-    return seen
+    return [(part, check_part(task, part)) for part in CHECKS]
+
+
+def check_part(task: Task, part: str) -> str:
+    """What was seen of one part, a key of ``CHECKS``; the parts before it hold.
+
+    Raises:
+      TaskError: the task breaks it, or a method of its own raises.
+    """
+    try:
+        return CHECKS[part](task)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's Python raises
+        raise TaskError(
+            f"task '{task.name}': '{part}' raises {type(error).__name__}: {cause(error)} "
+            f"({where(error)})"
+        ) from error
+
+
+class _NotCompiledError(TaskError):
+    """A method of a task that cannot be compiled."""
 
 
 def _demand(task: Task, keeps: Any, breach: str) -> None:
@@ -71,8 +79,9 @@ def _sensors(task: Task) -> str:
 def _reset(task: Task) -> str:
     m, drawn = task.scene.mj_model, _drawn(task)
     for start, goal in drawn:
+        kinds = f"{type(start).__name__} and {type(goal).__name__}"
         shaped = isinstance(start, Start) and isinstance(goal, dict)
-        _demand(task, shaped, "'reset' returns Start(qpos, qvel) and a dict")
+        _demand(task, shaped, f"'reset' returns {kinds}; return Start(qpos, qvel) and a dict")
         for name, size in (("qpos", m.nq), ("qvel", m.nv)):
             value = np.asarray(getattr(start, name))
             _demand(
@@ -151,6 +160,8 @@ def _action(task: Task) -> str:
             ctrl = task.command(measured, action, goal)
             try:
                 back = np.asarray(_traced(task, "action", task.action, measured, ctrl, goal))
+            except _NotCompiledError:
+                raise
             except TaskError as error:
                 return f"cannot be told from commands ({error}): episodes must carry it"
             _demand(
@@ -167,6 +178,8 @@ def _reward(task: Task) -> str:
     for (before, goal), (after, _) in itertools.pairwise(_measured(task)):
         try:
             reward = _traced(task, "reward", task.reward, before, action, after, goal)
+        except _NotCompiledError:
+            raise
         except TaskError as error:
             return f"none ({error})"
         _demand(
@@ -241,10 +254,10 @@ def _traced(task: Task, name: str, function: Callable[..., Any], *arguments: Any
     except InputError:
         raise
     except Exception as error:  # whatever a user's Python raises of a tracer
-        first = str(error).strip().splitlines()[0]
-        raise TaskError(
-            f"task '{task.name}': '{name}' cannot be compiled ({type(error).__name__}: {first}); "
-            "write it in jax.numpy, without Python's if on values"
+        raised = f"{type(error).__name__}: {cause(error)}, in {where(error)}"
+        raise _NotCompiledError(
+            f"task '{task.name}': '{name}' cannot be compiled ({raised}); write it in "
+            "jax.numpy, without Python's if on values"
         ) from error
 
 
