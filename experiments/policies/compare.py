@@ -110,7 +110,7 @@ SWINGING = Case(
     SwingUp,
     lambda task: knots(task, 25),
     SearchConfig(512, 24, 30),
-    ppo.PPOConfig(steps=2_000_000),
+    ppo.PPOConfig(steps=2_000_000, updates=10),
     gradient.GradientConfig(steps=400_000),
 )
 CASES = {

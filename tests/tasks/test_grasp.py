@@ -112,8 +112,8 @@ def test_the_reward_is_for_a_box_that_is_gripped_and_carried_over_the_table() ->
     begun, held = (start, 0.0, 0.12, 0.08), (start, 0.0, 0.0, width)
     reached = total(begun, (start, 0.0, 0.0, 0.08))
     closed = total(begun, (start, 0.0, 0.0, 0.08), held)
-    beside = total(begun, (start, 0.0, 0.12, width))
-    assert beside < 0.0 < reached < closed
+    closed_above = total(begun, (start, 0.0, 0.12, width))
+    assert closed_above < 0.0 < reached < closed
     there = float(GOAL["x"])
     lift, carry, lower = (start, over, 0.0, width), (there, over, 0.0, width), (there, 0, 0, width)
     assert total(held, lift) > 0.9 * over / SUCCESS

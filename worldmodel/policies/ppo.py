@@ -42,7 +42,7 @@ class PPOConfig:
     batch: int = 256  # rows of a gradient step
     minibatches: int = 8  # gradient steps over the rows of an update
     passes: int = 4  # over the rows of an update
-    updates: int = 10  # of an epoch, after which the run is saved
+    updates: int = 2  # of an epoch, after which the run is saved
     width: int = 64  # of the layers of policy and critic
     layers: int = 2
     learning_rate: float = 1e-3  # at first; then it keeps a step's divergence near ``divergence``
