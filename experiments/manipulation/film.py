@@ -1,33 +1,45 @@
-"""A film: a recorded grasp beside what three versions of the world model predict of it.
+"""A film: a recorded grasp beside what three versions of the world model predict of it; or policies
+that learned to grasp in the model, there and in the held-out reality.
 
 Question: what does each version see happen where the deployed policy's grip slips?
 Command:  python -m experiments.manipulation.film --run runs/grasp/seed0
           --out experiments/results/manipulation/film.gif
-Runtime:  a minute on 2 idle cores; --run is a seed's folder of ``two_turns``
-Expected: one JSON line, the error of every version's last frame; v0 carries what falls in reality
+          python -m experiments.manipulation.film --learned runs/policies/runs/grasp
+          --out experiments/results/policies/film.gif
+Runtime:  a minute on 2 idle cores; --run is a seed's folder of ``two_turns``, --learned that of a
+          task of ``experiments.policies.compare``
+Expected: one JSON line, the error of every panel's last frame; v0 carries what falls in reality
 
 Of the corrections of v0 it takes the one with the largest error. The versions start where it
 starts, and play the commands that acted, in C MuJoCo. Half the real speed; no OpenGL.
 """
 
 import dataclasses
+import functools
 import io
 import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon, Rectangle
 from PIL import Image
 
-from worldmodel import runtime
+from experiments.manipulation import reality
+from worldmodel import loop, runtime
+from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, packed
 from worldmodel.loop.turn import corrections
 from worldmodel.model import saved
+from worldmodel.policies import actor
+from worldmodel.reality.simulated import simulate
 from worldmodel.scene.replay import replayed
 from worldmodel.tasks.grasp.task import BOX_X, FINGER, HALF, HAND_X, HAND_Z, THUMB, Grasp, distance
+from worldmodel.tasks.play import repeated
+from worldmodel.tasks.play_c import simulate_in_c
 from worldmodel.types import Episode
 
 EVERY, SLOWER = 3, 2.0  # frames of a picture, times
@@ -41,8 +53,9 @@ VERSIONS = ("v0", "v1", "v2")
 class Args:
     """Command line."""
 
-    run: Path
     out: Path
+    run: Path | None = None
+    learned: Path | None = None
 
 
 def predicted(run: Path, name: str, task: Grasp, episode: Episode) -> np.ndarray:
@@ -76,28 +89,62 @@ def picture(poses: dict[str, np.ndarray], frame: int, goal: float, hz: float) ->
     axes = figure.subplots(1, len(poses))
     figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / size[1], 0.02, 0.02)
     for axis, (name, rows) in zip(axes, poses.items(), strict=True):
-        draw(axis, rows[frame], goal, COLOURS.get(name, COLOURS["other"]))
+        draw(
+            axis,
+            rows[frame],
+            goal,
+            COLOURS["recorded" if name == "recorded" or "reality" in name else "other"],
+        )
         axis.set_title(name, fontsize=10)
     axes[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
     figure.savefig(image := io.BytesIO(), format="png")
     return Image.open(image).convert("RGB").quantize(32)
 
 
+def versions(run: Path, task: Grasp) -> tuple[dict[str, np.ndarray], float]:
+    """(frames, 7) what is recorded, and what each version predicts; () [m] the goal."""
+    episodes = corrections(run, task, VERSIONS[0])
+    episode = episodes[int(np.argmax([task.error(e) for e in episodes]))]
+    poses = {"recorded": episode.qpos}
+    poses |= {name: predicted(run, name, task, episode) for name in VERSIONS}
+    return poses, float(episode.goal["x"])
+
+
+def learned(folder: Path, task: Grasp) -> tuple[dict[str, np.ndarray], float]:
+    """(frames, 7) of the policies of seed 0 from one start, in the model and in reality; () [m] the
+    goal."""
+    worlds = {
+        "in the model": simulate_in_c(task, task.scene.mj_model),
+        "in reality": simulate(task, functools.partial(reality.robot, task, 0)),
+    }
+    starts, goals = loop.draw(task, jax.random.key(1000), 1)
+    poses = {}
+    for method, name in (("gradient", "gradients"), ("ppo", "PPO")):
+        policy = repeated(actor.restore(folder / f"{method}0" / "policy", task), 1)
+        for where, world in worlds.items():
+            played = world(policy, starts, goals, jax.random.key(0))
+            poses[f"{name}, {where}"] = np.asarray(played.measured.joints[0])
+    return poses, float(goals["x"][0])
+
+
 def main(args: Args) -> int:
     """Draws the film; prints one JSON line."""
     runtime.configure()
     task = Grasp()
-    episodes = corrections(args.run, task, VERSIONS[0])
-    episode = episodes[int(np.argmax([task.error(e) for e in episodes]))]
-    poses = {"recorded": episode.qpos}
-    poses |= {name: predicted(args.run, name, task, episode) for name in VERSIONS}
-    goal, hz, last = float(episode.goal["x"]), task.scene.control_hz, len(episode.qpos) - 1
+    match args.run, args.learned:
+        case Path() as run, None:
+            poses, goal = versions(run, task)
+        case None, Path() as folder:
+            poses, goal = learned(folder, task)
+        case _:
+            raise InputError("give --run or --learned, and not both")
+    hz, last = task.scene.control_hz, min(map(len, poses.values())) - 1
     frames = [*range(0, last, EVERY), *[last] * 8]
     first, *more = (picture(poses, frame, goal, hz) for frame in frames)
     pause = round(1e3 * EVERY * SLOWER / hz)
     first.save(args.out, save_all=True, append_images=more, duration=pause, loop=0, optimize=True)
     errors = {n: float(distance(q[-1, BOX_X:], goal, np)) for n, q in poses.items()}
-    print(json.dumps({"episode": episode.id, "error_m": errors, "out": str(args.out)}))
+    print(json.dumps({"error_m": errors, "out": str(args.out)}))
     return 0
 
 
