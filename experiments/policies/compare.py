@@ -136,7 +136,7 @@ CASES = {
         lambda task: GRASP,
         SearchConfig(32, 5, 3),
         dataclasses.replace(OFTEN, steps=3_000_000),
-        gradient.GradientConfig(steps=800_000, learning_rate=2e-3),
+        gradient.GradientConfig(steps=1_200_000, learning_rate=2e-3),
         grasp_reality.robot,
     ),
 }
