@@ -1,6 +1,7 @@
 """The error of the whole package for bad input, and the ends of its messages; needs no JAX."""
 
 import difflib
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,18 +29,14 @@ def cause(error: Exception) -> str:
 
 
 def where(error: Exception) -> str:
-    """The innermost line of a user's own code that raised, as "task.py, line 12"; else the last.
-
-    Files of this package and of installed ones are not a user's own.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    package = Path(__file__).parent
+    """The innermost line of a user's own code that raised, as "task.py, line 12"; "" where none is
+    hers: files of this package, of installed ones and of Python are not."""
+    others = {Path(__file__).parent, Path(sysconfig.get_path("stdlib"))}
     own = [
         frame
-        for frame in frames
-        if package not in Path(frame.filename).parents
-        and "site-packages" not in frame.filename
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not others & {*Path(frame.filename).parents}
+        and not {"site-packages", "dist-packages"} & {*Path(frame.filename).parts}
         and not frame.filename.startswith("<")
     ]
-    last = (own or list(frames))[-1]
-    return f"{last.filename}, line {last.lineno}"
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""

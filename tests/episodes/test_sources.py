@@ -161,6 +161,13 @@ def test_what_is_no_archive_is_not_called_pickled(tmp_path: Path, content: bytes
         ("a.csv", "", "is no CSV"),
         ("a.csv", "0.5,1e-3\n1,2\n", r"a\.csv: line 1, '0.5,1e-3', names no columns"),
         ("a.csv", "# by me\na,b\n1,2\n", r"a\.csv: line 1, '# by me', names no columns"),
+        (
+            "a.csv",
+            "# by me, a, b\na,b\n1,2\n",
+            r"a\.csv: line 1, '# by me, a, b', names no columns",
+        ),
+        ("a.csv", "0.5,\n1,2\n", r"a\.csv: line 1, '0.5,', names no columns"),
+        ("a.csv", '"0.5","1.5"\n1,2\n', r"a\.csv: line 1, '\"0.5\",\"1.5\"', names no columns"),
         ("a.csv", "a,b\n", r"a\.csv has columns but no row"),
         ("a.parquet", "PAR1", "truncated or damaged"),
         ("a.txt", "a b\n", r"is no \.npz, \.csv, \.parquet file; convert it"),

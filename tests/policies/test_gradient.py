@@ -220,10 +220,18 @@ def test_the_policy_that_is_kept_is_an_average_of_the_last() -> None:
     method, learner = scripted(env, averaging=0.25)
     states = jax.tree.map(lambda x: jnp.stack([x] * SMALL.environments), env.begin())
     average = jax.tree.map(np.array, learner.average)
-    for key in jax.random.split(jax.random.PRNGKey(3), 3):
-        learner, _, out = jax.jit(method.update)(learner, states, key)
+    update = jax.jit(method.update)
+    # The first is none of its own, and the mean is plain while that is the shorter memory.
+    for key, share in zip(
+        jax.random.split(jax.random.PRNGKey(3), 6),
+        (1, 1 / 2, 1 / 3, 1 / 4, 1 / 4, 1 / 4),
+        strict=True,
+    ):
+        learner, _, out = update(learner, states, key)
         assert out == 0
-        average = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, average, learner.policy)
+        average = jax.tree.map(
+            lambda a, b, share=share: (1 - share) * a + share * b, average, learner.policy
+        )
     for a, b in zip(*map(jax.tree.leaves, (learner.average, average)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
     moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), learner.policy, learner.average)

@@ -12,6 +12,7 @@ import tyro
 from worldmodel.errors import InputError
 from worldmodel.runtime import Interrupted
 from worldmodel.runtime.command import call, program
+from worldmodel.runtime.settings import claim
 from worldmodel.runtime.source import short_hash
 
 
@@ -165,7 +166,7 @@ def test_the_code_is_that_which_began() -> None:
 
 def test_a_run_that_goes_on_with_other_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     def goes_on(task: str, out: Path) -> int:
-        out.mkdir(exist_ok=True)
+        claim(out, {"task": task})
         return 0
 
     line = ["--task", "task.py:task", "--out", "one"]
@@ -175,6 +176,13 @@ def test_a_run_that_goes_on_with_other_code_says_so(capsys: pytest.CaptureFixtur
         err = capsys.readouterr().err
         assert ("WARNING: one was begun with other code" in err) == warned
     assert short_hash(b"first") in err and short_hash(b"edited") in err
+    Path("one/settings.json").unlink()  # what makes its folder anew keeps nothing
+
+    def anew(task: str, out: Path) -> int:
+        return 0
+
+    assert call(anew, line, "anew", "") == 0
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_the_help_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:

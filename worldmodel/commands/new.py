@@ -138,6 +138,11 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
         if m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
     ]
     driven = [j for j in dict.fromkeys(driven) if j in names.joints] or [*names.joints]
+    if not driven:
+        raise InputError(
+            "the scene has no hinge or slide joint that a task could move; write one by hand, see "
+            "docs/your_task.md"
+        )
     rows = [m.joint(j).id for j in driven]
     low, high = [], []
     for j in rows:  # around the MJCF's pose, within a third of the range

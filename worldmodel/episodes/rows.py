@@ -174,7 +174,9 @@ def _stack(episode: Timed, channel: Channel, columns: Sequence[str]) -> np.ndarr
     for column in columns:
         values = episode.log.column(episode.addresses[column])
         if isinstance(channel, Drive) and len(values) == len(kept) - 1:
-            values = np.append(values.astype(float), np.nan)  # after the last state none was sent
+            values = np.append(
+                values.astype(float), np.nan
+            )  # none was sent after the last state: the one before is held
         if len(values) != len(kept):
             when = "the others have" if clock is None else f"its time '{clock}' has"
             raise SourceError(

@@ -44,9 +44,11 @@ def csv_table(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = f"is no CSV with a header ({cause(error)}); export it again"
         raise TableError(f"{path} {why}") from error
-    names = header.strip().split(delimiter)
-    counted = names == [str(i) for i in range(len(names))]  # as pandas names columns without names
-    comment = ragged and ragged[0].number == 2 and ragged[0].expected_columns == 1
+    names = [name for name in map(str.strip, table.column_names) if name]
+    # pandas numbers columns that have no names
+    counted = all(name.isdecimal() for name in names) and names == sorted(set(names), key=int)
+    comment = ragged and ragged[0].number == 2 and header.lstrip().startswith(("#", "%", "//"))
+    comment = comment or (ragged and ragged[0].number == 2 and ragged[0].expected_columns == 1)
     if comment or (not counted and all(map(_is_number, names))):
         raise TableError(
             f"{path}: line 1, '{header.strip()[:40]}', names no columns; begin the file with a "

@@ -67,7 +67,8 @@ class GradientConfig:
     passes: int = 8  # of the critics over a window
     minibatches: int = 4  # of a pass
     following: float = 0.2  # share of the critics that their targets take over per update
-    averaging: float = 0.02  # share of the policy that its average, which is kept, takes over
+    averaging: float = 0.02  # share of the policy that its average, which is kept, takes over; at
+    # first, until so many updates have been, the average is that of all
 
     def __post_init__(self) -> None:
         sizes = ("steps", "environments", "horizon", "updates", "width", "layers")
@@ -75,9 +76,11 @@ class GradientConfig:
             self,
             counts=(*sizes, "passes", "minibatches"),
             not_negative=("entropy",),
-            positive=("learning_rate", "max_norm"),
-            shares=("discount", "trace", "following", "averaging"),
+            positive=("learning_rate", "max_norm", "averaging"),
+            shares=("discount", "trace", "following"),
         )
+        if self.averaging > 1.0:
+            raise InputError(f"GradientConfig: averaging = {self.averaging}; give at most 1")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(
                 f"GradientConfig: betas = {self.betas}; give two numbers from 0 on and below 1"
@@ -238,6 +241,7 @@ class Method:
         gradient, out, states, rows = self.gradient(learner, states, playing)
         step, policy_adam = self.adam.update(gradient, learner.policy_adam)
         policy = optax.apply_updates(learner.policy, step)
+        share = jnp.maximum(config.averaging, 1.0 / policy_adam[0].count)
 
         targets = jax.vmap(functools.partial(self.targets, learner))(rows).ravel()
         observed = rows.observed.reshape(targets.size, -1)
@@ -258,7 +262,7 @@ class Method:
         (critics, critics_adam), _ = jax.lax.scan(improve, begun, orders)
         learner = Learner(
             policy,
-            optax.incremental_update(policy, learner.average, config.averaging),
+            optax.incremental_update(policy, learner.average, share),
             critics,
             optax.incremental_update(critics, learner.targets, config.following),
             policy_adam,

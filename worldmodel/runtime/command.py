@@ -26,7 +26,7 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.progress import log
 from worldmodel.runtime.provenance import machine
-from worldmodel.runtime.settings import differences, flat
+from worldmodel.runtime.settings import CLAIMED, differences, flat
 from worldmodel.runtime.setup import run
 from worldmodel.runtime.signals import Interrupt, Interrupted
 from worldmodel.runtime.source import Source, root, source
@@ -241,11 +241,12 @@ def _source(function: Callable[..., Any], config: Mapping[str, Any]) -> Source:
 
 
 def _warn_of_other_code(out: Path, commit: str) -> None:
-    """Warns where a folder's run was begun by other code, such as a task's file before an edit."""
+    """Warns where a run that goes on in a folder was begun by other code, such as a task's file
+    before an edit."""
     former = None
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         former = json.loads((out / CONFIG).read_text("utf-8"))["commit"]
-    if former is not None and former != commit:
+    if former is not None and former != commit and (out / CLAIMED).is_file():
         log(
             f"WARNING: {out} was begun with other code ({former}) than there is now ({commit}); "
             "what it holds stays as it is: give another --out to make it anew"

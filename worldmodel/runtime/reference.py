@@ -45,8 +45,8 @@ def _own(module: ModuleType, value: Any) -> bool:
 
 def failed(reference: str, kind: str, error: Exception) -> InputError:
     """The error for what raises when it is imported or called."""
-    line = "" if isinstance(error, SyntaxError) else f" ({where(error)})"  # its text has the line
-    cause = f"{type(error).__name__}: {error}{line}"
+    line = "" if isinstance(error, SyntaxError) else where(error)  # its text has the line
+    cause = f"{type(error).__name__}: {error}" + (f" ({line})" if line else "")
     return InputError(f"{kind} '{reference}' cannot be loaded: {cause}")
 
 

@@ -16,7 +16,7 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import plain
 
-_FILE = "settings.json"
+CLAIMED = "settings.json"  # in a folder whose run goes on
 LENGTHS = ("steps",)  # how long a run is: more may be asked for later
 
 
@@ -36,7 +36,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
     """
     settings = {name: plain(value) for name, value in settings.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _FILE
+    path = folder / CLAIMED
     if not path.is_file():
         if any(folder.iterdir()):
             raise InputError(f"--out {folder} holds other files; give a new folder")

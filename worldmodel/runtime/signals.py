@@ -1,5 +1,7 @@
 """SIGINT and SIGTERM as a flag, so that long work can save and stop."""
 
+import contextlib
+import math
 import signal
 import socket
 import threading
@@ -28,7 +30,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._former: dict[int, Any] = {}
-        self._seen = 0  # signals that the handler has seen
+        self._handled = -math.inf  # [s] when the handler last ran
 
     @property
     def requested(self) -> bool:
@@ -56,19 +58,23 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _acknowledge(self, woken: socket.socket) -> None:
-        came = 0
         with woken:
             while number := woken.recv(1):  # empty once the other end is closed
                 if number[0] not in (signal.SIGINT, signal.SIGTERM):
                     continue
-                came += 1
+                came = time.monotonic()
                 time.sleep(PATIENCE)
-                if self._seen < came:
-                    name = signal.Signals(number[0]).name
-                    log(f"{name}: takes effect when the compiled program that is running has ended")
+                if self._waking.fileno() < 0:
+                    return
+                if self._handled > came - 0.1:  # the handler may run just before this thread,
+                    with contextlib.suppress(BlockingIOError):
+                        woken.recv(4096, socket.MSG_DONTWAIT)  # and once for several signals
+                    continue
+                name = signal.Signals(number[0]).name
+                log(f"{name}: takes effect when the compiled program that is running has ended")
 
     def _handle(self, signum: int, _: FrameType | None) -> None:
-        self._seen += 1
+        self._handled = time.monotonic()
         if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum

@@ -50,7 +50,7 @@ def check_part(task: Task, part: str) -> str:
     except Exception as error:  # whatever a user's Python raises
         raise TaskError(
             f"task '{task.name}': '{part}' raises {type(error).__name__}: {cause(error)} "
-            f"({where(error)})"
+            f"({where(error) or 'outside of its own code'})"
         ) from error
 
 
@@ -254,7 +254,7 @@ def _traced(task: Task, name: str, function: Callable[..., Any], *arguments: Any
     except InputError:
         raise
     except Exception as error:  # whatever a user's Python raises of a tracer
-        raised = f"{type(error).__name__}: {cause(error)}, in {where(error)}"
+        raised = f"{type(error).__name__}: {cause(error)}, in {where(error) or 'other code'}"
         raise _NotCompiledError(
             f"task '{task.name}': '{name}' cannot be compiled ({raised}); write it in "
             "jax.numpy, without Python's if on values"
