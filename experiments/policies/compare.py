@@ -111,7 +111,7 @@ SWINGING = Case(
     lambda task: knots(task, 25),
     SearchConfig(512, 24, 30),
     ppo.PPOConfig(steps=2_000_000, updates=10),
-    gradient.GradientConfig(steps=600_000),
+    gradient.GradientConfig(),
 )
 CASES = {
     "swing_up": SWINGING,

@@ -62,7 +62,7 @@ def train(
       seed: of the first weights, or of the planned starts and goals.
       width: clone, ppo, gradient: of the network's layers.
       steps: clone: of Adam, over all rows, 1000 when absent; ppo, gradient: control steps of all
-        environments, 3 million and 400 thousand when absent, rounded up to whole epochs.
+        environments, 3 million and 600 thousand when absent, rounded up to whole epochs.
       learning_rate: clone: at first, 5e-3 when absent; it falls to zero. ppo: 1e-3, gradient: 5e-3
         when absent.
       weight_decay: clone: divided by the number of rows.

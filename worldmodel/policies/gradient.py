@@ -52,7 +52,7 @@ class GradientConfig:
       InputError: a value that nothing can be trained with; the message names the setting.
     """
 
-    steps: int = 400_000  # control steps of all environments, rounded up to whole epochs
+    steps: int = 600_000  # control steps of all environments, rounded up to whole epochs
     environments: int = 64
     horizon: int = 32  # control steps that a gradient passes through
     updates: int = 10  # of the policy in an epoch, after which the run is saved
