@@ -241,7 +241,7 @@ class Method:
         gradient, out, states, rows = self.gradient(learner, states, playing)
         step, policy_adam = self.adam.update(gradient, learner.policy_adam)
         policy = optax.apply_updates(learner.policy, step)
-        share = jnp.maximum(config.averaging, 1.0 / policy_adam[0].count)
+        share = jnp.maximum(config.averaging, 1.0 / optax.tree_utils.tree_get(policy_adam, "count"))
 
         targets = jax.vmap(functools.partial(self.targets, learner))(rows).ravel()
         observed = rows.observed.reshape(targets.size, -1)
