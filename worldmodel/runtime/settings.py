@@ -133,7 +133,7 @@ def differences(name: str, former: Any, present: Any) -> Iterator[str]:
 
 
 def _digest(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16,}", value) is not None
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16,64}", value) is not None
 
 
 def _shown(value: Any) -> str:

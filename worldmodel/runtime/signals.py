@@ -66,12 +66,11 @@ class Interrupt:
                 time.sleep(PATIENCE)
                 if self._waking.fileno() < 0:
                     return
-                if self._handled > came - 0.1:  # the handler may run just before this thread,
-                    with contextlib.suppress(BlockingIOError):
-                        woken.recv(4096, socket.MSG_DONTWAIT)  # and once for several signals
-                    continue
-                name = signal.Signals(number[0]).name
-                log(f"{name}: takes effect when the compiled program that is running has ended")
+                with contextlib.suppress(BlockingIOError):  # one line for all that came meanwhile
+                    woken.recv(4096, socket.MSG_DONTWAIT)
+                if self._handled < came - 0.1:  # the handler may run just before this thread
+                    name = signal.Signals(number[0]).name
+                    log(f"{name}: takes effect when the compiled program that is running has ended")
 
     def _handle(self, signum: int, _: FrameType | None) -> None:
         self._handled = time.monotonic()
