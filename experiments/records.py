@@ -1,5 +1,6 @@
 """Results as files: table.json with their origin, table.md, the same as a plain table, figures."""
 
+import dataclasses
 import io
 import json
 import shlex
@@ -10,12 +11,20 @@ from typing import Any
 
 from worldmodel import runtime
 from worldmodel.runtime.files import write_bytes, write_json, write_text
-from worldmodel.runtime.records import append_row, plain, write_arrays
+from worldmodel.runtime.records import plain
 
-__all__ = ["append_row", "header", "kept", "plain", "table", "write"]
-__all__ += ["write_arrays", "write_figure"]
+BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#777777", "#009E73"  # Okabe and Ito's
 
 Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """The command line of what has no option but its folder."""
+
+    out: Path
+
+
 # Heading → a row's key, or "key:format" as "error:.3f", or a function of the row.
 Columns = Mapping[str, str | Callable[[Row], Any]]
 
@@ -59,6 +68,15 @@ def write_figure(path: Path, figure: Any, *, dpi: int = 130) -> None:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=dpi)
     write_bytes(path, image.getvalue())
+
+
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """The content of a JSON file, made where it is absent, so that a stopped command goes on."""
+    if not path.is_file():
+        content = plain(make())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    return json.loads(path.read_text())
 
 
 def kept(out: Path) -> list[Row]:

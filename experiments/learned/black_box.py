@@ -30,13 +30,13 @@ import optax
 from experiments.learned.gru import Parameters, Stretch, init, loss, rollout, stretches
 from experiments.recordings.source import read_recording
 from experiments.recordings.tables import grids
-from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import append_row, plain, write_arrays
 from worldmodel.scene import Scene
 from worldmodel.types import Episode
 

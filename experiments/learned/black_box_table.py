@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.recordings.figures import BLUE, ORANGE
 from experiments.recordings.fitted import read_fits
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.statistics import BySeed
@@ -31,11 +30,6 @@ from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.model.ensemble import make_predictor
-
-STYLES = {
-    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
-    "black_box": (ORANGE, "-", "black box"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +83,9 @@ def main(args: Args) -> int:
     table = publish(
         args.out,
         recording,
-        "test",
         next(iter(fits.values())),
         predictions,
         [("black_box", "physics")],
-        STYLES,
         shorter=SHORTER,
         fits=[{"seed": seed, "validation": fitted.validation} for seed, fitted in fits.items()],
         runs={"black_box": runs},

@@ -29,9 +29,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.recordings.figures import BLUE, GREY, ORANGE
 from experiments.recordings.statistics import mean_interval, ratio_t_interval
-from experiments.records import write
+from experiments.records import BLUE, GREY, ORANGE, write
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.fit import FitOptions, fit

@@ -34,7 +34,7 @@ import numpy as np
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
-from experiments.records import plain, write
+from experiments.records import once, write
 from experiments.slide import reality as slide_reality
 from experiments.slide.study import FULL
 from worldmodel import loop, runtime
@@ -49,7 +49,7 @@ from worldmodel.model import Network, Velocity, WorldModel, init
 from worldmodel.policies.clone import Clone
 from worldmodel.policies.plan import Expert, PlanError
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import plain
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks.play import Simulate, episodes, repeated
 from worldmodel.tasks.task import Task
@@ -216,6 +216,15 @@ class Repeat:
         return rows
 
 
+def run(args: Args, own: Setting, repeat: int) -> list[Row]:
+    """The rows of a repeat; none where no demonstration of it succeeds."""
+    try:
+        return Repeat(args, own, repeat).run(repeat)
+    except PlanError as error:
+        runtime.log(f"WARNING: repeat {repeat} is left out: {error}")
+        return []
+
+
 def summary(rows: list[Row], part: str) -> list[Row]:
     """Means of one part over repeats, and ratios to its first choice."""
     own = [row for row in rows if row["part"] == part]
@@ -246,13 +255,7 @@ def main(args: Args) -> int:
     own, rows = setting(args), []
     for repeat in range(args.repeats):
         path = args.out / f"repeat{repeat}" / "rows.json"
-        if not path.is_file():
-            try:
-                write_json(path, Repeat(args, own, repeat).run(repeat))
-            except PlanError as error:
-                runtime.log(f"WARNING: repeat {repeat} is left out: {error}")
-                write_json(path, [])
-        rows += json.loads(path.read_text())
+        rows += once(path, functools.partial(run, args, own, repeat))
     shown = [*summary(rows, "penalty"), *summary(rows, "asking")]
     title = f"Where members disagree: {args.task}"
     write(args.out, title, shown, COLUMNS, note=NOTE, config=settings, each=rows)

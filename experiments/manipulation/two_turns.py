@@ -29,7 +29,7 @@ import numpy as np
 
 from experiments.manipulation import push_reality
 from experiments.manipulation import reality as grasp_reality
-from experiments.records import append_row, plain, write
+from experiments.records import once, write
 from worldmodel import loop, runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
@@ -44,7 +44,7 @@ from worldmodel.policies.clone import Clone, CloneConfig, restore
 from worldmodel.policies.plan import Demonstrator, PlanError, SearchConfig
 from worldmodel.reality import capture
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import append_row, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks.grasp import expert as grasp_expert
 from worldmodel.tasks.grasp.task import Grasp
@@ -169,18 +169,18 @@ class Seed:
         self, name: str, spent: int, make: Callable[[], Policy], folder: str = "."
     ) -> dict[str, Any]:
         """The row of a policy: ``rollouts`` episodes in reality, once."""
-        path = self.folder / folder / f"{name}.json"
-        if not path.is_file():
+
+        def row() -> dict[str, Any]:
             count = self.args.rollouts
             starts, goals = loop.draw(self.task, jax.random.key(1000 + self.seed), count)
             played = self.reality(repeated(make(), count), starts, goals, jax.random.key(self.seed))
             judged = episodes(self.task, played, goals, source="real")
             force = np.concatenate([np.ravel([] if e.force is None else e.force) for e in judged])
             scored = loop.scores(self.task, judged) | {"force": pressed(force)}
-            row = {"seed": self.seed, "version": name, "corrections": spent} | scored
-            write_json(path, row)
-            runtime.log(f"seed {self.seed}, {name}: error {row['error']}, {row['success']}")
-        return json.loads(path.read_text())
+            runtime.log(f"seed {self.seed}, {name}: {scored}")
+            return {"seed": self.seed, "version": name, "corrections": spent} | scored
+
+        return once(self.folder / folder / f"{name}.json", row)
 
 
 def pressed(force: np.ndarray) -> float | None:

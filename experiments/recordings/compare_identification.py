@@ -117,9 +117,7 @@ def main(args: Args) -> int:
         raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
     recording = read_recording(args.recording)
     problem, grid = recording.problem, recording.problem.windows
-    windows, _ = problem.training_grid(grid.horizon).cut(recording.part("train"))
-    drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
-    windows = windows.take(np.sort(drawn))
+    windows = recording.training_windows(grid.horizon, args.windows, args.seed)
     held_out, _ = grid.cut(recording.part("test"))
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)

@@ -24,7 +24,6 @@ import numpy as np
 
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
-from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors, over_episodes
@@ -48,6 +47,7 @@ from worldmodel.model import (
 )
 from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import append_row, plain
 
 COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
 # The values that the command line names.

@@ -21,7 +21,6 @@ import jax
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import fit
@@ -30,6 +29,7 @@ from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import append_row, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from experiments.alpha import CONTROL, cells_of
-from experiments.records import plain
 from experiments.slide import study as slide
 from experiments.slide.reality import Hidden, commands, final_places, simulator, slide_task
 from experiments.slide.turn import draw, key
 from worldmodel import loop, runtime, trust
 from worldmodel.policies.clone import Cloned, clone
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import plain
 from worldmodel.tasks import sensors
 from worldmodel.tasks.play import Simulate
 from worldmodel.tasks.slide.expert import EXACT

@@ -34,7 +34,6 @@ import numpy as np
 
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
-from experiments.records import write_arrays
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, episode_errors
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -44,6 +43,7 @@ from worldmodel.finetune.regression import RegressionConfig, regress, regression
 from worldmodel.model import Displacement, Network, Parameters, WorldModel, init
 from worldmodel.model.ensemble import joined, make_predictor, make_simulator, members
 from worldmodel.model.features import heights
+from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import Scene
 from worldmodel.scene.tangent import backward_velocities, displaced, displacements
