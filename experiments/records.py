@@ -63,10 +63,10 @@ def write(
     return result
 
 
-def write_figure(path: Path, figure: Any, *, dpi: int = 130) -> None:
+def write_figure(path: Path, figure: Any) -> None:
     """Writes a figure of Matplotlib as PNG, whole or not at all."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=dpi)
+    figure.savefig(image, format="png", dpi=130)
     write_bytes(path, image.getvalue())
 
 

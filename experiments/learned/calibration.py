@@ -42,6 +42,7 @@ from worldmodel.scene import Scene
 from worldmodel.scene.tangent import difference, measured_difference, measured_dofs
 
 RAW, CALIBRATED, STEP, MOVED = "ensemble", "with multipliers", "step index", "distance moved"
+HORIZONS = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
 NEUTRAL = {"floor": 0.0, "widening": 1.0, "freedom": np.inf}  # of a model's own multipliers
 
 
@@ -52,7 +53,6 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     model: Path  # checkpoint of fit_hybrid
     out: Path  # folder for the table
-    horizons: tuple[int, ...] = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +214,7 @@ def main(args: Args) -> int:
         forecast(world, fitted.parameters, grid.cut(recording.part(part))[0])
         for part in ("validation", "test")
     )
-    horizons = [h for h in args.horizons if 1 <= h <= test.moved.shape[1]]
+    horizons = [h for h in HORIZONS if h <= test.moved.shape[1]]
     grouped = by_group(held, test, groups_of(world.scene))
     measured = rows(grouped, horizons)
     members = world.network.members

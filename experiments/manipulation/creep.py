@@ -150,7 +150,7 @@ def main(args: Args) -> int:
         rows.append(row | {engine: measured(row, engine) for engine in ENGINES})
         runtime.log(str(rows[-1]))
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-    figure(rows).savefig(args.out / "figure.png", dpi=110)
+    records.write_figure(args.out / "figure.png", figure(rows))
     print(json.dumps(rows[0]))
     return 0
 

@@ -78,7 +78,7 @@ class Args:
     """Command line."""
 
     out: Path
-    task: Literal["push", "grasp", "slide"] = "push"
+    task: Literal["push", "slide"] = "push"
     seed: int = 0  # of reality, and of every draw
     repeats: int = 8
     asked: int = 6  # corrections, each time

@@ -106,12 +106,6 @@ class Args:
     task: Literal["push", "grasp"] = "grasp"
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int = 2
-    # The rows without a loop.
-    baselines: tuple[Literal["randomised", "real", "reality"], ...] = (
-        "randomised",
-        "real",
-        "reality",
-    )
     hybrid: bool = False  # versions with a network too, which MJX simulates
     generated: int = 64  # synthetic episodes per turn
     deployed: int = 8  # corrections per turn
@@ -123,12 +117,8 @@ class Args:
     policy: CloneConfig = dataclasses.field(
         default_factory=lambda: CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=5)
     )
-    gradient: bool = False  # physics by gradient descent through MJX, not by Gauss-Newton in C
     fit: IdentifyConfig = dataclasses.field(
         default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
-    )
-    descent: FitConfig = dataclasses.field(
-        default_factory=lambda: FitConfig(steps=40, batch=8, start_spread=0.0)
     )
     network: Network = dataclasses.field(default_factory=lambda: Network(members=3))
     learning: FitConfig = dataclasses.field(
@@ -191,8 +181,7 @@ def pressed(force: np.ndarray) -> float | None:
 def turned(one: Seed) -> list[dict[str, Any]]:
     """The rows of the turns: every version's policy."""
     args, task, folder = one.args, one.task, one.folder
-    config = args.descent if args.gradient else args.fit
-    method = loop.Method(config, channels=one.channels, grid=one.problem.grid)
+    method = loop.Method(args.fit, channels=one.channels, grid=one.problem.grid)
     version = loop.first_version(folder / "versions", WorldModel(task.scene, task.free))
     rows = []
     for _ in range(args.turns + 1):
@@ -278,17 +267,15 @@ def randomised(one: Seed) -> list[Episode]:
 
 def baselines(one: Seed) -> list[dict[str, Any]]:
     """The rows of what is trained without a loop."""
-    args, rows = one.args, []
-    if "randomised" in args.baselines:
-        rows.append(one.judged("randomised", 0, lambda: one.cloned(randomised(one))))
-    if "real" in args.baselines:
-        for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
-            shown = functools.partial(one.demonstrated, one.reality, spent, one.seed + 50)
-            rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
-    if "reality" in args.baselines:
-        whole = functools.partial(one.demonstrated, one.reality, args.generated, one.seed + 60)
-        rows.append(one.judged("reality", 0, lambda: one.cloned(whole())))
-    return rows
+    args = one.args
+
+    def real(count: int, stream: int) -> Policy:
+        return one.cloned(one.demonstrated(one.reality, count, one.seed + stream))
+
+    rows = [one.judged("randomised", 0, lambda: one.cloned(randomised(one)))]
+    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
+        rows.append(one.judged(f"real {spent}", spent, functools.partial(real, spent, 50)))
+    return [*rows, one.judged("reality", 0, lambda: real(args.generated, 60))]
 
 
 def run(args: Args, seed: int) -> list[dict[str, Any]]:
@@ -311,7 +298,7 @@ def main(args: Args) -> int:
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
     # The settings of networks are those of their rows alone (``hybrid``).
-    free = ("out", "seeds", "baselines", "hybrid", "network", "learning")
+    free = ("out", "seeds", "hybrid", "network", "learning")
     settings = {k: v for k, v in plain(args).items() if k not in free}
     claim(args.out, {"experiment": "turns of the loop"} | settings)
     rows = [row for seed in args.seeds for row in run(args, seed)]

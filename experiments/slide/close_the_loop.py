@@ -34,6 +34,7 @@ from experiments.slide.measurement import described, loop_rows, play_policies
 from experiments.slide.workers import make_workers
 from worldmodel import loop, runtime, trust
 from worldmodel.episodes import lerobot
+from worldmodel.errors import InputError
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.checkpoint import config_hash
@@ -65,16 +66,15 @@ class Args:
         return slide.smoke(study) if self.smoke else study
 
 
-def main(args: Args) -> int:
+def main(args: Args, stop: Callable[[], bool]) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
     claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
-    with runtime.Interrupt() as interrupt, make_workers() as workers:
-        try:
-            table = run(args, workers, lambda: interrupt.requested)
-        except (runtime.Interrupted, RobotError) as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
+    try:
+        with make_workers() as workers:
+            table = run(args, workers, stop)
+    except RobotError as error:
+        raise InputError(str(error)) from error
     print(json.dumps({"task": "slide", "hidden_seed": args.hidden_seed, "alpha": summary(table)}))
     return 0
 
