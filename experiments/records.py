@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,11 @@ def table(rows: Iterable[Row], columns: Columns) -> str:
     lines = [list(columns), ["---"] * len(columns)]
     lines += [[_cell(row, column) for column in columns.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def with_interval(values: Sequence[float] | None) -> str | None:
+    """A value and the ends of its interval, as a table has them."""
+    return None if values is None else "{:.3f} [{:.3f}, {:.3f}]".format(*values)
 
 
 def _cell(row: Row, column: str | Callable[[Row], Any]) -> str:

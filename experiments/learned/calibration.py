@@ -12,7 +12,6 @@ Expected: with multipliers of held-out episodes most coverages' intervals hold t
 Every spread is of the same means. The baselines know the frame's number, or how far the ensemble's
 mean has moved from the start, which is what holding the last pose would be wrong by. All but the
 first spread have multipliers of the validation episodes, and every figure is of the test episodes.
-OUT gets table.json and table.md.
 """
 
 import dataclasses
@@ -177,18 +176,13 @@ def _crps_cell(row: records.Row) -> str:
     return f"{factor * row['crps']:.3g} {unit}"
 
 
-def _over(row: records.Row) -> str | None:
-    over = row["over_step_index"]
-    return None if over is None else "{:.3f} [{:.3f}, {:.3f}]".format(*over)
-
-
 COLUMNS: records.Columns = {
     "group": lambda r: CHANNELS[r["group"]][0],
     "frames": lambda r: "all" if r["frames"] is None else r["frames"],
     "spread": "spread",
     **{f"{level:.0%}": lambda r, level=level: _covered(r, level) for level in LEVELS},
     "CRPS": _crps_cell,
-    "/ step index": _over,
+    "/ step index": lambda r: records.with_interval(r["over_step_index"]),
     "NLL": "nll:.2f",
     "t": "freedom:.1f",
     "spread / error": "spread_over_error:.2f",

@@ -31,7 +31,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.recordings.statistics import mean_interval, ratio_t_interval
-from experiments.records import BLUE, GREY, ORANGE, write, write_figure
+from experiments.records import BLUE, GREY, ORANGE, with_interval, write, write_figure
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.fit import FitOptions, fit
@@ -58,10 +58,10 @@ COLUMNS = {
     "training episodes": "episodes",
     "model": "model",
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
-    "at the end [°]": lambda row: _shown(row["end"], ".3f"),
-    "/ physics": lambda row: _shown(row["over_physics"], ".3f"),
-    "/ physics with drives": lambda row: _shown(row["over_drives"], ".3f"),
-    "whole episode [°]": lambda row: _shown(row["whole"], ".3f"),
+    "at the end [°]": lambda row: with_interval(row["end"]),
+    "/ physics": lambda row: with_interval(row["over_physics"]),
+    "/ physics with drives": lambda row: with_interval(row["over_drives"]),
+    "whole episode [°]": lambda row: with_interval(row["whole"]),
 }
 STYLES = {
     "physics": (GREY, "--"),
@@ -202,28 +202,16 @@ def summary(episodes: int, cells: Mapping[int, Errors]) -> list[dict[str, Any]]:
             continue
         end, whole = np.degrees(np.mean([cells[s][model] for s in seeds], axis=0))
         row = {"episodes": episodes, "model": model, "seeds": seeds}
-        row |= {"end": _numbers(mean_interval(end)), "whole": _numbers(mean_interval(whole))}
+        row |= {"end": mean_interval(end), "whole": mean_interval(whole)}
         for name, reference in (("physics", "physics"), ("drives", "physics with drives")):
             row[f"over_{name}"] = None
             both = [s for s in seeds if reference in cells[s]]
             if both and model != reference:
                 pair = (np.mean([cells[s][m][0] for s in both], axis=0) for m in (model, reference))
-                row[f"over_{name}"] = _numbers(ratio_t_interval(*pair))
-        rows.append(
-            row | {"by_seed": [float(np.degrees(cells[s][model][0].mean())) for s in seeds]}
-        )
+                row[f"over_{name}"] = ratio_t_interval(*pair)
+        row["by_seed"] = [np.degrees(cells[s][model][0].mean()) for s in seeds]
+        rows.append(row)
     return rows
-
-
-def _numbers(values: tuple[Any, ...]) -> list[float]:
-    return [float(v) for v in values]
-
-
-def _shown(values: list[float] | None, style: str) -> str:
-    if values is None:
-        return "–"
-    mean, low, high = (format(v, style) for v in values)
-    return f"{mean} [{low}, {high}]"
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
@@ -238,16 +226,9 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         # Side by side at each size, physics hollow and hybrids filled.
         x = [sizes.index(r["episodes"]) + 0.12 * (k - 0.5 * (len(STYLES) - 1)) for r in mine]
         mean, low, high = np.array([r["end"] for r in mine]).T
-        axes.errorbar(
-            x,
-            mean,
-            [mean - low, high - mean],
-            color=colour,
-            ls=line,
-            marker="o",
-            mfc="white" if line == "--" else colour,
-            label=model,
-        )
+        face = "white" if line == "--" else colour
+        bars = [mean - low, high - mean]
+        axes.errorbar(x, mean, bars, color=colour, ls=line, marker="o", mfc=face, label=model)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set(xlabel="training episodes", ylabel="joint error at the end [°]", ylim=(0.0, None))
     axes.set_xlim(-0.5, len(sizes) - 0.5)

@@ -17,8 +17,6 @@ keeps, and judged in reality. All penalties share the demonstrations and their o
 *Asking*: the version's policy plays ``asked`` further contexts in reality, at random or those of
 ``CANDIDATES`` times as many that members disagree most about. Physics is fitted to all, and a
 policy cloned from the new version's demonstrations is judged in the same contexts of reality.
-
-OUT gets table.json, table.md and a row per repeat.
 """
 
 import dataclasses
@@ -34,7 +32,7 @@ import numpy as np
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
-from experiments.records import once, write
+from experiments.records import once, with_interval, write
 from experiments.slide import reality as slide_reality
 from experiments.slide.study import FULL
 from worldmodel import loop, runtime
@@ -64,7 +62,7 @@ COLUMNS = {
     "choice": "choice",
     "repeats": "repeats",
     "error [mm]": lambda row: f"{1e3 * row['error']:.1f}",
-    "of the first": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(*row["ratio"]),
+    "of the first": lambda row: with_interval(row["ratio"]),
     "success": "success:.3f",
 }
 NOTE = (
@@ -84,9 +82,7 @@ class Args:
     asked: int = 6  # corrections, each time
     generated: int = 96  # demonstrations
     rollouts: int = 100  # of every policy in reality
-    fit: IdentifyConfig = dataclasses.field(
-        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
-    )
+    fit: IdentifyConfig = two_turns.FIT
 
 
 @dataclasses.dataclass(frozen=True)

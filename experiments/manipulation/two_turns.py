@@ -12,8 +12,6 @@ The rows of a seed, at equal real episodes:
 - randomised: demonstrations in worlds that are drawn from v0's prior
 - real N: N demonstrations in reality alone, of a person who knows it
 - reality: as many demonstrations in reality as the versions give: reality as its own model
-
-OUT gets table.json and table.md.
 """
 
 import dataclasses
@@ -54,6 +52,7 @@ from worldmodel.tasks.push.task import Push
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Family, Policy
 
+FIT = IdentifyConfig(engine="c", max_left_out=0.9)
 COLUMNS = {
     "model": "version",
     "corrections": "corrections",
@@ -117,9 +116,7 @@ class Args:
     policy: CloneConfig = dataclasses.field(
         default_factory=lambda: CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=5)
     )
-    fit: IdentifyConfig = dataclasses.field(
-        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
-    )
+    fit: IdentifyConfig = FIT
     network: Network = dataclasses.field(default_factory=lambda: Network(members=3))
     learning: FitConfig = dataclasses.field(
         default_factory=lambda: dataclasses.replace(THROUGH_WINDOWS, steps=100, batch=8)
@@ -184,31 +181,29 @@ def turned(one: Seed) -> list[dict[str, Any]]:
     method = loop.Method(args.fit, channels=one.channels, grid=one.problem.grid)
     version = loop.first_version(folder / "versions", WorldModel(task.scene, task.free))
     rows = []
-    for _ in range(args.turns + 1):
-        following = version
-        policy = folder / version.name / "policy"
-        if len(rows) < args.turns:
-            following = loop.turn(
-                folder,
-                task,
-                version,
-                lambda place, trials, key: capture(place, one.robot(), task, trials, key),
-                one.expert,
-                one.trainer,
-                method,
-                generated=args.generated,
-                deployed=args.deployed,
-                seed=one.seed,
-                engine="c",
-            )
-            make = functools.partial(restore, policy, task)
-        else:
-            last = loop.simulator(version, task, engine="c")
-            shown = functools.partial(one.demonstrated, last, args.generated, one.seed)
-            make = lambda shown=shown: one.cloned(shown())  # noqa: E731
-        rows.append(one.judged(version.name, version.corrections, make))
+    for _ in range(args.turns):
+        following = loop.turn(
+            folder,
+            task,
+            version,
+            lambda place, trials, key: capture(place, one.robot(), task, trials, key),
+            one.expert,
+            one.trainer,
+            method,
+            generated=args.generated,
+            deployed=args.deployed,
+            seed=one.seed,
+            engine="c",
+        )
+        policy = functools.partial(restore, folder / version.name / "policy", task)
+        rows.append(one.judged(version.name, version.corrections, policy))
         version = following
-    return rows
+
+    def last() -> Policy:
+        world = loop.simulator(version, task, engine="c")
+        return one.cloned(one.demonstrated(world, args.generated, one.seed))
+
+    return [*rows, one.judged(version.name, version.corrections, last)]
 
 
 def hybrid(one: Seed, turns: int) -> dict[str, Any]:

@@ -25,7 +25,6 @@ import numpy as np
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
 from worldmodel import runtime
-from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -45,7 +44,6 @@ from worldmodel.model import (
     WorldModel,
     saved,
 )
-from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import append_row, plain
 
@@ -129,11 +127,8 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     world, parameters = hybrid.world, hybrid.parameters
     windows = data.judged.cut(data.validation)[0]
     errors = [
-        over_episodes(episode_errors(predicted, windows, fitted.channels))
-        for predicted in (
-            make_predictor(world, min(BATCH, len(windows)))(parameters, windows),
-            make_predictor(fitted.world, min(BATCH, len(windows)))(fitted.parameters, windows),
-        )
+        over_episodes(episode_errors(one.predict(windows), windows, fitted.channels))
+        for one in (dataclasses.replace(fitted, world=world, parameters=parameters), fitted)
     ]
     result = {
         "recording": problem.name,

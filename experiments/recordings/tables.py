@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from experiments.recordings.fitted import Fitted, Group
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
 from experiments.recordings.statistics import BySeed, rows_at
-from experiments.records import Row, write
+from experiments.records import Row, with_interval, write
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -127,32 +128,23 @@ def publish(
 
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:
     """The columns of table.md: errors by channel, and their ratios to a reference's."""
-    channels = [c for c in CHANNELS if any(row[c] is not None for row in rows)]
 
     def error(row: Row, channel: str) -> str | None:
-        value = row[channel]
-        return None if value is None else f"{CHANNELS[channel][2] * value:.2f}"
+        return None if row[channel] is None else f"{CHANNELS[channel][2] * row[channel]:.2f}"
 
     def ratio(row: Row, channel: str) -> str | None:
         compared = row["over"].get(reference, {}).get(channel)
-        if compared is None:
-            return None
-        low, high = compared[interval(row)]
-        return f"{compared['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+        return with_interval(compared and (compared["ratio"], *compared[interval(row)]))
 
-    table: dict[str, Callable[[Row], Any]] = {
-        "ahead": lambda r: (
-            f"{r['frames']} frames, {r['seconds']:.2f} s" if r["frames"] else "whole"
-        ),
+    shown = {c: name for c, name in CHANNELS.items() if any(row[c] is not None for row in rows)}
+    ahead = "{frames} frames, {seconds:.2f} s"
+    return {
+        "ahead": lambda r: ahead.format(**r) if r["frames"] else "whole",
         "model": lambda r: r["model"] + (f": {r['reason']}" if r["reason"] else ""),
         "seeds": lambda r: ", ".join(map(str, r["seeds"])),
+        **{f"{n} [{unit}]": partial(error, channel=c) for c, (n, unit, _) in shown.items()},
+        **{f"{n} / {reference}": partial(ratio, channel=c) for c, (n, *_) in shown.items()},
     }
-    for c in channels:
-        name, unit, _ = CHANNELS[c]
-        table[f"{name} [{unit}]"] = lambda row, c=c: error(row, c)
-    for c in channels:
-        table[f"{CHANNELS[c][0]} / {reference}"] = lambda row, c=c: ratio(row, c)
-    return table
 
 
 def interval(row: Row) -> str:

@@ -120,9 +120,7 @@ def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, An
     for name, pool in one.pools.items():
         _write_data_set(out / "data" / f"synthetic_{name}", pool[:each], args)
     one.stage("train every policy and play it in reality")
-    pools = one.pools | {CONTROL: twin}
-    errors = play_policies(out, study, hidden, demos, pools, workers, seed, stop)
-    rows = loop_rows(study, one.versions, errors)
+    rows = loop_rows(one, play_policies(one, demos, one.pools | {CONTROL: twin}))
     result = publish(
         out,
         f"Task slide, held-out simulation {seed}" + " (SMOKE: means nothing)" * args.smoke,
@@ -135,7 +133,7 @@ def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, An
             "hidden": {type(disturbance).__name__: disturbance for disturbance in hidden},
             "smoke": args.smoke,
         },
-        **described(study, hidden, table, one.versions, one.players, direct, seed),
+        **described(one, *direct),
     )
     write_text(out / "report.html", report(trust.document(trust.measure(rows))))
     return result
