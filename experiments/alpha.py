@@ -46,7 +46,6 @@ def publish(
     theory: Mapping[str, str] | None = None,
     pool: int | None = None,
     unit: tuple[str, float] = ("error", 1.0),
-    command: str = "",
     **about: Any,
 ) -> dict[str, Any]:
     """Measures alpha and writes the result; returns the content of table.json.
@@ -57,7 +56,6 @@ def publish(
       theory: alpha of control versions, as text.
       pool: real episodes that the sets are drawn from.
       unit: heading of the errors, and the factor to it.
-      command: that remakes the result, this process's own where empty.
       about: further content of table.json.
     """
     tasks = [trust.to_json(result) for result in trust.measure(rows, pool=pool)]
@@ -71,15 +69,12 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
-    return write(out, title, shown, columns, note=NOTE, command=command, **about)
+    return write(out, title, shown, columns, note=NOTE, **about)
 
 
 def measured(tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """A row per version, with the mean over its cells (n and m None), and one per cell.
-
-    Args:
-      tasks: as of ``trust.to_json``.
-    """
+    """Of the tasks of ``trust.to_json`` a row per version, with the mean over its cells (n and m
+    None), and one per cell."""
     rows: dict[tuple, Row] = {}
     kinds = ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg")
     for task in tasks:

@@ -36,7 +36,6 @@ def write(
     columns: Columns,
     *,
     note: str = "",
-    command: str = "",
     **more: Any,
 ) -> Row:
     """Writes ``out/table.json`` and ``out/table.md``; the folder is created.
@@ -45,7 +44,6 @@ def write(
       rows: what was measured, one per line of the table; all of it goes into table.json.
       columns: those of table.md, see ``table``.
       note: one line above the table, such as what a column means.
-      command: that remakes the result; this process's own where empty.
       more: further content of table.json, such as ``config``.
 
     Returns:
@@ -54,7 +52,7 @@ def write(
     Raises:
       ValueError: a number that is not finite; write None for what has no value.
     """
-    command = command or "python " + shlex.join(sys.orig_argv[1:])
+    command = "python " + shlex.join(sys.orig_argv[1:])
     result = {"command": command, "provenance": runtime.provenance(), **more, "rows": list(rows)}
     result = plain(result)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,11 +89,7 @@ def kept(out: Path) -> list[Row]:
 
 
 def header(title: str, result: Row, note: str = "") -> str:
-    """Title, command, origin and a note, in Markdown.
-
-    Args:
-      result: ``command`` and ``provenance``, as ``write`` has them.
-    """
+    """Title, command, origin and a note, in Markdown, of a result that ``write`` wrote."""
     run = result["provenance"]
     devices = ", ".join(run["devices"])
     origin = f"Commit {run['commit']}; {run['date']}, {run['cpu']} ({run['cores']} cores), "

@@ -121,11 +121,8 @@ def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
 
 
 def by_group(held: Part, test: Part, groups: Sequence[str]) -> dict[str, dict[str, Forecasts]]:
-    """The ``spreads`` of each group; one that cannot be mended is left out.
-
-    Args:
-      groups: of each degree of freedom.
-    """
+    """The ``spreads`` of each group, of which ``groups`` names that of each degree of freedom; one
+    that cannot be mended is left out."""
     result = {}
     for group in dict.fromkeys(groups):
         channels = [c for c, name in enumerate(groups) if name == group]

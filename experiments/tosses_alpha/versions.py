@@ -131,10 +131,6 @@ def draw_starts(
     The kernel's width is ``bandwidth`` standard deviations of each height, velocity and hinge
     angle, and of the turns between recorded rotations; the place on the table is kept. No start is
     deeper in the table than the lowest recorded one.
-
-    Args:
-      scene: a free body, and hinges.
-      count: starts to draw.
     """
     known = recorded_starts(tosses)
     rows = rng.integers(len(tosses), size=count)
