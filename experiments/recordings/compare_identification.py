@@ -21,6 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,19 +136,17 @@ def main(args: Args) -> int:
         error = episode_errors(predictor(parameters, held_out), held_out, channels).mean(0)
         return {"cost": 0.5 * float(np.sum(residual(u) ** 2)), **named(error)}
 
-    methods: dict[str, Callable[[], Fit]] = {
-        "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),
-        "mujoco.sysid, mujoco": lambda: by_sysid(residual, size, "mujoco", args.iterations),
-        "mujoco.sysid, scipy": lambda: by_sysid(
-            residual, size, "scipy_parallel_fd", args.iterations
-        ),
-        "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
+    methods: dict[str, Callable[[int], Fit]] = {
+        "engine c": partial(by_engine, world, windows, sigma, "c"),
+        "mujoco.sysid, mujoco": partial(by_sysid, residual, size, "mujoco"),
+        "mujoco.sysid, scipy": partial(by_sysid, residual, size, "scipy_parallel_fd"),
+        "engine mjx": partial(by_engine, world, windows, sigma, "mjx"),
     }
     start, rows = judged(np.zeros(size)), []
     for name, fit in methods.items():
         runtime.log(f"── {name}")
         began = time.perf_counter()
-        u, counts = fit()
+        u, counts = fit(args.iterations)
         seconds = time.perf_counter() - began
         rows.append({"method": name, "seconds": seconds, **judged(u), **counts, "u": list(u)})
     write(
