@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import pandas as pd
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
@@ -222,24 +223,20 @@ def run(args: Args, own: Setting, repeat: int) -> list[Row]:
 
 
 def summary(rows: list[Row], part: str) -> list[Row]:
-    """Means of one part over repeats, and ratios to its first choice."""
-    own = [row for row in rows if row["part"] == part]
-    choices = dict.fromkeys(row["choice"] for row in own)
-    errors, successes = (
-        {choice: np.array([r[kind] for r in own if r["choice"] == choice]) for choice in choices}
-        for kind in ("error", "success")
-    )
-    first = next(iter(errors.values()))
+    """Means of one part over repeats, and ratios to its first choice, paired over repeats."""
+    own = pd.DataFrame([row for row in rows if row["part"] == part])
+    wide, choices = own.pivot(index="repeat", columns="choice"), own["choice"].unique().tolist()
+    errors = [wide["error"][choice].to_numpy() for choice in choices]
     return [
         {
             "part": part,
             "choice": choice,
             "repeats": len(error),
             "error": float(error.mean()),
-            "ratio": [float(x) for x in ratio_t_interval(error, first)],
-            "success": float(successes[choice].mean()),
+            "ratio": [float(x) for x in ratio_t_interval(error, errors[0])],
+            "success": float(wide["success"][choice].mean()),
         }
-        for choice, error in errors.items()
+        for choice, error in zip(choices, errors, strict=True)
     ]
 
 
