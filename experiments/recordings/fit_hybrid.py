@@ -48,8 +48,7 @@ from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import append_row, plain
 
 COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
-# The values that the command line names.
-BASES = {"hybrid": Physics(), "latent": ConstantVelocity()}
+# As the command line names them.
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
@@ -152,12 +151,11 @@ def make_world(args: Args, physics: WorldModel) -> WorldModel:
     Raises:
       InputError: a latent model with another correction than of its velocity.
     """
-    base = BASES[args.kind]
-    latent = isinstance(base, ConstantVelocity)
+    latent = args.kind == "latent"
     name = args.correction or ("velocity" if latent else "displacement")
     if latent and name != "velocity":
         raise InputError(f"--correction {name}: a latent model corrects its velocity; leave it out")
-    correction = CORRECTIONS[name]
+    base, correction = ConstantVelocity() if latent else Physics(), CORRECTIONS[name]
     return dataclasses.replace(physics, base=base, correction=correction, network=args.network)
 
 
