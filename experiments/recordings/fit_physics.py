@@ -21,7 +21,6 @@ import jax
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import fit
@@ -30,6 +29,7 @@ from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import append_row, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
@@ -72,15 +72,19 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
 
     scene = problem.scene()
     world = WorldModel(scene, problem.free)
+    least_squares = PhysicsConfig(
+        starts=args.starts,
+        agreement=args.agreement,
+        finalists=args.finalists,
+        windows=args.least_squares,
+        seed=config.seed,
+    )
     settings = {
         "problem": plain(problem),
         "horizon": horizon,
         "episodes": len(train),
         "data": recording.digest,
-        "starts": args.starts,
-        "agreement": args.agreement,
-        "finalists": args.finalists,
-        "least_squares": args.least_squares,
+        "least_squares": plain(least_squares),
     }
     finished = settings | {"config": plain(config)}
     metadata = {
@@ -89,21 +93,14 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "settings": settings,
         "config_hash": checkpoint.config_hash(finished),
     }
-    decisive = settings | {"seed": config.seed}
-    claim(args.out / "least_squares", decisive)
+    claim(args.out / "least_squares", settings)
     start = fit_physics(
         world,
         train_windows,
         validation_windows,
-        PhysicsConfig(
-            starts=args.starts,
-            agreement=args.agreement,
-            finalists=args.finalists,
-            windows=args.least_squares,
-            seed=config.seed,
-        ),
+        least_squares,
         args.out / "least_squares",
-        config_hash=checkpoint.config_hash(decisive),
+        config_hash=checkpoint.config_hash(settings),
         record=lambda row: append_row(args.out / "least_squares.jsonl", row),
         stop=stop,
     ).parameters
