@@ -40,7 +40,7 @@ class Args:
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
-    episodes: int | None = None  # use only the first N train episodes
+    episodes: int | None = None  # so many train episodes, drawn by the seed; all when absent
     seed: int = 0  # of the start and of the order of windows
     starts: int = 3  # of the least squares, at most
     agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
@@ -57,7 +57,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     runtime.configure()
     recording = read_recording(args.recording)
     problem, validation = recording.problem, recording.part("validation")
-    train = recording.part("train")[: args.episodes]
+    train = recording.train(args.episodes, args.seed)
     names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)

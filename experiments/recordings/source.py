@@ -26,6 +26,12 @@ class Recording:
         """The episodes of a split: "train", "validation" or "test"."""
         return [e for e in self.episodes if split(e.id) == name]
 
+    def train(self, count: int | None, seed: int) -> list[Episode]:
+        """Train episodes, so many, drawn by the seed: more of them are those and others."""
+        episodes = self.part("train")
+        drawn = np.random.default_rng(seed).permutation(len(episodes))[:count]
+        return [episodes[i] for i in np.sort(drawn)]
+
     def training_windows(self, horizon: int | None, most: int, seed: int) -> Windows:
         """Windows of the *train* episodes, at most so many, drawn by the seed."""
         windows, _ = self.problem.training_grid(horizon).cut(self.part("train"))
