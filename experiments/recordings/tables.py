@@ -137,9 +137,9 @@ def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], An
         return with_interval(compared and (compared["ratio"], *compared[interval(row)]))
 
     shown = {c: name for c, name in CHANNELS.items() if any(row[c] is not None for row in rows)}
-    ahead = "{frames} frames, {seconds:.2f} s"
+    horizon = "{frames} frames, {seconds:.2f} s"
     return {
-        "ahead": lambda r: ahead.format(**r) if r["frames"] else "whole",
+        "ahead": lambda r: horizon.format(**r) if r["frames"] else "whole",
         "model": lambda r: r["model"] + (f": {r['reason']}" if r["reason"] else ""),
         "seeds": lambda r: ", ".join(map(str, r["seeds"])),
         **{f"{n} [{unit}]": partial(error, channel=c) for c, (n, unit, _) in shown.items()},
