@@ -226,7 +226,7 @@ def summary(rows: list[Row], part: str) -> list[Row]:
     """Means of one part over repeats, and ratios to its first choice, paired over repeats."""
     own = pd.DataFrame([row for row in rows if row["part"] == part])
     wide, choices = own.pivot(index="repeat", columns="choice"), own["choice"].unique().tolist()
-    errors = [wide["error"][choice].to_numpy() for choice in choices]
+    errors = [np.asarray(wide["error"][choice]) for choice in choices]
     return [
         {
             "part": part,
@@ -234,7 +234,7 @@ def summary(rows: list[Row], part: str) -> list[Row]:
             "repeats": len(error),
             "error": float(error.mean()),
             "ratio": [float(x) for x in ratio_t_interval(error, errors[0])],
-            "success": float(wide["success"][choice].mean()),
+            "success": float(np.mean(wide["success"][choice])),
         }
         for choice, error in zip(choices, errors, strict=True)
     ]
