@@ -22,7 +22,7 @@ from worldmodel.reality.plant import (
     index,
     indices,
 )
-from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 from worldmodel.types import Names
 
@@ -188,9 +188,7 @@ class FrictionPatches(Disturbance):
         """The factor at a place [m] and a speed [m/s]."""
         factor = self.factor * (1.0 + self.speed * speed)
         if self.waves:
-            wave = 0.0
-            for kx, ky, phase in self.waves:
-                wave += math.sin(kx * x + ky * y + phase)
+            wave = sum(math.sin(kx * x + ky * y + phase) for kx, ky, phase in self.waves)
             wave *= math.sqrt(2.0) / len(self.waves)
             factor *= 1.0 + self.amplitude * min(max(wave, -1.0), 1.0)
         return factor
