@@ -279,13 +279,10 @@ class Backlash(Disturbance):
     width: float
 
     def commands(self, plant: Plant) -> OnCommand:
-        model, joint = plant.model, index(plant.model, "joint", self.joint)
-        driven = [driven_dof(model, a) for a in range(model.nu)]
-        which = [
-            a
-            for a, dof in enumerate(driven)
-            if dof is not None and model.dof_jntid[dof] == joint and is_position_servo(model, a)
-        ]
+        model = plant.model
+        dof = model.jnt_dofadr[index(model, "joint", self.joint)]
+        servos = [a for a in range(model.nu) if is_position_servo(model, a)]
+        which = [a for a in servos if driven_dof(model, a) == dof]
         if not which:
             raise InputError(f"no position servo drives joint '{self.joint}', which has backlash")
         half = 0.5 * self.width * np.abs(model.actuator_gear[which, 0])

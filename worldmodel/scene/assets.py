@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
@@ -35,7 +35,7 @@ def collect(
     for element, attribute, place in _references(root, spec, model):
         content = _read(spec, element.attrib[attribute], place)
         if attribute == "file" and "name" not in element.attrib:  # MuJoCo names them after it
-            element.set("name", PurePosixPath(_posix(element.attrib[attribute])).stem)
+            element.set("name", PureWindowsPath(element.attrib[attribute]).stem)
         element.set(attribute, _add(contents, element.attrib[attribute], content))
     return contents
 
@@ -83,7 +83,7 @@ def _path(model: mujoco.MjModel, address: int) -> str:
 def _read(spec: mujoco.MjSpec, name: str, place: str) -> bytes:
     """The content of a file: by its path, its name in the MJCF or its bare name among the assets,
     or from the disk."""
-    for key in (place, name, PurePosixPath(_posix(name)).name):
+    for key in (place, name, PureWindowsPath(name).name):
         if key in spec.assets:
             return bytes(spec.assets[key])
     # MuJoCo states whole paths where the MJCF was opened by a path, relative ones as that was.
@@ -96,7 +96,7 @@ def _read(spec: mujoco.MjSpec, name: str, place: str) -> bytes:
 
 def _add(contents: dict[str, bytes], name: str, content: bytes) -> str:
     """Adds a file under a bare name that no other content has; returns that name."""
-    bare = PurePosixPath(_posix(name))
+    bare = PureWindowsPath(name)  # which knows both slashes
     taken = {other.lower(): other for other in contents}  # MuJoCo's names know no case
     candidate, number = bare.name, 1
     while (other := taken.get(candidate.lower())) is not None and contents[other] != content:
@@ -104,7 +104,3 @@ def _add(contents: dict[str, bytes], name: str, content: bytes) -> str:
         candidate = f"{bare.stem}_{number}{bare.suffix}"
     contents.setdefault(other or candidate, content)
     return other or candidate
-
-
-def _posix(name: str) -> str:
-    return name.replace("\\", "/")

@@ -65,7 +65,7 @@ def stepping(model: mujoco.MjModel, control_hz: float, substeps: int | None = No
     for pair in range(model.npair):
         sides = int(model.pair_geom1[pair]), int(model.pair_geom2[pair])
         soft.append((f"the contact of {pair_names(model, [sides])}", model.pair_solref[pair]))
-    for joint in np.flatnonzero(model.jnt_limited):
+    for joint in np.flatnonzero(model.jnt_limited).tolist():
         name = f"the limit of joint '{element_name(model, 'joint', joint)}'"
         soft.append((name, model.jnt_solref[joint]))
     # A negative number is a stiffness, which has no time constant of its own.

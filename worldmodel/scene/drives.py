@@ -120,7 +120,8 @@ def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[A
       (…, substeps, nu), and the memory after the control step.
     """
     xp = namespace(ctrl)
-    ctrl = _clamped(model, ctrl)[..., None, :]
+    limited = np.asarray(model.actuator_ctrllimited).astype(bool)
+    ctrl = xp.where(limited, xp.clip(ctrl, *model.actuator_ctrlrange.T), ctrl)[..., None, :]
     memory, play = memory[..., :-_PLAY, :], memory[..., -_PLAY:, :]
     memory = xp.where(xp.isnan(memory), ctrl, memory)
     held = xp.concatenate([ctrl, memory[..., :-1, :]], axis=-2)
@@ -261,14 +262,6 @@ def actuated(
     sign = xp.tanh(v / xp.where(most > 0, least, 1.0))
     friction = xp.where(most > 0, -(coulomb + fades) * sign, 0.0)
     return ctrl, friction @ (dof[:, None] == np.arange(model.nv)).astype(float)
-
-
-def _clamped(model: Model, ctrl: Array) -> Array:
-    """(…, nu) within ctrlrange, as MuJoCo clamps commands; the drive does so before the delay."""
-    xp = namespace(ctrl)
-    limited = np.asarray(model.actuator_ctrllimited).astype(bool)
-    low, high = model.actuator_ctrlrange.T
-    return xp.where(limited, xp.clip(ctrl, low, high), ctrl)
 
 
 def obstacle(model: mujoco.MjModel, actuator: int, name: str) -> str | None:

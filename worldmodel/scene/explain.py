@@ -75,7 +75,8 @@ def sensors_of(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Dat
 def sensor_failure(model: mujoco.MjModel, error: Exception) -> str:
     """What MJX raises at its sensors, with the names of those that raise it."""
     sensors = [i for i in range(model.nsensor) if not _traces(model, i)]
-    kinds = ", ".join(dict.fromkeys(_sensor_type(model, i) for i in sensors))
+    types = dict.fromkeys(model.sensor_type[sensors].tolist())
+    kinds = ", ".join(mujoco.mjtSensor(kind).name for kind in types)
     return (
         f"sensor {element_names(model, 'sensor', sensors)}: MJX fails at {kinds} in its first step "
         f"({type(error).__name__}: {error}); remove or replace it"
@@ -92,10 +93,6 @@ def _traces(model: mujoco.MjModel, sensor: int) -> bool:
     except Exception:
         return False
     return True
-
-
-def _sensor_type(model: mujoco.MjModel, sensor: int) -> str:
-    return mujoco.mjtSensor(int(model.sensor_type[sensor])).name
 
 
 def _without_collision(model: mujoco.MjModel) -> str:

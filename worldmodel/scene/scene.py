@@ -73,7 +73,7 @@ class Scene:
             hold.
         """
         m, index = self.mj_model, self._key(name)
-        for body in np.flatnonzero(m.body_mocapid >= 0):
+        for body in np.flatnonzero(m.body_mocapid >= 0).tolist():
             at = m.body_mocapid[body]
             pos, quat = m.key_mpos[index, 3 * at :][:3], m.key_mquat[index, 4 * at :][:4]
             if not (np.allclose(pos, m.body_pos[body]) and np.allclose(quat, m.body_quat[body])):
@@ -165,10 +165,11 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
 
 def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
     """Compiles an edited spec into a ``Scene``, see ``load_scene``."""
-    if not (np.isfinite(control_hz) and control_hz > 0 and substeps >= 1):
-        raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
-    if substeps != int(substeps):
-        raise SceneError(f"substeps {substeps} is not a whole number of physics steps")
+    whole = substeps >= 1 and substeps % 1 == 0
+    if not (np.isfinite(control_hz) and control_hz > 0 and whole):
+        raise SceneError(
+            f"control_hz {control_hz} must be positive, and substeps {substeps} a whole number ≥ 1"
+        )
     timestep = 1.0 / (control_hz * substeps)
     if not (np.isfinite(timestep) and timestep > 0):
         raise SceneError(
