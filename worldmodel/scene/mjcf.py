@@ -181,13 +181,13 @@ def _mesh_pose(
     Returns the spec's own where that is it, so that writing and compiling again changes no digit.
     """
     mesh = int(np.asarray(model.geom_dataid)[i])
-    moved = [np.asarray(array[mesh], float) for array in (model.mesh_pos, model.mesh_quat)]
-    back, own = (np.zeros(3), np.zeros(4)), (np.zeros(3), np.zeros(4))
-    mujoco.mju_negPose(*back, *moved)
-    mujoco.mju_mulPose(*own, pos, quat, *back)
-    written = spec.geoms[i].pos, spec.geoms[i].quat
-    same = all(np.allclose(a, b, 0.0, 1e-9) for a, b in zip(written, own, strict=True))
-    return written if same else own
+    back = np.asarray(model.mesh_quat[mesh], float) * [1.0, -1.0, -1.0, -1.0]
+    turned, moved = np.zeros(4), np.zeros(3)
+    mujoco.mju_mulQuat(turned, quat, back)
+    mujoco.mju_rotVecQuat(moved, np.asarray(model.mesh_pos[mesh], float), turned)
+    pos, geom = pos - moved, spec.geoms[i]
+    same = np.allclose(geom.pos, pos, 0.0, 1e-9) and np.allclose(geom.quat, turned, 0.0, 1e-9)
+    return (geom.pos, geom.quat) if same else (pos, turned)
 
 
 def _set_joint(joint: ElementTree.Element, model: Any, i: int) -> None:
