@@ -153,7 +153,7 @@ def margins(model: mujoco.MjModel) -> dict[tuple[int, int], list[tuple[str, int]
     out = {}
     for i, (first, second, _) in enumerate(geom_pairs(model)):  # the explicit ones come first
         own = [("pair", i)] if i < model.npair else [("geom", first), ("geom", second)]
-        own = [(kind, e) for kind, e in own if getattr(model, f"{kind}_margin")[e] > 0]
+        own = [(kind, e) for kind, e in own if getattr(model, f"{kind}_margin")[e]]
         if own:
             out[first, second] = own
     return out
