@@ -1,4 +1,4 @@
-"""Alpha of a table of runs, as rows.csv, table.json and table.md.
+"""Alpha of a table of runs, as rows.csv, table.json, table.md and figure.png.
 
 Question: how many real episodes is a synthetic one worth, by these training runs?
 Command:  python -m experiments.alpha experiments/results/slide/hidden21/rows.csv --out runs/again
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
-from experiments.records import Row, write
+from experiments.records import BLUE, GREY, Row, write, write_figure
 from worldmodel import runtime, trust
 from worldmodel.trust import CONTROL
 from worldmodel.trust.report import ENDS
@@ -69,7 +70,9 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
-    return write(out, title, shown, columns, note=NOTE, **about)
+    table = write(out, title, shown, columns, note=NOTE, **about)
+    write_figure(out / "figure.png", chart(shown))
+    return table
 
 
 def measured(tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -129,6 +132,26 @@ def summary(table: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """The mean alpha of every version with its interval, for a result's one line."""
     means = [row for row in table["rows"] if row["n"] is None]
     return {row["version"]: {end: row[f"alpha_avg{end}"] for end in ENDS} for row in means}
+
+
+def chart(rows: Sequence[Row]) -> Figure:
+    """Alpha of every cell (thin) and of every version (thick), gross."""
+    order = list(dict.fromkeys(row["version"] for row in rows))
+    drawn = Figure(figsize=(7.0, 0.8 + 0.4 * len(order)), layout="constrained")
+    axis = drawn.add_subplot()
+    for place, version in enumerate(order):
+        own = [row for row in rows if row["version"] == version]
+        for i, row in enumerate(own):
+            value, low, high = np.array([row[f"alpha_avg{end}"] for end in ENDS], float)
+            y = -place if row["n"] is None else -place - 0.7 * i / (len(own) + 1)
+            colour, width = ("#000000", 2.4) if row["n"] is None else (BLUE, 0.9)
+            axis.plot([low, high], [y, y], color=colour, linewidth=width)
+            axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
+    for value, dashes in ((0.0, "-"), (1.0, "--")):
+        axis.axvline(value, color=GREY, linewidth=0.8, linestyle=dashes)
+    axis.set_yticks([-place for place in range(len(order))], order)
+    axis.set_xlabel("α, gross: real episodes that a synthetic one is worth")
+    return drawn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,9 +25,15 @@ from experiments.recordings.fitted import read_fits
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.statistics import BySeed
 from experiments.recordings.tables import SHORTER, headline, publish
+from experiments.records import BLUE, ORANGE
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
+
+STYLES = {
+    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
+    "black_box": (ORANGE, "-", "black box"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +84,11 @@ def main(args: Args) -> int:
     table = publish(
         args.out,
         recording,
+        "test",
         next(iter(fits.values())),
         predictions,
         [("black_box", "physics")],
+        STYLES,
         shorter=SHORTER,
         fits=[{"seed": seed, "validation": fitted.validation} for seed, fitted in fits.items()],
         runs={"black_box": runs},

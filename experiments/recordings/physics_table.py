@@ -32,6 +32,7 @@ from experiments.recordings.fitted import Group, read_fits
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
 from experiments.recordings.tables import headline, keep_checkpoints, publish
+from experiments.records import BLUE, GREY, ORANGE
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.scores import BATCH
@@ -41,6 +42,11 @@ from worldmodel.physics import parameters as physical
 from worldmodel.scene import parse_mjcf, write_mjcf
 from worldmodel.scene.replay import replayed
 
+STYLES = {
+    "sources": (ORANGE, (0, (4, 2)), "published parameters"),
+    "default": (GREY, (0, (1, 1.5)), "MuJoCo's default guess"),
+    "fitted": (BLUE, "-", "fitted physics"),
+}
 PAIRS = [("fitted", reference) for reference in ("sources", "default", "sources_scene")]
 
 
@@ -110,9 +116,11 @@ def main(args: Args) -> int:
     table = publish(
         args.out,
         recording,
+        "test",
         fits[best],
         lambda windows: predictions(problem, fits, windows),
         PAIRS,
+        STYLES,
         substeps={"sources": problem.source_substeps, "fitted": world.scene.substeps},
         fits=[{"seed": seed, "validation": error} for seed, error in validation.items()],
         best_seed=best,

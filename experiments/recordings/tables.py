@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from experiments.recordings.figures import CHANNELS, Style, curves_figure
 from experiments.recordings.fitted import Fitted, Group
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
-from experiments.recordings.statistics import BySeed, rows_at
-from experiments.records import Row, with_interval, write
+from experiments.recordings.statistics import BySeed, curves, rows_at
+from experiments.records import Row, with_interval, write, write_figure
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -21,11 +20,6 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import new_folder
 from worldmodel.types import Episode
 
-CHANNELS = {  # name, unit, factor from SI
-    "position_m": ("position", "mm", 1e3),
-    "rotation_rad": ("rotation", "°", float(np.degrees(1.0))),
-    "joint_rad": ("joints", "°", float(np.degrees(1.0))),
-}
 LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
 LONG_SECONDS = 1.0  # of a recording without a body that flies
 SHORTER = (1, 10, 16, 50)  # frames, further horizons of learned models
@@ -78,20 +72,24 @@ def grids(problem: Problem, channels: Channels, episodes: Sequence[Episode]) -> 
 def publish(
     out: Path,
     recording: Recording,
+    split: str,
     fitted: Fitted,
     predict: Callable[[Windows], Mapping[str, BySeed]],
     pairs: Sequence[tuple[str, str]],
+    styles: Mapping[str, Style],
     *,
     shorter: Sequence[int] = (),
     remark: Callable[[Sequence[Row]], str] = lambda rows: "",
     **about: Any,
 ) -> dict[str, Any]:
-    """Predicts the test episodes at every horizon; writes table.json and table.md into ``out``.
+    """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
 
     Args:
+      split: the part of the recording that is predicted.
       fitted: a fit of it, which says what is scored.
       predict: windows → predictions, model → seed → (windows, horizon, nq).
-      pairs: (model, reference) that are compared; table.md shows ratios to the first reference.
+      pairs: (model, reference) that are compared.
+      styles: of the models in the figure; table.md shows ratios to the first.
       shorter: further horizons [frames], of the first frames of what is predicted.
       remark: rows → a sentence below the table's title.
       about: further content of table.json.
@@ -99,9 +97,10 @@ def publish(
     Returns:
       The content of table.json.
     """
-    problem, episodes, channels = recording.problem, recording.part("test"), fitted.channels
+    problem, episodes, channels = recording.problem, recording.part(split), fitted.channels
     rows: list[Row] = []
-    longest = 0
+    shown: dict[str, Any] = {}
+    longest, reference = 0, next(iter(styles))
     for grid in grids(problem, channels, episodes):
         windows, skipped = grid.cut(episodes)
         predicted = predict(windows)
@@ -112,18 +111,22 @@ def publish(
             head = {"frames": frames, "seconds": seconds, "skipped": skipped}
             part = windows if frames is None else windows.shortened(frames)
             rows += [head | row for row in rows_at(predicted, part, channels, pairs)]
-        longest = grid.horizon or longest
+        if grid.horizon is not None:  # the longer one's is kept
+            longest, shown = grid.horizon, curves(predicted, windows, channels, [*styles])
     kept = {
         "recording": problem.name,
         "horizon": problem.windows.horizon,
-        "split": "test",
+        "split": split,
         "control_hz": problem.control_hz,
         "data_sha256": recording.digest,
         "fitted_on_sha256": fitted.metadata["settings"]["data"],
+        "curves": shown,
     }
-    title = f"{problem.name}: open-loop errors on the test episodes"
+    title = f"{problem.name}: open-loop errors on the {split} episodes"
     note = " ".join(filter(None, (NOTE, remark(rows))))
-    return write(out, title, rows, columns(rows, pairs[0][1]), note=note, **kept, **about)
+    table = write(out, title, rows, columns(rows, reference), note=note, **kept, **about)
+    write_figure(out / "figure.png", curves_figure(table, styles))
+    return table
 
 
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:

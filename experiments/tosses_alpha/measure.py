@@ -6,7 +6,7 @@ Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
           --out runs/alpha/elbow/versions
           python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
 Runtime:  1.5 hours on one core in all; the same command resumes
-Expected: one JSON line; OUT/table.json, table.md, rows.csv
+Expected: one JSON line; OUT/table.json, table.md, figure.png, rows.csv
 
 Fixed before any mixture was trained: the sizes of ``Study``, weight 1, and one primary error, the
 geometric mean of position, rotation and hinge error over their ballistic values (the body keeps its
