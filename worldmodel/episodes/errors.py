@@ -20,6 +20,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.scene import Scene, SceneError
+from worldmodel.scene.names import element_name
 from worldmodel.scene.namespace import namespace
 from worldmodel.scene.tangent import can_turn_around, chord, full_turns
 
@@ -102,14 +103,14 @@ class Channels:
     joints: tuple[Angle, ...] = ()
 
     @property
-    def groups(self) -> tuple[tuple[Channel, ...], ...]:
-        """In the order of ``GROUPS``."""
-        return self.position, self.rotation, self.joints
+    def groups(self) -> dict[str, tuple[Channel, ...]]:
+        """By the names of ``GROUPS``."""
+        return dict(zip(GROUPS, (self.position, self.rotation, self.joints), strict=True))
 
     @property
     def named(self) -> dict[str, tuple[Channel]]:
         """Every channel alone, as ``link1.position_m``."""
-        groups = zip(GROUPS, self.groups, strict=True)
+        groups = self.groups.items()
         return {f"{c.name}.{group}": (c,) for group, members in groups for c in members}
 
     @classmethod
@@ -132,10 +133,10 @@ class Channels:
             hinge; two channels of one name.
         """
         m, kinds = scene.mj_model, mujoco.mjtJoint
-        names = [m.joint(j).name or f"joint{j}" for j in range(m.njnt)]
-        bodies = [m.body(b).name or f"body{b}" for b in m.jnt_bodyid]
-        planar = dict(planar or {})
-        grouped = {name: body for body, joints in planar.items() for name in joints}
+        names = [element_name(m, "joint", j) for j in range(m.njnt)]
+        bodies = [element_name(m, "body", b) for b in m.jnt_bodyid]
+        planes: dict[str, list[int]] = {body: [] for body in planar or {}}
+        grouped = {name: body for body, joints in (planar or {}).items() for name in joints}
         for name in (*grouped, *leave_out):
             if name not in names:
                 raise SceneError(f"scene '{scene.name}' has no joint '{name}'; it has {names}")
@@ -145,7 +146,6 @@ class Channels:
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
         joints: list[Angle] = []
-        planes: dict[str, list[int]] = {body: [] for body in planar}
         for j, (name, body, kind, q) in enumerate(
             zip(names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True)
         ):
@@ -166,9 +166,9 @@ class Channels:
                 position.append(Position(name, (q,)))
         position += [Position(body, tuple(index)) for body, index in planes.items() if index]
         channels = cls(tuple(position), tuple(rotation), tuple(joints))
-        for group in channels.groups:
-            repeated = {c.name for c in group if [d.name for d in group].count(c.name) > 1}
-            if repeated:
+        for group in channels.groups.values():
+            called = [channel.name for channel in group]
+            if repeated := {name for name in called if called.count(name) > 1}:
                 raise SceneError(f"two channels are called {repeated}; rename a joint or a body")
         return channels
 
@@ -186,8 +186,7 @@ def errors(
       ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, [m] or [rad]; 0 where nothing of
       the group was measured (``counted``), None where the scene has no such channel.
     """
-    groups = dict(zip(GROUPS, channels.groups, strict=True))
-    return dict.fromkeys(GROUPS) | _errors(predicted, recorded, groups, measured)
+    return _errors(predicted, recorded, channels.groups, measured)
 
 
 def _errors(
@@ -195,12 +194,11 @@ def _errors(
     recorded: Array,
     groups: Mapping[str, Sequence[Channel]],
     measured: Array | None,
-) -> dict[str, Any]:
+) -> dict[str, Array | None]:
     recorded = _filled(predicted, recorded, measured)
     return {
         name: _mean([c.error(predicted, recorded) for c in members], members, measured)
         for name, members in groups.items()
-        if members
     }
 
 
@@ -219,16 +217,18 @@ def squared_errors(
     """
     xp, columns = namespace(predicted), []
     recorded = _filled(predicted, recorded, measured)
-    for members in channels.groups:
+    for members in channels.groups.values():
         each = [channel.squared(predicted, recorded) for channel in members]
-        none = xp.zeros(predicted.shape[:-1])
-        columns.append(_mean(each, members, measured) if each else none)
+        mean = _mean(each, members, measured)
+        columns.append(xp.zeros(predicted.shape[:-1]) if mean is None else mean)
     return xp.stack(columns, axis=-1)
 
 
 def counted(channels: Channels, measured: Array) -> Array:
     """Which groups have a measured channel: (…, nq) bool → (…, 3) bool."""
-    return namespace(measured).stack([_any(m, measured) for m in channels.groups], axis=-1)
+    return namespace(measured).stack(
+        [_any(members, measured) for members in channels.groups.values()], axis=-1
+    )
 
 
 def _whole(channel: Channel, measured: Array) -> Array:
@@ -250,8 +250,13 @@ def _filled(predicted: Array, recorded: Array, measured: Array | None) -> Array:
     return namespace(predicted).where(measured, recorded, predicted)
 
 
-def _mean(each: Sequence[Array], members: Sequence[Channel], measured: Array | None) -> Array:
-    """The mean over the measured ones of a group's channels; 0 where there is none."""
+def _mean(
+    each: Sequence[Array], members: Sequence[Channel], measured: Array | None
+) -> Array | None:
+    """The mean over the measured ones of a group's channels; 0 where there is none, None for a
+    group without channels."""
+    if not each:
+        return None
     if measured is None:
         return sum(each[1:], each[0]) / len(each)
     xp = namespace(each[0])
@@ -271,8 +276,7 @@ def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) 
       episode measured none, infinite where a scored prediction is not a number. Episodes in the
       order of ``np.unique(windows.episode)``; ``over_episodes`` takes their mean.
     """
-    groups = dict(zip(GROUPS, channels.groups, strict=True))
-    return _episode_errors(predicted, windows, groups)
+    return _episode_errors(predicted, windows, channels.groups)
 
 
 def named_episode_errors(
@@ -288,7 +292,7 @@ def _episode_errors(
 ) -> np.ndarray:
     """(episodes, groups)."""
     error = _errors(predicted, np.asarray(windows.target), groups, windows.measured)
-    columns = [_over_windows(error.get(name), each, windows) for name, each in groups.items()]
+    columns = [_over_windows(error[name], each, windows) for name, each in groups.items()]
     per_window, episode = np.stack(columns, axis=1), np.asarray(windows.episode)
     return np.stack([over_episodes(per_window[episode == e]) for e in np.unique(episode)])
 
