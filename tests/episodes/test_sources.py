@@ -27,7 +27,7 @@ def archive(path: Path, **changed: Any) -> Path:
 
 def column(path: Path, address: str, episode: str | None = None) -> list[np.ndarray]:
     source = open_source(path, [address], episode)
-    return [log.column(source.addresses()[address]) for log in source.logs]
+    return [log.column(source.addresses[address]) for log in source.logs]
 
 
 def test_an_archive_is_cut_by_start_and_named_by_id(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_lerobot_set_is_read_by_its_components(tmp_path: Path) -> None:
     source = open_source(tmp_path / "set", ["observation.state[1]"])
     assert source.clock == "timestamp" and source.rate_hz == dataset.fps
     for log, episode in zip(source.logs, dataset.episodes, strict=True):
-        values = log.column(source.addresses()["observation.state[1]"])
+        values = log.column(source.addresses["observation.state[1]"])
         np.testing.assert_array_equal(values, episode["observation.state"][:, 1])
     with pytest.raises(ColumnsError, match="has no column 'observation"):
         open_source(tmp_path / "set", ["observation.stat", "action[0]"])

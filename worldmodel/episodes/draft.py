@@ -51,7 +51,7 @@ def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, 
     """
     source = open_source(path)
     best: dict[tuple[str, int | None], str] = {}  # every column once, by what says most
-    for address, place in source.addresses().items():
+    for address, place in source.addresses.items():
         if place not in best or not address.endswith("]"):
             best[place] = address
     named: dict[str, list[str]] = {}
@@ -94,8 +94,7 @@ def _timing(source: Source, notes: list[str]) -> Columns:
     """Which column has the time and the episode."""
     if source.clock is not None:
         return Columns()
-    addresses = source.addresses()
-    lowered = {address.lower(): address for address in addresses}
+    lowered = {address.lower(): address for address in source.addresses}
     episode = next((lowered[n] for n in EPISODES if n in lowered), None)
     episode = None if source.path.suffix == ".npz" else episode
     time = next((lowered[n] for n in TIMES if n in lowered), None)
@@ -103,7 +102,7 @@ def _timing(source: Source, notes: list[str]) -> Columns:
         if source.rate_hz is None:
             notes.append("no column has the time: give rate_hz, the rows per second")
         return Columns(episode=episode, rate_hz=source.rate_hz)
-    step = np.diff(source.logs[0].column(addresses[time]))
+    step = np.diff(source.logs[0].column(source.addresses[time]))
     usual = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
     unit = next((u for u, factor in TIME_UNITS.items() if 1e-4 <= usual * factor < 0.5), "s")
     if unit != "s":
@@ -135,8 +134,7 @@ def _matched(
 
 def _block(source: Source, names: Iterable[str], width: int, role: str) -> str | None:
     """An array of that width, by its name."""
-    places = set(source.addresses().values())
-    fitting = [n for n in source.names if sum(array == n for array, _ in places) == width > 0]
+    fitting = [name for name in source.names if source.width(name) == width]
     known = [name for name in names if name in fitting]
     return next(iter(known or [name for name in fitting if _role(name) == role]), None)
 
@@ -148,7 +146,7 @@ def _joints(
     model: mujoco.MjModel,
     notes: list[str],
 ) -> tuple[Joint, ...]:
-    names, addresses = [signal.joint for signal in signals], source.addresses()
+    names = [signal.joint for signal in signals]
     positions = _matched(names, named.get("position", ()))
     rates = _matched(names, named.get("velocity", ()))
     if names and not positions:
@@ -158,9 +156,8 @@ def _joints(
         if block is not None:
             positions = {name: f"{block}[{i}]" for name, i in zip(names, places, strict=True)}
             notes.append(f"joints are taken from '{block}' by their order")
-        if block == "qpos" and "qvel" in source.names:
+        if block == "qpos" and source.width("qvel") == model.nv:
             rates = {signal.joint: f"qvel[{signal.v[0]}]" for signal in signals}
-    positions = {n: a for n, a in positions.items() if a in addresses}
     values = {n: _values(source, a) for n, a in positions.items()}
     known = [(signal, values[signal.joint]) for signal in signals if signal.joint in values]
     units = {guessed(s, v).unit for s, v in known}
@@ -169,11 +166,10 @@ def _joints(
     for signal in signals:
         name = signal.joint
         if name in positions:
-            guess, rate = guesses[name], rates.get(name)
-            rate = rate if rate in addresses else None
+            guess, column = guesses[name], positions[name]
             if guess.note:
-                notes.append(f"joint '{name}': '{positions[name]}' is taken for {guess.note}")
-            joints.append(Joint(name, positions[name], rate, guess.unit, range=guess.range))
+                notes.append(f"joint '{name}': '{column}' is taken for {guess.note}")
+            joints.append(Joint(name, column, rates.get(name), guess.unit, range=guess.range))
             continue
         leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
         if leader is None or element_name(model, "joint", leader[0]) not in positions:
@@ -183,7 +179,7 @@ def _joints(
 
 
 def _values(source: Source, address: str) -> np.ndarray:
-    place = source.addresses()[address]
+    place = source.addresses[address]
     values = np.concatenate([log.column(place).astype(float) for log in source.logs])
     return values[np.isfinite(values)]
 
@@ -200,15 +196,15 @@ def _body(
     name = element_name(model, "body", model.jnt_bodyid[joint])
     free = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
     q, v = int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint])
-    if _is_wide(source, "qpos", model.nq):
+    if source.width("qpos") == model.nq:
         place = (f"qpos[{q}:{q + 3}]",) if free else ()
         turn, size = (f"qpos[{rotation.q[0]}:{rotation.q[0] + 4}]",), 6 if free else 3
-        rates = (f"qvel[{v}:{v + size}]",) if _is_wide(source, "qvel", model.nv) else ()
+        rates = (f"qvel[{v}:{v + size}]",) if source.width("qvel") == model.nv else ()
         notes.append(f"body '{name}' is taken from 'qpos' by its order, its quaternion as wxyz")
         return Body(name, place, turn, velocity=rates)
     own = set(_parts(name))
     for block in source.names if free else ():
-        if own <= set(_parts(block)) and _is_wide(source, block, 7):
+        if own <= set(_parts(block)) and source.width(block) == 7:
             notes.append(f"body '{name}' is taken from '{block}', its quaternion as wxyz")
             return Body(name, (f"{block}[0:3]",), (f"{block}[3:7]",))
     pose = {_parts(a)[-1]: a for a in columns if own < set(_parts(a))}
@@ -217,12 +213,6 @@ def _body(
         return Body(name, (*addresses[:3],), (*addresses[3:],))
     notes.append(f"body '{name}': no columns match; it is unknown as it stands")
     return Body(name)
-
-
-def _is_wide(source: Source, array: str, width: int) -> bool:
-    """Whether an array has so many components."""
-    addresses = source.addresses()
-    return f"{array}[{width - 1}]" in addresses and f"{array}[{width}]" not in addresses
 
 
 def _commands(

@@ -87,7 +87,7 @@ def read_episodes(
     wanted = {c for channel in channels for c in channel.columns} | stamps
     wanted |= {c for signal in signals for c in signal.rates}
     source = open_source(path, sorted(wanted), columns.episode)
-    addresses = source.addresses()
+    addresses = source.addresses
     absent = sorted(wanted - addresses.keys())
     if absent:
         raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], addresses)}")
@@ -178,20 +178,16 @@ def _counted(events: Iterable[Iterable[Event]]) -> tuple[Repair, ...]:
 
 def _ignored(source: Source, wanted: set[str]) -> dict[str, str]:
     """What nobody asked for, and what cannot be read."""
-    known = source.addresses()
-    used = {known[c] for c in (wanted | {source.clock or ""}) & known.keys()}
-    unused = {
-        address: "no column asks for it"
-        for address, place in known.items()
-        if place not in used and place[0] in {name for name, _ in used}
-    }
+    known = source.addresses
+    used = {place for a, place in known.items() if a in wanted or a == source.clock}
     arrays = {name for name, _ in used}
-    unused |= {name: "no column asks for it" for name in source.names if name not in arrays}
-    return unused | source.ignored
+    unused = [a for a, place in known.items() if place[0] in arrays and place not in used]
+    unused += [name for name in source.names if name not in arrays]
+    return dict.fromkeys(unused, "no column asks for it") | source.ignored
 
 
 def _notes(plan: Plan, source: Source) -> tuple[str, ...]:
-    notes = [f"{what}" for what in source.damaged]
+    notes = [*source.damaged]
     for signal in plan.signals:
         if signal.inferred:
             notes.append(f"{signal.element} follows column '{signal.columns[0]}' by an equality")

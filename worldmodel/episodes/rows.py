@@ -9,7 +9,7 @@ from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
 from worldmodel.episodes.signals import Channel, Drive, Signal
-from worldmodel.episodes.sources import Log, Source, SourceError
+from worldmodel.episodes.sources import Log, Place, Source, SourceError
 from worldmodel.errors import near
 
 WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share is that number
@@ -21,7 +21,7 @@ class Timed:
 
     where: str  # file and episode, as messages name them
     log: Log
-    addresses: dict[str, tuple[str, int | None]]  # of the log's columns
+    addresses: dict[str, Place]  # of the log's columns
     clocks: dict[str | None, Clock]  # the first is that of the rows; None: of a constant rate
 
     @property
@@ -78,9 +78,9 @@ def timed(
 
     Raises:
       ColumnsError: neither stamps nor a rate.
-      ClockError: see ``clock``.
+      InputError: see ``clock.read_clock``.
     """
-    addresses = source.addresses()
+    addresses = source.addresses
     main = columns.time or (source.clock if columns.rate_hz is None else None)
     if main is None and rate is None:
         raise ColumnsError(
@@ -109,9 +109,7 @@ def timed(
     return out
 
 
-def _repeats(
-    log: Log, addresses: dict[str, tuple[str, int | None]], wanted: set[str], rows: int
-) -> np.ndarray:
+def _repeats(log: Log, addresses: dict[str, Place], wanted: set[str], rows: int) -> np.ndarray:
     """(rows,) bool; where every wanted number is that of the row before."""
     same = np.ones(rows, bool)
     for name in wanted:
@@ -129,12 +127,9 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     Raises:
       SourceError: no episode has two rows.
     """
-    periods = [
-        float(np.median(np.diff(clock.time)))
-        for episode in episodes
-        if len((clock := episode.clocks[episode.main]).time) > 1
-    ]
-    if not periods:
+    periods = np.array([episode.clocks[episode.main].period for episode in episodes])
+    periods = periods[np.isfinite(periods)]
+    if not len(periods):
         raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
     hz = 1.0 / float(np.median(periods))
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
@@ -143,10 +138,8 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
 def fastest_rate(episodes: Sequence[Timed]) -> float:
     """The highest rate of any clock of a log, of its median sample period; 0 where none has two
     rows."""
-    clocks = [clock for episode in episodes for clock in episode.clocks.values()]
-    return max(
-        (1.0 / float(np.median(np.diff(c.time))) for c in clocks if len(c.time) > 1), default=0.0
-    )
+    periods = [clock.period for episode in episodes for clock in episode.clocks.values()]
+    return max((1.0 / period for period in periods if period > 0), default=0.0)
 
 
 def rows_of(episode: Timed, channel: Channel) -> Rows | None:

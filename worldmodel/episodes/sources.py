@@ -6,6 +6,7 @@ Only what is asked for is read: videos, text and whatever else lies beside it is
 """
 
 import dataclasses
+import functools
 import re
 import zipfile
 from collections.abc import Iterable
@@ -20,7 +21,9 @@ from worldmodel.episodes.tables import csv_table, numbers, parquet_table
 from worldmodel.errors import InputError, cause, near
 
 FAMILIES = (".npz", ".csv", ".parquet")
-_PLACE = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
+_INDEXED = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
+
+Place = tuple[str, int]  # an array of a log, and the component of it
 
 
 class SourceError(InputError):
@@ -34,11 +37,10 @@ class Log:
     id: int | str
     arrays: dict[str, np.ndarray]  # (rows,) or (rows, components), as they are stored
 
-    def column(self, address: tuple[str, int | None]) -> np.ndarray:
-        """(rows,) the values at an address, as they are stored."""
-        name, component = address
-        values = self.arrays[name]
-        return values if component is None else values[:, component]
+    def column(self, place: Place) -> np.ndarray:
+        """(rows,) the values at a place, as they are stored."""
+        values = self.arrays[place[0]]
+        return values if values.ndim == 1 else values[:, place[1]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,22 +55,27 @@ class Source:
     clock: str | None = None  # column of time stamps [s] that the format itself has
     damaged: tuple[str, ...] = ()  # what was lost of a set, and the remedy
 
-    def addresses(self) -> dict[str, tuple[str, int | None]]:
-        """Every address of a readable column → array and component."""
-        out: dict[str, tuple[str, int | None]] = {}
+    def width(self, name: str) -> int:
+        """How many components an array has; 0 of one that is not there."""
+        if name not in self.names:
+            return 0
+        array = self.logs[0].arrays.get(name)
+        if array is None:  # not read
+            return len(self.names[name] or [name])
+        return 1 if array.ndim == 1 else array.shape[1]
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, Place]:
+        """Every address of a readable column, such as "q[1]" or "q.elbow", and its place."""
+        out: dict[str, Place] = {}
         for name, components in self.names.items():
-            shape = self.logs[0].arrays[name].shape if name in self.logs[0].arrays else None
-            width = len(components or ()) if shape is None else (shape[1] if len(shape) > 1 else 0)
-            if not width:
-                out[name] = (name, None)
-            for i in range(width):
+            width = self.width(name)
+            if width == 1:
+                out[name] = out[f"{name}[0]"] = (name, 0)
+            for i in range(width) if width > 1 else ():
                 out[f"{name}[{i}]"] = (name, i)
                 if components:
                     out[f"{name}.{components[i]}"] = (name, i)
-            if width == 1:
-                out[name] = (name, 0)
-            if not width:
-                out[f"{name}[0]"] = (name, None)
         return out
 
 
@@ -76,7 +83,7 @@ def expanded(columns: Iterable[str]) -> list[str]:
     """Columns with slices such as "qpos[0:3]" written out."""
     out: list[str] = []
     for column in columns:
-        match = _PLACE.fullmatch(column)
+        match = _INDEXED.fullmatch(column)
         if match and match[3]:
             out += [f"{match[1]}[{i}]" for i in range(int(match[2]), int(match[3]))]
         else:
@@ -159,29 +166,26 @@ def _arrays_of(
     """
     if wanted is None:
         return list(names)
-    chosen, absent = [], []
-    for column in wanted:
-        match = _PLACE.fullmatch(column)
-        holders = [n for n in names if column.startswith(f"{n}.")]
-        name = next((n for n in (column, match[1] if match else "") if n in names), None)
-        name = name or max(holders, key=len, default=None)
-        if name is None:
-            absent.append(column)
-        elif name not in chosen:
-            chosen.append(name)
+    arrays = {column: next((n for n in _holders(column) if n in names), None) for column in wanted}
+    absent = [column for column, array in arrays.items() if array is None]
     for column in absent:
-        base = _PLACE.fullmatch(column)
-        for name in (column, base[1] if base else column, column.split(".")[0]):
-            if name in ignored:
-                raise ColumnsError(f"{path}: column '{column}' cannot be read: {ignored[name]}")
-    if absent and not chosen:
+        for why in (ignored[n] for n in _holders(column) if n in ignored):
+            raise ColumnsError(f"{path}: column '{column}' cannot be read: {why}")
+    if absent and len(absent) == len(arrays):
         raise ColumnsError(
             f"{path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the log of "
             f"another robot? {near(absent[0], names)}"
         )
     if absent:
         raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], names)}")
-    return chosen
+    return list(dict.fromkeys(name for name in arrays.values() if name is not None))
+
+
+def _holders(column: str) -> list[str]:
+    """What an array that an address is of may be called, the most likely first."""
+    match, parts = _INDEXED.fullmatch(column), column.split(".")
+    before = [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+    return [column, *([match[1]] if match else []), *before]
 
 
 def _npz(path: Path, wanted: list[str] | None) -> Source:
