@@ -159,7 +159,7 @@ def _check(where: str, channel: Joint | Command) -> None:
         )
     if channel.sign not in (1.0, -1.0):
         raise ColumnsError(f"{where}: sign is {channel.sign}; give 1 or -1, a factor as scale")
-    for name in ("scale", "offset", "delay"):
+    for name in ("scale", "offset"):
         value = getattr(channel, name)
         if not math.isfinite(value) or (value == 0 and name == "scale"):
             raise ColumnsError(f"{where}: {name} is {value}; give a finite number, no zero factor")

@@ -43,8 +43,8 @@ def csv_table(path: Path) -> pa.Table:
     names = [name for name in map(str.strip, table.column_names) if name]
     # pandas numbers columns that have no names
     counted = all(name.isdecimal() for name in names) and names == sorted(set(names), key=int)
-    comment = ragged and ragged[0].number == 2 and header.lstrip().startswith(("#", "%", "//"))
-    comment = comment or (ragged and ragged[0].number == 2 and ragged[0].expected_columns == 1)
+    marked = header.lstrip().startswith(("#", "%", "//"))
+    comment = ragged and ragged[0].number == 2 and (marked or ragged[0].expected_columns == 1)
     if comment or (not counted and all(map(_is_number, names))):
         raise InputError(
             f"{path}: line 1, '{header.strip()[:40]}', names no columns; begin the file with a "

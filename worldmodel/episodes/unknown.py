@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
 from worldmodel.scene.collisions import geom_pairs
+from worldmodel.scene.names import joint_names
 from worldmodel.types import Episode
 
 
@@ -74,10 +75,8 @@ def _places(model: mujoco.MjModel, joint: int) -> tuple[slice, slice]:
 
 def _name(model: mujoco.MjModel, joint: int) -> str:
     """A free joint by its body, any other by itself."""
-    body = int(model.jnt_bodyid[joint])
-    if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
-        return f"body '{model.body(body).name or body}'"
-    return f"joint '{model.joint(joint).name or joint}'"
+    free = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
+    return f"{'body' if free else 'joint'} '{joint_names(model)[joint]}'"
 
 
 def _tree(model: mujoco.MjModel, joint: int) -> int:
