@@ -34,7 +34,6 @@ from worldmodel.episodes.rows import (
 )
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
-from worldmodel.errors import near
 from worldmodel.types import Episode
 
 FINEST = 100  # frames per row, at most: what is between two rows is interpolated
@@ -86,10 +85,6 @@ def read_episodes(
     wanted = {c for channel in channels for c in channel.columns} | stamps
     wanted |= {c for signal in signals for c in signal.rates}
     source = open_source(path, sorted(wanted), columns.episode)
-    addresses = source.addresses
-    absent = sorted(wanted - addresses.keys())
-    if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], addresses)}")
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
     hz = control_hz or columns.control_hz or (rate if columns.time is None else None)
@@ -115,7 +110,7 @@ def read_episodes(
         dead = [
             c
             for c in sorted(wanted - stamps)
-            if not any(np.isfinite(log.column(addresses[c])).any() for log in source.logs)
+            if not any(np.isfinite(log.column(source.addresses[c])).any() for log in source.logs)
         ]
         why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
         raise SourceError(

@@ -107,8 +107,14 @@ def open_source(
     """
     path = Path(path)
     columns = None if wanted is None else expanded(wanted)
+    source = _opened(path, columns, episode)
+    _refuse_absent(source, columns or [])
+    return source
+
+
+def _opened(path: Path, columns: list[str] | None, episode: str | None) -> Source:
     if (path / "meta" / "info.json").is_file():
-        return _lerobot(path, columns)
+        return _lerobot(path)
     if path.is_dir():
         files = {s: sorted(path.glob(f"*{s}")) for s in FAMILIES if list(path.glob(f"*{s}"))}
         if len(files) != 1:
@@ -157,28 +163,28 @@ def _together(path: Path, sources: list[Source]) -> Source:
     return dataclasses.replace(sources[0], path=path, logs=logs, ignored=ignored)
 
 
-def _arrays_of(
-    path: Path, wanted: list[str] | None, names: dict[str, Any], ignored: dict[str, str]
-) -> list[str]:
-    """The arrays that hold the wanted columns.
+def _refuse_absent(source: Source, wanted: list[str]) -> None:
+    """Refuses columns that are not there; where none is, the log is another robot's."""
+    absent = [column for column in wanted if column not in source.addresses]
+    for column in absent:
+        for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
+            raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
+    if absent:
+        remedy = near(absent[0], dict.fromkeys([*source.names, *source.addresses]))
+        if len(absent) < len(wanted):
+            raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")
+        raise ColumnsError(
+            f"{source.path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the "
+            f"log of another robot? {remedy}"
+        )
 
-    Raises ColumnsError where one of them is not there; where none is, the set is another robot's.
-    """
+
+def _arrays_of(wanted: list[str] | None, names: Iterable[str]) -> list[str]:
+    """The arrays that hold the wanted columns."""
     if wanted is None:
         return list(names)
-    arrays = {column: next((n for n in _holders(column) if n in names), None) for column in wanted}
-    absent = [column for column, array in arrays.items() if array is None]
-    for column in absent:
-        for why in (ignored[n] for n in _holders(column) if n in ignored):
-            raise ColumnsError(f"{path}: column '{column}' cannot be read: {why}")
-    if absent and len(absent) == len(arrays):
-        raise ColumnsError(
-            f"{path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the log of "
-            f"another robot? {near(absent[0], names)}"
-        )
-    if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], names)}")
-    return list(dict.fromkeys(name for name in arrays.values() if name is not None))
+    holders = (next((n for n in _holders(c) if n in names), None) for c in wanted)
+    return [name for name in dict.fromkeys(holders) if name is not None]
 
 
 def _holders(column: str) -> list[str]:
@@ -195,10 +201,9 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
             raise SourceError(f"{path} is a single array, not an .npz; save named arrays")
         with opened as archive:
             special = {n: archive[n] for n in ("start", "id", "rate_hz") if n in archive.files}
-            names = {n: None for n in archive.files if n not in special}
-            chosen = _arrays_of(path, wanted, names, {})
+            names = [n for n in archive.files if n not in special]
             arrays, ignored = {}, {}
-            for name in chosen:
+            for name in _arrays_of(wanted, names):
                 try:
                     arrays[name] = archive[name]
                 except ValueError as error:
@@ -219,7 +224,7 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
 def _cut(
     path: Path,
     arrays: dict[str, np.ndarray],
-    names: dict[str, Any],
+    names: list[str],
     ignored: dict[str, str],
     special: dict[str, np.ndarray],
     strict: bool,
@@ -261,7 +266,7 @@ def _cut(
         if why:
             ignored[name] = why
             del arrays[name]
-    kept: dict[str, Any] = {n: None for n in names if n not in ignored}
+    kept = {name: None for name in names if name not in ignored}
     logs = [Log(path.stem, arrays)]
     if start is not None:
         logs = [
@@ -283,7 +288,7 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
     readable = {n: values for n, values in columns.items() if not isinstance(values, str)}
     names: dict[str, Any] = dict.fromkeys(readable)
     ignored = {n: why for n, why in columns.items() if isinstance(why, str)}
-    arrays = {name: readable[name] for name in _arrays_of(path, wanted, names, ignored)}
+    arrays = {name: readable[name] for name in _arrays_of(wanted, names)}
     if labels is None:
         return Source(path, [Log(path.stem, arrays)], names, ignored)
     if isinstance(labels, str):  # of text, which numbers episodes as well
@@ -301,7 +306,7 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
     return Source(path, logs, names, ignored)
 
 
-def _lerobot(path: Path, wanted: list[str] | None) -> Source:
+def _lerobot(path: Path) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
     dataset = lerobot.read(path)
     names: dict[str, Any] = {name: feature.names for name, feature in dataset.features.items()}
@@ -310,6 +315,5 @@ def _lerobot(path: Path, wanted: list[str] | None) -> Source:
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
     names["timestamp"] = None
-    _arrays_of(path, wanted, names, dataset.ignored)
     fps = float(dataset.fps)
     return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)
