@@ -87,7 +87,7 @@ def assembled(
         events.append(("rejected by the columns' rule: not valid", EVERY, int(bad.sum())))
         valid &= ~bad
     return Episode(
-        id=episode.log.id,
+        id=episode.id,
         time=grid[part] - grid[part.start],
         qpos=qpos[part],
         qvel=qvel[part],

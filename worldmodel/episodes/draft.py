@@ -79,8 +79,8 @@ class _Log:
 
     def values(self, address: str) -> np.ndarray:
         """(n,) the numbers in a column, of all episodes, the finite ones."""
-        place = self.source.addresses[address]
-        values = np.concatenate([log.column(place).astype(float) for log in self.source.logs])
+        logs = self.source.logs
+        values = np.concatenate([self.source.column(log, address).astype(float) for log in logs])
         return values[np.isfinite(values)]
 
     def array(self, names: Iterable[str], width: int, role: str) -> str | None:
@@ -125,7 +125,7 @@ def _timing(log: _Log) -> Columns:
         if source.rate_hz is None:
             log.notes.append("no column has the time: give rate_hz, the rows per second")
         return Columns(episode=episode, rate_hz=source.rate_hz)
-    step = np.diff(source.logs[0].column(source.addresses[time]))
+    step = np.diff(source.column(source.logs[0], time))
     usual = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
     unit = next((u for u, factor in TIME_UNITS.items() if 1e-4 <= usual * factor < 0.5), "s")
     if unit != "s":

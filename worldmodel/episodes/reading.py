@@ -110,7 +110,7 @@ def read_episodes(
         dead = [
             c
             for c in sorted(wanted - stamps)
-            if not any(np.isfinite(log.column(source.addresses[c])).any() for log in source.logs)
+            if not any(np.isfinite(episode.columns[c]).any() for episode in episodes)
         ]
         why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
         raise SourceError(

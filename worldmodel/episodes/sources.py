@@ -37,11 +37,6 @@ class Log:
     id: int | str
     arrays: dict[str, np.ndarray]  # (rows,) or (rows, components), as they are stored
 
-    def column(self, place: Place) -> np.ndarray:
-        """(rows,) the values at a place, as they are stored."""
-        values = self.arrays[place[0]]
-        return values if values.ndim == 1 else values[:, place[1]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -54,6 +49,12 @@ class Source:
     rate_hz: float | None = None
     clock: str | None = None  # column of time stamps [s] that the format itself has
     damaged: tuple[str, ...] = ()  # what was lost of a set, and the remedy
+
+    def column(self, log: Log, address: str) -> np.ndarray:
+        """(rows,) the values at an address in one episode, as they are stored."""
+        name, component = self.addresses[address]
+        values = log.arrays[name]
+        return values if values.ndim == 1 else values[:, component]
 
     def width(self, name: str) -> int:
         """How many components an array has; 0 of one that is not there."""
@@ -106,7 +107,7 @@ def open_source(
       ColumnsError: a wanted column that the log does not have, or that is text or video.
     """
     path = Path(path)
-    columns = None if wanted is None else expanded(wanted)
+    columns = None if wanted is None else list(wanted)
     source = _opened(path, columns, episode)
     _refuse_absent(source, columns or [])
     return source

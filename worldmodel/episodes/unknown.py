@@ -119,13 +119,11 @@ def _equality_bodies(model: mujoco.MjModel, equality: int) -> list[int]:
 
 def _tendon_bodies(model: mujoco.MjModel, tendon: int) -> list[int]:
     wraps, first = mujoco.mjtWrap, int(model.tendon_adr[tendon])
-    bodies = []
-    for at in range(first, first + int(model.tendon_num[tendon])):
-        kind, of = model.wrap_type[at], int(model.wrap_objid[at])
-        if kind == wraps.mjWRAP_JOINT:
-            bodies.append(int(model.jnt_bodyid[of]))
-        elif kind == wraps.mjWRAP_SITE:
-            bodies.append(int(model.site_bodyid[of]))
-        elif kind in (wraps.mjWRAP_SPHERE, wraps.mjWRAP_CYLINDER):
-            bodies.append(int(model.geom_bodyid[of]))
-    return bodies
+    wrapped = slice(first, first + int(model.tendon_num[tendon]))
+    kinds, ids = model.wrap_type[wrapped], model.wrap_objid[wrapped]
+    geoms = (kinds == wraps.mjWRAP_SPHERE) | (kinds == wraps.mjWRAP_CYLINDER)
+    return [
+        *model.jnt_bodyid[ids[kinds == wraps.mjWRAP_JOINT]].tolist(),
+        *model.site_bodyid[ids[kinds == wraps.mjWRAP_SITE]].tolist(),
+        *model.geom_bodyid[ids[geoms]].tolist(),
+    ]
