@@ -141,7 +141,7 @@ def curves(
     return {
         group: {model: _summary(rows[..., g].T) for model, rows in by_horizon.items()}
         for g, group in enumerate(GROUPS)
-        if channels.groups[group]
+        if channels.groups[g]
     }
 
 

@@ -103,14 +103,14 @@ class Channels:
     joints: tuple[Angle, ...] = ()
 
     @property
-    def groups(self) -> dict[str, tuple[Channel, ...]]:
-        """By the names of ``GROUPS``."""
-        return dict(zip(GROUPS, (self.position, self.rotation, self.joints), strict=True))
+    def groups(self) -> tuple[tuple[Channel, ...], ...]:
+        """In the order of ``GROUPS``."""
+        return self.position, self.rotation, self.joints
 
     @property
     def named(self) -> dict[str, tuple[Channel]]:
         """Every channel alone, as ``link1.position_m``."""
-        groups = self.groups.items()
+        groups = zip(GROUPS, self.groups, strict=True)
         return {f"{c.name}.{group}": (c,) for group, members in groups for c in members}
 
     @classmethod
@@ -134,8 +134,7 @@ class Channels:
         """
         m, kinds = scene.mj_model, mujoco.mjtJoint
         names = [element_name(m, "joint", j) for j in range(m.njnt)]
-        bodies = [element_name(m, "body", b) for b in m.jnt_bodyid]
-        planes: dict[str, list[int]] = {body: [] for body in planar or {}}
+        planes: dict[str, tuple[int, ...]] = dict.fromkeys(planar or {}, ())
         grouped = {name: body for body, joints in (planar or {}).items() for name in joints}
         for name in (*grouped, *leave_out):
             if name not in names:
@@ -146,27 +145,27 @@ class Channels:
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
         joints: list[Angle] = []
-        for j, (name, body, kind, q) in enumerate(
-            zip(names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True)
-        ):
+        for j, name in enumerate(names):
             if name in leave_out:
                 continue
+            kind, q = m.jnt_type[j], int(m.jnt_qposadr[j])
+            body = grouped.get(name) or element_name(m, "body", m.jnt_bodyid[j])
             if kind == kinds.mjJNT_FREE:
                 position.append(Position(body, (q, q + 1, q + 2)))
                 rotation.append(Rotation(body, (q + 3, q + 4, q + 5, q + 6)))
             elif kind == kinds.mjJNT_BALL:
                 rotation.append(Rotation(body, (q, q + 1, q + 2, q + 3)))
             elif kind == kinds.mjJNT_HINGE and name in grouped:
-                rotation.append(Angle(grouped[name], q, turns=True))
+                rotation.append(Angle(body, q, turns=True))
             elif kind == kinds.mjJNT_HINGE:
                 joints.append(Angle(name, q, limited=not can_turn_around(m, j)))
             elif name in grouped:
-                planes[grouped[name]].append(q)
+                planes[body] += (q,)
             else:
                 position.append(Position(name, (q,)))
-        position += [Position(body, tuple(index)) for body, index in planes.items() if index]
+        position += [Position(body, index) for body, index in planes.items() if index]
         channels = cls(tuple(position), tuple(rotation), tuple(joints))
-        for group in channels.groups.values():
+        for group in channels.groups:
             called = [channel.name for channel in group]
             if repeated := {name for name in called if called.count(name) > 1}:
                 raise SceneError(f"two channels are called {repeated}; rename a joint or a body")
@@ -186,7 +185,8 @@ def errors(
       ``position_m``, ``rotation_rad``, ``joint_rad``: (…) each, [m] or [rad]; 0 where nothing of
       the group was measured (``counted``), None where the scene has no such channel.
     """
-    return _errors(predicted, recorded, channels.groups, measured)
+    groups = dict(zip(GROUPS, channels.groups, strict=True))
+    return dict.fromkeys(GROUPS) | _errors(predicted, recorded, groups, measured)
 
 
 def _errors(
@@ -194,11 +194,12 @@ def _errors(
     recorded: Array,
     groups: Mapping[str, Sequence[Channel]],
     measured: Array | None,
-) -> dict[str, Array | None]:
+) -> dict[str, Any]:
     recorded = _filled(predicted, recorded, measured)
     return {
         name: _mean([c.error(predicted, recorded) for c in members], members, measured)
         for name, members in groups.items()
+        if members
     }
 
 
@@ -217,18 +218,16 @@ def squared_errors(
     """
     xp, columns = namespace(predicted), []
     recorded = _filled(predicted, recorded, measured)
-    for members in channels.groups.values():
+    for members in channels.groups:
         each = [channel.squared(predicted, recorded) for channel in members]
-        mean = _mean(each, members, measured)
-        columns.append(xp.zeros(predicted.shape[:-1]) if mean is None else mean)
+        none = xp.zeros(predicted.shape[:-1])
+        columns.append(_mean(each, members, measured) if each else none)
     return xp.stack(columns, axis=-1)
 
 
 def counted(channels: Channels, measured: Array) -> Array:
     """Which groups have a measured channel: (…, nq) bool → (…, 3) bool."""
-    return namespace(measured).stack(
-        [_any(members, measured) for members in channels.groups.values()], axis=-1
-    )
+    return namespace(measured).stack([_any(m, measured) for m in channels.groups], axis=-1)
 
 
 def _whole(channel: Channel, measured: Array) -> Array:
@@ -250,13 +249,8 @@ def _filled(predicted: Array, recorded: Array, measured: Array | None) -> Array:
     return namespace(predicted).where(measured, recorded, predicted)
 
 
-def _mean(
-    each: Sequence[Array], members: Sequence[Channel], measured: Array | None
-) -> Array | None:
-    """The mean over the measured ones of a group's channels; 0 where there is none, None for a
-    group without channels."""
-    if not each:
-        return None
+def _mean(each: Sequence[Array], members: Sequence[Channel], measured: Array | None) -> Array:
+    """The mean over the measured ones of a group's channels; 0 where there is none."""
     if measured is None:
         return sum(each[1:], each[0]) / len(each)
     xp = namespace(each[0])
@@ -276,7 +270,8 @@ def episode_errors(predicted: np.ndarray, windows: Windows, channels: Channels) 
       episode measured none, infinite where a scored prediction is not a number. Episodes in the
       order of ``np.unique(windows.episode)``; ``over_episodes`` takes their mean.
     """
-    return _episode_errors(predicted, windows, channels.groups)
+    groups = dict(zip(GROUPS, channels.groups, strict=True))
+    return _episode_errors(predicted, windows, groups)
 
 
 def named_episode_errors(
@@ -292,7 +287,7 @@ def _episode_errors(
 ) -> np.ndarray:
     """(episodes, groups)."""
     error = _errors(predicted, np.asarray(windows.target), groups, windows.measured)
-    columns = [_over_windows(error[name], each, windows) for name, each in groups.items()]
+    columns = [_over_windows(error.get(name), each, windows) for name, each in groups.items()]
     per_window, episode = np.stack(columns, axis=1), np.asarray(windows.episode)
     return np.stack([over_episodes(per_window[episode == e]) for e in np.unique(episode)])
 
