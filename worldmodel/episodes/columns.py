@@ -118,11 +118,8 @@ class Columns:
     fastest: tuple[float, float] = (20.0, 100.0)  # [m/s, rad/s] what is faster is a mistake
 
     def __post_init__(self) -> None:
-        for kind, members in (
-            ("joint", self.joints),
-            ("actuator", self.commands),
-            ("body", self.bodies),
-        ):
+        kinds = {"joint": self.joints, "actuator": self.commands, "body": self.bodies}
+        for kind, members in kinds.items():
             names = [member.name for member in members]
             for name in names:
                 if names.count(name) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worldmodel._mujoco import mujoco
-from worldmodel.episodes.columns import ColumnsError
+from worldmodel.episodes.columns import FACTORS, ColumnsError
 from worldmodel.episodes.resampling import Track, rotation_vectors
 from worldmodel.episodes.rows import Rows
 from worldmodel.episodes.signals import Drive, Signal
@@ -96,9 +96,7 @@ def _check_range(
     if not len(pooled):
         return
     ends = np.quantile(pooled, [0.01, 0.99])
-    fitting = {
-        unit: not outside(ends * f).any() for unit, f in (("deg", np.pi / 180), ("mm", 1e-3))
-    }
+    fitting = {unit: not outside(ends * FACTORS[unit]).any() for unit in ("deg", "mm")}
     fitting["percent"] = bool(ends[0] > -5 and ends[1] < 105)
     guesses = [f'unit = "{unit}"' for unit in units if fitting[unit]]
     remedy = " or ".join(guesses) or "is it another joint's column, or an offset?"

@@ -9,9 +9,8 @@ import dataclasses
 import functools
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class Source:
 
     path: Path
     logs: list[Log]
-    names: dict[str, tuple[str, ...] | None]  # readable array → names of its components
+    names: Mapping[str, tuple[str, ...] | None]  # readable array → names of its components
     ignored: dict[str, str]  # what cannot be read → why
     rate_hz: float | None = None
     clock: str | None = None  # column of time stamps [s] that the format itself has
@@ -287,7 +286,7 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
         raise ColumnsError(f"{path} has no column '{episode}'; {near(episode, columns)}")
     labels = None if episode is None else columns.pop(episode)
     readable = {n: values for n, values in columns.items() if not isinstance(values, str)}
-    names: dict[str, Any] = dict.fromkeys(readable)
+    names = dict.fromkeys(readable)
     ignored = {n: why for n, why in columns.items() if isinstance(why, str)}
     arrays = {name: readable[name] for name in _arrays_of(wanted, names)}
     if labels is None:
@@ -310,11 +309,11 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
 def _lerobot(path: Path) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
     dataset = lerobot.read(path)
-    names: dict[str, Any] = {name: feature.names for name, feature in dataset.features.items()}
+    names = {name: feature.names for name, feature in dataset.features.items()}
     logs = [
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
-    names["timestamp"] = None
+    names |= {"timestamp": None}
     fps = float(dataset.fps)
     return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)
