@@ -87,6 +87,9 @@ def test_a_folder_of_files_is_a_log(tmp_path: Path) -> None:
         (tmp_path / f"run{k}.csv").write_text(f"q\n{k}\n{k}\n")
     source = open_source(tmp_path)
     assert [log.id for log in source.logs] == ["run0", "run1", "run2"]
+    (tmp_path / "run3.csv").write_text("q\n1\nbad\n")
+    with pytest.raises(ColumnsError, match=r"run3\.csv: column 'q' cannot be read: .*'bad' at row"):
+        open_source(tmp_path, ["q"])
     (tmp_path / "run3.csv").write_text("p\n1\n2\n")
     with pytest.raises(SourceError, match=r"is not in both run0\.csv and run3\.csv"):
         open_source(tmp_path)

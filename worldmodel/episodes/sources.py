@@ -107,22 +107,17 @@ def open_source(
     """
     path = Path(path)
     columns = None if wanted is None else list(wanted)
-    source = _opened(path, columns, episode)
-    _refuse_absent(source, columns or [])
-    return source
-
-
-def _opened(path: Path, columns: list[str] | None, episode: str | None) -> Source:
-    if (path / "meta" / "info.json").is_file():
-        return _lerobot(path)
-    if path.is_dir():
+    is_set = (path / "meta" / "info.json").is_file()
+    if path.is_dir() and not is_set:
         files = {s: sorted(path.glob(f"*{s}")) for s in FAMILIES if list(path.glob(f"*{s}"))}
         if len(files) != 1:
             held = " and ".join(files) or f"no {', '.join(FAMILIES)} and no LeRobot set"
             raise SourceError(f"{path} holds {held}; give a folder of files of one kind")
-        sources = [_file(file, columns, episode) for file in next(iter(files.values()))]
-        return _together(path, sources)
-    return _file(path, columns, episode)
+        (alike,) = files.values()
+        return _together(path, [open_source(file, columns, episode) for file in alike])
+    source = _lerobot(path) if is_set else _file(path, columns, episode)
+    _refuse_absent(source, columns or [])
+    return source
 
 
 def _file(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
