@@ -6,6 +6,10 @@ from tests.helpers.logs import truth, tumbling
 from worldmodel.episodes.resampling import Track, at_frames, held, velocities
 
 
+def samples(time: np.ndarray, values: np.ndarray, rates: np.ndarray, turns: bool = False) -> Track:
+    return Track(time, values, rates, np.zeros(len(time), bool), turns)
+
+
 def test_velocities_are_the_end_slope_of_the_past() -> None:
     generator = np.random.default_rng(0)
     time = np.cumsum(generator.uniform(0.0015, 0.0035, size=200))
@@ -13,30 +17,31 @@ def test_velocities_are_the_end_slope_of_the_past() -> None:
     recorded = np.full_like(qpos, 99.0)
     last = np.arange(200)
     exact = np.stack([2 - 60 * time, 10 * time], axis=1)
-    slopes = velocities(time, qpos, recorded, last)
+    slopes = velocities(samples(time, qpos, recorded), last)
     np.testing.assert_allclose(slopes[2:], exact[2:], atol=1e-8)
     np.testing.assert_array_equal(slopes[:2], recorded[:2])  # no three samples yet
     noisy = qpos + 1e-4 * generator.normal(size=qpos.shape)
-    error = velocities(time, noisy, recorded, last)[20:] - exact[20:]
+    error = velocities(samples(time, noisy, recorded), last)[20:] - exact[20:]
     difference = (np.diff(noisy, axis=0) / np.diff(time)[:, None])[19:] - exact[20:]
     assert np.sqrt((error**2).mean()) < 0.6 * np.sqrt((difference**2).mean())
     qpos[101:] = 7.0
-    np.testing.assert_array_equal(velocities(time, qpos, recorded, last)[:101], slopes[:101])
+    again = velocities(samples(time, qpos, recorded), last)
+    np.testing.assert_array_equal(again[:101], slopes[:101])
 
 
 def test_what_stands_still_has_no_velocity_at_all() -> None:
     time = np.cumsum(np.random.default_rng(0).uniform(0.008, 0.012, size=50))
     last, joint = np.arange(2, 50), np.full((50, 1), 0.7346)
-    assert not velocities(time, joint, np.ones((50, 1)), last).any()
+    assert not velocities(samples(time, joint, np.ones((50, 1))), last).any()
     pose = np.tile([0.5, -0.1, 0.7, 0.5], (50, 1))
-    assert not velocities(time, pose, np.ones((50, 3)), last, turns=True).any()
+    assert not velocities(samples(time, pose, np.ones((50, 3)), turns=True), last).any()
 
 
 def test_a_quaternions_velocity_is_the_bodys() -> None:
     pose, twist = tumbling()
     time = np.arange(len(pose)) / 100.0
     last = np.arange(2, len(pose))
-    rate = velocities(time, pose[:, 3:], np.zeros((len(pose), 3)), last, turns=True)
+    rate = velocities(samples(time, pose[:, 3:], np.zeros((len(pose), 3)), turns=True), last)
     np.testing.assert_allclose(rate, twist[2:, 3:], atol=1e-8)
 
 

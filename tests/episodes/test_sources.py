@@ -27,7 +27,7 @@ def archive(path: Path, **changed: Any) -> Path:
 
 def column(path: Path, address: str, episode: str | None = None) -> list[np.ndarray]:
     source = open_source(path, [address], episode)
-    return [log.column(source.addresses()[address]) for log in source.logs]
+    return [source.column(log, address) for log in source.logs]
 
 
 def test_an_archive_is_cut_by_start_and_named_by_id(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_an_archive_is_cut_by_start_and_named_by_id(tmp_path: Path) -> None:
     assert [log.id for log in source.logs] == [3, 9] and source.rate_hz == 50.0
     assert list(source.ignored) == ["note"] and "not numbers" in source.ignored["note"]
     for log, rows in zip(source.logs, (slice(0, 5), slice(5, 12)), strict=True):
-        np.testing.assert_array_equal(log.column(("q", 1)), Q[rows, 1])
+        np.testing.assert_array_equal(source.column(log, "q[1]"), Q[rows, 1])
     np.testing.assert_array_equal(column(tmp_path / "a.npz", "q[1]")[1], Q[5:, 1])
     one = archive(tmp_path / "b.npz", start=None, id=None)
     assert [log.id for log in open_source(one).logs] == ["b"]
@@ -87,6 +87,9 @@ def test_a_folder_of_files_is_a_log(tmp_path: Path) -> None:
         (tmp_path / f"run{k}.csv").write_text(f"q\n{k}\n{k}\n")
     source = open_source(tmp_path)
     assert [log.id for log in source.logs] == ["run0", "run1", "run2"]
+    (tmp_path / "run3.csv").write_text("q\n1\nbad\n")
+    with pytest.raises(ColumnsError, match=r"run3\.csv: column 'q' cannot be read: .*'bad' at row"):
+        open_source(tmp_path, ["q"])
     (tmp_path / "run3.csv").write_text("p\n1\n2\n")
     with pytest.raises(SourceError, match=r"is not in both run0\.csv and run3\.csv"):
         open_source(tmp_path)
@@ -107,7 +110,7 @@ def test_a_lerobot_set_is_read_by_its_components(tmp_path: Path) -> None:
     source = open_source(tmp_path / "set", ["observation.state[1]"])
     assert source.clock == "timestamp" and source.rate_hz == dataset.fps
     for log, episode in zip(source.logs, dataset.episodes, strict=True):
-        values = log.column(source.addresses()["observation.state[1]"])
+        values = source.column(log, "observation.state[1]")
         np.testing.assert_array_equal(values, episode["observation.state"][:, 1])
     with pytest.raises(ColumnsError, match="has no column 'observation"):
         open_source(tmp_path / "set", ["observation.stat", "action[0]"])

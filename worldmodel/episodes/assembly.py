@@ -1,11 +1,12 @@
 """One episode of a log: the rows of its signals and drives → frames at the control rate."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from worldmodel._mujoco import mujoco
 from worldmodel.episodes import faults
 from worldmodel.episodes.clock import gap_seconds
 from worldmodel.episodes.columns import Columns
@@ -24,12 +25,11 @@ class Plan:
     """What is read of every episode."""
 
     path: Path
+    model: mujoco.MjModel
     signals: list[Signal]
     drives: list[Drive]
     hz: float  # of the frames
     columns: Columns
-    nq: int
-    nv: int
 
 
 def assembled(
@@ -47,69 +47,74 @@ def assembled(
         ("time stamps in bursts: a regular clock", main, clock.moved),
         ("time stamps off the frames: on them", main, clock.snapped),
     ]
+    dropped = "episodes of one frame: dropped"
     if len(clock.time) < 2:
-        return None, [*events, ("episodes of one frame: dropped", EVERY, max(len(clock.time), 1))]
+        return None, [*events, (dropped, EVERY, max(len(clock.time), 1))]
     period = 1.0 / plan.hz
     count = int(np.floor(clock.time[-1] * plan.hz + 1e-9)) + 1
     grid = np.arange(count) / plan.hz if clock.frames else np.arange(count) * period
     # Frames lie on the samples of the first signal: what is late by as much needs no resampling.
     reference = next((signal.delay for signal in plan.signals if signal.columns), 0.0)
     driven = list(zip(plan.drives, commands, strict=True))
-    frames: dict[int, Frames] = {}  # of the signals that have columns
-    for i, (signal, own) in enumerate(zip(plan.signals, rows, strict=True)):
+    frames: dict[Signal, Frames] = {}  # of those that have columns
+    for signal, own in zip(plan.signals, rows, strict=True):
         if own is not None:
             shifted = dataclasses.replace(own, time=own.time - (signal.delay - reference))
             own, happened = _mended(episode.where, signal, shifted, driven)
             events += [] if signal.inferred else happened  # its columns are another's
-            frames[i] = at_frames(own.track(signal.turns), grid, period)
-    fast = {i: _fast(plan, plan.signals[i], at) for i, at in frames.items()}
-    known = {i: at.known for i, at in frames.items()}
-    some = np.logical_or.reduce([*known.values()] or [np.ones(count, bool)])
-    waiting = [known[i] & np.isnan(at.rates).any(axis=1) for i, at in frames.items()]
+            frames[signal] = at_frames(own.track(signal.turns), grid, period)
+    fast = {signal: _fast(plan, signal, at) for signal, at in frames.items()}
+    every = frames.values()
+    some = _any(count, (at.known for at in every)) if frames else np.ones(count, bool)
+    waiting = _any(count, (at.known & np.isnan(at.rates).any(axis=1) for at in every))
+    stale = _any(count, (at.known & ~at.fresh for at in every))
     ctrl, commanded = _controls(driven, grid - reference, period)
-    begins = np.flatnonzero(some & commanded & ~np.logical_or.reduce([~some, *waiting]))
-    ends = np.flatnonzero(some)
+    begins, ends = np.flatnonzero(some & commanded & ~waiting), np.flatnonzero(some)
     if len(begins) == 0 or ends[-1] <= begins[0]:
-        return None, [*events, ("episodes of one frame: dropped", EVERY, count)]
+        return None, [*events, (dropped, EVERY, count)]
     part = slice(int(begins[0]), int(ends[-1]) + 1)
-    here = some[part]
     events += [
-        ("ends without velocity, state or command: cut", EVERY, count - len(here)),
-        ("gap: not valid", EVERY, int((~here).sum())),
-        ("gap in the commands: not valid", EVERY, int((~commanded[part] & here).sum())),
+        ("ends without velocity, state or command: cut", EVERY, count - (part.stop - part.start)),
+        ("gap: not valid", EVERY, int((~some)[part].sum())),
+        ("gap in the commands: not valid", EVERY, int((some & ~commanded)[part].sum())),
     ]
-    for i, at in frames.items():
-        events += _counts(plan.signals[i], at, fast[i], some, part)
+    for signal, at in frames.items():
+        events += _counts(signal, at, fast[signal], some, part)
     qpos, qvel, measured = _positions(plan, frames, count)
-    valid = here & commanded[part] & ~np.logical_or.reduce([~some, *fast.values()])[part]
+    valid = (some & commanded & ~_any(count, fast.values()))[part]
     if plan.columns.rejects is not None:
         bad = plan.columns.rejects.rejected(qpos[part])
         events.append(("rejected by the columns' rule: not valid", EVERY, int(bad.sum())))
         valid &= ~bad
-    fresh = [at.fresh | ~known[i] for i, at in frames.items()]
     return Episode(
-        id=episode.log.id,
-        time=grid[part] - grid[part.start] if part.start else grid[part],
+        id=episode.id,
+        time=grid[part] - grid[part.start],
         qpos=qpos[part],
         qvel=qvel[part],
         ctrl=ctrl[part],
         valid=valid,
-        fresh=np.logical_and.reduce([np.ones(count, bool), *fresh])[part],
+        fresh=~stale[part],
         measured=None if measured[part].all() else measured[part],
     ), events
 
 
+def _any(count: int, flags: Iterable[np.ndarray]) -> np.ndarray:
+    """(count,) bool; where any of several flags is set."""
+    return np.logical_or.reduce([np.zeros(count, bool), *flags])
+
+
 def _positions(
-    plan: Plan, frames: dict[int, Frames], count: int
+    plan: Plan, frames: Mapping[Signal, Frames], count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(frames, nq) positions, (frames, nv) velocities, NaN where unknown; what was measured."""
-    qpos, qvel = np.full((count, plan.nq), np.nan), np.full((count, plan.nv), np.nan)
-    measured = np.zeros((count, plan.nq), bool)
-    for i, signal in enumerate(plan.signals):
+    qpos, qvel = (np.full((count, n), np.nan) for n in (plan.model.nq, plan.model.nv))
+    measured = np.zeros(qpos.shape, bool)
+    for signal in plan.signals:
         q, v = list(signal.q), list(signal.v)
-        if i in frames:
-            qpos[:, q], qvel[:, v] = frames[i].values, frames[i].rates
-            measured[:, q] = frames[i].measured[:, None] & (not signal.inferred)
+        if signal in frames:
+            at = frames[signal]
+            qpos[:, q], qvel[:, v] = at.values, at.rates
+            measured[:, q] = at.measured[:, None] & (not signal.inferred)
         if signal.assumed is not None:
             unknown = np.flatnonzero(np.isnan(qpos[:, q]).any(axis=1))
             qpos[unknown[:, None], q] = signal.assumed

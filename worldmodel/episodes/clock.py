@@ -21,10 +21,6 @@ LONGEST_GAP = 600.0  # [s] within an episode
 GAP_PERIODS, GAP_SECONDS = 3.0, 0.02  # a gap is longer than both
 
 
-class ClockError(InputError):
-    """Time stamps that no rule makes a clock of."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Clock:
     """The rows of an episode that have a time of their own, and when."""
@@ -36,10 +32,10 @@ class Clock:
     frames: bool = False  # whether every row's time is a whole frame
     start: float = 0.0  # [s] of its first row, on the episode's first clock
 
-
-def seconds(stamps: np.ndarray, unit: str) -> np.ndarray:
-    """Stamps as seconds since the first; whole nanoseconds keep all their digits."""
-    return (stamps - stamps[0]).astype(float) * TIME_UNITS[unit]
+    @property
+    def period(self) -> float:
+        """[s] the median of its sample periods; NaN with fewer than two rows."""
+        return float(np.median(np.diff(self.time))) if len(self.time) > 1 else np.nan
 
 
 def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -> Clock:
@@ -51,17 +47,17 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
       repeats: (rows,) bool; the row's values are those of the row before.
 
     Raises:
-      ClockError: stamps that are not finite, run backwards, jump by more than ``LONGEST_GAP``, are
+      InputError: stamps that are not finite, run backwards, jump by more than ``LONGEST_GAP``, are
         not in ``unit``, or come in bursts that no regular clock explains.
     """
     if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
         row = int(np.flatnonzero(~np.isfinite(stamps))[0])
-        raise ClockError(f"{where}: the time is not finite at frame {row}; cut or mend the episode")
-    time = seconds(stamps, unit) if len(stamps) else np.zeros(0)
+        raise InputError(f"{where}: the time is not finite at frame {row}; cut or mend the episode")
+    time = (stamps - stamps[:1]).astype(float) * TIME_UNITS[unit]  # whole nanoseconds lose no digit
     step = np.diff(time)
     if (step < 0).any():
         row = int(np.flatnonzero(step < 0)[0]) + 1
-        raise ClockError(f"{where}: time does not increase at frame {row}; sort the frames")
+        raise InputError(f"{where}: time does not increase at frame {row}; sort the frames")
     kept = np.ones(len(time), bool)
     kept[1:] = (step > 0) | ~repeats[1:]
     time = time[kept]
@@ -69,14 +65,14 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
     if len(step) == 0:
         return Clock(time, kept)
     if not (step > 0).any():
-        raise ClockError(
+        raise InputError(
             f"{where}: every frame has the same time; name the column of the time, or give rate_hz"
         )
     period = float(np.median(step[step > 0]))
     _check_unit(where, period, unit)
     if step.max() > LONGEST_GAP:
         row = int(np.argmax(step)) + 1
-        raise ClockError(
+        raise InputError(
             f"{where}: time jumps by {step.max():.4g} s at frame {row}; split it there, or "
             "mend the stamp"
         )
@@ -86,7 +82,7 @@ def read_clock(where: str, stamps: np.ndarray, unit: str, repeats: np.ndarray) -
     if line is None:
         row = int(np.argmin(step)) + 1
         what = "repeats" if step.min() == 0 else "follows"
-        raise ClockError(
+        raise InputError(
             f"{where}: the stamp of frame {row} {what} the one before by {step.min():.2g} s where "
             f"{period:.2g} s is usual, and no regular clock explains these stamps; log the "
             "device's own time, or give rate_hz where the rate is constant"
@@ -140,7 +136,7 @@ def _check_unit(where: str, period: float, unit: str) -> None:
         return
     step, sizes = (1, "smaller") if period >= SLOWEST else (-1, "larger")
     other = units[min(max(units.index(unit) + step, 0), len(units) - 1)]
-    raise ClockError(
+    raise InputError(
         f"{where}: a frame every {period:.3g} s is no robot's clock; is it in {sizes} units? "
         f'time_unit = "{other}"'
     )

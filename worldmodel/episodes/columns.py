@@ -118,11 +118,8 @@ class Columns:
     fastest: tuple[float, float] = (20.0, 100.0)  # [m/s, rad/s] what is faster is a mistake
 
     def __post_init__(self) -> None:
-        for kind, members in (
-            ("joint", self.joints),
-            ("actuator", self.commands),
-            ("body", self.bodies),
-        ):
+        kinds = {"joint": self.joints, "actuator": self.commands, "body": self.bodies}
+        for kind, members in kinds.items():
             names = [member.name for member in members]
             for name in names:
                 if names.count(name) > 1:
@@ -159,7 +156,7 @@ def _check(where: str, channel: Joint | Command) -> None:
         )
     if channel.sign not in (1.0, -1.0):
         raise ColumnsError(f"{where}: sign is {channel.sign}; give 1 or -1, a factor as scale")
-    for name in ("scale", "offset", "delay"):
+    for name in ("scale", "offset"):
         value = getattr(channel, name)
         if not math.isfinite(value) or (value == 0 and name == "scale"):
             raise ColumnsError(f"{where}: {name} is {value}; give a finite number, no zero factor")

@@ -10,7 +10,6 @@ elbow_servo = { column = "action.elbow.pos", unit = "deg" }
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
@@ -80,14 +79,11 @@ def from_toml(source: str | Path) -> Columns:
         if not isinstance(rule, dict):
             raise ColumnsError(f"{where}: rejects is no table; write [rejects]")
         members["rejects"] = _value(PlanarGlitches, f"{where}: rejects", rule)
-    return _value(Columns, where, content, members)
+    return _value(Columns, where, content, **members)
 
 
-def _value(
-    kind: Any, where: str, row: dict[str, Any], members: Mapping[str, Any] | None = None
-) -> Any:
+def _value(kind: Any, where: str, row: dict[str, Any], **given: Any) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    given = dict(members or {})
     for key, value in row.items():
         if key not in fields:
             raise ColumnsError(f"{where}.{key}: no such key; {near(key, fields)}")

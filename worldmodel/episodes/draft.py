@@ -15,7 +15,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Joint
 from worldmodel.episodes.guess import guessed, guessed_rate
 from worldmodel.episodes.signals import Drive, Signal, coupling, layout
-from worldmodel.episodes.sources import Source, open_source
+from worldmodel.episodes.sources import Place, Source, open_source
 from worldmodel.scene.actuators import is_velocity_servo
 from worldmodel.scene.names import element_name
 
@@ -50,22 +50,44 @@ def draft(path: str | Path, model: mujoco.MjModel) -> tuple[Columns, tuple[str, 
       SourceError: a log that cannot be read.
     """
     source = open_source(path)
-    best: dict[tuple[str, int | None], str] = {}  # every column once, by what says most
-    for address, place in source.addresses().items():
+    best: dict[Place, str] = {}  # every column once, by what says most
+    for address, place in source.addresses.items():
         if place not in best or not address.endswith("]"):
             best[place] = address
-    named: dict[str, list[str]] = {}
-    for address in best.values():
-        named.setdefault(_role(address), []).append(address)
-    notes: list[str] = []
+    log = _Log(source, model, [*best.values()])
     signals, drives = layout(_blank(model), model)
-    columns = _timing(source, notes)
-    sliding = [s for s in signals if s.kind in ("hinge", "slide")]
-    joints = _joints(source, named, sliding, model, notes)
-    turning = [s for s in signals if s.turns]
-    bodies = tuple(_body(source, [*best.values()], signal, model, notes) for signal in turning)
-    commands = _commands(source, named, drives, {j.name: j for j in joints}, model, notes)
-    return dataclasses.replace(columns, joints=joints, commands=commands, bodies=bodies), (*notes,)
+    columns = _timing(log)
+    joints = _joints(log, [s for s in signals if s.kind in ("hinge", "slide")])
+    bodies = tuple(_body(log, signal) for signal in signals if signal.turns)
+    commands = _commands(log, drives, {j.name: j for j in joints})
+    columns = dataclasses.replace(columns, joints=joints, commands=commands, bodies=bodies)
+    return columns, tuple(log.notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Log:
+    """A log whose columns are matched with a model's elements."""
+
+    source: Source
+    model: mujoco.MjModel
+    columns: list[str]  # the address of each
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def of_role(self, role: str) -> list[str]:
+        """The columns that are, by their names, of one of ``ROLES``, or "position"."""
+        return [address for address in self.columns if _role(address) == role]
+
+    def values(self, address: str) -> np.ndarray:
+        """(n,) the numbers in a column, of all episodes, the finite ones."""
+        logs = self.source.logs
+        values = np.concatenate([self.source.column(log, address).astype(float) for log in logs])
+        return values[np.isfinite(values)]
+
+    def array(self, names: Iterable[str], width: int, role: str) -> str | None:
+        """An array of that width, by its name, else by its role."""
+        fitting = [name for name in self.source.names if self.source.width(name) == width]
+        known = [name for name in names if name in fitting]
+        return next(iter(known or [name for name in fitting if _role(name) == role]), None)
 
 
 def _blank(model: mujoco.MjModel) -> Columns:
@@ -90,24 +112,24 @@ def _role(address: str) -> str:
     return next((r for r, marks in ROLES.items() if parts & set(marks.split())), "position")
 
 
-def _timing(source: Source, notes: list[str]) -> Columns:
+def _timing(log: _Log) -> Columns:
     """Which column has the time and the episode."""
+    source = log.source
     if source.clock is not None:
         return Columns()
-    addresses = source.addresses()
-    lowered = {address.lower(): address for address in addresses}
-    episode = next((lowered[n] for n in EPISODES if n in lowered), None)
-    episode = None if source.path.suffix == ".npz" else episode
+    lowered = {address.lower(): address for address in source.addresses}
+    numbered = EPISODES if source.path.suffix != ".npz" else ()
+    episode = next((lowered[n] for n in numbered if n in lowered), None)
     time = next((lowered[n] for n in TIMES if n in lowered), None)
     if time is None:
         if source.rate_hz is None:
-            notes.append("no column has the time: give rate_hz, the rows per second")
+            log.notes.append("no column has the time: give rate_hz, the rows per second")
         return Columns(episode=episode, rate_hz=source.rate_hz)
-    step = np.diff(source.logs[0].column(addresses[time]))
+    step = np.diff(source.column(source.logs[0], time))
     usual = float(np.median(step[step > 0])) if (step > 0).any() else 1.0
     unit = next((u for u, factor in TIME_UNITS.items() if 1e-4 <= usual * factor < 0.5), "s")
     if unit != "s":
-        notes.append(f"time: '{time}' is taken for {unit}, as it rises by {usual:.4g} a row")
+        log.notes.append(f"time: '{time}' is taken for {unit}, as it rises by {usual:.4g} a row")
     return Columns(time=time, time_unit=unit, episode=episode)
 
 
@@ -133,35 +155,20 @@ def _matched(
     return out
 
 
-def _block(source: Source, names: Iterable[str], width: int, role: str) -> str | None:
-    """An array of that width, by its name."""
-    places = set(source.addresses().values())
-    fitting = [n for n in source.names if sum(array == n for array, _ in places) == width > 0]
-    known = [name for name in names if name in fitting]
-    return next(iter(known or [name for name in fitting if _role(name) == role]), None)
-
-
-def _joints(
-    source: Source,
-    named: Mapping[str, Sequence[str]],
-    signals: Sequence[Signal],
-    model: mujoco.MjModel,
-    notes: list[str],
-) -> tuple[Joint, ...]:
-    names, addresses = [signal.joint for signal in signals], source.addresses()
-    positions = _matched(names, named.get("position", ()))
-    rates = _matched(names, named.get("velocity", ()))
+def _joints(log: _Log, signals: Sequence[Signal]) -> tuple[Joint, ...]:
+    model, notes, names = log.model, log.notes, [signal.joint for signal in signals]
+    positions = _matched(names, log.of_role("position"))
+    rates = _matched(names, log.of_role("velocity"))
     if names and not positions:
-        block, places = _block(source, ("qpos",), model.nq, "position"), [s.q[0] for s in signals]
+        block, places = log.array(("qpos",), model.nq, "position"), [s.q[0] for s in signals]
         if block is None:
-            block, places = _block(source, STATES, len(names), "position"), range(len(names))
+            block, places = log.array(STATES, len(names), "position"), range(len(names))
         if block is not None:
             positions = {name: f"{block}[{i}]" for name, i in zip(names, places, strict=True)}
             notes.append(f"joints are taken from '{block}' by their order")
-        if block == "qpos" and "qvel" in source.names:
+        if block == "qpos" and log.source.width("qvel") == model.nv:
             rates = {signal.joint: f"qvel[{signal.v[0]}]" for signal in signals}
-    positions = {n: a for n, a in positions.items() if a in addresses}
-    values = {n: _values(source, a) for n, a in positions.items()}
+    values = {name: log.values(address) for name, address in positions.items()}
     known = [(signal, values[signal.joint]) for signal in signals if signal.joint in values]
     units = {guessed(s, v).unit for s, v in known}
     guesses = {s.joint: guessed(s, v, units) for s, v in known}
@@ -169,11 +176,10 @@ def _joints(
     for signal in signals:
         name = signal.joint
         if name in positions:
-            guess, rate = guesses[name], rates.get(name)
-            rate = rate if rate in addresses else None
+            guess, column = guesses[name], positions[name]
             if guess.note:
-                notes.append(f"joint '{name}': '{positions[name]}' is taken for {guess.note}")
-            joints.append(Joint(name, positions[name], rate, guess.unit, range=guess.range))
+                notes.append(f"joint '{name}': '{column}' is taken for {guess.note}")
+            joints.append(Joint(name, column, rates.get(name), guess.unit, range=guess.range))
             continue
         leader = coupling(model, int(np.flatnonzero(model.jnt_qposadr == signal.q[0])[0]))
         if leader is None or element_name(model, "joint", leader[0]) not in positions:
@@ -182,36 +188,25 @@ def _joints(
     return tuple(joints)
 
 
-def _values(source: Source, address: str) -> np.ndarray:
-    place = source.addresses()[address]
-    values = np.concatenate([log.column(place).astype(float) for log in source.logs])
-    return values[np.isfinite(values)]
-
-
-def _body(
-    source: Source,
-    columns: Sequence[str],
-    rotation: Signal,
-    model: mujoco.MjModel,
-    notes: list[str],
-) -> Body:
+def _body(log: _Log, rotation: Signal) -> Body:
     """The pose of a free or ball joint: of qpos by order, or of columns with the body's name."""
-    joint = int(np.flatnonzero(model.jnt_qposadr <= rotation.q[0])[-1])
+    source, model, notes = log.source, log.model, log.notes
+    q, v = rotation.q[0], rotation.v[0]
+    joint = int(np.flatnonzero(model.jnt_qposadr <= q)[-1])
     name = element_name(model, "body", model.jnt_bodyid[joint])
     free = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
-    q, v = int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint])
-    if _is_wide(source, "qpos", model.nq):
-        place = (f"qpos[{q}:{q + 3}]",) if free else ()
-        turn, size = (f"qpos[{rotation.q[0]}:{rotation.q[0] + 4}]",), 6 if free else 3
-        rates = (f"qvel[{v}:{v + size}]",) if _is_wide(source, "qvel", model.nv) else ()
+    if source.width("qpos") == model.nq:
+        place = (f"qpos[{q - 3}:{q}]",) if free else ()
+        rates = (f"qvel[{v - 3 if free else v}:{v + 3}]",)
+        rates = rates if source.width("qvel") == model.nv else ()
         notes.append(f"body '{name}' is taken from 'qpos' by its order, its quaternion as wxyz")
-        return Body(name, place, turn, velocity=rates)
+        return Body(name, place, (f"qpos[{q}:{q + 4}]",), velocity=rates)
     own = set(_parts(name))
     for block in source.names if free else ():
-        if own <= set(_parts(block)) and _is_wide(source, block, 7):
+        if own <= set(_parts(block)) and source.width(block) == 7:
             notes.append(f"body '{name}' is taken from '{block}', its quaternion as wxyz")
             return Body(name, (f"{block}[0:3]",), (f"{block}[3:7]",))
-    pose = {_parts(a)[-1]: a for a in columns if own < set(_parts(a))}
+    pose = {_parts(a)[-1]: a for a in log.columns if own < set(_parts(a))}
     if free and set(_POSE) <= pose.keys():
         addresses = [pose[part] for part in _POSE]
         return Body(name, (*addresses[:3],), (*addresses[3:],))
@@ -219,27 +214,16 @@ def _body(
     return Body(name)
 
 
-def _is_wide(source: Source, array: str, width: int) -> bool:
-    """Whether an array has so many components."""
-    addresses = source.addresses()
-    return f"{array}[{width - 1}]" in addresses and f"{array}[{width}]" not in addresses
-
-
 def _commands(
-    source: Source,
-    named: Mapping[str, Sequence[str]],
-    drives: Sequence[Drive],
-    joints: dict[str, Joint],
-    model: mujoco.MjModel,
-    notes: list[str],
+    log: _Log, drives: Sequence[Drive], joints: Mapping[str, Joint]
 ) -> tuple[Command, ...]:
-    names = [drive.name for drive in drives]
+    notes, names = log.notes, [drive.name for drive in drives]
     aliases = {d.name: (d.joint,) for d in drives if d.joint}
-    matched = _matched(names, named.get("command", ()), aliases)
+    matched = _matched(names, log.of_role("command"), aliases)
     efforts = [d.name for d in drives if not d.servo and d.name not in matched]
-    matched |= _matched(efforts, named.get("effort", ()), aliases)
+    matched |= _matched(efforts, log.of_role("effort"), aliases)
     if names and not matched:
-        block = _block(source, PLAYED, len(names), "command")
+        block = log.array(PLAYED, len(names), "command")
         if block is not None:
             matched = {name: f"{block}[{i}]" for i, name in enumerate(names)}
             notes.append(f"commands are taken from '{block}' by their order")
@@ -253,8 +237,8 @@ def _commands(
         unit, span = "", None
         if joint is not None and drive.servo:
             unit, span = joint.unit, joint.range
-        elif joint is not None and is_velocity_servo(model, drive.index):
-            unit = guessed_rate(_values(source, matched[drive.name]), drive.bounds, joint.unit)
+        elif joint is not None and is_velocity_servo(log.model, drive.index):
+            unit = guessed_rate(log.values(matched[drive.name]), drive.bounds, joint.unit)
             if unit:
                 notes.append(
                     f"actuator '{drive.name}': '{matched[drive.name]}' is taken for {unit}/s"

@@ -20,6 +20,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.scene import Scene, SceneError
+from worldmodel.scene.names import element_name
 from worldmodel.scene.namespace import namespace
 from worldmodel.scene.tangent import can_turn_around, chord, full_turns
 
@@ -132,10 +133,9 @@ class Channels:
             hinge; two channels of one name.
         """
         m, kinds = scene.mj_model, mujoco.mjtJoint
-        names = [m.joint(j).name or f"joint{j}" for j in range(m.njnt)]
-        bodies = [m.body(b).name or f"body{b}" for b in m.jnt_bodyid]
-        planar = dict(planar or {})
-        grouped = {name: body for body, joints in planar.items() for name in joints}
+        names = [element_name(m, "joint", j) for j in range(m.njnt)]
+        planes: dict[str, tuple[int, ...]] = dict.fromkeys(planar or {}, ())
+        grouped = {name: body for body, joints in (planar or {}).items() for name in joints}
         for name in (*grouped, *leave_out):
             if name not in names:
                 raise SceneError(f"scene '{scene.name}' has no joint '{name}'; it has {names}")
@@ -145,30 +145,29 @@ class Channels:
         position: list[Position] = []
         rotation: list[Rotation | Angle] = []
         joints: list[Angle] = []
-        planes: dict[str, list[int]] = {body: [] for body in planar}
-        for j, (name, body, kind, q) in enumerate(
-            zip(names, bodies, m.jnt_type, m.jnt_qposadr.tolist(), strict=True)
-        ):
+        for j, name in enumerate(names):
             if name in leave_out:
                 continue
+            kind, q = m.jnt_type[j], int(m.jnt_qposadr[j])
+            body = grouped.get(name) or element_name(m, "body", m.jnt_bodyid[j])
             if kind == kinds.mjJNT_FREE:
                 position.append(Position(body, (q, q + 1, q + 2)))
                 rotation.append(Rotation(body, (q + 3, q + 4, q + 5, q + 6)))
             elif kind == kinds.mjJNT_BALL:
                 rotation.append(Rotation(body, (q, q + 1, q + 2, q + 3)))
             elif kind == kinds.mjJNT_HINGE and name in grouped:
-                rotation.append(Angle(grouped[name], q, turns=True))
+                rotation.append(Angle(body, q, turns=True))
             elif kind == kinds.mjJNT_HINGE:
                 joints.append(Angle(name, q, limited=not can_turn_around(m, j)))
             elif name in grouped:
-                planes[grouped[name]].append(q)
+                planes[body] += (q,)
             else:
                 position.append(Position(name, (q,)))
-        position += [Position(body, tuple(index)) for body, index in planes.items() if index]
+        position += [Position(body, index) for body, index in planes.items() if index]
         channels = cls(tuple(position), tuple(rotation), tuple(joints))
         for group in channels.groups:
-            repeated = {c.name for c in group if [d.name for d in group].count(c.name) > 1}
-            if repeated:
+            called = [channel.name for channel in group]
+            if repeated := {name for name in called if called.count(name) > 1}:
                 raise SceneError(f"two channels are called {repeated}; rename a joint or a body")
         return channels
 

@@ -11,10 +11,6 @@ TURN = 0.1  # [rad] by which wrapped angles may span more than a turn
 UNIT = 1e-3  # how far a quaternion's norm may be off 1
 
 
-class FaultError(InputError):
-    """A channel of an episode that no rule mends."""
-
-
 def unwrapped(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, int]:
     """Angles without jumps of whole turns, and how many jumps there were.
 
@@ -43,13 +39,13 @@ def unit_quaternions(where: str, values: np.ndarray) -> tuple[np.ndarray, int]:
       values: (samples, 4), finite.
 
     Raises:
-      FaultError: a norm off 1 by more than ``UNIT``.
+      InputError: a norm off 1 by more than ``UNIT``.
     """
     norm = np.linalg.norm(values, axis=1, keepdims=True)
     off = np.abs(norm[:, 0] - 1) > UNIT
     if off.any():
         frame = int(np.flatnonzero(off)[0])
-        raise FaultError(
+        raise InputError(
             f"{where}: the quaternion at frame {frame} has norm {norm[frame, 0]:.4f}, not 1; "
             "normalise it, or cut the episode"
         )

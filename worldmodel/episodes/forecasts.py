@@ -8,14 +8,11 @@ is that of episodes.
 
 ``fit_multipliers`` makes a deviation factor · √(deviation² + floor²), by horizon and group of
 channels, from held-out episodes. The floor is what the members agree on and are wrong by (the
-constant of a nonhomogeneous regression, Gneiting et al. 2005): a factor alone leaves forecasts
-whose members happen to agree without a spread. But a floor also hides which windows they disagree
-in, so it is small but where episodes that it was not fitted to show that more helps, and the
-deviations stay as they are where those say that no multiplier helps. The factor is
-such that the median and the central 90 % of the standardised errors are where the distribution has
-them; two quantiles give a scale and the degrees of freedom. On normal, Laplace's, Student's and
-mixed errors these cover at 50, 68, 90 and 95 % to 0.03; a scale of the normal distribution, fitted
-by CRPS, is off by 0.04 to 0.09 at one of them where tails are heavy.
+constant of a nonhomogeneous regression, Gneiting et al. 2005). It also hides which windows they
+disagree in, so it is small but where episodes that it was not fitted to show that more helps. The
+factor is such that the median and the central 90 % of the standardised errors are where the
+distribution has them; two quantiles give a scale and the degrees of freedom. On normal, Laplace's,
+Student's and mixed errors these cover at 50, 68, 90 and 95 % to 0.03.
 """
 
 import dataclasses
@@ -58,17 +55,17 @@ class Forecasts:
             )
         if self.episode.shape != shape[:1]:
             raise InputError(f"{self.episode.shape} episodes of {shape[0]} windows; give one each")
-        for name, values in (("error", self.error), ("deviation", self.deviation)):
-            bad = self.counts & ~np.isfinite(values)
-            if name == "deviation":
-                bad |= self.counts & ~(values > 0)
+        positive = np.isfinite(self.deviation) & (self.deviation > 0)
+        for what, good, kind in (
+            ("error", np.isfinite(self.error), "finite number; leave out members that diverge"),
+            ("deviation", positive, "finite positive number; give at least a measurement's noise"),
+        ):
+            bad = self.counts & ~good
             if bad.any():
                 window, step, channel = np.argwhere(bad)[0]
                 raise InputError(
-                    f"the {name} of {bad.sum()} of {self.counts.sum()} forecasts is not a finite "
-                    f"{'positive ' if name == 'deviation' else ''}number (window {window}, frame "
-                    f"{step + 1}, channel {channel} first); leave out members that diverge, and "
-                    "give a deviation at least the noise of a measurement"
+                    f"the {what} of {bad.sum()} of {self.counts.sum()} forecasts (window {window}, "
+                    f"frame {step + 1}, channel {channel} first) is no {kind}"
                 )
 
     def part(self, steps: Sequence[int] | slice, channels: Sequence[int] | slice) -> "Forecasts":
@@ -299,7 +296,8 @@ def _candidates(held: Forecasts) -> list[Multipliers]:
 
 def _fit(held: Forecasts, floor: np.ndarray) -> Multipliers:
     """The multipliers of one group, (horizon, 1) each, with a given floor."""
-    low, high = _smooth(np.log(_quantiles(held, np.hypot(held.deviation, floor)))).T
+    logs = np.log(_quantiles(held, np.hypot(held.deviation, floor)))
+    low, high = (_smoother(len(logs)) @ logs).T
     inverse = np.linspace(0.0, 1.0 / LEAST_FREEDOM, 200)  # of the degrees of freedom
     with np.errstate(divide="ignore"):
         inner, outer = (np.log(stats.t.ppf(0.5 + 0.5 * q, 1.0 / inverse)) for q in QUANTILES)
@@ -309,14 +307,10 @@ def _fit(held: Forecasts, floor: np.ndarray) -> Multipliers:
     return Multipliers(floor, np.exp(0.5 * wanted)[:, None], freedom)
 
 
-def _smooth(logs: np.ndarray) -> np.ndarray:
-    """Local linear regression of (horizon, …) logarithms on that of the frame's number."""
-    return _smoother(len(logs)) @ logs
-
-
 @functools.lru_cache(maxsize=8)
 def _smoother(horizon: int) -> np.ndarray:
-    """(horizon, horizon) whose rows are the weights of the neighbours of a frame."""
+    """(horizon, horizon) that takes logarithms by horizon to their local linear regression on that
+    of the frame's number; a row has the weights of the neighbours of a frame."""
     frame, weights = np.arange(1, horizon + 1), np.zeros((horizon, horizon))
     for now in frame:
         near = np.flatnonzero((frame * NEIGHBOURS >= now) & (frame <= now * NEIGHBOURS))

@@ -72,8 +72,8 @@ def write(
             )
         rows = zip(dataset.episodes, dataset.tasks, strict=True)
     try:
-        with new_folder(directory) as folder, contextlib.ExitStack() as stack:
-            _fill(folder, dataset, rows, stack)
+        with new_folder(directory) as folder:
+            _fill(folder, dataset, rows)
     except FileExistsError:
         raise DatasetError(f"{directory} has appeared meanwhile; choose another folder") from None
     except OSError as error:
@@ -142,31 +142,28 @@ def _columns(
     return out | own | {"task_index": places[task]}
 
 
-def _fill(
-    root: Path,
-    dataset: Dataset,
-    rows: Iterable[tuple[Rows, Named]],
-    stack: contextlib.ExitStack,
-) -> None:
+def _fill(root: Path, dataset: Dataset, rows: Iterable[tuple[Rows, Named]]) -> None:
     features = dataset.features | {name: _TIME if name == "timestamp" else _COUNT for name in OWN}
     stats = {name: Statistics() for name in features}
-    files, texts = _Files(root, stack), {}
+    texts: dict[str, int] = {}
     frames = episodes = 0
-    for group in _groups(rows):
-        columns, names = [], []
-        for episode, task in group:
-            names.append(task if isinstance(task, tuple) else (task,))
-            places = np.array([texts.setdefault(text, len(texts)) for text in names[-1]])
-            columns.append(_columns(episodes, frames, episode, dataset, places))
-            episodes, frames = episodes + 1, frames + len(columns[-1]["index"])
-        whole = {name: np.concatenate([one[name] for one in columns]) for name in features}
-        for name, values in whole.items():
-            stats[name].add(values)
-        at = files.data(pa.table({name: _stored(values) for name, values in whole.items()}))
-        files.episodes([_row(*one, at) for one in zip(columns, names, strict=True)])
+    with contextlib.ExitStack() as stack:
+        files = _Files(root, stack)
+        for group in _groups(rows):
+            columns, names = [], []
+            for episode, task in group:
+                names.append(task if isinstance(task, tuple) else (task,))
+                places = np.array([texts.setdefault(text, len(texts)) for text in names[-1]])
+                columns.append(_columns(episodes, frames, episode, dataset, places))
+                episodes, frames = episodes + 1, frames + len(columns[-1]["index"])
+            whole = {name: np.concatenate([one[name] for one in columns]) for name in features}
+            for name, values in whole.items():
+                stats[name].add(values)
+            at = files.data(pa.table({name: _stored(values) for name, values in whole.items()}))
+            files.episodes([_row(*one, at) for one in zip(columns, names, strict=True)])
     if not episodes:
         raise DatasetError(_EMPTY)
-    files.write("meta/tasks.parquet", _tasks_table([*texts]))
+    pq.write_table(_tasks_table([*texts]), root / "meta/tasks.parquet", write_page_checksum=True)
     info = {
         "codebase_version": "v3.0",
         "robot_type": dataset.robot_type,
@@ -203,7 +200,7 @@ def _groups(rows: Iterable[tuple[Rows, Named]]) -> Iterator[list[tuple[Rows, Nam
 
 
 class _Files:
-    """The Parquet files of a set, which stay open until all is written."""
+    """The Parquet files of data and episodes, which stay open until all is written."""
 
     def __init__(self, root: Path, stack: contextlib.ExitStack) -> None:
         self._root, self._stack = root, stack
@@ -228,19 +225,12 @@ class _Files:
         place = _PLACE.format(chunk_index=0, file_index=0)
         self._writer("episodes", f"meta/episodes/{place}", table.schema).write_table(table)
 
-    def write(self, path: str, table: pa.Table) -> None:
-        """Writes one, and closes all."""
-        self._writer(path, path, table.schema).write_table(table)
-        for writer in self._writers.values():
-            writer.close()
-
     def _writer(self, name: str, path: str, schema: pa.Schema) -> pq.ParquetWriter:
         if name not in self._writers:
             for folder in reversed((self._root / path).relative_to(self._root).parents[:-1]):
                 (self._root / folder).mkdir(exist_ok=True)  # not its parents: a writer may sweep
             writer = pq.ParquetWriter(self._root / path, schema, write_page_checksum=True)
-            self._stack.callback(writer.close)
-            self._writers[name] = writer
+            self._writers[name] = self._stack.enter_context(writer)
         return self._writers[name]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from worldmodel.episodes.lerobot_meta import DatasetError, Head, each, read_head

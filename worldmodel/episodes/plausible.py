@@ -1,4 +1,4 @@
-"""What no robot does: values and rates that only another unit, order or sign explains.
+"""What no robot does, and only another unit, order or sign explains.
 
 Each check pools the episodes of a log, so that a glitch is not taken for a unit; the message names
 the first episode and frame that show it, and the key of the columns that mends it.
@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worldmodel.episodes.columns import ColumnsError
+from worldmodel._mujoco import mujoco
+from worldmodel.episodes.columns import FACTORS, ColumnsError
 from worldmodel.episodes.resampling import Track, rotation_vectors
+from worldmodel.episodes.rows import Rows
 from worldmodel.episodes.signals import Drive, Signal
 
 RARE = 0.01  # share of samples above which a value is no glitch
@@ -19,6 +21,9 @@ FAR = 100.0  # [m] a body is never from the origin
 AGREE, DISAGREE = 0.9, 0.7  # correlations of recorded velocities with the changes of positions
 FACTOR = 2.0  # between recorded velocities and changes, at most
 FEWEST = 20  # samples that such a comparison needs
+POSES = 200  # of a body, that are looked at for contacts
+DEEP = 0.002  # [m] in the mean over poses that touch; less is noise of tracking
+CLEARER = 4.0  # times as deep as the other order of the quaternion
 RATIOS = {  # of changes to recorded velocities
     np.pi / 180: "the velocity is in degrees and the position is not",
     180 / np.pi: "the position is in degrees and the velocity is not",
@@ -44,7 +49,7 @@ def check_signal(signal: Signal, tracks: Of, fastest: tuple[float, float]) -> No
     if not tracks:
         return
     if signal.turns:
-        _check_order(signal, tracks)
+        _check_turning(signal, tracks)
     elif signal.bounds is not None:
         units = {"slide": ("mm", "percent")}.get(signal.kind, ("deg", "percent"))
         values = [(where, track.values[:, 0]) for where, track in tracks]
@@ -91,9 +96,7 @@ def _check_range(
     if not len(pooled):
         return
     ends = np.quantile(pooled, [0.01, 0.99])
-    fitting = {
-        unit: not outside(ends * f).any() for unit, f in (("deg", np.pi / 180), ("mm", 1e-3))
-    }
+    fitting = {unit: not outside(ends * FACTORS[unit]).any() for unit in ("deg", "mm")}
     fitting["percent"] = bool(ends[0] > -5 and ends[1] < 105)
     guesses = [f'unit = "{unit}"' for unit in units if fitting[unit]]
     remedy = " or ".join(guesses) or "is it another joint's column, or an offset?"
@@ -150,13 +153,13 @@ def _check_recorded(signal: Signal, tracks: Of) -> None:
     )
 
 
-def _check_order(signal: Signal, tracks: Of) -> None:
+def _check_turning(signal: Signal, tracks: Of) -> None:
     """Refuses quaternions whose changes are the recorded angular velocities only in another order,
     or in another frame."""
     correlation, _ = _compared(signal, tracks)
     if np.isnan(correlation) or correlation > DISAGREE:
         return
-    order, shift = other_order(signal)
+    order, shift = _other_order(signal)
     rolled, conjugate = (
         [(where, dataclasses.replace(t, values=values(t.values))) for where, t in tracks]
         for values in (lambda v: np.roll(v, shift, axis=1), lambda v: v * [1, -1, -1, -1])
@@ -171,7 +174,7 @@ def _check_order(signal: Signal, tracks: Of) -> None:
         )
 
 
-def other_order(rotation: Signal) -> tuple[str, int]:
+def _other_order(rotation: Signal) -> tuple[str, int]:
     """The order that a quaternion's columns may have instead, and the roll from wxyz to it."""
     return ("wxyz", -1) if rotation.order == "xyzw" else ("xyzw", 1)
 
@@ -194,3 +197,53 @@ def _compared(signal: Signal, tracks: Of) -> tuple[float, float]:
     product, square = float((changed * recorded).sum()), float((recorded**2).sum())
     scale = np.sqrt(square * float((changed**2).sum()))
     return (product / scale, product / square) if scale > 0 else (0.0, 1.0)
+
+
+def check_order(
+    path: str,
+    model: mujoco.MjModel,
+    position: Signal,
+    rotation: Signal,
+    rows: Sequence[tuple[Rows | None, Rows | None]],
+) -> bool:
+    """Whether the scene says that a body's quaternions are in the order that the columns give.
+
+    Args:
+      path: of the log, for messages.
+      position, rotation: the signals of one free body; the others rest at the MJCF's positions.
+      rows: of both, per episode.
+
+    Raises:
+      ColumnsError: the body is deep in others as its order is given, and not in the other order.
+    """
+    poses = [
+        np.concatenate([place.values, turn.values], axis=1)
+        for place, turn in rows
+        if place is not None and turn is not None and len(place.values) == len(turn.values)
+    ]
+    if not poses:
+        return False
+    pooled = np.concatenate(poses)
+    pooled = pooled[np.isfinite(pooled).all(axis=1)]
+    pooled = pooled[np.linspace(0, len(pooled) - 1, min(POSES, len(pooled))).astype(int)]
+    other, shift = _other_order(rotation)
+    turned = np.concatenate([pooled[:, :3], np.roll(pooled[:, 3:], shift, axis=1)], axis=1)
+    address = [*position.q, *rotation.q]
+    given, rolled = _depth(model, address, pooled), _depth(model, address, turned)
+    if given > max(DEEP, CLEARER * rolled):
+        raise ColumnsError(
+            f"{path}: {rotation.label} is {given:.2g} m deep in what it touches as it is read, and "
+            f'{rolled:.2g} m if it is read as {other}: order = "{other}"'
+        )
+    return rolled > max(DEEP, CLEARER * given)
+
+
+def _depth(model: mujoco.MjModel, address: list[int], poses: np.ndarray) -> float:
+    """[m] how deep a body is in others, the mean over poses (n, 7)."""
+    data = mujoco.MjData(model)
+    depths = []
+    for pose in poses:
+        data.qpos[address] = pose
+        mujoco.mj_fwdPosition(model, data)
+        depths.append(max(0.0, -data.contact.dist.min()) if data.ncon else 0.0)
+    return float(np.mean(depths)) if depths else 0.0

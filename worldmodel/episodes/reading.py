@@ -22,8 +22,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes import faults
 from worldmodel.episodes.assembly import Event, Plan, assembled
 from worldmodel.episodes.columns import Columns, ColumnsError
-from worldmodel.episodes.plausible import check_drive, check_signal
-from worldmodel.episodes.pose_order import check_order
+from worldmodel.episodes.plausible import check_drive, check_order, check_signal
 from worldmodel.episodes.rows import (
     Rows,
     Timed,
@@ -35,7 +34,6 @@ from worldmodel.episodes.rows import (
 )
 from worldmodel.episodes.signals import layout
 from worldmodel.episodes.sources import Source, SourceError, open_source
-from worldmodel.errors import near
 from worldmodel.types import Episode
 
 FINEST = 100  # frames per row, at most: what is between two rows is interpolated
@@ -87,26 +85,22 @@ def read_episodes(
     wanted = {c for channel in channels for c in channel.columns} | stamps
     wanted |= {c for signal in signals for c in signal.rates}
     source = open_source(path, sorted(wanted), columns.episode)
-    addresses = source.addresses()
-    absent = sorted(wanted - addresses.keys())
-    if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], addresses)}")
     rate = source_rate(source, columns)
     episodes = timed(source, columns, rate, stamps, wanted)
-    hz = control_hz or columns.control_hz or (rate if columns.time is None and rate else None)
-    hz = frame_rate(source.path, episodes) if hz is None else hz
+    hz = control_hz or columns.control_hz or (rate if columns.time is None else None)
+    hz = hz or frame_rate(source.path, episodes)
     fastest = fastest_rate(episodes)
     if hz > FINEST * fastest > 0:
         raise ColumnsError(
             f"{path}: {hz:g} frames per second are more than {FINEST} for every row of the log, "
             f"which has {fastest:g} per second; give a lower control_hz, or correct the time's unit"
         )
-    plan = Plan(source.path, signals, drives, hz, columns, model.nq, model.nv)
+    plan = Plan(source.path, model, signals, drives, hz, columns)
     episodes = [episode.stamped(hz) for episode in episodes]
     states = [[rows_of(episode, signal) for signal in signals] for episode in episodes]
     commands = [[rows_of(episode, drive) for drive in drives] for episode in episodes]
     _check(plan, episodes, states, commands)
-    notes = _orders(plan, model, states)
+    notes = [*_notes(plan, source), *_orders(plan, states)]
     out, events = [], []
     for episode, state, command in zip(episodes, states, commands, strict=True):
         read, happened = assembled(plan, episode, state, command)
@@ -116,15 +110,13 @@ def read_episodes(
         dead = [
             c
             for c in sorted(wanted - stamps)
-            if not any(np.isfinite(log.column(addresses[c])).any() for log in source.logs)
+            if not any(np.isfinite(episode.columns[c]).any() for episode in episodes)
         ]
         why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
         raise SourceError(
             f"{path}: none of its {len(episodes)} episodes has two frames to read{why}"
         )
-    return Reading(
-        out, hz, _counted(events), _ignored(source, wanted), (*_notes(plan, source), *notes)
-    )
+    return Reading(out, hz, _counted(events), _ignored(source, wanted), tuple(notes))
 
 
 def _check(
@@ -146,9 +138,7 @@ def _check(
         check_drive(drive, [(at, c.values[:, 0]) for at, c in logged if c is not None])
 
 
-def _orders(
-    plan: Plan, model: mujoco.MjModel, states: Sequence[Sequence[Rows | None]]
-) -> list[str]:
+def _orders(plan: Plan, states: Sequence[Sequence[Rows | None]]) -> list[str]:
     """Which quaternions have an order that neither recorded velocities nor the scene confirm."""
     notes = []
     for i, signal in enumerate(plan.signals):
@@ -157,7 +147,7 @@ def _orders(
         place = plan.signals[i - 1] if i else signal
         free = place.kind == "position" and place.joint == signal.joint and place.columns
         rows = [(state[i - 1], state[i]) for state in states]
-        if not free or not check_order(str(plan.path), model, place, signal, rows):
+        if not free or not check_order(str(plan.path), plan.model, place, signal, rows):
             notes.append(
                 f"{signal.element}: nothing in the log says whether its order is {signal.order}"
             )
@@ -178,24 +168,20 @@ def _counted(events: Iterable[Iterable[Event]]) -> tuple[Repair, ...]:
 
 def _ignored(source: Source, wanted: set[str]) -> dict[str, str]:
     """What nobody asked for, and what cannot be read."""
-    known = source.addresses()
-    used = {known[c] for c in (wanted | {source.clock or ""}) & known.keys()}
-    unused = {
-        address: "no column asks for it"
-        for address, place in known.items()
-        if place not in used and place[0] in {name for name, _ in used}
-    }
+    known = source.addresses
+    used = {place for a, place in known.items() if a in wanted or a == source.clock}
     arrays = {name for name, _ in used}
-    unused |= {name: "no column asks for it" for name in source.names if name not in arrays}
-    return unused | source.ignored
+    unused = [a for a, place in known.items() if place[0] in arrays and place not in used]
+    unused += [name for name in source.names if name not in arrays]
+    return dict.fromkeys(unused, "no column asks for it") | source.ignored
 
 
-def _notes(plan: Plan, source: Source) -> tuple[str, ...]:
-    notes = [f"{what}" for what in source.damaged]
+def _notes(plan: Plan, source: Source) -> list[str]:
+    notes = [*source.damaged]
     for signal in plan.signals:
         if signal.inferred:
             notes.append(f"{signal.element} follows column '{signal.columns[0]}' by an equality")
         elif not signal.columns:
             assumed = "unknown" if signal.assumed is None else f"assumed {[*signal.assumed]}"
             notes.append(f"{signal.element} is not measured: {assumed}")
-    return tuple(notes)
+    return notes

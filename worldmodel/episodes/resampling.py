@@ -31,7 +31,12 @@ class Track:
     values: np.ndarray  # (samples, w) SI units; quaternions of one sign
     rates: np.ndarray | None  # (samples, v) recorded velocities, NaN where none is
     hole: np.ndarray  # (samples,) bool; rows without a value lie between this sample and the next
-    turns: bool = False  # whether the values are quaternions
+    turns: bool = False  # whether the values are quaternions wxyz
+
+    @property
+    def width(self) -> int:
+        """v, of its velocity."""
+        return 3 if self.turns else self.values.shape[1]
 
     @property
     def gap(self) -> np.ndarray:
@@ -64,11 +69,10 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
       period: [s] between frames.
     """
     time, values, count = track.time, track.values, len(track.time)
-    width = 3 if track.turns else values.shape[1]
     if count == 0:
         none = np.zeros(len(grid), bool)
-        unknown = np.full((len(grid), values.shape[1]), np.nan)
-        return Frames(unknown, np.full((len(grid), width), np.nan), none, none, none)
+        value, rate = (np.full((len(grid), n), np.nan) for n in (values.shape[1], track.width))
+        return Frames(value, rate, none, none, none)
     last = np.searchsorted(time, grid + 1e-9, side="right") - 1
     before, last = last < 0, np.maximum(last, 0)
     age = grid - time[last]
@@ -80,7 +84,7 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     recorded = np.zeros(len(grid), bool)
     if sampled and track.rates is not None:
         recorded = np.asarray(np.isfinite(track.rates[last]).all(axis=1))
-    rate = _rates(track, last)
+    rate = velocities(track, last)
     if track.rates is not None:
         rate[recorded] = track.rates[last[recorded]]
     out = _carried(values[last], rate, age, track.turns)
@@ -97,37 +101,20 @@ def at_frames(track: Track, grid: np.ndarray, period: float) -> Frames:
     )
 
 
-def _rates(track: Track, last: np.ndarray) -> np.ndarray:
-    """Velocities at the samples ``last`` by the rule, from recorded ones where it has too few."""
-    width = 3 if track.turns else track.values.shape[1]
-    recorded = np.full((len(track.time), width), np.nan) if track.rates is None else track.rates
-    begin = np.concatenate([[0], np.flatnonzero(track.gap) + 1])
-    first = begin[np.searchsorted(begin, np.arange(len(track.time)), side="right") - 1]
-    return velocities(track.time, track.values, recorded, last, first, track.turns)
-
-
-def velocities(
-    time: np.ndarray,
-    values: np.ndarray,
-    recorded: np.ndarray,
-    last: np.ndarray,
-    first: np.ndarray | None = None,
-    turns: bool = False,
-) -> np.ndarray:
-    """Velocities at samples, from those samples and earlier ones alone: see the file's header.
+def velocities(track: Track, last: np.ndarray) -> np.ndarray:
+    """Velocities at the samples ``last``, from those and earlier ones alone: see the file's header.
 
     Args:
-      time: (samples,) [s]. values: (samples, w); quaternions (samples, 4).
-      recorded: (samples, v).
-      last: (frames,) indices of the samples; ``recorded`` is kept where fewer than 3 precede.
-      first: (samples,) index of the first sample of each one's stretch; None: one stretch.
-      turns: whether the values are quaternions wxyz; the velocity is then in the body's frame.
+      last: (frames,) indices of samples.
 
     Returns:
-      (frames, v) [1/s].
+      (frames, v) [1/s], of quaternions in the body's frame; the recorded ones, or NaN, where fewer
+      than 3 samples of a stretch precede.
     """
+    time, values = track.time, track.values
     fewest, most = SLOPE_SAMPLES
-    begin = np.zeros(len(last), int) if first is None else first[last]
+    begins = np.concatenate([[0], np.flatnonzero(track.gap) + 1])  # of stretches without a gap
+    begin = begins[np.searchsorted(begins, last, side="right") - 1]
     count = last - np.searchsorted(time, time[last] - SLOPE_SECONDS) + 1
     count = np.minimum(np.clip(count, fewest, most), last - begin + 1)
     back = np.arange(int(count.max()))
@@ -139,10 +126,10 @@ def velocities(
     enough = count >= fewest
     past, latest = values[rows[enough]], values[last[enough]][:, None]
     # Of the change since the sample, so that what stands still has a velocity of exactly 0.
-    past = rotation_vectors(latest, past) if turns else past - latest
+    past = rotation_vectors(latest, past) if track.turns else past - latest
     gram = np.einsum("nsi,nsj->nij", design[enough], design[enough])
     right = np.einsum("nsi,nsj->nij", design[enough], past)
-    out = recorded[last].copy()
+    out = np.full((len(last), track.width), np.nan) if track.rates is None else track.rates[last]
     out[enough] = np.linalg.solve(gram, right)[:, 1] / span[enough][:, None]
     return out
 

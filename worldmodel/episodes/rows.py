@@ -9,7 +9,7 @@ from worldmodel.episodes.clock import Clock, read_clock, snapped
 from worldmodel.episodes.columns import TIME_UNITS, Columns, ColumnsError
 from worldmodel.episodes.resampling import Track
 from worldmodel.episodes.signals import Channel, Drive, Signal
-from worldmodel.episodes.sources import Log, Source, SourceError
+from worldmodel.episodes.sources import Source, SourceError
 from worldmodel.errors import near
 
 WHOLE = 5e-4  # a rate that is a whole number of frames per second to this share is that number
@@ -20,8 +20,8 @@ class Timed:
     """An episode of a log with a clock for each of its columns of time stamps."""
 
     where: str  # file and episode, as messages name them
-    log: Log
-    addresses: dict[str, tuple[str, int | None]]  # of the log's columns
+    id: int | str
+    columns: dict[str, np.ndarray]  # address → (rows,) what is read of it, as it is stored
     clocks: dict[str | None, Clock]  # the first is that of the rows; None: of a constant rate
 
     @property
@@ -78,44 +78,42 @@ def timed(
 
     Raises:
       ColumnsError: neither stamps nor a rate.
-      ClockError: see ``clock``.
+      InputError: see ``clock.read_clock``.
     """
-    addresses = source.addresses()
     main = columns.time or (source.clock if columns.rate_hz is None else None)
     if main is None and rate is None:
         raise ColumnsError(
             f"{source.path}: nothing says when its rows were taken; give time, the column of the "
-            f"time stamps, or rate_hz ({near('time', addresses)})"
+            f"time stamps, or rate_hz ({near('time', source.addresses)})"
         )
     names = [main, *(name for name in sorted(others) if name != main)]
     out = []
     for log in source.logs:
         where = f"{source.path}: episode {log.id!r}"
+        stored = {c: source.column(log, c) for c in {*wanted, *names} if c is not None}
         clocks: dict[str | None, Clock] = {}
         origin = None
         for name in names:
             if name is None:
-                rows = max((len(array) for array in log.arrays.values()), default=0)
+                rows = max(map(len, stored.values()), default=0)
                 clocks[name] = Clock(np.arange(rows) / (rate or 1.0), np.ones(rows, bool))
                 continue
             unit = "s" if name == source.clock else columns.time_unit
-            stamps = log.column(addresses[name])
-            repeats = _repeats(log, addresses, wanted - {name}, len(stamps))
+            stamps = stored[name]
+            repeats = _repeats([stored[c] for c in wanted - {name}], len(stamps))
             clock = read_clock(f"{where}: column '{name}'", stamps, unit, repeats)
             origin = stamps[:1] if origin is None else origin
             start = float((stamps[:1] - origin).sum()) * TIME_UNITS[unit]
             clocks[name] = dataclasses.replace(clock, start=start)
-        out.append(Timed(where, log, addresses, clocks))
+        out.append(Timed(where, log.id, stored, clocks))
     return out
 
 
-def _repeats(
-    log: Log, addresses: dict[str, tuple[str, int | None]], wanted: set[str], rows: int
-) -> np.ndarray:
-    """(rows,) bool; where every wanted number is that of the row before."""
+def _repeats(columns: Iterable[np.ndarray], rows: int) -> np.ndarray:
+    """(rows,) bool; where every number is that of the row before."""
     same = np.ones(rows, bool)
-    for name in wanted:
-        values = log.column(addresses[name]).astype(float)
+    for values in columns:
+        values = values.astype(float)
         if len(values) == rows and rows:
             equal = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
             same[1:] &= equal
@@ -129,12 +127,9 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
     Raises:
       SourceError: no episode has two rows.
     """
-    periods = [
-        float(np.median(np.diff(clock.time)))
-        for episode in episodes
-        if len((clock := episode.clocks[episode.main]).time) > 1
-    ]
-    if not periods:
+    periods = np.array([episode.clocks[episode.main].period for episode in episodes])
+    periods = periods[np.isfinite(periods)]
+    if not len(periods):
         raise SourceError(f"{path}: none of its {len(episodes)} episodes has two frames to read")
     hz = 1.0 / float(np.median(periods))
     return float(round(hz)) if abs(hz / max(round(hz), 1) - 1) < WHOLE else hz
@@ -143,10 +138,8 @@ def frame_rate(path: object, episodes: Sequence[Timed]) -> float:
 def fastest_rate(episodes: Sequence[Timed]) -> float:
     """The highest rate of any clock of a log, of its median sample period; 0 where none has two
     rows."""
-    clocks = [clock for episode in episodes for clock in episode.clocks.values()]
-    return max(
-        (1.0 / float(np.median(np.diff(c.time))) for c in clocks if len(c.time) > 1), default=0.0
-    )
+    periods = [clock.period for episode in episodes for clock in episode.clocks.values()]
+    return max((1.0 / period for period in periods if period > 0), default=0.0)
 
 
 def rows_of(episode: Timed, channel: Channel) -> Rows | None:
@@ -172,7 +165,7 @@ def _stack(episode: Timed, channel: Channel, columns: Sequence[str]) -> np.ndarr
     kept = episode.clocks[clock].kept
     parts = []
     for column in columns:
-        values = episode.log.column(episode.addresses[column])
+        values = episode.columns[column]
         if isinstance(channel, Drive) and len(values) == len(kept) - 1:
             values = np.append(
                 values.astype(float), np.nan

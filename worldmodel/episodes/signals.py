@@ -226,7 +226,7 @@ def _poses(body: Body, model: mujoco.MjModel, j: int) -> list[Signal]:
         )
     if len(rates) not in (0, moved + 3):
         raise ColumnsError(f"{where} has {len(rates)} velocity columns; give {moved + 3}, or none")
-    assumed = body.assumed
+    assumed = None if body.assumed is None else tuple(body.assumed)
     if assumed is not None and len(assumed) != moved + 4:
         raise ColumnsError(f"{where}: assumed has {len(assumed)} numbers; give {moved + 4}")
     if assumed is not None and abs(np.linalg.norm(assumed[moved:]) - 1) > 1e-3:

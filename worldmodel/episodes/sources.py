@@ -6,11 +6,11 @@ Only what is asked for is read: videos, text and whatever else lies beside it is
 """
 
 import dataclasses
+import functools
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from worldmodel.episodes.tables import csv_table, numbers, parquet_table
 from worldmodel.errors import InputError, cause, near
 
 FAMILIES = (".npz", ".csv", ".parquet")
-_PLACE = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
+_INDEXED = re.compile(r"(.+)\[(\d+)(?::(\d+))?\]")
+
+Place = tuple[str, int]  # an array of a log, and the component of it
 
 
 class SourceError(InputError):
@@ -34,12 +36,6 @@ class Log:
     id: int | str
     arrays: dict[str, np.ndarray]  # (rows,) or (rows, components), as they are stored
 
-    def column(self, address: tuple[str, int | None]) -> np.ndarray:
-        """(rows,) the values at an address, as they are stored."""
-        name, component = address
-        values = self.arrays[name]
-        return values if component is None else values[:, component]
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -47,28 +43,39 @@ class Source:
 
     path: Path
     logs: list[Log]
-    names: dict[str, tuple[str, ...] | None]  # readable array → names of its components
+    names: Mapping[str, tuple[str, ...] | None]  # readable array → names of its components
     ignored: dict[str, str]  # what cannot be read → why
     rate_hz: float | None = None
     clock: str | None = None  # column of time stamps [s] that the format itself has
     damaged: tuple[str, ...] = ()  # what was lost of a set, and the remedy
 
-    def addresses(self) -> dict[str, tuple[str, int | None]]:
-        """Every address of a readable column → array and component."""
-        out: dict[str, tuple[str, int | None]] = {}
+    def column(self, log: Log, address: str) -> np.ndarray:
+        """(rows,) the values at an address in one episode, as they are stored."""
+        name, component = self.addresses[address]
+        values = log.arrays[name]
+        return values if values.ndim == 1 else values[:, component]
+
+    def width(self, name: str) -> int:
+        """How many components an array has; 0 of one that is not there."""
+        if name not in self.names:
+            return 0
+        array = self.logs[0].arrays.get(name)
+        if array is None:  # not read
+            return len(self.names[name] or [name])
+        return 1 if array.ndim == 1 else array.shape[1]
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, Place]:
+        """Every address of a readable column, such as "q[1]" or "q.elbow", and its place."""
+        out: dict[str, Place] = {}
         for name, components in self.names.items():
-            shape = self.logs[0].arrays[name].shape if name in self.logs[0].arrays else None
-            width = len(components or ()) if shape is None else (shape[1] if len(shape) > 1 else 0)
-            if not width:
-                out[name] = (name, None)
-            for i in range(width):
+            width = self.width(name)
+            if width == 1:
+                out[name] = out[f"{name}[0]"] = (name, 0)
+            for i in range(width) if width > 1 else ():
                 out[f"{name}[{i}]"] = (name, i)
                 if components:
                     out[f"{name}.{components[i]}"] = (name, i)
-            if width == 1:
-                out[name] = (name, 0)
-            if not width:
-                out[f"{name}[0]"] = (name, None)
         return out
 
 
@@ -76,7 +83,7 @@ def expanded(columns: Iterable[str]) -> list[str]:
     """Columns with slices such as "qpos[0:3]" written out."""
     out: list[str] = []
     for column in columns:
-        match = _PLACE.fullmatch(column)
+        match = _INDEXED.fullmatch(column)
         if match and match[3]:
             out += [f"{match[1]}[{i}]" for i in range(int(match[2]), int(match[3]))]
         else:
@@ -99,17 +106,18 @@ def open_source(
       ColumnsError: a wanted column that the log does not have, or that is text or video.
     """
     path = Path(path)
-    columns = None if wanted is None else expanded(wanted)
-    if (path / "meta" / "info.json").is_file():
-        return _lerobot(path, columns)
-    if path.is_dir():
+    columns = None if wanted is None else list(wanted)
+    is_set = (path / "meta" / "info.json").is_file()
+    if path.is_dir() and not is_set:
         files = {s: sorted(path.glob(f"*{s}")) for s in FAMILIES if list(path.glob(f"*{s}"))}
         if len(files) != 1:
             held = " and ".join(files) or f"no {', '.join(FAMILIES)} and no LeRobot set"
             raise SourceError(f"{path} holds {held}; give a folder of files of one kind")
-        sources = [_file(file, columns, episode) for file in next(iter(files.values()))]
-        return _together(path, sources)
-    return _file(path, columns, episode)
+        (alike,) = files.values()
+        return _together(path, [open_source(file, columns, episode) for file in alike])
+    source = _lerobot(path) if is_set else _file(path, columns, episode)
+    _refuse_absent(source, columns or [])
+    return source
 
 
 def _file(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
@@ -150,38 +158,35 @@ def _together(path: Path, sources: list[Source]) -> Source:
     return dataclasses.replace(sources[0], path=path, logs=logs, ignored=ignored)
 
 
-def _arrays_of(
-    path: Path, wanted: list[str] | None, names: dict[str, Any], ignored: dict[str, str]
-) -> list[str]:
-    """The arrays that hold the wanted columns.
+def _refuse_absent(source: Source, wanted: list[str]) -> None:
+    """Refuses columns that are not there; where none is, the log is another robot's."""
+    absent = [column for column in wanted if column not in source.addresses]
+    for column in absent:
+        for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
+            raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
+    if absent:
+        remedy = near(absent[0], dict.fromkeys([*source.names, *source.addresses]))
+        if len(absent) < len(wanted):
+            raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")
+        raise ColumnsError(
+            f"{source.path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the "
+            f"log of another robot? {remedy}"
+        )
 
-    Raises ColumnsError where one of them is not there; where none is, the set is another robot's.
-    """
+
+def _arrays_of(wanted: list[str] | None, names: Iterable[str]) -> list[str]:
+    """The arrays that hold the wanted columns."""
     if wanted is None:
         return list(names)
-    chosen, absent = [], []
-    for column in wanted:
-        match = _PLACE.fullmatch(column)
-        holders = [n for n in names if column.startswith(f"{n}.")]
-        name = next((n for n in (column, match[1] if match else "") if n in names), None)
-        name = name or max(holders, key=len, default=None)
-        if name is None:
-            absent.append(column)
-        elif name not in chosen:
-            chosen.append(name)
-    for column in absent:
-        base = _PLACE.fullmatch(column)
-        for name in (column, base[1] if base else column, column.split(".")[0]):
-            if name in ignored:
-                raise ColumnsError(f"{path}: column '{column}' cannot be read: {ignored[name]}")
-    if absent and not chosen:
-        raise ColumnsError(
-            f"{path} has none of the {len(absent)} columns ('{absent[0]}' first); is it the log of "
-            f"another robot? {near(absent[0], names)}"
-        )
-    if absent:
-        raise ColumnsError(f"{path} has no column '{absent[0]}'; {near(absent[0], names)}")
-    return chosen
+    holders = (next((n for n in _holders(c) if n in names), None) for c in wanted)
+    return [name for name in dict.fromkeys(holders) if name is not None]
+
+
+def _holders(column: str) -> list[str]:
+    """What an array that an address is of may be called, the most likely first."""
+    match, parts = _INDEXED.fullmatch(column), column.split(".")
+    before = [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+    return [column, *([match[1]] if match else []), *before]
 
 
 def _npz(path: Path, wanted: list[str] | None) -> Source:
@@ -191,10 +196,9 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
             raise SourceError(f"{path} is a single array, not an .npz; save named arrays")
         with opened as archive:
             special = {n: archive[n] for n in ("start", "id", "rate_hz") if n in archive.files}
-            names = {n: None for n in archive.files if n not in special}
-            chosen = _arrays_of(path, wanted, names, {})
+            names = [n for n in archive.files if n not in special]
             arrays, ignored = {}, {}
-            for name in chosen:
+            for name in _arrays_of(wanted, names):
                 try:
                     arrays[name] = archive[name]
                 except ValueError as error:
@@ -215,7 +219,7 @@ def _npz(path: Path, wanted: list[str] | None) -> Source:
 def _cut(
     path: Path,
     arrays: dict[str, np.ndarray],
-    names: dict[str, Any],
+    names: list[str],
     ignored: dict[str, str],
     special: dict[str, np.ndarray],
     strict: bool,
@@ -257,7 +261,7 @@ def _cut(
         if why:
             ignored[name] = why
             del arrays[name]
-    kept: dict[str, Any] = {n: None for n in names if n not in ignored}
+    kept = {name: None for name in names if name not in ignored}
     logs = [Log(path.stem, arrays)]
     if start is not None:
         logs = [
@@ -277,9 +281,9 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
         raise ColumnsError(f"{path} has no column '{episode}'; {near(episode, columns)}")
     labels = None if episode is None else columns.pop(episode)
     readable = {n: values for n, values in columns.items() if not isinstance(values, str)}
-    names: dict[str, Any] = dict.fromkeys(readable)
+    names = dict.fromkeys(readable)
     ignored = {n: why for n, why in columns.items() if isinstance(why, str)}
-    arrays = {name: readable[name] for name in _arrays_of(path, wanted, names, ignored)}
+    arrays = {name: readable[name] for name in _arrays_of(wanted, names)}
     if labels is None:
         return Source(path, [Log(path.stem, arrays)], names, ignored)
     if isinstance(labels, str):  # of text, which numbers episodes as well
@@ -297,15 +301,14 @@ def _table(path: Path, wanted: list[str] | None, episode: str | None) -> Source:
     return Source(path, logs, names, ignored)
 
 
-def _lerobot(path: Path, wanted: list[str] | None) -> Source:
+def _lerobot(path: Path) -> Source:
     """A LeRobot set, with its time stamps as its clock; the only place that knows its reader."""
     dataset = lerobot.read(path)
-    names: dict[str, Any] = {name: feature.names for name, feature in dataset.features.items()}
+    names = {name: feature.names for name, feature in dataset.features.items()}
     logs = [
         Log(identity, {name: values for name, values in episode.items() if name != "task_index"})
         for identity, episode in zip(dataset.ids, dataset.episodes, strict=True)
     ]
-    names["timestamp"] = None
-    _arrays_of(path, wanted, names, dataset.ignored)
+    names |= {"timestamp": None}
     fps = float(dataset.fps)
     return Source(path, logs, names, dataset.ignored, fps, "timestamp", dataset.damaged)

@@ -15,15 +15,11 @@ from worldmodel.errors import InputError, cause
 _ABSENT = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NA", "N/A"]
 
 
-class TableError(InputError):
-    """A CSV or Parquet file that is truncated, damaged or ragged."""
-
-
 def csv_table(path: Path) -> pa.Table:
     """Reads a CSV with a header; empty cells and "nan" are null.
 
     Raises:
-      TableError: no header, rows of different lengths, a name twice.
+      InputError: no CSV; no header, rows of different lengths, a name twice.
     """
     ragged: list[Any] = []
 
@@ -43,19 +39,19 @@ def csv_table(path: Path) -> pa.Table:
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = f"is no CSV with a header ({cause(error)}); export it again"
-        raise TableError(f"{path} {why}") from error
+        raise InputError(f"{path} {why}") from error
     names = [name for name in map(str.strip, table.column_names) if name]
     # pandas numbers columns that have no names
     counted = all(name.isdecimal() for name in names) and names == sorted(set(names), key=int)
-    comment = ragged and ragged[0].number == 2 and header.lstrip().startswith(("#", "%", "//"))
-    comment = comment or (ragged and ragged[0].number == 2 and ragged[0].expected_columns == 1)
+    marked = header.lstrip().startswith(("#", "%", "//"))
+    comment = ragged and ragged[0].number == 2 and (marked or ragged[0].expected_columns == 1)
     if comment or (not counted and all(map(_is_number, names))):
-        raise TableError(
+        raise InputError(
             f"{path}: line 1, '{header.strip()[:40]}', names no columns; begin the file with a "
             "line that names each of them"
         )
     if ragged:
-        raise TableError(
+        raise InputError(
             f"{path}: line {ragged[0].number} has {ragged[0].actual_columns} cells where the "
             f"header has {ragged[0].expected_columns}; mend it, or delete it where it was cut off"
         )
@@ -67,7 +63,7 @@ def parquet_table(path: Path) -> pa.Table:
     try:
         table = read_parquet(path)
     except Exception as error:  # damage shows as any of Arrow's errors, or as Python's
-        raise TableError(f"{path} {damage(path, error)}") from error
+        raise InputError(f"{path} {damage(path, error)}") from error
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return table
@@ -101,7 +97,7 @@ def _stripped(path: Path, names: list[str]) -> list[str]:
     stripped = [name.strip().lstrip("#").strip() for name in names]
     for name in stripped:
         if stripped.count(name) > 1:
-            raise TableError(f"{path} has two columns '{name}'; rename one")
+            raise InputError(f"{path} has two columns '{name}'; rename one")
     return stripped
 
 

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
 from worldmodel.scene.collisions import geom_pairs
+from worldmodel.scene.names import joint_names
 from worldmodel.types import Episode
 
 
@@ -74,10 +75,8 @@ def _places(model: mujoco.MjModel, joint: int) -> tuple[slice, slice]:
 
 def _name(model: mujoco.MjModel, joint: int) -> str:
     """A free joint by its body, any other by itself."""
-    body = int(model.jnt_bodyid[joint])
-    if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
-        return f"body '{model.body(body).name or body}'"
-    return f"joint '{model.joint(joint).name or joint}'"
+    free = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE
+    return f"{'body' if free else 'joint'} '{joint_names(model)[joint]}'"
 
 
 def _tree(model: mujoco.MjModel, joint: int) -> int:
@@ -120,13 +119,11 @@ def _equality_bodies(model: mujoco.MjModel, equality: int) -> list[int]:
 
 def _tendon_bodies(model: mujoco.MjModel, tendon: int) -> list[int]:
     wraps, first = mujoco.mjtWrap, int(model.tendon_adr[tendon])
-    bodies = []
-    for at in range(first, first + int(model.tendon_num[tendon])):
-        kind, of = model.wrap_type[at], int(model.wrap_objid[at])
-        if kind == wraps.mjWRAP_JOINT:
-            bodies.append(int(model.jnt_bodyid[of]))
-        elif kind == wraps.mjWRAP_SITE:
-            bodies.append(int(model.site_bodyid[of]))
-        elif kind in (wraps.mjWRAP_SPHERE, wraps.mjWRAP_CYLINDER):
-            bodies.append(int(model.geom_bodyid[of]))
-    return bodies
+    wrapped = slice(first, first + int(model.tendon_num[tendon]))
+    kinds, ids = model.wrap_type[wrapped], model.wrap_objid[wrapped]
+    geoms = (kinds == wraps.mjWRAP_SPHERE) | (kinds == wraps.mjWRAP_CYLINDER)
+    return [
+        *model.jnt_bodyid[ids[kinds == wraps.mjWRAP_JOINT]].tolist(),
+        *model.site_bodyid[ids[kinds == wraps.mjWRAP_SITE]].tolist(),
+        *model.geom_bodyid[ids[geoms]].tolist(),
+    ]

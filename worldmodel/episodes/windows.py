@@ -100,21 +100,15 @@ class Windows:
     def shortened(self, frames: int) -> "Windows":
         """The windows with at most ``frames`` scored frames; shapes stay, so nothing is compiled
         again. Raises InputError below 1."""
-        if frames < 1:
-            raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
+        _check_horizon(frames)
         near = np.arange(self.target.shape[1]) < frames
         return dataclasses.replace(self, scored=np.asarray(self.scored) & near)
 
     def cut(self, frames: int) -> "Windows":
         """The first frames of the windows, ``frames`` at most. Raises InputError below 1."""
-        if frames < 1:
-            raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
-
-        def first(x: Array) -> Array:
-            return x[:, :frames]
-
-        measured = None if self.measured is None else first(self.measured)
-        ctrl, target, scored = (first(x) for x in (self.ctrl, self.target, self.scored))
+        _check_horizon(frames)
+        whole = self.ctrl, self.target, self.scored, self.measured
+        ctrl, target, scored, measured = jax.tree.map(lambda x: x[:, :frames], whole)
         return dataclasses.replace(self, ctrl=ctrl, target=target, scored=scored, measured=measured)
 
     def remembering(self, frames: int | np.ndarray) -> "Windows":
@@ -140,8 +134,8 @@ class WindowGrid:
     def __post_init__(self) -> None:
         if self.stride < 1 or self.first < 0:
             raise InputError(f"{self}: give a stride of at least 1 and a first frame from 0 on")
-        if self.horizon is not None and self.horizon < 1:
-            raise InputError(f"windows of {self.horizon} frames predict nothing; take at least 1")
+        if self.horizon is not None:
+            _check_horizon(self.horizon)
 
     def starts(self, episode: Episode) -> tuple[np.ndarray, int]:
         """Frames at which an episode's windows start, and how many windows were skipped.
@@ -198,9 +192,8 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
     Raises:
       InputError: no frame to predict, no window, or one that starts outside its episode.
     """
-    if horizon < 1:
-        raise InputError(f"windows of {horizon} frames predict nothing; take at least 1")
-    parts: list[tuple[np.ndarray, ...]] = []
+    _check_horizon(horizon)
+    parts: list[Windows] = []
     partly = any(episode.measured is not None for episode in episodes)
     for index, (episode, frames) in enumerate(zip(episodes, starts, strict=True)):
         frames, last = np.asarray(frames, int), len(episode.qpos) - 1
@@ -211,31 +204,34 @@ def cut_windows(episodes: Sequence[Episode], starts: Sequence[np.ndarray], horiz
                 f"0 to {last}"
             )
         following = frames[:, None] + np.arange(1, horizon + 1)
-        after = np.minimum(following, last)
-        measured = np.isfinite(episode.qpos)
-        if episode.measured is not None:
-            measured &= episode.measured
-        scored = following <= last
+        after, scored, measured = np.minimum(following, last), following <= last, None
+        if partly:
+            measured = np.isfinite(episode.qpos[after])
+            if episode.measured is not None:
+                measured &= episode.measured[after]
+            scored &= measured.any(axis=2)
         parts.append(
-            (
-                *_history(episode, frames),
-                episode.ctrl[np.minimum(following - 1, last)],
-                episode.qpos[after],
-                scored & measured[after].any(axis=2) if partly else scored,
-                np.full(len(frames), index),
-                measured[after],
-                frames,
+            Windows(
+                history=_history(episode, frames),
+                ctrl=episode.ctrl[np.minimum(following - 1, last)],
+                target=episode.qpos[after],
+                scored=scored,
+                episode=np.full(len(frames), index),
+                measured=measured,
+                frame=frames,
             )
         )
-    if not sum(len(part[-1]) for part in parts):
+    if not any(map(len, parts)):
         raise InputError(
             f"no window of {horizon} frames fits into these {len(episodes)} episodes, the longest "
             f"of {max((len(e.qpos) for e in episodes), default=0)} frames; choose a shorter horizon"
         )
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    measured = columns[-2] if partly else None
-    history = History(*columns[:4], shown=np.ones_like(columns[3]))
-    return Windows(history, *columns[4:-2], measured=measured, frame=columns[-1])
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _check_horizon(frames: int) -> None:
+    if frames < 1:
+        raise InputError(f"windows of {frames} frames predict nothing; take at least 1")
 
 
 def known_frames(episode: Episode) -> np.ndarray:
@@ -244,7 +240,7 @@ def known_frames(episode: Episode) -> np.ndarray:
     return np.asarray(finite.all(axis=1))
 
 
-def _history(episode: Episode, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+def _history(episode: Episode, starts: np.ndarray) -> History:
     """Frames k, k − 1, … of each start; one that is absent, unknown or not valid ends what is
     known."""
     lags = np.arange(HISTORY)
@@ -253,4 +249,4 @@ def _history(episode: Episode, starts: np.ndarray) -> tuple[np.ndarray, ...]:
     usable = (episode.valid & known_frames(episode))[rows] | (lags == 0)
     known = np.logical_and.accumulate((at >= 0) & usable, axis=1)
     ctrl = np.where(lags[:, None] > 0, episode.ctrl[rows], 0.0)
-    return episode.qpos[rows], episode.qvel[rows], ctrl, known
+    return History(episode.qpos[rows], episode.qvel[rows], ctrl, known, np.ones_like(known))
