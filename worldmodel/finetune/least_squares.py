@@ -1,8 +1,4 @@
-"""The least-squares problem of an identification, and its damped Gauss-Newton steps.
-
-The shift of a window affects no other window, so shifts are eliminated window by window (Schur
-complement).
-"""
+"""The least-squares problem of an identification (``gauss_newton``), and its damped steps."""
 
 import dataclasses
 from typing import Any
