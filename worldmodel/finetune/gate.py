@@ -143,7 +143,7 @@ def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
 
 def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
     """Of a correction that changes the state: the best of those that are nowhere worse, or none."""
-    means = {s: np.nanmean(row) for s, row in relative.items() if np.nanmax(row) <= 1.0}
+    means = {s: float(np.nanmean(row)) for s, row in relative.items() if np.nanmax(row) <= 1.0}
     means[0.0] = 1.0
     return np.full(len(GATE_STEPS), min(means, key=lambda share: means[share]))
 
