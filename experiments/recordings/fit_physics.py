@@ -24,7 +24,8 @@ from experiments.recordings.source import read_recording
 from worldmodel import runtime
 from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import fit
-from worldmodel.finetune.engines import unconverged
+from worldmodel.finetune.engines import make_engine
+from worldmodel.finetune.moved import packed
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
@@ -119,14 +120,16 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     )
     step, best = int(state.step), state.best["physics"]
     size = min(config.batch, len(validation_windows))
-    values = physical.values(scene, problem.free, best)
+    values, engine = physical.values(scene, problem.free, best), make_engine(world, "mjx", size)
+    held = np.zeros((len(validation_windows), 0))
+    unconverged = engine.unconverged(packed(world, best), held, validation_windows)
     result = {
         "recording": problem.name,
         "seed": config.seed,
         "steps": step,
         "validation": float(state.best_error),
         "nonfinite": int(state.nonfinite),
-        "unconverged": int(unconverged(world, state.best, validation_windows, size).sum()),
+        "unconverged": int(unconverged.sum()),
         "validation_start": named(np.asarray(state.scale)),
         "parameters": {name: value.tolist() for name, value in values.items()},
         "provenance": runtime.provenance(),

@@ -10,10 +10,9 @@ from tests.helpers.doors import door
 from tests.helpers.scenes import BOX_QPOS, BOX_QVEL, box
 from worldmodel.episodes.windows import HISTORY, History, Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.engines import make_engine, unconverged
+from worldmodel.finetune.engines import ENGINES, make_engine
 from worldmodel.finetune.gauss_newton import IdentifyConfig, identify
 from worldmodel.model import ConstantVelocity, WorldModel
-from worldmodel.physics import parameters
 from worldmodel.scene import FreeParameter
 
 MASS = (FreeParameter("mass", "box"),)
@@ -45,13 +44,13 @@ def test_windows_through_broken_off_solves_are_flagged() -> None:
     near[2], falling[2] = 0.0437, -0.5  # 0.2 mm above the table: it touches in the second substep
     qpos, qvel = np.stack([BOX_QPOS, up, near]), np.stack([BOX_QVEL, BOX_QVEL, falling])
     windows = windows_of(qpos, qvel, horizon=1)
-    zero = {"physics": parameters.zeros(MASS), "network": {}}
     held, lowered = np.zeros((3, 12)), np.zeros((3, 12))
     lowered[1, 2] = -0.1
 
     def flags(world: WorldModel, shift: np.ndarray) -> list[bool]:
-        ours = unconverged(world, zero, windows, batch=3, shift=shift)
-        theirs = make_engine(world, "c", 3).unconverged(np.zeros(1), shift, windows)
+        ours, theirs = (
+            make_engine(world, name, 3).unconverged(np.zeros(1), shift, windows) for name in ENGINES
+        )
         assert ours.tolist() == theirs.tolist()
         return ours.tolist()
 

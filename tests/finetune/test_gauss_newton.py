@@ -23,7 +23,7 @@ from worldmodel.finetune.gauss_newton import (
     identify,
     intervals,
 )
-from worldmodel.finetune.least_squares import Across, LeastSquares
+from worldmodel.finetune.least_squares import LeastSquares
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Force, WorldModel
 from worldmodel.physics.parameters import ParameterError
@@ -122,7 +122,7 @@ def test_the_first_noise_is_not_that_of_frames_at_rest(swinging: WorldModel) -> 
     rng = np.random.default_rng(5)
     windows = recorded(swinging, np.zeros(4), rng, windows=50, horizon=5)
     problem = LeastSquares(swinging, windows, C)
-    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(50, bool), Across(1e-3, True))
+    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(50, bool), 1e-3, True)
     error = rng.normal(size=at.error.shape)
     np.testing.assert_allclose(
         problem.first_noise(dataclasses.replace(at, error=error)),
@@ -138,8 +138,7 @@ def test_intervals_rest_on_the_curvature_of_the_cost_itself(swinging: WorldModel
     """Of errors that are linear in the numbers, some beyond what counts quadratically."""
     windows = recorded(swinging, 0.5 * np.ones(4), np.random.default_rng(4), windows=3, horizon=5)
     problem = LeastSquares(swinging, windows, C)
-    across = Across(1e-3, True)
-    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(3, bool), across)
+    at = problem.derivatives(problem.begin(np.zeros(4)), np.ones(3, bool), 1e-3, True)
     sigma = np.full(2, np.std(at.error) / 4.0)
     assert (np.abs(at.error / sigma) > C.huber).any()
     step = 1e-4 * np.array([1.0, -2.0, 0.5, 1.0])

@@ -56,7 +56,7 @@ def test_a_stopped_fit_goes_on_to_the_same_numbers(
 ) -> None:
     config = dataclasses.replace(CONFIG, finalists=2, agreement=0.0)
     whole = fit_physics(world, *windows, config, tmp_path / "whole", config_hash="a")
-    ended = re.findall(r"start (\d): validation ([\d.]+) on all", capfd.readouterr().err)
+    ended = re.findall(r"start (\d), fitted to all \D*([\d.]+)", capfd.readouterr().err)
     assert sorted(start for start, _ in ended) == ["1", "2"]
     assert whole.best + 1 == int(min(ended, key=lambda end: float(end[1]))[0])
     asked = 0

@@ -23,7 +23,6 @@ from worldmodel.finetune.choice import Verdict
 from worldmodel.finetune.delay import Delay
 from worldmodel.finetune.gauss_newton import Identified, intervals
 from worldmodel.finetune.hybrid import FittedHybrid
-from worldmodel.finetune.multi_start import first_frames
 from worldmodel.finetune.outliers import LeftOut
 from worldmodel.model import WorldModel, saved
 from worldmodel.physics import parameters as physical
@@ -156,7 +155,7 @@ def held_out(episodes: Sequence[Episode], grid: WindowGrid) -> Windows:
     scored = np.asarray(windows.scored) & np.stack(valid)
     reached = np.flatnonzero(scored.mean(axis=0) >= 0.5)
     frames = max(grid.horizon, int(reached.max(initial=-1)) + 1)
-    return first_frames(dataclasses.replace(windows, scored=scored), frames, "c")
+    return dataclasses.replace(windows, scored=scored).cut(frames)
 
 
 def _traces(model: mujoco.MjModel, rows: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ slope is bounded, so that one window of chaotic tumbling does not dominate. With
 member of an ensemble that is fitted, its variances by their likelihood (``loss.learned_loss``).
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -121,9 +122,12 @@ def fit(
             runtime.log(f"the start's, relative to them: {relative:.4f}")
             record({"step": 0, "validation": relative})
 
+    def ended() -> bool:
+        return int(state.step) >= config.steps or int(state.since_best) >= config.patience
+
     state = devices.replicated(state)
     began, first = time.monotonic(), int(state.step)
-    while int(state.step) < config.steps and int(state.since_best) < config.patience:
+    while not ended():
         step = int(state.step)
         rows, remembered, jolt = _draw(config, step, len(train), world.scene.mj_model.nv)
         at, counts = devices.share(config.batch)
@@ -134,12 +138,11 @@ def fit(
         if config.curriculum:
             windows = windows.cut(scored_frames(config, step))
         windows, counts = devices.split((windows, counts))
-        if step == first:
-            with runtime.compiling(f"the gradient through {config.batch} windows"):
-                state, loss, finite = jax.block_until_ready(update(state, windows, counts))
-            began = time.monotonic()
-        else:
+        compiling = runtime.compiling(f"the gradient through {config.batch} windows")
+        with compiling if step == first else contextlib.nullcontext():
             state, loss, finite = jax.block_until_ready(update(state, windows, counts))
+        if step == first:
+            began = time.monotonic()
         _refuse_nonfinite(np.asarray(finite), train.episode[rows], state, config, metadata)
         row = {"step": step + 1, "loss": float(loss), "nonfinite": int(state.nonfinite)}
         due = (step + 1) % config.validate_every == 0 or step + 1 == config.steps
@@ -150,11 +153,10 @@ def fit(
         rate = (done - 1) / max(time.monotonic() - began, 1e-9)
         _report(row, state, rate, config)
         record(row)
-        ended = int(state.step) >= config.steps or int(state.since_best) >= config.patience
         stopping = stop()
-        if ended or stopping or (step + 1) % config.checkpoint_every == 0:
+        if ended() or stopping or (step + 1) % config.checkpoint_every == 0:
             checkpoint.save(directory, step + 1, state, metadata)
-        if stopping and not ended:
+        if stopping and not ended():
             raise runtime.Interrupted(f"stopped at step {step + 1}; run the same command to go on")
     return state
 

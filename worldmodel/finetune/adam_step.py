@@ -49,6 +49,9 @@ def make_update(
         parameters, scale, unit = fixed
 
         def total(physics: Any, network: Any) -> tuple[jax.Array, jax.Array]:
+            if config.train == "network":  # no derivative passes into the physics' numbers
+                physics = jax.lax.stop_gradient(physics)
+
             def loss(physics: Any, window: Windows) -> jax.Array:
                 parameters = {"physics": physics, "network": network}
                 if world.learns:
@@ -67,10 +70,6 @@ def make_update(
             lambda u: jnp.broadcast_to(u, (count, *u.shape)), parameters["physics"]
         )
         gradient = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
-        if config.train == "network":  # no derivative passes into its numbers
-            gradient = jax.value_and_grad(
-                lambda p, n: total(jax.lax.stop_gradient(p), n), argnums=(0, 1), has_aux=True
-            )
         (_, losses), (per_window, network) = gradient(physics, parameters["network"])
         finite = jnp.isfinite(losses)
         for g in per_window.values():

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import TypeVar
 
+import jax
+
 from worldmodel.episodes.columns import Columns, ColumnsError, Command, Joint
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.model.calibration import calibrates, calibration, without_calibrations
@@ -36,18 +38,13 @@ def folded(
         if f.kind in CALIBRATIONS and f.element not in named[element]:
             raise ColumnsError(f"{f.name} is fitted, but the columns have no {element} {f.element}")
     maps = calibration(world.scene, world.free, parameters["physics"])
-    joints = {element_name(m, "joint", i): q for i, q in enumerate(m.jnt_qposadr)}
-    commands = {element_name(m, "actuator", u): u for u in range(m.nu)}
+    joint = {element_name(m, "joint", i): q for i, q in enumerate(m.jnt_qposadr)}
+    actuator = {element_name(m, "actuator", u): u for u in range(m.nu)}
+    of_joints, of_commands = (maps.qpos_scale, maps.qpos_zero), (maps.ctrl_scale, maps.ctrl_zero)
     read = dataclasses.replace(
         columns,
-        joints=tuple(
-            _moved(j, float(maps.qpos_scale[q]), float(maps.qpos_zero[q]))
-            for j, q in ((j, joints[j.name]) for j in columns.joints)
-        ),
-        commands=tuple(
-            _moved(c, float(maps.ctrl_scale[u]), float(maps.ctrl_zero[u]))
-            for c, u in ((c, commands[c.name]) for c in columns.commands)
-        ),
+        joints=tuple(_moved(j, *of_joints, joint[j.name]) for j in columns.joints),
+        commands=tuple(_moved(c, *of_commands, actuator[c.name]) for c in columns.commands),
     )
     free = without_calibrations(world.free)
     network = parameters["network"]
@@ -58,8 +55,9 @@ def folded(
     return read, dataclasses.replace(world, free=free), moved
 
 
-def _moved(channel: _Channel, scale: float, zero: float) -> _Channel:
+def _moved(channel: _Channel, scales: jax.Array, zeros: jax.Array, at: int) -> _Channel:
     """A column that reads (value − zero) / scale where it read ``value``."""
+    scale, zero = float(scales[at]), float(zeros[at])
     offset = (channel.offset - zero) / scale
     moved = dataclasses.replace(channel, scale=channel.scale / scale, offset=offset)
     if isinstance(moved, Joint) and moved.assumed is not None:

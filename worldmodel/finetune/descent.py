@@ -11,7 +11,6 @@ import numpy as np
 
 from worldmodel import runtime
 from worldmodel.finetune.least_squares import (
-    Across,
     Derivatives,
     IdentifyConfig,
     LeastSquares,
@@ -54,10 +53,9 @@ class Progress:
         """Where it is."""
         return Unknowns(self.u, self.shift)
 
-    @property
-    def across(self) -> Across:
-        """The differences of its derivatives."""
-        return Across(WIDTHS[self.level], self.central)
+    def derivatives(self, problem: LeastSquares, kept: np.ndarray) -> Derivatives:
+        """The derivatives where it is, over its differences."""
+        return problem.derivatives(self.x, kept, WIDTHS[self.level], self.central)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +86,7 @@ def first(problem: LeastSquares, u: np.ndarray, noise: np.ndarray | None) -> Ite
       noise: (nv,) where it is known; estimated when absent.
     """
     x, exact = problem.begin(u), _exact(problem.config)
-    at = problem.derivatives(x, problem.usable, Across(WIDTHS[0], False))
+    at = problem.derivatives(x, problem.usable, WIDTHS[0], False)
     sigma = problem.first_noise(at) if noise is None else noise
     at = problem.without_outliers(at, at.kept, sigma)
     return Iterate(Progress(0, x.u, x.shift, 1.0, sigma, at.kept, 0, exact, 0, np.inf), at)
@@ -96,7 +94,7 @@ def first(problem: LeastSquares, u: np.ndarray, noise: np.ndarray | None) -> Ite
 
 def resumed(problem: LeastSquares, progress: Progress) -> Iterate:
     """Where a stopped fit goes on."""
-    return Iterate(progress, problem.derivatives(progress.x, progress.kept, progress.across))
+    return Iterate(progress, progress.derivatives(problem, progress.kept))
 
 
 def iterate(
@@ -132,7 +130,7 @@ def iterate(
         )
     progress, rests = _scheduled(progress, trial, here, remaining, config)
     if moved or not rests:
-        at = problem.derivatives(progress.x, at.kept, progress.across)
+        at = progress.derivatives(problem, at.kept)
     if rests:
         fresh = sigma if known else problem.noise_of(at, sigma, normal)
         if (np.abs(np.log(fresh / sigma)) <= RESTED).all():

@@ -20,7 +20,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.moved import compiled, unpacked
-from worldmodel.model import Parameters, Physics, WorldModel, start
+from worldmodel.model import Physics, WorldModel, start
 from worldmodel.model.calibration import as_logged, calibrated
 from worldmodel.model.simulate import predict
 from worldmodel.physics import parameters as physical
@@ -41,21 +41,22 @@ POSE_DIFFERENCE, RATE_DIFFERENCE = 1e-6, 1e-4  # of a start [m, rad], [m/s, rad/
 # (jaxlib 0.10.2) hangs at 4096 and more contact solves in one call.
 TANGENTS = 512
 
-Errors = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
-Slopes = Callable[..., tuple[np.ndarray, np.ndarray]]
-Flags = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
+OfWindows = Callable[[np.ndarray, np.ndarray, Windows], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """Both take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
+    """All take ``u`` (numbers,), ``shift`` (windows, 0 or 2 nv) and windows."""
 
     # → (windows, horizon, nv) predicted − recorded [m, rad]; 0 where not scored or not measured
-    errors: Errors
+    errors: OfWindows
     # → the same, and (windows, horizon, nv, numbers + shift) its derivative; ``width``
     # and ``central`` say over which differences of the numbers, where the engine takes any
-    slopes: Slopes
-    unconverged: Flags  # → (windows,) bool, see ``unconverged``
+    slopes: Callable[..., tuple[np.ndarray, np.ndarray]]
+    # → (windows,) bool: whether a contact solve of a scored frame ran out of iterations, so that
+    # its values are broken off, while their derivative is that of the optimum: the remaining Newton
+    # step exceeds ``CONVERGED`` times the largest acceleration (or 1 m/s², rad/s²)
+    unconverged: OfWindows
 
 
 @functools.lru_cache(maxsize=16)
@@ -137,11 +138,29 @@ def _mjx(world: WorldModel, batch: int) -> Engine:
         size = min(batch, max(1, TANGENTS // max(1, len(u) + shift.shape[1])))
         return in_batches(derivative, size, jnp.asarray(u), shift, windows)
 
+    @cached_jit(world)
+    def flag(u: jax.Array, shift: jax.Array, windows: Windows) -> jax.Array:
+        return jax.vmap(functools.partial(_unconverged, world), (None, 0, 0))(u, shift, windows)
+
     def flags(u: np.ndarray, shift: np.ndarray, windows: Windows) -> np.ndarray:
-        parameters = {"physics": unpacked(world, jnp.asarray(u)), "network": {}}
-        return unconverged(world, parameters, windows, batch, shift)
+        return in_batches(flag, batch, jnp.asarray(u), shift, windows)
 
     return Engine(errors, slopes, flags)
+
+
+def _unconverged(world: WorldModel, u: jax.Array, shift: jax.Array, window: Windows) -> jax.Array:
+    """Whether one window's prediction by MJX rests on a broken-off contact solve."""
+    scene, numbers = world.scene, unpacked(world, u)
+    model = physical.apply(scene, scene.mjx_model(), world.free, numbers)
+
+    def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
+        after, remaining = physics.solver_residuals(scene, model, state, ctrl)
+        return after, ~(remaining <= CONVERGED).all()  # NaN is not
+
+    window = calibrated(scene, world.free, numbers, _moved(world, window, shift))
+    begin = start(world, {"physics": numbers, "network": {}}, window.history)
+    _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
+    return (bad & window.scored).any()
 
 
 def _c(world: WorldModel) -> Engine:
@@ -201,58 +220,8 @@ def _c(world: WorldModel) -> Engine:
     return Engine(errors, slopes, flags)
 
 
-@functools.lru_cache(maxsize=16)
-def _flagger(world: WorldModel) -> Callable[[Parameters, jax.Array, Windows], jax.Array]:
-    scene = world.scene
-
-    def flagged(parameters: Parameters, shift: jax.Array, window: Windows) -> jax.Array:
-        model = physical.apply(scene, scene.mjx_model(), world.free, parameters["physics"])
-
-        def frame(state: State, ctrl: jax.Array) -> tuple[State, jax.Array]:
-            after, remaining = physics.solver_residuals(scene, model, state, ctrl)
-            return after, ~(remaining <= CONVERGED).all()  # NaN is not
-
-        shifted = _moved(world, window, shift)
-        window = calibrated(scene, world.free, parameters["physics"], shifted)
-        begin = start(world, parameters, window.history)
-        _, bad = jax.lax.scan(frame, begin, jnp.asarray(window.ctrl, float))
-        return (bad & window.scored).any()
-
-    @cached_jit(world)
-    def run(parameters: Parameters, shift: jax.Array, windows: Windows) -> jax.Array:
-        return jax.vmap(flagged, (None, 0, 0))(parameters, shift, windows)
-
-    return run
-
-
-def unconverged(
-    world: WorldModel,
-    parameters: Parameters,
-    windows: Windows,
-    batch: int,
-    shift: np.ndarray | None = None,
-) -> np.ndarray:
-    """Windows whose predictions by MJX rest on contact solves that ran out of iterations: such
-    values are broken off, while their derivative is that of the optimum.
-
-    Every substep of every scored frame is checked (``physics.solver_residuals``). A solve is
-    unconverged where its remaining Newton step exceeds ``CONVERGED`` times the largest
-    acceleration (or 1 m/s², rad/s²).
-
-    Args:
-      world: a physics model, without a network.
-      batch: windows per compiled call.
-      shift: (windows, 0 or 2 nv) of their starts; as recorded when absent.
-
-    Returns:
-      (windows,) bool.
-    """
-    shift = np.zeros((len(windows), 0)) if shift is None else shift
-    return in_batches(_flagger(world), batch, parameters, shift, windows)
-
-
 def _broken_off(scene: Scene, replayer: Replayer, windows: Windows) -> np.ndarray:
-    """``unconverged`` by C MuJoCo: where its solver stopped at its last iteration, it solves again
+    """(windows,) bool by C MuJoCo: where its solver stopped at its last iteration, it solves again
     with many times as many, and the change is the remaining step."""
     model = replayer.model
     solves, data = Solves(model), mujoco.MjData(model)

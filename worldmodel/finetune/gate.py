@@ -26,7 +26,7 @@ from worldmodel.types import Episode
 LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11)  # of a displacement
 DOUBT = 1.0  # standard errors by which a displacement must gain
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of a correction that changes the state
+SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besides none
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
@@ -72,12 +72,12 @@ def gated(
 
     off = at(0.0)
     if correction.changes_state:
-        rows = {share: at(share) for share in SHARES[:-1]} | {0.0: off}
+        gate = _one_share({s: _relative(at(s), off, validation, channels, 0.0) for s in SHARES})
     else:
         apart = motions(world.scene, off, at(1.0))
-        rows = {s: displaced(world.scene, off, s * apart) for s in SCALES}
-    choose, doubt = (_one_share, 0.0) if correction.changes_state else (_shares, DOUBT)
-    gate = choose({s: _relative(p, off, validation, channels, doubt) for s, p in rows.items()})
+        poses = {s: displaced(world.scene, off, s * apart) for s in SCALES}
+        rows = {s: _relative(p, off, validation, channels, DOUBT) for s, p in poses.items()}
+        gate = _shares(rows)
     parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
     return _calibrated(world, parameters, validation, engine)
 
@@ -142,11 +142,8 @@ def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
 
 
 def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
-    """Of a correction that changes the state: the best of those that are nowhere worse."""
-    means = {
-        share: np.nanmean(row) if np.nanmax(row) <= 1.0 else np.inf
-        for share, row in relative.items()
-    }
+    """Of a correction that changes the state: the best of those that are nowhere worse, or none."""
+    means = {s: float(np.nanmean(row)) for s, row in relative.items() if np.nanmax(row) <= 1.0}
     means[0.0] = 1.0
     return np.full(len(GATE_STEPS), min(means, key=lambda share: means[share]))
 

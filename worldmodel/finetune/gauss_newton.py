@@ -31,9 +31,6 @@ from worldmodel.finetune.uncertainty import Uncertainty
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.physics import parameters as physical
 
-__all__ = ["Identified", "IdentifyConfig", "IdentifyError", "Number", "Progress", "identify"]
-__all__ += ["intervals"]
-
 UNKNOWN = 0.7  # of its prior's deviation; a number with a larger one is not identified
 TOGETHER = 0.9  # correlation above which two numbers are named as a pair
 NEAR = 1.0  # deviations to go, within which a fit that rests has converged
@@ -118,11 +115,11 @@ def identify(
         not finite.
       Interrupted: ``stop`` returned True.
     """
-    problem = LeastSquares(world, windows, config)
-    if noise is not None and not _is_noise(noise, world.scene.mj_model.nv):
-        raise IdentifyError(
-            f"noise {noise} must be {world.scene.mj_model.nv} positive deviations [m, rad]"
-        )
+    problem, nv = LeastSquares(world, windows, config), world.scene.mj_model.nv
+    if noise is not None:
+        positive = np.isfinite(noise) & (np.asarray(noise) > 0)
+        if np.shape(noise) != (nv,) or not positive.all():
+            raise IdentifyError(f"noise {noise} must be {nv} positive deviations [m, rad]")
     u = np.zeros(len(numbers(world)))
     if start is not None:
         physical.check_leaves(world.free, start["physics"])
@@ -161,14 +158,11 @@ def _identified(world: WorldModel, problem: LeastSquares, fit: Iterate) -> Ident
     at, x, sigma, windows = fit.at, fit.progress.x, fit.progress.noise, problem.windows
     doubt = problem.uncertainty(problem.curved(at, sigma), x)
     reason, bound = _doubted(problem, fit), problem.config.bound
-    estimates = []
     deviations = np.sqrt(np.diag(doubt.covariance))
-    for (name, i), u, deviation in zip(
-        numbers(world), x.u.tolist(), deviations.tolist(), strict=True
-    ):
-        at_bound = abs(u) >= bound
-        known = not reason and not at_bound and deviation < UNKNOWN
-        estimates.append(Number(name, i, u, deviation, at_bound, known))
+    at_bound = np.abs(x.u) >= bound
+    known = ~at_bound & (deviations < UNKNOWN) & (not reason)
+    columns = (a.tolist() for a in (x.u, deviations, at_bound, known))
+    rows = zip(numbers(world), *columns, strict=True)
     out = problem.left_out(at, sigma)
     if out:
         runtime.log(f"left out {len(out)} of {len(windows)} windows: {listed(out)}")
@@ -180,7 +174,7 @@ def _identified(world: WorldModel, problem: LeastSquares, fit: Iterate) -> Ident
         )
     return Identified(
         parameters={"physics": unpacked(world, jnp.asarray(x.u)), "network": {}},
-        numbers=tuple(estimates),
+        numbers=tuple(Number(name, i, *row) for (name, i), *row in rows),
         uncertainty=doubt,
         noise=sigma,
         shift=x.shift,
@@ -214,10 +208,6 @@ def _doubted(problem: LeastSquares, fit: Iterate) -> str:
             "the signs and which column is which"
         )
     return ""
-
-
-def _is_noise(noise: np.ndarray, nv: int) -> bool:
-    return np.shape(noise) == (nv,) and bool((np.isfinite(noise) & (np.asarray(noise) > 0)).all())
 
 
 def intervals(world: WorldModel, identified: Identified) -> dict[str, np.ndarray]:

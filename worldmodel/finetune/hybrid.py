@@ -120,29 +120,25 @@ def fit_hybrid(
     long = data.training.cut(data.train)[0].remembering(data.remember)
     horizon = long.target.shape[1]
     grown = [max(1, round(share * horizon)) for share in GROWING]
-    dense = dataclasses.replace(data.training, stride=REGRESSION_STRIDE)
-    if through:
-        dense = dataclasses.replace(dense, horizon=grown[0])
+    frames = grown[0] if through else data.training.horizon
+    dense = dataclasses.replace(data.training, stride=REGRESSION_STRIDE, horizon=frames)
     windows = dense.cut(data.train)[0].remembering(data.remember)
     if physics["network"]:
         begun = {name: physics["network"][name] for name in ("physics", "weights", "norm")}
         origin["network"] |= begun
         begin = members(origin)
     else:
-        frames = windows.target.shape[1]
-        with runtime.compiling(f"and predicting {len(windows)} windows of {frames} frames"):
-            measured = standards(world, regression_data(world, origin, windows))
-        origin["network"]["norm"] = jax.tree.map(jnp.asarray, measured)
-        some = np.linspace(0, len(long) - 1, min(DRAWN_ON, len(long))).astype(int)
-        begin = drawn_members(world, origin, covariance, long.take(some), config.seed)
+        shape = f"{len(windows)} windows of {windows.target.shape[1]} frames"
+        with runtime.compiling(f"and predicting {shape}"):
+            norm = standards(world, regression_data(world, origin, windows))
+        some = long.take(np.linspace(0, len(long) - 1, min(DRAWN_ON, len(long))).astype(int))
         if through and engine == "c":
-            along = with_path(world, origin["physics"], long.take(some))
-            unit = unit_along(world, origin["physics"], along, measured["residual"])
-            for member in (origin, *begin):
-                member["network"]["norm"] |= {"residual": jnp.asarray(unit)}
-    train, near = windows, dense.cut(data.validation)[0].remembering(data.remember)
-    if through:
-        train, near = long, data.judged.cut(data.validation)[0].remembering(data.remember)
+            along = with_path(world, origin["physics"], some)
+            norm["residual"] = unit_along(world, origin["physics"], along, norm["residual"])
+        origin["network"]["norm"] = jax.tree.map(jnp.asarray, norm)
+        begin = drawn_members(world, origin, covariance, some, config.seed)
+    train, grid = (long, data.judged) if through else (windows, dense)
+    near = grid.cut(data.validation)[0].remembering(data.remember)
     count = len(np.unique(train.episode))
     if count < FEWEST_DRAWN:
         runtime.log(
@@ -156,14 +152,13 @@ def fit_hybrid(
         mine = bootstrapped(np.asarray(train.episode), config.seed, k)
 
         def noted(row: dict[str, Any], k: int = k) -> None:
-            record({"member": k} | row)
+            record({"member": k, "stage": "windows" if through else "regression"} | row)
 
         try:
             if through:
                 parts = train, near
                 if engine == "c":
                     parts = tuple(with_path(world, drawn["physics"], w) for w in parts)
-                parts = parts[0].take(mine), parts[1]
                 own = dataclasses.replace(
                     config,
                     train="network",
@@ -171,7 +166,19 @@ def fit_hybrid(
                     batch=min(config.batch, len(train)),
                     seed=config.seed + 1000 * k,
                 )
-                each[k] = _through(world, drawn, channels, *parts, own, folder, about, noted, stop)
+                each[k] = fit(
+                    world,
+                    drawn,
+                    channels,
+                    parts[0].take(mine),
+                    parts[1],
+                    own,
+                    folder,
+                    metadata=about,
+                    record=noted,
+                    stop=stop,
+                    start=drawn,
+                ).best
             else:
                 own = dataclasses.replace(regression, seed=regression.seed + 1000 * k)
                 parts = train.take(mine), near
@@ -304,35 +311,8 @@ def _regressed(
 
     def noted(row: dict[str, Any]) -> None:
         runtime.log(f"regression {row}")
-        record({"stage": "regression"} | row)
+        record(row)
 
     fitted = regress(world, member, data, near, config, record=noted, stop=stop)
     checkpoint.save(folder, 0, fitted, metadata)
     return fitted
-
-
-def _through(
-    world: WorldModel,
-    member: Parameters,
-    channels: Channels,
-    train: Windows,
-    judged: Windows,
-    config: FitConfig,
-    folder: Path,
-    metadata: dict[str, Any],
-    record: Callable[[dict[str, Any]], None],
-    stop: Callable[[], bool],
-) -> Parameters:
-    return fit(
-        world,
-        member,
-        channels,
-        train,
-        judged,
-        config,
-        folder,
-        metadata=metadata,
-        record=lambda row: record({"stage": "windows"} | row),
-        stop=stop,
-        start=member,
-    ).best

@@ -1,8 +1,4 @@
-"""The least-squares problem of an identification, and its damped Gauss-Newton steps.
-
-The shift of a window affects no other window, so shifts are eliminated window by window (Schur
-complement).
-"""
+"""The least-squares problem of an identification (``gauss_newton``), and its damped steps."""
 
 import dataclasses
 from typing import Any
@@ -69,14 +65,6 @@ class Derivatives:
 
 
 @dataclasses.dataclass(frozen=True)
-class Across:
-    """The differences that stand for derivatives by the numbers."""
-
-    width: float  # [prior widths]
-    central: bool  # to both sides
-
-
-@dataclasses.dataclass(frozen=True)
 class Normal:
     """The normal equations at some unknowns: per window JᵀWJ and JᵀWe, the prior left out."""
 
@@ -90,13 +78,12 @@ class LeastSquares:
     def __init__(self, world: WorldModel, windows: Windows, config: IdentifyConfig) -> None:
         m = world.scene.mj_model
         nv = m.nv
-        given = {"qpos": windows.qpos, "qvel": windows.qvel, "ctrl": windows.ctrl}
-        given["target"] = windows.target
         for name, size in {"qpos": m.nq, "qvel": nv, "ctrl": m.nu, "target": m.nq}.items():
-            if np.shape(given[name])[-1] != size:
+            columns = np.shape(getattr(windows, name))[-1]
+            if columns != size:
                 raise IdentifyError(
-                    f"the windows' {name} has {np.shape(given[name])[-1]} columns; scene "
-                    f"'{world.scene.name}' needs {size}"
+                    f"the windows' {name} has {columns} columns; scene '{world.scene.name}' needs "
+                    f"{size}"
                 )
         self.scene, self.windows, self.config = world.scene, windows, config
         self.engine = make_engine(world, config.engine, min(config.batch, len(windows)))
@@ -104,6 +91,7 @@ class LeastSquares:
         self.free = spread > 0
         self.shifts = 2 * nv if self.free.any() else 0
         self.spread = np.where(self.free, spread, 1.0)[: self.shifts]
+        self.prior = np.diag(1.0 / np.square(self.spread))  # curvature of the shifts' prior
         self.scored = np.repeat(np.asarray(windows.scored)[..., None], nv, axis=-1)
         if windows.measured is not None:
             self.scored &= np.asarray(measured_dofs(world.scene, np.asarray(windows.measured)))
@@ -117,16 +105,18 @@ class LeastSquares:
         weight = quad(lambda z: z * z / (1 + (z / c) ** 2) * np.exp(-z * z / 2), -np.inf, np.inf)[0]
         self.consistent = weight / np.sqrt(2 * np.pi)  # of Gaussian errors: E[(w z)²]
 
-    def derivatives(self, x: Unknowns, kept: np.ndarray, across: Across) -> Derivatives:
+    def derivatives(
+        self, x: Unknowns, kept: np.ndarray, width: float, central: bool
+    ) -> Derivatives:
         """Derivatives at ``x`` over the windows ``kept``, less those that are not finite there.
 
         Args:
-          across: the differences that engine c takes.
+          width, central: of the differences by the numbers, where the engine takes any.
 
         Raises:
           IdentifyError: too few windows are finite.
         """
-        error, slope = self.engine.slopes(x.u, x.shift, self.windows, across.width, across.central)
+        error, slope = self.engine.slopes(x.u, x.shift, self.windows, width, central)
         finite = self.usable & np.isfinite(error).all((1, 2)) & np.isfinite(slope).all((1, 2, 3))
         if np.mean(~(kept & finite)) > self.config.max_left_out:
             episodes = sorted({int(e) for e in np.asarray(self.windows.episode)[~finite]})
@@ -213,8 +203,8 @@ class LeastSquares:
         total = normal.square[:, :p, :p].sum(0)
         used = np.trace(np.linalg.solve(total + np.eye(p), total)) if p else 0.0
         own = normal.square[:, p:, p:]
-        prior = np.diag(1.0 / np.square(self.spread))
-        return float(used + np.trace(np.linalg.solve(own + prior, own), axis1=1, axis2=2).sum())
+        own_used = np.trace(np.linalg.solve(own + self.prior, own), axis1=1, axis2=2)
+        return float(used + own_used.sum())
 
     def cost(self, error: np.ndarray, kept: np.ndarray, x: Unknowns, sigma: np.ndarray) -> float:
         """The cost that is minimised."""
@@ -256,8 +246,7 @@ class LeastSquares:
         from which the shift follows."""
         square, slope = normal.square, normal.slope
         p = len(x.u)
-        own = square[:, p:, p:] + np.diag(1.0 / np.square(self.spread))
-        own += damping * np.diag(1.0 / np.square(self.spread))
+        own = square[:, p:, p:] + self.prior + damping * self.prior
         pull = slope[:, p:] + x.shift / np.square(self.spread)
         cross = square[:, p:, :p]
         back = np.linalg.solve(own, np.concatenate([cross, pull[..., None]], axis=2))
@@ -302,7 +291,7 @@ class LeastSquares:
         theirs would be with the numbers held."""
         wanted = self.moved(x, self.step(normal, x, 0.0))
         p = len(x.u)
-        own = np.linalg.inv(normal.square[:, p:, p:] + np.diag(1.0 / np.square(self.spread)))
+        own = np.linalg.inv(normal.square[:, p:, p:] + self.prior)
         deviation = np.sqrt(np.diag(self.uncertainty(normal, x).covariance))
         u = np.abs(wanted.u - x.u) / deviation
         shift = np.abs(wanted.shift - x.shift) / np.sqrt(np.einsum("wii->wi", own))

@@ -1,7 +1,6 @@
 """Windows with the physics linearised along them, by C MuJoCo: see ``model.linear``."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -44,10 +43,13 @@ def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows)
     replayer, ctrl = replayer_of(world, physics), np.asarray(seen.ctrl, float)
     memory = replayer.memory(len(windows), scene.substeps, seen.past)
     qpos, qvel = [np.asarray(seen.qpos, float)], [np.asarray(seen.qvel, float)]
-    slopes = []
+    slopes, size = [], max(1, ROWS // (6 * nv + 1))
     for frame in range(ctrl.shape[1]):
         rows = qpos[-1], qvel[-1], ctrl[:, frame], memory
-        parts = [_stepped(world, replayer, *part) for part in _parts(rows, 6 * nv + 1)]
+        parts = [
+            _stepped(world, replayer, *(x[first : first + size] for x in rows))
+            for first in range(0, len(windows), size)
+        ]
         *after, slope, memory = (np.concatenate(x) for x in zip(*parts, strict=True))
         qpos.append(after[0])
         qvel.append(after[1])
@@ -56,13 +58,6 @@ def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows)
     path = Path(np.stack(qpos, axis=1), np.stack(qvel, axis=1), carry, response)
     near = np.logical_and.accumulate(_growth(carry) <= GROWTH, axis=1)
     return dataclasses.replace(windows, path=path, scored=np.asarray(windows.scored) & near)
-
-
-def _parts(rows: tuple[np.ndarray, ...], each: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """At most ``ROWS`` rollouts at once, ``each`` of every row."""
-    size = max(1, ROWS // each)
-    for first in range(0, len(rows[0]), size):
-        yield tuple(x[first : first + size] for x in rows)
 
 
 def _stepped(

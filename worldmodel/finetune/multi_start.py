@@ -115,8 +115,8 @@ def fit_physics(
     begins = starts_of(world, config)
     judge = _judge(world, validation, config.identify)
     origin = judge(np.zeros(begins.shape[1]))
-    path, stages = directory / _FILE, len(config.stages)
-    done, running = _read(path, config_hash)
+    path, done = directory / _FILE, list[_End]()
+    stored, running = _read(path, config_hash)
 
     def fitted(
         start: int,
@@ -151,41 +151,36 @@ def fit_physics(
         dead = sum(abs(n.deviation - 1.0) < 1e-9 for n in identified.numbers)  # the prior's alone
         return identified, _End(last[0], u, _relative(judge(u), origin), dead)
 
-    def finished() -> np.ndarray:
-        """The starts' validation errors; ``done`` may hold the fit to all windows after them."""
-        each = np.array([e.validation for e in done[stages - 1 : config.starts * stages : stages]])
-        counts = range(1, len(each) + 1)
-        return each[: next((n for n in counts if _enough(each[:n], config)), len(each))]
-
-    index = len(done)
-    while not _enough(finished(), config):
-        start, stage = divmod(index, stages)
-        u = begins[start] if stage == 0 else done[-1].u
-        identified, end = fitted(start, config.stages[stage], some, config.searching, u, running)
+    def end_of(start: int, share: float, windows: Windows, most: int, u: np.ndarray) -> _End:
+        """The end of the next fit: as stored, or of one that goes on where it was stopped."""
+        nonlocal running
+        if len(done) < len(stored):
+            done.append(stored[len(done)])
+            return done[-1]
+        _, end = fitted(start, share, windows, most, u, running)
         running = None
         done.append(end)
-        index += 1
         _write(path, config_hash, done, None)
         runtime.log(
-            f"start {start + 1} of {config.starts}: {identified.iterations} iterations, "
-            f"validation {end.validation:.4f} of the MJCF's own error"
+            f"start {start + 1}, fitted to {'all' if windows is whole else 'some'} windows: "
+            f"validation {end.validation:.4f} of the MJCF's own error, {end.dead} dead numbers"
         )
-    relative, before = finished(), stages * len(finished())
-    final = np.argsort(relative)[: config.finalists]
+        return end
+
     most, whole = config.identify.iterations, train.take(rows)
-    while len(done) < before + len(final):
-        start = int(final[len(done) - before])
-        u = done[(start + 1) * stages - 1].u
-        done.append(fitted(start, 1.0, whole, most, u, running)[1])
-        running = None
-        _write(path, config_hash, done, None)
-        error, dead = done[-1].validation, done[-1].dead
-        runtime.log(f"start {start + 1}: validation {error:.4f} on all windows, {dead} dead")
-    ends = done[before:]
+    searched: list[_End] = []
+    while not _enough(searched, config):
+        start, u = len(searched), begins[len(searched)]
+        for share in config.stages[:-1]:
+            u = end_of(start, share, some, config.searching, u).u
+        searched.append(end_of(start, config.stages[-1], some, config.searching, u))
+    relative = np.array([end.validation for end in searched])
+    final = np.argsort(relative)[: config.finalists].tolist()
+    ends = [end_of(start, 1.0, whole, most, searched[start].u) for start in final]
     least = min(end.validation for end in ends)
     alike = [k for k, end in enumerate(ends) if end.validation <= (1.0 + ALIKE) * least]
     first = min(alike, key=lambda k: (ends[k].dead, ends[k].validation))
-    best, end = int(final[first]), ends[first]
+    best, end = final[first], ends[first]
     # Always from the last iterate on, so that a resumed run ends at the same numbers.
     identified, _ = fitted(best, 1.0, whole, most, end.u, end.progress)
     if identified.reason:
@@ -193,12 +188,11 @@ def fit_physics(
     return FittedPhysics(identified, rows, best, relative)
 
 
-def _enough(validation: np.ndarray, config: PhysicsConfig) -> bool:
+def _enough(ends: list[_End], config: PhysicsConfig) -> bool:
     """Whether the starts are through, or the best two of them agree."""
-    if len(validation) >= config.starts:
-        return True
-    best = np.sort(validation)[:2]
-    return len(best) == 2 and bool(best[1] - best[0] <= config.agreement * best[0])
+    best = np.sort([end.validation for end in ends])[:2]
+    agree = len(best) == 2 and bool(best[1] - best[0] <= config.agreement * best[0])
+    return agree or len(ends) >= config.starts
 
 
 def starts_of(world: WorldModel, config: PhysicsConfig) -> np.ndarray:
@@ -212,16 +206,7 @@ def starts_of(world: WorldModel, config: PhysicsConfig) -> np.ndarray:
 def first_frames(windows: Windows, frames: int, engine: str) -> Windows:
     """The windows with their first ``frames`` frames scored; cut to them where no program is
     compiled for a shape (engine c)."""
-    if engine != "c":
-        return windows.shortened(frames)
-    return dataclasses.replace(
-        windows,
-        **{
-            field: np.asarray(getattr(windows, field))[:, :frames]
-            for field in ("ctrl", "target", "scored", "measured")
-            if getattr(windows, field) is not None
-        },
-    )
+    return windows.cut(frames) if engine == "c" else windows.shortened(frames)
 
 
 def _judge(
@@ -259,8 +244,7 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
     if not path.is_file():
         return [], None
     with np.load(path) as arrays:
-        former = "0.u" in arrays and "0.dead" not in arrays  # of an earlier version
-        if str(arrays["config"]) != config_hash or former:
+        if str(arrays["config"]) != config_hash:
             raise InputError(
                 f"{path} belongs to other settings or data; give another folder, or delete it"
             )

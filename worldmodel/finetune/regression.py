@@ -47,7 +47,7 @@ class RegressionConfig:
       InputError: a value that no regression can be run with; the message names the setting.
     """
 
-    steps: int = 1200  # at most; 0 only standardises
+    steps: int = 1200  # at most; 0: the weights stay
     batch: int = 256  # windows per step
     learning_rate: float = 2e-3  # falls to zero (cosine)
     weight_decay: float = 1.0
@@ -326,7 +326,7 @@ def standards(world: WorldModel, train: RegressionData) -> dict[str, Any]:
     residual = world.correction.unit(world.scene, _scale(train), horizon)
     spread = _scale(train) / np.sqrt(horizon)  # a window's steps add up to it
     mixed, block = np.zeros(len(spread)), learned.blocks(world.scene)
-    for b in range(int(block.max(initial=-1)) + 1):
+    for b in np.unique(block):
         mixed[block == b] = np.sqrt(np.mean(np.square(spread[block == b])))
     return {
         "now": of(np.asarray(train.now)),

@@ -9,7 +9,6 @@ from worldmodel.model.world import (
     WorldModel,
     init,
     make_step,
-    pose,
     start,
 )
 
@@ -25,6 +24,5 @@ __all__ = [
     "WorldModel",
     "init",
     "make_step",
-    "pose",
     "start",
 ]

@@ -33,18 +33,11 @@ def members(parameters: Parameters) -> list[Parameters]:
     network = parameters["network"]
     if "physics" not in network:
         return [parameters]
-    count = len(jax.tree.leaves(network["weights"])[0])
-    return [
-        {
-            "physics": jax.tree.map(lambda x, k=k: x[k], network["physics"]),
-            "network": {
-                "weights": jax.tree.map(lambda x, k=k: x[k], network["weights"]),
-                "norm": network["norm"],
-                "gate": network["gate"],
-            },
-        }
-        for k in range(count)
-    ]
+    own = {name: network[name] for name in ("physics", "weights")}
+    shared = {name: network[name] for name in ("norm", "gate")}
+    count = len(jax.tree.leaves(own["weights"])[0])
+    each = [jax.tree.map(lambda x, k=k: x[k], own) for k in range(count)]
+    return [{"physics": m["physics"], "network": shared | {"weights": m["weights"]}} for m in each]
 
 
 def joined(parameters: Parameters, each: Sequence[Parameters]) -> Parameters:

@@ -50,14 +50,13 @@ def layout(scene: Scene) -> Layout:
     Raises:
       SceneError: a ball joint.
     """
-    m = scene.mj_model
-    kinds: dict[int, list[tuple[int, int]]] = {}
-    for j in range(m.njnt):
-        kinds.setdefault(int(m.jnt_type[j]), []).append(
-            (int(m.jnt_qposadr[j]), int(m.jnt_dofadr[j]))
-        )
-    joint = mujoco.mjtJoint
-    if int(joint.mjJNT_BALL) in kinds:
+    m, joint = scene.mj_model, mujoco.mjtJoint
+
+    def of(kind: int) -> tuple[tuple[int, int], ...]:
+        joints = np.flatnonzero(m.jnt_type == kind)
+        return tuple((int(m.jnt_qposadr[j]), int(m.jnt_dofadr[j])) for j in joints)
+
+    if of(joint.mjJNT_BALL):
         raise SceneError(
             f"scene {scene.name} has a ball joint, which a network has no features for; use "
             "three hinges, or a WorldModel without a correction"
@@ -75,9 +74,9 @@ def layout(scene: Scene) -> Layout:
         if int(m.geom_bodyid[g]) in floating and (m.geom_contype[g] or m.geom_conaffinity[g])
     )
     return Layout(
-        free=tuple(kinds.get(int(joint.mjJNT_FREE), ())),
-        hinges=tuple(kinds.get(int(joint.mjJNT_HINGE), ())),
-        slides=tuple(kinds.get(int(joint.mjJNT_SLIDE), ())),
+        free=of(joint.mjJNT_FREE),
+        hinges=of(joint.mjJNT_HINGE),
+        slides=of(joint.mjJNT_SLIDE),
         geoms=geoms,
         corners=tuple(_corners(m, g) for g in geoms),
         ground=float(m.geom_pos[planes[0], 2]) if len(planes) else 0.0,

@@ -88,8 +88,7 @@ def play(
             force = np.asarray(jax.vmap(functools.partial(world.correction.force, scene))(last))
         played, memory = replayer.play(rows, held, substeps, memory, warmstart, force)
         rows = played[:, -1].copy()
-        before = played[:, -2] if substeps > 1 else None
-        earlier = np.asarray(state.qvel) if before is None else before[:, replayer.qvel]
+        earlier = played[:, -2, replayer.qvel] if substeps > 1 else np.asarray(state.qvel)
         warmstart = (rows[:, replayer.qvel] - earlier) / replayer.model.opt.timestep
         state = step(network, state, held[:, 0], rows[:, replayer.qpos], rows[:, replayer.qvel])
         poses.append(jax.vmap(functools.partial(pose, world))(state))

@@ -99,8 +99,7 @@ class WorldModel:
     network: Network = dataclasses.field(default_factory=Network)
 
     def __post_init__(self) -> None:
-        moves = isinstance(self.base, Physics)
-        if not moves and not isinstance(self.correction, Velocity | None):
+        if not isinstance(self.base, Physics) and not isinstance(self.correction, Velocity | None):
             raise ValueError(
                 "a base without physics has nothing but its velocity to correct; give Velocity() "
                 "or None"
