@@ -33,7 +33,7 @@ def deploy(
     watch: bool = False,
     operator: str | None = None,
     dry_run: bool = False,
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Plays a policy on a robot and captures every episode; the same command goes on after a stop.
 

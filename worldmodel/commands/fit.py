@@ -98,8 +98,8 @@ class FitOptions:
 
 
 def fit(
-    options: tyro.conf.OmitArgPrefixes[FitOptions],
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    options: FitOptions,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
 

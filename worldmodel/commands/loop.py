@@ -84,8 +84,8 @@ class LoopOptions:
 
 
 def loop(
-    options: tyro.conf.OmitArgPrefixes[LoopOptions],
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    options: LoopOptions,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Turns the loop: generate, train, deploy, capture, finetune; the same command goes on.
 

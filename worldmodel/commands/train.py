@@ -50,7 +50,7 @@ def train(
     discount: float = 0.98,
     entropy: float = 1e-2,
     horizon: int = 32,
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains a policy: clones data sets, plans open loop in the world model, or learns in it.
 
