@@ -47,7 +47,7 @@ from worldmodel.model import (
     saved,
 )
 from worldmodel.model.ensemble import make_predictor
-from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import config_hash
 
 COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
 # The values that the command line names.
@@ -107,7 +107,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "scene": world.scene.name,
         "recording": problem.name,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": config_hash(settings),
     }
     # How long the fit runs may change.
     lasting = {k: v for k, v in settings["args"]["fit"].items() if k not in LENGTH}

@@ -29,7 +29,7 @@ from worldmodel.finetune.engines import unconverged
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import config_hash
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
@@ -87,7 +87,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "scene": scene.name,
         "recording": problem.name,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(finished),
+        "config_hash": config_hash(finished),
     }
     decisive = settings | {"seed": config.seed}
     claim(args.out / "least_squares", decisive)
@@ -103,7 +103,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
             seed=config.seed,
         ),
         args.out / "least_squares",
-        config_hash=checkpoint.config_hash(decisive),
+        config_hash=config_hash(decisive),
         record=lambda row: append_row(args.out / "least_squares.jsonl", row),
         stop=stop,
     ).parameters

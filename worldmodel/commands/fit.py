@@ -27,9 +27,8 @@ from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_ph
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network, WorldModel
 from worldmodel.runtime import devices
-from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
-from worldmodel.runtime.records import append_row, plain
+from worldmodel.runtime.records import append_row, config_hash, plain
 from worldmodel.runtime.settings import LENGTHS, claim
 from worldmodel.scene import FreeParameter, SceneWarning
 
