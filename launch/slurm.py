@@ -30,6 +30,7 @@ from launch.sweep import Run, Sweep, command_line, plan, prepare
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.settings import check_options
 
 _POLL = 0.2  # [s]
 _PYTHON = f"{shlex.quote(sys.executable)} -P"  # without the working folder before the snapshot
@@ -194,9 +195,8 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         import submitit  # noqa: F401
     except ImportError as error:
         raise InputError("submitit is not installed; pip install submitit") from error
-    for name in ("minutes", "parallel", "cores", "nodes"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: give one above 0")
+    counts = ("minutes", "parallel", "cores", "nodes")
+    check_options(**{name: getattr(args, name) for name in counts})
     if args.save_seconds >= 60 * args.minutes:
         raise InputError("--save-seconds is no less than the time limit; give more --minutes")
     sweep = plan(args.sweep, overrides)

@@ -23,6 +23,7 @@ from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
+from worldmodel.runtime.settings import check_options
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
 from worldmodel.scene.defaults import Stepping, candidates, name_elements, touching_geoms
 from worldmodel.scene.replay import touching
@@ -114,6 +115,16 @@ class Problem:
             runtime.log(f"{part}: {skipped} windows skipped, whose frames are not valid")
         return windows
 
+    def settled(self) -> dict[str, Any]:
+        """The rate, substeps, windows and held out episodes, as JSON."""
+        return {
+            "control_hz": self.control_hz,
+            "substeps": self.stepping.substeps,
+            "stepping": str(self.stepping),
+            "windows": dataclasses.asdict(self.protocol.windows),
+            "episodes": {part: [str(e.id) for e in self.parts[part]] for part in PARTS},
+        }
+
 
 def prepare(
     scene: Path,
@@ -130,8 +141,7 @@ def prepare(
       InputError: paths, columns, data or options that do not fit; too few or too short episodes.
     """
     check_stepping(control_hz, substeps)
-    if horizon is not None and horizon < 1:
-        raise InputError(f"--horizon {horizon}: at least one frame")
+    check_options(horizon=horizon)
     spec = parse_mjcf(scene)
     name_elements(spec)
     model = spec.compile()
@@ -195,14 +205,3 @@ def grids(
         )
     stride = max(1, horizon // 2)
     return WindowGrid(first, stride, horizon), WindowGrid(1, stride, horizon)
-
-
-def options(problem: Problem) -> dict[str, Any]:
-    """What was settled, as JSON."""
-    return {
-        "control_hz": problem.control_hz,
-        "substeps": problem.stepping.substeps,
-        "stepping": str(problem.stepping),
-        "windows": dataclasses.asdict(problem.protocol.windows),
-        "episodes": {part: [str(e.id) for e in problem.parts[part]] for part in PARTS},
-    }
