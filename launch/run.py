@@ -23,13 +23,13 @@ from typing import Any
 import tyro
 
 from launch import snapshot
-from launch.process import Group, agreed, folder_of, group, join, leave
-from launch.source import versions
+from launch.process import Group, agreed, group, joined
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.provenance import machine
 
 _FAREWELL = 10.0  # [s] in which the other processes end by themselves
 
@@ -166,8 +166,13 @@ def _others(args: Args, own: Group) -> Iterator[None]:
 
 def _attempted(folder: Path, own: Group) -> int:
     """The exit status."""
+
+    def attempt(folder: Path) -> int:
+        with joined(own, folder / "out") as out:
+            return _run(folder, own, out)
+
     try:
-        return runtime.run(lambda folder: _execute(folder, own), folder)
+        return runtime.run(attempt, folder)
     except runtime.Interrupted as error:
         runtime.log(str(error))
         return 128 + signal.SIGTERM
@@ -176,20 +181,12 @@ def _attempted(folder: Path, own: Group) -> int:
         return 1
 
 
-def _execute(folder: Path, own: Group) -> int:
-    with folder_of(own, folder / "out") as out:
-        join(own)
-        code = _run(folder, own, out)
-        leave(own)
-        return code
-
-
 def _run(folder: Path, own: Group, out: Path) -> int:
     described = json.loads((folder / "config.json").read_text())
     code = snapshot.read(folder.parent)
     os.environ["WORLDMODEL_COMMIT"] = described["commit"].split()[0]  # the copy has no git
     at = entry(code.inside(described["entry"]))
-    here = versions()
+    here = machine()["versions"]
     differ = [f"{k} {here[k]}, not {v}" for k, v in described["versions"].items() if here[k] != v]
     if differ:
         raise InputError(
@@ -210,15 +207,12 @@ def _run(folder: Path, own: Group, out: Path) -> int:
 def _provenance(described: dict[str, Any]) -> dict[str, Any]:
     """Without the devices: JAX must not start before the program has configured it."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    named = described["config"].items()
-    return {
+    return machine() | {
         "commit": described["commit"],
-        "versions": versions(),
+        "seeds": described["seeds"],
         "host": platform.node(),
-        "cpu": runtime.processor(),
         "cores": affinity,
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "seeds": {name: value for name, value in named if name.split(".")[-1] == "seed"},
     }
 
 
