@@ -96,7 +96,7 @@ def finish(folder: Path, code: int, *, stopped: bool) -> dict[str, Any]:
     if now["state"] in ("waiting", "running"):  # it was killed before it could write its end
         by = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         state = "stopped" if stopped else "failed"
-        now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder)}"}
+        now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder / 'log.txt')}"}
         try:
             write_json(folder / "status.json", now)
         except OSError as error:  # a full disk may have ended it; the launch goes on
@@ -119,9 +119,8 @@ def status(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error}); remove it, and the run begins") from error
 
 
-def last_line(folder: Path) -> str:
-    """Of the log; empty where there is none."""
-    path = folder / "log.txt"
+def last_line(path: Path) -> str:
+    """The last line of a file that is not blank; empty where there is none."""
     lines = path.read_text("utf-8", "replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
@@ -142,7 +141,7 @@ def main(args: Args) -> int:
     now |= {"state": states.get(code, "failed"), "exit": code, "seconds": time.time() - began}
     if now["state"] == "failed":
         sys.stderr.flush()
-        now["reason"] = last_line(args.folder)
+        now["reason"] = last_line(args.folder / "log.txt")
     write_json(args.folder / "status.json", now)
     return code
 

@@ -178,10 +178,8 @@ def queued(out: Path, runs: list[Run]) -> list[Run]:
         raise InputError(f"Slurm does not answer squeue: {error.stderr.strip()}") from error
     lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
     reasons = {job: reason for *names, reason in lines for job in names}
-    paths = {run.id: out / run.id / "job.json" for run in runs}
-    jobs = {
-        name: json.loads(path.read_text())["job"] for name, path in paths.items() if path.exists()
-    }
+    noted = [path for run in runs if (path := out / run.id / "job.json").exists()]
+    jobs = {path.parent.name: json.loads(path.read_text())["job"] for path in noted}
     waiting = [run for run in runs if jobs.get(run.id) in reasons]
     for reason, count in collections.Counter(reasons[jobs[run.id]] for run in waiting).items():
         runtime.log(f"{count} runs are queued, reason: {reason}")  # None of those that run
