@@ -20,6 +20,7 @@ from worldmodel.tasks import data_set
 FILE = """
 import numpy as np
 from worldmodel.reality.safety import Nobody
+from worldmodel.reality.simulated import SimulatedRobot
 from tests.helpers.small_tasks import LaggingCart, Reach, Straight
 from worldmodel.policies.plan import knots
 task, expert = Reach(), Straight()
@@ -30,6 +31,7 @@ class Silent(LaggingCart):
     def step(self, ctrl):
         raise TimeoutError("no answer")
 silent = Silent(task)
+alike = SimulatedRobot(task)
 class Careless(Reach):
     def observe(self, measured, goal):
         return measured.joints if measured.joints[0] > 0 else measured.velocities
@@ -186,7 +188,9 @@ def test_learning_in_the_model(run: Run, method: str, steps: int) -> None:
     assert learned["episodes"] == 8 and learned["error"] < 0.3
     assert run(line) == learned
     assert f"{method}.width was 16 and is 8" in run(line.replace("16", "8"))
-    assert run("deploy cart_task.py:task --policy learned --out out --episodes 2")["error"] < 0.5
+    # Within a second the cart is thrown, not led: the lagging one goes elsewhere.
+    deploy = "deploy cart_task.py:task --policy learned --out out --episodes 8"
+    assert run(f"{deploy} --robot cart_task.py:alike")["error"] < 0.3
 
 
 def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:

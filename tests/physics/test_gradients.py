@@ -104,11 +104,11 @@ def test_gradients_everywhere(make: str, options: dict) -> None:
         # is then our own forward step, which equals MJX's.
         forward = jax.jit(case.final)
         function = lambda x: np.asarray(forward(x))  # noqa: E731
-    # MJX's solver stalls at 1e-8 m/s² in an elliptic cone (its line search sees no gain in the
-    # cost's last digit), C's does not; differences of MJX multiply that, the less the wider.
+    # MJX's solver stalls now and then at 1e-8 m/s² in an elliptic cone (its line search sees no
+    # gain in the cost's last digit), C's does not: several steps tell such a solve from the rest.
     noisy = function != case.truth and options["cone"] == "elliptic"
-    relative, epsilon = (1e-3, 2e-3) if noisy else (1e-6, 3e-4)
-    ours, truth = compare(case, function, epsilon)
+    relative, epsilons = (1e-4, (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)) if noisy else (1e-6, (3e-4,))
+    ours, truth = compare(case, function, *epsilons)
     least = {"friction": 3, "friction_torsional": 4, "friction_rolling": 6}
     for name in ours:
         assert_same(ours[name], truth[name], name, relative)

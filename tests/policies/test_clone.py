@@ -185,6 +185,8 @@ def test_data_that_cannot_be_cloned_are_refused() -> None:
         clone(REACH, [[dataclasses.replace(episode, measured=unseen)]], [0], SHORT)
     with pytest.raises(InputError, match="history = 0; at least 1"):
         CloneConfig(history=0)
+    with pytest.raises(InputError, match="chunk = 21, and the longest episode has 20 actions"):
+        clone(REACH, [[episode]], [0], dataclasses.replace(SHORT, chunk=21))
 
 
 def test_policies_are_kept_and_those_of_another_task_refused(

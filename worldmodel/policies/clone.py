@@ -134,9 +134,17 @@ def clone(
       seeds: per policy, of its initial weights.
 
     Raises:
-      InputError: an empty data set; an observation or an action that is not finite.
+      InputError: an empty data set; an observation or an action that is not finite; a policy that
+        looks back on more, or decides on more, than the longest episode has.
       TaskError: episodes without what the task's sensors report.
     """
+    longest = max((len(e.ctrl) for episodes in data for e in episodes), default=0) - 1
+    for name in ("history", "chunk"):
+        if 0 < longest < (asked := getattr(config, name)):
+            raise InputError(
+                f"CloneConfig: {name} = {asked}, and the longest episode has {longest} actions; "
+                "give fewer"
+            )
     rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for episode in (e for episodes in data for e in episodes):
         if id(episode) not in rows:
