@@ -161,7 +161,8 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     count = min(CHOICE_WINDOWS, len(train))
     windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
-    asked = problem.candidates(options.free, windows, with_drives=options.drives)
+    named = tuple(map(_free_parameter, options.free))
+    asked = named or problem.candidates(windows, with_drives=options.drives)
     runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
@@ -185,6 +186,14 @@ def _chosen(
         f"nothing recorded depends; {path} lists them"
     )
     return free, verdicts
+
+
+def _free_parameter(text: str) -> FreeParameter:
+    """That of ``--free``."""
+    kind, colon, element = text.partition(":")
+    if not kind or (not colon and kind != "gravity_tilt"):
+        raise InputError(f"--free {text}: give kind:element, such as damping:elbow or mass:forearm")
+    return FreeParameter(kind, element)
 
 
 def _physics(

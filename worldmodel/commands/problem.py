@@ -57,55 +57,32 @@ class Problem:
         assert self.training.horizon is not None
         return self.training.horizon
 
-    def spec(self) -> mujoco.MjSpec:
-        """The MJCF, every element named; a new one at each call."""
-        spec = parse_mjcf(self.mjcf)
-        name_elements(spec)
-        return spec
-
     def scene(self, free: tuple[FreeParameter, ...] = ()) -> tuple[Scene, dict[str, float]]:
         """The scene, with a positive start for what is free and 0 in the MJCF; those starts."""
-        spec = self.spec()
+        spec = _named_spec(self.mjcf)
         starts = set_starts(spec, spec.compile(), free)
         hz, substeps = self.control_hz, self.stepping.substeps
         return compile_scene(spec, control_hz=hz, substeps=substeps), starts
 
-    def candidates(
-        self, asked: Sequence[str], windows: Windows, *, with_drives: bool = False
-    ) -> tuple[FreeParameter, ...]:
-        """Parameters named on the command line as kind:element, or those that the scene offers:
-        of contacts, those of geoms that touch while ``windows`` are replayed; and the
-        drives' where ``with_drives``.
-
-        Raises:
-          InputError: a name that is no kind:element, or a parameter named twice.
-        """
-        if not asked:
-            model = self.spec().compile()
-            model.opt.timestep = self.stepping.timestep
-            substeps, start = self.stepping.substeps, (windows.qpos, windows.qvel)
-            touch = touching(model, substeps, *start, windows.ctrl)
-            still = [g for g in touching_geoms(model) if g not in touch]
-            if still:
-                runtime.log(
-                    f"{len(still)} geoms that can touch do not in these windows: their friction "
-                    "and solref are no candidates"
-                )
-            measured = {j.name for j in self.log.columns.joints if j.position is not None}
-            return tuple(
-                f
-                for f in candidates(model, touch, with_drives=with_drives)
-                if f.kind != "joint_zero" or f.element in measured
+    def candidates(self, windows: Windows, *, with_drives: bool) -> tuple[FreeParameter, ...]:
+        """The parameters that the scene offers: of contacts, those of geoms that touch while
+        ``windows`` are replayed; and the drives' where ``with_drives``."""
+        model = _named_spec(self.mjcf).compile()
+        model.opt.timestep = self.stepping.timestep
+        substeps = self.stepping.substeps
+        touch = touching(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
+        still = [g for g in touching_geoms(model) if g not in touch]
+        if still:
+            runtime.log(
+                f"{len(still)} geoms that can touch do not in these windows: their friction and "
+                "solref are no candidates"
             )
-        free = []
-        for text in asked:
-            kind, colon, element = text.partition(":")
-            if not kind or (not colon and kind != "gravity_tilt"):
-                raise InputError(
-                    f"--free {text}: give kind:element, such as damping:elbow or mass:forearm"
-                )
-            free.append(FreeParameter(kind, element))
-        return tuple(free)
+        measured = {j.name for j in self.log.columns.joints if j.position is not None}
+        return tuple(
+            f
+            for f in candidates(model, touch, with_drives=with_drives)
+            if f.kind != "joint_zero" or f.element in measured
+        )
 
     def windows(self, part: str) -> Windows:
         """Windows of a part of the episodes."""
@@ -126,6 +103,12 @@ class Problem:
         }
 
 
+def _named_spec(mjcf: Path) -> mujoco.MjSpec:
+    spec = parse_mjcf(mjcf)
+    name_elements(spec)
+    return spec
+
+
 def prepare(
     scene: Path,
     data: Path,
@@ -142,9 +125,7 @@ def prepare(
     """
     check_stepping(control_hz, substeps)
     check_options(horizon=horizon)
-    spec = parse_mjcf(scene)
-    name_elements(spec)
-    model = spec.compile()
+    model = _named_spec(scene).compile()
     log = read_log(data, columns, model, control_hz)
     for note in (*log.notes, *log.reading.notes):
         runtime.log(f"log: {note}")
