@@ -1,4 +1,4 @@
-"""Alpha of a table of runs, as rows.csv, table.json, table.md and figure.png.
+"""Alpha of a table of runs, as rows.csv, table.json and table.md.
 
 Question: how many real episodes is a synthetic one worth, by these training runs?
 Command:  python -m experiments.alpha experiments/results/slide/hidden21/rows.csv --out runs/again
@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 
-from experiments.records import Row, write, write_figure
+from experiments.records import Row, write
 from worldmodel import runtime, trust
 from worldmodel.trust import CONTROL
 from worldmodel.trust.report import ENDS
@@ -47,7 +46,6 @@ def publish(
     theory: Mapping[str, str] | None = None,
     pool: int | None = None,
     unit: tuple[str, float] = ("error", 1.0),
-    command: str = "",
     **about: Any,
 ) -> dict[str, Any]:
     """Measures alpha and writes the result; returns the content of table.json.
@@ -58,7 +56,6 @@ def publish(
       theory: alpha of control versions, as text.
       pool: real episodes that the sets are drawn from.
       unit: heading of the errors, and the factor to it.
-      command: that remakes the result, this process's own where empty.
       about: further content of table.json.
     """
     tasks = [trust.to_json(result) for result in trust.measure(rows, pool=pool)]
@@ -72,17 +69,12 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     trust.write_csv(out / "rows.csv", rows)
     about = about | {"curve": tasks[0]["curve"], "differences": differences}
-    table = write(out, title, shown, columns, note=NOTE, command=command, **about)
-    write_figure(out / "figure.png", chart(shown))
-    return table
+    return write(out, title, shown, columns, note=NOTE, **about)
 
 
 def measured(tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """A row per version, with the mean over its cells (n and m None), and one per cell.
-
-    Args:
-      tasks: as of ``trust.to_json``.
-    """
+    """Of the tasks of ``trust.to_json`` a row per version, with the mean over its cells (n and m
+    None), and one per cell."""
     rows: dict[tuple, Row] = {}
     kinds = ("error", "d_eff", "alpha_avg", "alpha_net", "gain_net", "alpha_marg")
     for task in tasks:
@@ -137,26 +129,6 @@ def summary(table: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """The mean alpha of every version with its interval, for a result's one line."""
     means = [row for row in table["rows"] if row["n"] is None]
     return {row["version"]: {end: row[f"alpha_avg{end}"] for end in ENDS} for row in means}
-
-
-def chart(rows: Sequence[Row]) -> Figure:
-    """Alpha of every cell (thin) and of every version (thick), gross."""
-    order = list(dict.fromkeys(row["version"] for row in rows))
-    drawn = Figure(figsize=(7.0, 0.8 + 0.4 * len(order)), layout="constrained")
-    axis = drawn.add_subplot()
-    for place, version in enumerate(order):
-        own = [row for row in rows if row["version"] == version]
-        for i, row in enumerate(own):
-            value, low, high = np.array([row[f"alpha_avg{end}"] for end in ENDS], float)
-            y = -place if row["n"] is None else -place - 0.7 * i / (len(own) + 1)
-            colour, width = ("#000000", 2.4) if row["n"] is None else ("#0072B2", 0.9)
-            axis.plot([low, high], [y, y], color=colour, linewidth=width)
-            axis.plot(value, y, "o", color=colour, markersize=1.5 + width)
-    for value, dashes in ((0.0, "-"), (1.0, "--")):
-        axis.axvline(value, color="#777777", linewidth=0.8, linestyle=dashes)
-    axis.set_yticks([-place for place in range(len(order))], order)
-    axis.set_xlabel("α, gross: real episodes that a synthetic one is worth")
-    return drawn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from worldmodel.trust.estimate import falling, invert
 from worldmodel.trust.intervals import leave_one_out
 
 SIZES = np.array([16, 32, 64, 128, 256, 512])  # of the real-only runs
+AT_ONCE = 20  # tables with a pool, to bound the memory
 Cells = Sequence[tuple[int, int]]  # (n, m)
 Versions = Sequence[tuple[float, float]]  # (κ, b)
 
@@ -142,7 +143,6 @@ def pool(
     sizes: tuple[int, ...],
     cell: tuple[int, int],
     conditional: bool = False,
-    at_once: int = 20,
 ) -> Tables:
     """All seeds of a table draw their real episodes from one pool, small sets in large. The
     synthetic episodes are fresh real ones, so that alpha is 1.
@@ -150,21 +150,20 @@ def pool(
     Args:
       of: episodes in the pool.
       conditional: whether the truth is that of the drawn pool.
-      at_once: tables drawn at once, to bound the memory.
     """
     n, m = cell
     parts, truth = [], []
-    for _ in range(tables // at_once):
+    for _ in range(tables // AT_ONCE):
         own = np.random.default_rng(int(rng.integers(2**63)))
-        x = own.normal(size=(at_once, of, d))
-        order = own.permuted(np.broadcast_to(np.arange(of), (at_once, seeds, of)), axis=-1)
-        synthetic = own.normal(size=(at_once, seeds, d)) / np.sqrt(m)
+        x = own.normal(size=(AT_ONCE, of, d))
+        order = own.permuted(np.broadcast_to(np.arange(of), (AT_ONCE, seeds, of)), axis=-1)
+        synthetic = own.normal(size=(AT_ONCE, seeds, d)) / np.sqrt(m)
         drawn = np.take_along_axis(x[:, None], order[..., : max(*sizes, n), None], axis=2)
         sums = np.cumsum(drawn, axis=2)
         curve = np.stack([np.mean((sums[:, :, k - 1] / k) ** 2, axis=-1) for k in sizes], 1)
         mixed = np.mean(((sums[:, :, n - 1] + m * synthetic) / (n + m)) ** 2, axis=-1)
         parts.append((leave_one_out(curve), leave_one_out(mixed[:, None])))
-        truth.append(np.full((at_once, 1), float(n + m)))
+        truth.append(np.full((AT_ONCE, 1), float(n + m)))
         if conditional:
             each = np.stack([_expected(x, k, 0) for k in sizes], 1)
             log = np.log(_expected(x, n, m))

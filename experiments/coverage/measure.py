@@ -98,12 +98,7 @@ def noise(d: int) -> float:
 
 
 def scenarios(tables: int, pools: int) -> list[Scenario]:
-    """All scenarios.
-
-    Args:
-      tables: replications of a scenario.
-      pools: replications of a scenario that draws from pools, which takes longer.
-    """
+    """All scenarios, of so many replications each, and of fewer where all seeds share a pool."""
     return [*_cells(tables), *_several(tables), *_laws(tables), *_pools(pools)]
 
 

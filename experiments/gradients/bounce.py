@@ -10,7 +10,6 @@ The reference is the slope of the simulator's own values over ±1 cm; estimates 
 heights there.
 """
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
+from experiments.records import Args
 from worldmodel import physics, runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.finetune.smoothed_gradient import smoothed_gradient
@@ -43,14 +43,6 @@ OPTIONS = {
     "touch, 0.1 m/s": Backward(touch_speed=0.1),
 }
 SAMPLES = 16  # pairs of a blend
-
-
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    out: Path
-    seed: int = 0
 
 
 def bounce(dt: float, backward: Backward, solref: jax.Array, height: jax.Array) -> jax.Array:
@@ -136,7 +128,7 @@ NOTE = (
 def main(args: Args) -> int:
     """Measures and writes; prints one JSON line."""
     runtime.configure()
-    keys, rows = jax.random.split(jax.random.key(args.seed), len(HEIGHTS)), []
+    keys, rows = jax.random.split(jax.random.key(0), len(HEIGHTS)), []
     for dt, solref in itertools.product(TIMESTEPS, map(jnp.asarray, SOLREFS)):
         rows.append(row(dt, solref, keys))
         runtime.log(json.dumps(rows[-1]))

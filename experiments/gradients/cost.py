@@ -146,12 +146,7 @@ def batch(bench: Bench, size: int) -> Point:
 def loss(
     scene: Scene, free: tuple[FreeParameter, ...], step: Callable, iterations: int, x: Point
 ) -> jax.Array:
-    """() of one state.
-
-    Args:
-      step: ``physics.step`` or ``mjx.step``.
-      iterations: of the solver.
-    """
+    """() of one state, by ``physics.step`` or ``mjx.step`` with so many solver iterations."""
     model = parameters.apply(scene, scene.mjx_model(), free, x["parameters"])
     model = model.tree_replace({"opt.iterations": iterations})
     blank = mjx.make_data(scene.mj_model).replace(ctrl=x["ctrl"])

@@ -88,12 +88,10 @@ COLUMNS: records.Columns = {
 def main(args: Args) -> int:
     """Fits from both starts; prints one JSON line."""
     runtime.configure()
-    train = read_recording(CUBE.name).part("train")
+    recording = read_recording(CUBE.name)
     rows: list[Row] = []
     for frames, engine in itertools.product(FRAMES, ENGINES):
-        windows, _ = CUBE.training_grid(frames).cut(train)
-        order = np.random.default_rng(args.seed).permutation(len(windows))
-        windows = windows.take(np.sort(order[: args.windows]))
+        windows = recording.training_windows(frames, args.windows, args.seed)
         config = IdentifyConfig(iterations=args.iterations, engine=engine, max_left_out=0.5)
         row = {"engine": engine, "frames": frames, "simulated": False}
         rows.append(row | {f"{1e3 * side:g} mm": fit(side, windows, config) for side in STARTS_M})

@@ -6,7 +6,6 @@ Runtime:  one minute on 2 idle cores
 Expected: 30 s with a cold cache, 4 s where the executable is on disk
 """
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -14,13 +13,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments import records
 from experiments.gradients import cost
+from experiments.records import Args
 from worldmodel import runtime
 from worldmodel.runtime.executables import cached_jit
 
@@ -32,13 +31,6 @@ COLUMNS: records.Columns = {
     "cache": "cache",
     "seconds after Python starts": "first_s:.1f",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    out: Path
 
 
 def computed() -> float:

@@ -154,11 +154,7 @@ def counts(rows: list[Result]) -> list[Result]:
 
 
 def markdown(result: Result) -> str:
-    """What is measured of docs/physics.md: counts, and all verdicts in double precision.
-
-    Args:
-      result: the content of table.json.
-    """
+    """What docs/physics.md has of a table.json: counts, and all verdicts in double precision."""
     cells = {name: name for name in ("cells", *KINDS)}
     text = records.header("Measured", result).replace("# ", "## ", 1)
     text += f"### Cells\n\n{records.table(counts(result['rows']), cells)}"

@@ -6,6 +6,7 @@ a servo presses the body on, so that most contacts last over the steps of the ga
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +120,7 @@ def place(row: Row) -> Placed:
     """
     # Refused before it is placed.
     raised = load_scene(row.mjcf(1.0), control_hz=STEP_HZ, substeps=1)
-    height_in_c = _height(_depth_in_c(row), 0.4)
+    height_in_c = _height(functools.partial(_depth_in_c, row), 0.4)
     height = _height(_depth_in_mjx(raised, row), height_in_c + SEARCHED)
     scene = load_scene(row.mjcf(height), control_hz=STEP_HZ, substeps=1)
     free, refused = [], {}
@@ -169,12 +170,9 @@ def _in_c(row: Row, height: float) -> tuple[mujoco.MjModel, mujoco.MjData]:
     return model, data
 
 
-def _depth_in_c(row: Row) -> Callable[[float], float]:
-    def depth(height: float) -> float:
-        _, data = _in_c(row, height)
-        return -float(data.contact.dist.min()) if data.ncon else -1.0
-
-    return depth
+def _depth_in_c(row: Row, height: float) -> float:
+    _, data = _in_c(row, height)
+    return -float(data.contact.dist.min()) if data.ncon else -1.0
 
 
 def _depth_in_mjx(scene: Scene, row: Row) -> Callable[[float], float]:

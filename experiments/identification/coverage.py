@@ -7,7 +7,7 @@ Expected: at least 93 % of the intervals hold with 8 and with 40 episodes, on bo
 
 The truth is in the class of the model, and each repetition draws it anew, with its own commands and
 noise: positions and velocities are seen through it, also those that a prediction starts from;
-nothing else differs from the model that is fitted. OUT gets table.json and table.md.
+nothing else differs from the model that is fitted.
 """
 
 import dataclasses

@@ -30,13 +30,13 @@ import optax
 from experiments.learned.gru import Parameters, Stretch, init, loss, rollout, stretches
 from experiments.recordings.source import read_recording
 from experiments.recordings.tables import grids
-from experiments.records import append_row, plain, write_arrays
 from worldmodel import runtime
 from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import Channels, episode_errors, over_episodes
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.runtime.devices import in_batches
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import append_row, plain, write_arrays
 from worldmodel.scene import Scene
 from worldmodel.types import Episode
 
@@ -165,14 +165,14 @@ def fit(
 
     nothing, best, lowest, since = judge(initial), initial, 1.0, 0
     learned, began = (weights, weights, optimiser.init(weights)), time.monotonic()
-    shown, horizon = None, 0
+    growing = [
+        stretches(scene, data.train, data.training_grid(horizon).cut(data.train)[0], config.memory)
+        for horizon in (max(1, config.rollout // 2), config.rollout)
+    ]
     noise = config.noise * np.asarray(norm["output"][: scene.mj_model.nv])
     for step in range(config.steps):
-        half = 2 if 2 * step < config.steps else 1
-        if horizon != (horizon := max(1, config.rollout // half)):
-            windows, _ = data.training_grid(horizon).cut(data.train)
-            shown = stretches(scene, data.train, windows, config.memory)
-        assert shown is not None
+        late = 2 * step >= config.steps
+        shown = growing[late]
         generator = np.random.default_rng([seed, step])
         rows = generator.integers(len(shown.qpos), size=config.batch)
         learned, value = update(learned, rate(step), disturbed(shown, rows, noise, generator))
@@ -184,12 +184,12 @@ def fit(
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             parameters = {"weights": learned[1], "norm": norm}
             error = float(np.nanmean(judge(parameters) / nothing))
-            row = {"step": step + 1, "rollout": horizon, "loss": float(value)}
+            row = {"step": step + 1, "rollout": shown.ctrl.shape[1], "loss": float(value)}
             record(row | {"validation": error, "seconds": time.monotonic() - began})
             since += 1
             if error < lowest:
                 best, lowest, since = parameters, error, 0
-            if since >= config.patience and horizon == config.rollout:
+            if since >= config.patience and late:
                 break
     return best, lowest
 

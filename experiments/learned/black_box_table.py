@@ -10,7 +10,7 @@ Runtime:  one to ten minutes on 2 cores: physics is compiled for each horizon
 Expected: one JSON line with the ratios to physics at the recording's own horizon
 
 --physics are --out folders of ``experiments.recordings.fit_physics``, --black-box those of
-``experiments.learned.black_box``; one per seed. OUT gets table.json and table.md.
+``experiments.learned.black_box``; one per seed.
 """
 
 import dataclasses
@@ -21,21 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.recordings.figures import BLUE, ORANGE
 from experiments.recordings.fitted import read_fits
 from experiments.recordings.source import Recording, read_recording
 from experiments.recordings.statistics import BySeed
 from experiments.recordings.tables import SHORTER, headline, publish
 from worldmodel import runtime
-from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.model.ensemble import make_predictor
-
-STYLES = {
-    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
-    "black_box": (ORANGE, "-", "black box"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,24 +68,19 @@ def main(args: Args) -> int:
         raise InputError(f"a seed twice in {[run['seed'] for run in runs]}; give one run each")
 
     def predictions(windows: Windows) -> dict[str, BySeed]:
-        batch, frames = min(BATCH, len(windows)), str(windows.target.shape[1])
-        rows: dict[str, dict[int, np.ndarray]] = {"physics": {}, "black_box": {}}
-        for seed, fitted in fits.items():
-            predictor = make_predictor(fitted.world, batch)
-            rows["physics"][seed] = predictor(fitted.parameters, windows)
+        learned, frames = {}, str(windows.target.shape[1])
         for seed, folder in sorted(by_seed.items()):
             with np.load(folder / "predictions.npz") as stored:
-                rows["black_box"][seed] = stored[frames]
-        return {**rows}
+                learned[seed] = stored[frames]
+        physics = {seed: fitted.predict(windows) for seed, fitted in fits.items()}
+        return {"physics": physics, "black_box": learned}
 
     table = publish(
         args.out,
         recording,
-        "test",
         next(iter(fits.values())),
         predictions,
         [("black_box", "physics")],
-        STYLES,
         shorter=SHORTER,
         fits=[{"seed": seed, "validation": fitted.validation} for seed, fitted in fits.items()],
         runs={"black_box": runs},

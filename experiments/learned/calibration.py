@@ -12,7 +12,6 @@ Expected: with multipliers of held-out episodes most coverages' intervals hold t
 Every spread is of the same means. The baselines know the frame's number, or how far the ensemble's
 mean has moved from the start, which is what holding the last pose would be wrong by. All but the
 first spread have multipliers of the validation episodes, and every figure is of the test episodes.
-OUT gets table.json, table.md and figure.png: a fan chart, and coverage against the horizon.
 """
 
 import dataclasses
@@ -25,11 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
-from experiments.learned.calibration_figure import Shown, draw
-from experiments.recordings.figures import CHANNELS
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import ratio_t_interval
+from experiments.recordings.tables import CHANNELS
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.scores import BATCH
@@ -43,6 +41,7 @@ from worldmodel.scene import Scene
 from worldmodel.scene.tangent import difference, measured_difference, measured_dofs
 
 RAW, CALIBRATED, STEP, MOVED = "ensemble", "with multipliers", "step index", "distance moved"
+HORIZONS = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
 NEUTRAL = {"floor": 0.0, "widening": 1.0, "freedom": np.inf}  # of a model's own multipliers
 
 
@@ -52,8 +51,7 @@ class Args:
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     model: Path  # checkpoint of fit_hybrid
-    out: Path  # folder for the table and the figure
-    horizons: tuple[int, ...] = (1, 10, 50, 100)  # frames; those beyond the forecasts are left out
+    out: Path  # folder for the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +59,12 @@ class Part:
     """The forecasts of validation or test."""
 
     forecasts: Forecasts
-    members: np.ndarray  # (members, windows, horizon, nv) displacement since the start [m, rad]
-    start: np.ndarray  # (windows,) frame of the episode
-
-    @property
-    def moved(self) -> np.ndarray:
-        """(windows, horizon, nv) displacement of the mean."""
-        return np.nanmean(self.members, axis=0)
+    moved: np.ndarray  # (windows, horizon, nv) [m, rad] displacement of the mean since the start
 
     def of(self, channels: Sequence[int]) -> "Part":
         """Some degrees of freedom."""
         own = self.forecasts.part(slice(None), channels)
-        return Part(own, self.members[..., channels], self.start)
+        return Part(own, self.moved[..., channels])
 
 
 def forecast(world: WorldModel, parameters: Parameters, windows: Windows) -> Part:
@@ -88,7 +80,7 @@ def forecast(world: WorldModel, parameters: Parameters, windows: Windows) -> Par
         counts = counts & measured_dofs(scene, np.asarray(windows.measured))
     error = -measured_difference(scene, target, given.mean, windows.measured)
     forecasts = Forecasts(error, given.deviation, np.asarray(windows.episode), counts)
-    return Part(forecasts, difference(scene, start, given.members), np.asarray(windows.frame))
+    return Part(forecasts, np.nanmean(difference(scene, start, given.members), axis=0))
 
 
 def groups_of(scene: Scene) -> list[str]:
@@ -128,31 +120,23 @@ def spreads(held: Part, test: Part) -> dict[str, Forecasts]:
     return result
 
 
-def by_group(
-    held: Part, test: Part, groups: Sequence[str]
-) -> dict[str, tuple[Part, dict[str, Forecasts]]]:
-    """The test part of each group, with its ``spreads``; one that cannot be mended is left out.
-
-    Args:
-      groups: of each degree of freedom.
-    """
+def by_group(held: Part, test: Part, groups: Sequence[str]) -> dict[str, dict[str, Forecasts]]:
+    """The ``spreads`` of each group, of which ``groups`` names that of each degree of freedom; one
+    that cannot be mended is left out."""
     result = {}
     for group in dict.fromkeys(groups):
         channels = [c for c, name in enumerate(groups) if name == group]
-        own = test.of(channels)
         try:
-            result[group] = own, spreads(held.of(channels), own)
+            result[group] = spreads(held.of(channels), test.of(channels))
         except InputError as error:
             runtime.log(f"group {group} is left out: {error}")
     return result
 
 
-def rows(
-    grouped: Mapping[str, tuple[Part, dict[str, Forecasts]]], horizons: Sequence[int]
-) -> list[records.Row]:
+def rows(grouped: Mapping[str, dict[str, Forecasts]], horizons: Sequence[int]) -> list[records.Row]:
     """A row for each group, horizon [frames] (None: all frames together) and spread."""
     result = []
-    for group, (_, by_spread) in grouped.items():
+    for group, by_spread in grouped.items():
         for frames in (*horizons, None):
             steps = slice(None) if frames is None else [frames - 1]
             parts = {name: f.part(steps, slice(None)) for name, f in by_spread.items()}
@@ -189,18 +173,13 @@ def _crps_cell(row: records.Row) -> str:
     return f"{factor * row['crps']:.3g} {unit}"
 
 
-def _over(row: records.Row) -> str | None:
-    over = row["over_step_index"]
-    return None if over is None else "{:.3f} [{:.3f}, {:.3f}]".format(*over)
-
-
 COLUMNS: records.Columns = {
     "group": lambda r: CHANNELS[r["group"]][0],
     "frames": lambda r: "all" if r["frames"] is None else r["frames"],
     "spread": "spread",
     **{f"{level:.0%}": lambda r, level=level: _covered(r, level) for level in LEVELS},
     "CRPS": _crps_cell,
-    "/ step index": _over,
+    "/ step index": lambda r: records.with_interval(r["over_step_index"]),
     "NLL": "nll:.2f",
     "t": "freedom:.1f",
     "spread / error": "spread_over_error:.2f",
@@ -226,7 +205,7 @@ def main(args: Args) -> int:
         forecast(world, fitted.parameters, grid.cut(recording.part(part))[0])
         for part in ("validation", "test")
     )
-    horizons = [h for h in args.horizons if 1 <= h <= test.moved.shape[1]]
+    horizons = [h for h in HORIZONS if h <= test.moved.shape[1]]
     grouped = by_group(held, test, groups_of(world.scene))
     measured = rows(grouped, horizons)
     members = world.network.members
@@ -241,11 +220,6 @@ def main(args: Args) -> int:
         members=members,
         held_out_episodes=len(np.unique(held.forecasts.episode)),
     )
-    shown = [
-        Shown(group, part.members, part.start, by_spread[RAW], by_spread[CALIBRATED])
-        for group, (part, by_spread) in grouped.items()
-    ]
-    records.write_figure(args.out / "figure.png", draw(shown, world.scene.control_hz))
     right = {}
     for name in (RAW, CALIBRATED, STEP, MOVED):
         cells = [r["coverage"] for r in measured if r["spread"] == name and r["frames"]]

@@ -18,6 +18,7 @@ Ctrl-C or a kill.
 """
 
 import dataclasses
+import itertools
 import json
 import runpy
 import subprocess
@@ -26,12 +27,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from experiments.recordings.figures import BLUE, GREY, ORANGE
 from experiments.recordings.statistics import mean_interval, ratio_t_interval
-from experiments.records import write
+from experiments.records import BLUE, GREY, ORANGE, with_interval, write, write_figure
 from worldmodel import runtime
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.fit import FitOptions, fit
@@ -47,7 +47,8 @@ from worldmodel.scene.replay import replayed
 from worldmodel.types import Episode
 
 ARM = Path(__file__).parents[2] / "docs" / "examples" / "my_arm"
-TEST_SEED = 99  # of the recording that nothing is fitted to
+TEST, TEST_SEED = 24, 99  # episodes, and the seed, of the recording that nothing is fitted to
+SUBSTEPS = 8  # of a frame, 4.2 ms each
 TITLE = "my_arm: errors of whole episodes on a held-out simulation"
 NOTE = (
     "Mean joint error of test episodes, means over seeds, with 95 % intervals over the episodes; "
@@ -57,10 +58,10 @@ COLUMNS = {
     "training episodes": "episodes",
     "model": "model",
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
-    "at the end [°]": lambda row: _shown(row["end"], ".3f"),
-    "/ physics": lambda row: _shown(row["over_physics"], ".3f"),
-    "/ physics with drives": lambda row: _shown(row["over_drives"], ".3f"),
-    "whole episode [°]": lambda row: _shown(row["whole"], ".3f"),
+    "at the end [°]": lambda row: with_interval(row["end"]),
+    "/ physics": lambda row: with_interval(row["over_physics"]),
+    "/ physics with drives": lambda row: with_interval(row["over_drives"]),
+    "whole episode [°]": lambda row: with_interval(row["whole"]),
 }
 STYLES = {
     "physics": (GREY, "--"),
@@ -81,13 +82,7 @@ class Args:
     fits: Path  # folder for the recordings and the fits
     episodes: tuple[int, ...] = (12,)  # training episodes; those that validate come on top
     seeds: tuple[int, ...] = (0, 1, 2)  # of the recording and of the fit
-    test: int = 24  # test episodes
     network: bool = True  # whether networks are fitted on top
-    members: int = 3
-    substeps: int = 8  # of a frame, 4.2 ms each
-    starts: int = 1
-    iterations: int = 5
-    steps: int = 300  # of a member's network
 
 
 def recorded(folder: Path, count: int, seed: int) -> Path:
@@ -116,11 +111,11 @@ def fitted(args: Args, episodes: int, seed: int, driven: bool, stop: Callable[[]
         network=args.network,
         drives=driven,
         seed=seed,
-        substeps=args.substeps,
-        starts=args.starts,
-        iterations=args.iterations,
-        steps=args.steps,
-        members=args.members,
+        substeps=SUBSTEPS,
+        starts=1,
+        iterations=5,
+        steps=300,
+        members=3,
     )
     fit(options, stop)
     return out
@@ -207,33 +202,22 @@ def summary(episodes: int, cells: Mapping[int, Errors]) -> list[dict[str, Any]]:
             continue
         end, whole = np.degrees(np.mean([cells[s][model] for s in seeds], axis=0))
         row = {"episodes": episodes, "model": model, "seeds": seeds}
-        row |= {"end": _numbers(mean_interval(end)), "whole": _numbers(mean_interval(whole))}
+        row |= {"end": mean_interval(end), "whole": mean_interval(whole)}
         for name, reference in (("physics", "physics"), ("drives", "physics with drives")):
             row[f"over_{name}"] = None
             both = [s for s in seeds if reference in cells[s]]
             if both and model != reference:
                 pair = (np.mean([cells[s][m][0] for s in both], axis=0) for m in (model, reference))
-                row[f"over_{name}"] = _numbers(ratio_t_interval(*pair))
-        rows.append(
-            row | {"by_seed": [float(np.degrees(cells[s][model][0].mean())) for s in seeds]}
-        )
+                row[f"over_{name}"] = ratio_t_interval(*pair)
+        row["by_seed"] = [np.degrees(cells[s][model][0].mean()) for s in seeds]
+        rows.append(row)
     return rows
 
 
-def _numbers(values: tuple[Any, ...]) -> list[float]:
-    return [float(v) for v in values]
-
-
-def _shown(values: list[float] | None, style: str) -> str:
-    if values is None:
-        return "–"
-    mean, low, high = (format(v, style) for v in values)
-    return f"{mean} [{low}, {high}]"
-
-
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def draw(rows: list[dict[str, Any]]) -> Figure:
     """The error at the end against the number of training episodes."""
-    figure, axes = plt.subplots(figsize=(5.0, 3.2), constrained_layout=True)
+    figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+    axes = figure.subplots()
     sizes = sorted({row["episodes"] for row in rows})
     for k, (model, (colour, line)) in enumerate(STYLES.items()):
         mine = [row for row in rows if row["model"] == model]
@@ -242,46 +226,30 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         # Side by side at each size, physics hollow and hybrids filled.
         x = [sizes.index(r["episodes"]) + 0.12 * (k - 0.5 * (len(STYLES) - 1)) for r in mine]
         mean, low, high = np.array([r["end"] for r in mine]).T
-        axes.errorbar(
-            x,
-            mean,
-            [mean - low, high - mean],
-            color=colour,
-            ls=line,
-            marker="o",
-            mfc="white" if line == "--" else colour,
-            label=model,
-        )
+        face = "white" if line == "--" else colour
+        bars = [mean - low, high - mean]
+        axes.errorbar(x, mean, bars, color=colour, ls=line, marker="o", mfc=face, label=model)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set(xlabel="training episodes", ylabel="joint error at the end [°]", ylim=(0.0, None))
     axes.set_xlim(-0.5, len(sizes) - 0.5)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure
 
 
-def main(args: Args) -> int:
+def main(args: Args, stop: Callable[[], bool]) -> int:
     """Fits and scores every cell, writes OUT after each, prints one JSON line."""
     runtime.configure()
     cells: dict[int, dict[int, Errors]] = {}
     rows: list[dict[str, Any]] = []
-    with runtime.Interrupt() as interrupt:
-        try:
-            test = recorded(args.fits / "test", args.test, TEST_SEED)
-            known = {"reality": reality_again(test)}
-            known["true numbers"] = true_numbers(test, args.substeps)
-            for seed in args.seeds:
-                for episodes in args.episodes:
-                    cell = cells.setdefault(episodes, {}).setdefault(seed, dict(known))
-                    for driven, suffix in ((False, ""), (True, " with drives")):
-                        folder = fitted(args, episodes, seed, driven, lambda: interrupt.requested)
-                        cell |= scored(folder, test, suffix)
-                        rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
-                        write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-                        draw(rows, args.out / "figure.png")
-        except runtime.Interrupted as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status
+    test = recorded(args.fits / "test", TEST, TEST_SEED)
+    known = {"reality": reality_again(test), "true numbers": true_numbers(test, SUBSTEPS)}
+    for seed, episodes in itertools.product(args.seeds, args.episodes):
+        cell = cells.setdefault(episodes, {}).setdefault(seed, dict(known))
+        for driven, suffix in ((False, ""), (True, " with drives")):
+            cell |= scored(fitted(args, episodes, seed, driven, stop), test, suffix)
+            rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
+            write(args.out, TITLE, rows, COLUMNS, note=NOTE)
+            write_figure(args.out / "figure.png", draw(rows))
     line = {f"{r['episodes']} {r['model']}": r["end"][0] for r in rows}
     print(json.dumps(line | {"out": str(args.out)}))
     return 0

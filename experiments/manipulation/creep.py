@@ -15,12 +15,10 @@ and figure.png.
 """
 
 import copy
-import dataclasses
 import itertools
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import records
-from experiments.records import Row
+from experiments.records import Args, Row
 from worldmodel import runtime
 from worldmodel._mujoco import mjx, mujoco
 from worldmodel.physics.oracle import trajectory
@@ -60,13 +58,6 @@ COLUMNS: records.Columns = {
     "C with noslip": "noslip",
     "MJX": "mjx",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    out: Path
 
 
 def settings() -> Iterator[Row]:
@@ -159,7 +150,7 @@ def main(args: Args) -> int:
         rows.append(row | {engine: measured(row, engine) for engine in ENGINES})
         runtime.log(str(rows[-1]))
     records.write(args.out, TITLE, rows, COLUMNS, note=NOTE)
-    figure(rows).savefig(args.out / "figure.png", dpi=110)
+    records.write_figure(args.out / "figure.png", figure(rows))
     print(json.dumps(rows[0]))
     return 0
 

@@ -17,8 +17,6 @@ keeps, and judged in reality. All penalties share the demonstrations and their o
 *Asking*: the version's policy plays ``asked`` further contexts in reality, at random or those of
 ``CANDIDATES`` times as many that members disagree most about. Physics is fitted to all, and a
 policy cloned from the new version's demonstrations is judged in the same contexts of reality.
-
-OUT gets table.json, table.md and a row per repeat.
 """
 
 import dataclasses
@@ -31,10 +29,11 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import pandas as pd
 
 from experiments.manipulation import two_turns
 from experiments.recordings.statistics import ratio_t_interval
-from experiments.records import plain, write
+from experiments.records import once, with_interval, write
 from experiments.slide import reality as slide_reality
 from experiments.slide.study import FULL
 from worldmodel import loop, runtime
@@ -49,7 +48,7 @@ from worldmodel.model import Network, Velocity, WorldModel, init
 from worldmodel.policies.clone import Clone
 from worldmodel.policies.plan import Expert, PlanError
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import plain
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks.play import Simulate, episodes, repeated
 from worldmodel.tasks.task import Task
@@ -64,7 +63,7 @@ COLUMNS = {
     "choice": "choice",
     "repeats": "repeats",
     "error [mm]": lambda row: f"{1e3 * row['error']:.1f}",
-    "of the first": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(*row["ratio"]),
+    "of the first": lambda row: with_interval(row["ratio"]),
     "success": "success:.3f",
 }
 NOTE = (
@@ -78,15 +77,13 @@ class Args:
     """Command line."""
 
     out: Path
-    task: Literal["push", "grasp", "slide"] = "push"
+    task: Literal["push", "slide"] = "push"
     seed: int = 0  # of reality, and of every draw
     repeats: int = 8
     asked: int = 6  # corrections, each time
     generated: int = 96  # demonstrations
     rollouts: int = 100  # of every policy in reality
-    fit: IdentifyConfig = dataclasses.field(
-        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
-    )
+    fit: IdentifyConfig = two_turns.FIT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,25 +213,30 @@ class Repeat:
         return rows
 
 
+def run(args: Args, own: Setting, repeat: int) -> list[Row]:
+    """The rows of a repeat; none where no demonstration of it succeeds."""
+    try:
+        return Repeat(args, own, repeat).run(repeat)
+    except PlanError as error:
+        runtime.log(f"WARNING: repeat {repeat} is left out: {error}")
+        return []
+
+
 def summary(rows: list[Row], part: str) -> list[Row]:
-    """Means of one part over repeats, and ratios to its first choice."""
-    own = [row for row in rows if row["part"] == part]
-    choices = dict.fromkeys(row["choice"] for row in own)
-    errors, successes = (
-        {choice: np.array([r[kind] for r in own if r["choice"] == choice]) for choice in choices}
-        for kind in ("error", "success")
-    )
-    first = next(iter(errors.values()))
+    """Means of one part over repeats, and ratios to its first choice, paired over repeats."""
+    own = pd.DataFrame([row for row in rows if row["part"] == part])
+    wide, choices = own.pivot(index="repeat", columns="choice"), own["choice"].unique().tolist()
+    errors = [np.asarray(wide["error"][choice]) for choice in choices]
     return [
         {
             "part": part,
             "choice": choice,
             "repeats": len(error),
             "error": float(error.mean()),
-            "ratio": [float(x) for x in ratio_t_interval(error, first)],
-            "success": float(successes[choice].mean()),
+            "ratio": [float(x) for x in ratio_t_interval(error, errors[0])],
+            "success": float(np.mean(wide["success"][choice])),
         }
-        for choice, error in errors.items()
+        for choice, error in zip(choices, errors, strict=True)
     ]
 
 
@@ -246,13 +248,7 @@ def main(args: Args) -> int:
     own, rows = setting(args), []
     for repeat in range(args.repeats):
         path = args.out / f"repeat{repeat}" / "rows.json"
-        if not path.is_file():
-            try:
-                write_json(path, Repeat(args, own, repeat).run(repeat))
-            except PlanError as error:
-                runtime.log(f"WARNING: repeat {repeat} is left out: {error}")
-                write_json(path, [])
-        rows += json.loads(path.read_text())
+        rows += once(path, functools.partial(run, args, own, repeat))
     shown = [*summary(rows, "penalty"), *summary(rows, "asking")]
     title = f"Where members disagree: {args.task}"
     write(args.out, title, shown, COLUMNS, note=NOTE, config=settings, each=rows)

@@ -45,7 +45,7 @@ from worldmodel.types import Episode
 EVERY, SLOWER = 3, 2.0  # frames of a picture, times
 RADIUS, HIGH = 0.01, 0.26  # [m] of a pad, and of what is shown
 CORNERS = np.array([(-0.02, -HALF), (0.02, -HALF), (0.02, HALF), (-0.02, HALF)])
-COLOURS = {"recorded": "#ed8c1f", "other": "#2673d9"}
+RECORDED, OTHER = "#ed8c1f", "#2673d9"  # colours
 VERSIONS = ("v0", "v1", "v2")
 
 
@@ -89,12 +89,8 @@ def picture(poses: dict[str, np.ndarray], frame: int, goal: float, hz: float) ->
     axes = figure.subplots(1, len(poses))
     figure.subplots_adjust(0.005, 0.01, 0.995, 1 - 0.3 / size[1], 0.02, 0.02)
     for axis, (name, rows) in zip(axes, poses.items(), strict=True):
-        draw(
-            axis,
-            rows[frame],
-            goal,
-            COLOURS["recorded" if name == "recorded" or "reality" in name else "other"],
-        )
+        real = name == "recorded" or "reality" in name
+        draw(axis, rows[frame], goal, RECORDED if real else OTHER)
         axis.set_title(name, fontsize=10)
     axes[0].text(0.19, HIGH - 0.01, f"{frame / hz:.2f} s", fontsize=8, va="top", ha="right")
     figure.savefig(image := io.BytesIO(), format="png")

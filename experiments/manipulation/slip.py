@@ -21,7 +21,6 @@ with the options of ``Backward``, which change the derivative and no prediction.
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ import numpy as np
 
 from experiments import records
 from experiments.manipulation.reality import PILOT_SEED, robot
-from experiments.records import Row
+from experiments.records import Args, Row
 from worldmodel import loop, runtime
 from worldmodel.episodes.windows import History
 from worldmodel.finetune.moved import compiled, unpacked
@@ -74,13 +73,6 @@ COLUMNS: records.Columns = {
     "touch_speed 0.1 m/s": "touch:.3g",
     "jacobian_limit 1.3": "limit:.3g",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    out: Path
 
 
 def recorded(task: Grasp) -> tuple[np.ndarray, np.ndarray]:

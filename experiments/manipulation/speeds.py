@@ -12,13 +12,11 @@ those of cores, so that a machine's other work does not count; on a GPU they are
 same command goes on where it was stopped.
 """
 
-import dataclasses
 import json
 import sys
 import time
 import timeit
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import records
-from experiments.records import Row
+from experiments.records import Args, Row
 from worldmodel import loop, runtime
 from worldmodel.episodes.windows import History
 from worldmodel.errors import InputError
@@ -58,13 +56,6 @@ COLUMNS: records.Columns = {
     "compile forward [s]": "compile_forward:.0f",
     "compile gradient [s]": "compile_gradient:.0f",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Args:
-    """Command line."""
-
-    out: Path
 
 
 def clock() -> float:

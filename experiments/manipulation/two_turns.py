@@ -12,8 +12,6 @@ The rows of a seed, at equal real episodes:
 - randomised: demonstrations in worlds that are drawn from v0's prior
 - real N: N demonstrations in reality alone, of a person who knows it
 - reality: as many demonstrations in reality as the versions give: reality as its own model
-
-OUT gets table.json and table.md.
 """
 
 import dataclasses
@@ -29,7 +27,7 @@ import numpy as np
 
 from experiments.manipulation import push_reality
 from experiments.manipulation import reality as grasp_reality
-from experiments.records import append_row, plain, write
+from experiments.records import once, write
 from worldmodel import loop, runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid
@@ -44,7 +42,7 @@ from worldmodel.policies.clone import Clone, CloneConfig, restore
 from worldmodel.policies.plan import Demonstrator, PlanError, SearchConfig
 from worldmodel.reality import capture
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json
+from worldmodel.runtime.records import append_row, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks.grasp import expert as grasp_expert
 from worldmodel.tasks.grasp.task import Grasp
@@ -54,6 +52,7 @@ from worldmodel.tasks.push.task import Push
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Family, Policy
 
+FIT = IdentifyConfig(engine="c", max_left_out=0.9)
 COLUMNS = {
     "model": "version",
     "corrections": "corrections",
@@ -106,12 +105,6 @@ class Args:
     task: Literal["push", "grasp"] = "grasp"
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int = 2
-    # The rows without a loop.
-    baselines: tuple[Literal["randomised", "real", "reality"], ...] = (
-        "randomised",
-        "real",
-        "reality",
-    )
     hybrid: bool = False  # versions with a network too, which MJX simulates
     generated: int = 64  # synthetic episodes per turn
     deployed: int = 8  # corrections per turn
@@ -123,13 +116,7 @@ class Args:
     policy: CloneConfig = dataclasses.field(
         default_factory=lambda: CloneConfig(width=64, steps=700, weight_decay=1.0, chunk=5)
     )
-    gradient: bool = False  # physics by gradient descent through MJX, not by Gauss-Newton in C
-    fit: IdentifyConfig = dataclasses.field(
-        default_factory=lambda: IdentifyConfig(engine="c", max_left_out=0.9)
-    )
-    descent: FitConfig = dataclasses.field(
-        default_factory=lambda: FitConfig(steps=40, batch=8, start_spread=0.0)
-    )
+    fit: IdentifyConfig = FIT
     network: Network = dataclasses.field(default_factory=lambda: Network(members=3))
     learning: FitConfig = dataclasses.field(
         default_factory=lambda: dataclasses.replace(THROUGH_WINDOWS, steps=100, batch=8)
@@ -169,18 +156,18 @@ class Seed:
         self, name: str, spent: int, make: Callable[[], Policy], folder: str = "."
     ) -> dict[str, Any]:
         """The row of a policy: ``rollouts`` episodes in reality, once."""
-        path = self.folder / folder / f"{name}.json"
-        if not path.is_file():
+
+        def row() -> dict[str, Any]:
             count = self.args.rollouts
             starts, goals = loop.draw(self.task, jax.random.key(1000 + self.seed), count)
             played = self.reality(repeated(make(), count), starts, goals, jax.random.key(self.seed))
             judged = episodes(self.task, played, goals, source="real")
             force = np.concatenate([np.ravel([] if e.force is None else e.force) for e in judged])
             scored = loop.scores(self.task, judged) | {"force": pressed(force)}
-            row = {"seed": self.seed, "version": name, "corrections": spent} | scored
-            write_json(path, row)
-            runtime.log(f"seed {self.seed}, {name}: error {row['error']}, {row['success']}")
-        return json.loads(path.read_text())
+            runtime.log(f"seed {self.seed}, {name}: {scored}")
+            return {"seed": self.seed, "version": name, "corrections": spent} | scored
+
+        return once(self.folder / folder / f"{name}.json", row)
 
 
 def pressed(force: np.ndarray) -> float | None:
@@ -191,35 +178,32 @@ def pressed(force: np.ndarray) -> float | None:
 def turned(one: Seed) -> list[dict[str, Any]]:
     """The rows of the turns: every version's policy."""
     args, task, folder = one.args, one.task, one.folder
-    config = args.descent if args.gradient else args.fit
-    method = loop.Method(config, channels=one.channels, grid=one.problem.grid)
+    method = loop.Method(args.fit, channels=one.channels, grid=one.problem.grid)
     version = loop.first_version(folder / "versions", WorldModel(task.scene, task.free))
     rows = []
-    for _ in range(args.turns + 1):
-        following = version
-        policy = folder / version.name / "policy"
-        if len(rows) < args.turns:
-            following = loop.turn(
-                folder,
-                task,
-                version,
-                lambda place, trials, key: capture(place, one.robot(), task, trials, key),
-                one.expert,
-                one.trainer,
-                method,
-                generated=args.generated,
-                deployed=args.deployed,
-                seed=one.seed,
-                engine="c",
-            )
-            make = functools.partial(restore, policy, task)
-        else:
-            last = loop.simulator(version, task, engine="c")
-            shown = functools.partial(one.demonstrated, last, args.generated, one.seed)
-            make = lambda shown=shown: one.cloned(shown())  # noqa: E731
-        rows.append(one.judged(version.name, version.corrections, make))
+    for _ in range(args.turns):
+        following = loop.turn(
+            folder,
+            task,
+            version,
+            lambda place, trials, key: capture(place, one.robot(), task, trials, key),
+            one.expert,
+            one.trainer,
+            method,
+            generated=args.generated,
+            deployed=args.deployed,
+            seed=one.seed,
+            engine="c",
+        )
+        policy = functools.partial(restore, folder / version.name / "policy", task)
+        rows.append(one.judged(version.name, version.corrections, policy))
         version = following
-    return rows
+
+    def last() -> Policy:
+        world = loop.simulator(version, task, engine="c")
+        return one.cloned(one.demonstrated(world, args.generated, one.seed))
+
+    return [*rows, one.judged(version.name, version.corrections, last)]
 
 
 def hybrid(one: Seed, turns: int) -> dict[str, Any]:
@@ -278,17 +262,15 @@ def randomised(one: Seed) -> list[Episode]:
 
 def baselines(one: Seed) -> list[dict[str, Any]]:
     """The rows of what is trained without a loop."""
-    args, rows = one.args, []
-    if "randomised" in args.baselines:
-        rows.append(one.judged("randomised", 0, lambda: one.cloned(randomised(one))))
-    if "real" in args.baselines:
-        for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
-            shown = functools.partial(one.demonstrated, one.reality, spent, one.seed + 50)
-            rows.append(one.judged(f"real {spent}", spent, lambda shown=shown: one.cloned(shown())))
-    if "reality" in args.baselines:
-        whole = functools.partial(one.demonstrated, one.reality, args.generated, one.seed + 60)
-        rows.append(one.judged("reality", 0, lambda: one.cloned(whole())))
-    return rows
+    args = one.args
+
+    def real(count: int, stream: int) -> Policy:
+        return one.cloned(one.demonstrated(one.reality, count, one.seed + stream))
+
+    rows = [one.judged("randomised", 0, lambda: one.cloned(randomised(one)))]
+    for spent in range(args.deployed, args.turns * args.deployed + 1, args.deployed):
+        rows.append(one.judged(f"real {spent}", spent, functools.partial(real, spent, 50)))
+    return [*rows, one.judged("reality", 0, lambda: real(args.generated, 60))]
 
 
 def run(args: Args, seed: int) -> list[dict[str, Any]]:
@@ -311,7 +293,7 @@ def main(args: Args) -> int:
     runtime.configure()
     args.out.mkdir(parents=True, exist_ok=True)
     # The settings of networks are those of their rows alone (``hybrid``).
-    free = ("out", "seeds", "baselines", "hybrid", "network", "learning")
+    free = ("out", "seeds", "hybrid", "network", "learning")
     settings = {k: v for k, v in plain(args).items() if k not in free}
     claim(args.out, {"experiment": "turns of the loop"} | settings)
     rows = [row for seed in args.seeds for row in run(args, seed)]

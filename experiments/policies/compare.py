@@ -30,8 +30,7 @@ from matplotlib.ticker import NullFormatter
 
 from experiments.manipulation import push_reality
 from experiments.manipulation import reality as grasp_reality
-from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
-from experiments.records import plain, write, write_figure
+from experiments.records import BLUE, GREEN, GREY, ORANGE, once, write, write_figure
 from worldmodel import loop, runtime
 from worldmodel.errors import InputError
 from worldmodel.loop.environment import environment
@@ -41,7 +40,6 @@ from worldmodel.policies.clone import Clone, CloneConfig
 from worldmodel.policies.epochs import now
 from worldmodel.policies.plan import Demonstrator, SearchConfig, knots, scorer
 from worldmodel.reality.simulated import SimulatedRobot, simulate
-from worldmodel.runtime.files import write_json
 from worldmodel.tasks.grasp.expert import EXPERT as GRASP
 from worldmodel.tasks.grasp.task import Grasp
 from worldmodel.tasks.hopper.task import Hopper
@@ -269,13 +267,11 @@ def main(args: Args) -> int:
             raise InputError(f"--rows {asked}: give TASK-METHOD, of {[*CASES]} and {METHODS}")
         for seed in args.seeds:
             path = args.out / "rows" / f"{asked}-{seed}.json"
-            if not path.is_file():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, Seed(args, name, seed).row(method))
+            once(path, lambda n=name, s=seed, m=method: Seed(args, n, s).row(m))
     rows = [json.loads(path.read_text()) for path in (args.out / "rows").glob("*.json")]
     order = [*CASES], [*METHODS]
     rows.sort(key=lambda r: (order[0].index(r["task"]), order[1].index(r["method"]), r["seed"]))
-    config = {name: plain(dataclasses.asdict(CASES[name].gradient)) for name in CASES}
+    config = {name: CASES[name].gradient for name in CASES}
     write(args.out, TITLE, rows, COLUMNS, note=NOTE, config=config)
     write_figure(args.out / "figure.png", draw(rows))
     print(json.dumps({"rows": len(rows), "out": str(args.out)}))

@@ -21,6 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,7 @@ def main(args: Args) -> int:
         raise InputError('mujoco.sysid lacks its extra: pip install "mujoco[sysid]"')
     recording = read_recording(args.recording)
     problem, grid = recording.problem, recording.problem.windows
-    windows, _ = problem.training_grid(grid.horizon).cut(recording.part("train"))
-    drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
-    windows = windows.take(np.sort(drawn))
+    windows = recording.training_windows(grid.horizon, args.windows, args.seed)
     held_out, _ = grid.cut(recording.part("test"))
     world = WorldModel(problem.scene(), problem.free)
     channels = problem.channels(world.scene)
@@ -137,19 +136,17 @@ def main(args: Args) -> int:
         error = episode_errors(predictor(parameters, held_out), held_out, channels).mean(0)
         return {"cost": 0.5 * float(np.sum(residual(u) ** 2)), **named(error)}
 
-    methods: dict[str, Callable[[], Fit]] = {
-        "engine c": lambda: by_engine(world, windows, sigma, "c", args.iterations),
-        "mujoco.sysid, mujoco": lambda: by_sysid(residual, size, "mujoco", args.iterations),
-        "mujoco.sysid, scipy": lambda: by_sysid(
-            residual, size, "scipy_parallel_fd", args.iterations
-        ),
-        "engine mjx": lambda: by_engine(world, windows, sigma, "mjx", args.iterations),
+    methods: dict[str, Callable[[int], Fit]] = {
+        "engine c": partial(by_engine, world, windows, sigma, "c"),
+        "mujoco.sysid, mujoco": partial(by_sysid, residual, size, "mujoco"),
+        "mujoco.sysid, scipy": partial(by_sysid, residual, size, "scipy_parallel_fd"),
+        "engine mjx": partial(by_engine, world, windows, sigma, "mjx"),
     }
     start, rows = judged(np.zeros(size)), []
     for name, fit in methods.items():
         runtime.log(f"── {name}")
         began = time.perf_counter()
-        u, counts = fit()
+        u, counts = fit(args.iterations)
         seconds = time.perf_counter() - began
         rows.append({"method": name, "seconds": seconds, **judged(u), **counts, "u": list(u)})
     write(

@@ -24,9 +24,7 @@ import numpy as np
 
 from experiments.recordings.fitted import restore_fitted
 from experiments.recordings.source import read_recording
-from experiments.records import append_row, plain
 from worldmodel import runtime
-from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import episode_errors, over_episodes
 from worldmodel.episodes.windows import HISTORY
 from worldmodel.errors import InputError
@@ -46,12 +44,10 @@ from worldmodel.model import (
     WorldModel,
     saved,
 )
-from worldmodel.model.ensemble import make_predictor
-from worldmodel.runtime.records import config_hash
+from worldmodel.runtime.records import append_row, config_hash, plain
 
 COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
-# The values that the command line names.
-BASES = {"hybrid": Physics(), "latent": ConstantVelocity()}
+# As the command line names them.
 CORRECTIONS = {"displacement": Displacement(), "velocity": Velocity(), "force": Force()}
 
 
@@ -65,7 +61,7 @@ class Args:
     kind: Literal["hybrid", "latent"] = "hybrid"
     # when absent, of a hybrid the displacement and of a latent model the velocity
     correction: Literal["displacement", "velocity", "force"] | None = None
-    episodes: int | None = None  # use only the first N train episodes
+    episodes: int | None = None  # so many train episodes, drawn by the fit's seed; all when absent
     horizon: int | None = None  # frames per window; the recording's own when absent
     # Of a force or velocity, what its network is fitted through: the simulator, or the physics
     # linearised along the windows by C MuJoCo.
@@ -81,7 +77,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     recording, fitted = read_recording(args.recording), restore_fitted(args.physics)
     problem, world = recording.problem, make_world(args, fitted.world)
-    train = recording.part("train")[: args.episodes]
+    train = recording.train(args.episodes, args.fit.seed)
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     data = HybridData(
         train,
@@ -129,11 +125,8 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     world, parameters = hybrid.world, hybrid.parameters
     windows = data.judged.cut(data.validation)[0]
     errors = [
-        over_episodes(episode_errors(predicted, windows, fitted.channels))
-        for predicted in (
-            make_predictor(world, min(BATCH, len(windows)))(parameters, windows),
-            make_predictor(fitted.world, min(BATCH, len(windows)))(fitted.parameters, windows),
-        )
+        over_episodes(episode_errors(one.predict(windows), windows, fitted.channels))
+        for one in (dataclasses.replace(fitted, world=world, parameters=parameters), fitted)
     ]
     result = {
         "recording": problem.name,
@@ -157,12 +150,11 @@ def make_world(args: Args, physics: WorldModel) -> WorldModel:
     Raises:
       InputError: a latent model with another correction than of its velocity.
     """
-    base = BASES[args.kind]
-    latent = isinstance(base, ConstantVelocity)
+    latent = args.kind == "latent"
     name = args.correction or ("velocity" if latent else "displacement")
     if latent and name != "velocity":
         raise InputError(f"--correction {name}: a latent model corrects its velocity; leave it out")
-    correction = CORRECTIONS[name]
+    base, correction = ConstantVelocity() if latent else Physics(), CORRECTIONS[name]
     return dataclasses.replace(physics, base=base, correction=correction, network=args.network)
 
 

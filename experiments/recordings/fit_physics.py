@@ -21,7 +21,6 @@ import jax
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import append_row, plain
 from worldmodel import runtime
 from worldmodel.commands.scores import named
 from worldmodel.finetune.adam import fit
@@ -29,7 +28,7 @@ from worldmodel.finetune.engines import unconverged
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime.records import config_hash
+from worldmodel.runtime.records import append_row, config_hash, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
@@ -40,7 +39,7 @@ class Args:
 
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     out: Path  # folder for checkpoint, progress, metrics and the fitted MJCF
-    episodes: int | None = None  # use only the first N train episodes
+    episodes: int | None = None  # so many train episodes, drawn by the seed; all when absent
     seed: int = 0  # of the start and of the order of windows
     starts: int = 3  # of the least squares, at most
     agreement: float = 0.01  # relative, of two starts that end them; 0: all of them are tried
@@ -57,7 +56,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     runtime.configure()
     recording = read_recording(args.recording)
     problem, validation = recording.problem, recording.part("validation")
-    train = recording.part("train")[: args.episodes]
+    train = recording.train(args.episodes, args.seed)
     names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
@@ -72,15 +71,19 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
 
     scene = problem.scene()
     world = WorldModel(scene, problem.free)
+    least_squares = PhysicsConfig(
+        starts=args.starts,
+        agreement=args.agreement,
+        finalists=args.finalists,
+        windows=args.least_squares,
+        seed=config.seed,
+    )
     settings = {
         "problem": plain(problem),
         "horizon": horizon,
         "episodes": len(train),
         "data": recording.digest,
-        "starts": args.starts,
-        "agreement": args.agreement,
-        "finalists": args.finalists,
-        "least_squares": args.least_squares,
+        "least_squares": plain(least_squares),
     }
     finished = settings | {"config": plain(config)}
     metadata = {
@@ -89,21 +92,14 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "settings": settings,
         "config_hash": config_hash(finished),
     }
-    decisive = settings | {"seed": config.seed}
-    claim(args.out / "least_squares", decisive)
+    claim(args.out / "least_squares", settings)
     start = fit_physics(
         world,
         train_windows,
         validation_windows,
-        PhysicsConfig(
-            starts=args.starts,
-            agreement=args.agreement,
-            finalists=args.finalists,
-            windows=args.least_squares,
-            seed=config.seed,
-        ),
+        least_squares,
         args.out / "least_squares",
-        config_hash=config_hash(decisive),
+        config_hash=config_hash(settings),
         record=lambda row: append_row(args.out / "least_squares.jsonl", row),
         stop=stop,
     ).parameters

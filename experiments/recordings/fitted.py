@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.recordings.problems import Problem, find_problem
+from worldmodel.commands.scores import BATCH
 from worldmodel.episodes.errors import Channels
+from worldmodel.episodes.windows import Windows
 from worldmodel.model import Parameters, WorldModel, saved
+from worldmodel.model.ensemble import make_predictor
 from worldmodel.runtime.checkpoint import CheckpointError
 
 Group = dict[int, "Fitted"]  # fits that differ in their seed alone, by that of their physics
@@ -27,6 +32,11 @@ class Fitted:
     def channels(self) -> Channels:
         """What is scored of its scene."""
         return self.problem.channels(self.world.scene)
+
+    def predict(self, windows: Windows) -> np.ndarray:
+        """(windows, horizon, nq) what it predicts."""
+        predictor = make_predictor(self.world, min(BATCH, len(windows)))
+        return predictor(self.parameters, windows)
 
     @property
     def validation(self) -> float:

@@ -30,7 +30,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.recordings.figures import BLUE, GREEN, GREY, ORANGE
 from experiments.recordings.fitted import Fitted, Group, read_fits
 from experiments.recordings.source import read_recording
 from experiments.recordings.statistics import BySeed, holm
@@ -43,12 +42,6 @@ from worldmodel.model import Displacement, Parameters, Physics, WorldModel, star
 from worldmodel.model.ensemble import make_forecaster, make_predictor, mean_pose, members
 from worldmodel.scene.tangent import displaced, displacements
 
-STYLES = {
-    "physics": (BLUE, (0, (5, 2)), "fitted physics"),
-    "dealt": (GREY, (0, (1, 1.5)), "corrections dealt to other windows"),
-    "latent": (ORANGE, (0, (4, 2, 1, 2)), "latent (network alone)"),
-    "hybrid": (GREEN, "-", "hybrid"),
-}
 CONTROLS = ("dealt", "start_only", "network_off")
 DEAL_SEED = 0
 WORSE = 0.05  # p after Holm's correction below which a cell counts as above the physics
@@ -61,7 +54,7 @@ class Args:
     recording: str  # elbow_toss, cube_toss, square_drop or double_pendulum
     physics: tuple[Path, ...]  # --out folders of fit_physics, one per seed
     hybrid: tuple[Path, ...]  # --out folders of fit_hybrid, one per seed
-    out: Path  # folder for the table, the figure and the checkpoints
+    out: Path  # folder for the table and the checkpoints
     latent: tuple[Path, ...] = ()  # --out folders of fit_hybrid --kind latent, one per seed
     ablations: tuple[str, ...] = ()  # NAME=DIR[,DIR]: further folders of fit_hybrid
 
@@ -173,11 +166,9 @@ def main(args: Args) -> int:
     table = publish(
         args.out,
         recording,
-        "test",
         hybrids[best],
         lambda windows: predictions(groups, windows),
         [(m, r) for r in ("physics", "hybrid") for m in models if m not in ("physics", r)],
-        STYLES,
         shorter=SHORTER,
         remark=never_worse,
         seeds=sorted(hybrids),

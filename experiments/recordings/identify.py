@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from experiments.recordings.source import read_recording
-from experiments.records import plain, write, write_arrays
+from experiments.records import write
 from worldmodel import runtime
 from worldmodel.finetune import gauss_newton
 from worldmodel.finetune.gauss_newton import Identified, IdentifyConfig, Progress
 from worldmodel.model import WorldModel
 from worldmodel.physics import parameters as physical
+from worldmodel.runtime.records import plain, write_arrays
 from worldmodel.runtime.settings import claim
 
 NOTE = (
@@ -62,9 +63,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     recording = read_recording(args.recording)
     problem, train = recording.problem, recording.part("train")
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
-    windows, _ = problem.training_grid(horizon).cut(train)
-    drawn = np.random.default_rng(args.seed).permutation(len(windows))[: args.windows]
-    windows = windows.take(np.sort(drawn))
+    windows = recording.training_windows(horizon, args.windows, args.seed)
     world = WorldModel(problem.scene(), problem.free)
     settings = plain({k: v for k, v in dataclasses.asdict(args).items() if k != "out"})
     settings |= {"data": recording.digest}

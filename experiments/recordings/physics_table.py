@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.recordings.figures import BLUE, GREY, ORANGE
 from experiments.recordings.fitted import Group, read_fits
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
@@ -42,11 +41,6 @@ from worldmodel.physics import parameters as physical
 from worldmodel.scene import parse_mjcf, write_mjcf
 from worldmodel.scene.replay import replayed
 
-STYLES = {
-    "sources": (ORANGE, (0, (4, 2)), "published parameters"),
-    "default": (GREY, (0, (1, 1.5)), "MuJoCo's default guess"),
-    "fitted": (BLUE, "-", "fitted physics"),
-}
 PAIRS = [("fitted", reference) for reference in ("sources", "default", "sources_scene")]
 
 
@@ -116,11 +110,9 @@ def main(args: Args) -> int:
     table = publish(
         args.out,
         recording,
-        "test",
         fits[best],
         lambda windows: predictions(problem, fits, windows),
         PAIRS,
-        STYLES,
         substeps={"sources": problem.source_substeps, "fitted": world.scene.substeps},
         fits=[{"seed": seed, "validation": error} for seed, error in validation.items()],
         best_seed=best,

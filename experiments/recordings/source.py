@@ -5,8 +5,11 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
+
 from experiments.recordings.problems import Problem, find_problem
 from worldmodel.episodes.split import split
+from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.types import Episode
 
@@ -22,6 +25,18 @@ class Recording:
     def part(self, name: str) -> list[Episode]:
         """The episodes of a split: "train", "validation" or "test"."""
         return [e for e in self.episodes if split(e.id) == name]
+
+    def train(self, count: int | None, seed: int) -> list[Episode]:
+        """Train episodes, so many, drawn by the seed: more of them are those and others."""
+        episodes = self.part("train")
+        drawn = np.random.default_rng(seed).permutation(len(episodes))[:count]
+        return [episodes[i] for i in np.sort(drawn)]
+
+    def training_windows(self, horizon: int | None, most: int, seed: int) -> Windows:
+        """Windows of the *train* episodes, at most so many, drawn by the seed."""
+        windows, _ = self.problem.training_grid(horizon).cut(self.part("train"))
+        drawn = np.random.default_rng(seed).permutation(len(windows))[:most]
+        return windows.take(np.sort(drawn))
 
 
 def read_recording(name: str) -> Recording:

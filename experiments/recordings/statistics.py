@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import ttest_1samp, ttest_rel
 
 from worldmodel.commands.scores import named
-from worldmodel.episodes.errors import GROUPS, Channels, episode_errors, errors
+from worldmodel.episodes.errors import GROUPS, Channels, episode_errors
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 
@@ -117,44 +117,6 @@ def ratio_t_interval(error: np.ndarray, reference: np.ndarray) -> Band:
     ratio = error.mean(axis=0) / over
     _, low, high = mean_interval(error - ratio * reference)
     return ratio, ratio + low / over, ratio + high / over
-
-
-def curves(
-    predicted: Mapping[str, BySeed],
-    windows: Windows,
-    channels: Channels,
-    models: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-    """Error of each frame ahead, with 95 % t-bands over episodes.
-
-    Args:
-      models: those that are kept, without one that diverges; the first and the last must not, and
-        ``ratio`` is of the last to the first.
-
-    Returns:
-      channel → model or ``ratio`` → ``mean``, ``low``, ``high``, (horizon,) each.
-    """
-    episode, target = np.asarray(windows.episode), np.asarray(windows.target)
-    frames: dict[str, dict[str, np.ndarray]] = {}
-    for model in models:
-        by_seed = predicted.get(model, {}).values()
-        if not by_seed or any(diverged(p, windows).any() for p in by_seed):
-            continue
-        each = [errors(p, target, channels) for p in by_seed]
-        for name in (n for n in GROUPS if each[0][n] is not None):
-            mean = np.array([e[name] for e in each]).mean(axis=0)
-            by_episode = [mean[episode == e].mean(axis=0) for e in np.unique(episode)]
-            frames.setdefault(name, {})[model] = np.stack(by_episode)
-    return {
-        name: {m: _band(mean_interval(e)) for m, e in shown.items()}
-        | {"ratio": _band(ratio_t_interval(shown[models[-1]], shown[models[0]]))}
-        for name, shown in frames.items()
-    }
-
-
-def _band(interval: Band) -> dict[str, list[float]]:
-    rounded = (np.round(x, 7).tolist() for x in interval)
-    return dict(zip(("mean", "low", "high"), rounded, strict=True))
 
 
 def mean_interval(error: np.ndarray) -> Band:

@@ -3,15 +3,17 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.recordings.figures import CHANNELS, Style, curves_figure
+import numpy as np
+
 from experiments.recordings.fitted import Fitted, Group
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import Recording
-from experiments.recordings.statistics import BySeed, curves, rows_at
-from experiments.records import Row, write, write_figure
+from experiments.recordings.statistics import BySeed, rows_at
+from experiments.records import Row, with_interval, write
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -19,6 +21,11 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import new_folder
 from worldmodel.types import Episode
 
+CHANNELS = {  # name, unit, factor from SI
+    "position_m": ("position", "mm", 1e3),
+    "rotation_rad": ("rotation", "°", float(np.degrees(1.0))),
+    "joint_rad": ("joints", "°", float(np.degrees(1.0))),
+}
 LONG_FRAMES = 80  # the longer horizon of a toss, as in the published tables
 LONG_SECONDS = 1.0  # of a recording without a body that flies
 SHORTER = (1, 10, 16, 50)  # frames, further horizons of learned models
@@ -71,24 +78,20 @@ def grids(problem: Problem, channels: Channels, episodes: Sequence[Episode]) -> 
 def publish(
     out: Path,
     recording: Recording,
-    split: str,
     fitted: Fitted,
     predict: Callable[[Windows], Mapping[str, BySeed]],
     pairs: Sequence[tuple[str, str]],
-    styles: Mapping[str, Style],
     *,
     shorter: Sequence[int] = (),
     remark: Callable[[Sequence[Row]], str] = lambda rows: "",
     **about: Any,
 ) -> dict[str, Any]:
-    """Predicts at every horizon; writes table.json, table.md and figure.png into ``out``.
+    """Predicts the test episodes at every horizon; writes table.json and table.md into ``out``.
 
     Args:
-      split: the part of the recording that is predicted.
       fitted: a fit of it, which says what is scored.
       predict: windows → predictions, model → seed → (windows, horizon, nq).
-      pairs: (model, reference) that are compared.
-      styles: of the models in the figure; table.md shows ratios to the first.
+      pairs: (model, reference) that are compared; table.md shows ratios to the first reference.
       shorter: further horizons [frames], of the first frames of what is predicted.
       remark: rows → a sentence below the table's title.
       about: further content of table.json.
@@ -96,10 +99,9 @@ def publish(
     Returns:
       The content of table.json.
     """
-    problem, episodes, channels = recording.problem, recording.part(split), fitted.channels
+    problem, episodes, channels = recording.problem, recording.part("test"), fitted.channels
     rows: list[Row] = []
-    shown: dict[str, Any] = {}
-    longest, reference = 0, next(iter(styles))
+    longest = 0
     for grid in grids(problem, channels, episodes):
         windows, skipped = grid.cut(episodes)
         predicted = predict(windows)
@@ -110,52 +112,39 @@ def publish(
             head = {"frames": frames, "seconds": seconds, "skipped": skipped}
             part = windows if frames is None else windows.shortened(frames)
             rows += [head | row for row in rows_at(predicted, part, channels, pairs)]
-        if grid.horizon is not None:  # the longer one's is kept
-            longest, shown = grid.horizon, curves(predicted, windows, channels, [*styles])
+        longest = grid.horizon or longest
     kept = {
         "recording": problem.name,
         "horizon": problem.windows.horizon,
-        "split": split,
+        "split": "test",
         "control_hz": problem.control_hz,
         "data_sha256": recording.digest,
         "fitted_on_sha256": fitted.metadata["settings"]["data"],
-        "curves": shown,
     }
-    title = f"{problem.name}: open-loop errors on the {split} episodes"
+    title = f"{problem.name}: open-loop errors on the test episodes"
     note = " ".join(filter(None, (NOTE, remark(rows))))
-    table = write(out, title, rows, columns(rows, reference), note=note, **kept, **about)
-    write_figure(out / "figure.png", curves_figure(table, styles))
-    return table
+    return write(out, title, rows, columns(rows, pairs[0][1]), note=note, **kept, **about)
 
 
 def columns(rows: Sequence[Row], reference: str) -> dict[str, Callable[[Row], Any]]:
     """The columns of table.md: errors by channel, and their ratios to a reference's."""
-    channels = [c for c in CHANNELS if any(row[c] is not None for row in rows)]
 
     def error(row: Row, channel: str) -> str | None:
-        value = row[channel]
-        return None if value is None else f"{CHANNELS[channel][2] * value:.2f}"
+        return None if row[channel] is None else f"{CHANNELS[channel][2] * row[channel]:.2f}"
 
     def ratio(row: Row, channel: str) -> str | None:
         compared = row["over"].get(reference, {}).get(channel)
-        if compared is None:
-            return None
-        low, high = compared[interval(row)]
-        return f"{compared['ratio']:.3f} [{low:.3f}, {high:.3f}]"
+        return with_interval(compared and (compared["ratio"], *compared[interval(row)]))
 
-    table: dict[str, Callable[[Row], Any]] = {
-        "ahead": lambda r: (
-            f"{r['frames']} frames, {r['seconds']:.2f} s" if r["frames"] else "whole"
-        ),
+    shown = {c: name for c, name in CHANNELS.items() if any(row[c] is not None for row in rows)}
+    horizon = "{frames} frames, {seconds:.2f} s"
+    return {
+        "ahead": lambda r: horizon.format(**r) if r["frames"] else "whole",
         "model": lambda r: r["model"] + (f": {r['reason']}" if r["reason"] else ""),
         "seeds": lambda r: ", ".join(map(str, r["seeds"])),
+        **{f"{n} [{unit}]": partial(error, channel=c) for c, (n, unit, _) in shown.items()},
+        **{f"{n} / {reference}": partial(ratio, channel=c) for c, (n, *_) in shown.items()},
     }
-    for c in channels:
-        name, unit, _ = CHANNELS[c]
-        table[f"{name} [{unit}]"] = lambda row, c=c: error(row, c)
-    for c in channels:
-        table[f"{CHANNELS[c][0]} / {reference}"] = lambda row, c=c: ratio(row, c)
-    return table
 
 
 def interval(row: Row) -> str:

@@ -14,8 +14,8 @@ its physics finetuned on them. ``--full`` goes on, with twice the replicates: ve
 brings K2 more, version 2 is physics finetuned on both and a network on top. Versions with and
 without the network, of the same corrections, tell the halves apart.
 ``--halves`` has the sizes of ``--full``, and ends with version 1, with and without a network.
-Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, figure.png,
-rows.csv, the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
+Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, rows.csv,
+the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
 SIGTERM or a kill; corrections are never played again.
 """
 
@@ -34,6 +34,7 @@ from experiments.slide.measurement import described, loop_rows, play_policies
 from experiments.slide.workers import make_workers
 from worldmodel import loop, runtime, trust
 from worldmodel.episodes import lerobot
+from worldmodel.errors import InputError
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.reality import RobotError
 from worldmodel.runtime.files import write_text
@@ -65,16 +66,15 @@ class Args:
         return slide.smoke(study) if self.smoke else study
 
 
-def main(args: Args) -> int:
+def main(args: Args, stop: Callable[[], bool]) -> int:
     """Runs or resumes one turn; prints one JSON line; returns the exit status."""
     runtime.configure()
     claim(args.out, {"hidden_seed": args.hidden_seed, "study": args.study})
-    with runtime.Interrupt() as interrupt, make_workers() as workers:
-        try:
-            table = run(args, workers, lambda: interrupt.requested)
-        except (runtime.Interrupted, RobotError) as stopped:
-            runtime.log(str(stopped))
-            return interrupt.exit_status if isinstance(stopped, runtime.Interrupted) else 2
+    try:
+        with make_workers() as workers:
+            table = run(args, workers, stop)
+    except RobotError as error:
+        raise InputError(str(error)) from error
     print(json.dumps({"task": "slide", "hidden_seed": args.hidden_seed, "alpha": summary(table)}))
     return 0
 
@@ -120,9 +120,7 @@ def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, An
     for name, pool in one.pools.items():
         _write_data_set(out / "data" / f"synthetic_{name}", pool[:each], args)
     one.stage("train every policy and play it in reality")
-    pools = one.pools | {CONTROL: twin}
-    errors = play_policies(out, study, hidden, demos, pools, workers, seed, stop)
-    rows = loop_rows(study, one.versions, errors)
+    rows = loop_rows(one, play_policies(one, demos, one.pools | {CONTROL: twin}))
     result = publish(
         out,
         f"Task slide, held-out simulation {seed}" + " (SMOKE: means nothing)" * args.smoke,
@@ -135,7 +133,7 @@ def run(args: Args, workers: Executor, stop: Callable[[], bool]) -> dict[str, An
             "hidden": {type(disturbance).__name__: disturbance for disturbance in hidden},
             "smoke": args.smoke,
         },
-        **described(study, hidden, table, one.versions, one.players, direct, seed),
+        **described(one, *direct),
     )
     write_text(out / "report.html", report(trust.document(trust.measure(rows))))
     return result

@@ -91,10 +91,7 @@ def simulator(hidden: Hidden, *seeds: int, workers: Executor | None = None) -> S
     noise where ``seeds`` are given: the operator who knows the machine plans without.
 
     What it plays is what ``reality.deploy`` would play; the commands are known beforehand, so the
-    episodes need not be decided step by step.
-
-    Args:
-      workers: processes that share the episodes.
+    episodes need not be decided step by step, and ``workers`` may share them.
     """
     hidden = hidden if seeds else without_noise(hidden)
 

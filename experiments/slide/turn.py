@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.records import append_row
 from experiments.slide.reality import Hidden, robot, simulator, slide_task
 from experiments.slide.study import Study
 from worldmodel import loop, runtime
@@ -22,6 +21,7 @@ from worldmodel.model.ensemble import make_predictor
 from worldmodel.policies import clone
 from worldmodel.reality import capture
 from worldmodel.rollout import Constant
+from worldmodel.runtime.records import append_row
 from worldmodel.tasks.play import Played, Simulate, episodes
 from worldmodel.tasks.slide.expert import make_table
 from worldmodel.types import Array, Episode, Goal, Policy, Start, Trial

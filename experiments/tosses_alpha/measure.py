@@ -6,7 +6,7 @@ Command:  python -m experiments.tosses_alpha.versions --recording elbow_toss
           --out runs/alpha/elbow/versions
           python -m experiments.tosses_alpha.measure --recording elbow_toss --out runs/alpha/elbow
 Runtime:  1.5 hours on one core in all; the same command resumes
-Expected: one JSON line; OUT/table.json, table.md, figure.png, rows.csv
+Expected: one JSON line; OUT/table.json, table.md, rows.csv
 
 Fixed before any mixture was trained: the sizes of ``Study``, weight 1, and one primary error, the
 geometric mean of position, rotation and hinge error over their ballistic values (the body keeps its
@@ -82,11 +82,8 @@ def windows_of(
     tosses: Mapping[str, np.ndarray],
     cell: tuple[str, int, int],
 ) -> list[Windows]:
-    """The windows of a cell's real tosses, and of its synthetic ones where they have any.
-
-    Args:
-      tosses: arrays of ``versions``, by name.
-    """
+    """The windows of a cell's real tosses, and of its synthetic ones, from the arrays of
+    ``versions``, where it has any."""
     version, n, m = cell
     real = [training_windows(study, pool[:n])]
     if not version:
@@ -110,10 +107,7 @@ def train_replicate(
     tosses: Mapping[str, np.ndarray],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Primary errors: of all cells, and of the versions themselves.
-
-    Args:
-      tosses: arrays of ``versions``, by name.
+    """Primary errors: of all cells, and of the versions themselves, whose arrays are ``tosses``.
 
     Raises:
       FloatingPointError: the primary error of a training is not finite.
@@ -155,12 +149,7 @@ def train_replicate(
 
 
 def rows_of(name: str, args: Args, results: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The trust tables: the versions, and the oracles as a task of their own.
-
-    Args:
-      name: of the recording.
-      results: of ``train_replicate``.
-    """
+    """The trust tables of all replicates: the versions, and the oracles as a task of their own."""
     study = args.study
     spent = {"v0": study.first, "v1": study.first, SHAM: study.first, "v2": study.second}
     return [

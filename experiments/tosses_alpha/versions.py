@@ -34,7 +34,6 @@ import numpy as np
 
 from experiments.recordings.problems import Problem
 from experiments.recordings.source import read_recording
-from experiments.records import write_arrays
 from worldmodel import runtime
 from worldmodel.episodes.errors import Channels, episode_errors
 from worldmodel.episodes.windows import WindowGrid, Windows
@@ -44,6 +43,7 @@ from worldmodel.finetune.regression import RegressionConfig, regress, regression
 from worldmodel.model import Displacement, Network, Parameters, WorldModel, init
 from worldmodel.model.ensemble import joined, make_predictor, make_simulator, members
 from worldmodel.model.features import heights
+from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import Scene
 from worldmodel.scene.tangent import backward_velocities, displaced, displacements
@@ -131,10 +131,6 @@ def draw_starts(
     The kernel's width is ``bandwidth`` standard deviations of each height, velocity and hinge
     angle, and of the turns between recorded rotations; the place on the table is kept. No start is
     deeper in the table than the lowest recorded one.
-
-    Args:
-      scene: a free body, and hinges.
-      count: starts to draw.
     """
     known = recorded_starts(tosses)
     rows = rng.integers(len(tosses), size=count)

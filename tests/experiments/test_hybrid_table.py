@@ -1,4 +1,4 @@
-"""The learned half's table: controls, pairing of fits, groups, refusals, text and figures."""
+"""The learned half's table: controls, pairing of fits, groups, refusals and text."""
 
 import dataclasses
 from pathlib import Path

@@ -21,7 +21,6 @@ from experiments.learned.calibration import (
     rows,
     spreads,
 )
-from experiments.learned.calibration_figure import Shown, draw
 from experiments.records import table
 from tests.helpers.command import ROOT
 from tests.helpers.learned_models import SMALL, shaken
@@ -48,7 +47,7 @@ def part(rng: np.random.Generator, episodes: int) -> Part:
     counts = np.broadcast_to(scored[..., None], error.shape)
     forecasts = Forecasts(error, deviation, np.repeat(np.arange(episodes), 4), counts)
     moved = np.broadcast_to(0.01 * speed * frames, forecasts.error.shape)
-    return Part(forecasts, np.array(moved)[None], np.arange(len(moved)))
+    return Part(forecasts, np.array(moved))
 
 
 def parts(seed: int = 0) -> tuple[Part, Part]:
@@ -115,20 +114,9 @@ def test_a_baseline_of_distance_ranks_by_how_far_the_mean_moves() -> None:
 
 def test_a_group_that_never_moves_is_left_out_by_name(capfd: pytest.CaptureFixture[str]) -> None:
     held, test = parts()
-    held.members[..., 2] = 0.0
+    held.moved[..., 2] = 0.0
     assert {row["group"] for row in rows(by_group(held, test, GROUPS), (5,))} == {"position_m"}
     assert "group joint_rad is left out: no forecast moves" in capfd.readouterr().err
-
-
-def test_a_fan_has_every_member_and_coverage_every_level() -> None:
-    test, by_spread = by_group(*parts(), GROUPS)["joint_rad"]
-    shown = Shown("joint_rad", test.members, test.start, by_spread[RAW], by_spread[CALIBRATED])
-    fan, coverage = draw([shown], 50.0).axes
-    time = np.asarray(fan.lines[0].get_xdata())
-    np.testing.assert_allclose(time, np.arange(1, HORIZON + 1) / 50.0)
-    assert len(fan.lines) == 2 + len(test.members) + 1  # the raw band, and the recording
-    labels = [line.get_label() for line in coverage.lines]
-    assert [str(label) for label in labels if "%" in str(label)] == ["50%", "68%", "90%", "95%"]
 
 
 SCENE = """<mujoco><worldbody><body><freejoint/><geom size=".1" mass="1"/></body>

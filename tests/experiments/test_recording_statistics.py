@@ -1,4 +1,4 @@
-"""Errors of several models on the same episodes: ratios, intervals, curves, rows that diverge."""
+"""Errors of several models on the same episodes: ratios, intervals, rows that diverge."""
 
 import dataclasses
 
@@ -9,7 +9,6 @@ from experiments.recordings.problems import CUBE
 from experiments.recordings.statistics import (
     bootstrap_interval,
     compare,
-    curves,
     holm,
     ratio_t_interval,
     rows_at,
@@ -99,22 +98,3 @@ def test_a_model_that_diverges_gets_a_reason_and_past_the_end_nothing_counts() -
     assert rows["physics"]["reason"] is None
     assert hybrid["over"]["physics"]["position_m"]["ratio"] == pytest.approx(0.5)
     assert (hybrid["episodes"], hybrid["windows"], hybrid["joint_rad"]) == (3, 3, None)
-
-
-def test_curves_have_every_frame_and_the_ratio_of_two_models() -> None:
-    windows, _ = CUBE.windows.cut(still_episodes(CUBE, 4, 60))
-    spread = 1 + 0.01 * np.asarray(windows.episode)
-    predicted = {
-        "physics": {0: off_by(windows, 0.2 * spread)},
-        "latent": {0: np.full(windows.target.shape, np.nan)},
-        "hybrid": {0: off_by(windows, 0.1 * spread), 1: off_by(windows, 0.3 * spread)},
-    }
-    shown = curves(predicted, windows, CHANNELS, [*predicted])
-    assert set(shown) == {"position_m", "rotation_rad"}
-    assert set(shown["position_m"]) == {"physics", "hybrid", "ratio"}  # without what diverges
-    for channel in shown.values():
-        ratio = np.array([channel["ratio"][end] for end in ("mean", "low", "high")])
-        assert ratio.shape == (3, 16)
-        np.testing.assert_allclose(ratio, 1.0, atol=1e-3)
-    mean = np.array(shown["position_m"]["physics"]["mean"])
-    np.testing.assert_allclose(mean, 0.2 * 1.015, rtol=1e-6)

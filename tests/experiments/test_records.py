@@ -1,6 +1,7 @@
 """Results as files: table.json has everything, table.md its rows as a plain table."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,12 @@ def test_a_column_that_no_row_has_is_an_error() -> None:
         table(ROWS, {"speed": "speed"})
 
 
-def test_the_files_hold_rows_origin_and_command(tmp_path: Path) -> None:
+def test_the_files_hold_rows_origin_and_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "x"])
     out = tmp_path / "new" / "claim"
-    result = write(out, "Errors", ROWS, {"scene": "scene"}, command="python -m x", config={"n": 1})
+    result = write(out, "Errors", ROWS, {"scene": "scene"}, config={"n": 1})
     assert json.loads((out / "table.json").read_text()) == result
     assert (result["rows"], result["config"]) == (ROWS, {"n": 1})
     text = (out / "table.md").read_text()

@@ -17,7 +17,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.runtime.page import Markup, render
 from worldmodel.scene import SceneError
 from worldmodel.scene.triangles import coarsened
-from worldmodel.scene.view3d import RATE, REACH, Mark, view, viewer
+from worldmodel.scene.view3d import RATE, REACH, view, viewer
 
 SCENE = """
 <mujoco>
@@ -182,9 +182,6 @@ def test_the_first_look_holds_what_moves_but_follows_nothing_that_flies_off(
     most = REACH * np.linalg.norm(alone[1] - alone[0])
     assert (both[0] <= alone[0] + 0.1).all() and (both[1] >= alone[1] - 0.1).all()
     assert both[1, 0] - both[0, 0] < 1.1 * most
-    marked = content(view(model, {"a": near}, 20.0, marks=[Mark((5.0, 0.0, 0.0), 0.1)]))
-    assert marked["bounds"][1][0] >= 5.1
-    assert [g["position"] for g in marked["geoms"] if "mark" in g] == [[5.0, 0.0, 0.0]]
 
 
 def test_hidden_geoms_are_shown_where_nothing_else_moves() -> None:
@@ -211,9 +208,8 @@ def test_a_page_of_many_views_has_one_script(model: mujoco.MjModel) -> None:
 def test_colours_are_those_given(model: mujoco.MjModel) -> None:
     qpos = tumbling(model, 3)
     episodes = {"a": qpos, "b": qpos}
-    read = content(view(model, episodes, 20.0, colours={"b": "var(--c1)"}, size=(300, 200)))
+    read = content(view(model, episodes, 20.0, colours={"b": "var(--c1)"}))
     assert [e["colour"] for e in read["episodes"]] == [None, "var(--c1)"]
-    assert read["size"] == [300, 200]
 
 
 def test_a_pose_takes_few_characters(model: mujoco.MjModel) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from worldmodel._mujoco import mujoco
 from worldmodel.commands.findings import MEND, NOTE, OK, Finding
 from worldmodel.episodes.windows import known_frames
-from worldmodel.scene.defaults import driven_dof, is_position_servo, is_velocity_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo, is_velocity_servo
 from worldmodel.scene.names import element_name
 from worldmodel.scene.replay import replayed
 from worldmodel.types import Episode

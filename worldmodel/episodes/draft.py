@@ -16,7 +16,7 @@ from worldmodel.episodes.columns import TIME_UNITS, Body, Columns, Command, Join
 from worldmodel.episodes.guess import guessed, guessed_rate
 from worldmodel.episodes.signals import Drive, Signal, coupling, layout
 from worldmodel.episodes.sources import Source, open_source
-from worldmodel.scene.defaults import is_velocity_servo
+from worldmodel.scene.actuators import is_velocity_servo
 from worldmodel.scene.names import element_name
 
 # What a column is, by a part of its name; the first that fits.

@@ -13,7 +13,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import FACTORS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.sources import expanded
 from worldmodel.errors import near
-from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 
 _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")

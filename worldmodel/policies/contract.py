@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
-from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.tasks.task import Task
 
 POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")

@@ -1,6 +1,7 @@
 """Capture: trials played on a robot, each episode in a file of its own as soon as it ends."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import time
@@ -95,19 +96,18 @@ def capture(
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
                 if time.monotonic() - began > LOGGED:
-                    judged = "success" if episode.success else "no success"
-                    judged = "not judged" if episode.success is None else judged
+                    judged = {True: "success", False: "no success", None: "not judged"}
                     log(
                         f"episode {i + 1} of {len(trials)}: {len(episode.qpos)} frames, "
-                        f"{episode.late} late, {judged}"
+                        f"{episode.late} late, {judged[episode.success]}"
                     )
     return [captured[i] for i in range(len(trials))]
 
 
 def _attempt(directory: Path, i: int) -> Path:
     """The file of an episode's next attempt that does not come to its end."""
-    numbers = ["", *range(1, 1 + len(list(directory.glob(f"{i:05d}.failed*.npz"))))]
-    return directory / f"{i:05d}.failed{numbers[-1]}.npz"
+    before = len(list(directory.glob(f"{i:05d}.failed*.npz")))
+    return directory / f"{i:05d}.failed{before or ''}.npz"
 
 
 def _digest(trial: Trial) -> str:
@@ -116,36 +116,23 @@ def _digest(trial: Trial) -> str:
     return hashlib.sha256(b"".join(x.tobytes() for x in numbers)).hexdigest()[:16]
 
 
-_ARRAYS = ("time", "qpos", "qvel", "ctrl", "valid", "fresh", "contact", "action", "intervention")
-
-
 def _write(path: Path, trial: Trial, episode: Episode) -> None:
-    arrays = {name: np.asarray(getattr(episode, name)) for name in (*_ARRAYS, "late")}
-    for name in ("measured", "force"):
-        if getattr(episode, name) is not None:
-            arrays[name] = getattr(episode, name)
-    if episode.success is not None:
-        arrays["success"] = np.array(episode.success)
-    arrays |= {f"goal.{name}": np.asarray(value) for name, value in episode.goal.items()}
-    write_arrays(path, arrays | {"trial": np.array(_digest(trial))})
+    names = {f.name for f in dataclasses.fields(episode)} - {"id", "goal", "source"}
+    arrays = {name: getattr(episode, name) for name in sorted(names)}
+    arrays |= {f"goal.{name}": value for name, value in episode.goal.items()}
+    arrays = {name: value for name, value in arrays.items() if value is not None}
+    write_arrays(path, arrays | {"trial": _digest(trial)})
 
 
 def _read(path: Path, trial: Trial) -> Episode:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        goal = {k.removeprefix("goal."): v for k, v in arrays.items() if k.startswith("goal.")}
-        success = arrays.get("success")
-        episode = Episode(
-            int(path.name.split(".")[0]),
-            goal=goal,
-            measured=arrays.get("measured"),
-            force=arrays.get("force"),
-            success=None if success is None else bool(success),
-            late=int(arrays["late"]),
-            **{name: arrays[name] for name in _ARRAYS},
-        )
-        digest = str(arrays["trial"])
+            arrays = dict(archive)
+        digest = str(arrays.pop("trial"))
+        goals = [name for name in arrays if name.startswith("goal.")]
+        goal = {name.removeprefix("goal."): arrays.pop(name) for name in goals}
+        scalars = {n: arrays.pop(n).item() for n in ("success", "late") if n in arrays}
+        episode = Episode(int(path.stem), goal=goal, **arrays, **scalars)
     except Exception as error:  # zipfile, zlib and struct errors have no common base
         raise CaptureError(
             f"{path} is damaged ({error}); move it away, and the episode is played again"

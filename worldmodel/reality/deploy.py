@@ -45,18 +45,11 @@ def compiled_loop(task: Task, policy: Policy, goal: Goal) -> Loop:
 
     A policy that cannot be traced acts in Python; what surrounds it is compiled.
     """
-
-    def init(policy: Policy, measured: Measurement, goal: Goal, key: jax.Array) -> Any:
-        return policy.init(task.observe(measured, goal), key)
-
-    def decide(policy: Policy, carry: Any, measured: Measurement, goal: Goal, key: Any) -> tuple:
-        return play.decide(task, policy, carry, measured, goal, key)
-
     wrap = jax.jit if policy.traceable else lambda f: f
     loop = Loop(
         begin=jax.jit(functools.partial(play.begin, task)),
-        init=wrap(init),
-        decide=wrap(decide),
+        init=wrap(lambda policy, now, goal, key: policy.init(task.observe(now, goal), key)),
+        decide=wrap(functools.partial(play.decide, task)),
         follow=jax.jit(functools.partial(play.follow, task)),
         failed=jax.jit(task.failed),
         action=jax.jit(task.action),
@@ -230,7 +223,7 @@ def _play(
         )
 
     go_on(0)
-    now = loop.begin(_answer(lambda: robot.reset(trial.start), tape))
+    now = loop.begin(_answer(tape, robot.reset, trial.start))
     tape.measured.append(now)
     tape.failed = bool(loop.failed(now, goal))
     carry = loop.init(trial.policy, now, goal, keys[0])
@@ -238,7 +231,7 @@ def _play(
     for t in range(task.horizon):
         go_on(t)
         action, ctrl, carry = loop.decide(trial.policy, carry, now, goal, keys[t + 1])
-        hers = _heard(lambda now=now: operator.command(now), "the operator's device", tape)
+        hers = _heard(tape, "the operator's device", operator.command, now)
         ctrl = np.asarray(ctrl if hers is None else hers, float)
         action = np.asarray(action, float)
         if action.shape != (size,) or not np.isfinite(action).all():
@@ -258,7 +251,7 @@ def _play(
         before = clock() if before is None else before
         if not watchdog.feed():
             raise hung()
-        sensed = _answer(lambda ctrl=ctrl: robot.step(ctrl), tape)
+        sensed = _answer(tape, robot.step, ctrl)
         before, took = clock(), clock() - before
         if watchdog.barked:
             raise hung()
@@ -282,13 +275,13 @@ def _play(
             return
 
 
-def _answer(ask: Callable[[], Measurement], tape: _Tape) -> Measurement:
+def _answer(tape: _Tape, ask: Callable[..., Measurement], *given: Any) -> Measurement:
     """What a robot measures.
 
     Raises:
       RobotError: it does not answer, or reports what cannot be.
     """
-    answer = _heard(ask, "the robot", tape)
+    answer = _heard(tape, "the robot", ask, *given)
     fault = _fault(answer, tape.task)
     if fault:
         raise RobotError(
@@ -298,14 +291,14 @@ def _answer(ask: Callable[[], Measurement], tape: _Tape) -> Measurement:
     return answer
 
 
-def _heard(ask: Callable[[], Any], who: str, tape: _Tape) -> Any:
+def _heard(tape: _Tape, who: str, ask: Callable[..., Any], *given: Any) -> Any:
     """What a device answers.
 
     Raises:
       RobotError: it does not answer.
     """
     try:
-        return ask()
+        return ask(*given)
     except OSError as error:  # a timeout among them
         raise RobotError(
             f"episode {tape.identity}: {who} stopped answering at frame {len(tape.measured)} "

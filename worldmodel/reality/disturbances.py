@@ -22,7 +22,7 @@ from worldmodel.reality.plant import (
     index,
     indices,
 )
-from worldmodel.scene.defaults import driven_dof, is_position_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 from worldmodel.types import Names
 
@@ -188,9 +188,7 @@ class FrictionPatches(Disturbance):
         """The factor at a place [m] and a speed [m/s]."""
         factor = self.factor * (1.0 + self.speed * speed)
         if self.waves:
-            wave = 0.0
-            for kx, ky, phase in self.waves:
-                wave += math.sin(kx * x + ky * y + phase)
+            wave = sum(math.sin(kx * x + ky * y + phase) for kx, ky, phase in self.waves)
             wave *= math.sqrt(2.0) / len(self.waves)
             factor *= 1.0 + self.amplitude * min(max(wave, -1.0), 1.0)
         return factor
@@ -281,13 +279,10 @@ class Backlash(Disturbance):
     width: float
 
     def commands(self, plant: Plant) -> OnCommand:
-        model, joint = plant.model, index(plant.model, "joint", self.joint)
-        driven = [driven_dof(model, a) for a in range(model.nu)]
-        which = [
-            a
-            for a, dof in enumerate(driven)
-            if dof is not None and model.dof_jntid[dof] == joint and is_position_servo(model, a)
-        ]
+        model = plant.model
+        dof = model.jnt_dofadr[index(model, "joint", self.joint)]
+        servos = [a for a in range(model.nu) if is_position_servo(model, a)]
+        which = [a for a in servos if driven_dof(model, a) == dof]
         if not which:
             raise InputError(f"no position servo drives joint '{self.joint}', which has backlash")
         half = 0.5 * self.width * np.abs(model.actuator_gear[which, 0])

@@ -94,11 +94,7 @@ class LeRobotRobot:
         Raises:
           RobotError: it is not calibrated.
         """
-        if not self._robot.is_connected:
-            self._robot.connect(calibrate=False)
-        if not self._robot.is_calibrated:
-            self.close()
-            raise RobotError("the robot is not calibrated; run LeRobot's calibration first")
+        _connect(self._robot, "robot")
 
     def reset(self, start: Start) -> Measurement:
         """The joints move to the start in a straight line, and rest there.
@@ -159,8 +155,7 @@ class LeRobotRobot:
 
     def close(self) -> None:
         """Disconnects."""
-        if self._robot.is_connected:
-            self._robot.disconnect()
+        _disconnect(self._robot)
 
     def _send(self, ctrl: np.ndarray) -> np.ndarray:
         """Sends a command, (nu,); returns the one that the robot has sent to its motors."""
@@ -211,16 +206,11 @@ class LeRobotTeleoperator(Nobody):
         Raises:
           RobotError: it is not calibrated.
         """
-        if not self._teleoperator.is_connected:
-            self._teleoperator.connect(calibrate=False)
-        if not self._teleoperator.is_calibrated:
-            self.close()
-            raise RobotError("the teleoperator is not calibrated; run LeRobot's calibration first")
+        _connect(self._teleoperator, "teleoperator")
 
     def close(self) -> None:
         """Disconnects."""
-        if self._teleoperator.is_connected:
-            self._teleoperator.disconnect()
+        _disconnect(self._teleoperator)
 
     def command(self, measured: Measurement) -> np.ndarray | None:
         """Hers where she has taken over.
@@ -246,9 +236,20 @@ class LeRobotTeleoperator(Nobody):
         if not hasattr(self._teleoperator, "get_teleop_events"):
             return True
         events = self._teleoperator.get_teleop_events()
-        return any(
-            on for event, on in events.items() if getattr(event, "value", event) == INTERVENTION
-        )
+        return any(on for e, on in events.items() if getattr(e, "value", e) == INTERVENTION)
+
+
+def _connect(device: Any, kind: str) -> None:
+    if not device.is_connected:
+        device.connect(calibrate=False)
+    if not device.is_calibrated:
+        _disconnect(device)
+        raise RobotError(f"the {kind} is not calibrated; run LeRobot's calibration first")
+
+
+def _disconnect(device: Any) -> None:
+    if device.is_connected:
+        device.disconnect()
 
 
 def _commanded(drives: Sequence[Drive], numbers: list[str]) -> dict[str, tuple[int, float, float]]:

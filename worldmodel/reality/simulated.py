@@ -15,7 +15,7 @@ from worldmodel.errors import InputError
 from worldmodel.reality.plant import Disturbance, Plant, index
 from worldmodel.reality.robot import RobotError, measurement
 from worldmodel.scene.names import element_name
-from worldmodel.scene.scene import parse_mjcf
+from worldmodel.scene.scene import compile_spec, parse_mjcf
 from worldmodel.tasks import play, sensors
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Goal, Measurement, Policy, Start
@@ -51,7 +51,7 @@ class SimulatedRobot:
     ) -> None:
         scene, self.names = task.scene, task.sensors
         theirs = scene.mj_model
-        model = copy.copy(theirs) if mjcf is None else _compiled(mjcf)
+        model = copy.copy(theirs) if mjcf is None else compile_spec(parse_mjcf(mjcf))
         actuators = tuple(element_name(model, "actuator", a) for a in range(model.nu))
         if actuators != self.names.actuators:
             raise InputError(
@@ -208,11 +208,11 @@ def simulate(task: Task, robot: Callable[[], SimulatedRobot]) -> play.Simulate:
     def play_all(policy: Policy, start: Start, goal: Goal, key: Array) -> play.Played:
         if not policy.traceable:
             raise InputError("a policy that cannot be traced is deployed, one episode at a time")
-        keys = jax.random.split(key, len(np.asarray(start.qpos)))
-        parts = []
-        for i in range(0, len(keys), TOGETHER):
-            rows = jax.tree.map(lambda x, i=i: x[i : i + TOGETHER], (policy, start, goal))
-            parts.append(batch(rows[0], rows[1], rows[2], keys[i : i + TOGETHER]))
+        rows = policy, start, goal, jax.random.split(key, len(np.asarray(start.qpos)))
+        parts = [
+            batch(*jax.tree.map(lambda x, i=i: x[i : i + TOGETHER], rows))
+            for i in range(0, len(rows[-1]), TOGETHER)
+        ]
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     return play_all
@@ -222,25 +222,16 @@ def _stacked(measured: list[Measurement]) -> Measurement:
     return jax.tree.map(lambda *x: np.stack(x), *measured)
 
 
-def _compiled(mjcf: str | Path) -> mujoco.MjModel:
-    spec = parse_mjcf(mjcf)
-    try:
-        return spec.compile()
-    except ValueError as error:
-        raise InputError(f"the simulated robot's MJCF does not compile: {error}") from error
-
-
 def _addresses(theirs: mujoco.MjModel, ours: mujoco.MjModel) -> np.ndarray:
     """(nq of theirs,) where our qpos has what theirs has, by the joints' names; −1: nowhere."""
-    sizes = {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4}
+    sizes = np.diff([*theirs.jnt_qposadr, theirs.nq])
     known = {_joint_name(ours, j): j for j in range(ours.njnt)}
     out = np.full(theirs.nq, -1)
     for j in range(theirs.njnt):
         k = known.get(_joint_name(theirs, j), -1)
         if k >= 0 and ours.jnt_type[k] == theirs.jnt_type[j]:
-            size = sizes.get(mujoco.mjtJoint(theirs.jnt_type[j]), 1)
-            first = int(ours.jnt_qposadr[k])
-            out[theirs.jnt_qposadr[j] + np.arange(size)] = first + np.arange(size)
+            numbers = np.arange(sizes[j])
+            out[theirs.jnt_qposadr[j] + numbers] = ours.jnt_qposadr[k] + numbers
     return out
 
 

@@ -4,9 +4,9 @@ import collections
 import dataclasses
 
 from worldmodel._mujoco import mujoco
-from worldmodel.scene.collisions import POINTS, Allocation, Group, Hull
+from worldmodel.scene.collisions import POINTS, Allocation, Hull
 from worldmodel.scene.cost import group_bytes, step_bytes
-from worldmodel.scene.names import element_name, element_names, geom_name
+from worldmodel.scene.names import element_name, element_names, geom_name, pair_names, type_names
 
 # Four points hold a rigid body, and a robot rarely touches with more than a dozen bodies at once.
 # Beyond four times that, most slots are empty in every state and are computed all the same: with
@@ -30,7 +30,8 @@ def advice(allocation: Allocation) -> list[str]:
             )
     for group in allocation.groups:
         if group.types not in POINTS:
-            remedies.append(f"MJX has no collision {types(group)} ({_example(allocation, group)})")
+            example = pair_names(allocation.model, group.pairs[:1])
+            remedies.append(f"MJX has no collision {type_names(group.types)} ({example})")
     return remedies
 
 
@@ -54,17 +55,6 @@ def fewer_slots(allocation: Allocation) -> str:
     )
 
 
-def types(group: Group) -> str:
-    """The geom types of a group, as 'box–mesh'."""
-    names = (mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in group.types)
-    return "–".join(names)
-
-
-def _example(allocation: Allocation, group: Group) -> str:
-    first, second = (geom_name(allocation.model, geom) for geom in group.pairs[0])
-    return f"{first} and {second}"
-
-
 def _smaller_hulls(allocation: Allocation) -> str | None:
     """Meshes of many hull vertices, by the memory of the pairs that they are part of."""
     sizes = {group: group_bytes(group, allocation) for group in allocation.groups if group.meshes}
@@ -81,9 +71,10 @@ def _smaller_hulls(allocation: Allocation) -> str | None:
     cut = {mesh: CUT_HULL if mesh in heavy else hull for mesh, hull in allocation.hulls.items()}
     after = step_bytes(dataclasses.replace(allocation, hulls=cut))
     return (
-        f"{_example(allocation, worst)} alone, with hulls of {vertices} vertices, take "
-        f"{describe_bytes(sizes[worst] / worst.tested)}: set maxhullvert='{CUT_HULL.vertices}' on "
-        f"mesh {element_names(allocation.model, 'mesh', heavy, most=8)} (the step then takes about "
+        f"{pair_names(allocation.model, worst.pairs[:1])} alone, with hulls of {vertices} "
+        f"vertices, take {describe_bytes(sizes[worst] / worst.tested)}: set "
+        f"maxhullvert='{CUT_HULL.vertices}' on mesh "
+        f"{element_names(allocation.model, 'mesh', heavy, most=8)} (the step then takes about "
         f"{describe_bytes(after)}), or collide primitives instead"
     )
 

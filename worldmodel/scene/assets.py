@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
@@ -32,10 +32,10 @@ def collect(
         for name in _FOLDERS:
             compiler.attrib.pop(name, None)
     contents: dict[str, bytes] = {}
-    for element, attribute, places in _references(root, spec, model):
-        content = _read(spec, element.attrib[attribute], places)
+    for element, attribute, place in _references(root, spec, model):
+        content = _read(spec, element.attrib[attribute], place)
         if attribute == "file" and "name" not in element.attrib:  # MuJoCo names them after it
-            element.set("name", PurePosixPath(_posix(element.attrib[attribute])).stem)
+            element.set("name", PureWindowsPath(element.attrib[attribute]).stem)
         element.set(attribute, _add(contents, element.attrib[attribute], content))
     return contents
 
@@ -58,8 +58,8 @@ def write_mjcf(path: Path | str, mjcf: str, assets: Mapping[str, bytes]) -> None
 
 def _references(
     root: ElementTree.Element, spec: mujoco.MjSpec, model: mujoco.MjModel
-) -> Iterator[tuple[ElementTree.Element, str, list[str]]]:
-    """Each attribute that names a file, and the paths at which MuJoCo may have read it."""
+) -> Iterator[tuple[ElementTree.Element, str, str]]:
+    """Each attribute that names a file, and the path at which MuJoCo may have read it."""
     kinds = {
         "asset/mesh": model.mesh_pathadr,
         "asset/hfield": model.hfield_pathadr,
@@ -69,35 +69,34 @@ def _references(
     for kind, addresses in kinds.items():
         for i, (element, address) in enumerate(zip(root.findall(kind), addresses, strict=True)):
             if "file" in element.attrib:
-                yield element, "file", [_path(model, address)]
+                yield element, "file", _path(model, address)
             for attribute in element.attrib:
                 if kind == "asset/texture" and attribute.startswith("file") and len(attribute) > 4:
                     folder = spec.textures[i].compiler.texturedir
-                    yield element, attribute, [str(Path(folder) / element.attrib[attribute])]
+                    yield element, attribute, str(Path(folder) / element.attrib[attribute])
 
 
 def _path(model: mujoco.MjModel, address: int) -> str:
     return model.paths[address:].split(b"\0", 1)[0].decode() if address >= 0 else ""
 
 
-def _read(spec: mujoco.MjSpec, name: str, places: list[str]) -> bytes:
+def _read(spec: mujoco.MjSpec, name: str, place: str) -> bytes:
     """The content of a file: by its path, its name in the MJCF or its bare name among the assets,
     or from the disk."""
-    bare = PurePosixPath(_posix(name)).name
-    for place in (*places, name, bare):
-        if place in spec.assets:
-            return bytes(spec.assets[place])
+    for key in (place, name, PureWindowsPath(name).name):
+        if key in spec.assets:
+            return bytes(spec.assets[key])
     # MuJoCo states whole paths where the MJCF was opened by a path, relative ones as that was.
-    for place in (*places, name):
-        for path in (Path(spec.modelfiledir) / place, Path(place)):
+    for key in (place, name):
+        for path in (Path(spec.modelfiledir) / key, Path(key)):
             if path.is_file():
                 return path.read_bytes()
-    raise InputError(f"{name} is neither in `assets` nor at {places[0]}")
+    raise InputError(f"{name} is neither in `assets` nor at {place}")
 
 
 def _add(contents: dict[str, bytes], name: str, content: bytes) -> str:
     """Adds a file under a bare name that no other content has; returns that name."""
-    bare = PurePosixPath(_posix(name))
+    bare = PureWindowsPath(name)  # which knows both slashes
     taken = {other.lower(): other for other in contents}  # MuJoCo's names know no case
     candidate, number = bare.name, 1
     while (other := taken.get(candidate.lower())) is not None and contents[other] != content:
@@ -105,7 +104,3 @@ def _add(contents: dict[str, bytes], name: str, content: bytes) -> str:
         candidate = f"{bare.stem}_{number}{bare.suffix}"
     contents.setdefault(other or candidate, content)
     return other or candidate
-
-
-def _posix(name: str) -> str:
-    return name.replace("\\", "/")

@@ -147,6 +147,18 @@ def geom_pairs(model: mujoco.MjModel) -> list[tuple[int, int, int]]:
     return listed
 
 
+def margins(model: mujoco.MjModel) -> dict[tuple[int, int], list[tuple[str, int]]]:
+    """The geom pairs that have a contact margin, and what gives it to them: ("pair", id) or
+    ("geom", id)."""
+    out = {}
+    for i, (first, second, _) in enumerate(geom_pairs(model)):  # the explicit ones come first
+        own = [("pair", i)] if i < model.npair else [("geom", first), ("geom", second)]
+        own = [(kind, e) for kind, e in own if getattr(model, f"{kind}_margin")[e]]
+        if own:
+            out[first, second] = own
+    return out
+
+
 def geoms_of_pairs_alone(model: mujoco.MjModel) -> set[int]:
     """Geoms that touch in explicit <pair>s alone. No contact has their friction, solref or solimp:
     those of a <pair> are its own."""

@@ -11,12 +11,11 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import drives
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.scene.collisions import geom_pairs, geoms_of_pairs_alone
 from worldmodel.scene.free_parameter import FreeParameter
 from worldmodel.scene.names import element_name, pair_names
 from worldmodel.scene.scene import compile_spec
-
-_SLIDES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +58,18 @@ def stepping(model: mujoco.MjModel, control_hz: float, substeps: int | None = No
       control_hz: rate of the frames [1/s].
     """
     limits = [Limit("the MJCF's timestep", float(model.opt.timestep))]
-    paired = geoms_of_pairs_alone(model)
-    for geom in (g for g in touching_geoms(model) if g not in paired):
-        time_constant = float(model.geom_solref[geom, 0])
-        if time_constant > 0:  # negative: a stiffness, which has no time constant of its own
-            name = f"the contact of geom '{element_name(model, 'geom', geom)}'"
-            limits.append(Limit(name, time_constant / 2))
+    soft = [
+        (f"the contact of geom '{element_name(model, 'geom', geom)}'", model.geom_solref[geom])
+        for geom in sorted({*touching_geoms(model)} - geoms_of_pairs_alone(model))
+    ]
     for pair in range(model.npair):
-        if model.pair_solref[pair, 0] > 0:
-            sides = int(model.pair_geom1[pair]), int(model.pair_geom2[pair])
-            name = f"the contact of {pair_names(model, [sides])}"
-            limits.append(Limit(name, float(model.pair_solref[pair, 0]) / 2))
+        sides = int(model.pair_geom1[pair]), int(model.pair_geom2[pair])
+        soft.append((f"the contact of {pair_names(model, [sides])}", model.pair_solref[pair]))
     for joint in np.flatnonzero(model.jnt_limited).tolist():
-        if model.jnt_solref[joint, 0] > 0:
-            name = f"the limit of joint '{element_name(model, 'joint', joint)}'"
-            limits.append(Limit(name, float(model.jnt_solref[joint, 0]) / 2))
+        name = f"the limit of joint '{element_name(model, 'joint', joint)}'"
+        soft.append((name, model.jnt_solref[joint]))
+    # A negative number is a stiffness, which has no time constant of its own.
+    limits += [Limit(name, float(solref[0]) / 2) for name, solref in soft if solref[0] > 0]
     for actuator in range(model.nu):
         limits += _drive_limits(model, actuator)
     limits.sort(key=lambda limit: limit.seconds)
@@ -91,41 +87,13 @@ def _drive_limits(model: mujoco.MjModel, actuator: int) -> list[Limit]:
         return limits
     gear = float(model.actuator_gear[actuator, 0]) ** 2
     _, kp, kv = -model.actuator_biasprm[actuator, :3] * gear
-    inertia = moved_inertia(model, dof)
+    inertia = 1.0 / max(float(model.dof_invweight0[dof]), 1e-12)  # all other joints free
     if kp > 0:
         limits.append(Limit(f"the servo of {name} (kp {kp:.3g})", math.sqrt(inertia / kp)))
     explicit = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4)
     if kv > 0 and int(model.opt.integrator) in explicit:
         limits.append(Limit(f"the servo of {name} (kv {kv:.3g})", inertia / kv))
     return limits
-
-
-def driven_dof(model: mujoco.MjModel, actuator: int) -> int | None:
-    """The degree of freedom that an actuator drives: of its hinge or slide; None of others."""
-    joints = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
-    if int(model.actuator_trntype[actuator]) not in joints:
-        return None
-    joint = int(model.actuator_trnid[actuator, 0])
-    return int(model.jnt_dofadr[joint]) if int(model.jnt_type[joint]) in _SLIDES else None
-
-
-def is_position_servo(model: mujoco.MjModel, actuator: int) -> bool:
-    """Whether its force is kp · (command − position) and nothing more than damping."""
-    gain, bias = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
-    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
-    return bool(affine and gain[0] > 0 and bias[1] == -gain[0])
-
-
-def is_velocity_servo(model: mujoco.MjModel, actuator: int) -> bool:
-    """Whether its force is kv · (command − velocity) and nothing more."""
-    gain, bias = model.actuator_gainprm[actuator], model.actuator_biasprm[actuator]
-    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
-    return bool(affine and gain[0] > 0 and bias[1] == 0 and bias[2] == -gain[0])
-
-
-def moved_inertia(model: mujoco.MjModel, dof: int) -> float:
-    """The inertia that a degree of freedom moves with all others free [kg·m², kg]."""
-    return 1.0 / max(float(model.dof_invweight0[dof]), 1e-12)
 
 
 def touching_geoms(model: mujoco.MjModel) -> list[int]:
@@ -159,14 +127,11 @@ def candidates(
       with_drives: whether drives are among them; a friction loss stands for their ``coulomb``.
     """
     free: list[FreeParameter] = []
-    driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in _driven(model)}
-    for root in sorted({int(r) for r in model.body_rootid[1:]}):
-        bodies = [
-            b
-            for b in range(1, model.nbody)
-            if model.body_rootid[b] == root and model.body_weldid[b] == b and model.body_mass[b] > 0
-        ]
-        bodies = [b for b in bodies if model.body_dofnum[b] > 0]
+    dofs = (driven_dof(model, actuator) for actuator in range(model.nu))
+    driven = {int(model.body_rootid[model.dof_bodyid[d]]) for d in dofs if d is not None}
+    moves = (model.body_dofnum > 0) & (model.body_mass > 0)
+    for root in np.unique(model.body_rootid[1:]).tolist():
+        bodies = np.flatnonzero(moves & (model.body_rootid == root)).tolist()
         heaviest = max(bodies, key=lambda b: model.body_mass[b], default=None)
         for body in bodies:
             name = model.body(body).name
@@ -189,7 +154,8 @@ def candidates(
             if (numbers[group[0]] > 0).all():
                 name, *also = (model.geom(g).name for g in (*group, *under.get(group[0], ())))
                 free.append(FreeParameter(kind, name, also=tuple(also)))
-    for joint in np.flatnonzero(np.isin(model.jnt_type, _SLIDES)):
+    scalar = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+    for joint in np.flatnonzero(np.isin(model.jnt_type, scalar)):
         name = model.joint(joint).name
         kinds = ("damping", "frictionloss", "armature", "joint_zero")
         free += [FreeParameter(kind, name) for kind in kinds]
@@ -239,11 +205,6 @@ def _under(
     return under
 
 
-def _driven(model: mujoco.MjModel) -> list[int]:
-    dofs = (driven_dof(model, actuator) for actuator in range(model.nu))
-    return [dof for dof in dofs if dof is not None]
-
-
 def name_elements(spec: mujoco.MjSpec) -> list[str]:
     """Names every body, joint, geom and actuator that has none after its index, as ``geom3`` (or
     ``geom3_`` where another has that name), so that a parameter can belong to it; compiles the
@@ -254,12 +215,8 @@ def name_elements(spec: mujoco.MjSpec) -> list[str]:
     """
     compile_spec(spec)
     named = []
-    for kind, elements in (
-        ("body", spec.bodies),
-        ("joint", spec.joints),
-        ("geom", spec.geoms),
-        ("actuator", spec.actuators),
-    ):
+    kinds = {"body": spec.bodies, "joint": spec.joints, "geom": spec.geoms}
+    for kind, elements in (kinds | {"actuator": spec.actuators}).items():
         taken = {element.name for element in elements}
         for element in elements:
             if not element.name:

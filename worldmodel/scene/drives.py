@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.actuators import driven_dof, is_position_servo, joints
 from worldmodel.scene.errors import SceneError
 from worldmodel.scene.names import element_name
 from worldmodel.scene.namespace import namespace
@@ -37,18 +38,14 @@ Model = Any  # mujoco.MjModel or mjx.Model: their fields have the same names
 FIRST = 3  # of the ``gainprm`` columns
 COLUMNS = ("delay", "lag", "backlash", "no_load_speed", "coulomb", "stiction", "stribeck_speed")
 DELAY_MAX = 0.2  # [s]
-CLAMP_OFF = int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)  # of a model that a drive commands: what it
-# gives stands for a force, and may lie beyond ctrlrange
-HELD = (
-    1.0  # [rad/s², m/s²] of a joint, by a load under which its link stays where it is in its play
-)
+# Of a model that a drive commands: what it gives stands for a force, and may lie beyond ctrlrange.
+CLAMP_OFF = int(mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)
+HELD = 1.0  # [rad/s², m/s²] of a joint by a load; under less its link stays in its play
 CROSSING = 0.02  # [s] time constant of a link that a larger load moves to the other side
 SLOW = 0.1  # [rad/s, m/s] at which a joint counts as half at rest
 SLOPE = 0.5  # of friction at rest, as a share of what stops a joint within one substep
 _PLAY = 2  # rows of a memory, the last ones
 _SETTLED = 1e3  # substeps per time constant of a command without a lag
-_ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
-_SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
 def numbers(model: Model) -> Array:
@@ -75,16 +72,6 @@ def has_play(model: mujoco.MjModel) -> bool:
 def acts_on_state(model: mujoco.MjModel) -> bool:
     """Whether what a drive does changes from substep to substep with the state."""
     return bool(numbers(model)[:, COLUMNS.index("no_load_speed") :].any())
-
-
-def joints(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(nu,) bool, whether an actuator drives a hinge or slide; its index in qpos and in qvel, 0
-    where it does not."""
-    on_joint = np.isin(np.asarray(model.actuator_trntype), _ON_JOINT)
-    joint = np.where(on_joint, np.asarray(model.actuator_trnid)[:, 0], 0)
-    on_joint &= np.isin(np.asarray(model.jnt_type)[joint], _SCALAR)
-    joint = np.where(on_joint, joint, 0)
-    return on_joint, np.asarray(model.jnt_qposadr)[joint], np.asarray(model.jnt_dofadr)[joint]
 
 
 def blank_memory(model: mujoco.MjModel, substeps: int) -> np.ndarray:
@@ -133,7 +120,8 @@ def commands(model: Model, memory: Array, ctrl: Array, substeps: int) -> tuple[A
       (…, substeps, nu), and the memory after the control step.
     """
     xp = namespace(ctrl)
-    ctrl = _clamped(model, ctrl)[..., None, :]
+    limited = np.asarray(model.actuator_ctrllimited).astype(bool)
+    ctrl = xp.where(limited, xp.clip(ctrl, *model.actuator_ctrlrange.T), ctrl)[..., None, :]
     memory, play = memory[..., :-_PLAY, :], memory[..., -_PLAY:, :]
     memory = xp.where(xp.isnan(memory), ctrl, memory)
     held = xp.concatenate([ctrl, memory[..., :-1, :]], axis=-2)
@@ -276,32 +264,24 @@ def actuated(
     return ctrl, friction @ (dof[:, None] == np.arange(model.nv)).astype(float)
 
 
-def _clamped(model: Model, ctrl: Array) -> Array:
-    """(…, nu) within ctrlrange, as MuJoCo clamps commands; the drive does so before the delay."""
-    xp = namespace(ctrl)
-    limited = np.asarray(model.actuator_ctrllimited).astype(bool)
-    low, high = model.actuator_ctrlrange.T
-    return xp.where(limited, xp.clip(ctrl, low, high), ctrl)
-
-
 def obstacle(model: mujoco.MjModel, actuator: int, name: str) -> str | None:
     """Why an actuator cannot have a number of ``COLUMNS``, and the remedy; None where it can."""
     if model.actuator_gaintype[actuator] != mujoco.mjtGain.mjGAIN_FIXED:
         return "a drive needs a fixed gain, as motors and position servos have"
     if name in ("delay", "lag"):
         return None
-    if not joints(model)[0][actuator]:
+    if driven_dof(model, actuator) is None:
         return "it acts on a hinge or slide, and this actuator drives none"
     if name in ("coulomb", "stiction", "stribeck_speed"):
         return None
-    gain, bias = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, 1]
     if model.actuator_dyntype[actuator] != mujoco.mjtDyn.mjDYN_NONE:
         return "it needs an actuator without an activation: drop its filter, and give it a lag"
     if name == "backlash":
-        servo = gain > 0 and bias == -gain
+        servo = is_position_servo(model, actuator)
         return None if servo else "only a position servo has backlash: it measures its motor"
     if not model.actuator_forcelimited[actuator]:
         return "it lowers the largest force, and this actuator has none; give it a forcerange"
+    gain = model.actuator_gainprm[actuator, 0]
     return None if gain > 0 else f"it needs a positive gain, not {gain:g}"
 
 

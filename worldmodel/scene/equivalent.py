@@ -3,13 +3,12 @@
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.actuators import driven_dof
 
 _DISABLE, _ENABLE = mujoco.mjtDisableBit, mujoco.mjtEnableBit
 _SPRING, _DAMPER = int(_DISABLE.mjDSBL_SPRING), int(_DISABLE.mjDSBL_DAMPER)
 _DIAGNOSTIC = int(_ENABLE.mjENBL_ENERGY) | int(_ENABLE.mjENBL_FWDINV)
 _LEAST_FRICTION = 1e-5  # mjMINMU: C raises a contact's friction to it
-_JOINTS = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
-_SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
 def simplify(model: mujoco.MjModel) -> None:
@@ -59,15 +58,13 @@ def _fold_actuators(model: mujoco.MjModel) -> None:
     limits of the actuator's force. Actuators of other transmissions, and of joints that turn about
     three axes, keep theirs.
     """
-    for i in np.flatnonzero(model.actuator_armature + model.actuator_damping):
-        element, squared = model.actuator_trnid[i, 0], model.actuator_gear[i, 0] ** 2
-        kind = int(model.actuator_trntype[i])
-        if kind == int(mujoco.mjtTrn.mjTRN_TENDON):
-            owner, at = "tendon", element
-        elif kind in _JOINTS and int(model.jnt_type[element]) in _SCALAR:
-            owner, at = "dof", model.jnt_dofadr[element]
-        else:
+    for i in np.flatnonzero(model.actuator_armature + model.actuator_damping).tolist():
+        owner, at = "dof", driven_dof(model, i)
+        if model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_TENDON:
+            owner, at = "tendon", model.actuator_trnid[i, 0]
+        if at is None:
             continue
+        squared = model.actuator_gear[i, 0] ** 2
         for name in ("armature", "damping"):
             own, folded = getattr(model, f"actuator_{name}"), getattr(model, f"{owner}_{name}")
             folded[at] += squared * own[i]

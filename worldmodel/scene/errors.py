@@ -1,4 +1,4 @@
-"""The error and the warning of scenes, and how they name elements."""
+"""The error and the warning of scenes."""
 
 from worldmodel.errors import InputError
 

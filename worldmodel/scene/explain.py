@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene.collisions import POINTS, allocation, geom_pairs
-from worldmodel.scene.names import element_name, element_names, pair_names
+from worldmodel.scene.collisions import POINTS, allocation, geom_pairs, margins
+from worldmodel.scene.names import element_name, element_names, pair_names, type_names
 
 _NO_MARGIN = (int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 _FIELDS = {  # of the enums in MJX's messages
@@ -75,7 +75,8 @@ def sensors_of(model: mujoco.MjModel) -> Callable[[mjx.Model, mjx.Data], mjx.Dat
 def sensor_failure(model: mujoco.MjModel, error: Exception) -> str:
     """What MJX raises at its sensors, with the names of those that raise it."""
     sensors = [i for i in range(model.nsensor) if not _traces(model, i)]
-    kinds = ", ".join(dict.fromkeys(_sensor_type(model, i) for i in sensors))
+    types = dict.fromkeys(model.sensor_type[sensors].tolist())
+    kinds = ", ".join(mujoco.mjtSensor(kind).name for kind in types)
     return (
         f"sensor {element_names(model, 'sensor', sensors)}: MJX fails at {kinds} in its first step "
         f"({type(error).__name__}: {error}); remove or replace it"
@@ -94,45 +95,25 @@ def _traces(model: mujoco.MjModel, sensor: int) -> bool:
     return True
 
 
-def _sensor_type(model: mujoco.MjModel, sensor: int) -> str:
-    return mujoco.mjtSensor(int(model.sensor_type[sensor])).name
-
-
 def _without_collision(model: mujoco.MjModel) -> str:
     """The pairs that may touch and for which MJX has no collision function."""
-    kinds, pairs = model.geom_type, [(a, b) for a, b, _ in geom_pairs(model)]
-    lacking = [(a, b) for a, b in pairs if (int(kinds[a]), int(kinds[b])) not in POINTS]
-    shapes = "–".join(_shape(model, geom) for geom in lacking[0])
+    kinds, pairs = model.geom_type.tolist(), [(a, b) for a, b, _ in geom_pairs(model)]
+    lacking = [(a, b) for a, b in pairs if (kinds[a], kinds[b]) not in POINTS]
+    shapes = [kinds[geom] for geom in lacking[0]]
     return (
-        f"MJX has no collision {shapes}: {pair_names(model, lacking)}; replace one shape (a "
-        "cylinder by a capsule or mesh), or keep the pair apart with contype/conaffinity or "
-        "<exclude>"
+        f"MJX has no collision {type_names(shapes)}: {pair_names(model, lacking)}; replace one "
+        "shape (a cylinder by a capsule or mesh), or keep the pair apart with contype/conaffinity "
+        "or <exclude>"
     )
 
 
 def _with_margin(model: mujoco.MjModel) -> str:
     """The pairs of a mesh or height field that may touch and have a margin."""
-    explicit = {
-        tuple(sorted((int(a), int(b)))): i
-        for i, (a, b) in enumerate(zip(model.pair_geom1, model.pair_geom2, strict=True))
-    }
-    refused, sources = [], []
-    for first, second, _ in geom_pairs(model):
-        if not {int(model.geom_type[first]), int(model.geom_type[second])} & set(_NO_MARGIN):
-            continue
-        pair = explicit.get((min(first, second), max(first, second)))
-        if pair is not None and model.pair_margin[pair]:
-            refused.append((first, second))
-            sources.append(f"pair '{element_name(model, 'pair', pair)}'")
-        elif pair is None and model.geom_margin[first] + model.geom_margin[second]:
-            refused.append((first, second))
-            geoms = [g for g in (first, second) if model.geom_margin[g]]
-            sources += [f"geom '{element_name(model, 'geom', g)}'" for g in geoms]
+    without = np.isin(model.geom_type, _NO_MARGIN)
+    refused = {pair: own for pair, own in margins(model).items() if without[list(pair)].any()}
+    sources = dict.fromkeys(element for own in refused.values() for element in own)
+    names = ", ".join(f"{kind} '{element_name(model, kind, i)}'" for kind, i in sources)
     return (
         "MJX has no contact margin at meshes and height fields: "
-        f"{pair_names(model, refused)}; set margin=0 on {', '.join(dict.fromkeys(sources))}"
+        f"{pair_names(model, list(refused))}; set margin=0 on {names}"
     )
-
-
-def _shape(model: mujoco.MjModel, geom: int) -> str:
-    return mujoco.mjtGeom(int(model.geom_type[geom])).name.removeprefix("mjGEOM_").lower()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from worldmodel._mujoco import mujoco
+from worldmodel.scene.compiled import array_names
 from worldmodel.scene.errors import SceneError
 from worldmodel.scene.names import element_name
 
@@ -23,10 +24,8 @@ def refuse_nonfinite(model: mujoco.MjModel) -> None:
         if isinstance(value, float | np.ndarray) and not np.isfinite(value).all():
             raise SceneError(f"option {name} is {value}; {_REMEDY}")
     # A NaN in one number spreads: those that an MJCF gives come before those that follow.
-    for name in sorted((n for n in dir(model) if not n.startswith("_")), key=_derived):
+    for name in sorted(array_names(model), key=_derived):
         array = getattr(model, name)
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            continue
         bad = np.isnan(array) if name.endswith("range") else ~np.isfinite(array)
         if bad.any():
             row = int(np.argwhere(bad)[0][0])

@@ -84,12 +84,18 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any, structure: str | None = None) -> st
     for frame in world.iter("frame"):  # what is in one gets poses relative to its body
         for name in ("pos", "quat"):
             frame.attrib.pop(name, None)
-    bodies = list(world.iter("body"))
-    _matched("body", len(bodies), int(np.shape(model.body_mass)[0]) - 1)
-    geoms = list(world.iter("geom"))
-    _matched("geom", len(geoms), int(np.shape(model.geom_size)[0]))
+    bodies, geoms = list(world.iter("body")), list(world.iter("geom"))
     joints = [e for e in world.iter() if e.tag in ("joint", "freejoint")]
-    _matched("joint", len(joints), int(np.shape(model.jnt_pos)[0]))
+    for tag, listed, rows in (
+        ("body", bodies, model.body_mass[1:]),
+        ("geom", geoms, model.geom_size),
+        ("joint", joints, model.jnt_pos),
+    ):
+        if len(listed) != len(rows):
+            raise ValueError(
+                f"the MJCF lists {len(listed)} <{tag}> elements where the model has {len(rows)}; "
+                "expand <replicate>, <composite> and <flexcomp> before fitting"
+            )
     for path, (prefix, names, limits, rounded) in _FIELDS.items():
         first = 1 if prefix == "body" else 0  # the world is body 0
         for i, element in enumerate(root.findall(path), start=first):
@@ -107,8 +113,9 @@ def to_mjcf(spec: mujoco.MjSpec, model: Any, structure: str | None = None) -> st
         _set_joint(joint, model, i)
     for i, tendon in enumerate(root.findall("tendon/*")):
         _set_path(tendon, model, i)
-    for i, equality in enumerate(root.findall("equality/*")):
-        _set_equality(equality, model, i)
+    for data, equality in zip(model.eq_data, root.findall("equality/*"), strict=True):
+        _refine(equality, polycoef=data[:5], anchor=data[:3], relpose=data[3:10])
+        _refine(equality, torquescale=data[10])
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -117,16 +124,10 @@ def _set_option(root: ElementTree.Element, model: Any) -> None:
     option = root.find("option")
     if option is None:
         option = ElementTree.SubElement(root, "option")
-    _set(option, timestep=model.opt.timestep, gravity=model.opt.gravity)
-    _set(option, tolerance=model.opt.tolerance, impratio=model.opt.impratio)
-    _refine(
-        option,
-        density=model.opt.density,
-        viscosity=model.opt.viscosity,
-        wind=model.opt.wind,
-        magnetic=model.opt.magnetic,
-        ls_tolerance=model.opt.ls_tolerance,
-    )
+    for name in ("timestep", "gravity", "tolerance", "impratio"):
+        _set(option, **{name: getattr(model.opt, name)})
+    for name in ("density", "viscosity", "wind", "magnetic", "ls_tolerance"):
+        _refine(option, **{name: getattr(model.opt, name)})
     statistic = root.find("statistic")
     if statistic is not None:
         _refine(statistic, meaninertia=model.stat.meaninertia)
@@ -134,13 +135,8 @@ def _set_option(root: ElementTree.Element, model: Any) -> None:
 
 def _set_assets(root: ElementTree.Element, spec: mujoco.MjSpec, model: Any) -> None:
     for element, mesh in zip(root.findall("asset/mesh"), spec.meshes, strict=True):
-        _refine(
-            element,
-            scale=mesh.scale,
-            refpos=mesh.refpos,
-            refquat=mesh.refquat,
-            vertex=mesh.uservert,
-        )
+        _refine(element, scale=mesh.scale, refpos=mesh.refpos, refquat=mesh.refquat)
+        _refine(element, vertex=mesh.uservert)
     for i, element in enumerate(root.findall("asset/hfield")):
         if "elevation" in element.attrib:  # MJCF lists the rows from the top
             hfield = spec.hfields[i]
@@ -185,11 +181,11 @@ def _mesh_pose(
     Returns the spec's own where that is it, so that writing and compiling again changes no digit.
     """
     mesh = int(np.asarray(model.geom_dataid)[i])
-    turned = np.zeros(4)
     back = np.asarray(model.mesh_quat[mesh], float) * [1.0, -1.0, -1.0, -1.0]
+    turned, moved = np.zeros(4), np.zeros(3)
     mujoco.mju_mulQuat(turned, quat, back)
-    pos = pos - _rotated(np.asarray(model.mesh_pos[mesh], float), turned)
-    geom = spec.geoms[i]
+    mujoco.mju_rotVecQuat(moved, np.asarray(model.mesh_pos[mesh], float), turned)
+    pos, geom = pos - moved, spec.geoms[i]
     same = np.allclose(geom.pos, pos, 0.0, 1e-9) and np.allclose(geom.quat, turned, 0.0, 1e-9)
     return (geom.pos, geom.quat) if same else (pos, turned)
 
@@ -232,16 +228,6 @@ def _set_path(tendon: ElementTree.Element, model: Any, i: int) -> None:
             _refine(element, divisor=model.wrap_prm[start + j])
 
 
-def _set_equality(equality: ElementTree.Element, model: Any, i: int) -> None:
-    _refine(
-        equality,
-        polycoef=model.eq_data[i, :5],
-        anchor=model.eq_data[i, :3],
-        relpose=model.eq_data[i, 3:10],
-        torquescale=model.eq_data[i, 10],
-    )
-
-
 def _field(prefix: str, name: str) -> str:
     return _RENAMED.get(f"{prefix}_{name}", f"{prefix}_{name}")
 
@@ -253,12 +239,6 @@ def _set_limits(element: ElementTree.Element, model: Any, prefix: str, name: str
     (_set if limited else _refine)(element, **{name: getattr(model, field)[i]})
 
 
-def _rotated(vector: np.ndarray, quat: np.ndarray) -> np.ndarray:
-    out = np.zeros(3)
-    mujoco.mju_rotVecQuat(out, vector, quat)
-    return out
-
-
 def _set(element: ElementTree.Element, **values: Any) -> None:
     for name, value in values.items():
         numbers = np.atleast_1d(np.asarray(value, float))
@@ -268,11 +248,3 @@ def _set(element: ElementTree.Element, **values: Any) -> None:
 def _refine(element: ElementTree.Element, **values: Any) -> None:
     """Sets attributes that the writer has rounded in full precision; adds none."""
     _set(element, **{name: value for name, value in values.items() if name in element.attrib})
-
-
-def _matched(tag: str, listed: int, expected: int) -> None:
-    if listed != expected:
-        raise ValueError(
-            f"the MJCF lists {listed} <{tag}> elements where the model has {expected}; expand "
-            "<replicate>, <composite> and <flexcomp> before fitting"
-        )

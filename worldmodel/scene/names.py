@@ -40,6 +40,12 @@ def geom_name(model: mujoco.MjModel, geom: int) -> str:
     return f"geom '{element_name(model, 'geom', geom)}' ({carrier})"
 
 
+def type_names(types: Iterable[int]) -> str:
+    """Geom types, as 'box–mesh'."""
+    names = (mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower() for kind in types)
+    return "–".join(names)
+
+
 def pair_names(model: mujoco.MjModel, pairs: Sequence[tuple[int, int]]) -> str:
     """The first of several geom pairs, and how many more there are."""
     first, second = (geom_name(model, geom) for geom in pairs[0])

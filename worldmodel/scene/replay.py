@@ -90,48 +90,31 @@ class Replayer:
         if not self.driven:
             held = np.repeat(ctrl, substeps, axis=1)
             return self._roll(states, held, warmstart, force), memory
-        if not self.plays and not drives.acts_on_state(self.model):
+        varies = drives.acts_on_state(self.model)
+        if not self.plays and not varies:
             sent = []
             for step in range(ctrl.shape[1]):
                 each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
                 sent.append(each)
             return self._roll(states, np.concatenate(sent, axis=1), warmstart, force), memory
-        parts = []
+        parts, held = [], 1 if varies else substeps  # physics steps in which the drives act alike
         for step in range(ctrl.shape[1]):
             each, memory = drives.commands(self.model, memory, ctrl[:, step], substeps)
             if self.plays:
                 at = states[:, self.qpos], states[:, self.qvel]
                 memory = meshed(self.model, self._data[0], memory, *at, substeps)
-            rows = self._driven(states, each, drives.in_play(memory), warmstart, force)
-            # The next solve begins with the last one's acceleration, as in one rollout.
-            before = rows[:, -2] if substeps > 1 else states
-            change = rows[:, -1, self.qvel] - before[:, self.qvel]
-            warmstart, states = change / self.model.opt.timestep, rows[:, -1]
-            parts.append(rows)
+            play = drives.in_play(memory)[:, None]
+            for k in range(0, substeps, held):
+                at = states[:, None, self.qpos], states[:, None, self.qvel]
+                sent, friction = drives.actuated(self.model, each[:, k : k + held], play, *at)
+                total = friction[:, 0] if force is None else friction[:, 0] + force
+                rows = self._roll(states, sent, warmstart, total)
+                # The next solve begins with the last one's acceleration, as in one rollout.
+                before = rows[:, -2] if held > 1 else states
+                change = rows[:, -1, self.qvel] - before[:, self.qvel]
+                warmstart, states = change / self.model.opt.timestep, rows[:, -1]
+                parts.append(rows)
         return np.concatenate(parts, axis=1), memory
-
-    def _driven(
-        self,
-        states: np.ndarray,
-        command: np.ndarray,
-        play: np.ndarray,
-        warmstart: np.ndarray | None,
-        force: np.ndarray | None,
-    ) -> np.ndarray:
-        """One control step through the drives: (rows, substeps, state)."""
-        if not drives.acts_on_state(self.model):
-            at = states[:, None, self.qpos], states[:, None, self.qvel]
-            ctrl, _ = drives.actuated(self.model, command, play[:, None], *at)
-            return self._roll(states, ctrl, warmstart, force)
-        played = np.empty((*command.shape[:2], states.shape[1]))
-        for k in range(command.shape[1]):
-            at = states[:, self.qpos], states[:, self.qvel]
-            ctrl, friction = drives.actuated(self.model, command[:, k], play, *at)
-            total = friction if force is None else friction + force
-            played[:, k] = self._roll(states, ctrl[:, None], warmstart, total)[:, 0]
-            warmstart = (played[:, k, self.qvel] - at[1]) / self.model.opt.timestep
-            states = played[:, k]
-        return played
 
     def _roll(
         self,

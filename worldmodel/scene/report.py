@@ -12,15 +12,10 @@ import jax.numpy as jnp
 
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import cost
-from worldmodel.scene.advice import (
-    MANY_SLOTS,
-    advice,
-    describe_bytes,
-    fewer_slots,
-    types,
-)
+from worldmodel.scene.advice import MANY_SLOTS, advice, describe_bytes, fewer_slots
 from worldmodel.scene.collisions import POINTS, Allocation, Rows, allocation
 from worldmodel.scene.errors import SceneError, SceneWarning
+from worldmodel.scene.names import type_names
 
 if TYPE_CHECKING:
     from worldmodel.scene.scene import Scene
@@ -129,7 +124,7 @@ def check_size(model: mujoco.MjModel) -> None:
 def _by_types(counts: Allocation) -> dict[str, tuple[int, int, int]]:
     totals = {}
     for group in counts.groups:
-        kind, pairs = types(group), len(group.pairs)
+        kind, pairs = type_names(group.types), len(group.pairs)
         n, slots, size = totals.get(kind, (0, 0, 0))
         slots += pairs * POINTS.get(group.types, 0)
         totals[kind] = (n + pairs, slots, size + cost.group_bytes(group, counts))

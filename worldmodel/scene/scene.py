@@ -7,6 +7,7 @@ element and the remedy, before anything is compiled by XLA.
 import dataclasses
 import functools
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from worldmodel.scene.compiled import compile_general
 from worldmodel.scene.equivalent import simplify
 from worldmodel.scene.errors import SceneError, SceneWarning
 from worldmodel.scene.mjcf import to_mjcf
+from worldmodel.scene.names import element_name
 from worldmodel.scene.report import check_size
 from worldmodel.scene.unfinished import warn_unfinished
 from worldmodel.scene.unsupported import (
@@ -71,22 +73,16 @@ class Scene:
             hold.
         """
         m, index = self.mj_model, self._key(name)
-        bodies = np.flatnonzero(m.body_mocapid >= 0)
-        for body, pos, quat in zip(
-            bodies, m.key_mpos[index].reshape(-1, 3), m.key_mquat[index].reshape(-1, 4), strict=True
-        ):
+        for body in np.flatnonzero(m.body_mocapid >= 0).tolist():
+            at = m.body_mocapid[body]
+            pos, quat = m.key_mpos[index, 3 * at :][:3], m.key_mquat[index, 4 * at :][:4]
             if not (np.allclose(pos, m.body_pos[body]) and np.allclose(quat, m.body_quat[body])):
-                mocap = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_BODY, body)
                 raise SceneError(
-                    f"keyframe '{name}' moves mocap body '{mocap}'; mocap bodies stay where the "
-                    "MJCF has them: give the body that pos and quat"
+                    f"keyframe '{name}' moves mocap body '{element_name(m, 'body', body)}'; mocap "
+                    "bodies stay where the MJCF has them: give the body that pos and quat"
                 )
-        return {
-            "qpos": m.key_qpos[index].copy(),
-            "qvel": m.key_qvel[index].copy(),
-            "act": m.key_act[index].copy(),
-            "time": m.key_time[index].copy(),
-        }
+        fields = ("qpos", "qvel", "act", "time")
+        return {field: getattr(m, f"key_{field}")[index].copy() for field in fields}
 
     def keyframe_ctrl(self, name: str) -> np.ndarray:
         """(nu,) the control of a keyframe [in the actuators' units]: for the first
@@ -98,12 +94,11 @@ class Scene:
         return self.mj_model.key_ctrl[self._key(name)].copy()
 
     def _key(self, name: str) -> int:
-        m, kind = self.mj_model, mujoco.mjtObj.mjOBJ_KEY
-        index = mujoco.mj_name2id(m, kind, name)
-        if index < 0:
-            known = [mujoco.mj_id2name(m, kind, i) for i in range(m.nkey)]
-            raise SceneError(f"no keyframe '{name}'; the scene has {known}")
-        return index
+        try:
+            return self.mj_model.key(name).id
+        except KeyError as error:
+            known = [self.mj_model.key(i).name for i in range(self.mj_model.nkey)]
+            raise SceneError(f"no keyframe '{name}'; the scene has {known}") from error
 
     @property
     def mjcf(self) -> str:
@@ -151,7 +146,7 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
     if not isinstance(mjcf, str | Path):
         raise SceneError(f"a {type(mjcf).__name__} is no MJCF; give a path, or its text as a str")
     is_text = isinstance(mjcf, str) and mjcf.lstrip().startswith("<")
-    if not is_text and not _is_file(mjcf):
+    if not is_text and not os.path.isfile(mjcf):  # False also of a text that is no path
         raise SceneError(
             f"no MJCF file {str(mjcf)[:200]}; give a path, or MJCF text that starts with '<'"
         )
@@ -168,19 +163,13 @@ def parse_mjcf(mjcf: str | Path, assets: Mapping[str, bytes] | None = None) -> m
         raise SceneError(_broken(str(error), folder, "" if is_text else f"{mjcf}: ")) from error
 
 
-def _is_file(path: str | Path) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # a text that is no path
-        return False
-
-
 def compile_scene(spec: mujoco.MjSpec, *, control_hz: float, substeps: int) -> Scene:
     """Compiles an edited spec into a ``Scene``, see ``load_scene``."""
-    if not (np.isfinite(control_hz) and control_hz > 0 and substeps >= 1):
-        raise SceneError(f"control_hz {control_hz} must be positive and substeps {substeps} ≥ 1")
-    if substeps != int(substeps):
-        raise SceneError(f"substeps {substeps} is not a whole number of physics steps")
+    whole = substeps >= 1 and substeps % 1 == 0
+    if not (np.isfinite(control_hz) and control_hz > 0 and whole):
+        raise SceneError(
+            f"control_hz {control_hz} must be positive, and substeps {substeps} a whole number ≥ 1"
+        )
     timestep = 1.0 / (control_hz * substeps)
     if not (np.isfinite(timestep) and timestep > 0):
         raise SceneError(

@@ -15,9 +15,9 @@ Array = Any  # NumPy on the host, jax.Array inside a compiled function
 
 
 @functools.lru_cache(maxsize=64)
-def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]], np.ndarray]:
-    """Indices into qpos and qvel of the numbers that add, the first ones of quaternions, and which
-    of the former are hinges that can turn around."""
+def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list, np.ndarray, np.ndarray]:
+    """Indices into qpos and qvel of the numbers that add, and of each quaternion's first; which of
+    the former are hinges that can turn around; and qvel's order in the former before the latter."""
     m, joint = scene.mj_model, mujoco.mjtJoint
     plain: list[tuple[int, int]] = []
     turning: list[tuple[int, int]] = []
@@ -33,7 +33,8 @@ def _addresses(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[tuple[int, in
             plain.append((q, v))
             hinges.append(can_turn_around(m, j))
     q, v = np.array(plain, int).reshape(-1, 2).T
-    return q, v, turning, np.array(hinges, bool)
+    dofs = np.concatenate([v, *(np.arange(first, first + 3) for _, first in turning)])
+    return q, v, turning, np.array(hinges, bool), np.argsort(dofs)
 
 
 def can_turn_around(model: mujoco.MjModel, joint: int) -> bool:
@@ -47,7 +48,7 @@ def can_turn_around(model: mujoco.MjModel, joint: int) -> bool:
 
 def integrate(scene: Scene, qpos: jax.Array, qvel: jax.Array, dt: float) -> jax.Array:
     """Positions moved on at a velocity for ``dt`` [s] (MuJoCo's ``mj_integratePos``)."""
-    plain_q, plain_v, turning, _ = _addresses(scene)
+    plain_q, plain_v, turning, *_ = _addresses(scene)
     qpos = qpos.at[plain_q].add(dt * qvel[plain_v])
     for q, v in turning:
         there = turned(qpos[q : q + 4], qvel[v : v + 3] * dt)
@@ -61,12 +62,11 @@ def difference(scene: Scene, qpos: Array, other: Array) -> Array:
     A hinge that ``can_turn_around`` takes the nearest turn, a quaternion the ``chord``, which is
     MuJoCo's rotation vector (``mj_differentiatePos``) to third order.
     """
-    plain_q, plain_v, turning, hinges = _addresses(scene)
+    plain_q, _, turning, hinges, order = _addresses(scene)
     plain = other[..., plain_q] - qpos[..., plain_q]
     plain = plain - hinges * full_turns(plain)
     parts = [plain] + [chord(qpos[..., q : q + 4], other[..., q : q + 4]) for q, _ in turning]
-    dofs = np.concatenate([plain_v, *(np.arange(v, v + 3) for _, v in turning)])
-    return namespace(plain).concatenate(parts, axis=-1)[..., np.argsort(dofs)]
+    return namespace(plain).concatenate(parts, axis=-1)[..., order]
 
 
 def measured_difference(scene: Scene, qpos: Array, other: Array, measured: Array | None) -> Array:
@@ -87,13 +87,12 @@ def measured_difference(scene: Scene, qpos: Array, other: Array, measured: Array
 def measured_dofs(scene: Scene, measured: Array) -> Array:
     """Which degrees of freedom were measured: (…, nq) bool → (…, nv) bool. Those of a rotation
     are where all four numbers of its quaternion are."""
-    plain_q, plain_v, turning, _ = _addresses(scene)
+    plain_q, _, turning, _, order = _addresses(scene)
     xp = namespace(measured)
     parts = [measured[..., plain_q]]
     for q, _ in turning:
         parts.append(xp.repeat(measured[..., q : q + 4].all(axis=-1, keepdims=True), 3, axis=-1))
-    dofs = np.concatenate([plain_v, *(np.arange(v, v + 3) for _, v in turning)])
-    return xp.concatenate(parts, axis=-1)[..., np.argsort(dofs)]
+    return xp.concatenate(parts, axis=-1)[..., order]
 
 
 def full_turns(angle: Array) -> Array:

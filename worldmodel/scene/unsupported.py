@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from worldmodel._mujoco import mjx, mujoco
-from worldmodel.scene.collisions import allocation, geom_pairs
+from worldmodel.scene.collisions import allocation, margins
 from worldmodel.scene.drives import refuse_drives
 from worldmodel.scene.equivalent import crosses_branches
 from worldmodel.scene.errors import SceneError, SceneWarning
@@ -134,15 +134,10 @@ def _margins(model: mujoco.MjModel) -> Iterator[str]:
     """Of a box MJX picks contact points among those that penetrate, within a margin at random."""
     if model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
         return
-    with_box = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE)
-    kinds, box = model.geom_type, int(mujoco.mjtGeom.mjGEOM_BOX)
-    held = []
-    for i, (first, second, _) in enumerate(geom_pairs(model)):  # the explicit ones come first
-        margins = model.geom_margin[first] + model.geom_margin[second]
-        margin = model.pair_margin[i] if i < model.npair else margins
-        if margin > 0 and kinds[second] == box and kinds[first] in (*map(int, with_box), box):
-            held.append((first, second))
-    if held:
+    box = int(mujoco.mjtGeom.mjGEOM_BOX)
+    others = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_CAPSULE), box)
+    pairs, kinds = margins(model), model.geom_type.tolist()
+    if held := [(a, b) for a, b in pairs if kinds[b] == box and kinds[a] in others]:
         yield (
             f"{pair_names(model, held)}: within its margin a box has wrong contact points in MJX, "
             "and the motion departs from MuJoCo's; set margin=0"

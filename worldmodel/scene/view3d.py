@@ -8,11 +8,10 @@ A body's pose takes 37 characters a frame, in single precision, at ``RATE`` fram
 most; a mesh with more triangles than its share of ``triangles.TRIANGLES`` is coarsened on a grid.
 """
 
-import dataclasses
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -20,21 +19,12 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.scene.errors import SceneError
-from worldmodel.scene.scene import Scene
 from worldmodel.scene.triangles import SURFACES, encoded, packed, surface
 
 RATE = 60.0  # [1/s] more frames are thinned; the last one always stays
 REACH = 3.0  # of the first look, in diagonals of what the first episode shows
 _HIDDEN = 3  # MuJoCo's viewers hide geoms from this group on
-_GEOM = mujoco.mjtGeom
-
-
-@dataclasses.dataclass(frozen=True)
-class Mark:
-    """A place that an episode is about, drawn as a flat disc."""
-
-    position: tuple[float, float, float]  # [m]
-    radius: float  # [m]
+SIZE = (720, 440)  # [px] the widest width of a view, and the height that goes with it
 
 
 def viewer() -> str:
@@ -46,25 +36,21 @@ def viewer() -> str:
 
 
 def view(
-    scene: Scene | mujoco.MjModel,
+    model: mujoco.MjModel,
     episodes: Mapping[str, np.ndarray],
     control_hz: float,
     *,
-    size: tuple[int, int] = (720, 440),
     colours: Mapping[str, str] | None = None,
-    marks: Sequence[Mark] = (),
     label: str = "a moving 3D view",
 ) -> str:
     """Episodes of one scene in one view, which needs ``viewer`` in the same page.
 
     Args:
-      scene: compiled.
+      model: compiled.
       episodes: (frames, nq) positions by name, all from the same instant on. The first is drawn
         solid, the others translucent; one alone keeps the colours of its geoms.
       control_hz: rate of the frames [1/s].
-      size: widest width of the view [px], and the height that goes with it.
       colours: of episodes by name, as CSS; others take the next colour of the view's own.
-      marks: places to show.
       label: what a screen reader reads.
 
     Returns:
@@ -75,7 +61,6 @@ def view(
       SceneError: there is no episode, or one has no frame, another number of positions, or a
         position that is not finite.
     """
-    model = scene.mj_model if isinstance(scene, Scene) else scene
     if not episodes:
         raise SceneError("a view needs at least one episode")
     if not (np.isfinite(control_hz) and control_hz > 0):
@@ -84,30 +69,31 @@ def view(
     geoms = _shown(model)
     root = model.body_weldid[model.geom_bodyid[geoms]]
     bodies = np.unique(root[root > 0])
-    kept = {name: _thinned(len(qpos), control_hz) for name, qpos in rows.items()}
-    poses = {name: body_poses(model, bodies, rows[name][kept[name]]) for name in rows}
     described, surfaces = _described(model, geoms, bodies), {}
     for entry, geom in zip(described, geoms, strict=True):
         if entry["type"] in SURFACES:
             place = entry["type"], int(model.geom_dataid[geom])
             entry["mesh"] = surfaces.setdefault(place, len(surfaces))
-    low, high = _bounds(model, geoms, rows, marks)
-    content = {
-        "label": label,
-        "size": size,
-        "bounds": [low.round(6).tolist(), high.round(6).tolist()],
-        "camera": _camera(high - low),
-        "geoms": described + [_disc(mark) for mark in marks],
-        "meshes": packed([surface(model, *place) for place in surfaces]),
-        "episodes": [
+    low, high = _bounds(model, geoms, rows)
+    shown = []
+    for name, qpos in rows.items():
+        kept = _thinned(len(qpos), control_hz)
+        shown.append(
             {
                 "name": name,
                 "colour": (colours or {}).get(name),
-                "times": encoded(kept[name] / control_hz, np.float32),
-                "poses": encoded(poses[name], np.float32),
+                "times": encoded(kept / control_hz, np.float32),
+                "poses": encoded(_body_poses(model, bodies, qpos[kept]), np.float32),
             }
-            for name in rows
-        ],
+        )
+    content = {
+        "label": label,
+        "size": SIZE,
+        "bounds": [low.round(6).tolist(), high.round(6).tolist()],
+        "camera": _camera(high - low),
+        "geoms": described,
+        "meshes": packed([surface(model, *place) for place in surfaces]),
+        "episodes": shown,
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     text = text.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")
@@ -117,7 +103,7 @@ def view(
     )
 
 
-def body_poses(model: mujoco.MjModel, bodies: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+def _body_poses(model: mujoco.MjModel, bodies: np.ndarray, qpos: np.ndarray) -> np.ndarray:
     """(frames, bodies, 7) positions [m] and quaternions wxyz of bodies in the world.
 
     Args:
@@ -174,13 +160,13 @@ def _described(
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     colours, out = _colours(model), []
-    place, turn, inverse, product = np.zeros(3), np.zeros(4), np.zeros(4), np.zeros(4)
+    origin, place = np.zeros((2, 3))
+    inverse, turn, product = np.zeros((3, 4))
     for geom in geoms:
         root = int(model.body_weldid[model.geom_bodyid[geom]])
         mujoco.mju_mat2Quat(turn, data.geom_xmat[geom])
-        mujoco.mju_negQuat(inverse, data.xquat[root])
-        mujoco.mju_mulQuat(product, inverse, turn)
-        mujoco.mju_rotVecQuat(place, data.geom_xpos[geom] - data.xpos[root], inverse)
+        mujoco.mju_negPose(origin, inverse, data.xpos[root], data.xquat[root])
+        mujoco.mju_mulPose(place, product, origin, inverse, data.geom_xpos[geom], turn)
         out.append(
             {
                 "type": int(model.geom_type[geom]),
@@ -194,34 +180,24 @@ def _described(
     return out
 
 
-def _disc(mark: Mark) -> dict[str, Any]:
-    disc = {"type": int(_GEOM.mjGEOM_CYLINDER), "body": -1, "turn": [1, 0, 0, 0], "mark": True}
-    size = [mark.radius, mark.radius / 50, 0]
-    return disc | {"size": size, "position": list(mark.position), "colour": [0.8, 0.1, 0.1, 0.5]}
-
-
 def _bounds(
-    model: mujoco.MjModel,
-    geoms: np.ndarray,
-    episodes: Mapping[str, np.ndarray],
-    marks: Sequence[Mark],
+    model: mujoco.MjModel, geoms: np.ndarray, episodes: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box of the first look: what moves, over all frames, and the marks; at most ``REACH``
-    diagonals of the first episode's, so that one that flies off does not make the rest small."""
+    """The box of the first look: what moves, over all frames; at most ``REACH`` diagonals of the
+    first episode's, so that one that flies off does not make the rest small."""
     moving = geoms[model.body_weldid[model.geom_bodyid[geoms]] > 0]
     if not len(moving):
         moving = geoms[model.geom_rbound[geoms] > 0]
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     corners = model.geom_aabb[moving, None, :3] + model.geom_aabb[moving, None, 3:] * signs
     data, boxes = mujoco.MjData(model), []
-    discs = [np.array(m.position) + m.radius * signs * [1, 1, 0] for m in marks]
     for qpos in episodes.values():
-        points = discs if len(moving) or marks else [0.5 * signs]
+        points = [] if len(moving) else [0.5 * signs]
         for row in qpos[:: max(1, len(qpos) // 100)]:
             data.qpos[:] = row
             mujoco.mj_kinematics(model, data)
             turned = corners @ data.geom_xmat[moving].reshape(-1, 3, 3).swapaxes(1, 2)
-            points = [*points, (data.geom_xpos[moving, None] + turned).reshape(-1, 3)]
+            points.append((data.geom_xpos[moving, None] + turned).reshape(-1, 3))
         every = np.concatenate(points)
         boxes.append((every.min(axis=0), every.max(axis=0)))
     low, high = boxes[0]

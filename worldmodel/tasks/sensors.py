@@ -9,8 +9,8 @@ import numpy as np
 
 from worldmodel._mujoco import mujoco
 from worldmodel.scene import Scene
+from worldmodel.scene.actuators import driven_dof, is_position_servo
 from worldmodel.scene.collisions import contact_pairs
-from worldmodel.scene.defaults import driven_dof, is_position_servo
 from worldmodel.scene.names import element_name
 from worldmodel.scene.namespace import namespace
 from worldmodel.tasks.errors import TaskError

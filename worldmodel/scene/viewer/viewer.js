@@ -241,7 +241,7 @@ class Viewer {
         : g.type === SPHERE || g.type === CAPSULE ? [x, x, x]
         : g.type === CYLINDER ? [x, x, y] : g.size;
       return {position, turn, size, reach: g.type === CAPSULE ? y : 0, colour: tint ?? g.colour,
-        endless: plane && !(x && y), plane, mark: g.mark,
+        endless: plane && !(x && y), plane,
         solid: meshed ? painter.mesh(this.data.meshes[g.mesh]) : painter.solids[g.type]};
     });
   }
@@ -299,13 +299,11 @@ class Viewer {
     }
     gl.depthMask(true);
     const floor = planes.find(s => up(s)[2] > 0.999);
-    const solid = still.filter(s => !s.plane && !s.mark);
+    const solid = still.filter(s => !s.plane);
     if (floor) {
       gl.uniform1f(at.ground, floor.position[2]);
       painter.drawShadows([solid, ...bodies].flat());
     }
-    const mark = [...this.colour("var(--mark)"), 0.55];
-    painter.drawGhost(still.filter(s => s.mark).map(s => ({...s, colour: mark})), 1);
     painter.drawGhost(solid, 0);
     bodies.forEach((group, k) => painter.drawGhost(group, 2 * k));
   }
