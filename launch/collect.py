@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import tyro
 
-from launch.run import status
+from launch.run import last_line, status
 from worldmodel import runtime, trust
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import write_bytes
@@ -116,11 +116,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
-    path = folder / "stdout.txt"
-    lines = path.read_text("utf-8").split("\n") if path.is_file() else []
-    last = next((line for line in reversed(lines) if line.strip()), "")
     try:
-        value = json.loads(last)
+        value = json.loads(last_line(folder / "stdout.txt"))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

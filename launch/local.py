@@ -76,9 +76,8 @@ def slots_of(args: Args, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot
             f"--processes {args.processes}: give one above 0, and none with --gpus, since one "
             "process uses all GPUs that it sees"
         )
-    each = args.cores or max(
-        args.processes, len(cores) // max(1, len(args.gpus)) if args.gpus else 1
-    )
+    share = len(cores) // len(args.gpus) if args.gpus else 1
+    each = args.cores or max(args.processes, share)
     workers = args.workers or len(args.gpus) or len(cores) // each
     if args.gpus and workers != len(args.gpus):
         raise InputError(f"--workers {workers} with {len(args.gpus)} GPUs; leave --workers out")
@@ -87,8 +86,8 @@ def slots_of(args: Args, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot
             f"{workers} workers of {each} cores on {len(cores)} cores; give other --workers or "
             "--cores"
         )
-    pinned = [tuple(cores[i * each : (i + 1) * each]) for i in range(workers)]
-    return [Slot(p, args.gpus[i] if args.gpus else None) for i, p in enumerate(pinned)]
+    own = args.gpus or [None] * workers
+    return [Slot(tuple(cores[i * each : (i + 1) * each]), gpu) for i, gpu in enumerate(own)]
 
 
 def unfinished(runs: Sequence[Run], out: Path, rerun: Sequence[str] = ()) -> list[Run]:
@@ -221,10 +220,7 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         prepare(sweep, args.out, "local")
         runs = unfinished(sweep.runs, args.out, args.rerun)
         runtime.log(f"{len(runs)} of {len(sweep.runs)} runs to do, {len(slots)} at a time")
-        try:
-            code = pool(runs, args.out, slots, lock, args.processes)
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
+        code = pool(runs, args.out, slots, lock, args.processes)
         ends = {run.id: status(args.out / run.id) for run in sweep.runs}
     counted = collections.Counter(end["state"] for end in ends.values())
     failed = [name for name, end in ends.items() if end["state"] == "failed"]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from launch.source import versions
 from worldmodel import runtime
 from worldmodel.errors import InputError
+from worldmodel.runtime.provenance import machine
 
 _VARIABLES = ("WORLDMODEL_PROCESSES", "WORLDMODEL_PROCESS", "WORLDMODEL_COORDINATOR")
 _HERE = "127.0.0.1"
@@ -76,14 +76,29 @@ def local_group(count: int) -> Group:
         return Group(count, 0, f"{_HERE}:{free.getsockname()[1]}")
 
 
-def join(own: Group) -> None:
-    """Waits for the other processes of a run, before JAX's first computation.
+@contextlib.contextmanager
+def joined(own: Group, out: Path) -> Iterator[Path]:
+    """Waits for the other processes of a run, before JAX's first computation, and ends together
+    with them. Gives where this one writes: ``out`` itself, or a copy that is removed at the end.
 
     Raises:
       InputError: they differ in what decides the numbers; the message names it.
     """
     if own.count == 1:
+        yield out
         return
+    import jax
+
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / out.name if own.index else out
+        if own.index and out.is_dir():
+            shutil.copytree(out, place)  # before process 0, which waits, writes there
+        _join(own)
+        yield place
+        jax.distributed.shutdown()  # not where the run failed
+
+
+def _join(own: Group) -> None:
     import jax
     from jax._src.distributed import global_state  # the processes' store has no public name
 
@@ -91,7 +106,7 @@ def join(own: Group) -> None:
         jax.distributed.initialize(cluster_detection_method="slurm")
     else:
         jax.distributed.initialize(own.coordinator, own.count, own.index)
-    described = versions() | {"processor": runtime.processor(), "host": platform.node()}
+    described = machine()["versions"] | {"processor": runtime.processor(), "host": platform.node()}
     store = global_state.client
     assert store is not None
     store.key_value_set(f"worldmodel/{own.index}", json.dumps(described))
@@ -99,14 +114,6 @@ def join(own: Group) -> None:
     refuse_different(
         [json.loads(store.blocking_key_value_get(name, 1000 * _SECONDS)) for name in names]
     )
-
-
-def leave(own: Group) -> None:
-    """Ends what ``join`` began, together with the other processes."""
-    if own.count > 1:
-        import jax
-
-        jax.distributed.shutdown()
 
 
 def refuse_different(described: list[dict[str, str]]) -> None:
@@ -133,16 +140,3 @@ def agreed(own: Group, stop: Callable[[], bool]) -> Callable[[], bool]:
     from jax.experimental import multihost_utils
 
     return lambda: bool(multihost_utils.process_allgather(np.array([stop()])).any())
-
-
-@contextlib.contextmanager
-def folder_of(own: Group, out: Path) -> Iterator[Path]:
-    """Where a process writes: ``out`` itself, or a copy that is removed at the end."""
-    if own.index == 0:
-        yield out
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / out.name
-        if out.is_dir():
-            shutil.copytree(out, copy)
-        yield copy

@@ -23,13 +23,13 @@ from typing import Any
 import tyro
 
 from launch import snapshot
-from launch.process import Group, agreed, folder_of, group, join, leave
-from launch.source import versions
+from launch.process import Group, agreed, group, joined
 from launch.sweep import entry
 from worldmodel import runtime
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.command import resolved
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.provenance import machine
 
 _FAREWELL = 10.0  # [s] in which the other processes end by themselves
 
@@ -96,7 +96,7 @@ def finish(folder: Path, code: int, *, stopped: bool) -> dict[str, Any]:
     if now["state"] in ("waiting", "running"):  # it was killed before it could write its end
         by = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         state = "stopped" if stopped else "failed"
-        now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder)}"}
+        now |= {"state": state, "reason": f"ended by {by} after: {last_line(folder / 'log.txt')}"}
         try:
             write_json(folder / "status.json", now)
         except OSError as error:  # a full disk may have ended it; the launch goes on
@@ -119,9 +119,8 @@ def status(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error}); remove it, and the run begins") from error
 
 
-def last_line(folder: Path) -> str:
-    """Of the log; empty where there is none."""
-    path = folder / "log.txt"
+def last_line(path: Path) -> str:
+    """The last line of a file that is not blank; empty where there is none."""
     lines = path.read_text("utf-8", "replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
@@ -142,7 +141,7 @@ def main(args: Args) -> int:
     now |= {"state": states.get(code, "failed"), "exit": code, "seconds": time.time() - began}
     if now["state"] == "failed":
         sys.stderr.flush()
-        now["reason"] = last_line(args.folder)
+        now["reason"] = last_line(args.folder / "log.txt")
     write_json(args.folder / "status.json", now)
     return code
 
@@ -166,8 +165,13 @@ def _others(args: Args, own: Group) -> Iterator[None]:
 
 def _attempted(folder: Path, own: Group) -> int:
     """The exit status."""
+
+    def attempt(folder: Path) -> int:
+        with joined(own, folder / "out") as out:
+            return _run(folder, own, out)
+
     try:
-        return runtime.run(lambda folder: _execute(folder, own), folder)
+        return runtime.run(attempt, folder)
     except runtime.Interrupted as error:
         runtime.log(str(error))
         return 128 + signal.SIGTERM
@@ -176,20 +180,12 @@ def _attempted(folder: Path, own: Group) -> int:
         return 1
 
 
-def _execute(folder: Path, own: Group) -> int:
-    with folder_of(own, folder / "out") as out:
-        join(own)
-        code = _run(folder, own, out)
-        leave(own)
-        return code
-
-
 def _run(folder: Path, own: Group, out: Path) -> int:
     described = json.loads((folder / "config.json").read_text())
     code = snapshot.read(folder.parent)
     os.environ["WORLDMODEL_COMMIT"] = described["commit"].split()[0]  # the copy has no git
     at = entry(code.inside(described["entry"]))
-    here = versions()
+    here = machine()["versions"]
     differ = [f"{k} {here[k]}, not {v}" for k, v in described["versions"].items() if here[k] != v]
     if differ:
         raise InputError(
@@ -210,15 +206,12 @@ def _run(folder: Path, own: Group, out: Path) -> int:
 def _provenance(described: dict[str, Any]) -> dict[str, Any]:
     """Without the devices: JAX must not start before the program has configured it."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    named = described["config"].items()
-    return {
+    return machine() | {
         "commit": described["commit"],
-        "versions": versions(),
+        "seeds": described["seeds"],
         "host": platform.node(),
-        "cpu": runtime.processor(),
         "cores": affinity,
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "seeds": {name: value for name, value in named if name.split(".")[-1] == "seed"},
     }
 
 

@@ -30,6 +30,7 @@ from launch.sweep import Run, Sweep, command_line, plan, prepare
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json
+from worldmodel.runtime.settings import check_options
 
 _POLL = 0.2  # [s]
 _PYTHON = f"{shlex.quote(sys.executable)} -P"  # without the working folder before the snapshot
@@ -177,10 +178,8 @@ def queued(out: Path, runs: list[Run]) -> list[Run]:
         raise InputError(f"Slurm does not answer squeue: {error.stderr.strip()}") from error
     lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
     reasons = {job: reason for *names, reason in lines for job in names}
-    paths = {run.id: out / run.id / "job.json" for run in runs}
-    jobs = {
-        name: json.loads(path.read_text())["job"] for name, path in paths.items() if path.exists()
-    }
+    noted = [path for run in runs if (path := out / run.id / "job.json").exists()]
+    jobs = {path.parent.name: json.loads(path.read_text())["job"] for path in noted}
     waiting = [run for run in runs if jobs.get(run.id) in reasons]
     for reason, count in collections.Counter(reasons[jobs[run.id]] for run in waiting).items():
         runtime.log(f"{count} runs are queued, reason: {reason}")  # None of those that run
@@ -194,9 +193,8 @@ def main(line: tuple[Args, tuple[str, ...]]) -> int:
         import submitit  # noqa: F401
     except ImportError as error:
         raise InputError("submitit is not installed; pip install submitit") from error
-    for name in ("minutes", "parallel", "cores", "nodes"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: give one above 0")
+    counts = ("minutes", "parallel", "cores", "nodes")
+    check_options(**{name: getattr(args, name) for name in counts})
     if args.save_seconds >= 60 * args.minutes:
         raise InputError("--save-seconds is no less than the time limit; give more --minutes")
     sweep = plan(args.sweep, overrides)

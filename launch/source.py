@@ -7,7 +7,6 @@ from pathlib import Path
 import worldmodel
 from worldmodel.errors import InputError
 from worldmodel.runtime import source as state
-from worldmodel.runtime.provenance import machine
 
 ASSETS = (".obj", ".stl", ".msh", ".png")  # of MJCF
 LARGEST = 10_000_000  # [bytes] of a file that is copied
@@ -60,11 +59,6 @@ def source(module: Path, name: str = "") -> Source:
     elif place != package:
         trees.append(Tree(place, "config", _known(place)))
     return Source(commit, known.diff, tuple(trees))
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide the numbers."""
-    return machine()["versions"]
 
 
 def _known(root: Path) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from launch.sweep import Run, command_line, plan, prepare
 from worldmodel import runtime
 from worldmodel.errors import InputError
 from worldmodel.runtime.files import new_folder, write_json, write_text
+from worldmodel.runtime.settings import check_options
 
 _PORT = 17017  # of process 0, where a run has several hosts
 _SAVE = 90  # that a run which is stopped has for saving [s]
@@ -182,9 +183,8 @@ def _check(args: Args) -> None:
             raise InputError(f"--kind {args.kind} needs --{name.replace('_', '-')}")
     if args.kind == "tpu" and (asked.hosts > 1 or asked.gpus):
         raise InputError("--kind tpu: a run has one host and no GPU; leave --hosts and --gpus out")
-    for name in ("minutes", "cores", "hosts", "chips"):
-        if getattr(asked, name) < 1:
-            raise InputError(f"--{name} {getattr(asked, name)}: give one above 0")
+    counts = ("minutes", "cores", "hosts", "chips")
+    check_options(**{name: getattr(asked, name) for name in counts})
     if not args.out.resolve().is_relative_to(asked.mount):
         raise InputError(f"--out {args.out.resolve()} is not below --mount {asked.mount}")
 

@@ -179,13 +179,9 @@ def prepare(sweep: Sweep, out: Path, on: str) -> None:
 
 def command_line(kind: type, text: str | None) -> tuple[Any, tuple[str, ...]]:
     """This process's arguments before ``--``, as ``kind``, and those behind it: the overrides."""
-    given, _, overrides = (tuple(part) for part in _split(sys.argv[1:]))
-    return tyro.cli(kind, args=given, description=text), overrides
-
-
-def _split(given: list[str]) -> tuple[list[str], list[str], list[str]]:
+    given = sys.argv[1:]
     at = given.index("--") if "--" in given else len(given)
-    return given[:at], given[at : at + 1], given[at + 1 :]
+    return tyro.cli(kind, args=given[:at], description=text), tuple(given[at + 1 :])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

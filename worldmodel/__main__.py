@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from worldmodel import runtime
+from worldmodel import doctor, runtime
 from worldmodel.errors import InputError, near
 from worldmodel.runtime.command import call
 from worldmodel.runtime.files import write_json, write_text
@@ -37,13 +37,6 @@ usage: worldmodel COMMAND [options]; worldmodel COMMAND --help lists them
   judge     how many real evaluation episodes a simulated one is worth
 """
 _WITH_JAX = ("new", "check", "fit", "evaluate", "generate", "train", "export", "deploy", "loop")
-
-
-def _doctor() -> int:
-    """Lists what this machine has and lacks, with the remedy."""
-    from worldmodel import doctor
-
-    return doctor.main()
 
 
 def _trust(
@@ -152,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(name: str, *options: str) -> int:
     """Runs a command; prints what it returns as one JSON line, unless that is an exit status."""
     light: dict[str, Callable[..., Any]]
-    light = {"doctor": _doctor, "trust": _trust, "plan": _plan, "judge": _judge}
+    light = {"doctor": doctor.main, "trust": _trust, "plan": _plan, "judge": _judge}
     if name in _WITH_JAX:
         runtime.configure()
         function = getattr(importlib.import_module(f"worldmodel.commands.{name}"), name)

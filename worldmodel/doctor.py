@@ -39,7 +39,11 @@ def check() -> Iterator[Line]:
 
 
 def main() -> int:
-    """Prints the findings on stdout; 1 if the main job cannot run here."""
+    """Lists what this machine has and lacks, with the remedy.
+
+    Returns:
+      1 if the main job cannot run here.
+    """
     failed = False
     for status, what, how in check():
         print(f"{status:4}  {what:18} {how}", flush=True)

@@ -44,8 +44,7 @@ from worldmodel.model import (
     WorldModel,
     saved,
 )
-from worldmodel.runtime import checkpoint
-from worldmodel.runtime.records import append_row, plain
+from worldmodel.runtime.records import append_row, config_hash, plain
 
 COVARIANCE_WINDOWS = 512  # that say what the data leave open of the physics
 # As the command line names them.
@@ -104,7 +103,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "scene": world.scene.name,
         "recording": problem.name,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": config_hash(settings),
     }
     # How long the fit runs may change.
     lasting = {k: v for k, v in settings["args"]["fit"].items() if k not in LENGTH}

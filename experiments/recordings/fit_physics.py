@@ -29,8 +29,7 @@ from worldmodel.finetune.moved import packed
 from worldmodel.finetune.multi_start import PhysicsConfig, fit_physics
 from worldmodel.model import WorldModel, init, saved
 from worldmodel.physics import parameters as physical
-from worldmodel.runtime import checkpoint
-from worldmodel.runtime.records import append_row, plain
+from worldmodel.runtime.records import append_row, config_hash, plain
 from worldmodel.runtime.settings import claim
 from worldmodel.scene import write_mjcf
 
@@ -92,7 +91,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         "scene": scene.name,
         "recording": problem.name,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(finished),
+        "config_hash": config_hash(finished),
     }
     claim(args.out / "least_squares", settings)
     start = fit_physics(
@@ -101,7 +100,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         validation_windows,
         least_squares,
         args.out / "least_squares",
-        config_hash=checkpoint.config_hash(settings),
+        config_hash=config_hash(settings),
         record=lambda row: append_row(args.out / "least_squares.jsonl", row),
         stop=stop,
     ).parameters

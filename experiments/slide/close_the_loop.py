@@ -37,8 +37,8 @@ from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.model import Velocity, WorldModel
 from worldmodel.reality import RobotError
-from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_text
+from worldmodel.runtime.records import config_hash
 from worldmodel.runtime.settings import claim
 from worldmodel.tasks import data_set
 from worldmodel.tasks.slide.expert import make_table

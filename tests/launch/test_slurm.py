@@ -60,7 +60,7 @@ def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--minutes", "0"], "--minutes 0: give one above 0"),
+        (["--minutes", "0"], "--minutes 0: at least 1"),
         (["--minutes", "1"], "--save-seconds is no less than the time limit"),
         (["--minutes", "10", "--", "--stepz", "1"], "--steps INT"),
     ],

@@ -204,7 +204,7 @@ def test_what_a_pod_runs_fills_the_folder_of_its_run(tmp_path: Path) -> None:
         (dataclasses.replace(QUEUED, zone=None), {}, "needs --zone"),
         (QUEUED, {"tpu": None}, "needs --tpu"),
         (QUEUED, {"hosts": 2}, "a run has one host"),
-        (GPU, {"hosts": 0}, "--hosts 0: give one above 0"),
+        (GPU, {"hosts": 0}, "--hosts 0: at least 1"),
         (GPU, {"mount": Path("/elsewhere")}, "is not below --mount /elsewhere"),
     ],
 )

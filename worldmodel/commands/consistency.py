@@ -57,34 +57,34 @@ def _position(episode: Episode, index: int) -> np.ndarray:
 
 def _ranges(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
     """Positions outside joint limits, and commands outside control ranges."""
-    out: list[Finding | None] = []
+    out: list[Finding] = []
     for joint in np.flatnonzero(model.jnt_limited).tolist():
         if int(model.jnt_type[joint]) in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
             at = int(model.jnt_qposadr[joint])
             values = np.concatenate([_position(e, at) for e in episodes])
             remedy = "its unit, sign or offset in the columns, or the MJCF's range, is wrong"
             name = f"joint {element_name(model, 'joint', joint)}"
-            out.append(_outside(name, values, model.jnt_range[joint], remedy))
+            out += _outside(name, values, model.jnt_range[joint], remedy)
     for actuator in np.flatnonzero(model.actuator_ctrllimited).tolist():
         values = np.concatenate([e.ctrl[:, actuator] for e in episodes])
         remedy = "MuJoCo clamps them; look at the column's unit, or widen ctrlrange"
         name = f"command {element_name(model, 'actuator', actuator)}"
-        out.append(_outside(name, values, model.actuator_ctrlrange[actuator], remedy))
-    return [finding for finding in out if finding is not None]
+        out += _outside(name, values, model.actuator_ctrlrange[actuator], remedy)
+    return out
 
 
-def _outside(subject: str, values: np.ndarray, limits: np.ndarray, remedy: str) -> Finding | None:
+def _outside(subject: str, values: np.ndarray, limits: np.ndarray, remedy: str) -> list[Finding]:
     values, (low, high) = values[np.isfinite(values)], limits.tolist()
     beyond = np.maximum(low - values, values - high) / max(high - low, 1e-12)
     share = float(np.mean(beyond > SLACK)) if len(values) else 0.0
     if share == 0:
-        return None
+        return []
     wrong = beyond.max() > FAR_OUTSIDE or share > OFTEN_OUTSIDE
     text = (
         f"{100 * share:.1f} % of frames outside [{low:.4g}, {high:.4g}], which reach from "
         f"{values.min():.4g} to {values.max():.4g}; {remedy}"
     )
-    return Finding(MEND if wrong else NOTE, subject, text)
+    return [Finding(MEND if wrong else NOTE, subject, text)]
 
 
 @dataclasses.dataclass(frozen=True)

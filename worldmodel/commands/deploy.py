@@ -10,14 +10,13 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
-from worldmodel.commands.counts import check_counts
 from worldmodel.commands.reading import digest
 from worldmodel.commands.train import trials
 from worldmodel.errors import InputError
 from worldmodel.reality import Keyboard, Robot, RobotError, capture
 from worldmodel.reality import dry_run as play_dry
 from worldmodel.reality.safety import Nobody
-from worldmodel.runtime.settings import claim
+from worldmodel.runtime.settings import check_options, claim
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Trial
@@ -33,7 +32,7 @@ def deploy(
     watch: bool = False,
     operator: str | None = None,
     dry_run: bool = False,
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Plays a policy on a robot and captures every episode; the same command goes on after a stop.
 
@@ -54,7 +53,7 @@ def deploy(
         robot failed.
       Interrupted: ``stop`` returned True, or the person who watches stopped the robot.
     """
-    check_counts(episodes=episodes)
+    check_options(episodes=episodes)
     if not policy.is_dir():
         raise InputError(f"--policy {policy}: no such folder; `worldmodel train` makes one")
     asked = named.task(task)

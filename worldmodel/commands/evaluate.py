@@ -17,6 +17,7 @@ from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import WindowGrid
 from worldmodel.errors import InputError
 from worldmodel.model import saved
+from worldmodel.runtime.settings import check_options
 
 
 def evaluate(
@@ -50,10 +51,7 @@ def evaluate(
     """
     if whole and horizon is not None:
         raise InputError("give --horizon or --whole, not both")
-    if horizon is not None and horizon < 1:
-        raise InputError(f"--horizon {horizon}: at least one frame")
-    if not data.exists():
-        raise InputError(f"--data {data}: no such file or folder")
+    check_options(horizon=horizon)
     world, parameters, metadata = restored(model)
     given, scene = None if columns is None else from_toml(columns), world.scene
     if given is not None and "protocol" not in metadata:

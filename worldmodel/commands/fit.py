@@ -27,10 +27,9 @@ from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_ph
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network, WorldModel
 from worldmodel.runtime import devices
-from worldmodel.runtime.checkpoint import config_hash
 from worldmodel.runtime.files import write_json
-from worldmodel.runtime.records import append_row, plain
-from worldmodel.runtime.settings import LENGTHS, claim
+from worldmodel.runtime.records import append_row, config_hash, plain
+from worldmodel.runtime.settings import LENGTH, check_options, claim
 from worldmodel.scene import FreeParameter, SceneWarning
 
 FEWEST = 32  # windows that a start is fitted to
@@ -38,13 +37,8 @@ CHOICE_WINDOWS = 128  # of the linearisation that chooses
 SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, the last fit into it
 STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
 NETWORK_BATCH = 32  # windows of a step of the network's fit, a second of MJX on two cores
-NETWORK = (
-    "network",
-    "correction",
-    "members",
-    "engine",
-    *LENGTHS,
-)  # settings that the physics do not see
+# Settings that the physics do not see.
+NETWORK = ("network", "correction", "members", "engine", LENGTH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +83,10 @@ class FitOptions:
     # the windows by C MuJoCo, mjx the simulator, which compiles for minutes; c when absent.
     engine: Literal["c", "mjx"] | None = None
 
-    def check(self) -> None:
-        """Raises InputError for a number that is too small; the message names it."""
-        at_least = {"seed": 0, "starts": 1, "iterations": 1, "steps": 1, "members": 1}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise InputError(f"--{name} {getattr(self, name)}: at least {least}")
-
 
 def fit(
-    options: tyro.conf.OmitArgPrefixes[FitOptions],
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    options: FitOptions,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Fits a scene's physics, then a network, to a log; the same command goes on after a stop.
 
@@ -116,7 +103,9 @@ def fit(
       InputError: a path, option, column or value that does not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
-    options.check()
+    counts = ("starts", "iterations", "steps", "members")
+    check_options(**{name: getattr(options, name) for name in counts})
+    check_options(0, seed=options.seed)
     for name in ("scene", "data"):
         if not getattr(options, name).exists():
             raise InputError(f"{getattr(options, name)}: no such file; give the {name}'s path")
@@ -153,8 +142,7 @@ def fit(
     fitted, late = _physics(world, problem, train, options, settings, stop)
     network = None
     if options.network:
-        config = {"settings": _without(settings, *LENGTHS)}
-        network = _network(world, fitted.identified, problem, options, config, stop)
+        network = _network(world, fitted.identified, problem, options, settings, stop)
     engine = "mjx" if network is None else _engine(options, network.world)
     outcome = Outcome(world, starts, verdicts, fitted.identified, late, network, engine)
     devices.log_memory()
@@ -173,7 +161,8 @@ def _chosen(
     """The free parameters: those of the command line, or those that the data identify."""
     count = min(CHOICE_WINDOWS, len(train))
     windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
-    asked = problem.candidates(options.free, windows, with_drives=options.drives)
+    named = tuple(map(_free_parameter, options.free))
+    asked = named or problem.candidates(windows, with_drives=options.drives)
     runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
@@ -197,6 +186,14 @@ def _chosen(
         f"nothing recorded depends; {path} lists them"
     )
     return free, verdicts
+
+
+def _free_parameter(text: str) -> FreeParameter:
+    """That of ``--free``."""
+    kind, colon, element = text.partition(":")
+    if not kind or (not colon and kind != "gravity_tilt"):
+        raise InputError(f"--free {text}: give kind:element, such as damping:elbow or mass:forearm")
+    return FreeParameter(kind, element)
 
 
 def _physics(
@@ -244,7 +241,7 @@ def _network(
     identified: Identified,
     problem: Problem,
     options: FitOptions,
-    metadata: dict[str, Any],
+    settings: dict[str, Any],
     stop: Callable[[], bool],
 ) -> FittedHybrid:
     driven = physics.scene.mj_model.nu > 0
@@ -274,7 +271,7 @@ def _network(
         ),
         options.out / "progress" / "network",
         covariance=identified.uncertainty.covariance,
-        metadata=metadata | {"scene": world.scene.name},
+        metadata={"settings": _without(settings, LENGTH), "scene": world.scene.name},
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
         engine=_engine(options, world),

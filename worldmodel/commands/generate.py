@@ -11,13 +11,12 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
-from worldmodel.commands.counts import check_counts
 from worldmodel.commands.version import Engine, chosen_engine, described, version_of
 from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
 from worldmodel.runtime import devices
-from worldmodel.runtime.settings import claim, flat
+from worldmodel.runtime.settings import check_options, claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Start
@@ -53,7 +52,7 @@ class Demonstration:
         Raises:
           InputError: references, folders or numbers that do not fit.
         """
-        check_counts(episodes=episodes)
+        check_options(episodes=episodes)
         asked = named.task(task)
         version = version_of(asked, model)
         chosen = chosen_engine(version.world, engine)

@@ -11,10 +11,8 @@ import tyro
 from worldmodel import loop as turning
 from worldmodel import runtime
 from worldmodel.commands import named
-from worldmodel.commands.counts import check_counts
 from worldmodel.commands.deploy import on_robot
 from worldmodel.commands.version import CORRECTIONS, Engine, chosen_engine, described, version_of
-from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig
 from worldmodel.finetune.hybrid import THROUGH_WINDOWS
 from worldmodel.finetune.least_squares import IdentifyConfig
@@ -24,7 +22,7 @@ from worldmodel.model import Network
 from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
-from worldmodel.runtime.settings import claim
+from worldmodel.runtime.settings import check_options, claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +82,8 @@ class LoopOptions:
 
 
 def loop(
-    options: tyro.conf.OmitArgPrefixes[LoopOptions],
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    options: LoopOptions,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Turns the loop: generate, train, deploy, capture, finetune; the same command goes on.
 
@@ -99,9 +97,8 @@ def loop(
     """
     counted = ("turns", "episodes", "corrections", "candidates", "steps", "clone_steps")
     sizes = ("members", "network_steps", "width", "history", "chunk")
-    check_counts(**{name: getattr(options, name) for name in (*counted, *sizes)})
-    if options.draws < 0:
-        raise InputError(f"--draws {options.draws}: give 0 or more")
+    check_options(**{name: getattr(options, name) for name in (*counted, *sizes)})
+    check_options(0, draws=options.draws)
     check_penalty(options.penalty)
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)

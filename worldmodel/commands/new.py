@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
 from worldmodel._mujoco import mujoco
@@ -144,14 +145,9 @@ def _task(name: str, scene: Any, hz: float, substeps: int) -> str:
             "docs/your_task.md"
         )
     rows = [m.joint(j).id for j in driven]
-    low, high = [], []
-    for j in rows:  # around the MJCF's pose, within a third of the range
-        place = float(m.qpos0[m.jnt_qposadr[j]])
-        reach = (
-            [(x - place) / 3 for x in m.jnt_range[j].tolist()] if m.jnt_limited[j] else [-0.3, 0.3]
-        )
-        low.append(round(place + reach[0], 3))
-        high.append(round(place + reach[1], 3))
+    pose = m.qpos0[m.jnt_qposadr[rows], None]
+    third = np.where(m.jnt_limited[rows, None], (m.jnt_range[rows] - pose) / 3, [-0.3, 0.3])
+    low, high = (pose + third).round(3).T.tolist()  # around the MJCF's pose
     return TASK.format(
         name=name,
         title="".join(part.capitalize() for part in name.split("_")),

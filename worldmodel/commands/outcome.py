@@ -12,7 +12,6 @@ from worldmodel._mujoco import mujoco
 from worldmodel.commands.figures import film
 from worldmodel.commands.page import page
 from worldmodel.commands.problem import Problem
-from worldmodel.commands.problem import options as settled
 from worldmodel.commands.reading import channel_names
 from worldmodel.commands.scores import curves, named, predicted, refuse_not_finite
 from worldmodel.episodes.columns_toml import to_toml
@@ -106,7 +105,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     document = {
         "scene": world.scene.name or problem.mjcf.stem,
         "line": line,
-        "settled": settled(problem),
+        "settled": problem.settled(),
         "repairs": plain(problem.log.reading.repairs),
         "ignored": dict(problem.log.reading.ignored),
         "physics": {
@@ -182,26 +181,26 @@ def parameter_rows(outcome: Outcome) -> list[dict[str, Any]]:
     kinds = {f.name: physical.KINDS[f.kind] for f in world.free}
     rows = []
     for v in outcome.verdicts:
-        number, half = numbers.get((v.name, v.index), (None, 0.0))
-        row: dict[str, Any] = {"name": v.name, "index": v.index, "free": number is not None}
-        row |= {"unit": "", "given": None, "value": None, "low": None, "high": None}
-        row["verdict"] = str(v)
-        if number is not None:
-            kind = kinds[v.name]
-            alone = len(bounds[v.name]) == len(kind.width) and kind.field != "body_inertia"
-            row["verdict"] = "identified" if number.identified else "the data cannot say"
-            if not identified.converged:
-                row["verdict"] = "not converged"
-            if number.at_bound:
-                row["verdict"] = "at its bound: look at the columns or the MJCF"
-            if alone:
-                value, low, high = (float(x) for x in bounds[v.name][v.index])
-                row |= {"unit": kind.unit, "value": value}
-                row["given"] = 0.0 if v.name in outcome.starts else float(given[v.name][v.index])
-            else:  # a number that moves several values
-                row |= {"unit": "prior widths", "given": 0.0, "value": number.u}
-                low, high = number.u - half, number.u + half
-            if row["verdict"] == "identified":
-                row |= {"low": low, "high": high}
+        row: dict[str, Any] = {"name": v.name, "index": v.index, "free": False, "unit": ""}
+        row |= {"given": None, "value": None, "low": None, "high": None, "verdict": str(v)}
         rows.append(row)
+        if (v.name, v.index) not in numbers:
+            continue
+        number, half = numbers[v.name, v.index]
+        kind = kinds[v.name]
+        if len(bounds[v.name]) == len(kind.width) and kind.field != "body_inertia":
+            unit, former = kind.unit, 0.0 if v.name in outcome.starts else given[v.name][v.index]
+            value, low, high = bounds[v.name][v.index].tolist()
+        else:  # a number that moves several values
+            unit, former = "prior widths", 0.0
+            value, low, high = number.u, number.u - half, number.u + half
+        row |= {"free": True, "unit": unit, "given": float(former), "value": value}
+        if number.at_bound:
+            row["verdict"] = "at its bound: look at the columns or the MJCF"
+        elif not identified.converged:
+            row["verdict"] = "not converged"
+        elif not number.identified:
+            row["verdict"] = "the data cannot say"
+        else:
+            row |= {"verdict": "identified", "low": low, "high": high}
     return rows

@@ -23,6 +23,7 @@ from worldmodel.episodes.split import split_episodes
 from worldmodel.episodes.unknown import resolve_unknown
 from worldmodel.episodes.windows import HISTORY, WindowGrid, Windows
 from worldmodel.errors import InputError
+from worldmodel.runtime.settings import check_options
 from worldmodel.scene import FreeParameter, Scene, compile_scene, parse_mjcf
 from worldmodel.scene.defaults import Stepping, candidates, name_elements, touching_geoms
 from worldmodel.scene.replay import touching
@@ -56,55 +57,32 @@ class Problem:
         assert self.training.horizon is not None
         return self.training.horizon
 
-    def spec(self) -> mujoco.MjSpec:
-        """The MJCF, every element named; a new one at each call."""
-        spec = parse_mjcf(self.mjcf)
-        name_elements(spec)
-        return spec
-
     def scene(self, free: tuple[FreeParameter, ...] = ()) -> tuple[Scene, dict[str, float]]:
         """The scene, with a positive start for what is free and 0 in the MJCF; those starts."""
-        spec = self.spec()
+        spec = _named_spec(self.mjcf)
         starts = set_starts(spec, spec.compile(), free)
         hz, substeps = self.control_hz, self.stepping.substeps
         return compile_scene(spec, control_hz=hz, substeps=substeps), starts
 
-    def candidates(
-        self, asked: Sequence[str], windows: Windows, *, with_drives: bool = False
-    ) -> tuple[FreeParameter, ...]:
-        """Parameters named on the command line as kind:element, or those that the scene offers:
-        of contacts, those of geoms that touch while ``windows`` are replayed; and the
-        drives' where ``with_drives``.
-
-        Raises:
-          InputError: a name that is no kind:element, or a parameter named twice.
-        """
-        if not asked:
-            model = self.spec().compile()
-            model.opt.timestep = self.stepping.timestep
-            substeps, start = self.stepping.substeps, (windows.qpos, windows.qvel)
-            touch = touching(model, substeps, *start, windows.ctrl)
-            still = [g for g in touching_geoms(model) if g not in touch]
-            if still:
-                runtime.log(
-                    f"{len(still)} geoms that can touch do not in these windows: their friction "
-                    "and solref are no candidates"
-                )
-            measured = {j.name for j in self.log.columns.joints if j.position is not None}
-            return tuple(
-                f
-                for f in candidates(model, touch, with_drives=with_drives)
-                if f.kind != "joint_zero" or f.element in measured
+    def candidates(self, windows: Windows, *, with_drives: bool) -> tuple[FreeParameter, ...]:
+        """The parameters that the scene offers: of contacts, those of geoms that touch while
+        ``windows`` are replayed; and the drives' where ``with_drives``."""
+        model = _named_spec(self.mjcf).compile()
+        model.opt.timestep = self.stepping.timestep
+        substeps = self.stepping.substeps
+        touch = touching(model, substeps, windows.qpos, windows.qvel, windows.ctrl)
+        still = [g for g in touching_geoms(model) if g not in touch]
+        if still:
+            runtime.log(
+                f"{len(still)} geoms that can touch do not in these windows: their friction and "
+                "solref are no candidates"
             )
-        free = []
-        for text in asked:
-            kind, colon, element = text.partition(":")
-            if not kind or (not colon and kind != "gravity_tilt"):
-                raise InputError(
-                    f"--free {text}: give kind:element, such as damping:elbow or mass:forearm"
-                )
-            free.append(FreeParameter(kind, element))
-        return tuple(free)
+        measured = {j.name for j in self.log.columns.joints if j.position is not None}
+        return tuple(
+            f
+            for f in candidates(model, touch, with_drives=with_drives)
+            if f.kind != "joint_zero" or f.element in measured
+        )
 
     def windows(self, part: str) -> Windows:
         """Windows of a part of the episodes."""
@@ -113,6 +91,22 @@ class Problem:
         if skipped:
             runtime.log(f"{part}: {skipped} windows skipped, whose frames are not valid")
         return windows
+
+    def settled(self) -> dict[str, Any]:
+        """The rate, substeps, windows and held out episodes, as JSON."""
+        return {
+            "control_hz": self.control_hz,
+            "substeps": self.stepping.substeps,
+            "stepping": str(self.stepping),
+            "windows": dataclasses.asdict(self.protocol.windows),
+            "episodes": {part: [str(e.id) for e in self.parts[part]] for part in PARTS},
+        }
+
+
+def _named_spec(mjcf: Path) -> mujoco.MjSpec:
+    spec = parse_mjcf(mjcf)
+    name_elements(spec)
+    return spec
 
 
 def prepare(
@@ -130,11 +124,8 @@ def prepare(
       InputError: paths, columns, data or options that do not fit; too few or too short episodes.
     """
     check_stepping(control_hz, substeps)
-    if horizon is not None and horizon < 1:
-        raise InputError(f"--horizon {horizon}: at least one frame")
-    spec = parse_mjcf(scene)
-    name_elements(spec)
-    model = spec.compile()
+    check_options(horizon=horizon)
+    model = _named_spec(scene).compile()
     log = read_log(data, columns, model, control_hz)
     for note in (*log.notes, *log.reading.notes):
         runtime.log(f"log: {note}")
@@ -195,14 +186,3 @@ def grids(
         )
     stride = max(1, horizon // 2)
     return WindowGrid(first, stride, horizon), WindowGrid(1, stride, horizon)
-
-
-def options(problem: Problem) -> dict[str, Any]:
-    """What was settled, as JSON."""
-    return {
-        "control_hz": problem.control_hz,
-        "substeps": problem.stepping.substeps,
-        "stepping": str(problem.stepping),
-        "windows": dataclasses.asdict(problem.protocol.windows),
-        "episodes": {part: [str(e.id) for e in problem.parts[part]] for part in PARTS},
-    }

@@ -14,6 +14,7 @@ from worldmodel.episodes.columns_toml import from_toml
 from worldmodel.episodes.draft import draft
 from worldmodel.episodes.reading import Reading, Repair, read_episodes
 from worldmodel.errors import InputError
+from worldmodel.runtime.settings import check_options
 from worldmodel.scene.defaults import Stepping, stepping
 from worldmodel.scene.names import element_name
 from worldmodel.types import Episode
@@ -34,10 +35,8 @@ def columns_of(
     """The columns of a file, or a draft of them and its notes.
 
     Raises:
-      InputError: no such path, or a log that cannot be opened.
+      InputError: no such columns, or a log that cannot be opened.
     """
-    if not data.exists():
-        raise InputError(f"--data {data}: no such file or folder")
     return (from_toml(columns), ()) if columns else draft(data, model)
 
 
@@ -66,8 +65,7 @@ def check_stepping(control_hz: float | None, substeps: int | None) -> None:
     """Raises InputError for a rate or a number of substeps that steps nothing."""
     if control_hz is not None and not 0 < control_hz < float("inf"):
         raise InputError(f"--control-hz {control_hz}: frames per second, above 0")
-    if substeps is not None and substeps < 1:
-        raise InputError(f"--substeps {substeps}: at least one physics step per frame")
+    check_options(substeps=substeps)
 
 
 def repaired(repairs: Sequence[Repair]) -> list[str]:

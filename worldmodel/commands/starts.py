@@ -14,7 +14,8 @@ def set_starts(
     spec: mujoco.MjSpec, model: mujoco.MjModel, free: tuple[FreeParameter, ...]
 ) -> dict[str, float]:
     """Gives a joint's damping, friction loss or armature, or a number of a drive, that is free, but
-    too small for a fit to leave, the value of ``physics.starting_values``.
+    too small for a fit to leave, the value of ``physics.starting_values``. A stiction and the
+    speed over which it fades bring each other.
 
     Args:
       spec: changed in place.
@@ -24,45 +25,29 @@ def set_starts(
       Name of each such parameter → its start.
     """
     joints = {joint.name: joint for joint in spec.joints}
-    starts = _drive_starts(spec, model, free)
-    for f in free:
-        if f.kind not in _JOINTS or f.element not in joints:
-            continue
-        start = starting_value(model, f.kind, f.element)
-        dof = int(model.jnt_dofadr[model.joint(f.element).id])
-        if start is None or getattr(model, f"dof_{f.kind}")[dof] >= start * _least(f.kind):
-            continue
-        value, joint = float(f"{start:.3g}"), joints[f.element]
-        if f.kind == "damping":  # of a polynomial in the velocity, the linear term
-            joint.damping = [value, *joint.damping[1:]]
-        else:
-            setattr(joint, f.kind, value)
-        starts[f.name] = value
-    return starts
-
-
-def _drive_starts(
-    spec: mujoco.MjSpec, model: mujoco.MjModel, free: tuple[FreeParameter, ...]
-) -> dict[str, float]:
-    """Of ``set_starts``, the numbers of drives; a stiction and the speed over which it fades bring
-    each other."""
-    actuators, starts = {actuator.name: actuator for actuator in spec.actuators}, {}
+    actuators = {actuator.name: actuator for actuator in spec.actuators}
     pair = {"stiction": "stribeck_speed", "stribeck_speed": "stiction"}
     partners = [FreeParameter(pair[f.kind], f.element) for f in free if f.kind in pair]
+    starts: dict[str, float] = {}
     for f in (*free, *partners):
-        if f.kind not in drives.COLUMNS or f.element not in actuators or f.name in starts:
+        if f.kind in _JOINTS and f.element in joints:
+            present = getattr(model, f"dof_{f.kind}")[model.joint(f.element).dofadr[0]]
+        elif f.kind in drives.COLUMNS and f.element in actuators:
+            column = drives.FIRST + drives.COLUMNS.index(f.kind)
+            present = model.actuator(f.element).gainprm[column]
+        else:
             continue
         start = starting_value(model, f.kind, f.element)
-        gain, column = actuators[f.element].gainprm.copy(), drives.FIRST
-        column += drives.COLUMNS.index(f.kind)
-        if start is None or gain[column] >= start * _least(f.kind):
+        least = math.exp(-2.0 * REACH * KINDS[f.kind].width[0])  # of it, what a fit can leave
+        if f.name in starts or start is None or present >= start * least:
             continue
-        gain[column] = float(f"{start:.3g}")
-        actuators[f.element].gainprm = gain
-        starts[f.name] = float(gain[column])
+        value = starts[f.name] = float(f"{start:.3g}")
+        if f.kind in drives.COLUMNS:
+            gain = actuators[f.element].gainprm.copy()
+            gain[column] = value
+            actuators[f.element].gainprm = gain
+        elif f.kind == "damping":  # of a polynomial in the velocity, the linear term
+            joints[f.element].damping = [value, *joints[f.element].damping[1:]]
+        else:
+            setattr(joints[f.element], f.kind, value)
     return starts
-
-
-def _least(kind: str) -> float:
-    """Of its start, what a fit can leave."""
-    return math.exp(-2.0 * REACH * KINDS[kind].width[0])

@@ -11,7 +11,6 @@ import tyro
 
 from worldmodel import loop, runtime
 from worldmodel.commands import named
-from worldmodel.commands.counts import check_counts
 from worldmodel.commands.generate import Demonstration
 from worldmodel.commands.reading import digest
 from worldmodel.commands.version import Engine, chosen_engine, described, version_of
@@ -21,7 +20,7 @@ from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import write_arrays
-from worldmodel.runtime.settings import claim, flat
+from worldmodel.runtime.settings import check_options, claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import repeated
 from worldmodel.tasks.task import Task
@@ -50,7 +49,7 @@ def train(
     discount: float = 0.98,
     entropy: float = 1e-2,
     horizon: int = 32,
-    stop: tyro.conf.Suppress[Callable[[], bool]] = lambda: False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains a policy: clones data sets, plans open loop in the world model, or learns in it.
 
@@ -83,25 +82,25 @@ def train(
       InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
-    check_counts(width=width, steps=steps, history=history, chunk=chunk)
-    check_counts(environments=environments, horizon=horizon)
+    sizes = {"width": width, "steps": steps, "history": history, "chunk": chunk}
+    check_options(**sizes, environments=environments, horizon=horizon)
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InputError(f"--learning-rate {learning_rate:g}: above 0")
     if not 0 <= weight_decay < math.inf:
         raise InputError(f"--weight-decay {weight_decay:g}: from 0 on")
     if method == "plan":
         return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
-    chosen: dict[str, Any] = {"width": width}
-    chosen |= {} if steps is None else {"steps": steps}
-    chosen |= {} if learning_rate is None else {"learning_rate": learning_rate}
-    if method in ("ppo", "gradient"):
-        chosen |= {"discount": discount, "entropy": entropy}
-        chosen |= {} if environments is None else {"environments": environments}
-        chosen |= {"horizon": horizon} if method == "gradient" else {}
-        return _learn(task, model, out, method, chosen, episodes, seed, engine, stop)
-    chosen = {"steps": 1000} | chosen
-    config = cloning.CloneConfig(**chosen, weight_decay=weight_decay, history=history, chunk=chunk)
-    return _clone(task, data, out, config, seed)
+    given: dict[str, Any] = {"width": width, "steps": steps, "learning_rate": learning_rate}
+    if method == "clone":
+        given |= {"steps": steps or 1000, "weight_decay": weight_decay}
+        given |= {"history": history, "chunk": chunk}
+    else:
+        given |= {"environments": environments, "discount": discount, "entropy": entropy}
+        given |= {"horizon": horizon} if method == "gradient" else {}
+    given = {name: value for name, value in given.items() if value is not None}
+    if method == "clone":
+        return _clone(task, data, out, cloning.CloneConfig(**given), seed)
+    return _learn(task, model, out, method, given, episodes, seed, engine, stop)
 
 
 def _clone(
@@ -128,7 +127,7 @@ def _clone(
         x, y = (np.concatenate(part) for part in zip(*rows, strict=True))
         off = np.sqrt(np.mean(np.square(np.asarray(policy.actions(x)) - y)))
     counts = {"episodes": len(episodes), "rows": len(x)}
-    return {"out": str(out), "method": "clone"} | counts | {"action_error": float(off)}
+    return {"out": str(out), "method": "clone", **counts, "action_error": float(off)}
 
 
 def _learn(
@@ -136,7 +135,7 @@ def _learn(
     model: Path | None,
     out: Path,
     method: str,
-    chosen: dict[str, Any],
+    given: dict[str, Any],
     episodes: int,
     seed: int,
     engine: Engine,
@@ -146,14 +145,14 @@ def _learn(
     from worldmodel.loop.environment import environment  # Brax takes a second to load
     from worldmodel.policies import gradient, ppo
 
-    check_counts(episodes=episodes)
+    check_options(episodes=episodes)
     asked = named.task(task)
     methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "ppo": (ppo.PPOConfig, ppo.train),
         "gradient": (gradient.GradientConfig, gradient.train),
     }
     configured, train = methods[method]
-    config = configured(**chosen)
+    config = configured(**given)
     version = version_of(asked, model)
     where = described(asked, version)
     settings = where | {"seed": seed} | flat(method, config)
@@ -178,10 +177,15 @@ def _learn(
             playing,
             engine=chosen_engine(version.world, engine),
         )
-    last = {"steps": epochs[-1]["steps"], "return": epochs[-1]["return"]}
-    seconds = {"seconds": sum(epoch["seconds"] for epoch in epochs)}
-    result = {"out": str(out), "method": method} | last | seconds | loop.scores(asked, played)
-    return result | {"diverged": episodes - len(played)}
+    return {
+        "out": str(out),
+        "method": method,
+        "steps": epochs[-1]["steps"],
+        "return": epochs[-1]["return"],
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        **loop.scores(asked, played),
+        "diverged": episodes - len(played),
+    }
 
 
 def _plan(out: Path, asked: Demonstration) -> dict[str, Any]:

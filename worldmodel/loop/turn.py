@@ -46,7 +46,7 @@ from worldmodel.policies import clone
 from worldmodel.policies.plan import Expert
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.files import write_json
-from worldmodel.runtime.records import append_row
+from worldmodel.runtime.records import append_row, config_hash
 from worldmodel.runtime.settings import claim, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import repeated
@@ -156,7 +156,7 @@ def turn(
         raise LoopError("the fit of a network needs two corrections, one to fit and one to stop it")
     settings = {
         "task": task.name,
-        "scene": checkpoint.config_hash(task.scene.digest),
+        "scene": config_hash(task.scene.digest),
         "version": digest(*jax.tree.leaves(version.parameters)),
         "generated": generated,
         "deployed": deployed,

@@ -24,6 +24,7 @@ from worldmodel.model.world import make_step
 from worldmodel.model.world import start as begun
 from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint
+from worldmodel.runtime.records import config_hash
 from worldmodel.scene import Scene
 from worldmodel.scene.names import joint_names
 from worldmodel.tasks.play import FARTHEST, Played, Simulate, episodes, play
@@ -84,7 +85,7 @@ def save_version(
         "parent": version.parent,
         "corrections": version.corrections,
         "settings": settings,
-        "config_hash": checkpoint.config_hash(settings),
+        "config_hash": config_hash(settings),
         "provenance": runtime.provenance(),
     }
     folder = directory / version.name / "checkpoint"

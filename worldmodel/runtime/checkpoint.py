@@ -24,7 +24,6 @@ from orbax.checkpoint import v1 as ocp
 
 from worldmodel.errors import InputError, cause
 from worldmodel.runtime.files import new_folder, recover
-from worldmodel.runtime.records import config_hash as config_hash
 from worldmodel.runtime.records import write_arrays
 from worldmodel.runtime.settings import differences
 
@@ -111,13 +110,12 @@ def read_metadata(directory: Path | str) -> dict[str, Any]:
     Raises:
       CheckpointError: no step, or its metadata is damaged.
     """
-    folder = _newest(Path(directory))
+    folder = _newest(directory)
     try:
-        metadata = dict(json.loads((folder / _METADATA).read_text()))
+        return dict(json.loads((folder / _METADATA).read_text()))
     except (OSError, ValueError, TypeError) as error:
         why = f"is damaged: {_METADATA}: {cause(error)}; delete it"
         raise CheckpointError(f"{folder} {why}") from error
-    return metadata
 
 
 def read_attached(directory: Path | str) -> dict[str, bytes]:
@@ -126,12 +124,11 @@ def read_attached(directory: Path | str) -> dict[str, bytes]:
     Raises:
       CheckpointError: no step, or a file is missing or damaged.
     """
-    directory = Path(directory)
     folder = _newest(directory)
     sums = read_metadata(directory).get("files", {})
-    names = [name for name in sums if Path(name).parts[0] == _ATTACHED]
-    _check_files(directory, folder, {name: sums[name] for name in names})
-    return {Path(name).name: (folder / name).read_bytes() for name in names}
+    attached = {name: sums[name] for name in sums if name.startswith(f"{_ATTACHED}/")}
+    _check_files(folder, attached)
+    return {Path(name).name: (folder / name).read_bytes() for name in attached}
 
 
 def restore(
@@ -156,9 +153,7 @@ def restore(
         name; a leaf missing or of another shape or dtype. The message names the remedy.
     """
     _quiet_orbax()
-    directory = Path(directory)
-    folder = _newest(directory)
-    metadata = read_metadata(directory)
+    folder, metadata = _newest(directory), read_metadata(directory)
     wanted = json.loads(json.dumps(dict(expected or {}), default=str))
     other = [d for name in wanted for d in differences(name, metadata.get(name), wanted[name])]
     if other:
@@ -174,7 +169,7 @@ def restore(
                 f"{folder}: leaf {path} is {_leaf(stored.get(path))} there and "
                 f"{_leaf(expected.get(path))} here; it belongs to another model or precision"
             )
-    _check_files(directory, folder, metadata.get("files", {}))
+    _check_files(folder, metadata.get("files", {}))
     leaves = _leaves(folder, expected)
     # Orbax commits its arrays to a device; mixed with fresh ones, which are not, they would make
     # a second step of a fit compile again.
@@ -197,12 +192,12 @@ def _leaves(folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any
     return ocp.load(str((folder / "tree").resolve()), abstract) if abstract else {}
 
 
-def _check_files(directory: Path, folder: Path, sums: dict[str, str]) -> None:
+def _check_files(folder: Path, sums: dict[str, str]) -> None:
     for name, digest in sums.items():
         file = folder / name
         if not file.is_file() or _sha256(file) != digest:
             state = "damaged" if file.is_file() else "missing"
-            others = [s for s, other in _steps(directory).items() if other != folder]
+            others = [s for s, other in _steps(folder.parent).items() if other != folder]
             remedy = f"step {max(others)} is whole" if others else "there is no other step"
             raise CheckpointError(f"{folder}: {name} is {state}; delete that step ({remedy})")
 
@@ -238,8 +233,8 @@ def _steps(directory: Path) -> dict[int, Path]:
     return steps
 
 
-def _newest(directory: Path) -> Path:
-    steps = _steps(directory)
+def _newest(directory: Path | str) -> Path:
+    steps = _steps(Path(directory))
     if not steps:
         raise CheckpointError(
             f"no checkpoint in {directory}; give the folder that a run saved one in"

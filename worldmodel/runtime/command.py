@@ -8,6 +8,7 @@ run; other options override.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import json
@@ -70,26 +71,42 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
     kind, whole = _config(function)
     config = _parsed(function, kind, given, name, text)
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    out, kept = fields.get("out"), None
-    if isinstance(out, Path):  # before the run, since its code may be edited meanwhile
-        state = _source(function, resolved(config))
-        kept = described(name, resolved(config), state.commit), state.diff
-        _warn_of_other_code(out, state.commit)
-    with contextlib.ExitStack() as stack:
-        more, interrupt = {}, None
-        if "stop" in parameters:
-            interrupt = stack.enter_context(Interrupt())
-            more["stop"] = lambda: interrupt.requested
-        try:
-            result = function(config, **more) if whole else function(**fields, **more)
-        except Interrupted as stopped:
-            if interrupt is None:
-                raise
-            log(str(stopped))
-            result = interrupt.exit_status
-    if isinstance(out, Path) and out.is_dir() and kept:
-        _keep(out, *kept)
+    run = functools.partial(function, config) if whole else functools.partial(function, **fields)
+    if "stop" in parameters:
+        run = functools.partial(_until_signal, run)
+    if not isinstance(out := fields.get("out"), Path):
+        return run()
+    now = resolved(config)
+    state = _source(function, now)  # before the run, since its code may be edited meanwhile
+    content = described(name, now, state.commit)
+    begun = _former(out).get("commit", state.commit)
+    if begun != state.commit and (out / CLAIMED).is_file():
+        log(
+            f"WARNING: {out} was begun with other code ({begun}) than there is now "
+            f"({state.commit}); what it holds stays as it is: give another --out to make it anew"
+        )
+    result = run()
+    if out.is_dir() and _former(out).get("config") != now:  # else its run only went on
+        write_text(out / DIFF, state.diff)
+        write_json(out / CONFIG, content)
     return result
+
+
+def _until_signal(run: Callable[..., Any]) -> Any:
+    """``run(stop=…)``; the exit status where a signal stopped it."""
+    with Interrupt() as interrupt:
+        try:
+            return run(stop=lambda: interrupt.requested)
+        except Interrupted as stopped:
+            log(str(stopped))
+            return interrupt.exit_status
+
+
+def _former(out: Path) -> dict[str, Any]:
+    """The config.json that a folder has; nothing where it has none that can be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((out / CONFIG).read_text("utf-8")))
+    return {}
 
 
 def program(main: Callable[..., Any]) -> str:
@@ -147,10 +164,7 @@ def as_arguments(kind: type, config: Mapping[str, Any]) -> list[str]:
     out = []
     for name, value in config.items():
         many = [str(part) for part in _leaves(value)]
-        markers = getattr(hints.get(name), "__metadata__", ())
-        if tyro.conf.Suppress in markers:  # an option that a program gives its own processes
-            continue
-        if tyro.conf.Positional in markers:
+        if tyro.conf.Positional in getattr(hints.get(name), "__metadata__", ()):
             out += many
         elif len(many) == 1 and many[0].startswith("-"):
             out.append(f"--{name}={many[0]}")
@@ -160,9 +174,9 @@ def as_arguments(kind: type, config: Mapping[str, Any]) -> list[str]:
 
 
 def _leaves(value: Any) -> list[Any]:
-    return (
-        [leaf for part in value for leaf in _leaves(part)] if isinstance(value, list) else [value]
-    )
+    if not isinstance(value, list):
+        return [value]
+    return [leaf for part in value for leaf in _leaves(part)]
 
 
 def _config(function: Callable[..., Any]) -> tuple[type, bool]:
@@ -171,15 +185,10 @@ def _config(function: Callable[..., Any]) -> tuple[type, bool]:
     taken = [p for p in inspect.signature(function).parameters.values() if p.name != "stop"]
     if len(taken) == 1:
         kind = hints[taken[0].name]
-        kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return kind, True
-    fields = [
-        (p.name, hints[p.name], dataclasses.field())
-        if p.default is p.empty
-        else (p.name, hints[p.name], dataclasses.field(default=p.default))
-        for p in taken
-    ]
+    default = {p.name: {} if p.default is p.empty else {"default": p.default} for p in taken}
+    fields = [(name, hints[name], dataclasses.field(**given)) for name, given in default.items()]
     kind = dataclasses.make_dataclass(function.__name__, fields, frozen=True, kw_only=True)
     kind.__doc__ = function.__doc__  # which has the options' help
     return kind, False
@@ -238,26 +247,3 @@ def _source(function: Callable[..., Any], config: Mapping[str, Any]) -> Source:
     parts = [value.rpartition(":")[0] for value in config.values() if isinstance(value, str)]
     files = [inspect.getfile(function), *(part for part in parts if part.endswith(".py"))]
     return source(*(file.resolve() for file in map(Path, files) if file.is_file()))
-
-
-def _warn_of_other_code(out: Path, commit: str) -> None:
-    """Warns where a run that goes on in a folder was begun by other code, such as a task's file
-    before an edit."""
-    former = None
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        former = json.loads((out / CONFIG).read_text("utf-8"))["commit"]
-    if former is not None and former != commit and (out / CLAIMED).is_file():
-        log(
-            f"WARNING: {out} was begun with other code ({former}) than there is now ({commit}); "
-            "what it holds stays as it is: give another --out to make it anew"
-        )
-
-
-def _keep(out: Path, content: Mapping[str, Any], diff: str) -> None:
-    """Writes the two files, unless they are there for this config: its run only went on."""
-    known = None
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        known = json.loads((out / CONFIG).read_text("utf-8"))["config"]
-    if known != content["config"]:
-        write_text(out / DIFF, diff)
-        write_json(out / CONFIG, content)

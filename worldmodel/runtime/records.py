@@ -28,9 +28,7 @@ def plain(value: Any) -> Any:
 
 
 def config_hash(config: Any) -> str:
-    """A short hash of a config: a dataclass, or a value of JSON in any order of its keys."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = dataclasses.asdict(config)
+    """A short hash of a value of JSON, in any order of its keys."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

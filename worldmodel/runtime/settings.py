@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import plain
 
 CLAIMED = "settings.json"  # in a folder whose run goes on
-LENGTHS = ("steps",)  # how long a run is: more may be asked for later
+LENGTH = "steps"  # how long a run is: more may be asked for later
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> bool:
@@ -46,11 +47,13 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         former = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); give another --out") from error
-    longer = _longer(former, settings)
+    was, now = former.get(LENGTH), settings.get(LENGTH)
+    longer = isinstance(was, int) and isinstance(now, int) and now > was
     differs = [
         difference
-        for name in sorted((former.keys() | settings.keys()) - set(longer))
+        for name in sorted(former.keys() | settings.keys())
         for difference in differences(name, former.get(name), settings.get(name))
+        if not (longer and name == LENGTH)
     ]
     begun = any(other != path for other in folder.iterdir())
     if differs and begun:
@@ -60,7 +63,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         )
     if longer or differs:
         write_json(path, settings)
-    return bool(longer) and begun
+    return longer and begun
 
 
 def check_settings(
@@ -81,17 +84,28 @@ def check_settings(
     Raises:
       InputError: one out of its bounds or not finite; the message names it and them.
     """
-    kind = type(config).__name__
-    for names, bound in ((counts, 1), (not_negative, 0)):
+    largest = sys.float_info.max
+    for names, least, most, bounds in (
+        (counts, 1, largest, "from 1 on"),
+        (not_negative, 0, largest, "from 0 on"),
+        (positive, math.ulp(0.0), largest, "above 0"),
+        (shares, 0, 1, "from 0 to 1"),
+    ):
         for name in names:
-            if not bound <= (value := getattr(config, name)) < math.inf:
-                raise InputError(f"{kind}: {name} = {value}; give a number from {bound} on")
-    for name in positive:
-        if not 0 < (value := getattr(config, name)) < math.inf:
-            raise InputError(f"{kind}: {name} = {value}; give a number above 0")
-    for name in shares:
-        if not 0 <= (value := getattr(config, name)) <= 1:
-            raise InputError(f"{kind}: {name} = {value}; give a number from 0 to 1")
+            if not least <= (value := getattr(config, name)) <= most:
+                kind = type(config).__name__
+                raise InputError(f"{kind}: {name} = {value}; give a number {bounds}")
+
+
+def check_options(least: int = 1, **options: int | None) -> None:
+    """Refuses a number of a command line that is too small; None is not given.
+
+    Raises:
+      InputError: such a number, by the name of its option.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value}: at least {least}")
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
@@ -109,16 +123,6 @@ def flat(name: str, value: Any) -> dict[str, Any]:
     except TypeError:
         return {name: getattr(value, "__qualname__", type(value).__qualname__)}
     return {name: repr(shown) if isinstance(shown, float) and not math.isfinite(shown) else shown}
-
-
-def _longer(former: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    return [
-        name
-        for name in LENGTHS
-        if isinstance(was := former.get(name), int)
-        and isinstance(now := settings.get(name), int)
-        and now > was
-    ]
 
 
 def differences(name: str, former: Any, present: Any) -> Iterator[str]:

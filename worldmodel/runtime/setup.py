@@ -32,7 +32,7 @@ def configure(*, x64: bool = True, cache: bool = True) -> None:
     given = os.environ.get("XLA_FLAGS", "")
     unnamed = [flag for flag in flags if flag.split("=")[0] not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *unnamed]).strip()
-    if bool(jax.config.values["jax_enable_x64"]) != x64 and _has_computed():
+    if bool(jax.config.values["jax_enable_x64"]) != x64 and jax.live_arrays():
         raise RuntimeError("call runtime.configure before the first JAX computation")
     jax.config.update("jax_enable_x64", x64)
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -42,12 +42,6 @@ def configure(*, x64: bool = True, cache: bool = True) -> None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def _has_computed() -> bool:
-    import jax
-
-    return bool(jax.live_arrays())
 
 
 def cache_directory() -> Path:

@@ -47,8 +47,7 @@ def root(file: Path) -> Path | None:
     """The repository around a file that has a commit; None without one, or without git, and of a
     file that it ignores, such as one in an environment. Warns of one that git refuses to read."""
     try:
-        git(file.parent, "rev-parse", "HEAD")
-        repository = Path(git(file.parent, "rev-parse", "--show-toplevel").strip())
+        top, _ = git(file.parent, "rev-parse", "--show-toplevel", "HEAD").splitlines()
     except subprocess.CalledProcessError as error:
         _warn(error.stderr.decode("utf-8", "replace"))
         return None
@@ -56,7 +55,7 @@ def root(file: Path) -> Path | None:
         return None
     ignored = ["git", "-C", str(file.parent), "check-ignore", "--quiet", str(file)]
     known = subprocess.run(ignored, capture_output=True).returncode != 0
-    return repository if known else None
+    return Path(top) if known else None
 
 
 def new_files(repository: Path, suffixes: tuple[str, ...]) -> list[str]:
