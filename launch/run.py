@@ -128,7 +128,7 @@ def last_line(path: Path) -> str:
 def main(args: Args) -> int:
     """Runs it and writes how it ended; returns the exit status."""
     own = group()
-    if args.cores:
+    if args.cores and hasattr(os, "sched_setaffinity"):  # macOS shares them out itself
         os.sched_setaffinity(0, args.cores[own.index :: own.count] or args.cores)
     if own.index:
         return _attempted(args.folder, own)
