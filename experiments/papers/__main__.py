@@ -10,7 +10,8 @@ Expected: OUT/table.md, a row per number (committed, range, now), and one JSON l
           where a number is out of its range or has no value, both named
 
 The same command goes on where it was stopped; on Slurm it compares once the jobs are done. --only
-makes one result in this process, in a new folder. OUT/ID/out has each result's table.
+makes one result in this process, in a new folder. OUT/ID/out has each result's table and
+figure.
 """
 
 import dataclasses

@@ -55,17 +55,22 @@ class Number:
         row = self.find(table)
         if row is None:
             raise InputError(f"the table has no row {dict(self.row)}")
-        try:
-            value = _at(row, self.path)
-            return value / _at(row, self.over) if self.over else value
-        except (KeyError, IndexError, TypeError) as error:
-            raise InputError(f"the row {dict(self.row)} has no {self.path}") from error
+        value = self._at(row, self.path)
+        return value / self._at(row, self.over) if self.over else value
 
     def find(self, table: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Its row, if the table has it."""
         named = self.row.items()
         rows = (row for row in table["rows"] if all(row.get(key) == x for key, x in named))
         return next(rows, None)
+
+    def _at(self, row: Any, path: tuple[Key, ...]) -> Any:
+        for part in path:
+            try:
+                row = row[part]
+            except (KeyError, IndexError, TypeError) as error:
+                raise InputError(f"the row {dict(self.row)} has no {path}") from error
+        return row
 
     def __str__(self) -> str:
         row = " ".join(str(part) for part in self.row.values() if part is not None)
@@ -137,12 +142,6 @@ def paper(name: str) -> Paper:
         result = {key: _tuple(value) for key, value in result.items()}
         results.append(Result(folder, numbers=tuple(numbers), **result))
     return Paper(name, tuple(results), cores)
-
-
-def _at(row: Any, path: tuple[Key, ...]) -> Any:
-    for part in path:
-        row = row[part]
-    return row
 
 
 def _tuple(value: Any) -> Any:

@@ -14,8 +14,8 @@ its physics finetuned on them. ``--full`` goes on, with twice the replicates: ve
 brings K2 more, version 2 is physics finetuned on both and a network on top. Versions with and
 without the network, of the same corrections, tell the halves apart.
 ``--halves`` has the sizes of ``--full``, and ends with version 1, with and without a network.
-Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, rows.csv,
-the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
+Alpha is measured by worldmodel.trust. OUT gets report.html, table.json, table.md, figure.png,
+rows.csv, the versions and, under data, LeRobot sets. The same command resumes after Ctrl-C,
 SIGTERM or a kill; corrections are never played again.
 """
 

@@ -109,6 +109,8 @@ def test_a_number_out_of_range_or_unknown_is_named(
         list(result.rows({"rows": cells[:1]}, quick=False))
     with pytest.raises(InputError, match=r"has no .*d"):
         Number({"a": 1}, ("b", "d"), 0, 1).of({"rows": cells})
+    with pytest.raises(InputError, match=r"has no .*e"):  # not what it would divide
+        Number({"a": 1}, ("b", "c"), 0, 1, over=("b", "e")).of({"rows": cells})
     # The paper's table marks them, whatever order its runs ended in.
     (tmp_path / "run" / "out").mkdir(parents=True)
     content = {"numbers": 3, "outside": 2, "core_s": 7.2, "rows": rows[::-1]}

@@ -144,7 +144,7 @@ def test_another_machine_is_refused() -> None:
         ('name="push"', 'name="pull"', r"has the actuators \['pull'\], .* needs \['push'\]"),
         ('"x"', '"u"', r"lacks \['x'\]"),
         ('name="floor"', 'name="table"', "has no geom 'floor'"),
-        ('size=".1" mass="1"', 'size=".1" mass="-1"', "broken MJCF: .*mass"),
+        ('size=".1" mass="1"', 'size=".1" mass="-1"', "the simulated robot: broken MJCF: .*mass"),
     ]
     for old, new, message in swaps:
         mjcf = OTHER.replace(old, new).replace(

@@ -165,7 +165,8 @@ def _refuse_absent(source: Source, wanted: list[str]) -> None:
         for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
             raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
     if absent:
-        remedy = near(absent[0], dict.fromkeys([*source.names, *source.addresses]))
+        parts = [a for a, (name, _) in source.addresses.items() if source.width(name) > 1]
+        remedy = near(absent[0], [*source.names, *parts])
         if len(absent) < len(wanted):
             raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")
         raise ColumnsError(

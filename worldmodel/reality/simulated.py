@@ -14,6 +14,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.errors import InputError
 from worldmodel.reality.plant import Disturbance, Plant, index
 from worldmodel.reality.robot import RobotError, measurement
+from worldmodel.scene.errors import SceneError
 from worldmodel.scene.names import element_name
 from worldmodel.scene.scene import compile_spec, parse_mjcf
 from worldmodel.tasks import play, sensors
@@ -51,7 +52,7 @@ class SimulatedRobot:
     ) -> None:
         scene, self.names = task.scene, task.sensors
         theirs = scene.mj_model
-        model = copy.copy(theirs) if mjcf is None else compile_spec(parse_mjcf(mjcf))
+        model = copy.copy(theirs) if mjcf is None else _compiled(mjcf)
         actuators = tuple(element_name(model, "actuator", a) for a in range(model.nu))
         if actuators != self.names.actuators:
             raise InputError(
@@ -220,6 +221,13 @@ def simulate(task: Task, robot: Callable[[], SimulatedRobot]) -> play.Simulate:
 
 def _stacked(measured: list[Measurement]) -> Measurement:
     return jax.tree.map(lambda *x: np.stack(x), *measured)
+
+
+def _compiled(mjcf: str | Path) -> mujoco.MjModel:
+    try:
+        return compile_spec(parse_mjcf(mjcf))
+    except SceneError as error:
+        raise InputError(f"the simulated robot: {error}") from error
 
 
 def _addresses(theirs: mujoco.MjModel, ours: mujoco.MjModel) -> np.ndarray:
