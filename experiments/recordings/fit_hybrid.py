@@ -61,7 +61,7 @@ class Args:
     kind: Literal["hybrid", "latent"] = "hybrid"
     # when absent, of a hybrid the displacement and of a latent model the velocity
     correction: Literal["displacement", "velocity", "force"] | None = None
-    episodes: int | None = None  # so many train episodes, drawn by the fit's seed; all when absent
+    episodes: int | None = None  # so many train episodes, drawn as its physics'; all if absent
     horizon: int | None = None  # frames per window; the recording's own when absent
     # Of a force or velocity, what its network is fitted through: the simulator, or the physics
     # linearised along the windows by C MuJoCo.
@@ -77,7 +77,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     recording, fitted = read_recording(args.recording), restore_fitted(args.physics)
     problem, world = recording.problem, make_world(args, fitted.world)
-    train = recording.train(args.episodes, args.fit.seed)
+    train = recording.train(args.episodes, fitted.metadata["result"]["seed"])
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     data = HybridData(
         train,

@@ -96,10 +96,11 @@ def capture(
                 _write(directory / f"{i:05d}.npz", trials[i], episode)
                 captured[i] = episode
                 if time.monotonic() - began > LOGGED:
-                    judged = {True: "success", False: "no success", None: "not judged"}
+                    judged = "success" if episode.success else "no success"
+                    judged = "not judged" if episode.success is None else judged
                     log(
                         f"episode {i + 1} of {len(trials)}: {len(episode.qpos)} frames, "
-                        f"{episode.late} late, {judged[episode.success]}"
+                        f"{episode.late} late, {judged}"
                     )
     return [captured[i] for i in range(len(trials))]
 
