@@ -238,9 +238,9 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ),
         (
             "generate cart_task.py:other --out x",
-            "has no 'other'; it has ['task', 'expert', 'robot', ",
+            "has no 'other'; it has task, expert, robot, ",
         ),
-        ("generate cart_task.py:other --out x", "'near', 'Silent', 'silent', 'Careless', "),
+        ("generate cart_task.py:other --out x", "near, Silent, silent, alike, Careless, "),
         ("generate cart_task.py:number --out x", "is a int; subclass worldmodel.Task"),
         ("generate no_package.tasks:task --out x", "No module named 'no_package'"),
         (
@@ -251,8 +251,10 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least 1"),
         ("train cart_task.py:task --out x --method plan --episodes 0", "--episodes 0: at least 1"),
         ("deploy cart_task.py:task --out x --policy . --episodes 0", "--episodes 0: at least 1"),
-        ("generate cart_task.py:task --out x --model nowhere", "--model nowhere: no such folder"),
+        ("generate cart_task.py:task --out x --model nowhere", "model nowhere: no such folder"),
         ("train cart_task.py:task --out x", "give the data sets to clone"),
+        ("train cart_task.py:task --out x --method plan --data d", "--data is of --method clone"),
+        ("train cart_task.py:task --out x --data d --model m", "--model is of --method plan, ppo"),
         ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),
         ("deploy cart_task.py:task --out x --policy nowhere", "--policy nowhere: no such folder"),
         (
@@ -271,7 +273,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "train cart_task.py:task --out x --method ppo --environments 0",
             "--environments 0: at least 1",
         ),
-        ("train cart_task.py:task --out x --method ppo --model no", "--model no: no such folder"),
+        ("train cart_task.py:task --out x --method ppo --model no", "model no: no such folder"),
         ("train cart_task.py:task --out x --learning-rate -1", "--learning-rate -1: above 0"),
         ("train cart_task.py:task --out x --weight-decay nan", "--weight-decay nan: from 0 on"),
         (
