@@ -13,6 +13,7 @@ from tests.helpers.small_tasks import CART, Reach
 from worldmodel.__main__ import main
 from worldmodel.commands import generate as generation
 from worldmodel.commands import named
+from worldmodel.commands.train import PLAN
 from worldmodel.errors import InputError
 from worldmodel.policies import actor
 from worldmodel.tasks import data_set
@@ -286,6 +287,18 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
 )
 def test_what_does_not_fit_is_named(run: Run, line: str, message: str) -> None:
     assert message in run(line)
+    assert not Path("x").exists()
+
+
+def test_a_fit_that_has_not_ended_and_a_plan_to_export_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "settings.json").write_text("{}")
+    (tmp_path / "planned").mkdir()
+    (tmp_path / "planned" / PLAN).write_bytes(b"")
+    assert "model fit: its run has not ended" in run(
+        "generate cart_task.py:task --out x --model fit"
+    )
+    assert "an open-loop plan" in run("export cart_task.py:task --out x --policy planned")
     assert not Path("x").exists()
 
 
