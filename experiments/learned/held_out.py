@@ -8,8 +8,8 @@ Runtime:  ten minutes of a core for each size and seed
 Expected: one JSON line; no model with a network above its physics beyond the interval
 
 A cell, a number of training episodes and a seed, is a recording of its own and two fits by
-``worldmodel fit --network``, with and without --drives; their physics alone is scored too, and
-nothing else with --no-network. Test episodes are recorded apart, and predicted whole from the first
+``worldmodel fit --network``, with and without --drives; their physics alone is scored too. Test
+episodes are recorded apart, and predicted whole from the first
 frame that has a full history. *Reality* is the held-out arm itself, begun at the same recorded
 frames with its play at rest in the middle: what nobody predicts better who sees no more. *True
 numbers* is the scene with drives given the arm's own numbers, of no fit. OUT gets table.json,
@@ -82,7 +82,6 @@ class Args:
     fits: Path  # folder for the recordings and the fits
     episodes: tuple[int, ...] = (12,)  # training episodes; those that validate come on top
     seeds: tuple[int, ...] = (0, 1, 2)  # of the recording and of the fit
-    network: bool = True  # whether networks are fitted on top
 
 
 def recorded(folder: Path, count: int, seed: int) -> Path:
@@ -108,7 +107,7 @@ def fitted(args: Args, episodes: int, seed: int, driven: bool, stop: Callable[[]
         scene=ARM / "my_arm.xml",
         data=recorded(cell / "data", count_of(episodes), seed),
         out=out,
-        network=args.network,
+        network=True,
         drives=driven,
         seed=seed,
         substeps=SUBSTEPS,

@@ -57,10 +57,10 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     runtime.configure()
     recording = read_recording(args.recording)
     problem, validation = recording.problem, recording.part("validation")
-    train = recording.train(args.episodes, args.seed)
     names = ("seed", "steps", "batch", "checkpoint_every")
     given = {name: v for name in names if (v := getattr(args, name)) is not None}
     config = dataclasses.replace(problem.fit, **given)
+    train = recording.train(args.episodes, config.seed)
     horizon = problem.windows.horizon if args.horizon is None else args.horizon
     train_windows, _ = problem.training_grid(horizon).cut(train)
     grid = dataclasses.replace(problem.windows, horizon=horizon)

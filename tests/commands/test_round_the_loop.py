@@ -32,7 +32,6 @@ class Silent(LaggingCart):
     def step(self, ctrl):
         raise TimeoutError("no answer")
 silent = Silent(task)
-alike = SimulatedRobot(task)
 class Careless(Reach):
     def observe(self, measured, goal):
         return measured.joints if measured.joints[0] > 0 else measured.velocities
@@ -41,6 +40,7 @@ class Pull(Reach):
 class Leader(Nobody):
     def command(self, measured):
         return np.array([0.4])
+alike = SimulatedRobot(task)
 """
 Run = Callable[..., Any]
 

@@ -33,7 +33,6 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (coverage, "identification"),
         (compare, "policies"),
         (held_out, "learned/held_out/my_arm"),
-        (held_out, "learned/held_out/my_arm_physics"),
         (creep, "manipulation/creep"),
         (slip, "manipulation/slip"),
     ],

@@ -123,8 +123,9 @@ class Case:
 
 
 @functools.cache
-def box_case(steps: int = STEPS) -> Case:
-    return Case(scenes.box(), BOX_FREE, scenes.BOX_QPOS, scenes.BOX_QVEL, np.zeros(0), steps)
+def box_case(steps: int = STEPS, cone: str = "elliptic") -> Case:
+    scene = scenes.box(cone=cone)
+    return Case(scene, BOX_FREE, scenes.BOX_QPOS, scenes.BOX_QVEL, np.zeros(0), steps)
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from worldmodel.scene.tangent import displaced, measured_difference, measured_do
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
-SCALES = np.linspace(0.0, 1.0, 11)  # of a displacement
+SCALES = np.linspace(0.0, 1.0, 11).tolist()  # of a displacement
 DOUBT = 1.0  # standard errors by which a displacement must gain
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besides none
 BATCH = 256  # windows predicted at once

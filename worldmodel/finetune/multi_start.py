@@ -244,7 +244,8 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
     if not path.is_file():
         return [], None
     with np.load(path) as arrays:
-        if str(arrays["config"]) != config_hash:
+        former = "0.u" in arrays and "0.dead" not in arrays  # of an earlier version
+        if str(arrays["config"]) != config_hash or former:
             raise InputError(
                 f"{path} belongs to other settings or data; give another folder, or delete it"
             )
