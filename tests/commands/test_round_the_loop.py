@@ -241,7 +241,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "generate cart_task.py:other --out x",
             "has no 'other'; it has task, expert, robot, ",
         ),
-        ("generate cart_task.py:other --out x", "near, Silent, silent, alike, Careless, "),
+        ("generate cart_task.py:other --out x", "near, Silent, silent, Careless, "),
         ("generate cart_task.py:number --out x", "is a int; subclass worldmodel.Task"),
         ("generate no_package.tasks:task --out x", "No module named 'no_package'"),
         (
