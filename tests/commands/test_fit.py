@@ -276,6 +276,7 @@ def test_evaluate_names_a_model_or_log_that_is_not_there(
         ({"free": ("damping",)}, "kind:element"),
         ({"free": ("damping:knee",)}, "knee"),
         ({"free": ("colour:elbow",)}, "colour"),
+        ({"free": ("dampng:elbow",)}, r"no kind 'dampng'.*did you mean damping"),
         ({"data": Path("nowhere.csv")}, "nowhere.csv"),
         ({"scene": Path("nowhere.xml")}, "nowhere.xml"),
     ],

@@ -13,6 +13,7 @@ from tests.helpers.small_tasks import CART, Reach
 from worldmodel.__main__ import main
 from worldmodel.commands import generate as generation
 from worldmodel.commands import named
+from worldmodel.commands.train import PLAN
 from worldmodel.errors import InputError
 from worldmodel.policies import actor
 from worldmodel.tasks import data_set
@@ -238,9 +239,9 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ),
         (
             "generate cart_task.py:other --out x",
-            "has no 'other'; it has ['task', 'expert', 'robot', ",
+            "has no 'other'; it has task, expert, robot, ",
         ),
-        ("generate cart_task.py:other --out x", "'near', 'Silent', 'silent', 'Careless', "),
+        ("generate cart_task.py:other --out x", "near, Silent, silent, Careless, "),
         ("generate cart_task.py:number --out x", "is a int; subclass worldmodel.Task"),
         ("generate no_package.tasks:task --out x", "No module named 'no_package'"),
         (
@@ -251,8 +252,10 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ("generate cart_task.py:task --out x --episodes 0", "--episodes 0: at least 1"),
         ("train cart_task.py:task --out x --method plan --episodes 0", "--episodes 0: at least 1"),
         ("deploy cart_task.py:task --out x --policy . --episodes 0", "--episodes 0: at least 1"),
-        ("generate cart_task.py:task --out x --model nowhere", "--model nowhere: no such folder"),
+        ("generate cart_task.py:task --out x --model nowhere", "model nowhere: no such folder"),
         ("train cart_task.py:task --out x", "give the data sets to clone"),
+        ("train cart_task.py:task --out x --method plan --data d", "--data is of --method clone"),
+        ("train cart_task.py:task --out x --data d --model m", "--model is of --method plan, ppo"),
         ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),
         ("deploy cart_task.py:task --out x --policy nowhere", "--policy nowhere: no such folder"),
         (
@@ -271,7 +274,7 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
             "train cart_task.py:task --out x --method ppo --environments 0",
             "--environments 0: at least 1",
         ),
-        ("train cart_task.py:task --out x --method ppo --model no", "--model no: no such folder"),
+        ("train cart_task.py:task --out x --method ppo --model no", "model no: no such folder"),
         ("train cart_task.py:task --out x --learning-rate -1", "--learning-rate -1: above 0"),
         ("train cart_task.py:task --out x --weight-decay nan", "--weight-decay nan: from 0 on"),
         (
@@ -284,6 +287,18 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
 )
 def test_what_does_not_fit_is_named(run: Run, line: str, message: str) -> None:
     assert message in run(line)
+    assert not Path("x").exists()
+
+
+def test_a_fit_that_has_not_ended_and_a_plan_to_export_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "settings.json").write_text("{}")
+    (tmp_path / "planned").mkdir()
+    (tmp_path / "planned" / PLAN).write_bytes(b"")
+    assert "model fit: its run has not ended" in run(
+        "generate cart_task.py:task --out x --model fit"
+    )
+    assert "an open-loop plan" in run("export cart_task.py:task --out x --policy planned")
     assert not Path("x").exists()
 
 

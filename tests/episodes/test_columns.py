@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.recordings.problems import PROBLEMS, Problem
 from tests.helpers.logs import ARM, BOX, BOX_COLUMNS, COLUMNS
+from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import UNITS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.columns_toml import from_toml, to_toml
 from worldmodel.episodes.signals import layout
@@ -140,6 +141,15 @@ def with_joint(**changes) -> Columns:
 def test_columns_that_the_mjcf_contradicts(columns: Columns, message: str) -> None:
     with pytest.raises(ColumnsError, match=message):
         layout(columns, ARM)
+
+
+def test_a_velocity_servos_command_is_in_the_unit_of_its_joint() -> None:
+    rail = mujoco.MjModel.from_xml_string("""<mujoco><worldbody><body>
+      <joint name="rail" type="slide"/><geom size=".1"/></body></worldbody>
+      <actuator><velocity name="rail" joint="rail" kv="5"/></actuator></mujoco>""")
+    columns = Columns((Joint("rail", "q"),), (Command("rail", "u", unit="deg"),))
+    with pytest.raises(ColumnsError, match="'rail' is a slide's servo: its unit is m, cm or mm"):
+        layout(columns, rail)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,29 @@ def test_slides_without_limits_are_in_the_unit_of_the_others(tmp_path: Path) -> 
     assert "joint 'puck_y': 'puck_y' is taken for mm, as the other joints" in notes
 
 
+@pytest.mark.parametrize(
+    ("name", "rise", "unit"),
+    [
+        ("stamp_ms", 20.0, "ms"),
+        ("Time (s)", 0.02, "s"),
+        ("t [us]", 2e4, "us"),
+        ("TimeStamp", 0.02, "s"),
+    ],
+)
+def test_the_time_is_known_by_its_name_with_a_unit(
+    name: str, rise: float, unit: str, tmp_path: Path
+) -> None:
+    path = csv(tmp_path / "a.csv", {name: np.arange(200) * rise, "t_cmd": TIME, "rail": Q[:, 0]})
+    drafted, _ = draft(path, GANTRY)
+    assert (drafted.time, drafted.time_unit) == (name, unit)
+
+
+def test_a_slide_that_grips_may_be_in_millimetres(tmp_path: Path) -> None:
+    path = csv(tmp_path / "a.csv", {"time": TIME, "jaw": 75 * np.abs(np.sin(TIME))})
+    _, notes = draft(path, ARM)
+    assert any("'jaw' is taken for per cent" in note and "or mm" in note for note in notes)
+
+
 def test_a_csv_by_its_headers(tmp_path: Path) -> None:
     columns = {
         "timestamp": TIME * 1e3,

@@ -171,6 +171,14 @@ def test_a_lost_stretch_of_commands_is_not_valid(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.flatnonzero(~episode.valid) + 2, np.arange(103, 160))
 
 
+def test_a_command_that_is_no_number_is_the_one_before_and_counted(tmp_path: Path) -> None:
+    lost = U.copy()
+    lost[100, 1] = np.nan
+    episode, reading = read(arm_log(tmp_path / "a.npz", u=lost))
+    assert repairs(reading) == {"no number: the command before it; u[1]": 1}
+    assert episode.valid.all() and episode.ctrl[98, 1] == pytest.approx(U[99, 1])
+
+
 def test_short_episodes_are_dropped_and_counted(tmp_path: Path) -> None:
     start, ids = np.array([0, 1, 150, 152, 152, 300]), np.arange(5)
     episode, reading = read(arm_log(tmp_path / "a.npz", start=start, id=ids))

@@ -32,6 +32,15 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_work_that_saves_nothing_stops_at_the_first_ctrl_c() -> None:
+    with runtime.Interrupt() as interrupt:
+        with pytest.raises(KeyboardInterrupt), runtime.at_once():
+            signal.raise_signal(signal.SIGINT)
+        assert not interrupt.requested
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested  # the flag is back
+
+
 def test_a_signal_in_compiled_code_is_acknowledged(capsys: pytest.CaptureFixture) -> None:
     rounds, compiled = 1, 0.0
     while compiled < 0.1:  # until a round is long enough to be timed

@@ -16,7 +16,7 @@ from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
 from worldmodel.commands.version import CORRECTIONS
 from worldmodel.episodes.windows import Windows
-from worldmodel.errors import InputError
+from worldmodel.errors import InputError, near
 from worldmodel.finetune.choice import Verdict, choose
 from worldmodel.finetune.delay import Delay, delays
 from worldmodel.finetune.gauss_newton import Identified
@@ -26,6 +26,7 @@ from worldmodel.finetune.moved import numbers
 from worldmodel.finetune.multi_start import FittedPhysics, PhysicsConfig, fit_physics
 from worldmodel.finetune.regression import RegressionConfig
 from worldmodel.model import Network, WorldModel
+from worldmodel.physics.kinds import KINDS
 from worldmodel.runtime import devices
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, config_hash, plain
@@ -109,6 +110,7 @@ def fit(
     for name in ("scene", "data"):
         if not getattr(options, name).exists():
             raise InputError(f"{getattr(options, name)}: no such file; give the {name}'s path")
+    named = tuple(map(_free_parameter, options.free))
     settings = plain(options)
     settings.pop("out")
     settings |= {
@@ -132,7 +134,7 @@ def fit(
             horizon=options.horizon,
         )
         train = problem.windows("train")
-        free, verdicts = _chosen(problem, train, options)
+        free, verdicts = _chosen(problem, train, named, options)
         scene, starts = problem.scene(free)
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         runtime.log(f"scene: {message}")
@@ -156,17 +158,19 @@ def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _chosen(
-    problem: Problem, train: Windows, options: FitOptions
+    problem: Problem, train: Windows, named: tuple[FreeParameter, ...], options: FitOptions
 ) -> tuple[tuple[FreeParameter, ...], tuple[Verdict, ...]]:
     """The free parameters: those of the command line, or those that the data identify."""
     count = min(CHOICE_WINDOWS, len(train))
     windows = train.take(np.linspace(0, len(train) - 1, count).round().astype(int))
-    named = tuple(map(_free_parameter, options.free))
     asked = named or problem.candidates(windows, with_drives=options.drives)
     runtime.log(f"which of {len(asked)} parameters do {len(train)} windows identify?")
     scene, _ = problem.scene(asked)
     free, verdicts = choose(WorldModel(scene, asked), windows, count=len(train))
-    if options.free:
+    if named:
+        for v in verdicts:
+            if not v.kept:
+                runtime.log(f"WARNING: {v.name} is free as --free asks, but {v}")
         free, verdicts = asked, tuple(dataclasses.replace(v, kept=True) for v in verdicts)
     if not free:
         raise InputError(
@@ -180,11 +184,12 @@ def _chosen(
     held = [v for v in verdicts if not v.kept]
     path = options.out / "choice.json"
     write_json(path, [plain(v) | {"verdict": str(v)} for v in verdicts])
-    runtime.log(
-        f"{len(held)} of {len(verdicts)} numbers stay at the MJCF's values: of "
-        f"{sum(v.moves for v in held)} the data cannot say more than the prior, on the others "
-        f"nothing recorded depends; {path} lists them"
-    )
+    if held:
+        runtime.log(
+            f"{len(held)} of {len(verdicts)} numbers stay at the MJCF's values: of "
+            f"{sum(v.moves for v in held)} the data cannot say more than the prior, on the others "
+            f"nothing recorded depends; {path} lists them"
+        )
     return free, verdicts
 
 
@@ -193,6 +198,8 @@ def _free_parameter(text: str) -> FreeParameter:
     kind, colon, element = text.partition(":")
     if not kind or (not colon and kind != "gravity_tilt"):
         raise InputError(f"--free {text}: give kind:element, such as damping:elbow or mass:forearm")
+    if kind not in KINDS:
+        raise InputError(f"--free {text}: no kind '{kind}' can be fitted; {near(kind, KINDS)}")
     return FreeParameter(kind, element)
 
 

@@ -88,19 +88,30 @@ def train(
         raise InputError(f"--learning-rate {learning_rate:g}: above 0")
     if not 0 <= weight_decay < math.inf:
         raise InputError(f"--weight-decay {weight_decay:g}: from 0 on")
+    for name, given, users in (
+        ("data", data, ("clone",)),
+        ("model", model, ("plan", "ppo", "gradient")),
+        ("expert", expert, ("plan",)),
+    ):
+        if given and method not in users:
+            raise InputError(
+                f"--{name} is of --method {', '.join(users)}, not of {method}; leave it out"
+            )
     if method == "plan":
-        return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
-    given: dict[str, Any] = {"width": width, "steps": steps, "learning_rate": learning_rate}
+        with runtime.at_once():
+            return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
+    settings: dict[str, Any] = {"width": width, "steps": steps, "learning_rate": learning_rate}
     if method == "clone":
-        given |= {"steps": steps or 1000, "weight_decay": weight_decay}
-        given |= {"history": history, "chunk": chunk}
+        settings |= {"steps": steps or 1000, "weight_decay": weight_decay}
+        settings |= {"history": history, "chunk": chunk}
     else:
-        given |= {"environments": environments, "discount": discount, "entropy": entropy}
-        given |= {"horizon": horizon} if method == "gradient" else {}
-    given = {name: value for name, value in given.items() if value is not None}
+        settings |= {"environments": environments, "discount": discount, "entropy": entropy}
+        settings |= {"horizon": horizon} if method == "gradient" else {}
+    settings = {name: value for name, value in settings.items() if value is not None}
     if method == "clone":
-        return _clone(task, data, out, cloning.CloneConfig(**given), seed)
-    return _learn(task, model, out, method, given, episodes, seed, engine, stop)
+        with runtime.at_once():
+            return _clone(task, data, out, cloning.CloneConfig(**settings), seed)
+    return _learn(task, model, out, method, settings, episodes, seed, engine, stop)
 
 
 def _clone(
@@ -265,6 +276,11 @@ def kept_policy(folder: Path, task: Task) -> actor.Actor | cloning.Cloned:
     kept = folder / "policy"
     if folder.name == kept.name and not kept.is_dir():
         kept = folder
+    if (folder / PLAN).is_file():
+        raise InputError(
+            f"--policy {folder}: an open-loop plan, which `worldmodel deploy` plays and nothing "
+            "exports; give a policy of another --method"
+        )
     if checkpoint.latest(kept) is None:
         raise InputError(f"--policy {folder}: no policy in it; give a folder of `worldmodel train`")
     learned = "actor" in checkpoint.read_metadata(kept)

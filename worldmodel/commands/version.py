@@ -20,6 +20,7 @@ from worldmodel.model import (
     init,
     saved,
 )
+from worldmodel.runtime.settings import CLAIMED
 from worldmodel.scene import SceneWarning
 from worldmodel.tasks import sensors
 from worldmodel.tasks.task import Task
@@ -33,12 +34,14 @@ def restored(model: Path) -> tuple[WorldModel, Parameters, dict[str, Any]]:
     folder holds one.
 
     Raises:
-      InputError: no such folder.
+      InputError: no such folder, or one whose run has not ended.
       CheckpointError: no model in it.
     """
     if not model.is_dir():
-        raise InputError(f"--model {model}: no such folder; give that of a version or a fit")
+        raise InputError(f"model {model}: no such folder; give that of a version or a fit")
     folder = model / "checkpoint" if (model / "checkpoint").is_dir() else model
+    if folder == model and (model / CLAIMED).is_file():
+        raise InputError(f"model {model}: its run has not ended; give its command again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SceneWarning)  # whoever made it has logged it
         return saved.restore(folder)

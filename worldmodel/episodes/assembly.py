@@ -68,7 +68,8 @@ def assembled(
     some = _any(count, (at.known for at in every)) if frames else np.ones(count, bool)
     waiting = _any(count, (at.known & np.isnan(at.rates).any(axis=1) for at in every))
     stale = _any(count, (at.known & ~at.fresh for at in every))
-    ctrl, commanded = _controls(driven, grid - reference, period)
+    ctrl, commanded, lost = _controls(driven, grid - reference, period)
+    events += lost
     begins, ends = np.flatnonzero(some & commanded & ~waiting), np.flatnonzero(some)
     if len(begins) == 0 or ends[-1] <= begins[0]:
         return None, [*events, (dropped, EVERY, count)]
@@ -184,9 +185,10 @@ def _mended(
 
 def _controls(
     driven: Sequence[tuple[Drive, Rows | None]], grid: np.ndarray, period: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, nu) commands, and (frames,) bool where each of them is known."""
+) -> tuple[np.ndarray, np.ndarray, list[Event]]:
+    """(frames, nu) commands, (frames,) bool where each of them is known, and what was lost."""
     ctrl, known = np.zeros((len(grid), len(driven))), np.ones(len(grid), bool)
+    lost: list[Event] = []
     for drive, command in driven:
         if command is None:
             ctrl[:, drive.index] = drive.shift
@@ -197,6 +199,10 @@ def _controls(
         # Where most rows have a command, one without has lost it; else one comes when it changes.
         dense = finite.sum() > 0.5 * len(finite)
         longest = gap_seconds(acts) if dense else np.inf
+        if dense:
+            between = np.diff(np.flatnonzero(finite)) - 1  # rows without one; longer are gaps
+            held_rows = int(between[np.diff(acts) <= longest].sum())
+            lost.append(("no number: the command before it", drive.columns[0], held_rows))
         ctrl[:, drive.index], there = held(acts, values[finite], grid, period, longest)
         known &= there
-    return ctrl, known
+    return ctrl, known, lost

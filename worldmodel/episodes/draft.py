@@ -26,7 +26,7 @@ ROLES = {
     "velocity": "vel velocity velocities qvel rate speed dq qd qdot dot",
     "effort": "effort efforts torque torques current load tau force",
 }
-TIMES = ("time", "timestamp", "stamp", "t", "time_s", "time_ms", "time_us", "time_ns", "seconds")
+TIME = re.compile(r"(time|time[ _]?stamp|stamp|t|seconds)([ _]*[\[(]?(s|sec|ms|us|ns)[\])]?)?")
 EPISODES = ("episode_index", "episode", "episode_id", "ep", "trial", "run", "trajectory")
 STATES = ("qpos", "observation.state", "state", "joint_positions", "positions", "position", "q")
 PLAYED = ("ctrl", "action", "actions", "command", "commands", "control", "u")
@@ -120,7 +120,10 @@ def _timing(log: _Log) -> Columns:
     lowered = {address.lower(): address for address in source.addresses}
     numbered = EPISODES if source.path.suffix != ".npz" else ()
     episode = next((lowered[n] for n in numbered if n in lowered), None)
-    time = next((lowered[n] for n in TIMES if n in lowered), None)
+    times = sorted(
+        (n for n in lowered if TIME.fullmatch(n)), key=lambda n: not n.startswith("time")
+    )
+    time = lowered[times[0]] if times else None
     if time is None:
         if source.rate_hz is None:
             log.notes.append("no column has the time: give rate_hz, the rows per second")

@@ -48,7 +48,8 @@ def guessed(signal: Signal, values: np.ndarray, others: Collection[str] = ()) ->
     spread = f"{low:.4g} to {high:.4g}"
     per_cent = low > -5 and high < PER_CENT + 2
     if per_cent and any(word in signal.joint.lower() for word in GRIPPERS):
-        return Guess("percent", f"per cent of its range: {spread}, and it grips")
+        more = f", or {' or '.join(fitting)}" if fitting else ""
+        return Guess("percent", f"per cent of its range, as grippers are{more}: {spread}")
     if fitting:
         both = "deg" in fitting and max(-low, high) < PER_CENT
         more = ", or per cent from -100 to 100" if both else ""

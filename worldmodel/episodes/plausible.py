@@ -69,7 +69,8 @@ def check_drive(drive: Drive, values: Sequence[tuple[str, np.ndarray]]) -> None:
     """Refuses a servo's command in a unit that the ranges forbid; as ``check_signal``."""
     if drive.bounds is not None and drive.columns and drive.servo:
         finite = [(where, v[np.isfinite(v)]) for where, v in values]
-        _check_range(drive.label, drive.bounds, finite, ("deg", "mm", "percent"))
+        units = ("deg", "percent") if drive.hinge else ("mm", "percent")
+        _check_range(drive.label, drive.bounds, finite, units)
 
 
 def _refuse(label: str, flags: Sequence[tuple[str, np.ndarray]], what: str) -> None:

@@ -84,7 +84,7 @@ def timed(
     if main is None and rate is None:
         raise ColumnsError(
             f"{source.path}: nothing says when its rows were taken; give time, the column of the "
-            f"time stamps, or rate_hz ({near('time', source.addresses)})"
+            f"time stamps, or rate_hz ({near('time', source.columns)})"
         )
     names = [main, *(name for name in sorted(others) if name != main)]
     out = []

@@ -13,7 +13,7 @@ from worldmodel._mujoco import mujoco
 from worldmodel.episodes.columns import FACTORS, Body, Columns, ColumnsError, Command, Joint
 from worldmodel.episodes.sources import expanded
 from worldmodel.errors import near
-from worldmodel.scene.actuators import driven_dof, is_position_servo
+from worldmodel.scene.actuators import driven_dof, is_position_servo, is_velocity_servo
 from worldmodel.scene.names import element_name
 
 _LENGTHS, _ANGLES = ("m", "mm", "cm"), ("rad", "deg")
@@ -69,6 +69,7 @@ class Drive(Channel):
     name: str  # of the MJCF
     index: int  # into ctrl
     servo: bool  # whether it commands the position of its joint
+    hinge: bool  # whether that joint is one
 
 
 def layout(columns: Columns, model: mujoco.MjModel) -> tuple[list[Signal], list[Drive]]:
@@ -263,9 +264,10 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
     dof = driven_dof(model, u)
     j = None if dof is None else int(model.dof_jntid[dof])
     servo = j is not None and is_position_servo(model, u)
+    hinge = j is not None and bool(model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE)
     if servo:
         bounds = bounds or _limits(model.jnt_limited[j], model.jnt_range[j])
-        hinge = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
+    if servo or (j is not None and is_velocity_servo(model, u)):
         _check_unit(element, command.unit, hinge, "'s servo")
     factor, shift = 1.0, command.offset
     if command.column is not None:
@@ -282,4 +284,5 @@ def _drive(command: Command, model: mujoco.MjModel, u: int) -> Drive:
         bounds=bounds,
         joint="" if j is None else element_name(model, "joint", j),
         servo=servo,
+        hinge=hinge,
     )

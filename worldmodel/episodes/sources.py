@@ -64,6 +64,12 @@ class Source:
             return len(self.names[name] or [name])
         return 1 if array.ndim == 1 else array.shape[1]
 
+    @property
+    def columns(self) -> list[str]:
+        """The readable columns, each by its shortest address; arrays of several by their name."""
+        aliases = {f"{name}[0]" for name in self.names if self.width(name) == 1}
+        return [a for a in dict.fromkeys([*self.names, *self.addresses]) if a not in aliases]
+
     @functools.cached_property
     def addresses(self) -> dict[str, Place]:
         """Every address of a readable column, such as "q[1]" or "q.elbow", and its place."""
@@ -165,8 +171,7 @@ def _refuse_absent(source: Source, wanted: list[str]) -> None:
         for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
             raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
     if absent:
-        parts = [a for a, (name, _) in source.addresses.items() if source.width(name) > 1]
-        remedy = near(absent[0], [*source.names, *parts])
+        remedy = near(absent[0], source.columns)
         if len(absent) < len(wanted):
             raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")
         raise ColumnsError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from worldmodel.errors import InputError, where
+from worldmodel.errors import InputError, near, where
 
 
 def resolve(reference: str, kind: str) -> Any:
@@ -33,7 +33,7 @@ def resolve(reference: str, kind: str) -> Any:
         raise failed(reference, kind, error) from error
     if not hasattr(module, name):
         names = [n for n, x in vars(module).items() if n[0] != "_" and _own(module, x)]
-        raise InputError(f"{kind} '{reference}': {place} has no '{name}'; it has {names}")
+        raise InputError(f"{kind} '{reference}': {place} has no '{name}'; {near(name, names)}")
     return getattr(module, name)
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,22 @@ from worldmodel.runtime.progress import log
 
 class Interrupted(RuntimeError):
     """A job stopped by a signal after saving; the same command resumes it."""
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Inside, the first SIGINT or SIGTERM ends the work, also within an ``Interrupt``: for work
+    that saves nothing on the way. In a thread that can set no handlers nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    former_end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGTERM, former_end)
 
 
 PATIENCE = 1.0  # [s] after which a signal that no handler has seen is acknowledged
