@@ -122,7 +122,7 @@ def test_bad_values_are_refused(written, body: str, message: str) -> None:
         ("(frozen=True)\nclass Args", "\nclass Args", "Args .* is not frozen"),
         ("    out: Path\n", "", "has no field out"),
         ("def main(args: Args)", "def main()", r"no main\(config: Args\)"),
-        ("def sweep", "def sweeps", "has no 'sweep'; it has"),
+        ("def sweep", "def sweeps", "has no 'sweep'; did you mean sweeps"),
         ("def sweep(add)", "sweep = 3\ndef other(add)", "is no function"),
     ],
 )
