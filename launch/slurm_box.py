@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,11 @@ CONFIG = """\
 ClusterName=box
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort=17000
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={sockets}/munge.socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
+SlurmdSpoolDir={sockets}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -57,16 +58,21 @@ def absent() -> list[str]:
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
     """Starts it in a folder and stops it; gives the environment of its commands."""
     folder.chmod(0o755)
-    (folder / "slurm.conf").write_text(CONFIG.format(folder=folder, host=platform.node()))
     (folder / "state").mkdir()
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
-    paths = {"pid-file": "pid", "log-file": "log", "seed-file": "seed", "socket": "socket"}
+    paths = {"pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
     munged += [f"--{option}={folder}/munge.{end}" for option, end in paths.items()]
     environment = {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     with contextlib.ExitStack() as stack:
+        # The path of a Unix socket has 108 characters at most, whatever the folder's length.
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm")))
+        sockets.chmod(0o755)
+        text = CONFIG.format(folder=folder, sockets=sockets, host=platform.node())
+        (folder / "slurm.conf").write_text(text)
+        munged.append(f"--socket={sockets}/munge.socket")
         for command in (
             munged,
             ["slurmctld", "-D", "-c"],
