@@ -270,6 +270,8 @@ def test_evaluate_names_a_model_or_log_that_is_not_there(
         ({"steps": 0}, "--steps 0"),
         ({"starts": 0}, "--starts 0"),
         ({"members": 0}, "--members 0"),
+        ({"members": 2}, "--members is of --network; leave it out"),
+        ({"engine": "c"}, "--engine is of --network"),
         ({"horizon": 0}, "--horizon 0"),
         ({"horizon": 500}, "500 frames"),
         ({"substeps": 0}, "--substeps 0"),

@@ -256,6 +256,18 @@ def test_a_task_is_checked(run: Run, capsys: Any) -> None:
         ("train cart_task.py:task --out x", "give the data sets to clone"),
         ("train cart_task.py:task --out x --method plan --data d", "--data is of --method clone"),
         ("train cart_task.py:task --out x --data d --model m", "--model is of --method plan, ppo"),
+        ("train cart_task.py:task --out x --method plan --chunk 2", "--chunk is of --method clone"),
+        (
+            "train cart_task.py:task --out x --method ppo --horizon 8",
+            "--horizon is of --method gradient, not of ppo; leave it out",
+        ),
+        (
+            "train cart_task.py:task --out x --method gradient --weight-decay 0",
+            "--weight-decay is of --method clone, not of gradient",
+        ),
+        ("train cart_task.py:task --out x --data d --episodes 3", "--episodes is of --method plan"),
+        ("loop cart_task.py:task --out x --members 3", "--members is of --correction; leave"),
+        ("check cart_task.py:task --control-hz 50", "--control-hz is of a scene, not of a task"),
         ("train cart_task.py:task --out x --data nowhere", "--data nowhere: no such folder"),
         ("deploy cart_task.py:task --out x --policy nowhere", "--policy nowhere: no such folder"),
         (

@@ -30,6 +30,7 @@ from worldmodel.physics import parameters as physical
 from worldmodel.policies.contract import contract
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.records import plain
+from worldmodel.runtime.settings import refuse_options
 from worldmodel.scene import Scene, SceneError, compile_scene, parse_mjcf, report
 from worldmodel.scene.defaults import candidates, name_elements
 from worldmodel.tasks.check import CHECKS, check_part
@@ -75,6 +76,8 @@ def check(
       InputError: no such path, a broken MJCF, or a draft that would replace a file.
     """
     if ":" in str(scene) and not scene.exists():
+        given = {"data": data, "columns": columns, "control_hz": control_hz, "substeps": substeps}
+        refuse_options("a scene, not of a task", **given, deep=deep)
         findings, lines = _task(str(scene)), []
         document: Any = plain(findings)
     else:

@@ -30,7 +30,7 @@ from worldmodel.physics.kinds import KINDS
 from worldmodel.runtime import devices
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, config_hash, plain
-from worldmodel.runtime.settings import LENGTH, check_options, claim
+from worldmodel.runtime.settings import LENGTH, check_options, claim, refuse_options
 from worldmodel.scene import FreeParameter, SceneWarning
 
 FEWEST = 32  # windows that a start is fitted to
@@ -73,13 +73,13 @@ class FitOptions:
     starts: int = 3
     # Of each start, at most.
     iterations: int = 40
-    # Of each member's fit through windows; a displacement has none.
-    steps: int = 300
+    # Of each network's fit through windows, 300 when absent; a displacement has none.
+    steps: int | None = None
     # What the network's output is added to; force of a driven robot and displacement of others when
     # absent.
     correction: Literal["displacement", "velocity", "force"] | None = None
-    # Networks of the ensemble, each with physics of its own.
-    members: int = 5
+    # Networks of the ensemble, each with physics of its own; 5 when absent.
+    members: int | None = None
     # What a network of velocities or forces is fitted through: c is the physics linearised along
     # the windows by C MuJoCo, mjx the simulator, which compiles for minutes; c when absent.
     engine: Literal["c", "mjx"] | None = None
@@ -107,12 +107,16 @@ def fit(
     counts = ("starts", "iterations", "steps", "members")
     check_options(**{name: getattr(options, name) for name in counts})
     check_options(0, seed=options.seed)
+    if not options.network:
+        names = ("correction", "members", "steps", "engine")
+        refuse_options("--network", **{name: getattr(options, name) for name in names})
     for name in ("scene", "data"):
         if not getattr(options, name).exists():
             raise InputError(f"{getattr(options, name)}: no such file; give the {name}'s path")
     named = tuple(map(_free_parameter, options.free))
     settings = plain(options)
     settings.pop("out")
+    settings |= {"members": options.members or 5, "steps": options.steps or 300}
     settings |= {
         name: digest(path)
         for name in ("scene", "data", "columns")
@@ -257,7 +261,7 @@ def _network(
     world = dataclasses.replace(
         physics,
         correction=CORRECTIONS[correction],
-        network=Network(members=options.members),
+        network=Network(members=settings["members"]),
     )
     protocol = problem.protocol
     data = HybridData(
@@ -274,7 +278,7 @@ def _network(
         data,
         RegressionConfig(seed=options.seed),
         dataclasses.replace(
-            THROUGH_WINDOWS, steps=options.steps, batch=NETWORK_BATCH, seed=options.seed
+            THROUGH_WINDOWS, steps=settings["steps"], batch=NETWORK_BATCH, seed=options.seed
         ),
         options.out / "progress" / "network",
         covariance=identified.uncertainty.covariance,

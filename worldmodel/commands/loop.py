@@ -22,7 +22,7 @@ from worldmodel.model import Network
 from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
-from worldmodel.runtime.settings import check_options, claim
+from worldmodel.runtime.settings import check_options, claim, refuse_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class LoopOptions:
     gradient: bool = False
     # Values of the physics drawn from their prior; a finetuning begins at the best of them.
     draws: int = 64
-    # Networks of the ensemble.
-    members: int = 5
+    # Networks of the ensemble, 5 when absent.
+    members: int | None = None
     # Of each of these, through whole episodes.
     network_steps: int = 300
     # Of everything that is drawn.
@@ -100,6 +100,8 @@ def loop(
     check_options(**{name: getattr(options, name) for name in (*counted, *sizes)})
     check_options(0, draws=options.draws)
     check_penalty(options.penalty)
+    if options.correction == "none":
+        refuse_options("--correction", members=options.members)
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)
@@ -111,7 +113,7 @@ def loop(
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
     method = turning.Method(
-        config, correction, Network(members=options.members), learning, draws=options.draws
+        config, correction, Network(members=options.members or 5), learning, draws=options.draws
     )
     clone = Clone(
         CloneConfig(

@@ -20,13 +20,21 @@ from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.records import write_arrays
-from worldmodel.runtime.settings import check_options, claim, flat
+from worldmodel.runtime.settings import check_options, claim, flat, refuse_options
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import repeated
 from worldmodel.tasks.task import Task
 from worldmodel.types import Start, Trial
 
 PLAN = "plan.npz"
+_LEARNING = ("width", "steps", "learning_rate", "environments", "discount", "entropy")
+_PLAYING = ("model", "episodes", "engine")
+OPTIONS = {  # of each method
+    "clone": ("data", "width", "steps", "learning_rate", "weight_decay", "history", "chunk"),
+    "plan": (*_PLAYING, "expert"),
+    "ppo": (*_PLAYING, *_LEARNING),
+    "gradient": (*_PLAYING, *_LEARNING, "horizon"),
+}
 
 
 def train(
@@ -35,20 +43,20 @@ def train(
     method: Literal["clone", "plan", "ppo", "gradient"] = "clone",
     data: tuple[Path, ...] = (),
     seed: int = 0,
-    width: int = 64,
+    width: int | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
-    weight_decay: float = 30.0,
-    history: int = 1,
-    chunk: int = 1,
+    weight_decay: float | None = None,
+    history: int | None = None,
+    chunk: int | None = None,
     model: Path | None = None,
     expert: str | None = None,
-    episodes: int = 8,
+    episodes: int | None = None,
     engine: Engine = None,
     environments: int | None = None,
-    discount: float = 0.98,
-    entropy: float = 1e-2,
-    horizon: int = 32,
+    discount: float | None = None,
+    entropy: float | None = None,
+    horizon: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains a policy: clones data sets, plans open loop in the world model, or learns in it.
@@ -59,23 +67,23 @@ def train(
       method: clone; plan; ppo, or gradient, which differentiates the model: both learn in it.
       data: clone: data sets, of generate, deploy or loop; real and synthetic ones mix.
       seed: of the first weights, or of the planned starts and goals.
-      width: clone, ppo, gradient: of the network's layers.
+      width: clone, ppo, gradient: of the network's layers, 64 when absent.
       steps: clone: of Adam, over all rows, 1000 when absent; ppo, gradient: control steps of all
         environments, 3 million and 600 thousand when absent, rounded up to whole epochs.
       learning_rate: clone: at first, 5e-3 when absent; it falls to zero. ppo: 1e-3, gradient: 5e-3
         when absent.
-      weight_decay: clone: divided by the number of rows.
-      history: clone: observations that the policy sees.
-      chunk: clone: actions that it decides on at once.
+      weight_decay: clone: divided by the number of rows; 30 when absent.
+      history: clone: observations that the policy sees, 1 when absent.
+      chunk: clone: actions that it decides on at once, 1 when absent.
       model: plan, ppo, gradient: as for generate.
       expert: plan: as for generate.
       episodes: plan: to plan, each for its own start and goal; ppo, gradient: that the trained
-        policy plays.
+        policy plays; 8 when absent.
       engine: plan, ppo, gradient: of what is played, as for generate; learning is in mjx.
       environments: ppo, gradient: that are stepped at once, 256 and 64 when absent.
-      discount: ppo, gradient: of the reward of a later step.
-      entropy: ppo, gradient: reward for exploring.
-      horizon: gradient: control steps that a derivative passes through.
+      discount: ppo, gradient: of the reward of a later step, 0.98 when absent.
+      entropy: ppo, gradient: reward for exploring, 0.01 when absent.
+      horizon: gradient: control steps that a derivative passes through, 32 when absent.
       stop: ppo, gradient: asked after every epoch; the same command goes on.
 
     Raises:
@@ -83,35 +91,30 @@ def train(
       Interrupted: ``stop`` returned True.
     """
     sizes = {"width": width, "steps": steps, "history": history, "chunk": chunk}
-    check_options(**sizes, environments=environments, horizon=horizon)
+    sizes |= {"environments": environments, "horizon": horizon}
+    check_options(**sizes, episodes=episodes)
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InputError(f"--learning-rate {learning_rate:g}: above 0")
-    if not 0 <= weight_decay < math.inf:
+    if weight_decay is not None and not 0 <= weight_decay < math.inf:
         raise InputError(f"--weight-decay {weight_decay:g}: from 0 on")
-    for name, given, users in (
-        ("data", data, ("clone",)),
-        ("model", model, ("plan", "ppo", "gradient")),
-        ("expert", expert, ("plan",)),
-    ):
-        if given and method not in users:
-            raise InputError(
-                f"--{name} is of --method {', '.join(users)}, not of {method}; leave it out"
-            )
+    settings = sizes | {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    settings |= {"discount": discount, "entropy": entropy}
+    where = {"data": data, "model": model, "expert": expert}
+    where |= {"episodes": episodes, "engine": engine}
+    for name, value in (settings | where).items():
+        if name not in OPTIONS[method]:
+            users = ", ".join(m for m, names in OPTIONS.items() if name in names)
+            refuse_options(f"--method {users}, not of {method}", **{name: value})
+    settings = {name: value for name, value in settings.items() if value is not None}
+    many = episodes or 8
     if method == "plan":
         with runtime.at_once():
-            return _plan(out, Demonstration.of(task, model, expert, episodes, seed, engine))
-    settings: dict[str, Any] = {"width": width, "steps": steps, "learning_rate": learning_rate}
-    if method == "clone":
-        settings |= {"steps": steps or 1000, "weight_decay": weight_decay}
-        settings |= {"history": history, "chunk": chunk}
-    else:
-        settings |= {"environments": environments, "discount": discount, "entropy": entropy}
-        settings |= {"horizon": horizon} if method == "gradient" else {}
-    settings = {name: value for name, value in settings.items() if value is not None}
+            return _plan(out, Demonstration.of(task, model, expert, many, seed, engine))
     if method == "clone":
         with runtime.at_once():
-            return _clone(task, data, out, cloning.CloneConfig(**settings), seed)
-    return _learn(task, model, out, method, settings, episodes, seed, engine, stop)
+            config = cloning.CloneConfig(**({"width": 64, "steps": 1000} | settings))
+            return _clone(task, data, out, config, seed)
+    return _learn(task, model, out, method, settings, many, seed, engine, stop)
 
 
 def _clone(
@@ -156,7 +159,6 @@ def _learn(
     from worldmodel.loop.environment import environment  # Brax takes a second to load
     from worldmodel.policies import gradient, ppo
 
-    check_options(episodes=episodes)
     asked = named.task(task)
     methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "ppo": (ppo.PPOConfig, ppo.train),

@@ -105,7 +105,25 @@ def check_options(least: int = 1, **options: int | None) -> None:
     """
     for name, value in options.items():
         if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')} {value}: at least {least}")
+            raise InputError(f"{_option(name)} {value}: at least {least}")
+
+
+def refuse_options(users: str, **options: Any) -> None:
+    """Refuses options of a command line that nothing would read; None, False and () are not given.
+
+    Args:
+      users: whose options they are, for the message.
+
+    Raises:
+      InputError: such an option, by its name.
+    """
+    for name, value in options.items():
+        if not (value is None or value is False or value == ()):
+            raise InputError(f"{_option(name)} is of {users}; leave it out")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
