@@ -64,10 +64,16 @@ def test_a_log_that_its_draft_cannot_read_leaves_the_draft_to_be_mended(
     for row in ticks:
         row[at] = str(4096 / 360 * float(row[at]))
     Path("ticks.csv").write_text("\n".join([header, *map(",".join, ticks)]))
-    assert main(["check", "arm.xml", "--data", "ticks.csv"]) == 1
+    assert main(["check", "arm.xml", "--data", "ticks.csv", "--json", "check.json"]) == 1
     out = capsys.readouterr().out
     assert "MEND  data" in out and "joint 'elbow'" in out and "a first draft" in out
     assert 'position = "state.elbow"' in Path("columns.toml").read_text()
+    # Nobody knows the rate, so none is printed, unless it is given.
+    document = json.loads(Path("check.json").read_text())
+    assert "frames/s" not in out and document["control_hz"] is document["substeps"] is None
+    given = ["--data", "ticks.csv", "--columns", "columns.toml", "--control-hz", "25"]
+    assert main(["check", "arm.xml", *given]) == 1
+    assert "rate: 25 frames/s" in capsys.readouterr().out
 
 
 def test_columns_of_another_log_must_be_mended(

@@ -147,10 +147,12 @@ def _scene(
     hz, chosen = settled(model, log, control_hz, substeps)
     size = report(model)
     compiled = _compiled(spec, hz, chosen.substeps, findings)
-    lines = [str(size), "", f"rate: {hz:g} frames/s, {chosen}"]
+    known = data is None or log is not None or control_hz is not None
+    rate = f"{hz:g} frames/s, {chosen}" if known else "the log's, which cannot be read"
+    lines = [str(size), "", f"rate: {rate}"]
     document = {
-        "control_hz": hz,
-        "substeps": chosen.substeps,
+        "control_hz": hz if known else None,
+        "substeps": chosen.substeps if known else None,
         "limits": plain(chosen.limits),
         "size": plain(size) | {"rows": size.rows.total},
     }
