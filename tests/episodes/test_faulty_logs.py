@@ -179,13 +179,16 @@ def test_a_command_that_is_no_number_is_the_one_before_and_counted(tmp_path: Pat
     assert episode.valid.all() and episode.ctrl[98, 1] == pytest.approx(U[99, 1])
 
 
-def test_short_episodes_are_dropped_and_counted(tmp_path: Path) -> None:
-    start, ids = np.array([0, 1, 150, 152, 152, 300]), np.arange(5)
+def test_short_episodes_are_dropped_counted_and_named(tmp_path: Path) -> None:
+    """Of one row, of two, of none, and of three: the third is the first with a velocity."""
+    start, ids = np.array([0, 1, 150, 152, 152, 155, 159, 300]), np.arange(7)
     episode, reading = read(arm_log(tmp_path / "a.npz", start=start, id=ids))
-    assert [e.id for e in reading.episodes] == [1, 4]
+    assert [e.id for e in reading.episodes] == [1, 5, 6]
     np.testing.assert_array_equal(episode.qpos, Q[3:150])
-    (dropped,) = [r for r in reading.repairs if "one frame" in r.rule]
-    assert dropped.episodes == 3
+    (dropped,) = [r for r in reading.repairs if "two frames" in r.rule]
+    assert dropped.episodes == 4
+    assert f"{tmp_path / 'a.npz'}: 4 episodes" in reading.notes[-1]
+    assert reading.notes[-1].endswith("are dropped: 0, 2, 3, 4")
     with pytest.raises(InputError, match="none of its 2 episodes has two frames"):
         read(
             arm_log(tmp_path / "b.npz", q=Q[:2], u=U[:2], time=TIME[:2], start=np.array([0, 1, 2]))

@@ -47,7 +47,7 @@ def assembled(
         ("time stamps in bursts: a regular clock", main, clock.moved),
         ("time stamps off the frames: on them", main, clock.snapped),
     ]
-    dropped = "episodes of one frame: dropped"
+    dropped = "episodes without two frames to read: dropped"
     if len(clock.time) < 2:
         return None, [*events, (dropped, EVERY, max(len(clock.time), 1))]
     period = 1.0 / plan.hz

@@ -101,10 +101,13 @@ def read_episodes(
     commands = [[rows_of(episode, drive) for drive in drives] for episode in episodes]
     _check(plan, episodes, states, commands)
     notes = [*_notes(plan, source), *_orders(plan, states)]
-    out, events = [], []
+    out, events, dropped = [], [], []
     for episode, state, command in zip(episodes, states, commands, strict=True):
         read, happened = assembled(plan, episode, state, command)
-        out += [] if read is None else [read]
+        if read is None:
+            dropped.append(repr(episode.id))
+        else:
+            out.append(read)
         events.append(happened)
     if not out:
         dead = [
@@ -115,6 +118,12 @@ def read_episodes(
         why = f": column '{dead[0]}' holds no number; leave it out, or record it" if dead else ""
         raise SourceError(
             f"{path}: none of its {len(episodes)} episodes has two frames to read{why}"
+        )
+    if dropped:
+        shown = ", ".join(dropped[:12]) + (" …" if len(dropped) > 12 else "")
+        notes.append(
+            f"{path}: {len(dropped)} episodes have not two frames from the first whose velocity "
+            f"and commands are known on, and are dropped: {shown}"
         )
     return Reading(out, hz, _counted(events), _ignored(source, wanted), tuple(notes))
 
