@@ -21,19 +21,11 @@ import tyro
 from launch import snapshot
 from launch.source import Source, source
 from worldmodel.errors import InputError
-from worldmodel.runtime.command import (
-    CONFIG,
-    DIFF,
-    as_arguments,
-    described,
-    parse,
-    program,
-    resolved,
-)
+from worldmodel.runtime.command import as_arguments, described, parse, program, resolved
 from worldmodel.runtime.files import new_folder, write_json, write_text
 from worldmodel.runtime.records import config_hash, plain
 from worldmodel.runtime.reference import failed, resolve
-from worldmodel.runtime.settings import claim
+from worldmodel.runtime.settings import CONFIG, DIFF, claim
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,6 +152,32 @@ def test_a_stopped_run_has_its_config_and_keeps_it(capsys: pytest.CaptureFixture
     assert json.loads(path.read_text())["config"] == {"seed": 1}
 
 
+def test_a_run_that_fails_at_work_leaves_its_config_and_one_that_is_refused_does_not() -> None:
+    def fails(out: Path, seed: int = 0, work: bool = True) -> int:
+        claim(out, {"seed": seed})
+        if work:
+            (out / "work").touch()
+        raise InputError("the robot failed")
+
+    def seed() -> int:
+        return json.loads(Path("x/config.json").read_text())["config"]["seed"]
+
+    for line, message, kept in (
+        ("--no-work --seed 1", "robot failed", 1),
+        ("--no-work", "robot failed", 0),  # nothing was done: other settings may be tried
+        ("--work", "robot failed", 0),
+        ("--seed 1", "seed was 0 and is 1", 0),
+    ):
+        with pytest.raises(InputError, match=message):
+            call(fails, ["--out", "x", *line.split()], "fails", "")
+        assert seed() == kept and Path("x/dirty.diff").is_file()
+    Path("thesis").mkdir()
+    Path("thesis/thesis.tex").touch()
+    with pytest.raises(InputError, match="holds other files"):
+        call(fails, ["--out", "thesis"], "fails", "")
+    assert [p.name for p in Path("thesis").iterdir()] == ["thesis.tex"]
+
+
 def test_the_code_is_that_which_began() -> None:
     def edits(task: str, out: Path) -> int:
         out.mkdir()

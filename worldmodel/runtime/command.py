@@ -7,6 +7,7 @@ run; other options override.
 
 import argparse
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import inspect
@@ -27,12 +28,11 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.progress import log
 from worldmodel.runtime.provenance import machine
-from worldmodel.runtime.settings import CLAIMED, differences, flat
+from worldmodel.runtime.settings import CLAIMED, CONFIG, DIFF, ON_CLAIM, differences, flat
 from worldmodel.runtime.setup import run
 from worldmodel.runtime.signals import Interrupt, Interrupted
 from worldmodel.runtime.source import Source, root, source
 
-CONFIG, DIFF = "config.json", "dirty.diff"
 _VARIABLES = ("CUDA_", "JAX_", "MUJOCO_", "NVIDIA_", "OMP_", "SLURM_JOB", "WORLDMODEL_", "XLA_")
 _REPEATS = "--from-config RUN/config.json --out NEW repeats a run; other options override."
 
@@ -51,7 +51,8 @@ def command(main: Callable[..., int], text: str | None) -> int:
 
 
 def call(function: Callable[..., Any], given: Sequence[str], name: str, text: str) -> Any:
-    """Calls a function with a command line, and leaves config.json and dirty.diff in its ``--out``.
+    """Calls a function with a command line, and leaves config.json and dirty.diff in its ``--out``:
+    as soon as the function claims that folder, or when it has made it.
 
     Args:
       function: of one dataclass, or of options; and of ``stop``, a function that is True once a
@@ -85,10 +86,17 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
             f"WARNING: {out} was begun with other code ({begun}) than there is now "
             f"({state.commit}); what it holds stays as it is: give another --out to make it anew"
         )
-    result = run()
-    if out.is_dir() and _former(out).get("config") != now:  # else its run only went on
-        write_text(out / DIFF, state.diff)
-        write_json(out / CONFIG, content)
+
+    def keep(folder: Path) -> None:
+        if folder == out and _former(out).get("config") != now:  # else its run only goes on
+            write_text(out / DIFF, state.diff)
+            write_json(out / CONFIG, content)
+
+    context = contextvars.copy_context()
+    context.run(ON_CLAIM.set, keep)
+    result = context.run(run)
+    if out.is_dir():
+        keep(out)
     return result
 
 

@@ -7,7 +7,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import plain
 
 CLAIMED = "settings.json"  # in a folder whose run goes on
+CONFIG, DIFF = "config.json", "dirty.diff"  # in a folder of a command line, see ``command``
 LENGTH = "steps"  # how long a run is: more may be asked for later
+
+# What is done with a folder as soon as it is a run's, before the run's work.
+ON_CLAIM: ContextVar[Callable[[Path], None]] = ContextVar("on_claim", default=lambda folder: None)
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> bool:
-    """Writes the settings of a new folder, or compares them with those in it.
+    """Writes the settings of a new folder, or compares them with those in it; then ``ON_CLAIM``.
 
     Args:
       folder: of the run; created if need be.
@@ -35,7 +40,12 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
       InputError: the folder belongs to other settings and holds more than them, or its settings
         are damaged; the message names each that differs.
     """
-    settings = {name: plain(value) for name, value in settings.items()}
+    longer = _claimed(folder, {name: plain(value) for name, value in settings.items()})
+    ON_CLAIM.get()(folder)
+    return longer
+
+
+def _claimed(folder: Path, settings: dict[str, Any]) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CLAIMED
     if not path.is_file():
@@ -55,7 +65,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
         for difference in differences(name, former.get(name), settings.get(name))
         if not (longer and name == LENGTH)
     ]
-    begun = any(other != path for other in folder.iterdir())
+    begun = any(other.name not in (CLAIMED, CONFIG, DIFF) for other in folder.iterdir())
     if differs and begun:
         raise InputError(
             f"--out {folder} belongs to a run with other settings: {'; '.join(differs)}; give "
