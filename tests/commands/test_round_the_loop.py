@@ -76,7 +76,7 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     trained = run(train)
     assert trained["rows"] == 160 and trained["action_error"] < 0.1
     assert run(train) == trained
-    assert "clone.steps was 300 and is 200" in run(train.replace("300", "200"))
+    assert "steps was 300 and is 200" in run(train.replace("300", "200"))
     deploy = "deploy cart_task.py:task --policy policy --out deployed --episodes 3"
     deployed = run(deploy)
     corrections = data_set.read(tmp_path / "deployed" / "corrections", Reach())
@@ -188,7 +188,7 @@ def test_learning_in_the_model(run: Run, method: str, steps: int) -> None:
     assert learned["method"] == method and learned["steps"] == steps
     assert learned["episodes"] == 8 and learned["error"] < 0.3
     assert run(line) == learned
-    assert f"{method}.width was 16 and is 8" in run(line.replace("16", "8"))
+    assert "width was 16 and is 8" in run(line.replace("16", "8"))
     # Within a second the cart is thrown, not led: the lagging one goes elsewhere.
     deploy = "deploy cart_task.py:task --policy learned --out out --episodes 8"
     assert run(f"{deploy} --robot cart_task.py:alike")["error"] < 0.3
@@ -203,8 +203,12 @@ def test_the_loop_is_one_command_and_more_turns_go_on(run: Run) -> None:
     done = run("generate cart_task.py:task --model loop/versions/v2 --out later --episodes 2")
     assert done["version"] == "v2"
     assert "seed was 0 and is 1" in run(f"{line} --seed 1")
-    assert "trainer.config.width was 64 and is 8" in run(f"{line} --width 8")
-    assert "method.config.iterations was 40 and is 3" in run(f"{line} --steps 3")
+    assert "--out loop belongs to a run with other settings: episodes was 6 and is 7" in run(
+        line.replace("6", "7")
+    )
+    assert "settings: width was 64 and is 8; give" in run(f"{line} --width 8")
+    assert "settings: steps was 40 and is 99; give" in run(f"{line} --steps 99")
+    assert "settings: model has other contents; give" in run(f"{line} --model loop/versions/v1")
     assert 'expert was "Straight" and is "Demonstrator"' in run(
         f"{line} --expert cart_task.py:near"
     )

@@ -18,8 +18,13 @@ def test_the_same_settings_go_on(tmp_path: Path) -> None:
 def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
     claim(tmp_path / "run", SETTINGS)
     (tmp_path / "run" / "fit.json").write_text("{}")
-    assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is True
-    assert claim(tmp_path / "run", SETTINGS | {"steps": 90}) is False
+    more = SETTINGS | {"steps": 90}
+    with pytest.raises(InputError, match="steps was 60 and is 90"):
+        claim(tmp_path / "run", more)
+    assert claim(tmp_path / "run", more, growing="steps") is True
+    assert claim(tmp_path / "run", more, growing="steps") is False
+    with pytest.raises(InputError, match="steps was 90 and is 60"):
+        claim(tmp_path / "run", SETTINGS, growing="steps")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from worldmodel.physics.kinds import KINDS
 from worldmodel.runtime import devices
 from worldmodel.runtime.files import write_json
 from worldmodel.runtime.records import append_row, config_hash, plain
-from worldmodel.runtime.settings import LENGTH, check_options, claim, refuse_options
+from worldmodel.runtime.settings import check_options, claim, refuse_options
 from worldmodel.scene import FreeParameter, SceneWarning
 
 FEWEST = 32  # windows that a start is fitted to
@@ -39,7 +39,7 @@ SEARCHING = 5  # iterations of each stage of a start: they lead to the basin, th
 STEPS = 6e6  # physics steps of a degree of freedom in one linearisation: seconds on two cores
 NETWORK_BATCH = 32  # windows of a step of the network's fit, a second of MJX on two cores
 # Settings that the physics do not see.
-NETWORK = ("network", "correction", "members", "engine", LENGTH)
+NETWORK = ("network", "correction", "members", "engine", "steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def fit(
         for name in ("scene", "data", "columns")
         if (path := getattr(options, name)) is not None
     }
-    longer = claim(options.out, settings)
+    longer = claim(options.out, settings, growing="steps")
     finished = options.out / "fit.json"
     if finished.is_file() and not longer:
         runtime.log(f"{options.out} holds this fit already")
@@ -282,7 +282,7 @@ def _network(
         ),
         options.out / "progress" / "network",
         covariance=identified.uncertainty.covariance,
-        metadata={"settings": _without(settings, LENGTH), "scene": world.scene.name},
+        metadata={"settings": _without(settings, "steps"), "scene": world.scene.name},
         record=lambda row: append_row(options.out / "metrics.jsonl", row),
         stop=stop,
         engine=_engine(options, world),

@@ -22,7 +22,11 @@ from worldmodel.model import Network
 from worldmodel.model.ensemble import members
 from worldmodel.model.saved import describe
 from worldmodel.policies.clone import Clone, CloneConfig
+from worldmodel.runtime.records import plain
 from worldmodel.runtime.settings import check_options, claim, refuse_options
+
+# Options that a later turn may have otherwise, and those that a turn itself has by their names.
+ELSEWHERE = ("out", "turns", "watch", "operator", "expert", "engine", "penalty", "candidates")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,16 +109,19 @@ def loop(
     task = named.task(options.task)
     expert = named.expert(options.expert, options.task, task)
     robot, reference = named.robot(options.robot, options.task)
-    claim(options.out, {"task": task.name, "robot": reference})
-    version = _first(options, task)
+    network = Network(members=options.members or 5)
+    version = dataclasses.replace(version_of(task, options.model, "v0"), parent=None)
+    first = described(task, version)
+    settings = {name: value for name, value in plain(options).items() if name not in ELSEWHERE}
+    settings |= {"task": task.name, "robot": reference, "members": network.members}
+    claim(options.out, settings | {"model": first["parameters"]})
+    version = _kept(options.out / "versions", version, first)
     correction = CORRECTIONS.get(options.correction)
     config: FitConfig | IdentifyConfig = IdentifyConfig(iterations=options.steps, engine="c")
     if options.gradient:
         config = FitConfig(steps=options.steps, batch=options.corrections, start_spread=0.0)
     learning = dataclasses.replace(THROUGH_WINDOWS, steps=options.network_steps)
-    method = turning.Method(
-        config, correction, Network(members=options.members or 5), learning, draws=options.draws
-    )
+    method = turning.Method(config, correction, network, learning, draws=options.draws)
     clone = Clone(
         CloneConfig(
             width=options.width,
@@ -163,11 +170,10 @@ def _shown(number: float | None) -> str:
     return "unknown" if number is None else f"{number:.4g}"
 
 
-def _first(options: LoopOptions, task: Any) -> turning.Version:
-    """Version 0: that of the model that is given, or the MJCF's own numbers; saved once."""
-    version = dataclasses.replace(version_of(task, options.model, "v0"), parent=None)
-    settings = {"world": describe(version.world), "run": described(task, version)}
-    finished = load_version(options.out / "versions", "v0", version.world, settings)
+def _kept(directory: Path, version: turning.Version, run: dict[str, Any]) -> turning.Version:
+    """Version 0, saved once."""
+    settings = {"world": describe(version.world), "run": run}
+    finished = load_version(directory, "v0", version.world, settings)
     if finished is None:
-        save_version(options.out / "versions", version, settings)
+        save_version(directory, version, settings)
     return finished or version

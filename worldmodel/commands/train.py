@@ -19,8 +19,8 @@ from worldmodel.policies import actor, onnx_policy
 from worldmodel.policies import clone as cloning
 from worldmodel.rollout import Replay
 from worldmodel.runtime import checkpoint
-from worldmodel.runtime.records import write_arrays
-from worldmodel.runtime.settings import check_options, claim, flat, refuse_options
+from worldmodel.runtime.records import plain, write_arrays
+from worldmodel.runtime.settings import check_options, claim, refuse_options
 from worldmodel.tasks import data_set
 from worldmodel.tasks.play import repeated
 from worldmodel.tasks.task import Task
@@ -90,7 +90,7 @@ def train(
       InputError: references, sets, folders or numbers that do not fit, or a folder of another run.
       Interrupted: ``stop`` returned True.
     """
-    sizes = {"width": width, "steps": steps, "history": history, "chunk": chunk}
+    sizes: dict[str, Any] = {"width": width, "steps": steps, "history": history, "chunk": chunk}
     sizes |= {"environments": environments, "horizon": horizon}
     check_options(**sizes, episodes=episodes)
     if learning_rate is not None and not 0 < learning_rate < math.inf:
@@ -112,8 +112,8 @@ def train(
             return _plan(out, Demonstration.of(task, model, expert, many, seed, engine))
     if method == "clone":
         with runtime.at_once():
-            config = cloning.CloneConfig(**({"width": 64, "steps": 1000} | settings))
-            return _clone(task, data, out, config, seed)
+            settings = {"width": 64, "steps": 1000, **settings}
+            return _clone(task, data, out, cloning.CloneConfig(**settings), seed)
     return _learn(task, model, out, method, settings, many, seed, engine, stop)
 
 
@@ -127,7 +127,7 @@ def _clone(
         if not path.is_dir():
             raise InputError(f"--data {path}: no such folder; `worldmodel generate` makes one")
     settings = {"task": asked.name, "data": [digest(path) for path in data], "seed": seed}
-    claim(out, settings | flat("clone", config))
+    claim(out, settings | {"method": "clone"} | plain(config))
     with named.contract(asked):
         episodes = [e for path in data for e in data_set.read(path, asked)]
         if checkpoint.latest(out / "policy") is None:
@@ -168,9 +168,7 @@ def _learn(
     config = configured(**given)
     version = version_of(asked, model)
     where = described(asked, version)
-    settings = where | {"seed": seed} | flat(method, config)
-    settings["steps"] = settings.pop(f"{method}.steps")  # more may be asked for later
-    claim(out, settings)
+    claim(out, where | {"seed": seed, "method": method} | plain(config), growing="steps")
     runtime.log(
         f"{method} of {asked.name} in {version.name}, {config.environments} environments at once: "
         f"{-(-config.steps // config.epoch)} epochs of {config.epoch} control steps, a line each; "

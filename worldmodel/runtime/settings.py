@@ -20,18 +20,18 @@ from worldmodel.runtime.records import plain
 
 CLAIMED = "settings.json"  # in a folder whose run goes on
 CONFIG, DIFF = "config.json", "dirty.diff"  # in a folder of a command line, see ``command``
-LENGTH = "steps"  # how long a run is: more may be asked for later
 
-# What is done with a folder as soon as it is a run's, before the run's work.
+# What is done with a folder as soon as the settings of a run are in it, before the run's work.
 ON_CLAIM: ContextVar[Callable[[Path], None]] = ContextVar("on_claim", default=lambda folder: None)
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> bool:
-    """Writes the settings of a new folder, or compares them with those in it; then ``ON_CLAIM``.
+def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
+    """Writes the settings of a new folder, or compares them with those in it.
 
     Args:
       folder: of the run; created if need be.
       settings: values that JSON has, or the dataclasses and tuples of ``records.plain``.
+      growing: name of the setting, a number, of which more may be asked for later.
 
     Returns:
       Whether the run goes on for longer than it was asked to.
@@ -40,30 +40,25 @@ def claim(folder: Path, settings: dict[str, Any]) -> bool:
       InputError: the folder belongs to other settings and holds more than them, or its settings
         are damaged; the message names each that differs.
     """
-    longer = _claimed(folder, {name: plain(value) for name, value in settings.items()})
-    ON_CLAIM.get()(folder)
-    return longer
-
-
-def _claimed(folder: Path, settings: dict[str, Any]) -> bool:
+    settings = {name: plain(value) for name, value in settings.items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CLAIMED
     if not path.is_file():
         if any(folder.iterdir()):
             raise InputError(f"--out {folder} holds other files; give a new folder")
-        write_json(path, settings)
+        _write(path, settings)
         return False
     try:
         former = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); give another --out") from error
-    was, now = former.get(LENGTH), settings.get(LENGTH)
+    was, now = former.get(growing), settings.get(growing)
     longer = isinstance(was, int) and isinstance(now, int) and now > was
     differs = [
         difference
         for name in sorted(former.keys() | settings.keys())
         for difference in differences(name, former.get(name), settings.get(name))
-        if not (longer and name == LENGTH)
+        if not (longer and name == growing)
     ]
     begun = any(other.name not in (CLAIMED, CONFIG, DIFF) for other in folder.iterdir())
     if differs and begun:
@@ -72,8 +67,13 @@ def _claimed(folder: Path, settings: dict[str, Any]) -> bool:
             "another --out, or the former settings"
         )
     if longer or differs:
-        write_json(path, settings)
+        _write(path, settings)
     return longer and begun
+
+
+def _write(path: Path, settings: dict[str, Any]) -> None:
+    write_json(path, settings)
+    ON_CLAIM.get()(path.parent)
 
 
 def check_settings(
@@ -154,7 +154,7 @@ def flat(name: str, value: Any) -> dict[str, Any]:
 
 
 def differences(name: str, former: Any, present: Any) -> Iterator[str]:
-    """What differs of two values of JSON, a setting each: 'clone.steps was 300 and is 200'."""
+    """What differs of two values of JSON, a setting each: 'steps was 300 and is 200'."""
     if isinstance(former, dict) and isinstance(present, dict):
         for key in sorted(former.keys() | present.keys()):
             yield from differences(f"{name}.{key}", former.get(key), present.get(key))
