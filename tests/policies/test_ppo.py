@@ -77,6 +77,26 @@ def test_a_run_of_another_task_or_configuration_is_refused(run: tuple) -> None:
         run[2].init(jnp.zeros(16), jax.random.key(0))
 
 
+def test_a_run_of_another_reward_is_refused_however_it_became_another(run: tuple) -> None:
+    class Rewritten(Reach):
+        price = 1.0
+
+        def reward(self, before, action, after, goal):
+            """The same, in other words."""
+            off = after.joints[0] - goal["target"]
+            return -jnp.square(off) if self.price == 1.0 else -self.price * jnp.square(off)
+
+        def failed(self, measured, goal):
+            return jnp.zeros((), bool)
+
+    task = Rewritten()
+    task.name = "reach"
+    assert train(cart_env(task), SMALL, run[0], seed=3)[1] == run[3]
+    task.price = 2.0
+    with pytest.raises(checkpoint.CheckpointError, match=r"another run: code.reward has other con"):
+        train(cart_env(task), SMALL, run[0], seed=3)
+
+
 @pytest.mark.slow  # its quick substitute is the run that was ended, which goes on alike
 def test_it_stops_between_epochs_when_it_is_asked_to(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="saved after 10240 steps"):

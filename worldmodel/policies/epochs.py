@@ -4,12 +4,15 @@
 """
 
 import dataclasses
+import functools
+import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
@@ -20,6 +23,7 @@ from worldmodel.policies.brax_env import TaskEnv
 from worldmodel.policies.contract import check, contract
 from worldmodel.runtime import checkpoint
 from worldmodel.runtime.settings import differences
+from worldmodel.tasks.sensors import blank
 from worldmodel.tasks.task import Task
 
 
@@ -32,16 +36,17 @@ class Run:
     method: str  # as messages name it
     settings: dict[str, Any]  # JSON
 
-    @property
+    @functools.cached_property
     def described(self) -> dict[str, Any]:
         """What its checkpoint says it is."""
-        return self.settings | {"contract": contract(self.task)}
+        return self.settings | {"contract": contract(self.task), "code": code(self.task)}
 
     def curve(self) -> list[dict[str, Any]]:
         """A row of each epoch that is done; none where the run has not begun.
 
         Raises:
-          CheckpointError: the folder holds a run of other settings.
+          CheckpointError: the folder holds a run of other settings, or of a task whose reward or
+            other functions were others.
           InputError: the folder holds a run of another task.
         """
         place = self.folder / "training"
@@ -50,6 +55,8 @@ class Run:
         former = checkpoint.read_metadata(place)
         check(former.get("contract", {}), self.task, f"the run of {self.method} in {place}")
         now = json.loads(json.dumps(self.described))
+        if former.get("code", {}).get("by") != now["code"]["by"]:
+            del now["code"]  # another JAX may write the same functions otherwise
         other = [d for name in now for d in differences(name, former.get(name), now[name])]
         if other:
             raise checkpoint.CheckpointError(
@@ -76,6 +83,25 @@ class Run:
     def policy(self) -> Actor:
         """The policy as the last epoch left it."""
         return actor.restore(self.folder / "policy", self.task)
+
+
+def code(task: Task) -> dict[str, str]:
+    """A digest of each function that a policy is trained by, as JAX lowers it: of the function, all
+    that it calls and all numbers in it, but not of how it is written. ``by``: which JAX, for what.
+    """
+    measured, (_, goal) = blank(task.sensors), task.reset(jax.random.key(0))
+    action, out = jnp.zeros(task.action_size), {"by": f"{jax.__version__} {jax.default_backend()}"}
+    for name, given in {
+        "reset": (jax.random.key(0),),
+        "observe": (measured, goal),
+        "command": (measured, action, goal),
+        "failed": (measured, goal),
+        "reward": (measured, action, measured, goal),
+    }.items():
+        function = functools.partial(getattr(task, name))  # JAX would remember the method itself
+        text = jax.jit(function).lower(*given).as_text()
+        out[name] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return out
 
 
 def _filled(tree: Any) -> Any:

@@ -312,7 +312,8 @@ def train(
       far, and gradients that were not finite and so left out.
 
     Raises:
-      CheckpointError: the folder holds a run of another configuration, seed or settings.
+      CheckpointError: the folder holds a run of another configuration, seed or settings, or of
+        another reward or other function of the task.
       InputError: the folder holds a run of another task; no gradient of an epoch is finite.
       Interrupted: ``stop`` returned True.
     """

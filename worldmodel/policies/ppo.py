@@ -97,7 +97,8 @@ def train(
       far.
 
     Raises:
-      CheckpointError: the folder holds a run of another configuration, seed or settings.
+      CheckpointError: the folder holds a run of another configuration, seed or settings, or of
+        another reward or other function of the task.
       InputError: the folder holds a run of another task; the weights diverge.
       Interrupted: ``stop`` returned True.
     """
