@@ -58,6 +58,34 @@ def test_a_signal_in_compiled_code_is_acknowledged(capsys: pytest.CaptureFixture
     assert lines[1].startswith("SIGTERM: saving after this step") and len(lines) == 2
 
 
+FORKED = """
+import os, signal, time
+from worldmodel.runtime.signals import PATIENCE, Interrupt
+with Interrupt() as interrupt:
+    ready, begun = os.pipe()
+    if not (child := os.fork()):
+        os.write(begun, b".")
+        time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    os.kill(child, signal.SIGTERM)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]), interrupt.requested)
+    time.sleep(PATIENCE + 0.5)
+    if not os.fork():
+        raise SystemExit  # through the block that it was forked in
+    os.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(interrupt.requested)
+"""
+
+
+def test_a_forked_childs_signals_are_its_own() -> None:
+    """It ends by SIGTERM, and the parent has seen none."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True)
+    assert done.stdout.split() == [str(int(signal.SIGTERM)), "False", "True"]
+    assert done.stderr.splitlines() == ["SIGTERM: saving after this step; again to stop at once"]
+
+
 def test_bad_input_and_a_full_disk_are_one_line(capsys: pytest.CaptureFixture) -> None:
     def full(_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device", "fit.json")

@@ -2,13 +2,14 @@
 
 import contextlib
 import math
+import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from worldmodel.runtime.progress import log
 
@@ -41,8 +42,10 @@ class Interrupt:
 
     A second Ctrl-C raises KeyboardInterrupt at once. Python runs no handler while the main thread
     is in compiled code, such as a program of XLA: a thread then says that the signal came. The
-    former handlers are restored on exit.
+    former handlers are restored on exit, and in a forked child, whose signals are its own.
     """
+
+    entered: ClassVar[list["Interrupt"]] = []
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -66,9 +69,13 @@ class Interrupt:
         self._waking.setblocking(False)  # as set_wakeup_fd asks
         self._former_waking = signal.set_wakeup_fd(self._waking.fileno())
         threading.Thread(target=self._acknowledge, args=(woken,), daemon=True).start()
+        self.entered.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self not in self.entered:
+            return  # in a forked child
+        self.entered.remove(self)
         signal.set_wakeup_fd(self._former_waking)
         self._waking.close()
         for number, handler in self._former.items():
@@ -95,3 +102,11 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signum = signum
         log(f"{signal.Signals(signum).name}: saving after this step; again to stop at once")
+
+
+def _leave() -> None:
+    for interrupt in reversed([*Interrupt.entered]):
+        interrupt.__exit__()
+
+
+os.register_at_fork(after_in_child=_leave)
