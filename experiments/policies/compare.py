@@ -1,7 +1,7 @@
 """Which way to make a policy pays, task by task?
 
 Question: return and success in the model and in a held-out reality, steps and time, by task and
-          method: the planner, a clone of it, PPO, gradients through the model
+          method: the planner, a clone of it, PPO, Brax's APG, gradients through the model
 Command:  python -m experiments.policies.compare --out experiments/results/policies
           python -m experiments.policies.compare --rows push-plan --seeds 0 1 --out runs/policies
 Runtime:  a row by gradients 1 to 8 core-minutes with compiling, by PPO 1 to 4; seeds 0 to 2
@@ -25,6 +25,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from brax.training.agents.apg import networks as apg_networks
+from brax.training.agents.apg import train as apg
+from flax import linen
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -37,7 +40,7 @@ from worldmodel.loop.environment import environment
 from worldmodel.model import WorldModel
 from worldmodel.policies import gradient, ppo
 from worldmodel.policies.clone import Clone, CloneConfig
-from worldmodel.policies.epochs import now
+from worldmodel.policies.epochs import actor_of, now
 from worldmodel.policies.plan import Demonstrator, SearchConfig, knots, scorer
 from worldmodel.reality.simulated import SimulatedRobot, simulate
 from worldmodel.tasks.grasp.expert import EXPERT as GRASP
@@ -50,14 +53,14 @@ from worldmodel.tasks.swing_up.task import SwingUp
 from worldmodel.tasks.task import Task
 from worldmodel.types import Array, Family, Goal, Measurement, Policy
 
-COLOURS = {"ppo": BLUE, "gradient": ORANGE}
+COLOURS = {"ppo": BLUE, "apg": GREY, "gradient": ORANGE}
+EVALUATIONS = 10  # of APG, which it counts as a part of its time
 LEVELS = {"plan": GREY, "clone": GREEN}  # they have no curve: a line at their return
-METHODS = ("plan", "clone", "ppo", "gradient")
+METHODS = ("plan", "clone", "ppo", "apg", "gradient")
 ROWS = (
-    *("swing_up-ppo", "swing_up-gradient", "stairs-ppo", "stairs-gradient"),
-    *("hopper-ppo", "hopper-gradient"),
-    *(f"push-{method}" for method in METHODS),
-    *(f"grasp-{method}" for method in METHODS),
+    *("swing_up-ppo", "swing_up-apg", "swing_up-gradient", "stairs-ppo", "stairs-gradient"),
+    *("hopper-ppo", "hopper-apg", "hopper-gradient"),
+    *(f"{task}-{method}" for task in ("push", "grasp") for method in METHODS),
 )
 TITLE = "Policies by task and method"
 NOTE = (
@@ -121,7 +124,10 @@ CASES = {
         lambda task: knots(task, 40),
         SearchConfig(128, 12, 10),
         dataclasses.replace(OFTEN, steps=6_000_000, discount=0.99),
-        gradient.GradientConfig(steps=1_000_000, learning_rate=2e-3, discount=0.99),
+        # Few environments: a gradient step is worth more here than a gradient without noise.
+        gradient.GradientConfig(
+            steps=400_000, environments=4, updates=80, learning_rate=2e-3, discount=0.99
+        ),
     ),
     "push": Case(
         Push,
@@ -194,13 +200,49 @@ class Seed:
         env = environment(self.version, self.task)
         folder = self.place / self.name / f"{method}{self.seed}"
         policy, curve = train(env, config, folder, seed=self.seed)
-        result: dict[str, Any] = {"steps": curve[-1]["steps"]}
-        result["curve"] = [{k: r[k] for k in ("steps", "return", "core_seconds")} for r in curve]
-        for kind in ("seconds", "core_seconds"):  # the first epoch, and one that goes on, compile
-            each = np.array([row[kind] for row in curve])
-            result[kind] = float(np.median(each) * len(each))
-            result["compiling"] = float(each.sum()) - result[kind]  # of cores, at last
-        return policy, result
+        return policy, {"steps": curve[-1]["steps"]} | learned(curve)
+
+    def apg(self) -> tuple[Policy, dict[str, Any]]:
+        """A policy of Brax's APG: gradients of a window's rewards alone, without critics, on the
+        windows, environments, networks and rate of ``gradient``. It is not resumable."""
+        config, curve, began = self.case.gradient, [], now()
+        updates = -(-config.steps // config.epoch) * config.updates
+        steps = updates * config.environments * config.horizon
+
+        def progress(number: int, metrics: dict[str, Any]) -> None:
+            nonlocal began
+            seconds, spent = np.subtract(now(), began).tolist()
+            began, returned = now(), float(metrics["eval/episode_reward"])
+            runtime.log(f"{number} of {EVALUATIONS} evaluations: return {returned:.4g}")
+            point = {"steps": number * steps // EVALUATIONS, "core_seconds": spent}
+            curve.append(point | {"seconds": seconds, "return": returned})
+
+        _, (normaliser, weights), _ = apg.train(
+            environment(self.version, self.task),
+            wrap_env=False,
+            max_devices_per_host=1,
+            episode_length=self.task.horizon,
+            policy_updates=updates,
+            horizon_length=config.horizon,
+            num_envs=config.environments,
+            num_evals=EVALUATIONS + 1,  # one is before the first update
+            num_eval_envs=self.args.episodes,
+            deterministic_eval=True,
+            learning_rate=config.learning_rate,
+            adam_b=config.betas,
+            use_schedule=False,
+            max_gradient_norm=config.max_norm,
+            normalize_observations=True,
+            network_factory=functools.partial(
+                apg_networks.make_apg_networks,
+                hidden_layer_sizes=(config.width,) * config.layers,
+                activation=linen.swish,
+                layer_norm=False,
+            ),
+            seed=self.seed,
+            progress_fn=progress,
+        )
+        return actor_of(weights, normaliser, "APG"), {"steps": steps} | learned(curve[1:])
 
     def judged(self, policies: Policy, starts: Any, goals: Any, world: Simulate) -> dict[str, Any]:
         """Return and success of policies in a world, an episode each."""
@@ -217,7 +259,8 @@ class Seed:
         if method == "plan":
             policies, more = self.plan(starts, goals)
         else:
-            one, more = self.clone() if method == "clone" else self.learn(method)
+            alone = {"clone": self.clone, "apg": self.apg}
+            one, more = alone[method]() if method in alone else self.learn(method)
             policies = repeated(one, count)
         seconds, spent = np.subtract(now(), began).tolist()
         row = {"task": self.name, "method": method, "seed": self.seed}
@@ -227,6 +270,17 @@ class Seed:
             return row | {"reality": None}
         world = simulate(self.task, functools.partial(self.case.robot, self.task, self.seed))
         return row | {"reality": self.judged(policies, starts, goals, world)["success"]}
+
+
+def learned(curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The curve of a run, and what it took without compiling, from a row per epoch."""
+    result: dict[str, Any]
+    result = {"curve": [{k: r[k] for k in ("steps", "return", "core_seconds")} for r in curve]}
+    for kind in ("seconds", "core_seconds"):  # the first epoch, and one that goes on, compile
+        each = np.array([row[kind] for row in curve])
+        result[kind] = float(np.median(each) * len(each))
+        result["compiling"] = float(each.sum()) - result[kind]  # of cores, at last
+    return result
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure:

@@ -27,8 +27,16 @@ class Recording:
         return [e for e in self.episodes if split(e.id) == name]
 
     def train(self, count: int | None, seed: int) -> list[Episode]:
-        """Train episodes, so many, drawn by the seed: more of them are those and others."""
+        """Train episodes, so many, drawn by the seed: more of them are those and others.
+
+        Raises:
+          InputError: it has fewer.
+        """
         episodes = self.part("train")
+        if count is not None and not 0 < count <= len(episodes):
+            raise InputError(
+                f"--episodes {count}: {self.problem.name} has {len(episodes)} train episodes"
+            )
         drawn = np.random.default_rng(seed).permutation(len(episodes))[:count]
         return [episodes[i] for i in np.sort(drawn)]
 
