@@ -7,7 +7,6 @@ run; other options override.
 
 import argparse
 import contextlib
-import contextvars
 import dataclasses
 import functools
 import inspect
@@ -28,7 +27,7 @@ from worldmodel.errors import InputError
 from worldmodel.runtime.files import write_json, write_text
 from worldmodel.runtime.progress import log
 from worldmodel.runtime.provenance import machine
-from worldmodel.runtime.settings import CLAIMED, CONFIG, DIFF, ON_CLAIM, differences, flat
+from worldmodel.runtime.settings import CLAIMED, CONFIG, DIFF, differences, flat
 from worldmodel.runtime.setup import run
 from worldmodel.runtime.signals import Interrupt, Interrupted
 from worldmodel.runtime.source import Source, root, source
@@ -51,8 +50,8 @@ def command(main: Callable[..., int], text: str | None) -> int:
 
 
 def call(function: Callable[..., Any], given: Sequence[str], name: str, text: str) -> Any:
-    """Calls a function with a command line, and leaves config.json and dirty.diff in its ``--out``:
-    as soon as the function claims that folder, or when it has made it.
+    """Calls a function with a command line, and leaves config.json and dirty.diff in its ``--out``,
+    also where it fails after it has claimed that folder.
 
     Args:
       function: of one dataclass, or of options; and of ``stop``, a function that is True once a
@@ -87,17 +86,26 @@ def call(function: Callable[..., Any], given: Sequence[str], name: str, text: st
             f"({state.commit}); what it holds stays as it is: give another --out to make it anew"
         )
 
-    def keep(folder: Path) -> None:
-        if folder == out and _former(out).get("config") != now:  # else its run only goes on
+    def keep() -> None:
+        if out.is_dir() and _former(out).get("config") != now:  # else its run only went on
             write_text(out / DIFF, state.diff)
             write_json(out / CONFIG, content)
 
-    context = contextvars.copy_context()
-    context.run(ON_CLAIM.set, keep)
-    result = context.run(run)
-    if out.is_dir():
-        keep(out)
+    claimed = _claimed(out)
+    try:
+        result = run()
+    except BaseException:
+        if _claimed(out) != claimed:  # the folder is that of this run, which failed at work
+            keep()
+        raise
+    keep()
     return result
+
+
+def _claimed(out: Path) -> bytes | None:
+    """The settings of the run that claimed a folder."""
+    path = out / CLAIMED
+    return path.read_bytes() if path.is_file() else None
 
 
 def _until_signal(run: Callable[..., Any]) -> Any:

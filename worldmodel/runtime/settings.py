@@ -7,8 +7,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,6 @@ from worldmodel.runtime.records import plain
 
 CLAIMED = "settings.json"  # in a folder whose run goes on
 CONFIG, DIFF = "config.json", "dirty.diff"  # in a folder of a command line, see ``command``
-
-# What is done with a folder as soon as the settings of a run are in it, before the run's work.
-ON_CLAIM: ContextVar[Callable[[Path], None]] = ContextVar("on_claim", default=lambda folder: None)
 
 
 def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
@@ -46,7 +42,7 @@ def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
     if not path.is_file():
         if any(folder.iterdir()):
             raise InputError(f"--out {folder} holds other files; give a new folder")
-        _write(path, settings)
+        write_json(path, settings)
         return False
     try:
         former = dict(json.loads(path.read_text()))
@@ -67,13 +63,8 @@ def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
             "another --out, or the former settings"
         )
     if longer or differs:
-        _write(path, settings)
+        write_json(path, settings)
     return longer and begun
-
-
-def _write(path: Path, settings: dict[str, Any]) -> None:
-    write_json(path, settings)
-    ON_CLAIM.get()(path.parent)
 
 
 def check_settings(
