@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from tests.helpers.planted_parameters import SWING, recorded, swing
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
-from worldmodel.finetune.gauss_newton import IdentifyConfig
+from worldmodel.finetune import multi_start
+from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError
 from worldmodel.finetune.multi_start import PhysicsConfig, first_frames, fit_physics, starts_of
 from worldmodel.model import WorldModel
 
@@ -46,6 +48,40 @@ def test_seeds_end_at_the_same_numbers(
     np.testing.assert_allclose(ends[0], ends[1], atol=2e-2)
     assert (starts_of(world, CONFIG)[0] == 0).all()
     assert (starts_of(world, CONFIG)[1] != starts_of(world, config)[1]).all()
+
+
+def test_a_start_that_fails_is_left_out_and_all_that_fail_are_an_error(
+    world: WorldModel,
+    windows: tuple[Windows, Windows],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The second fit fails, that of the first start to whole windows; the second start goes on."""
+    fails, asked = [2], 0
+
+    def identify(*args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked in fails:
+            raise IdentifyError("13 of 64 windows are far beyond the median")
+        return whole_identify(*args, **kwargs)
+
+    whole_identify = multi_start.identify
+    monkeypatch.setattr(multi_start, "identify", identify)
+    config = dataclasses.replace(CONFIG, finalists=2)
+    out = fit_physics(world, *windows, config, tmp_path / "one", config_hash="a")
+    assert "start 1 is left out: 13 of 64" in capfd.readouterr().err
+    assert np.isinf(out.validation[0]) and out.validation[1] < 0.2 and out.best == 1
+    fails.clear()
+    again = fit_physics(world, *windows, config, tmp_path / "one", config_hash="a")
+    assert [n.u for n in again.identified.numbers] == [n.u for n in out.identified.numbers]
+    np.testing.assert_array_equal(again.validation, out.validation)
+    fails.extend(range(asked + 1, asked + 3))
+    with pytest.raises(IdentifyError, match="13 of 64"):
+        fit_physics(world, *windows, config, tmp_path / "none", config_hash="a")
+    later = fit_physics(world, *windows, config, tmp_path / "none", config_hash="a")
+    assert np.isfinite(later.validation).all()
 
 
 def test_a_stopped_fit_goes_on_to_the_same_numbers(

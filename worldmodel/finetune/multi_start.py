@@ -23,7 +23,7 @@ from worldmodel.episodes.windows import Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.engines import make_engine
 from worldmodel.finetune.gauss_newton import Identified, Progress, identify
-from worldmodel.finetune.least_squares import IdentifyConfig
+from worldmodel.finetune.least_squares import IdentifyConfig, IdentifyError
 from worldmodel.finetune.moved import numbers, unpacked
 from worldmodel.model import Parameters, WorldModel
 from worldmodel.runtime.records import write_arrays
@@ -55,7 +55,8 @@ class FittedPhysics:
     identified: Identified  # of the best start, over the whole windows that ``rows`` names
     rows: np.ndarray  # of the training windows
     best: int
-    validation: np.ndarray  # (starts that were tried,) error over that of the MJCF's own values
+    validation: np.ndarray  # (starts that were tried,) error over that of the MJCF's own values;
+    # infinite of a start that was left out
 
     @property
     def parameters(self) -> Parameters:
@@ -67,7 +68,7 @@ class FittedPhysics:
 class _End:
     """How a start ended a stage."""
 
-    progress: Progress  # before the last iteration
+    progress: Progress | None  # before the last iteration; None of a start that failed
     u: np.ndarray  # (numbers,)
     validation: float
     dead: int  # numbers that no prediction answers to, so that no descent moves them
@@ -97,7 +98,8 @@ def fit_physics(
 
     Raises:
       InputError: no start, no stage, a stage outside (0, 1], or a ``directory`` of another run.
-      IdentifyError, ParameterError: see ``identify``.
+      IdentifyError: see ``identify``; a start that meets one is left out while another is not.
+      ParameterError: see ``identify``.
       Interrupted: ``stop`` returned True; the state is saved.
     """
     if (
@@ -117,6 +119,7 @@ def fit_physics(
     origin = judge(np.zeros(begins.shape[1]))
     path, done = directory / _FILE, list[_End]()
     stored, running = _read(path, config_hash)
+    failure: IdentifyError | None = None
 
     def fitted(
         start: int,
@@ -153,14 +156,22 @@ def fit_physics(
 
     def end_of(start: int, share: float, windows: Windows, most: int, u: np.ndarray) -> _End:
         """The end of the next fit: as stored, or of one that goes on where it was stopped."""
-        nonlocal running
+        nonlocal running, failure
         if len(done) < len(stored):
             done.append(stored[len(done)])
             return done[-1]
-        _, end = fitted(start, share, windows, most, u, running)
+        try:
+            _, end = fitted(start, share, windows, most, u, running)
+        except IdentifyError as error:  # predictions grew chaotic on its way, or the data are amiss
+            if windows is whole:
+                raise
+            runtime.log(f"start {start + 1} is left out: {error}")
+            failure, end = error, _End(None, u, float("inf"), 0)
         running = None
         done.append(end)
         _write(path, config_hash, done, None)
+        if end.progress is None:
+            return end
         runtime.log(
             f"start {start + 1}, fitted to {'all' if windows is whole else 'some'} windows: "
             f"validation {end.validation:.4f} of the MJCF's own error, {end.dead} dead numbers"
@@ -171,11 +182,18 @@ def fit_physics(
     searched: list[_End] = []
     while not _enough(searched, config):
         start, u = len(searched), begins[len(searched)]
-        for share in config.stages[:-1]:
-            u = end_of(start, share, some, config.searching, u).u
-        searched.append(end_of(start, config.stages[-1], some, config.searching, u))
+        for share in config.stages:
+            end = end_of(start, share, some, config.searching, u)
+            u = end.u
+            if end.progress is None:
+                break
+        searched.append(end)
+    if failure and all(end.progress is None for end in searched):
+        _write(path, config_hash, [], None)
+        raise failure
     relative = np.array([end.validation for end in searched])
-    final = np.argsort(relative)[: config.finalists].tolist()
+    sound = [k for k in np.argsort(relative).tolist() if searched[k].progress is not None]
+    final = sound[: config.finalists]
     ends = [end_of(start, 1.0, whole, most, searched[start].u) for start in final]
     least = min(end.validation for end in ends)
     alike = [k for k, end in enumerate(ends) if end.validation <= (1.0 + ALIKE) * least]
@@ -191,7 +209,8 @@ def fit_physics(
 def _enough(ends: list[_End], config: PhysicsConfig) -> bool:
     """Whether the starts are through, or the best two of them agree."""
     best = np.sort([end.validation for end in ends])[:2]
-    agree = len(best) == 2 and bool(best[1] - best[0] <= config.agreement * best[0])
+    both = len(best) == 2 and np.isfinite(best).all()
+    agree = both and bool(best[1] - best[0] <= config.agreement * best[0])
     return agree or len(ends) >= config.starts
 
 
@@ -234,7 +253,8 @@ def _write(path: Path, config_hash: str, done: list[_End], running: Progress | N
     arrays: dict[str, Any] = {"config": config_hash}
     for i, end in enumerate(done):
         arrays |= {f"{i}.u": end.u, f"{i}.validation": end.validation, f"{i}.dead": end.dead}
-        arrays |= {f"{i}.progress.{k}": v for k, v in vars(end.progress).items()}
+        if end.progress is not None:
+            arrays |= {f"{i}.progress.{k}": v for k, v in vars(end.progress).items()}
     if running is not None:
         arrays |= {f"running.progress.{k}": v for k, v in vars(running).items()}
     write_arrays(path, arrays)
@@ -253,7 +273,8 @@ def _read(path: Path, config_hash: str) -> tuple[list[_End], Progress | None]:
         while f"{len(done)}.u" in arrays:
             i = len(done)
             validation, dead = float(arrays[f"{i}.validation"]), int(arrays[f"{i}.dead"])
-            done.append(_End(_progress(arrays, str(i)), arrays[f"{i}.u"], validation, dead))
+            progress = _progress(arrays, str(i)) if f"{i}.progress.u" in arrays else None
+            done.append(_End(progress, arrays[f"{i}.u"], validation, dead))
         running = _progress(arrays, "running") if "running.progress.u" in arrays else None
     runtime.log(f"going on after {len(done)} stages in {path.parent}")
     return done, running
