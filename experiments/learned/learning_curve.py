@@ -10,7 +10,8 @@ Expected: one JSON line; double_pendulum: the network lowers the error of its ph
 
 Every size and seed is a fit of its own, of physics first and of three members on it while it stands
 still (``experiments.recordings.fit_physics`` and ``fit_hybrid``); a larger size has the smaller
-one's episodes and more. The same command goes on after Ctrl-C or a kill.
+one's episodes and more. A fit that is refused, such as one of windows that are chaotic, is named in
+table.json and left out. The same command goes on after Ctrl-C or a kill.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from experiments.recordings.tables import SHORTER, interval, publish
 from experiments.records import BLUE, GREEN, Row, with_interval
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
+from worldmodel.finetune.least_squares import IdentifyError
 from worldmodel.model import Network
 
 DASHES = ((0, (1, 1.5)), (0, (5, 2)), "-")  # of the sizes, in turn
@@ -66,10 +68,14 @@ def fitted(args: Args, episodes: int, seed: int, stop: Callable[[], bool]) -> No
 
 
 def read(args: Args) -> dict[str, Group]:
-    """The fits by model: "physics 6", "hybrid 6", ..., from the smallest size on."""
+    """The fits by model: "physics 6", "hybrid 6", ..., from the smallest size on; those that were
+    refused are not there."""
     groups: dict[str, Group] = {}
     for episodes in sorted(args.episodes):
         cells = [args.fits / f"{episodes}_{seed}" for seed in args.seeds]
+        cells = [cell for cell in cells if (cell / "hybrid" / "checkpoint").is_dir()]
+        if not cells:
+            continue
         physics = read_fits([cell / "physics" for cell in cells], args.recording)
         hybrids = [cell / "hybrid" for cell in cells]
         groups[f"physics {episodes}"] = physics
@@ -92,9 +98,14 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
     """Fits what is not there, scores it, writes OUT, prints one JSON line."""
     runtime.configure()
     recording = read_recording(args.recording)
+    refused = {}
     with contextlib.redirect_stdout(sys.stderr):  # of the fits
         for seed, episodes in itertools.product(args.seeds, sorted(args.episodes)):
-            fitted(args, episodes, seed, stop)
+            try:
+                fitted(args, episodes, seed, stop)
+            except IdentifyError as error:
+                runtime.log(f"{episodes} episodes, seed {seed}: {error}")
+                refused[f"{episodes} episodes, seed {seed}"] = str(error)
     groups = read(args)
     frames = recording.problem.windows.horizon
 
@@ -120,6 +131,7 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
         styles,
         shorter=SHORTER,
         remark=lambda rows: f"At {frames} frames: {'; '.join(gained(rows, frames))}.",
+        refused=refused,
     )
     print(json.dumps({"gained": gained(table["rows"], frames), "out": str(args.out)}))
     return 0
