@@ -97,7 +97,7 @@ SLIDE = held_out.Problem(
     known=known,
     # Windows of whole strokes: shorter ones mostly have a puck at rest whose noisy velocity a fit
     # takes for friction.
-    options={"substeps": SUBSTEPS, "iterations": 10, "steps": 300, "horizon": 150},
+    options={"substeps": SUBSTEPS, "steps": 300, "horizon": 150},
     free=("friction:puck_base", "mass:puck", *_of_the_arm("damping", "gain", "kv")),
     drives=_of_the_arm("delay", "lag"),
 )
