@@ -147,7 +147,6 @@ def fitted(
         drives=driven,
         seed=seed,
         starts=1,
-        members=3,
         **problem.options,
     )
     fit(options, stop)
@@ -311,7 +310,7 @@ MY_ARM = Problem(
         "reality": reality_again(test),
         "true numbers": true_numbers(test, SUBSTEPS),
     },
-    options={"substeps": SUBSTEPS, "iterations": 5, "steps": 300},
+    options={"substeps": SUBSTEPS, "iterations": 5, "steps": 300, "members": 3},
 )
 
 if __name__ == "__main__":

@@ -95,9 +95,9 @@ SLIDE = held_out.Problem(
     record=record,
     errors=puck_errors,
     known=known,
-    # Windows of whole strokes: shorter ones mostly have a puck at rest whose noisy velocity a fit
-    # takes for friction.
-    options={"substeps": SUBSTEPS, "steps": 300, "horizon": 150},
+    # Windows of 1.5 s: shorter ones mostly have a puck at rest, whose noisy velocity a fit takes
+    # for friction.
+    options={"substeps": SUBSTEPS, "horizon": 75, "iterations": 15, "steps": 200},
     free=("friction:puck_base", "mass:puck", *_of_the_arm("damping", "gain", "kv")),
     drives=_of_the_arm("delay", "lag"),
 )
