@@ -102,7 +102,7 @@ def simulator(hidden: Hidden, *seeds: int, workers: Executor | None = None) -> S
         qpos, ctrl = np.asarray(start.qpos), commands(policy.action, goal)
         rows = [slice(i, i + JOB) for i in range(0, len(ctrl), JOB)]
         jobs = [(hidden, (*seeds, i), qpos[r], ctrl[r]) for i, r in enumerate(rows)]
-        parts = (workers.map if workers else map)(_play, jobs)
+        parts = (workers.map if workers else map)(play, jobs)
         joints, touch = (np.concatenate(x) for x in zip(*parts, strict=True))
         held = np.asarray(inverse_kinematics(REST))
         frames = joints.shape[:2]
@@ -122,7 +122,7 @@ def simulator(hidden: Hidden, *seeds: int, workers: Executor | None = None) -> S
     return simulate
 
 
-def _play(job: tuple[Hidden, tuple[int, ...], np.ndarray, np.ndarray]) -> tuple:
+def play(job: tuple[Hidden, tuple[int, ...], np.ndarray, np.ndarray]) -> tuple:
     """Joints (episodes, horizon + 1, joints) and touch (episodes, horizon + 1, pairs) under
     commands, of a machine of its own; one argument, so that a pool of processes can map it."""
     hidden, seeds, qpos, ctrl = job

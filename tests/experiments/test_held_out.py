@@ -1,11 +1,11 @@
-"""The held-out arm: what is recorded, what its table says, and what reality itself predicts."""
+"""The held-out arm and puck: what is recorded, what a table says, what reality itself predicts."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.learned import held_out
+from experiments.learned import held_out, held_out_slide
 from worldmodel.episodes.split import split_episodes
 
 
@@ -17,7 +17,7 @@ def test_a_fit_trains_on_as_many_episodes_as_asked_for(training: int) -> None:
 
 
 def test_ratios_are_of_means_over_seeds_and_paired_over_episodes() -> None:
-    usual = np.radians([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
+    usual = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
     share = {"physics": 1.0, "hybrid": 0.9, "physics with drives": 0.8, "hybrid with drives": 0.6}
     cells = {
         seed: {m: s * usual * (0.5 + seed) for m, s in (share | {"reality": 0.1}).items()}
@@ -39,9 +39,20 @@ def test_ratios_are_of_means_over_seeds_and_paired_over_episodes() -> None:
 
 def test_reality_predicts_itself_within_its_play(tmp_path: Path) -> None:
     """Its joints are 0.7° from the middle of their play at most, and the start is in the middle."""
-    test = held_out.recorded(tmp_path / "test", 2, seed=5)
+    test = tmp_path / "test"
+    held_out.record(test, 2, seed=5)
     end, whole = held_out.reality_again(test)
     assert end.shape == (2,)
-    assert np.degrees(whole).min() > 0.02 and np.degrees(whole).max() < 0.7
+    assert whole.min() > 0.02 and whole.max() < 0.7
     # The drives' play is near that of joints; without it these errors are 0.65° and more.
-    assert np.degrees(held_out.true_numbers(test, substeps=16)).max() < 0.45
+    assert held_out.true_numbers(test, substeps=16).max() < 0.45
+
+
+def test_the_held_out_puck_is_predicted_by_its_own_friction_alone(tmp_path: Path) -> None:
+    held_out_slide.record(tmp_path, 4, seed=5)
+    held_out_slide.record(tmp_path, 4, seed=5)  # nothing is played again
+    known = held_out_slide.known(tmp_path)
+    assert known["reality"].shape == known["true numbers"].shape == (2, 4)
+    # The start is known to a millimetre in each direction, which turns the stroke a little.
+    end = {name: errors[0].mean() for name, errors in known.items()}
+    assert 1.0 < end["reality"] < end["reality without drives"] < end["true numbers"]
