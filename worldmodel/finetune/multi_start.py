@@ -209,7 +209,7 @@ def fit_physics(
 def _enough(ends: list[_End], config: PhysicsConfig) -> bool:
     """Whether the starts are through, or the best two of them agree."""
     best = np.sort([end.validation for end in ends])[:2]
-    both = len(best) == 2 and np.isfinite(best).all()
+    both = len(best) == 2 and bool(np.isfinite(best).all())
     agree = both and bool(best[1] - best[0] <= config.agreement * best[0])
     return agree or len(ends) >= config.starts
 
