@@ -287,8 +287,8 @@ def run(problem: Problem, args: Args, stop: Callable[[], bool]) -> int:
         cells.setdefault(episodes, {})[seed] = cell
         problem.record(folder / "data", count_of(episodes), seed)
         for driven, suffix in ((False, ""), (True, " with drives")):
-            fit = fitted(problem, folder, folder / "data", seed, driven, stop)
-            cell |= scored(problem, fit, test, suffix)
+            of = fitted(problem, folder, folder / "data", seed, driven, stop)
+            cell |= scored(problem, of, test, suffix)
             rows = [r for n in sorted(cells) for r in summary(n, cells[n])]
             write(args.out, problem.title, rows, problem.columns, note=problem.note)
             write_figure(args.out / "figure.png", draw(rows, problem.label))

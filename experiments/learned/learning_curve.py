@@ -30,6 +30,7 @@ from experiments.recordings.tables import SHORTER, interval, publish
 from experiments.records import BLUE, GREEN, Row, with_interval
 from worldmodel import runtime
 from worldmodel.episodes.windows import Windows
+from worldmodel.errors import InputError
 from worldmodel.finetune.least_squares import IdentifyError
 from worldmodel.model import Network
 
@@ -88,7 +89,7 @@ def gained(rows: Sequence[Row], frames: int | None) -> list[str]:
     shown = []
     for row in (r for r in rows if r["frames"] == frames and r["model"].startswith("hybrid")):
         reference = row["model"].replace("hybrid", "physics")
-        for channel, compared in row["over"][reference].items():
+        for channel, compared in row["over"].get(reference, {}).items():
             ratio = with_interval((compared["ratio"], *compared[interval(row)]))
             shown.append(f"{row['model']} / {reference}, {channel}: {ratio}")
     return shown
@@ -107,6 +108,8 @@ def main(args: Args, stop: Callable[[], bool]) -> int:
                 runtime.log(f"{episodes} episodes, seed {seed}: {error}")
                 refused[f"{episodes} episodes, seed {seed}"] = str(error)
     groups = read(args)
+    if not groups:
+        raise InputError(f"every fit was refused: {refused}")
     frames = recording.problem.windows.horizon
 
     def predictions(windows: Windows) -> dict[str, BySeed]:

@@ -77,6 +77,9 @@ def test_a_start_that_fails_is_left_out_and_all_that_fail_are_an_error(
     again = fit_physics(world, *windows, config, tmp_path / "one", config_hash="a")
     assert [n.u for n in again.identified.numbers] == [n.u for n in out.identified.numbers]
     np.testing.assert_array_equal(again.validation, out.validation)
+    fails.append(asked + 5)  # the best start, once it is fitted to all windows
+    out = fit_physics(world, *windows, CONFIG, tmp_path / "last", config_hash="a")
+    assert out.best == np.argmax(out.validation) and out.identified.converged
     fails.extend(range(asked + 1, asked + 3))
     with pytest.raises(IdentifyError, match="13 of 64"):
         fit_physics(world, *windows, config, tmp_path / "none", config_hash="a")

@@ -163,8 +163,6 @@ def fit_physics(
         try:
             _, end = fitted(start, share, windows, most, u, running)
         except IdentifyError as error:  # predictions grew chaotic on its way, or the data are amiss
-            if windows is whole:
-                raise
             runtime.log(f"start {start + 1} is left out: {error}")
             failure, end = error, _End(None, u, float("inf"), 0)
         running = None
@@ -188,13 +186,18 @@ def fit_physics(
             if end.progress is None:
                 break
         searched.append(end)
-    if failure and all(end.progress is None for end in searched):
-        _write(path, config_hash, [], None)
-        raise failure
     relative = np.array([end.validation for end in searched])
-    sound = [k for k in np.argsort(relative).tolist() if searched[k].progress is not None]
-    final = sound[: config.finalists]
-    ends = [end_of(start, 1.0, whole, most, searched[start].u) for start in final]
+    final, ends = list[int](), list[_End]()
+    for start in np.argsort(relative).tolist():
+        if searched[start].progress is None or len(final) == config.finalists:
+            continue
+        end = end_of(start, 1.0, whole, most, searched[start].u)
+        if end.progress is not None:
+            final.append(start)
+            ends.append(end)
+    if not final:
+        _write(path, config_hash, [], None)
+        raise failure or IdentifyError("no start ended where predictions are sound; try again")
     least = min(end.validation for end in ends)
     alike = [k for k, end in enumerate(ends) if end.validation <= (1.0 + ALIKE) * least]
     first = min(alike, key=lambda k: (ends[k].dead, ends[k].validation))
