@@ -8,13 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers.doors import door, door_windows
+from tests.helpers.doors import MASS, door, door_windows
 from tests.helpers.learned_models import answering
 from worldmodel.episodes.errors import Angle, Channels
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, scores
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.finetune.gate import at_knots, gated, long_windows
-from worldmodel.model import Displacement, Network, Parameters, WorldModel, init
+from worldmodel.model import (
+    Correction,
+    Displacement,
+    Force,
+    Network,
+    Parameters,
+    WorldModel,
+    init,
+)
 from worldmodel.model.ensemble import Forecast, along, joined, make_forecaster, members
 from worldmodel.model.network import GATE_STEPS
 from worldmodel.types import Episode
@@ -132,6 +140,38 @@ def test_a_state_is_left_alone_where_one_horizon_is_worse_or_not_finite() -> Non
     late = np.where(FRAME < 15, 1.0, -0.2)[:, None]
     assert not gate_of(MOVED, parameters, off + late * (on - off)).any()
     assert not gate_of(MOVED, pushing(MOVED, 1e308, 1e308), off + 0.1 * SIGN).any()
+
+
+@pytest.mark.parametrize(
+    ("error", "spread"), [(1.2, 1.0), (0.7, 0.5), (0.35, 0.25), (0.1, 0.0), (0.0, 0.0)]
+)
+@pytest.mark.parametrize("correction", [Displacement(), Force()])
+def test_members_are_drawn_as_far_as_validation_bears(
+    correction: Correction, error: float, spread: float
+) -> None:
+    """The fitted physics errs as often to one side as to the other, and all members' physics lies
+    on one side: their mean is worse from where it is further away than the error, and the error is
+    a share of how far they were drawn."""
+    world = WorldModel(door(), MASS, correction=correction, network=NETWORK)
+    drawn = pushing(world, 0.0, 0.0)
+    physics = {"door.mass": jnp.array([[0.5], [1.0]])}
+    drawn["network"]["physics"] = physics
+    pushed = dataclasses.replace(WINDOWS, ctrl=np.ones_like(WINDOWS.ctrl))
+
+    def mean(parameters: Parameters) -> np.ndarray:
+        return forecaster(world)(parameters, pushed).mean
+
+    middle = drawn | {
+        "network": drawn["network"] | {"physics": jax.tree.map(jnp.zeros_like, physics)}
+    }
+    off = mean(middle)
+    away = np.abs(mean(drawn) - off)
+    assert (away[:, -1] > 1e-3).all()
+    judged = dataclasses.replace(pushed, target=off + error * SIGN * away)
+    # No scatter is known of a single episode.
+    for windows in (judged, dataclasses.replace(judged, episode=np.zeros(COUNT, int))):
+        fitted = gated(world, drawn, CHANNELS, windows)["network"]["physics"]
+        np.testing.assert_allclose(fitted["door.mass"], spread * physics["door.mass"], rtol=1e-12)
 
 
 def test_intervals_hold_as_much_noise_as_they_say(shown: Parameters) -> None:

@@ -3,10 +3,10 @@
 Validation says both. A displacement moves only what is read out, so it is scaled per horizon, and
 by nothing beyond the longest validated one. A correction that changes the state has one scale, at
 which no validated horizon is worse than the physics. Where the network does not help, the hybrid
-is its physics.
+is its members' physics, and these are drawn as far apart as validation bears beside the fitted one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from worldmodel.episodes.forecasts import Forecasts, fit_multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
-from worldmodel.model.ensemble import make_forecaster
+from worldmodel.model.ensemble import Forecast, joined, make_forecaster, members
 from worldmodel.model.network import GATE_STEPS, blocks
 from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
@@ -27,6 +27,7 @@ LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11).tolist()  # of a displacement
 DOUBT = 1.0  # standard errors by which a displacement must gain
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besides none
+SPREADS = (1.0, 0.5, 0.25, 0.0)  # of the members' physics about the fitted one
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
@@ -54,32 +55,77 @@ def gated(
     validation: Windows,
     engine: str = "mjx",
 ) -> Parameters:
-    """Parameters whose ``gate`` and widths of forecasts are those of validation windows.
+    """Parameters whose ``gate``, spread of physics and widths of forecasts are those of validation
+    windows.
+
+    The gate compares the ensemble with its members' own physics. What these lost by being drawn
+    shows beside the fitted physics: where the gated ensemble is worse than that at some horizon, by
+    more than ``DOUBT`` standard errors over episodes, the members' physics is drawn nearer to it.
 
     Args:
-      parameters: of a model with a network.
+      parameters: of a model with a network; their own physics is the fitted one.
       validation: windows of episodes that no member was fitted to.
       engine: that predicts them, of ``model.ensemble.make_forecaster``.
     """
-    correction = world.correction
-    assert correction is not None
     forecaster = make_forecaster(world, min(BATCH, len(validation)), engine)
-
-    def at(share: float) -> np.ndarray:
-        gate = jnp.full(len(GATE_STEPS), share)
-        network = parameters["network"] | {"gate": gate}
-        return forecaster(parameters | {"network": network}, validation).mean
-
-    off = at(0.0)
-    if correction.changes_state:
-        gate = _one_share({s: _relative(at(s), off, validation, channels, 0.0) for s in SHARES})
-    else:
-        apart = motions(world.scene, off, at(1.0))
-        poses = {s: displaced(world.scene, off, s * apart) for s in SCALES}
-        rows = {s: _relative(p, off, validation, channels, DOUBT) for s, p in poses.items()}
-        gate = _shares(rows)
-    parameters = parameters | {"network": parameters["network"] | {"gate": jnp.asarray(gate)}}
+    alone = members(parameters)[0] | {"physics": parameters["physics"]}
+    fitted = _predicted(forecaster, joined(parameters, [alone]), 0.0, validation)
+    for spread in SPREADS:
+        drawn = _drawn_nearer(parameters, spread)
+        gate = _gate(world, drawn, channels, validation, forecaster)
+        mean = _predicted(forecaster, drawn, gate, validation)
+        if np.nanmax(_relative(mean, fitted, validation, channels, -DOUBT)) <= 1.0:
+            break
+    if spread < 1.0:
+        runtime.log(
+            f"the members' physics is drawn {spread:g} times as far from the fitted one as the "
+            "training episodes leave open: beyond, validation finds the ensemble worse than it"
+        )
+    parameters = drawn | {"network": drawn["network"] | {"gate": jnp.asarray(gate)}}
     return _calibrated(world, parameters, validation, engine)
+
+
+def _predicted(
+    forecaster: Callable[[Parameters, Windows], Forecast],
+    parameters: Parameters,
+    gate: float | np.ndarray,
+    windows: Windows,
+) -> np.ndarray:
+    """(windows, horizon, nq) the mean of the members under a gate."""
+    gates = jnp.asarray(np.broadcast_to(gate, len(GATE_STEPS)), float)
+    return forecaster(
+        parameters | {"network": parameters["network"] | {"gate": gates}}, windows
+    ).mean
+
+
+def _drawn_nearer(parameters: Parameters, spread: float) -> Parameters:
+    """Parameters whose members have this share of their physics' distance from the fitted one."""
+    physics = jax.tree.map(
+        lambda own, middle: spread * own + (1.0 - spread) * middle,
+        parameters["network"]["physics"],
+        parameters["physics"],
+    )
+    return parameters | {"network": parameters["network"] | {"physics": physics}}
+
+
+def _gate(
+    world: WorldModel,
+    parameters: Parameters,
+    channels: Channels,
+    validation: Windows,
+    forecaster: Callable[[Parameters, Windows], Forecast],
+) -> np.ndarray:
+    """(len(GATE_STEPS),) what the corrections are worth beside the members' own physics."""
+    off = _predicted(forecaster, parameters, 0.0, validation)
+    assert world.correction is not None
+    if world.correction.changes_state:
+        shares = {s: _predicted(forecaster, parameters, s, validation) for s in SHARES}
+        return _one_share(
+            {s: _relative(p, off, validation, channels, 0.0) for s, p in shares.items()}
+        )
+    apart = motions(world.scene, off, _predicted(forecaster, parameters, 1.0, validation))
+    poses = {s: displaced(world.scene, off, s * apart) for s in SCALES}
+    return _shares({s: _relative(p, off, validation, channels, DOUBT) for s, p in poses.items()})
 
 
 def _relative(
@@ -120,9 +166,10 @@ def _relative(
         if has.any():
             change = np.nanmean((on - plain)[:, has] / usual[has], axis=1)
             out[i] = 1.0 + change.mean()
-            if doubt:  # one episode says nothing of its scatter
-                count = len(change)
-                out[i] += doubt * change.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
+            if len(change) > 1:
+                out[i] += doubt * change.std(ddof=1) / np.sqrt(len(change))
+            elif doubt > 0:  # one episode says nothing of its scatter
+                out[i] = np.inf
         else:  # the physics does not err
             out[i] = np.inf if (np.nanmean(on, axis=0) > 0).any() else 1.0
     return out
