@@ -104,7 +104,8 @@ def test_the_loss_of_a_window_is_over_what_was_measured(world: WorldModel) -> No
     values = {name: of_first(hidden(windows, m, np.nan)) for name, m in masks.items()}
     for one, other in zip(plain, values["all"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
-    assert not any(np.any(x) for x in values["none"])
+    unscored = of_first(dataclasses.replace(windows, scored=np.zeros_like(windows.scored)))
+    assert not any(np.any(x) for x in (*values["none"], *unscored))
 
     # Both hinges in the first three frames.
     times = np.arange(1, 4)[:, None] / world.scene.control_hz

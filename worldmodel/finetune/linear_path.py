@@ -24,7 +24,8 @@ STIFFEST = 100.0  # times what moves a free body as far, a servo needs to be mov
 
 def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows) -> Windows:
     """The windows with their ``path``: the physics from the recorded start on, without a network.
-    Frames by which a change of the start has grown by more than ``GROWTH`` are not scored.
+    Frames by which a change of the start has grown by more than ``GROWTH`` are not scored, and
+    no change of the state reaches them.
 
     Args:
       world: with physics; its network is left out.
@@ -54,9 +55,10 @@ def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows)
         qpos.append(after[0])
         qvel.append(after[1])
         slopes.append(slope)
-    carry, response = np.split(np.stack(slopes, axis=1), [2 * nv], axis=-1)
+    slope = np.stack(slopes, axis=1)
+    near = np.logical_and.accumulate(_growth(slope[..., : 2 * nv]) <= GROWTH, axis=1)
+    carry, response = np.split(np.where(near[..., None, None], slope, 0.0), [2 * nv], axis=-1)
     path = Path(np.stack(qpos, axis=1), np.stack(qvel, axis=1), carry, response)
-    near = np.logical_and.accumulate(_growth(carry) <= GROWTH, axis=1)
     return dataclasses.replace(windows, path=path, scored=np.asarray(windows.scored) & near)
 
 

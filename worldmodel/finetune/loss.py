@@ -22,7 +22,7 @@ def window_loss(
     """Mean over the scored frames and the scene's groups of channels of a pseudo-Huber error.
 
     Where not every position was measured, the mean over the groups of each group's mean over the
-    frames that measured it; 0, without a derivative, where none did.
+    frames that measured it. 0, without a derivative, where no frame is scored or measured.
 
     Args:
       huber: errors below this multiple of ``scale`` count quadratically.
@@ -43,7 +43,7 @@ def position_loss(
     robust = huber * (jnp.sqrt(1.0 + relative) - 1.0)
     if window.measured is None:
         frames = jnp.sum(window.scored)
-        return jnp.sum(robust * window.scored[:, None]) / (frames * jnp.sum(has))
+        return jnp.sum(robust * window.scored[:, None]) / (jnp.maximum(frames, 1) * jnp.sum(has))
     counts = window.scored[:, None] & counted(channels, window.measured) & has
     frames = jnp.sum(counts, axis=0)
     groups = jnp.sum(jnp.where(counts, robust, 0.0), axis=0) / jnp.maximum(frames, 1)
