@@ -13,8 +13,8 @@ episodes are recorded apart, and predicted whole from the first frame that has a
 *Reality* is the held-out arm itself, begun at the same recorded frames with its play at rest in the
 middle: what nobody predicts better who sees no more. *True numbers* is the scene with drives given
 the arm's own numbers, of no fit. OUT gets table.json, table.md and figure.png after every fit, of
-what is scored by then; the same command goes on after Ctrl-C or a kill. ``held_out_slide`` asks the
-same of a puck.
+what is scored by then; the same command goes on after Ctrl-C or a kill. ``held_out_slide`` and
+``held_out_push`` ask the same of a puck and of a T.
 """
 
 import dataclasses
