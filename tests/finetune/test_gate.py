@@ -84,10 +84,16 @@ def test_a_displacement_counts_by_what_it_explains_at_each_horizon(shown: Parame
     wanted[:4] = [1.0, 1.0, 0.5, 0.2]
     np.testing.assert_allclose(gate, wanted)  # and nothing from frame 15 on
 
-    # It may open with the horizon; frames before the first that gains have its scale.
+    # It may open with the horizon, and then counts what was summed before.
     rising = np.select([FRAME < 3, FRAME < 7], [0.0, 0.5], 1.0)[:, None]
-    gate = gate_of(SHOWN, shown, off + rising * (on - off))
-    np.testing.assert_allclose(gate[:5], [0.5, 0.5, 0.5, 1.0, 1.0])
+    target = off + rising * (on - off)
+    fitted = gated(SHOWN, shown, CHANNELS, recorded(target))
+    np.testing.assert_allclose(fitted["network"]["gate"][:5], [0, 0, 0.5, 1, 1], atol=1e-4)
+    mean = forecaster(SHOWN)(fitted, WINDOWS).mean
+    np.testing.assert_allclose(mean[:, FRAME < 2], off[:, FRAME < 2], atol=1e-4)
+    np.testing.assert_allclose(mean[:, FRAME == 3], target[:, FRAME == 3], atol=1e-9)
+    late = (FRAME >= 7) & (FRAME <= 15)
+    np.testing.assert_allclose(mean[:, late], target[:, late], atol=1e-9)
     assert not gate[GATE_STEPS > HORIZON].any()  # beyond what was validated
 
     # Once it has closed, it stays closed: what was summed is lost.
@@ -142,36 +148,70 @@ def test_a_state_is_left_alone_where_one_horizon_is_worse_or_not_finite() -> Non
     assert not gate_of(MOVED, pushing(MOVED, 1e308, 1e308), off + 0.1 * SIGN).any()
 
 
-@pytest.mark.parametrize(
-    ("error", "spread"), [(1.2, 1.0), (0.7, 0.5), (0.35, 0.25), (0.1, 0.0), (0.0, 0.0)]
-)
-@pytest.mark.parametrize("correction", [Displacement(), Force()])
-def test_members_are_drawn_as_far_as_validation_bears(
-    correction: Correction, error: float, spread: float
-) -> None:
-    """The fitted physics errs as often to one side as to the other, and all members' physics lies
-    on one side: their mean is worse from where it is further away than the error, and the error is
-    a share of how far they were drawn."""
+def drawn(correction: Correction, *masses: float) -> tuple[WorldModel, Parameters]:
+    """Two members whose corrections are 0, the logarithms of their door's mass apart from 0."""
     world = WorldModel(door(), MASS, correction=correction, network=NETWORK)
-    drawn = pushing(world, 0.0, 0.0)
-    physics = {"door.mass": jnp.array([[0.5], [1.0]])}
-    drawn["network"]["physics"] = physics
-    pushed = dataclasses.replace(WINDOWS, ctrl=np.ones_like(WINDOWS.ctrl))
+    parameters = pushing(world, 0.0, 0.0)
+    return world, with_masses(parameters, *masses)
 
-    def mean(parameters: Parameters) -> np.ndarray:
-        return forecaster(world)(parameters, pushed).mean
 
-    middle = drawn | {
-        "network": drawn["network"] | {"physics": jax.tree.map(jnp.zeros_like, physics)}
-    }
-    off = mean(middle)
-    away = np.abs(mean(drawn) - off)
-    assert (away[:, -1] > 1e-3).all()
-    judged = dataclasses.replace(pushed, target=off + error * SIGN * away)
-    # No scatter is known of a single episode.
-    for windows in (judged, dataclasses.replace(judged, episode=np.zeros(COUNT, int))):
-        fitted = gated(world, drawn, CHANNELS, windows)["network"]["physics"]
-        np.testing.assert_allclose(fitted["door.mass"], spread * physics["door.mass"], rtol=1e-12)
+def with_masses(parameters: Parameters, *masses: float) -> Parameters:
+    physics = {"door.mass": jnp.array(masses)[:, None]}
+    return parameters | {"network": parameters["network"] | {"physics": physics}}
+
+
+PUSHED = dataclasses.replace(WINDOWS, ctrl=np.ones_like(WINDOWS.ctrl))
+
+
+def masses_of(
+    world: WorldModel, parameters: Parameters, target: np.ndarray, **changed: np.ndarray
+) -> np.ndarray:
+    """Of the members, after validation on the windows with this target."""
+    windows = dataclasses.replace(PUSHED, target=target, **changed)
+    fitted = gated(world, parameters, CHANNELS, windows)["network"]["physics"]
+    return np.asarray(fitted["door.mass"])[:, 0]
+
+
+CORRECTIONS = pytest.mark.parametrize("correction", [Displacement(), Force()])
+EPISODES = pytest.mark.parametrize("episodes", [1, 2, COUNT])
+
+
+@CORRECTIONS
+@EPISODES
+def test_members_have_the_fitted_physics_in_their_middle_where_they_lie_to_one_side(
+    correction: Correction, episodes: int
+) -> None:
+    """The fitted physics errs to both sides alike, so that the members' mean is worse from where it
+    is further away than the error: there they are shifted, and stay as far apart."""
+    world, parameters = drawn(correction, 0.2, 0.3)
+    off = forecaster(world)(with_masses(parameters, 0.0, 0.0), PUSHED).mean
+    away = np.abs(forecaster(world)(parameters, PUSHED).mean - off)
+    episode = {"episode": np.arange(COUNT) % episodes}
+    for error, wanted in ((1.5, [0.2, 0.3]), (0.7, [-0.05, 0.05])):
+        masses = masses_of(world, parameters, off + error * SIGN * away, **episode)
+        np.testing.assert_allclose(masses, wanted, rtol=1e-9)
+
+
+@CORRECTIONS
+def test_one_ruined_episode_weighs_as_much_as_it_errs(correction: Correction) -> None:
+    world, parameters = drawn(correction, 0.2, 0.3)
+    off = forecaster(world)(with_masses(parameters, 0.0, 0.0), PUSHED).mean
+    away = np.abs(forecaster(world)(parameters, PUSHED).mean - off)
+    episode = np.arange(COUNT) // 14  # of three, the first is predicted well
+    error = np.where(episode == 0, 0.01, 1.5)[:, None, None] * SIGN
+    masses = masses_of(world, parameters, off + error * away, episode=episode)
+    np.testing.assert_allclose(masses, [-0.05, 0.05], rtol=1e-9)
+
+
+@CORRECTIONS
+def test_members_alone_may_not_be_far_worse_than_the_fitted_physics(correction: Correction) -> None:
+    """Their mean is the fitted physics, each of them is not: they are drawn nearer to it."""
+    world, parameters = drawn(correction, -0.02, 0.02)
+    off = forecaster(world)(with_masses(parameters, 0.0, 0.0), PUSHED).mean
+    one = np.abs(forecaster(world)(with_masses(parameters, 0.02, 0.02), PUSHED).mean - off)
+    for error, spread in ((0.6, 1.0), (0.2, 0.5), (0.1, 0.25), (0.01, 0.0)):
+        masses = masses_of(world, parameters, off + error * SIGN * one)
+        np.testing.assert_allclose(masses, [-0.02 * spread, 0.02 * spread], atol=1e-12)
 
 
 def test_intervals_hold_as_much_noise_as_they_say(shown: Parameters) -> None:

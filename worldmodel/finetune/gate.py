@@ -3,7 +3,8 @@
 Validation says both. A displacement moves only what is read out, so it is scaled per horizon, and
 by nothing beyond the longest validated one. A correction that changes the state has one scale, at
 which no validated horizon is worse than the physics. Where the network does not help, the hybrid
-is its members' physics, and these are drawn as far apart as validation bears beside the fitted one.
+is its members' physics. That lies where it was drawn if validation bears it beside the fitted one;
+else about that, and then nearer and nearer to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +19,21 @@ from worldmodel.episodes.forecasts import Forecasts, fit_multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
-from worldmodel.model.ensemble import Forecast, joined, make_forecaster, members
+from worldmodel.model.ensemble import Forecast, make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
 from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
 
 LONGER = 4  # times the fitted horizon, how far it is validated
 SCALES = np.linspace(0.0, 1.0, 11).tolist()  # of a displacement
+UNSEEN = 1e-4  # times a scale, of frames before it
 DOUBT = 1.0  # standard errors by which a displacement must gain
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besides none
-SPREADS = (1.0, 0.5, 0.25, 0.0)  # of the members' physics about the fitted one
+# Of the members' physics: shares of their middle's distance from the fitted one, and of their own
+# from their middle.
+PLACES = ((1.0, 1.0), (0.0, 1.0), (0.0, 0.5), (0.0, 0.25), (0.0, 0.0))
+TOLERATED = 1.03  # times the error of the fitted physics, of drawn ones
+APART = 3.0  # the same of a member alone, at any horizon
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
@@ -55,12 +61,13 @@ def gated(
     validation: Windows,
     engine: str = "mjx",
 ) -> Parameters:
-    """Parameters whose ``gate``, spread of physics and widths of forecasts are those of validation
+    """Parameters whose ``gate``, members' physics and widths of forecasts are those of validation
     windows.
 
-    The gate compares the ensemble with its members' own physics. What these lost by being drawn
-    shows beside the fitted physics: where the gated ensemble is worse than that at some horizon, by
-    more than ``DOUBT`` standard errors over episodes, the members' physics is drawn nearer to it.
+    The gate compares the ensemble with its members' own physics. What that lost by being drawn
+    shows beside the fitted physics. Where the gated ensemble errs ``TOLERATED`` times as much at
+    some horizon, or a member ``APART`` times, the next of ``PLACES`` is tried: a mean of few draws
+    lies to one side, so they are first shifted to have the fitted physics in their middle.
 
     Args:
       parameters: of a model with a network; their own physics is the fitted one.
@@ -68,18 +75,21 @@ def gated(
       engine: that predicts them, of ``model.ensemble.make_forecaster``.
     """
     forecaster = make_forecaster(world, min(BATCH, len(validation)), engine)
-    alone = members(parameters)[0] | {"physics": parameters["physics"]}
-    fitted = _predicted(forecaster, joined(parameters, [alone]), 0.0, validation)
-    for spread in SPREADS:
-        drawn = _drawn_nearer(parameters, spread)
+    fitted = _predicted(forecaster, _placed(parameters, 0.0, 0.0), 0.0, validation).mean
+    for shift, spread in PLACES:
+        drawn = _placed(parameters, shift, spread)
         gate = _gate(world, drawn, channels, validation, forecaster)
-        mean = _predicted(forecaster, drawn, gate, validation)
-        if np.nanmax(_relative(mean, fitted, validation, channels, -DOUBT)) <= 1.0:
+        forecast = _predicted(forecaster, drawn, gate, validation)
+        together, *each = (
+            np.nanmax(_relative(poses, fitted, validation, channels, 0.0), initial=0.0)
+            for poses in (forecast.mean, *forecast.members)
+        )
+        if together <= TOLERATED and max(each) <= APART:
             break
-    if spread < 1.0:
+    if shift < 1.0:
         runtime.log(
-            f"the members' physics is drawn {spread:g} times as far from the fitted one as the "
-            "training episodes leave open: beyond, validation finds the ensemble worse than it"
+            "validation finds the members' physics worse than the fitted one, which is their "
+            f"middle now, at {spread:g} of the distance that they were drawn at"
         )
     parameters = drawn | {"network": drawn["network"] | {"gate": jnp.asarray(gate)}}
     return _calibrated(world, parameters, validation, engine)
@@ -90,21 +100,19 @@ def _predicted(
     parameters: Parameters,
     gate: float | np.ndarray,
     windows: Windows,
-) -> np.ndarray:
-    """(windows, horizon, nq) the mean of the members under a gate."""
+) -> Forecast:
+    """What the members say under a gate."""
     gates = jnp.asarray(np.broadcast_to(gate, len(GATE_STEPS)), float)
-    return forecaster(
-        parameters | {"network": parameters["network"] | {"gate": gates}}, windows
-    ).mean
+    return forecaster(parameters | {"network": parameters["network"] | {"gate": gates}}, windows)
 
 
-def _drawn_nearer(parameters: Parameters, spread: float) -> Parameters:
-    """Parameters whose members have this share of their physics' distance from the fitted one."""
-    physics = jax.tree.map(
-        lambda own, middle: spread * own + (1.0 - spread) * middle,
-        parameters["network"]["physics"],
-        parameters["physics"],
-    )
+def _placed(parameters: Parameters, shift: float, spread: float) -> Parameters:
+    """Parameters whose members' physics is at one of ``PLACES``."""
+
+    def place(own: jax.Array, fitted: jax.Array) -> jax.Array:
+        return spread * own + (shift - spread) * jnp.mean(own, axis=0) + (1.0 - shift) * fitted
+
+    physics = jax.tree.map(place, parameters["network"]["physics"], parameters["physics"])
     return parameters | {"network": parameters["network"] | {"physics": physics}}
 
 
@@ -116,14 +124,14 @@ def _gate(
     forecaster: Callable[[Parameters, Windows], Forecast],
 ) -> np.ndarray:
     """(len(GATE_STEPS),) what the corrections are worth beside the members' own physics."""
-    off = _predicted(forecaster, parameters, 0.0, validation)
+    off = _predicted(forecaster, parameters, 0.0, validation).mean
     assert world.correction is not None
     if world.correction.changes_state:
-        shares = {s: _predicted(forecaster, parameters, s, validation) for s in SHARES}
+        shares = {s: _predicted(forecaster, parameters, s, validation).mean for s in SHARES}
         return _one_share(
             {s: _relative(p, off, validation, channels, 0.0) for s, p in shares.items()}
         )
-    apart = motions(world.scene, off, _predicted(forecaster, parameters, 1.0, validation))
+    apart = motions(world.scene, off, _predicted(forecaster, parameters, 1.0, validation).mean)
     poses = {s: displaced(world.scene, off, s * apart) for s in SCALES}
     return _shares({s: _relative(p, off, validation, channels, DOUBT) for s, p in poses.items()})
 
@@ -166,10 +174,9 @@ def _relative(
         if has.any():
             change = np.nanmean((on - plain)[:, has] / usual[has], axis=1)
             out[i] = 1.0 + change.mean()
-            if len(change) > 1:
-                out[i] += doubt * change.std(ddof=1) / np.sqrt(len(change))
-            elif doubt > 0:  # one episode says nothing of its scatter
-                out[i] = np.inf
+            if doubt:  # one episode says nothing of its scatter
+                count = len(change)
+                out[i] += doubt * change.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
         else:  # the physics does not err
             out[i] = np.inf if (np.nanmean(on, axis=0) > 0).any() else 1.0
     return out
@@ -177,14 +184,16 @@ def _relative(
 
 def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
     """Of a displacement: at each step the best scale; nothing after the first that gains nothing,
-    since what has been summed is lost there, and before the first that gains the scale of that."""
+    since what has been summed is lost there, and before the first that gains so little of the scale
+    of that, that it sums unseen."""
     scales, table = np.array(list(relative)), np.stack(list(relative.values()))
+    known = np.any(~np.isnan(table), axis=0)  # the start has no frame
     table = np.where(np.isfinite(table), table, np.inf).round(6)  # the smaller of equal ones
     best = np.where(np.isfinite(table).any(0), scales[table.argmin(0)], 0.0)
     if not best.any():
         return best
     first = int(np.argmax(best > 0))
-    best[:first] = best[first]
+    best[:first] = best[first] * (UNSEEN if known[:first].any() else 1.0)
     return np.where(np.logical_and.accumulate(best > 0), best, 0.0)
 
 

@@ -5,8 +5,8 @@ episodes anew with repetition (bootstrap), and learns on its own. A correction t
 physics alone (``Displacement``) is regressed on the errors of open-loop windows; one that changes
 the state is fitted through windows that grow, rolled out as they are used. A member that diverges,
 or that validation finds far worse than the others, is not in the ensemble. What all members are
-worth together, at which horizon, and how wide their forecasts must be, validation says
-(``finetune.gate``). Fits to logs and the loop's versions are both made here.
+worth together, at which horizon, where their physics may lie and how wide their forecasts must be,
+validation says (``finetune.gate``). Fits to logs and the loop's versions are both made here.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.finetune.adam import FitConfig, fit
 from worldmodel.finetune.engines import make_engine
-from worldmodel.finetune.gate import BATCH, gated, long_windows
+from worldmodel.finetune.gate import BATCH, TOLERATED, gated, long_windows
 from worldmodel.finetune.linear_path import unit_along, with_path
 from worldmodel.finetune.moved import numbers, packed, unpacked
 from worldmodel.finetune.regression import RegressionConfig, regress, regression_data, standards
-from worldmodel.finetune.settings import DivergedError
+from worldmodel.finetune.settings import DivergedError, FitError
 from worldmodel.model import Parameters, Physics, WorldModel, init
 from worldmodel.model.ensemble import joined, make_forecaster, members
 from worldmodel.physics.kinds import CALIBRATIONS
@@ -41,7 +41,6 @@ FEWEST = 3  # members that an ensemble of as many or more must keep
 FEWEST_DRAWN = 3  # training episodes of which a bootstrap is drawn; of fewer, members see all
 WORST = 3.0  # times the median member's validation error, up to which a member is kept
 GROWING = (0.2, 0.5, 1.0)  # of the horizon: frames that are scored, in equal shares of the steps
-TOLERATED = 1.03  # times the error of the fitted physics, of a member's own
 HALVINGS, DRAWN_ON = 12, 256  # of a draw's distance at most; windows that judge it
 THROUGH_WINDOWS = FitConfig(
     steps=300,
@@ -183,7 +182,7 @@ def fit_hybrid(
                 own = dataclasses.replace(regression, seed=regression.seed + 1000 * k)
                 parts = train.take(mine), near
                 each[k] = _regressed(world, drawn, *parts, own, folder, about, noted, stop)
-        except DivergedError as error:
+        except FitError as error:  # or no linearisation holds in its windows
             excluded[k] = str(error)
     _refuse_too_few(world, excluded)
     judged = long_windows(data.validation, data.judged).remembering(data.remember)

@@ -24,8 +24,8 @@ STIFFEST = 100.0  # times what moves a free body as far, a servo needs to be mov
 
 def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows) -> Windows:
     """The windows with their ``path``: the physics from the recorded start on, without a network.
-    Frames by which a change of the start has grown by more than ``GROWTH`` are not scored, and
-    no change of the state reaches them.
+    Frames by which a change of the start has grown by more than ``GROWTH`` are not scored; the
+    path stays at the start there, and nothing is carried.
 
     Args:
       world: with physics; its network is left out.
@@ -58,7 +58,9 @@ def with_path(world: WorldModel, physics: physical.Parameters, windows: Windows)
     slope = np.stack(slopes, axis=1)
     near = np.logical_and.accumulate(_growth(slope[..., : 2 * nv]) <= GROWTH, axis=1)
     carry, response = np.split(np.where(near[..., None, None], slope, 0.0), [2 * nv], axis=-1)
-    path = Path(np.stack(qpos, axis=1), np.stack(qvel, axis=1), carry, response)
+    begun = np.concatenate([np.ones_like(near[:, :1]), near], axis=1)[..., None]
+    poses, rates = (np.where(begun, x, x[:, :1]) for x in (np.stack(y, 1) for y in (qpos, qvel)))
+    path = Path(poses, rates, carry, response)
     return dataclasses.replace(windows, path=path, scored=np.asarray(windows.scored) & near)
 
 

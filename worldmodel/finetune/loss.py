@@ -43,7 +43,8 @@ def position_loss(
     robust = huber * (jnp.sqrt(1.0 + relative) - 1.0)
     if window.measured is None:
         frames = jnp.sum(window.scored)
-        return jnp.sum(robust * window.scored[:, None]) / (jnp.maximum(frames, 1) * jnp.sum(has))
+        scored = jnp.where(window.scored[:, None], robust, 0.0)
+        return jnp.sum(scored) / (jnp.maximum(frames, 1) * jnp.sum(has))
     counts = window.scored[:, None] & counted(channels, window.measured) & has
     frames = jnp.sum(counts, axis=0)
     groups = jnp.sum(jnp.where(counts, robust, 0.0), axis=0) / jnp.maximum(frames, 1)
