@@ -81,6 +81,20 @@ def test_frames_that_are_not_measured_are_not_judged(episodes: list[Episode]) ->
     assert "joint shoulder" not in subjects
 
 
+def test_a_joint_that_stands_still_or_is_not_measured_is_named(episodes: list[Episode]) -> None:
+    def elbow(value: float) -> str:
+        def held(e: Episode) -> Episode:
+            qpos = np.where([False, True], value, e.qpos)
+            return dataclasses.replace(e, qpos=qpos, measured=np.isfinite(qpos))
+
+        finding = finding_of([held(e) for e in episodes], "joint elbow")
+        assert finding.level == NOTE
+        return finding.text
+
+    assert elbow(0.3).startswith("0.3 in every frame")
+    assert elbow(np.nan) == "no frame measures it; look at its column"
+
+
 def test_the_lag_of_a_shifted_sine_is_that_shift() -> None:
     t = np.arange(400) / 50.0
     command = [np.sin(2.0 * t + phase) for phase in (0.0, 1.0, 2.0)]
@@ -175,4 +189,5 @@ def test_a_velocity_servo_that_is_never_commanded_is_a_damper() -> None:
     still = Episode.regular(
         0, HZ, qpos=np.ones((50, 1)), qvel=np.zeros((50, 1)), ctrl=np.zeros((50, 1))
     )
-    assert consistency(model, SUBSTEPS, [still], HZ) == []
+    findings = consistency(model, SUBSTEPS, [still], HZ)
+    assert [f.subject for f in findings] == ["joint x"]  # which nothing moved

@@ -65,7 +65,7 @@ def test_small_sets_by_hand() -> None:
     assert split_episodes([*tosses, 3, 7])[7] == "test"
     assert sorted(split_episodes([0, 1]).values()) == ["train", "validation"]
     for few in ([], [5]):
-        with pytest.raises(InputError, match=f"{len(few)} episode.*record one more at least"):
+        with pytest.raises(InputError, match=f"{len(few)} episode.*a third to test it; record"):
             split_episodes(few)
     with pytest.raises(InputError, match=r"ids \['3'\] occur twice"):
         split_episodes([3, 4, "3"])

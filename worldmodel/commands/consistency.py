@@ -18,6 +18,7 @@ from worldmodel.scene.names import element_name
 from worldmodel.scene.replay import replayed
 from worldmodel.types import Episode
 
+ONE_NUMBER = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 SLACK = 0.01  # of a range: encoders and soft limits go so far beyond
 FAR_OUTSIDE, OFTEN_OUTSIDE = 0.25, 0.2  # of the range; of the frames
 SECONDS = 0.5  # the longest lag that is tried
@@ -42,6 +43,7 @@ def consistency(
       control_hz: their rate [1/s].
     """
     return [
+        *_still(model, episodes),
         *_ranges(model, episodes),
         *_servos(model, substeps, episodes, control_hz),
         *_motors(model, episodes, control_hz),
@@ -55,11 +57,30 @@ def _position(episode: Episode, index: int) -> np.ndarray:
     return np.where(kept, episode.qpos[:, index], np.nan)
 
 
+def _still(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
+    """Hinges and slides of which the data say nothing."""
+    out: list[Finding] = []
+    for joint in range(model.njnt):
+        if int(model.jnt_type[joint]) not in ONE_NUMBER:
+            continue
+        at = int(model.jnt_qposadr[joint])
+        values = np.concatenate([_position(e, at) for e in episodes])
+        values = values[np.isfinite(values)]
+        if not len(values):
+            text = "no frame measures it; look at its column"
+        elif np.ptp(values) == 0:
+            text = f"{values[0]:.4g} in every frame: nothing moved it, or its sensor is dead"
+        else:
+            continue
+        out.append(Finding(NOTE, f"joint {element_name(model, 'joint', joint)}", text))
+    return out
+
+
 def _ranges(model: mujoco.MjModel, episodes: Sequence[Episode]) -> list[Finding]:
     """Positions outside joint limits, and commands outside control ranges."""
     out: list[Finding] = []
     for joint in np.flatnonzero(model.jnt_limited).tolist():
-        if int(model.jnt_type[joint]) in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if int(model.jnt_type[joint]) in ONE_NUMBER:
             at = int(model.jnt_qposadr[joint])
             values = np.concatenate([_position(e, at) for e in episodes])
             remedy = "its unit, sign or offset in the columns, or the MJCF's range, is wrong"
@@ -194,7 +215,7 @@ def _judged(
     subject: str, recorded: Response | None, own: Response | None, control_hz: float
 ) -> Finding:
     if recorded is None:
-        return Finding(NOTE, subject, "command or joint hardly moves: nothing says if they fit")
+        return Finding(NOTE, subject, "command or joint hardly moves, or is not measured")
     r, slope = recorded.correlation, recorded.slope
     shown = f"correlation {r:+.2f}, {slope:.3g} per unit of command, lag {recorded.lag:.1f} frames"
     if r < -FOLLOWS:

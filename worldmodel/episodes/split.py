@@ -49,8 +49,8 @@ def split_episodes(ids: Iterable[int | str]) -> dict[int | str, str]:
         raise InputError(f"episode ids {repeated[:8]} occur twice; number the episodes apart")
     if len(ids) < 2:
         raise InputError(
-            f"{len(ids)} episode(s): a fit needs one to train on and another to validate; record "
-            "one more at least, or cut the recording into episodes"
+            f"{len(ids)} episode(s): a fit needs one to train on, another to validate and a third "
+            "to test it; record more, or cut the recording into episodes"
         )
     order = sorted(ids, key=lambda i: (_checksum(i), str(i)))
     if len(ids) == 2:

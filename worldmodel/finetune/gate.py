@@ -21,6 +21,8 @@ from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
 from worldmodel.model.ensemble import Forecast, make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
+from worldmodel.scene import Scene
+from worldmodel.scene.names import element_name
 from worldmodel.scene.tangent import displaced, measured_difference, measured_dofs, motions
 from worldmodel.types import Episode
 
@@ -74,6 +76,8 @@ def gated(
       validation: windows of episodes that no member was fitted to.
       engine: that predicts them, of ``model.ensemble.make_forecaster``.
     """
+    shape = f"{len(validation)} windows of {validation.target.shape[1]} frames"
+    runtime.log(f"what the members are worth, and how wide they miss: validation, {shape}")
     forecaster = make_forecaster(world, min(BATCH, len(validation)), engine)
     fitted = _predicted(forecaster, _placed(parameters, 0.0, 0.0), 0.0, validation).mean
     for shift, spread in PLACES:
@@ -91,6 +95,8 @@ def gated(
             "validation finds the members' physics worse than the fitted one, which is their "
             f"middle now, at {spread:g} of the distance that they were drawn at"
         )
+    if not gate.any():
+        runtime.log("validation finds no use in the network's corrections: their gate is shut")
     parameters = drawn | {"network": drawn["network"] | {"gate": jnp.asarray(gate)}}
     return _calibrated(world, parameters, validation, engine)
 
@@ -231,12 +237,12 @@ def _calibrated(
         try:
             fitted = fit_multipliers(held.part(slice(None), own.tolist()), [0] * len(own))
         except InputError as unknown:
-            runtime.log(f"the forecasts of degrees of freedom {own.tolist()} stay: {unknown}")
+            runtime.log(f"the forecasts of {_named(world.scene, own)} stay: {unknown}")
             continue
         if (fitted.factor == 1.0).all():
             runtime.log(
-                f"the forecasts of degrees of freedom {own.tolist()} stay: multipliers would not "
-                "help episodes that they are not fitted to, or there are too few to tell"
+                f"the forecasts of {_named(world.scene, own)} stay: multipliers would not help "
+                "episodes that they are not fitted to, or there are too few to tell"
             )
         widths["floor"][:, own] = at_knots(fitted.floor)
         widths["widening"][:, own] = at_knots(fitted.factor)
@@ -244,6 +250,13 @@ def _calibrated(
             widths["freedom"][:, own] = 1.0 / at_knots(1.0 / fitted.freedom)
     widths = {name: jnp.asarray(values) for name, values in widths.items()}
     return parameters | {"network": parameters["network"] | widths}
+
+
+def _named(scene: Scene, dofs: np.ndarray) -> str:
+    """The joints of degrees of freedom."""
+    model = scene.mj_model
+    joints = dict.fromkeys(int(model.dof_jntid[dof]) for dof in dofs)
+    return ", ".join(element_name(model, "joint", joint) for joint in joints)
 
 
 def at_knots(values: np.ndarray) -> np.ndarray:
