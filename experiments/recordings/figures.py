@@ -39,7 +39,8 @@ def curves_figure(table: Mapping[str, Any], styles: Mapping[str, Style]) -> Figu
         upper.set_ylim(0, min(top, upper.get_ylim()[1]))
         _line(lower, seconds, models["ratio"], styles[model], 1.0)
         lower.axhline(1.0, color=styles[reference][0], linestyle=styles[reference][1])
-        lower.set(xlabel="time ahead [s]", ylim=(0, 1.5))
+        most = min(1.1 * float(np.nanmax(models["ratio"]["mean"])), 5.0)
+        lower.set(xlabel="time ahead [s]", ylim=(0, max(1.5, most)))
         for axis in (upper, lower):
             axis.axvline(own, color=GREY, linewidth=0.8, linestyle=":")
             axis.grid(alpha=0.25, linewidth=0.5)
