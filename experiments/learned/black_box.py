@@ -8,7 +8,8 @@ Runtime:  three to ten minutes on 2 cores
 Expected: one JSON line; double_pendulum: a test error of the joints at 0.5 s of 3 to 5 degrees
 
 The network is in ``experiments.learned.gru``; the settings were chosen on the arm's validation
-episodes, those of the tosses (``experiments/papers/recordings.toml``) on theirs. OUT gets metrics.jsonl, a row for each validation; result.json; and predictions.npz, which
+episodes, those of the tosses (``experiments/papers/recordings.toml``) on theirs. OUT gets
+metrics.jsonl, a row for each validation; result.json; and predictions.npz, which
 ``experiments.learned.black_box_table`` compares with physics: of the test windows at each horizon
 (windows, frames, nq). Ctrl-C ends a run; the same command starts again.
 """
