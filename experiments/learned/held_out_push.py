@@ -51,6 +51,8 @@ NOTE = (
     "them."
 )
 
+COLUMNS = held_out.columns("mm")
+
 
 def record(folder: Path, count: int, seed: int) -> None:
     """Captures pushes; episodes that the folder has are not played again."""
@@ -104,7 +106,7 @@ def known(test: Path) -> held_out.Errors:
 PUSH = held_out.Problem(
     title=TITLE,
     note=NOTE,
-    columns=held_out.columns("mm"),
+    columns=COLUMNS,
     label="the T's error at the end [mm]",
     scene=MJCF,
     frame=0,

@@ -11,7 +11,7 @@ import tyro
 from experiments.coverage import measure
 from experiments.gradients import bounce, cost, cube_side, first, gate
 from experiments.identification import coverage
-from experiments.learned import held_out, held_out_slide
+from experiments.learned import held_out, held_out_push, held_out_slide
 from experiments.manipulation import creep, slip
 from experiments.policies import compare
 from experiments.records import header, table
@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (compare, "policies"),
         (held_out, "learned/held_out/my_arm"),
         (held_out_slide, "learned/held_out/slide"),
+        (held_out_push, "learned/held_out/push"),
         (creep, "manipulation/creep"),
         (slip, "manipulation/slip"),
     ],

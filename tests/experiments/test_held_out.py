@@ -1,11 +1,11 @@
-"""The held-out arm and puck: what is recorded, what a table says, what reality itself predicts."""
+"""The held-out arm, puck and T: recordings, tables, and what reality itself predicts."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.learned import held_out, held_out_slide
+from experiments.learned import held_out, held_out_push, held_out_slide
 from worldmodel.episodes.split import split_episodes
 
 
@@ -56,3 +56,13 @@ def test_the_held_out_puck_is_predicted_by_its_own_friction_alone(tmp_path: Path
     # The start is known to a millimetre in each direction, which turns the stroke a little.
     end = {name: errors[0].mean() for name, errors in known.items()}
     assert 1.0 < end["reality"] < end["reality without drives"] < end["true numbers"]
+
+
+def test_the_held_out_t_is_predicted_by_itself(tmp_path: Path) -> None:
+    held_out_push.record(tmp_path, 3, seed=5)
+    held_out_push.record(tmp_path, 3, seed=5)  # nothing is played again
+    known = held_out_push.known(tmp_path)
+    assert known["reality"].shape == (2, 3) and not known["reality"].any()
+    assert (known["true numbers"] > 0.3).all()  # friction from place to place
+    end, whole = known["reality without drives"]
+    assert (whole > 1.0).all() and (end < whole).all()  # at rest a delay no longer shows
