@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 
 from experiments.recordings.figures import CHANNELS
@@ -100,3 +101,6 @@ def _coverage(axes: Axes, raw: Forecasts, calibrated: Forecasts, horizon_hz: flo
     for level, colour in zip(LEVELS, COLOURS, strict=True):
         axes.axhline(level, color=colour, lw=0.8, ls=":")
     axes.set(xscale="log", ylim=(0, 1.02), xlabel="time from the start [s]", ylabel="coverage")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
