@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parents[2] / "experiments" / "results"
         (coverage, "identification"),
         (compare, "policies"),
         (held_out, "learned/held_out/my_arm"),
+        (held_out, "learned/learning_curve/my_arm"),
         (held_out_slide, "learned/held_out/slide"),
         (held_out_push, "learned/held_out/push"),
         (creep, "manipulation/creep"),
