@@ -61,7 +61,7 @@ def test_a_late_command_is_measured_against_the_mjcfs_own_lag(episodes: list[Epi
         for e in episodes
     ]
     servo = finding_of(late, "servo elbow")
-    assert servo.level == NOTE and "give the command a delay" in servo.text
+    assert servo.level == NOTE and "fit both with --drives" in servo.text
     ms = float(servo.text.split("act about ")[1].split(" ms")[0])
     assert ms == pytest.approx(1e3 * frames / HZ, abs=1e3 / HZ)
 

@@ -14,6 +14,7 @@ from tests.helpers import planted_arm
 from tests.helpers.planted_arm import Arm, equal, leaves, windows_of
 from worldmodel import runtime
 from worldmodel.episodes.errors import Angle, Channels, episode_errors
+from worldmodel.finetune import adam
 from worldmodel.finetune.adam import FitConfig, FitState, fit
 from worldmodel.finetune.adam_step import make_optimiser
 from worldmodel.model.ensemble import make_predictor
@@ -81,6 +82,18 @@ def test_a_hybrid_predicts_what_its_physics_cannot(
         for w, p in ((arm.world, state.best), (alone, arm.origin))
     ]
     assert errors[0] / errors[1] == pytest.approx(float(state.best_error), rel=1e-9)
+
+
+def test_progress_shows_validations_and_a_line_a_second(
+    arm: Arm,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adam, "REPORT_SECONDS", np.inf)
+    fitted(arm, tmp_path, FIT)
+    shown = [line.split("/")[0] for line in capsys.readouterr().err.splitlines() if "loss" in line]
+    assert shown == ["step    1", "step    2", "step    4"]
 
 
 def test_an_interrupted_fit_goes_on_bit_for_bit(

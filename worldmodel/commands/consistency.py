@@ -231,7 +231,8 @@ def _judged(
     if own is not None and recorded.lag - own.lag > LATE:
         text = (
             f"{shown}, the MJCF's own {own.lag:.1f}: commands act about "
-            f"{1e3 * (recorded.lag - own.lag) / control_hz:.0f} ms later; give the command a delay"
+            f"{1e3 * (recorded.lag - own.lag) / control_hz:.0f} ms later, or gains are lower than "
+            "the MJCF's; give the command a delay if you know it, or fit both with --drives"
         )
         return Finding(NOTE, subject, text)
     return Finding(OK, subject, shown)

@@ -31,6 +31,8 @@ from worldmodel.physics import parameters as physical
 from worldmodel.runtime import checkpoint, devices
 from worldmodel.scene.tangent import measured_difference, measured_dofs
 
+REPORT_SECONDS = 1.0  # between lines of progress, besides those of a validation
+
 
 def fit(
     world: WorldModel,
@@ -127,6 +129,7 @@ def fit(
 
     state = devices.replicated(state)
     began, first = time.monotonic(), int(state.step)
+    reported = -np.inf
     while not ended():
         step = int(state.step)
         rows, remembered, jolt = _draw(config, step, len(train), world.scene.mj_model.nv)
@@ -149,11 +152,11 @@ def fit(
         if due and scored_frames(config, step) == scored_frames(config, config.steps - 1):
             state, relative = _judge(state, validate(state.parameters))
             row["validation"] = relative
-        done = step + 1 - first
-        rate = (done - 1) / max(time.monotonic() - began, 1e-9)
-        _report(row, state, rate, config)
         record(row)
-        stopping = stop()
+        stopping, now = stop(), time.monotonic()
+        if "validation" in row or ended() or stopping or now - reported >= REPORT_SECONDS:
+            reported = now
+            _report(row, state, (step - first) / max(now - began, 1e-9), config)
         if ended() or stopping or (step + 1) % config.checkpoint_every == 0:
             checkpoint.save(directory, step + 1, state, metadata)
         if stopping and not ended():

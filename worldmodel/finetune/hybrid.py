@@ -149,6 +149,7 @@ def fit_hybrid(
     for k, drawn in enumerate(begin):
         folder, about = directory / f"member{k}", metadata | {"member": k}
         mine = bootstrapped(np.asarray(train.episode), config.seed, k)
+        runtime.log(f"member {k} of 0 to {len(begin) - 1} learns")
 
         def noted(row: dict[str, Any], k: int = k) -> None:
             record({"member": k, "stage": "windows" if through else "regression"} | row)
