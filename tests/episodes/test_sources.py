@@ -104,6 +104,13 @@ def test_ids_that_occur_in_two_files_get_the_files_name(tmp_path: Path) -> None:
     assert [log.id for log in open_source(tmp_path).logs] == ["a/3", "a/9", "b/3", "b/9"]
 
 
+def test_a_column_that_only_another_file_has_is_named_with_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,pan_pos,lift_pos\n0,1,2\n1,1,2\n")
+    (tmp_path / "b.csv").write_text("t,pan_pos,lift\n0,1,2\n1,1,2\n")
+    with pytest.raises(ColumnsError, match=r"b\.csv has no column 'lift_pos', which a\.csv has"):
+        open_source(tmp_path, ["pan_pos", "lift_pos"])
+
+
 def test_a_lerobot_set_is_read_by_its_components(tmp_path: Path) -> None:
     dataset = example()
     write(tmp_path / "set", dataset)

@@ -120,9 +120,12 @@ def open_source(
             held = " and ".join(files) or f"no {', '.join(FAMILIES)} and no LeRobot set"
             raise SourceError(f"{path} holds {held}; give a folder of files of one kind")
         (alike,) = files.values()
-        return _together(path, [open_source(file, columns, episode) for file in alike])
+        sources = [_file(file, columns, episode) for file in alike]
+        for source in sources:
+            _refuse_absent(source, columns or [], sources)
+        return _together(path, sources)
     source = _lerobot(path) if is_set else _file(path, columns, episode)
-    _refuse_absent(source, columns or [])
+    _refuse_absent(source, columns or [], [])
     return source
 
 
@@ -164,13 +167,23 @@ def _together(path: Path, sources: list[Source]) -> Source:
     return dataclasses.replace(sources[0], path=path, logs=logs, ignored=ignored)
 
 
-def _refuse_absent(source: Source, wanted: list[str]) -> None:
-    """Refuses columns that are not there; where none is, the log is another robot's."""
+def _refuse_absent(source: Source, wanted: list[str], others: list[Source]) -> None:
+    """Refuses columns that are not there; where none is, the log is another robot's.
+
+    Args:
+      others: files of the same folder.
+    """
     absent = [column for column in wanted if column not in source.addresses]
     for column in absent:
         for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
             raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
     if absent:
+        having = [other.path.name for other in others if absent[0] in other.addresses]
+        if having:
+            raise ColumnsError(
+                f"{source.path} has no column '{absent[0]}', which {having[0]} has; complete it, "
+                "or take the file out of the folder"
+            )
         remedy = near(absent[0], source.columns)
         if len(absent) < len(wanted):
             raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")
