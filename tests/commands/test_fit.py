@@ -128,16 +128,12 @@ def test_a_fit_goes_on_to_the_same_numbers(folder: Path) -> None:
 
 
 def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
-    """The folder as a kill leaves it while the second of two members learns: the first is kept, and
-    the numbers are those of the run that nothing stopped."""
+    """A network that a finished fit is given, and the folder as a kill leaves it while the second
+    of two members learns: the first is kept, the fit is not taken for finished, and the numbers are
+    those of the run that nothing stopped."""
     out, copy = folder / "network", folder / "killed"
-    given = {
-        "network": True,
-        "members": 2,
-        "iterations": 1,
-        "horizon": 5,
-        "correction": "displacement",
-    }
+    physics = {"iterations": 1, "horizon": 5}
+    given = physics | {"network": True, "members": 2, "correction": "displacement"}
     killed = {"member": 1, "stage": "regression", "step": 300}
 
     def stop() -> bool:
@@ -151,8 +147,9 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
         rows = [json.loads(row) for row in (x / "metrics.jsonl").read_text().splitlines()]
         return [{k: v for k, v in row.items() if k != "seconds_left"} for row in rows[-12:]]
 
+    fit(options(folder, "network", **physics), lambda: False)
     fit(options(folder, "network", **given), stop)
-    assert not (copy / "fit.json").exists()
+    assert json.loads((copy / "fit.json").read_text())["members_excluded"] is None
     progress = copy / "progress" / "network"
     assert checkpoint.latest(progress / "member0") is not None
     assert checkpoint.latest(progress / "member1") is None
@@ -162,6 +159,8 @@ def test_a_kill_while_the_network_learns_costs_no_number(folder: Path) -> None:
     documents = [json.loads((x / "fit.json").read_text()) for x in (out, copy)]
     assert documents[0]["errors"] == documents[1]["errors"]
     assert [d["members_excluded"] for d in documents] == [{}, {}]
+    with pytest.raises(InputError, match="network was true and is null"):
+        fit(options(folder, "network", **physics), lambda: False)
     # The best may be an early one: the steps show that all was the same.
     assert steps(out) == steps(copy)
     assert [row["step"] for row in steps(out)] == list(range(100, 1201, 100))

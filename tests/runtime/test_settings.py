@@ -11,8 +11,9 @@ SETTINGS = {"seed": 0, "steps": 60, "free": ["damping:elbow"], "data": "abc", "p
 
 
 def test_the_same_settings_go_on(tmp_path: Path) -> None:
-    assert claim(tmp_path / "run", SETTINGS) is False
-    assert claim(tmp_path / "run", dict(SETTINGS)) is False
+    claim(tmp_path / "run", SETTINGS)
+    (tmp_path / "run" / "fit.json").write_text("{}")
+    claim(tmp_path / "run", dict(SETTINGS))
 
 
 def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
@@ -21,10 +22,26 @@ def test_more_steps_go_on_for_longer(tmp_path: Path) -> None:
     more = SETTINGS | {"steps": 90}
     with pytest.raises(InputError, match="steps was 60 and is 90"):
         claim(tmp_path / "run", more)
-    assert claim(tmp_path / "run", more, growing="steps") is True
-    assert claim(tmp_path / "run", more, growing="steps") is False
+    for _ in range(2):
+        claim(tmp_path / "run", more, growing="steps")
     with pytest.raises(InputError, match="steps was 90 and is 60"):
         claim(tmp_path / "run", SETTINGS, growing="steps")
+
+
+def test_settings_of_a_later_stage_come_once(tmp_path: Path) -> None:
+    later = {"network": True, "members": 3}
+    claim(tmp_path / "run", SETTINGS)
+    (tmp_path / "run" / "fit.json").write_text("{}")
+    with pytest.raises(InputError, match="members was null and is 3"):
+        claim(tmp_path / "run", SETTINGS | later)
+    for _ in range(2):
+        claim(tmp_path / "run", SETTINGS | later, later=[*later])
+    with pytest.raises(InputError, match="members was 3 and is 4"):
+        claim(tmp_path / "run", SETTINGS | later | {"members": 4}, later=[*later])
+    with pytest.raises(InputError, match="seed was 0 and is 1"):
+        claim(tmp_path / "run", SETTINGS | later | {"seed": 1}, later=[*later])
+    with pytest.raises(InputError, match="network was true and is null"):
+        claim(tmp_path / "run", SETTINGS, later=[*later])
 
 
 @pytest.mark.parametrize(
@@ -47,9 +64,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, other: dict, named: 
 
 def test_settings_of_a_run_that_was_refused_before_it_began_are_replaced(tmp_path: Path) -> None:
     claim(tmp_path / "run", SETTINGS | {"columns": "with a typing error"})
-    assert claim(tmp_path / "run", SETTINGS | {"columns": "mended"}) is False
+    claim(tmp_path / "run", SETTINGS | {"columns": "mended"})
     (tmp_path / "run" / "progress").mkdir()
-    assert claim(tmp_path / "run", SETTINGS | {"columns": "mended"}) is False
+    claim(tmp_path / "run", SETTINGS | {"columns": "mended"})
     with pytest.raises(InputError, match="columns was"):
         claim(tmp_path / "run", SETTINGS)
 
@@ -71,6 +88,6 @@ def test_damaged_settings_are_named(tmp_path: Path) -> None:
 def test_tuples_are_the_lists_that_json_has(tmp_path: Path) -> None:
     claim(tmp_path, {"unit": (1.0, 2.0), "none": ()})
     (tmp_path / "begun").touch()
-    assert not claim(tmp_path, {"unit": (1.0, 2.0), "none": ()})
+    claim(tmp_path, {"unit": (1.0, 2.0), "none": ()})
     with pytest.raises(InputError, match=r"unit was \[1.0, 2.0\] and is \[1.0, 3.0\]"):
         claim(tmp_path, {"unit": (1.0, 3.0), "none": ()})

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from worldmodel import runtime
-from worldmodel.commands.outcome import Outcome, finish
+from worldmodel.commands.outcome import RESULT, Outcome, finish
 from worldmodel.commands.problem import Problem, prepare
 from worldmodel.commands.reading import digest
 from worldmodel.commands.version import CORRECTIONS
@@ -116,17 +116,21 @@ def fit(
     named = tuple(map(_free_parameter, options.free))
     settings = plain(options)
     settings.pop("out")
-    settings |= {"members": options.members or 5, "steps": options.steps or 300}
+    if options.network:
+        settings |= {"members": options.members or 5, "steps": options.steps or 300}
+    else:  # a network may come later
+        settings = _without(settings, *NETWORK)
     settings |= {
         name: digest(path)
         for name in ("scene", "data", "columns")
         if (path := getattr(options, name)) is not None
     }
-    longer = claim(options.out, settings, growing="steps")
-    finished = options.out / "fit.json"
-    if finished.is_file() and not longer:
-        runtime.log(f"{options.out} holds this fit already")
-        return json.loads(finished.read_text())["line"]
+    claim(options.out, settings, growing="steps", later=NETWORK)
+    if (options.out / RESULT).is_file():
+        finished = json.loads((options.out / RESULT).read_text())
+        if finished.get("settings") == settings:
+            runtime.log(f"{options.out} holds this fit already")
+            return finished["line"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SceneWarning)
         problem = prepare(
@@ -154,7 +158,7 @@ def fit(
     devices.log_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SceneWarning)  # logged above
-        return finish(options.out, problem, outcome)
+        return finish(options.out, problem, outcome, settings)
 
 
 def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from worldmodel.runtime.records import plain
 from worldmodel.scene import write_mjcf
 from worldmodel.types import Episode
 
+RESULT = "fit.json"  # in a folder whose fit has ended
 LONGER = 4  # times the fitted windows: how far the curves reach
 
 
@@ -46,7 +47,9 @@ class Outcome:
     engine: str = "mjx"  # that plays it
 
 
-def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
+def finish(
+    out: Path, problem: Problem, outcome: Outcome, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Writes everything; ``fit.json`` last, so that a folder with it is complete.
 
     Args:
@@ -104,6 +107,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     moving = {name: p[shown, :count] for name, p in rows.items() if name != "hold last"}
     document = {
         "scene": world.scene.name or problem.mjcf.stem,
+        "settings": settings,
         "line": line,
         "settled": problem.settled(),
         "repairs": plain(problem.log.reading.repairs),
@@ -128,7 +132,7 @@ def finish(out: Path, problem: Problem, outcome: Outcome) -> dict[str, Any]:
     start = np.asarray(windows.qpos)[shown]
     moved = film(fitted, start, recorded, moving, problem.control_hz)
     write_text(out / "report.html", page(document, moved))
-    write_json(out / "fit.json", document)
+    write_json(out / RESULT, document)
     return line
 
 

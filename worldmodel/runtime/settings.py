@@ -21,16 +21,16 @@ CLAIMED = "settings.json"  # in a folder whose run goes on
 CONFIG, DIFF = "config.json", "dirty.diff"  # in a folder of a command line, see ``command``
 
 
-def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
+def claim(
+    folder: Path, settings: dict[str, Any], *, growing: str = "", later: Sequence[str] = ()
+) -> None:
     """Writes the settings of a new folder, or compares them with those in it.
 
     Args:
       folder: of the run; created if need be.
       settings: values that JSON has, or the dataclasses and tuples of ``records.plain``.
       growing: name of the setting, a number, of which more may be asked for later.
-
-    Returns:
-      Whether the run goes on for longer than it was asked to.
+      later: names of those that a folder which has none of them may still be given.
 
     Raises:
       InputError: the folder belongs to other settings and holds more than them, or its settings
@@ -43,18 +43,19 @@ def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
         if any(folder.iterdir()):
             raise InputError(f"--out {folder} holds other files; give a new folder")
         write_json(path, settings)
-        return False
+        return
     try:
         former = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); give another --out") from error
     was, now = former.get(growing), settings.get(growing)
-    longer = isinstance(was, int) and isinstance(now, int) and now > was
+    free = {growing} if isinstance(was, int) and isinstance(now, int) and now > was else set()
+    free |= set() if former.keys() & {*later} else {*later}
     differs = [
         difference
         for name in sorted(former.keys() | settings.keys())
         for difference in differences(name, former.get(name), settings.get(name))
-        if not (longer and name == growing)
+        if name not in free
     ]
     begun = any(other.name not in (CLAIMED, CONFIG, DIFF) for other in folder.iterdir())
     if differs and begun:
@@ -62,9 +63,8 @@ def claim(folder: Path, settings: dict[str, Any], *, growing: str = "") -> bool:
             f"--out {folder} belongs to a run with other settings: {'; '.join(differs)}; give "
             "another --out, or the former settings"
         )
-    if longer or differs:
+    if settings != former:
         write_json(path, settings)
-    return longer and begun
 
 
 def check_settings(
