@@ -68,8 +68,11 @@ def test_commands_go_round_the_loop(run: Run, tmp_path: Path) -> None:
     assert done["episodes"] == 8 and done["version"] == "v0" and done["error"] < 0.5
     assert done["diverged"] == done["unmeasured"] == done["unjudged"] == 0
     assert run("generate cart_task.py:task --out synthetic --episodes 8") == done
-    for other in ("--seed 4", "--episodes 8 --expert cart_task.py:near"):
-        assert "holds other episodes" in run(f"generate cart_task.py:task --out synthetic {other}")
+    for other, refusal in (
+        ("--episodes 8 --seed 4", "holds other episodes: settings.seed was 0 and is 4; give"),
+        ("--episodes 8 --expert cart_task.py:near", "settings.expert"),
+    ):
+        assert refusal in run(f"generate cart_task.py:task --out synthetic {other}")
     searched = run("generate cart_task.py:task --out near --episodes 2 --expert cart_task.py:near")
     assert searched["episodes"] == 2
     train = "train cart_task.py:task --data synthetic --out policy --steps 300 --weight-decay 0"

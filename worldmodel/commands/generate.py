@@ -16,7 +16,7 @@ from worldmodel.episodes import lerobot
 from worldmodel.errors import InputError
 from worldmodel.policies.plan import Expert
 from worldmodel.runtime import devices
-from worldmodel.runtime.settings import check_options, claim, flat
+from worldmodel.runtime.settings import check_options, claim, differences, flat
 from worldmodel.tasks import data_set
 from worldmodel.tasks.task import Task
 from worldmodel.types import Episode, Goal, Start
@@ -133,9 +133,11 @@ def generate(
     """
     asked = Demonstration.of(task, model, expert, episodes, seed, engine, penalty)
     if out.is_dir():
-        if next(lerobot.stream(out)).provenance.get("settings") != asked.settings:
+        former = next(lerobot.stream(out)).provenance.get("settings")
+        if others := list(differences("settings", former, asked.settings)):
             raise InputError(
-                f"--out {out} holds other episodes; give another folder, or the former options"
+                f"--out {out} holds other episodes: {'; '.join(others)}; give another folder, or "
+                "the former options"
             )
         runtime.log(f"{out} holds these episodes already")
     else:
