@@ -1,10 +1,10 @@
 """What an ensemble's corrections are worth at each horizon, and how wide its forecasts must be.
 
 Validation says both. A displacement moves only what is read out, so it is scaled per horizon, and
-by nothing beyond the longest validated one. A correction that changes the state has one scale, at
-which no validated horizon is worse than the physics. Where the network does not help, the hybrid
-is its members' physics. That lies where it was drawn if validation bears it beside the fitted one;
-else about that, and then nearer and nearer to it.
+fades out beyond the longest validated one. A correction that changes the state has one scale, at
+which no group of channels is worse than the physics at any validated horizon. Where the network
+does not help, the hybrid is its members' physics. That lies where it was drawn if validation bears
+it beside the fitted one; else about that, and then nearer and nearer to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodel import runtime
-from worldmodel.episodes.errors import Channels, squared_errors
+from worldmodel.episodes.errors import Channels, counted, over_episodes, squared_errors
 from worldmodel.episodes.forecasts import Forecasts, fit_multipliers
 from worldmodel.episodes.windows import WindowGrid, Windows
 from worldmodel.errors import InputError
 from worldmodel.model import Parameters, WorldModel, init
-from worldmodel.model.ensemble import Forecast, make_forecaster
+from worldmodel.model.ensemble import Forecast, along, make_forecaster
 from worldmodel.model.network import GATE_STEPS, blocks
 from worldmodel.scene import Scene
 from worldmodel.scene.names import element_name
@@ -34,8 +34,10 @@ SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besid
 # Of the members' physics: shares of their middle's distance from the fitted one, and of their own
 # from their middle.
 PLACES = ((1.0, 1.0), (0.0, 1.0), (0.0, 0.5), (0.0, 0.25), (0.0, 0.0))
-TOLERATED = 1.03  # times the error of the fitted physics, of drawn ones
-APART = 3.0  # the same of a member alone, at any horizon
+TOLERATED = 1.03  # times the error of the fitted physics, of drawn ones in any group of channels
+APART = 3.0  # the same of a member alone
+EQUAL = 1.001  # times the error of the physics, up to which a displacement is none the worse
+RESOLUTION = 1e-9  # [m, rad] of an error
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
 
@@ -68,8 +70,9 @@ def gated(
 
     The gate compares the ensemble with its members' own physics. What that lost by being drawn
     shows beside the fitted physics. Where the gated ensemble errs ``TOLERATED`` times as much at
-    some horizon, or a member ``APART`` times, the next of ``PLACES`` is tried: a mean of few draws
-    lies to one side, so they are first shifted to have the fitted physics in their middle.
+    some horizon, or a member ``APART`` times, the gate is shut, and if that does not help, the next
+    of ``PLACES`` is tried: a mean of few draws lies to one side, so they are first shifted to have
+    the fitted physics in their middle.
 
     Args:
       parameters: of a model with a network; their own physics is the fitted one.
@@ -79,21 +82,11 @@ def gated(
     shape = f"{len(validation)} windows of {validation.target.shape[1]} frames"
     runtime.log(f"what the members are worth, and how wide they miss: validation, {shape}")
     forecaster = make_forecaster(world, min(BATCH, len(validation)), engine)
-    fitted = _predicted(forecaster, _placed(parameters, 0.0, 0.0), 0.0, validation).mean
-    for shift, spread in PLACES:
-        drawn = _placed(parameters, shift, spread)
-        gate = _gate(world, drawn, channels, validation, forecaster)
-        forecast = _predicted(forecaster, drawn, gate, validation)
-        together, *each = (
-            np.nanmax(_relative(poses, fitted, validation, channels, 0.0), initial=0.0)
-            for poses in (forecast.mean, *forecast.members)
-        )
-        if together <= TOLERATED and max(each) <= APART:
-            break
+    (shift, spread), drawn, gate = _borne(world, parameters, channels, validation, forecaster)
     if shift < 1.0:
         runtime.log(
             "validation finds the members' physics worse than the fitted one, which is their "
-            f"middle now, at {spread:g} of the distance that they were drawn at"
+            f"middle now; they are {spread:g} times as far from each other as they were drawn"
         )
     if not gate.any():
         runtime.log("validation finds no use in the network's corrections: their gate is shut")
@@ -122,6 +115,30 @@ def _placed(parameters: Parameters, shift: float, spread: float) -> Parameters:
     return parameters | {"network": parameters["network"] | {"physics": physics}}
 
 
+def _borne(
+    world: WorldModel,
+    parameters: Parameters,
+    channels: Channels,
+    validation: Windows,
+    forecaster: Callable[[Parameters, Windows], Forecast],
+) -> tuple[tuple[float, float], Parameters, np.ndarray]:
+    """The first of ``PLACES``, parameters there, and a gate, its own or a shut one, that validation
+    bears beside the fitted physics: at the latest the last one shut, which is that."""
+    fitted = _predicted(forecaster, _placed(parameters, 0.0, 0.0), 0.0, validation).mean
+    for place in PLACES:
+        drawn = _placed(parameters, *place)
+        own = _gate(world, drawn, channels, validation, forecaster)
+        for gate in (own, np.zeros_like(own)):
+            forecast = _predicted(forecaster, drawn, gate, validation)
+            together, *each = (
+                np.nanmax(_worst(_changes(poses, fitted, validation, channels)), initial=0.0)
+                for poses in (forecast.mean, *forecast.members)
+            )
+            if together <= TOLERATED and max(each) <= APART:
+                return place, drawn, gate
+    raise AssertionError("the fitted physics is worse than itself")
+
+
 def _gate(
     world: WorldModel,
     parameters: Parameters,
@@ -135,56 +152,83 @@ def _gate(
     if world.correction.changes_state:
         shares = {s: _predicted(forecaster, parameters, s, validation).mean for s in SHARES}
         return _one_share(
-            {s: _relative(p, off, validation, channels, 0.0) for s, p in shares.items()}
+            {s: _changes(poses, off, validation, channels) for s, poses in shares.items()}
         )
     apart = motions(world.scene, off, _predicted(forecaster, parameters, 1.0, validation).mean)
-    poses = {s: displaced(world.scene, off, s * apart) for s in SCALES}
-    return _shares({s: _relative(p, off, validation, channels, DOUBT) for s, p in poses.items()})
+
+    def changes(share: float | np.ndarray) -> np.ndarray:
+        poses = displaced(world.scene, off, np.where(share > 0, share * apart, 0.0))
+        return _changes(poses, off, validation, channels)
+
+    gate = _shares({s: _relative(changes(s), DOUBT) for s in SCALES})
+    # A gate is judged as if it were constant from one of its steps to the next.
+    while (worse := _worst(changes(along(gate[:, None], apart.shape[1]))) > EQUAL).any():
+        at = int(np.argmax(worse))
+        if at + 1 < len(gate) and gate[at] < gate[at + 1]:  # it opens later
+            gate[at + 1] = gate[at]
+        else:  # it closes earlier
+            gate[at:] = 0.0
+    return gate
 
 
-def _relative(
-    poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels, doubt: float
+def _changes(
+    poses: np.ndarray, off: np.ndarray, windows: Windows, channels: Channels
 ) -> np.ndarray:
-    """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, of the frames
-    from one step of the gate up to the next where the physics is finite, and ``doubt`` standard
-    errors over episodes more; infinite where the other is not finite; NaN beyond the windows."""
+    """(len(GATE_STEPS), episodes, groups) by how much the error is larger than that of the physics,
+    over the mean of that: of the frames from one step of the gate up to the next where the physics
+    is finite; infinite where the other is not. NaN of what is not measured, and beyond the windows.
+    """
     counts, episode = np.asarray(windows.scored), np.asarray(windows.episode)
-    counts = counts & np.isfinite(off).all(-1)
+    counts, target = counts & np.isfinite(off).all(-1), np.asarray(windows.target)
     diverged = counts & ~np.isfinite(poses).all(-1)
-    measured = None if windows.measured is None else np.asarray(windows.measured)
-    frame = np.arange(1, counts.shape[1] + 1)
-    out = np.full(len(GATE_STEPS), np.nan)
+    measured = np.ones(target.shape, bool)
+    if windows.measured is not None:
+        measured = np.asarray(windows.measured)
+    known = counts[..., None] & counted(channels, measured)
     errors = [
-        np.sqrt(squared_errors(p, np.asarray(windows.target), channels, measured))
+        np.where(known, np.sqrt(squared_errors(p, target, channels, measured)), np.nan)
         for p in (poses, off)
     ]
+    episodes = np.unique(episode)
+    out = np.full((len(GATE_STEPS), len(episodes), known.shape[-1]), np.nan)
     ends = [*GATE_STEPS[1:].tolist(), np.inf]
+    frame = np.arange(1, counts.shape[1] + 1)
     for i, (begin, end) in enumerate(zip(GATE_STEPS.tolist(), ends, strict=True)):
-        here = counts & (frame >= begin) & (frame < end)
-        if not here.any():
-            continue
-        if (here & diverged).any():
+        here = (frame >= begin) & (frame < end)
+        if diverged[:, here].any():
             out[i] = np.inf
-            continue
-        on, plain = (
-            np.stack(
-                [
-                    error[episode == e][here[episode == e]].mean(0)
-                    for e in np.unique(episode[here.any(1)])
-                ]
+        elif counts[:, here].any():
+            on, plain = (
+                np.stack(
+                    [
+                        over_episodes(error[episode == e][:, here].reshape(-1, out.shape[2]))
+                        for e in episodes
+                    ]
+                )
+                for error in errors
             )
-            for error in errors
-        )
-        usual = np.nanmean(plain, axis=0)
-        has = usual > 0
-        if has.any():
-            change = np.nanmean((on - plain)[:, has] / usual[has], axis=1)
-            out[i] = 1.0 + change.mean()
-            if doubt:  # one episode says nothing of its scatter
-                count = len(change)
-                out[i] += doubt * change.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
-        else:  # the physics does not err
-            out[i] = np.inf if (np.nanmean(on, axis=0) > 0).any() else 1.0
+            out[i] = (on - plain) / np.maximum(over_episodes(plain), RESOLUTION)
+    return out
+
+
+def _worst(changes: np.ndarray) -> np.ndarray:
+    """(len(GATE_STEPS),) of the group where it is largest, the error over that of the physics."""
+    groups = 1.0 + over_episodes(np.moveaxis(changes, 1, 0))
+    largest = np.where(np.isnan(groups), -np.inf, groups).max(axis=1)
+    return np.where(np.isnan(groups).all(axis=1), np.nan, largest)
+
+
+def _relative(changes: np.ndarray, doubt: float = 0.0) -> np.ndarray:
+    """(len(GATE_STEPS),) the mean over groups of the error over that of the physics, and ``doubt``
+    standard errors over episodes more."""
+    out = np.full(len(changes), np.nan)
+    for i, each in enumerate(over_episodes(np.moveaxis(changes, 2, 0))):
+        each = each[~np.isnan(each)]
+        if len(each):
+            out[i] = 1.0 + each.mean()
+        if len(each) and doubt and np.isfinite(out[i]):  # one episode says nothing of its scatter
+            count = len(each)
+            out[i] += doubt * each.std(ddof=1) / np.sqrt(count) if count > 1 else np.inf
     return out
 
 
@@ -203,10 +247,12 @@ def _shares(relative: dict[float, np.ndarray]) -> np.ndarray:
     return np.where(np.logical_and.accumulate(best > 0), best, 0.0)
 
 
-def _one_share(relative: dict[float, np.ndarray]) -> np.ndarray:
+def _one_share(changes: dict[float, np.ndarray]) -> np.ndarray:
     """Of a correction that changes the state: the best of those that are nowhere worse, or none."""
-    means = {s: float(np.nanmean(row)) for s, row in relative.items() if np.nanmax(row) <= 1.0}
-    means[0.0] = 1.0
+    means = {0.0: 1.0}
+    for share, change in changes.items():
+        if np.nanmax(_worst(change), initial=-np.inf) <= 1.0 and not np.isnan(change).all():
+            means[share] = round(float(np.nanmean(_relative(change))), 6)
     return np.full(len(GATE_STEPS), min(means, key=lambda share: means[share]))
 
 
