@@ -125,12 +125,14 @@ def fit(
         for name in ("scene", "data", "columns")
         if (path := getattr(options, name)) is not None
     }
-    claim(options.out, settings, growing="steps", later=NETWORK)
-    if (options.out / RESULT).is_file():
-        finished = json.loads((options.out / RESULT).read_text())
+    result = options.out / RESULT
+    if result.is_file():
+        finished = json.loads(result.read_text())
         if finished.get("settings") == settings:
             runtime.log(f"{options.out} holds this fit already")
             return finished["line"]
+    begun = (options.out / "progress" / "network").is_dir()
+    claim(options.out, settings, growing="steps", later=() if begun else NETWORK)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SceneWarning)
         problem = prepare(

@@ -50,13 +50,15 @@ class Outcome:
 def finish(
     out: Path, problem: Problem, outcome: Outcome, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Writes everything; ``fit.json`` last, so that a folder with it is complete.
+    """Writes everything; ``fit.json`` last, and first removes a former one, so that a folder with
+    it is complete.
 
     Args:
       out: folder.
       problem: what was fitted.
       outcome: of the fit. Zeros and scales of the log go into the columns that are written, so
         that MJCF, checkpoint and columns fit together; errors are in the log's coordinates.
+      settings: of the command, by which it finds its fit again.
 
     Returns:
       The line that is printed.
@@ -64,6 +66,7 @@ def finish(
     world, identified, hybrid = outcome.world, outcome.identified, outcome.network
     parameters = identified.parameters
     mjcf = physical.to_mjcf(world.scene, world.free, parameters["physics"])
+    (out / RESULT).unlink(missing_ok=True)
     write_mjcf(out / "fitted.xml", mjcf, world.scene.assets)
     network = None if hybrid is None else (hybrid.world, hybrid.parameters)
     model, numbers = network or (world, parameters)

@@ -36,7 +36,7 @@ SHARES = (1.0, 0.75, 0.5, 0.25)  # of a correction that changes the state, besid
 PLACES = ((1.0, 1.0), (0.0, 1.0), (0.0, 0.5), (0.0, 0.25), (0.0, 0.0))
 TOLERATED = 1.03  # times the error of the fitted physics, of drawn ones in any group of channels
 APART = 3.0  # the same of a member alone
-EQUAL = 1.001  # times the error of the physics, up to which a displacement is none the worse
+EQUAL = 1.001  # times the error of the physics, up to which a group is none the worse
 RESOLUTION = 1e-9  # [m, rad] of an error
 BATCH = 256  # windows predicted at once
 WIDTHS = ("floor", "widening", "freedom")  # of the network; see ``episodes.forecasts``
@@ -70,9 +70,9 @@ def gated(
 
     The gate compares the ensemble with its members' own physics. What that lost by being drawn
     shows beside the fitted physics. Where the gated ensemble errs ``TOLERATED`` times as much at
-    some horizon, or a member ``APART`` times, the gate is shut, and if that does not help, the next
-    of ``PLACES`` is tried: a mean of few draws lies to one side, so they are first shifted to have
-    the fitted physics in their middle.
+    some horizon, or a member ``APART`` times, the next of ``PLACES`` is tried: a mean of few draws
+    lies to one side, so they are first shifted to have the fitted physics in their middle. A gate
+    that validation bears at none of them is shut, and the places are tried again.
 
     Args:
       parameters: of a model with a network; their own physics is the fitted one.
@@ -122,13 +122,14 @@ def _borne(
     validation: Windows,
     forecaster: Callable[[Parameters, Windows], Forecast],
 ) -> tuple[tuple[float, float], Parameters, np.ndarray]:
-    """The first of ``PLACES``, parameters there, and a gate, its own or a shut one, that validation
-    bears beside the fitted physics: at the latest the last one shut, which is that."""
+    """The first of ``PLACES``, parameters there, and their gate, that validation bears beside the
+    fitted physics; or a shut one, which at the last place is that."""
     fitted = _predicted(forecaster, _placed(parameters, 0.0, 0.0), 0.0, validation).mean
-    for place in PLACES:
-        drawn = _placed(parameters, *place)
-        own = _gate(world, drawn, channels, validation, forecaster)
-        for gate in (own, np.zeros_like(own)):
+    for shut in (False, True):
+        for place in PLACES:
+            drawn, gate = _placed(parameters, *place), np.zeros(len(GATE_STEPS))
+            if not shut:
+                gate = _gate(world, drawn, channels, validation, forecaster)
             forecast = _predicted(forecaster, drawn, gate, validation)
             together, *each = (
                 np.nanmax(_worst(_changes(poses, fitted, validation, channels)), initial=0.0)
@@ -160,7 +161,11 @@ def _gate(
         poses = displaced(world.scene, off, np.where(share > 0, share * apart, 0.0))
         return _changes(poses, off, validation, channels)
 
-    gate = _shares({s: _relative(changes(s), DOUBT) for s in SCALES})
+    def judged(share: float) -> np.ndarray:
+        change = changes(share)
+        return np.where(_worst(change) > EQUAL, np.inf, _relative(change, DOUBT))
+
+    gate = _shares({s: judged(s) for s in SCALES})
     # A gate is judged as if it were constant from one of its steps to the next.
     while (worse := _worst(changes(along(gate[:, None], apart.shape[1]))) > EQUAL).any():
         at = int(np.argmax(worse))
@@ -168,7 +173,7 @@ def _gate(
             gate[at + 1] = gate[at]
         else:  # it closes earlier
             gate[at:] = 0.0
-    return gate
+    return gate if gate[1:].max() > UNSEEN else np.zeros_like(gate)  # before them is no frame
 
 
 def _changes(
@@ -251,7 +256,7 @@ def _one_share(changes: dict[float, np.ndarray]) -> np.ndarray:
     """Of a correction that changes the state: the best of those that are nowhere worse, or none."""
     means = {0.0: 1.0}
     for share, change in changes.items():
-        if np.nanmax(_worst(change), initial=-np.inf) <= 1.0 and not np.isnan(change).all():
+        if np.nanmax(_worst(change), initial=-np.inf) <= EQUAL and not np.isnan(change).all():
             means[share] = round(float(np.nanmean(_relative(change))), 6)
     return np.full(len(GATE_STEPS), min(means, key=lambda share: means[share]))
 

@@ -30,7 +30,7 @@ def claim(
       folder: of the run; created if need be.
       settings: values that JSON has, or the dataclasses and tuples of ``records.plain``.
       growing: name of the setting, a number, of which more may be asked for later.
-      later: names of those that a folder which has none of them may still be given.
+      later: names of those that may still change, since what they are of has not begun.
 
     Raises:
       InputError: the folder belongs to other settings and holds more than them, or its settings
@@ -49,8 +49,9 @@ def claim(
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); give another --out") from error
     was, now = former.get(growing), settings.get(growing)
-    free = {growing} if isinstance(was, int) and isinstance(now, int) and now > was else set()
-    free |= set() if former.keys() & {*later} else {*later}
+    free = {*later}
+    if isinstance(was, int) and isinstance(now, int) and now > was:
+        free.add(growing)
     differs = [
         difference
         for name in sorted(former.keys() | settings.keys())
