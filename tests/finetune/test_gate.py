@@ -12,9 +12,9 @@ from tests.helpers.doors import MASS, door, door_windows
 from tests.helpers.learned_models import answering
 from worldmodel.episodes.errors import Angle, Channels
 from worldmodel.episodes.forecasts import LEVELS, Forecasts, scores
-from worldmodel.episodes.windows import WindowGrid, Windows
+from worldmodel.episodes.windows import Windows
 from worldmodel.finetune import gate
-from worldmodel.finetune.gate import at_knots, gated, long_windows
+from worldmodel.finetune.gate import gated
 from worldmodel.model import (
     Correction,
     Displacement,
@@ -27,7 +27,6 @@ from worldmodel.model import (
 from worldmodel.model.ensemble import Forecast, along, joined, make_forecaster, members
 from worldmodel.model.network import GATE_STEPS
 from worldmodel.scene import load_scene
-from worldmodel.types import Episode
 
 CHANNELS = Channels(joints=(Angle("hinge", 0),))
 NETWORK = Network(latent=2, width=4, members=2)
@@ -333,25 +332,3 @@ def test_intervals_hold_as_much_noise_as_they_say(shown: Parameters) -> None:
     later = noisy()
     assert covered(fitted, later) == [True] * len(LEVELS)
     assert covered(fitted | {"network": network}, later) == [False] * len(LEVELS)
-
-
-@pytest.mark.parametrize("horizon", [63, 64, 100, 127, 400])
-def test_widths_are_those_of_their_frame_up_to_the_last_one(horizon: int) -> None:
-    """Where the last frame lies between two knots, the one beyond is not its value."""
-    frame = np.arange(1.0, horizon + 1.0)
-    values = np.stack([np.sqrt(frame), 1.0 / np.sqrt(frame), np.zeros(horizon)], axis=1)
-    again = along(at_knots(values), horizon)
-    np.testing.assert_allclose(again[-1], values[-1], rtol=0.02)
-    np.testing.assert_allclose(again[30:], values[30:], rtol=0.05)
-
-
-def test_validation_reaches_as_far_as_half_of_the_episodes() -> None:
-    def episodes(*frames: int) -> list[Episode]:
-        return [
-            Episode.regular(i, 100.0, **{k: np.zeros((n, 1)) for k in ("qpos", "qvel", "ctrl")})
-            for i, n in enumerate(frames)
-        ]
-
-    grid = WindowGrid(first=1, stride=1, horizon=5)
-    for frames, wanted in (((60, 60, 60), 20), ((12, 15, 60), 13), ((8, 8, 60), 6)):
-        assert long_windows(episodes(*frames), grid).target.shape[1] == wanted

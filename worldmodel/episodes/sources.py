@@ -155,16 +155,19 @@ def _together(path: Path, sources: list[Source]) -> Source:
     rates = {source.rate_hz for source in sources}
     if len(rates) > 1:
         raise SourceError(f"{path}: the files have the rates {sorted(map(str, rates))}; sort them")
-    names = sources[0].names
     for source in sources[1:]:
-        odd = sorted(names.keys() ^ source.names.keys())
-        if odd:
-            raise SourceError(
-                f"{path}: '{odd[0]}' is not in both {sources[0].path.name} and "
-                f"{source.path.name}; they are not of one kind"
-            )
+        for having, lacking in ((sources[0], source), (source, sources[0])):
+            for column in sorted(having.names.keys() - lacking.names.keys()):
+                raise SourceError(_incomplete(column, having, lacking))
     ignored = {k: why for source in sources for k, why in source.ignored.items()}
     return dataclasses.replace(sources[0], path=path, logs=logs, ignored=ignored)
+
+
+def _incomplete(column: str, having: Source, lacking: Source) -> str:
+    return (
+        f"{lacking.path} has no column '{column}', which {having.path.name} has; complete it, or "
+        "take the file out of the folder"
+    )
 
 
 def _refuse_absent(source: Source, wanted: list[str], others: list[Source]) -> None:
@@ -178,12 +181,9 @@ def _refuse_absent(source: Source, wanted: list[str], others: list[Source]) -> N
         for why in (source.ignored[n] for n in _holders(column) if n in source.ignored):
             raise ColumnsError(f"{source.path}: column '{column}' cannot be read: {why}")
     if absent:
-        having = [other.path.name for other in others if absent[0] in other.addresses]
+        having = [other for other in others if absent[0] in other.addresses]
         if having:
-            raise ColumnsError(
-                f"{source.path} has no column '{absent[0]}', which {having[0]} has; complete it, "
-                "or take the file out of the folder"
-            )
+            raise ColumnsError(_incomplete(absent[0], having[0], source))
         remedy = near(absent[0], source.columns)
         if len(absent) < len(wanted):
             raise ColumnsError(f"{source.path} has no column '{absent[0]}'; {remedy}")

@@ -169,5 +169,6 @@ def _text(column: Any) -> str:
             float(value)
         except (TypeError, ValueError):
             if value is not None:
-                return f"it holds {column.type!s} ({str(value)[:20]!r} at row {row})"
+                seen = f"{str(value)[:20]!r} in row {row + 1} of its values"
+                return f"it holds {column.type!s} ({seen}); leave empty what is not known"
     return f"it holds {column.type}, not numbers"
